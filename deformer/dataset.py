@@ -1,0 +1,49 @@
+"""A built dataset as a folder: is it there, is it of this schema, what does it say of itself."""
+
+import json
+import zlib
+from pathlib import Path
+from typing import BinaryIO
+
+from deformer.clip import SCHEMA_VERSION
+
+DATASET_FILE = "dataset.json"
+
+
+def read_info(folder: str | Path, name: str = DATASET_FILE) -> dict:
+    """What `dataset.json` of a built dataset holds.
+
+    Raises `FileNotFoundError` when there is no finished dataset, `ValueError` when its schema
+    version is another than this program's.
+    """
+    path = Path(folder) / name
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"{folder} is no built dataset (no {name}); build it with "
+            "python -m pipelines.build_shards, or take up an unfinished build by its command"
+        )
+    try:
+        info = json.loads(path.read_text())
+        version = info["schema_version"]
+    except (json.JSONDecodeError, KeyError, TypeError) as error:
+        raise ValueError(f"{path} is damaged ({error!r}); build the dataset again") from None
+    if version != SCHEMA_VERSION:
+        raise ValueError(
+            f"{path} has schema version {version}, this program reads {SCHEMA_VERSION}; build the "
+            "dataset again"
+        )
+    return info
+
+
+def read_member(file: BinaryIO, offset: int, size: int, crc32: int) -> bytes:
+    """The bytes of a member of an open tar, by its place in the index.
+
+    Raises `ValueError` when they are not those that were written.
+    """
+    file.seek(offset)
+    data = file.read(size)
+    if zlib.crc32(data) != crc32:
+        raise ValueError(
+            f"{file.name}: the {size} bytes at {offset} are not those that were written"
+        )
+    return data

@@ -1,0 +1,209 @@
+"""The hand model: loading MANO's licensed files or the stand-in, and one layer for both sides.
+
+Conventions, tested in `tests/deformer/test_mano.py`:
+
+- a pose is 16 joint rotations in MANO's order; the first is the global one, about the wrist J₀(β);
+- the translation is added afterwards, so the wrist stands at translation + J₀(β);
+- 45 PCA coefficients are expanded here (`pca_to_rotvec`), never inside smplx, which takes 45
+  components for axis-angle without a word;
+- the left hand's first shape direction is used as published, sign error and all: DexYCB was
+  annotated with it.
+"""
+
+import contextlib
+import hashlib
+import io
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from smplx import MANOLayer
+from smplx.utils import Struct
+from torch import Tensor, nn
+
+from deformer.hand import (
+    MANO_PARENTS,
+    MANO_TO_DATASET,
+    NUM_FACES,
+    NUM_MANO_JOINTS,
+    NUM_VERTICES,
+    SIDES,
+    TIP_VERTICES,
+)
+from deformer.safe_pickle import load_pickle
+
+STANDIN_DIR = Path(__file__).parent / "standin"
+
+_SHAPES = {
+    "v_template": (NUM_VERTICES, 3),
+    "shapedirs": (NUM_VERTICES, 3, 10),
+    "posedirs": (NUM_VERTICES, 3, 135),
+    "J_regressor": (NUM_MANO_JOINTS, NUM_VERTICES),
+    "weights": (NUM_VERTICES, NUM_MANO_JOINTS),
+    "hands_components": (45, 45),
+    "hands_mean": (45,),
+}
+
+
+@dataclass(frozen=True, eq=False)
+class HandArrays:
+    """One side of a hand model, float32, under MANO's own names; lengths in metres."""
+
+    v_template: np.ndarray  # (778, 3)
+    shapedirs: np.ndarray  # (778, 3, 10)
+    posedirs: np.ndarray  # (778, 3, 135)
+    J_regressor: np.ndarray  # (16, 778)
+    weights: np.ndarray  # (778, 16)
+    hands_components: np.ndarray  # (45, 45), a component per row
+    hands_mean: np.ndarray  # (45,)
+    faces: np.ndarray  # (1538, 3) int64
+
+    def wrist_m(self, betas: np.ndarray) -> np.ndarray:
+        """J₀(β): the wrist of the untranslated hand; betas (..., 10) → (..., 3) metres."""
+        wrist_dirs = np.einsum("v,vcb->cb", self.J_regressor[0], self.shapedirs)
+        return self.J_regressor[0] @ self.v_template + betas @ wrist_dirs.T
+
+    def pca_to_rotvec(self, coefficients: np.ndarray) -> np.ndarray:
+        """DexYCB's 45 PCA coefficients (..., 45) → 15 finger rotations (..., 45), axis-angle."""
+        return self.hands_mean + coefficients @ self.hands_components
+
+
+@dataclass(frozen=True, eq=False)
+class Hands:
+    """Both sides of one hand model, its name, and a hash of all its numbers."""
+
+    name: str  # "mano" or "standin"
+    right: HandArrays
+    left: HandArrays
+    sha256: str
+
+
+def load_hands(source: str | Path | None = None) -> Hands:
+    """Load a hand model.
+
+    source: "standin", or the folder that holds MANO_RIGHT.pkl and MANO_LEFT.pkl (or a folder
+    `models` with them); None means the folder that `$MANO_DIR` names.
+
+    Raises `FileNotFoundError` saying where MANO is to be had when the files are not there,
+    `ValueError` naming the array when a file is not a MANO model.
+    """
+    if source == "standin":
+        folder, stem, name = STANDIN_DIR, "STANDIN", "standin"
+        paths = [folder / f"{stem}_{side.upper()}.npz" for side in SIDES]
+    else:
+        name, paths = "mano", _find_mano(source or os.environ.get("MANO_DIR"))
+    right, left = (_read_side(path) for path in paths)
+    digest = hashlib.sha256()
+    for side in (right, left):
+        for key in (*_SHAPES, "faces"):
+            digest.update(np.ascontiguousarray(getattr(side, key)).tobytes())
+    return Hands(name, right, left, digest.hexdigest())
+
+
+def _find_mano(folder: str | Path | None) -> list[Path]:
+    names = [f"MANO_{side.upper()}.pkl" for side in SIDES]
+    if folder is not None:
+        for candidate in (Path(folder), Path(folder) / "models"):
+            if all((candidate / name).is_file() for name in names):
+                return [candidate / name for name in names]
+    where = "$MANO_DIR is not set" if folder is None else f"{folder} does not hold them"
+    raise FileNotFoundError(
+        f"MANO's files ({' and '.join(names)}) are needed, but {where}. Download MANO v1.2 from "
+        "https://mano.is.tue.mpg.de (free for research, after registration), unpack it, and name "
+        "its folder by --mano-dir or $MANO_DIR. Without MANO: `--hand standin` on synthetic data, "
+        "`--hand none` to build what needs no hand model."
+    )
+
+
+def _read_side(path: Path) -> HandArrays:
+    raw = dict(np.load(path)) if path.suffix == ".npz" else load_pickle(path)
+    if not isinstance(raw, dict):
+        raise ValueError(
+            f"{path}: a MANO file holds a dictionary of arrays, not {type(raw).__name__}"
+        )
+    arrays = {}
+    for key, shape in _SHAPES.items():
+        arrays[key] = _dense(raw, key, path).astype(np.float32)
+        if arrays[key].shape != shape:
+            raise ValueError(f"{path}: {key} has shape {arrays[key].shape}, MANO's is {shape}")
+        if not np.isfinite(arrays[key]).all():
+            raise ValueError(f"{path}: {key} holds values that are not finite")
+    faces = _dense(raw, "f", path).astype(np.int64)
+    if faces.shape != (NUM_FACES, 3):
+        raise ValueError(f"{path}: f has shape {faces.shape}, MANO's is {(NUM_FACES, 3)}")
+    parents = _dense(raw, "kintree_table", path).astype(np.int64)[0]
+    if tuple(parents[1:]) != MANO_PARENTS[1:]:
+        raise ValueError(f"{path}: kintree_table is {parents.tolist()}, MANO's is {MANO_PARENTS}")
+    return HandArrays(**arrays, faces=faces)
+
+
+def _dense(raw: dict, key: str, path: Path) -> np.ndarray:
+    if key not in raw:
+        raise ValueError(f"{path}: the array {key!r} is missing; this is not a MANO v1.2 model")
+    value = raw[key]
+    return value.toarray() if hasattr(value, "toarray") else np.asarray(value)
+
+
+class HandLayer(nn.Module):
+    """Posed hands of both sides in one batch, by two `smplx.MANOLayer`s.
+
+    Every hand is computed by both sides and one is chosen: with 778 vertices that costs less than
+    splitting the batch, and keeps shapes static and the device unsynchronised.
+    """
+
+    def __init__(self, hands: Hands) -> None:
+        super().__init__()
+        self.right = _mano_layer(hands.right, is_right=True)
+        self.left = _mano_layer(hands.left, is_right=False)
+        for tips in ("dexycb", "ho3d"):
+            ids = torch.tensor([TIP_VERTICES[tips, side] for side in SIDES])
+            self.register_buffer(f"tip_vertices_{tips}", ids, persistent=False)
+        order = torch.from_numpy(MANO_TO_DATASET)
+        self.register_buffer("mano_to_dataset", order, persistent=False)
+
+    def forward(
+        self, rotmats: Tensor, betas: Tensor, is_left: Tensor, tips: str = "dexycb"
+    ) -> tuple[Tensor, Tensor]:
+        """Pose the hands.
+
+        rotmats (B, 16, 3, 3): joint rotations in MANO's order, the first global.
+        betas (B, 10): shape. is_left (B,) bool. tips: whose fingertip vertices, "dexycb" or "ho3d".
+
+        Returns vertices (B, 778, 3) and joints (B, 21, 3) in dataset order, metres, in the frame
+        that the global rotation leads to; the translation is the caller's to add.
+        """
+        vertices_right, joints_right = _pose(self.right, rotmats, betas)
+        vertices_left, joints_left = _pose(self.left, rotmats, betas)
+        chosen = is_left[:, None, None]
+        vertices = torch.where(chosen, vertices_left, vertices_right)
+        joints = torch.where(chosen, joints_left, joints_right)
+        tip_ids = getattr(self, f"tip_vertices_{tips}")[is_left.long()]  # (B, 5)
+        tip_points = vertices.gather(1, tip_ids[..., None].expand(-1, -1, 3))
+        return vertices, torch.cat([joints, tip_points], 1)[:, self.mano_to_dataset]
+
+
+def _pose(layer: MANOLayer, rotmats: Tensor, betas: Tensor) -> tuple[Tensor, Tensor]:
+    output = layer(betas=betas, global_orient=rotmats[:, :1], hand_pose=rotmats[:, 1:])
+    return output.vertices, output.joints[:, :NUM_MANO_JOINTS]
+
+
+def _mano_layer(hand: HandArrays, is_right: bool) -> MANOLayer:
+    kintree = np.stack([np.array(MANO_PARENTS), np.arange(NUM_MANO_JOINTS)])
+    arrays = {key: getattr(hand, key) for key in _SHAPES}
+    data = Struct(**arrays, f=hand.faces, kintree_table=kintree)
+    with contextlib.redirect_stdout(io.StringIO()):  # smplx prints that MANO has 10 shape values
+        layer = MANOLayer(
+            "",
+            is_rhand=is_right,
+            data_struct=data,
+            num_betas=10,
+            flat_hand_mean=True,
+            create_body_pose=False,  # else a parameter that nothing trains
+        )
+    # Out of the state dict: a checkpoint must not carry MANO's licensed arrays.
+    for module in layer.modules():
+        for name, buffer in list(module.named_buffers(recurse=False)):
+            module.register_buffer(name, buffer, persistent=False)
+    return layer

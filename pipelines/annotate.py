@@ -1,0 +1,238 @@
+"""Raw frames of a clip → the clip as it is written: one hand model, one crop, one occlusion each.
+
+Pure: no file is read or written here. With `hand=None` everything that needs no hand model is
+made all the same; MANO fields, amodal masks and occlusion ratios are null.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from pycocotools import mask as coco_mask
+
+from deformer.box import AugmentationRange, tight_box
+from deformer.camera import crop_intrinsics, project
+from deformer.clip import Clip, ClipMeta
+from deformer.hand import NUM_JOINTS, NUM_VERTICES
+from deformer.mano import HandLayer, Hands
+from deformer.rotations import rotvec_to_rotmat
+from pipelines import occlusion
+from pipelines.crops import crop_image, crop_rectangle
+from pipelines.source import (
+    GRASPED_OBJECT,
+    HAND,
+    OTHER_OBJECT,
+    BadFrameError,
+    ClipRef,
+    ManoPose,
+    Mesh,
+    RawFrame,
+)
+
+
+@dataclass(frozen=True, eq=False)
+class HandModel:
+    """A loaded hand model and its layer, made once per worker."""
+
+    hands: Hands
+    layer: HandLayer
+
+    @classmethod
+    def of(cls, hands: Hands) -> "HandModel":
+        return cls(hands, HandLayer(hands).eval())
+
+    def pose_rotvec(self, pose: ManoPose, side: str) -> np.ndarray:
+        """The 48 axis-angle values of a pose, PCA coefficients expanded, mean pose included."""
+        fingers = pose.fingers
+        if pose.fingers_are_pca:
+            fingers = getattr(self.hands, side).pca_to_rotvec(fingers)
+        return np.concatenate([pose.global_rotvec, fingers])
+
+    def vertices_cam_m(self, pose_rotvec, betas, trans_m, side: str) -> np.ndarray:
+        """Vertices (F, 778, 3), m, of poses (F, 48), shapes (F, 10), translations (F, 3)."""
+        with torch.inference_mode():
+            rotmats = rotvec_to_rotmat(torch.from_numpy(pose_rotvec).float().unflatten(1, (16, 3)))
+            is_left = torch.full((len(rotmats),), side == "left")
+            vertices, _ = self.layer(rotmats, torch.from_numpy(betas).float(), is_left)
+        return vertices.numpy() + trans_m[:, None]
+
+
+def annotate_clip(
+    ref: ClipRef, raw_frames: list[RawFrame], hand: HandModel | None, limits: AugmentationRange
+) -> Clip:
+    """Make the clip of `ref` from its raw frames, in order."""
+    n = len(raw_frames)
+    labels = _empty_labels(n)
+    labels["frame"][:] = ref.frames
+    labels["is_halo"][:] = [frame in ref.halo for frame in ref.frames]
+    images: list[bytes | None] = [None] * n
+    tight = np.full((n, 4), np.nan)
+    for i, raw in enumerate(raw_frames):
+        labels["reason"][i] = raw.reason or _not_usable(raw)
+        if not labels["reason"][i].startswith("labels"):
+            tight[i] = _fill_geometry(labels, i, raw, ref.image_size)
+    vertices = _fill_mano(labels, raw_frames, hand, ref.side)
+    for i, raw in enumerate(raw_frames):
+        if not labels["reason"][i]:
+            images[i] = _fill_crop(labels, i, raw, tight[i], ref.image_size, limits)
+        _to_crop_pixels(labels, i)
+        if images[i] is not None:
+            mesh = None
+            if hand is not None and np.isfinite(vertices[i]).all():
+                faces = getattr(hand.hands, ref.side).faces
+                mesh = Mesh(vertices[i].astype(np.float32), faces)
+            _fill_masks(labels, i, raw, mesh)
+    labels["valid"][:] = labels["reason"] == ""
+    return Clip(_clip_meta(ref, n, hand), labels, images)
+
+
+def _clip_meta(ref: ClipRef, num_frames: int, hand: HandModel | None) -> ClipMeta:
+    return ClipMeta(
+        key=ref.key,
+        dataset=ref.dataset,
+        subject=ref.subject,
+        sequence=ref.sequence,
+        camera=ref.camera,
+        side=ref.side,
+        object=ref.object,
+        splits=dict(ref.splits),
+        num_frames=num_frames,
+        image_size=ref.image_size,
+        hand=hand.hands.name if hand else "none",
+        tips=ref.tips,
+    )
+
+
+def _empty_labels(n: int) -> dict:
+    def null(*shape: int) -> np.ndarray:
+        return np.full((n, *shape), np.nan, np.float32)
+
+    return {
+        "frame": np.zeros(n, np.int32),
+        "is_halo": np.zeros(n, bool),
+        "valid": np.zeros(n, bool),
+        "reason": np.zeros(n, "U32"),
+        "joints_in_image": np.full(n, -1, np.int8),
+        "occlusion": null(),
+        "occlusion_grasped": null(),
+        "visibility": null(),
+        "crop_xywh": np.zeros((n, 4), np.int32),
+        "box_px": null(4),
+        "K": null(3, 3),
+        "joints_cam_m": null(NUM_JOINTS, 3),
+        "joints_px": null(NUM_JOINTS, 2),
+        "pose_rotvec": null(48),
+        "betas": null(10),
+        "trans_m": null(3),
+        "vertices_cam_m": null(NUM_VERTICES, 3),
+        "mask_hand": [b""] * n,
+        "mask_object": [b""] * n,
+        "mask_amodal": [b""] * n,
+    }
+
+
+def _not_usable(raw: RawFrame) -> str:
+    """The reason why a frame that its reader accepted is not usable after all; "" if it is."""
+    if raw.K is None:
+        return "intrinsics_missing"
+    if raw.joints_cam_m is None and raw.box_px is None:
+        return "no_hand"
+    stated = [raw.K, raw.joints_cam_m, raw.box_px, raw.vertices_cam_m]
+    if raw.pose is not None:
+        stated += [raw.pose.global_rotvec, raw.pose.fingers, raw.pose.betas, raw.pose.trans_m]
+    if not all(np.isfinite(value).all() for value in stated if value is not None):
+        return "labels_not_finite"
+    return ""
+
+
+def _fill_geometry(labels: dict, i: int, raw: RawFrame, image_size: tuple[int, int]) -> np.ndarray:
+    """Joints, intrinsics and box in the source's pixels; returns the tight box (4,) or NaN."""
+    box = np.full(4, np.nan)
+    if raw.K is not None:
+        labels["K"][i] = raw.K
+    if raw.joints_cam_m is not None and raw.K is not None:
+        joints_px = project(raw.joints_cam_m, raw.K)
+        labels["joints_cam_m"][i] = raw.joints_cam_m
+        labels["joints_px"][i] = joints_px
+        inside = ((joints_px >= 0) & (joints_px <= np.array(image_size) - 1)).all(-1)
+        labels["joints_in_image"][i] = inside.sum()
+        box = tight_box(joints_px)
+        if not inside.any() and not labels["reason"][i]:
+            labels["reason"][i] = "hand_outside_image"
+    elif raw.box_px is not None:
+        box = np.asarray(raw.box_px, float)
+    labels["box_px"][i] = box
+    if raw.vertices_cam_m is not None:
+        labels["vertices_cam_m"][i] = raw.vertices_cam_m
+    return box
+
+
+def _fill_mano(labels: dict, raw_frames, hand: HandModel | None, side: str) -> np.ndarray:
+    """MANO fields, all poses in one batch; returns vertices (F, 778, 3), NaN where unknown."""
+    vertices = labels["vertices_cam_m"].astype(float)
+    if hand is None:
+        return vertices
+    posed = [
+        i
+        for i, raw in enumerate(raw_frames)
+        if raw.pose is not None and not labels["reason"][i].startswith("labels")
+    ]
+    for i in posed:
+        pose = raw_frames[i].pose
+        labels["pose_rotvec"][i] = hand.pose_rotvec(pose, side)
+        labels["betas"][i] = pose.betas
+        labels["trans_m"][i] = pose.trans_m
+    if posed:
+        fields = (labels[name][posed] for name in ("pose_rotvec", "betas", "trans_m"))
+        vertices[posed] = hand.vertices_cam_m(*fields, side)
+    return vertices
+
+
+def _fill_crop(labels: dict, i: int, raw: RawFrame, box, image_size, limits) -> bytes | None:
+    """The crop's image; or None, with the reason filled in."""
+    rectangle = crop_rectangle(box, image_size, limits)
+    if not rectangle[2]:
+        labels["reason"][i] = "hand_outside_image"
+        return None
+    try:
+        image = crop_image(raw.image, rectangle, image_size)
+    except BadFrameError as error:
+        labels["reason"][i] = error.reason
+        return None
+    labels["crop_xywh"][i] = rectangle
+    return image
+
+
+def _to_crop_pixels(labels: dict, i: int) -> None:
+    origin = labels["crop_xywh"][i, :2]
+    labels["K"][i] = crop_intrinsics(labels["K"][i], origin)
+    labels["joints_px"][i] -= origin
+    labels["box_px"][i] -= np.tile(origin, 2)
+
+
+def _fill_masks(labels: dict, i: int, raw: RawFrame, hand_mesh: Mesh | None) -> None:
+    x, y, width, height = labels["crop_xywh"][i]
+    K, size = labels["K"][i].astype(float), (int(width), int(height))
+    segmentation = raw.segmentation
+    if segmentation is not None:
+        segmentation = segmentation[y : y + height, x : x + width]
+    if hand_mesh is not None:
+        hand_depth = occlusion.cast_depth(hand_mesh, K, size)
+        amodal = np.isfinite(hand_depth)
+        labels["mask_amodal"][i] = _encode_mask(amodal)
+        if segmentation is None and raw.grasped_mesh is not None:
+            object_depth = occlusion.cast_depth(raw.grasped_mesh, K, size)
+            segmentation = occlusion.segmentation_from_depth(hand_depth, object_depth)
+        if segmentation is not None:
+            ratios = occlusion.occlusion_from_segmentation(amodal, segmentation)
+            labels["occlusion"][i] = ratios.occlusion
+            labels["occlusion_grasped"][i] = ratios.occlusion_grasped
+            labels["visibility"][i] = ratios.visibility
+    if segmentation is not None:
+        labels["mask_hand"][i] = _encode_mask(segmentation == HAND)
+        is_object = (segmentation == OTHER_OBJECT) | (segmentation == GRASPED_OBJECT)
+        labels["mask_object"][i] = _encode_mask(is_object)
+
+
+def _encode_mask(mask: np.ndarray) -> bytes:
+    return coco_mask.encode(np.asfortranarray(mask, np.uint8))["counts"]

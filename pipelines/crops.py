@@ -1,0 +1,81 @@
+"""Crops: which rectangle of an image to keep, and cutting it out without touching its pixels.
+
+JPEG sources are cropped in the compressed domain, on the borders of their coding blocks (MCUs):
+the pixels of the crop are those of the source, bit for bit, except where chroma is interpolated
+across the crop's own edge; so the rectangle keeps two pixels more than anyone can ask for.
+"""
+
+import struct
+
+import cv2
+import numpy as np
+import turbojpeg
+
+from deformer.box import AugmentationRange, hand_box, reach_px
+from pipelines.source import BadFrameError
+
+PNG_TO_JPEG_QUALITY = 95
+
+_EDGE_PX = 2
+"""One pixel for the interpolation of the warp, one for that of chroma."""
+
+_MCU_PX = 16
+"""MCU side of 4:2:0 JPEGs and a multiple of every other one's."""
+
+_PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+
+
+def crop_rectangle(
+    tight_box_px: np.ndarray, image_size: tuple[int, int], limits: AugmentationRange
+) -> tuple[int, int, int, int]:
+    """The rectangle (x, y, width, height) to keep of an image for a hand.
+
+    tight_box_px (4,): tight box of the 2D joints, px of the source. It contains, as far as the
+    image does, every window that `limits` allow. Aligned to MCUs; width 0 where the image has no
+    part in it.
+    """
+    centre, side = hand_box(np.asarray(tight_box_px, float))
+    reach = reach_px(side, limits) + _EDGE_PX
+    size = np.asarray(image_size)
+    first = np.clip(np.floor((centre - reach) / _MCU_PX) * _MCU_PX, 0, size).astype(int)
+    last = np.clip(np.ceil((centre + reach + 1) / _MCU_PX) * _MCU_PX, 0, size).astype(int)
+    width, height = last - first
+    if width <= 0 or height <= 0:
+        return 0, 0, 0, 0
+    return int(first[0]), int(first[1]), int(width), int(height)
+
+
+def crop_image(
+    image: bytes, rectangle: tuple[int, int, int, int], image_size: tuple[int, int]
+) -> bytes:
+    """The rectangle (x, y, width, height) of a JPEG or PNG file, as a JPEG file.
+
+    JPEG is cropped losslessly; PNG is compressed once, at quality 95. Raises
+    `BadFrameError("image_corrupt")` or `BadFrameError("image_size")`.
+    """
+    if image.startswith(_PNG_SIGNATURE):
+        return _crop_png(image, rectangle, image_size)
+    x, y, width, height = rectangle
+    try:
+        header = turbojpeg.decompress_header(image)
+        if (header["width"], header["height"]) != tuple(image_size):
+            raise BadFrameError("image_size")
+        # a truncated file raises here too: the whole of it is decoded to coefficients
+        return turbojpeg.transform(image, x=x, y=y, w=width, h=height, crop=True, copynone=True)
+    except RuntimeError:
+        raise BadFrameError("image_corrupt") from None
+
+
+def _crop_png(image: bytes, rectangle, image_size: tuple[int, int]) -> bytes:
+    if len(image) < 24 or not image.rstrip(b"\0").endswith(b"IEND\xaeB`\x82"):
+        raise BadFrameError("image_corrupt")  # OpenCV would fill a truncated file with black
+    if struct.unpack(">II", image[16:24]) != tuple(image_size):
+        raise BadFrameError("image_size")
+    pixels = cv2.imdecode(np.frombuffer(image, np.uint8), cv2.IMREAD_COLOR)
+    if pixels is None:
+        raise BadFrameError("image_corrupt")
+    x, y, width, height = rectangle
+    crop = np.ascontiguousarray(pixels[y : y + height, x : x + width])
+    return turbojpeg.compress(
+        crop, PNG_TO_JPEG_QUALITY, turbojpeg.SAMP.Y420, pixelformat=turbojpeg.PF.BGR
+    )

@@ -1,0 +1,116 @@
+"""Finished shards → a dataset: the two indices, the counts, and `dataset.json` last of all."""
+
+import fcntl
+import os
+import shutil
+import socket
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from deformer.clip import SPLIT_COLUMNS
+from deformer.dataset import DATASET_FILE
+from pipelines.shard import BUILD_FOLDER, ShardMark, parquet_writer, read_part, write_json
+from pipelines.source import UnusableInputError
+
+TABLES = ("frames", "annotations")
+COUNTED_COLUMNS = ("is_halo", "valid", "reason", *SPLIT_COLUMNS)
+
+
+@contextmanager
+def locked(out: Path) -> Iterator[None]:
+    """Hold the only build of a folder; the lock goes with the process, however that ends.
+
+    Raises `UnusableInputError` when another build holds it or the folder cannot be written.
+    """
+    build = out / BUILD_FOLDER
+    try:
+        build.mkdir(parents=True, exist_ok=True)
+        file = (build / "lock").open("a+")
+    except OSError as error:
+        raise UnusableInputError(
+            f"the output folder {out} cannot be written ({error.strerror}); give another by --out"
+        ) from None
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.seek(0)
+            raise UnusableInputError(
+                f"another build ({file.read().strip()}) is writing {out}; wait for it, or give "
+                "another --out"
+            ) from None
+        file.truncate(0)
+        file.write(f"process {os.getpid()} on {socket.gethostname()}")
+        file.flush()
+        yield
+
+
+def finish(out: Path, parameters: dict, marks: list[ShardMark], synthetic: dict | None) -> dict:
+    """Join the indices of the shards, write `dataset.json`, and return what it holds."""
+    write_indices(out, (tuple(read_part(out, mark.name, t) for t in TABLES) for mark in marks))
+    counted = pq.read_table(out / "frames.parquet", columns=list(COUNTED_COLUMNS))
+    counts = {"clips": sum(mark.clips for mark in marks), **count_frames(counted)}
+    content = {
+        "schema_version": parameters["schema_version"],
+        "parameters": parameters,
+        "synthetic": synthetic,
+        "counts": counts,
+        "shards": [asdict(mark) for mark in marks],
+    }
+    write_json(out / DATASET_FILE, content)
+    remove_build(out)
+    return content
+
+
+def remove_build(out: Path) -> None:
+    """Remove what only an unfinished build needs."""
+    shutil.rmtree(out / BUILD_FOLDER, ignore_errors=True)
+
+
+def write_indices(out: Path, rows: Iterable[tuple[pa.Table, pa.Table]]) -> None:
+    """Write `frames.parquet` and `annotations.parquet`, one row group per shard, in shard order."""
+    with ExitStack() as stack:
+        writers = [
+            stack.enter_context(parquet_writer(out / BUILD_FOLDER / f"{table}.parquet.tmp", table))
+            for table in TABLES
+        ]
+        for tables in rows:
+            for writer, table in zip(writers, tables, strict=True):
+                writer.write_table(table, row_group_size=max(len(table), 1))
+    for table in TABLES:
+        (out / BUILD_FOLDER / f"{table}.parquet.tmp").replace(out / f"{table}.parquet")
+
+
+def count_frames(frames: pa.Table) -> dict:
+    """Counts of rows of `frames.parquet`: {"frames", "halo", "valid", "invalid", "splits"}.
+
+    Halo rows are counted apart and nowhere else: each is the centre of its own clip elsewhere.
+    """
+    is_halo = frames["is_halo"]
+    centres = frames.filter(pc.invert(is_halo))
+    invalid = centres.filter(pc.invert(centres["valid"]))
+    splits = {}
+    for setup in SPLIT_COLUMNS:
+        for part, n in _count(centres, setup).items():
+            name = part if setup == "split" else f"{setup}_{part}"
+            splits[name] = {"frames": n, "valid": 0}
+        for part, n in _count(centres.filter(centres["valid"]), setup).items():
+            splits[part if setup == "split" else f"{setup}_{part}"]["valid"] = n
+    return {
+        "frames": len(centres),
+        "halo": pc.sum(is_halo).as_py() or 0,
+        "valid": len(centres) - len(invalid),
+        "invalid": _count(invalid, "reason"),
+        "splits": splits,
+    }
+
+
+def _count(table: pa.Table, column: str) -> dict[str, int]:
+    counted = pc.value_counts(table[column].cast(pa.string())).to_pylist()
+    return {c["values"]: c["counts"] for c in sorted(counted, key=str) if c["values"] is not None}

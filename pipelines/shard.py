@@ -1,0 +1,263 @@
+"""One shard: made as a temporary file, read back, renamed. Nothing half-written is ever visible.
+
+A shard is done when its mark stands in `<dataset>/.build/`: that file, not the memory of any
+scheduler, is the truth. The rows of the index are read off the finished tar, so they cannot
+disagree with it, and can be made again from the tars alone.
+"""
+
+import errno
+import hashlib
+import io
+import json
+import os
+import tarfile
+import uuid
+import zlib
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import asdict, dataclass
+from functools import cache
+from pathlib import Path
+
+import cv2
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+import torch
+
+from deformer import clip as contract
+from deformer.box import AugmentationRange
+from deformer.clip import Clip, Locator
+from deformer.mano import load_hands
+from pipelines.annotate import HandModel, annotate_clip
+from pipelines.source import ClipRef, load_dataset
+
+BUILD_FOLDER = ".build"
+
+
+@dataclass(frozen=True)
+class ShardTask:
+    """All that a worker needs to make one shard; picklable."""
+
+    index: int
+    refs: tuple[ClipRef, ...]
+    dataset: str
+    root: Path
+    out: Path
+    hand: str | None
+    """"standin", MANO's folder, or None."""
+    limits: AugmentationRange
+
+    @property
+    def name(self) -> str:
+        return f"{self.index:06d}.tar"
+
+    @property
+    def num_frames(self) -> int:
+        return sum(len(ref.frames) for ref in self.refs)
+
+
+@dataclass(frozen=True)
+class ShardMark:
+    """What is kept of a finished shard."""
+
+    name: str
+    size: int
+    sha256: str
+    clips: int
+    frames: int
+
+
+class CorruptShardError(ValueError):
+    """A shard is not what was written. The message names the member and what is wrong."""
+
+
+# ------------------------------------------------------------------------------------------- making
+
+
+def build_shard(task: ShardTask, report: Callable[[int], None]) -> ShardMark:
+    """Make one shard unless its mark says that it is there.
+
+    `report(n)` is called after every clip with the number of frames done so far.
+    """
+    if mark := read_mark(task.out, task.name):
+        return mark
+    torch.set_num_threads(1)  # one worker, one core
+    cv2.setNumThreads(1)
+    if not task.root.is_dir():
+        raise FileNotFoundError(
+            f"{task.root} is not a folder on this worker; every worker must see the dataset and "
+            "the output under the same path"
+        )
+    dataset = load_dataset(task.dataset)
+    hand = _hand_model(task.hand) if task.hand else None
+
+    def clips() -> Iterator[Clip]:
+        done = 0
+        for ref in task.refs:
+            raw_frames = list(dataset.read_clip(task.root, ref))
+            yield annotate_clip(ref, raw_frames, hand, task.limits)
+            done += len(raw_frames)
+            report(done)
+
+    return write_shard(task.out, task.name, clips())
+
+
+@cache
+def _hand_model(source: str) -> HandModel:
+    return HandModel.of(load_hands(source))
+
+
+def write_shard(out: Path, name: str, clips: Iterable[Clip]) -> ShardMark:
+    """Write clips as `out/name` and its mark. The bytes depend on the clips alone."""
+    build = out / BUILD_FOLDER
+    temporary = build / f"{name}.{uuid.uuid4().hex}.tmp"
+    try:
+        with temporary.open("wb") as file:
+            with tarfile.open(fileobj=file, mode="w", format=tarfile.USTAR_FORMAT) as tar:
+                for clip in clips:
+                    for member, data in _members(clip):
+                        _add(tar, member, data)
+            file.flush()
+            os.fsync(file.fileno())
+        frames, annotations, size, sha256 = index_shard(temporary, name)
+        for table, rows in (("frames", frames), ("annotations", annotations)):
+            part = temporary.with_suffix(f".{table}")
+            with parquet_writer(part, table) as writer:
+                writer.write_table(rows)
+            part.replace(_part(out, name, table))
+        temporary.replace(out / name)
+    except OSError as error:
+        if error.errno == errno.ENOSPC:
+            raise OSError(
+                errno.ENOSPC,
+                f"no space left on the disk of {out}; what is finished is kept: make room and run "
+                "the same command again",
+            ) from error
+        raise
+    finally:
+        for leftover in build.glob(f"{temporary.stem}.*"):
+            leftover.unlink()
+    num_clips = len(pc.unique(frames["clip"]))
+    mark = ShardMark(name, size, sha256, num_clips, len(frames))
+    write_json(_mark_path(out, name), asdict(mark))
+    return mark
+
+
+def _members(clip: Clip) -> Iterator[tuple[str, bytes]]:
+    key = clip.meta.key
+    for i, image in enumerate(clip.images):
+        if image is not None:
+            yield contract.image_member(key, i), image
+    yield contract.labels_member(key), contract.encode_labels(clip.labels, clip.meta.num_frames)
+    yield contract.meta_member(key), contract.encode_meta(clip.meta)
+
+
+def _add(tar: tarfile.TarFile, name: str, data: bytes) -> None:
+    info = tarfile.TarInfo(name)  # its time, owner and mode are constants
+    info.size = len(data)
+    tar.addfile(info, io.BytesIO(data))
+
+
+# ------------------------------------------------------------------------------------------ reading
+
+
+def index_shard(path: Path, name: str) -> tuple[pa.Table, pa.Table, int, str]:
+    """Read a whole tar → its rows of both indices, its size in bytes and its sha256.
+
+    Raises `CorruptShardError` when the tar is cut off or not a sequence of whole clips.
+    """
+    frames, annotations = [contract.FRAMES_SCHEMA.empty_table()], []
+    annotations.append(contract.ANNOTATIONS_SCHEMA.empty_table())
+    images: dict[int, Locator] = {}
+    labels: tuple[dict, Locator] | None = None
+    with path.open("rb") as file:
+        for member, data, at in iterate_members(file, name):
+            key, _, extension = member.partition(".")
+            if extension.endswith(".jpg"):
+                images[int(extension.removesuffix(".jpg"))] = at
+            elif extension == "labels.npz":
+                labels = _decode(name, member, contract.decode_labels, data), at
+            elif extension == "json":
+                meta = _decode(name, member, contract.decode_meta, data)
+                if labels is None or meta.key != key:
+                    raise CorruptShardError(f"{name}: {member} follows no labels of its clip")
+                located = [images.get(i) for i in range(meta.num_frames)]
+                rows = contract.clip_rows(meta, labels[0], name, located, labels[1])
+                frames.append(rows[0])
+                annotations.append(rows[1])
+                images, labels = {}, None
+            else:
+                raise CorruptShardError(f"{name}: {member} is no member of a clip")
+        if images or labels:
+            raise CorruptShardError(f"{name} ends within a clip")
+        size = file.seek(0, os.SEEK_END)
+        file.seek(0)
+        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+    tables = (
+        pa.concat_tables(t).unify_dictionaries().combine_chunks() for t in (frames, annotations)
+    )
+    return *tables, size, sha256
+
+
+def iterate_members(file, name: str) -> Iterator[tuple[str, bytes, Locator]]:
+    try:
+        with tarfile.open(fileobj=file, mode="r:") as tar:
+            for info in tar:
+                data = tar.extractfile(info).read()
+                if len(data) != info.size:
+                    raise CorruptShardError(f"{name} is cut off within {info.name}")
+                yield info.name, data, Locator(info.offset_data, info.size, zlib.crc32(data))
+    except tarfile.TarError as error:
+        raise CorruptShardError(f"{name} is no whole tar file: {error}") from error
+
+
+def _decode(shard: str, member: str, decode: Callable, data: bytes):
+    try:
+        return decode(data)
+    except ValueError as error:
+        raise CorruptShardError(f"{shard}: {member}: {error}") from error
+
+
+# -------------------------------------------------------------------------------- marks and indices
+
+
+def _mark_path(out: Path, name: str) -> Path:
+    return out / BUILD_FOLDER / f"{name}.json"
+
+
+def _part(out: Path, name: str, table: str) -> Path:
+    return out / BUILD_FOLDER / f"{name}.{table}.parquet"
+
+
+def read_mark(out: Path, name: str) -> ShardMark | None:
+    """The mark of a finished shard; None when the shard is yet to be made."""
+    try:
+        mark = ShardMark(**json.loads(_mark_path(out, name).read_bytes()))
+        is_there = (out / name).stat().st_size == mark.size
+    except FileNotFoundError:
+        return None
+    return mark if is_there else None
+
+
+def read_part(out: Path, name: str, table: str) -> pa.Table:
+    """The rows of one finished shard in index `table` ("frames" or "annotations")."""
+    return pq.read_table(_part(out, name, table), schema=_SCHEMAS[table])
+
+
+_SCHEMAS = {"frames": contract.FRAMES_SCHEMA, "annotations": contract.ANNOTATIONS_SCHEMA}
+
+
+def parquet_writer(path: Path, table: str) -> pq.ParquetWriter:
+    """A writer for index `table` ("frames" or "annotations"), with page checksums."""
+    return pq.ParquetWriter(path, _SCHEMAS[table], compression="zstd", write_page_checksum=True)
+
+
+def write_json(path: Path, content: dict) -> None:
+    """Write a JSON file so that it is whole or not there."""
+    temporary = path.with_name(path.name + ".tmp")
+    with temporary.open("w") as file:
+        json.dump(content, file, indent=1)
+        file.write("\n")
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)

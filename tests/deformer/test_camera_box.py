@@ -1,0 +1,47 @@
+import numpy as np
+import pytest
+
+from deformer.box import AugmentationRange, hand_box, reach_px, tight_box
+from deformer.camera import crop_intrinsics, project
+
+K = np.array([[600.0, 0, 320], [0, 610, 240], [0, 0, 1]])
+
+
+def test_project_by_hand():
+    assert project(np.array([[0.1, -0.2, 0.5]]), K).tolist() == [[440.0, -4.0]]
+
+
+def test_points_behind_the_camera_have_no_image():
+    assert np.isnan(project(np.array([[0.0, 0, -1], [0, 0, 0]]), K)).all()
+
+
+def test_crop_intrinsics_move_pixels_by_the_origin():
+    points = np.random.default_rng(0).uniform([-1, -1, 1], [1, 1, 2], (5, 21, 3))
+    origins = np.array([[16, 32]] * 5)
+    moved = project(points, crop_intrinsics(K, origins))
+    assert np.allclose(moved, project(points, K) - origins[:, None])
+
+
+def test_hand_box_is_square_and_enlarged():
+    centre, side = hand_box(tight_box(np.array([[10.0, 20], [50, 40], [30, 30]])))
+    assert centre.tolist() == [30, 30]
+    assert side == 60
+
+
+def test_reach_contains_every_augmented_window():
+    limits = AugmentationRange()
+    rng = np.random.default_rng(0)
+    side = 100.0
+    angle = rng.uniform(-np.pi, np.pi, 5000)
+    scale = 1 + rng.uniform(-limits.scale, limits.scale, 5000)
+    shift = rng.uniform(-limits.shift, limits.shift, (5000, 1, 2)) * side
+    corners = np.array([[-1, -1], [1, -1], [1, 1], [-1, 1]]) * side / 2
+    turn = np.stack([np.cos(angle), -np.sin(angle), np.sin(angle), np.cos(angle)], -1)
+    windows = np.einsum("nij,kj->nki", turn.reshape(-1, 2, 2), corners) * scale[:, None, None]
+    furthest = np.abs(windows + shift).max()
+    assert 0.95 * reach_px(side, limits) < furthest <= reach_px(side, limits)
+
+
+def test_ranges_are_checked():
+    with pytest.raises(ValueError, match="shift is 1"):
+        AugmentationRange(shift=1)

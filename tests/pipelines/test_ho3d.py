@@ -1,0 +1,541 @@
+"""The reader of HO-3D, on roots made by hand in the layouts of v2 and v3."""
+
+import io
+import json
+import os
+import pickle
+import re
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from deformer.camera import project
+from deformer.clip import REASONS
+from deformer.hand import DATASET_TO_MANO, NUM_JOINTS, NUM_VERTICES
+from deformer.mano import HandLayer, load_hands
+from deformer.rotations import rotvec_to_rotmat
+from pipelines import ho3d, ho3d_files
+from pipelines.source import BACKGROUND, GRASPED_OBJECT, HAND, UnusableInputError, load_dataset
+
+K = np.array([[614.6, 0.0, 320.3], [0.0, 614.1, 238.5], [0.0, 0.0, 1.0]])
+FLIP = np.diag([1.0, -1.0, -1.0])
+BLUE, GREEN, RED = (255, 0, 0), (0, 255, 0), (0, 0, 255)  # as OpenCV has them
+OBJECT = "021_bleach_cleanser"
+
+
+# ---------------------------------------------------------------------------- roots made by hand
+
+
+def joints_opengl(seed: int) -> np.ndarray:
+    """21 joints in front of an OpenGL camera: z is negative."""
+    rng = np.random.default_rng(seed)
+    return rng.uniform([-0.1, -0.1, -0.7], [0.1, 0.1, -0.5], (NUM_JOINTS, 3))
+
+
+def train_meta(seed: int = 0) -> dict:
+    rng = np.random.default_rng(seed)
+    joints = joints_opengl(seed)
+    return {
+        "camMat": K,
+        "handPose": rng.normal(size=48),
+        "handBeta": rng.normal(size=10),
+        "handTrans": joints[0] - [0.095, 0.006, 0.006],
+        "handJoints3D": joints,
+        "objName": OBJECT,
+        "objRot": rng.normal(size=(3, 1)),
+        "objTrans": np.array([0.0, 0.0, -0.6]),
+    }
+
+
+def evaluation_meta(seed: int = 0) -> dict:
+    """What the evaluation split's own labels say: the wrist, a box, and the object."""
+    meta = train_meta(seed)
+    kept = {key: meta[key] for key in ("camMat", "objName", "objRot", "objTrans")}
+    return {**kept, "handJoints3D": meta["handJoints3D"][0], "handBoundingBox": [10, 20, 110, 220]}
+
+
+def encoded(suffix: str, image: np.ndarray) -> bytes:
+    return cv2.imencode(suffix, image)[1].tobytes()
+
+
+IMAGES = {s: encoded(s, np.full((480, 640, 3), 90, np.uint8)) for s in (".png", ".jpg")}
+
+
+def add_frame(root: Path, split: str, frame: str, meta: dict, suffix: str = ".png") -> None:
+    """One frame "<sequence>/<number>": its line in the list, image and label."""
+    sequence, number = frame.split("/")
+    for name in ("rgb", "meta"):
+        (root / split / sequence / name).mkdir(parents=True, exist_ok=True)
+    (root / split / sequence / "rgb" / f"{number}{suffix}").write_bytes(IMAGES[suffix])
+    (root / split / sequence / "meta" / f"{number}.pkl").write_bytes(pickle.dumps(meta, 2))
+    with (root / f"{split}.txt").open("a") as file:
+        file.write(frame + "\n")
+
+
+def write_truth(root: Path, joints: list, vertices: list) -> None:
+    for name, rows in (("xyz", joints), ("verts", vertices)):
+        (root / f"evaluation_{name}.json").write_text(json.dumps([row.tolist() for row in rows]))
+
+
+def only_frame(root: Path):
+    (ref,) = ho3d.list_clips(root)
+    (raw,) = ho3d.read_clip(root, ref)
+    return raw
+
+
+@pytest.fixture(autouse=True)
+def _no_models_folder(monkeypatch):
+    monkeypatch.delenv(ho3d.MODELS_VARIABLE, raising=False)
+
+
+# ------------------------------------------------------------------------------------- the clips
+
+
+@pytest.mark.parametrize(("suffix", "dataset"), [(".png", "ho3d_v2"), (".jpg", "ho3d_v3")])
+def test_version_and_identity(tmp_path, suffix, dataset):
+    add_frame(tmp_path, "train", "ABF14/0128", train_meta(), suffix)
+    add_frame(tmp_path, "evaluation", "SM1/0007", evaluation_meta(), suffix)
+    train, evaluation = ho3d.list_clips(tmp_path)
+    assert train.key == f"{dataset}-train-ABF14-000128"
+    assert evaluation.key == f"{dataset}-evaluation-SM1-000007"
+    assert (train.subject, train.sequence, train.camera) == ("ABF", "ABF14", "4")
+    assert (evaluation.subject, evaluation.sequence, evaluation.camera) == ("SM", "SM1", "0")
+    assert train.splits == (("split", "train"),)
+    assert evaluation.splits == (("split", "evaluation"),)
+    for ref in (train, evaluation):
+        assert (ref.dataset, ref.side, ref.object) == (dataset, "right", OBJECT)
+        assert ref.image_size == (640, 480)
+        (raw,) = ho3d.read_clip(tmp_path, ref)
+        assert (raw.reason, raw.image) == ("", IMAGES[suffix])
+
+
+def test_is_a_dataset_module():
+    assert load_dataset("ho3d").ROOT_VARIABLE == "HO3D_DIR"
+
+
+@pytest.mark.parametrize("split", ["train", "evaluation"])
+def test_one_split_alone_is_enough(tmp_path, split):
+    meta = train_meta() if split == "train" else evaluation_meta()
+    add_frame(tmp_path, split, "MC1/0000", meta)
+    other = "evaluation" if split == "train" else "train"
+    (tmp_path / f"{other}.txt").write_text("MC1/0001\n")  # listed, but its folder was not unpacked
+    assert [ref.splits[0][1] for ref in ho3d.list_clips(tmp_path)] == [split]
+
+
+def test_folder_that_is_not_ho3d(tmp_path):
+    with pytest.raises(UnusableInputError) as error:
+        ho3d.list_clips(tmp_path)
+    message = str(error.value)
+    assert "\n" not in message
+    for part in (str(tmp_path), "train.txt", "evaluation.txt", "github.com", "$HO3D_DIR"):
+        assert part in message
+
+
+def test_unusable_list_and_images(tmp_path):
+    add_frame(tmp_path, "train", "MC1/0000", train_meta())
+    with (tmp_path / "train.txt").open("a") as file:
+        file.write("../MC1/0001\n")
+    with pytest.raises(UnusableInputError, match="line 2"):
+        ho3d.list_clips(tmp_path)
+    (tmp_path / "train.txt").write_text("MC1/0055\n")
+    with pytest.raises(UnusableInputError, match="none of the 1 images"):
+        ho3d.list_clips(tmp_path)
+
+
+def listed_root(root: Path, sequences: dict[str, list[int]]) -> None:
+    """A root of which only lists are wanted: one image and one label per sequence."""
+    for sequence, numbers in sequences.items():
+        add_frame(root, "train", f"{sequence}/{numbers[0]:04d}", train_meta())
+    lines = [f"{s}/{n:04d}" for s, numbers in sequences.items() for n in numbers]
+    np.random.default_rng(0).shuffle(lines)
+    (root / "train.txt").write_text("\n".join(lines) + "\n")
+
+
+def test_every_listed_frame_is_a_centre_once_and_its_windows_are_inside(tmp_path):
+    numbers = [n for n in range(700) if n % 7 and not 300 <= n < 420]
+    sequences = {"ABF10": numbers, "ABF11": list(range(5, 140)), "SM2": [3]}
+    listed_root(tmp_path, sequences)
+    refs = ho3d.list_clips(tmp_path)
+    assert len({ref.key for ref in refs}) == len(refs)
+    assert all(re.fullmatch(r"[A-Za-z0-9_-]+", ref.key) for ref in refs)
+    centres = []
+    for ref in refs:
+        frames, listed = set(ref.frames), set(sequences[ref.sequence])
+        assert list(ref.frames) == sorted(frames) and ref.halo < frames <= listed
+        assert len(frames - ref.halo) <= ho3d.CENTRE_FRAMES
+        for centre in frames - ref.halo:
+            window = {centre + 10 * k for k in range(-3, 4)}
+            assert window & listed <= frames
+            centres.append((ref.sequence, centre))
+    assert sorted(centres) == sorted((s, n) for s, ns in sequences.items() for n in ns)
+
+
+def test_listing_opens_one_label_per_sequence(tmp_path, monkeypatch):
+    listed_root(tmp_path, {"ABF10": list(range(400)), "SM2": list(range(300))})
+    opened = []
+    monkeypatch.setattr(ho3d, "read_meta", lambda p: opened.append(p) or ho3d_files.read_meta(p))
+    assert {ref.object for ref in ho3d.list_clips(tmp_path)} == {OBJECT}
+    assert len(opened) == 2
+
+
+def test_object_is_that_of_the_first_label_that_names_it(tmp_path):
+    add_frame(tmp_path, "train", "ND2/0000", dict.fromkeys(train_meta()))
+    add_frame(tmp_path, "train", "ND2/0001", train_meta())
+    (tmp_path / "train" / "ND2" / "meta" / "0000.pkl").write_bytes(b"")
+    (ref,) = ho3d.list_clips(tmp_path)
+    assert ref.object == OBJECT
+    (tmp_path / "train" / "ND2" / "meta" / "0001.pkl").unlink()
+    assert ho3d.list_clips(tmp_path)[0].object == ""
+
+
+# ------------------------------------------------------------------------------ OpenGL → camera
+
+
+def test_joints_project_as_in_opengl(tmp_path):
+    meta = train_meta()
+    add_frame(tmp_path, "train", "MC1/0000", meta)
+    raw = only_frame(tmp_path)
+    assert raw.joints_cam_m.shape == (NUM_JOINTS, 3)
+    assert (raw.joints_cam_m[:, 2] > 0).all()
+    # OpenGL looks along -z with y up: u = fx·x/(-z) + cx, v = fy·(-y)/(-z) + cy.
+    x, y, z = meta["handJoints3D"].T
+    by_hand = np.stack([K[0, 0] * x / -z + K[0, 2], K[1, 1] * y / z + K[1, 2]], -1)
+    projected = project(raw.joints_cam_m, raw.K)[DATASET_TO_MANO]
+    np.testing.assert_allclose(projected, by_hand, atol=1e-9)
+
+
+def posed(hands, pose: np.ndarray, betas: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Vertices (778, 3) and joints (21, 3), dataset order, of a right hand without translation."""
+    rotmats = rotvec_to_rotmat(torch.from_numpy(pose).float().view(1, 16, 3))
+    is_left = torch.zeros(1, dtype=torch.bool)
+    vertices, joints = HandLayer(hands)(
+        rotmats, torch.from_numpy(betas).float()[None], is_left, tips="ho3d"
+    )
+    return vertices[0].double().numpy(), joints[0].double().numpy()
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_mano_at_the_converted_pose_gives_the_converted_joints(tmp_path, seed):
+    hands = load_hands("standin")
+    rng = np.random.default_rng(seed)
+    pose, betas = rng.normal(scale=0.4, size=48), rng.normal(size=10)
+    pose[:3] = rng.normal(scale=[0.0, 1.0, 2.0, 4.0][seed], size=3)  # from none to beyond π
+    trans = np.array([0.02, -0.03, -0.6])
+    joints = posed(hands, pose, betas)[1] + trans
+    meta = {**train_meta(), "handPose": pose, "handBeta": betas, "handTrans": trans}
+    meta["handJoints3D"] = joints[DATASET_TO_MANO]
+    add_frame(tmp_path, "train", "MC1/0000", meta)
+    raw = only_frame(tmp_path)
+    assert not raw.pose.fingers_are_pca
+    converted = np.concatenate([raw.pose.global_rotvec, raw.pose.fingers])
+    joints_cam_m = posed(hands, converted, raw.pose.betas)[1] + raw.pose.trans_m
+    np.testing.assert_allclose(joints_cam_m, raw.joints_cam_m, atol=1e-5)
+    np.testing.assert_allclose(joints_cam_m, joints @ FLIP, atol=1e-5)
+
+
+# ------------------------------------------------------------------------------------ evaluation
+
+
+def evaluation_root(root: Path, frames: list[str]) -> tuple[list, list]:
+    for i, frame in enumerate(frames):
+        add_frame(root, "evaluation", frame, evaluation_meta(i))
+    vertices = np.random.default_rng(9).normal(size=(len(frames), NUM_VERTICES, 3))
+    return [joints_opengl(i) for i in range(len(frames))], list(vertices)
+
+
+def test_evaluation_without_truth_has_the_box(tmp_path):
+    evaluation_root(tmp_path, ["SM1/0000"])
+    raw = only_frame(tmp_path)
+    assert raw.reason == "" and raw.joints_cam_m is None and raw.pose is None
+    assert raw.vertices_cam_m is None
+    np.testing.assert_array_equal(raw.box_px, [10, 20, 110, 220])
+    np.testing.assert_array_equal(raw.K, K)
+
+
+def test_truth_follows_the_order_of_the_list(tmp_path):
+    frames = ["SM1/0002", "MPM10/0005", "SM1/0000", "MPM10/0001"]  # not the order of clips
+    joints, vertices = evaluation_root(tmp_path, frames)
+    write_truth(tmp_path, joints, vertices)
+    seen = {}
+    for ref in ho3d.list_clips(tmp_path):
+        for raw in ho3d.read_clip(tmp_path, ref):
+            seen[f"{ref.sequence}/{raw.frame:04d}"] = raw
+    assert seen.keys() == set(frames)
+    for i, frame in enumerate(frames):
+        raw = seen[frame]
+        assert raw.reason == "" and raw.box_px is None
+        np.testing.assert_allclose(raw.joints_cam_m[DATASET_TO_MANO], joints[i] @ FLIP, atol=1e-6)
+        np.testing.assert_allclose(raw.vertices_cam_m, vertices[i] @ FLIP, atol=1e-6)
+
+
+def test_truth_of_another_length_names_both_numbers(tmp_path):
+    joints, vertices = evaluation_root(tmp_path, ["SM1/0000", "SM1/0001", "SM1/0002"])
+    write_truth(tmp_path, joints, vertices[:2])
+    with pytest.raises(UnusableInputError, match=r"evaluation_verts.json holds 2 .* lists 3"):
+        only_frame(tmp_path)
+
+
+def test_truth_in_another_order_is_refused(tmp_path):
+    joints, vertices = evaluation_root(tmp_path, ["SM1/0000", "SM1/0001"])
+    write_truth(tmp_path, joints[::-1], vertices)
+    (ref,) = ho3d.list_clips(tmp_path)
+    with pytest.raises(UnusableInputError, match="does not belong to this"):
+        list(ho3d.read_clip(tmp_path, ref))
+
+
+def test_truth_is_parsed_once(tmp_path, monkeypatch):
+    joints, vertices = evaluation_root(tmp_path, ["SM1/0000", "MPM10/0000", "AP11/0000"])
+    write_truth(tmp_path, joints, vertices)
+    parsed, parse = [], ho3d_files._parse_numbers
+    monkeypatch.setattr(
+        ho3d_files, "_parse_numbers", lambda p, text: parsed.append(p.name) or parse(p, text)
+    )
+    for ref in ho3d.list_clips(tmp_path):
+        list(ho3d.read_clip(tmp_path, ref))
+    assert set(parsed) == {"evaluation_xyz.json", "evaluation_verts.json"}
+    assert len(parsed) == 4  # each in one piece and its rest
+    path = tmp_path / "evaluation_xyz.json"
+    os.utime(path, ns=(0, path.stat().st_mtime_ns + 10**9))
+    list(ho3d.read_clip(tmp_path, ref))
+    assert len(parsed) == 6
+
+
+@pytest.mark.parametrize("piece_bytes", [1, 7, 64, 1 << 22])
+@pytest.mark.parametrize("indent", [None, 1])
+def test_json_numbers_wherever_the_pieces_end(tmp_path, monkeypatch, piece_bytes, indent):
+    monkeypatch.setattr(ho3d_files, "_PIECE_BYTES", piece_bytes)
+    values = np.random.default_rng(0).normal(size=(3, 2, 3)) * 10.0 ** np.array([-7, 0, 7])
+    values[1, 0] = np.nan
+    path = tmp_path / "numbers.json"
+    path.write_text(json.dumps(values.tolist(), indent=indent))
+    points = ho3d_files.read_points(path, piece_bytes, 2)
+    assert points.dtype == np.float32 and not points.flags.writeable
+    np.testing.assert_array_equal(points, values.astype(np.float32))
+
+
+@pytest.mark.parametrize("text", ["", "[[[1, 2, 3], [4, 5", "[[[1, 2, 3]]]", '[[["a", 2, 3]]]'])
+def test_damaged_json(tmp_path, text):
+    path = tmp_path / "evaluation_xyz.json"
+    path.write_text(text)
+    with pytest.raises(UnusableInputError, match="download it again"):
+        ho3d_files.read_points(path, 0, 2)
+
+
+# ------------------------------------------------------------------------------------- bad input
+
+
+class Malicious:
+    def __reduce__(self):
+        return (os.getenv, ("HOME",))
+
+
+def changed(key: str, value) -> bytes:
+    return pickle.dumps({**train_meta(), key: value}, 2)
+
+
+def without(key: str) -> bytes:
+    meta = train_meta()
+    del meta[key]
+    return pickle.dumps(meta, 2)
+
+
+BAD_LABELS = {
+    "absent": (None, "labels_missing"),
+    "empty": (b"", "labels_corrupt"),
+    "truncated": (pickle.dumps(train_meta(), 2)[:-40], "labels_corrupt"),
+    "no dictionary": (pickle.dumps([1, 2, 3], 2), "labels_corrupt"),
+    "key absent": (without("handBeta"), "labels_corrupt"),
+    "wrong shape": (changed("handPose", np.zeros(51)), "labels_corrupt"),
+    "transposed": (changed("handJoints3D", np.zeros((3, 21))), "labels_corrupt"),
+    "text": (changed("handTrans", "here"), "labels_corrupt"),
+    "ragged": (changed("handTrans", [[1, 2], [3]]), "labels_corrupt"),
+    "object's name a path": (changed("objName", "../../etc"), "labels_corrupt"),
+    "camMat too large": (changed("camMat", np.eye(4)), "labels_corrupt"),
+    "all None": (pickle.dumps(dict.fromkeys(train_meta()), 2), "labels_none"),
+    "one None": (changed("handPose", None), "labels_none"),
+    "NaN": (changed("handJoints3D", np.full((21, 3), np.nan)), "labels_not_finite"),
+    "inf in the object": (changed("objTrans", np.full(3, np.inf)), "labels_not_finite"),
+    "NaN in camMat": (changed("camMat", np.full((3, 3), np.nan)), "labels_not_finite"),
+    "malicious": (changed("handBeta", Malicious()), "labels_refused"),
+    "camMat None": (changed("camMat", None), "intrinsics_missing"),
+    "camMat absent": (without("camMat"), "intrinsics_missing"),
+}
+
+
+@pytest.mark.parametrize("case", BAD_LABELS)
+def test_bad_label_is_a_reason(tmp_path, case):
+    data, reason = BAD_LABELS[case]
+    for number in range(3):
+        add_frame(tmp_path, "train", f"MC1/000{number}", train_meta(number))
+    path = tmp_path / "train" / "MC1" / "meta" / "0001.pkl"
+    path.write_bytes(data) if data is not None else path.unlink()
+    (ref,) = ho3d.list_clips(tmp_path)
+    frames = list(ho3d.read_clip(tmp_path, ref))
+    assert [raw.frame for raw in frames] == list(ref.frames) == [0, 1, 2]
+    assert [raw.reason for raw in frames] == ["", reason, ""]
+    assert reason in REASONS
+    assert frames[1].image == IMAGES[".png"] and frames[1].joints_cam_m is None
+
+
+def test_absent_image_keeps_the_labels(tmp_path):
+    for number in range(2):
+        add_frame(tmp_path, "train", f"MC1/000{number}", train_meta(number))
+    (tmp_path / "train" / "MC1" / "rgb" / "0001.png").unlink()
+    (ref,) = ho3d.list_clips(tmp_path)
+    good, bad = ho3d.read_clip(tmp_path, ref)
+    assert (good.reason, bad.reason, bad.image) == ("", "image_missing", None)
+    assert bad.K is not None and bad.joints_cam_m is not None
+    (tmp_path / "train" / "MC1" / "meta" / "0001.pkl").unlink()
+    assert [raw.reason for raw in ho3d.read_clip(tmp_path, ref)] == ["", "image_missing"]
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "reason"),
+    [
+        ("handBoundingBox", None, "labels_none"),
+        ("handBoundingBox", [1, 2, 3], "labels_corrupt"),
+        ("handBoundingBox", [0, 0, np.inf, 1], "labels_not_finite"),
+        ("camMat", None, "intrinsics_missing"),
+    ],
+)
+def test_bad_evaluation_label(tmp_path, key, value, reason):
+    add_frame(tmp_path, "evaluation", "SM1/0000", {**evaluation_meta(), key: value})
+    assert only_frame(tmp_path).reason == reason
+
+
+def test_truth_that_is_not_finite(tmp_path):
+    joints, vertices = evaluation_root(tmp_path, ["SM1/0000"])
+    vertices[0][5] = np.nan
+    write_truth(tmp_path, joints, vertices)
+    assert only_frame(tmp_path).reason == "labels_not_finite"
+
+
+# ----------------------------------------------------------------------------- pickles of Python 2
+
+
+class Python2Pickler(pickle._Pickler):
+    """Writes text and raw array data as one kind of string, as Python 2 did."""
+
+    def save_string(self, value):
+        data = value.encode("latin1") if isinstance(value, str) else value
+        self.write(pickle.BINSTRING + len(data).to_bytes(4, "little") + data)
+        self.memoize(value)
+
+    dispatch = pickle._Pickler.dispatch | {str: save_string, bytes: save_string}
+
+
+def python2_pickle(value: object) -> bytes:
+    buffer = io.BytesIO()
+    Python2Pickler(buffer, 2).dump(value)
+    return buffer.getvalue().replace(b"cnumpy._core.", b"cnumpy.core.")
+
+
+def test_pickle_of_python_2(tmp_path):
+    meta = {**train_meta(), "objLabel": np.int64(12), "handVertContact": np.zeros(778, bool)}
+    meta["handTrans"] = np.asarray(meta["handTrans"], ">f8")
+    meta["handBeta"] = [np.float64(b) for b in meta["handBeta"]]
+    data = python2_pickle(meta)
+    assert b"numpy.core.multiarray" in data and b"_codecs" not in data
+    assert any(byte >= 128 for byte in data)
+    add_frame(tmp_path, "train", "MC1/0000", meta)
+    modern = only_frame(tmp_path)
+    (tmp_path / "train" / "MC1" / "meta" / "0000.pkl").write_bytes(data)
+    old = only_frame(tmp_path)
+    assert old.reason == modern.reason == ""
+    np.testing.assert_array_equal(old.joints_cam_m, modern.joints_cam_m)
+    np.testing.assert_array_equal(old.pose.trans_m, modern.pose.trans_m)
+    np.testing.assert_array_equal(old.pose.betas, modern.pose.betas)
+
+
+@pytest.mark.parametrize("protocol", [0, 1, 2, 3, 4, 5])
+def test_pickle_of_python_3(tmp_path, protocol):
+    meta = {**train_meta(), "objName": np.str_(OBJECT)}
+    add_frame(tmp_path, "train", "MC1/0000", meta)
+    path = tmp_path / "train" / "MC1" / "meta" / "0000.pkl"
+    path.write_bytes(pickle.dumps(meta, protocol))
+    assert only_frame(tmp_path).reason == ""
+    assert ho3d.list_clips(tmp_path)[0].object == OBJECT
+
+
+# ------------------------------------------------------------------------------------ the object
+
+
+OBJ = (
+    "mtllib a.mtl\nv 0 0 0\nv 0.1 0 0\nv 0 0.1 0\nv 0 0 0.1\nvt 0 0\nf 1/1/1 2/1/1 3/1/1\nf 1 2 4\n"
+)
+
+
+def add_model(models: Path, text: str = OBJ) -> None:
+    (models / OBJECT).mkdir(parents=True)
+    (models / OBJECT / "textured_simple.obj").write_text(text)
+
+
+@pytest.mark.parametrize("split", ["train", "evaluation"])
+@pytest.mark.parametrize("variable", [False, True])
+def test_mesh_at_its_pose(tmp_path, monkeypatch, split, variable):
+    meta = train_meta() if split == "train" else evaluation_meta()
+    root = tmp_path / "root"
+    add_frame(root, split, "MC1/0000", meta)
+    assert only_frame(root).grasped_mesh is None
+    add_model(tmp_path / "ycb" if variable else root / "models")
+    if variable:
+        monkeypatch.setenv(ho3d.MODELS_VARIABLE, str(tmp_path / "ycb"))
+    mesh = only_frame(root).grasped_mesh
+    np.testing.assert_array_equal(mesh.faces, [[0, 1, 2], [0, 1, 3]])
+    rest = np.array([[0, 0, 0], [0.1, 0, 0], [0, 0.1, 0], [0, 0, 0.1]])
+    opengl = rest @ cv2.Rodrigues(meta["objRot"])[0].T + meta["objTrans"]
+    np.testing.assert_allclose(mesh.vertices_cam_m, opengl @ FLIP, atol=1e-12)
+
+
+def test_object_without_a_pose_has_no_mesh(tmp_path):
+    add_frame(tmp_path, "train", "MC1/0000", {**train_meta(), "objRot": None})
+    add_model(tmp_path / "models")
+    raw = only_frame(tmp_path)
+    assert raw.reason == "" and raw.grasped_mesh is None
+
+
+@pytest.mark.parametrize(
+    "text", ["v 0 0 0\nf 1 2 3\n", "v 0 0\n", OBJ + "f 1 2 3 4\n", "", OBJ + "f 1"]
+)
+def test_damaged_model(tmp_path, text):
+    add_frame(tmp_path, "train", "MC1/0000", train_meta())
+    add_model(tmp_path / "models", text)
+    with pytest.raises(UnusableInputError, match="download"):
+        only_frame(tmp_path)
+
+
+def test_models_variable_that_names_no_folder(tmp_path, monkeypatch):
+    add_frame(tmp_path, "train", "MC1/0000", train_meta())
+    monkeypatch.setenv(ho3d.MODELS_VARIABLE, str(tmp_path / "nowhere"))
+    with pytest.raises(UnusableInputError, match=r"\$YCB_MODELS_DIR is .*nowhere"):
+        ho3d.list_clips(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("image", "seg", "hand", "grasped"),
+    [(".png", ".jpg", RED, BLUE), (".jpg", ".png", BLUE, GREEN)],
+)
+@pytest.mark.parametrize("apart", [False, True])
+def test_segmentation(tmp_path, image, seg, hand, grasped, apart):
+    add_frame(tmp_path, "train", "MC1/0000", train_meta(), image)
+    add_model(tmp_path / "models")
+    rendered = np.zeros((120, 160, 3), np.uint8)
+    rendered[32:64, 40:80], rendered[64:96, 40:80] = hand, grasped
+    version = "v2" if image == ".png" else "v3"
+    base = tmp_path / f"HO3D_{version}_segmentations_rendered" if apart else tmp_path
+    folder = base / "train" / "MC1" / "seg"
+    folder.mkdir(parents=True)
+    (folder / f"0000{seg}").write_bytes(encoded(seg, rendered))
+    raw = only_frame(tmp_path)
+    assert raw.reason == "" and raw.grasped_mesh is None
+    expected = np.full((480, 640), BACKGROUND, np.uint8)
+    expected[128:256, 160:320], expected[256:384, 160:320] = HAND, GRASPED_OBJECT
+    assert raw.segmentation.dtype == np.uint8
+    differing = np.mean(raw.segmentation != expected)
+    assert differing == 0 if seg == ".png" else differing < 0.01  # JPEG blurs the outlines
+    for damaged in (b"", b"no image", encoded(seg, np.zeros((100, 100, 3), np.uint8))):
+        (folder / f"0000{seg}").write_bytes(damaged)
+        assert only_frame(tmp_path).reason == "labels_corrupt"
