@@ -222,8 +222,7 @@ class Locator:
     crc32: int
 
 
-_TEXT = pa.dictionary(pa.int32(), pa.string())
-_ARROW = {"str": _TEXT, "rle": pa.binary(), "bool": pa.bool_()}
+_ARROW = {"str": pa.string(), "rle": pa.binary(), "bool": pa.bool_()}
 
 
 def _arrow_type(field: Field) -> pa.DataType:
@@ -252,14 +251,15 @@ _FOOTER = {
 
 FRAMES_SCHEMA = pa.schema(
     [
-        pa.field("clip", _TEXT, nullable=False, metadata={"meaning": "key of the clip"}),
+        pa.field("clip", pa.string(), nullable=False, metadata={"meaning": "key of the clip"}),
         pa.field("clip_index", pa.int32(), nullable=False,
                  metadata={"meaning": "position of the frame in its clip"}),
-        *(pa.field(name, _TEXT, nullable=False) for name in _IDENTITY),
-        *(pa.field(name, _TEXT, metadata={"meaning": "train, val, test or evaluation"})
+        *(pa.field(name, pa.string(), nullable=False) for name in _IDENTITY),
+        *(pa.field(name, pa.string(), metadata={"meaning": "train, val, test or evaluation"})
           for name in SPLIT_COLUMNS),
         *_columns("frames"),
-        pa.field("shard", _TEXT, nullable=False, metadata={"meaning": "file name of the tar"}),
+        pa.field("shard", pa.string(), nullable=False,
+                 metadata={"meaning": "file name of the tar"}),
         pa.field("offset", pa.int64(), metadata={"meaning": "of the image in the tar, bytes"}),
         pa.field("size", pa.int32(), metadata={"meaning": "of the image, bytes"}),
         pa.field("crc32", pa.uint32(), metadata={"meaning": "of the image"}),
@@ -273,8 +273,8 @@ FRAMES_SCHEMA = pa.schema(
 
 ANNOTATIONS_SCHEMA = pa.schema(
     [
-        pa.field("clip", _TEXT, nullable=False),
-        pa.field("side", _TEXT, nullable=False),
+        pa.field("clip", pa.string(), nullable=False),
+        pa.field("side", pa.string(), nullable=False),
         *_columns("annotations"),
     ],
     metadata=_FOOTER,
@@ -290,7 +290,7 @@ def _column(field: Field, labels: dict, num_frames: int) -> pa.Array:
     if field.dtype == "rle":
         return pa.array([run or None for run in value], arrow_type)
     if field.dtype == "str":
-        return pa.array(value.tolist(), pa.string()).cast(arrow_type)
+        return pa.array(value.tolist(), arrow_type)
     is_null = None
     if field.nullable:
         is_null = np.isnan(value).reshape(num_frames, -1).any(1)
@@ -325,8 +325,7 @@ def clip_rows(
         if spec.name in FIELD:
             return _column(FIELD[spec.name], labels, n)
         if spec.name in fixed:
-            text = [fixed[spec.name]] if fixed[spec.name] is not None else [None]
-            return pa.array(text * n, pa.string()).cast(spec.type)
+            return pa.array([fixed[spec.name]] * n, spec.type)
         return pa.array(located[spec.name], spec.type)
 
     return tuple(

@@ -109,7 +109,8 @@ def _already_built(plan: BuildPlan) -> dict:
             f"{out} is built with other parameters ({difference}); give another --out, or delete it"
         )
     remove_build(out)  # it may have been killed just before that
-    _console.print(f"{out} is already built; check it with: python -m pipelines.verify {out}")
+    message = f"{out} is already built; check it with: python -m pipelines.verify {out}"
+    _console.print(message, soft_wrap=True)
     return info
 
 

@@ -58,6 +58,8 @@ def crop_image(
     x, y, width, height = rectangle
     try:
         header = turbojpeg.decompress_header(image)
+        if header["width"] <= 0:  # so short that not even the size is in it
+            raise BadFrameError("image_corrupt")
         if (header["width"], header["height"]) != tuple(image_size):
             raise BadFrameError("image_size")
         # a truncated file raises here too: the whole of it is decoded to coefficients

@@ -112,5 +112,5 @@ def count_frames(frames: pa.Table) -> dict:
 
 
 def _count(table: pa.Table, column: str) -> dict[str, int]:
-    counted = pc.value_counts(table[column].cast(pa.string())).to_pylist()
+    counted = pc.value_counts(table[column]).to_pylist()
     return {c["values"]: c["counts"] for c in sorted(counted, key=str) if c["values"] is not None}

@@ -102,8 +102,8 @@ def make_plan(
     root = _existing(root, module.ROOT_VARIABLE)
     out = (out or Path("shards") / dataset.rpartition(".")[2]).resolve()
     limits = limits or AugmentationRange()
-    choice = choose_hand(root, hand, mano_dir)
     refs = spread(module.list_clips(root), limit)
+    choice = choose_hand(root, hand, mano_dir)
     parameters = {
         "schema_version": SCHEMA_VERSION,
         "dataset": dataset,

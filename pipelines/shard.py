@@ -193,9 +193,7 @@ def index_shard(path: Path, name: str) -> tuple[pa.Table, pa.Table, int, str]:
         size = file.seek(0, os.SEEK_END)
         file.seek(0)
         sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-    tables = (
-        pa.concat_tables(t).unify_dictionaries().combine_chunks() for t in (frames, annotations)
-    )
+    tables = (pa.concat_tables(t).combine_chunks() for t in (frames, annotations))
     return *tables, size, sha256
 
 

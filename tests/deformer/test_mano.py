@@ -100,7 +100,7 @@ class _Ch:
 
 @pytest.fixture
 def mano_folder(tmp_path, hands, monkeypatch):
-    """MANO_RIGHT.pkl and MANO_LEFT.pkl as they are published, filled with the stand-in's numbers."""
+    """MANO_RIGHT.pkl and MANO_LEFT.pkl as published, filled with the stand-in's numbers."""
     module = types.ModuleType("chumpy.ch")
     module.Ch = type("Ch", (_Ch,), {"__module__": "chumpy.ch"})
     monkeypatch.setitem(sys.modules, "chumpy", types.ModuleType("chumpy"))

@@ -1,0 +1,294 @@
+"""Show what is inside a built dataset: its counts in tables, and crops with their labels drawn.
+
+    python -m pipelines.inspect shards/dexycb
+    python -m pipelines.inspect shards/dexycb --split s0_test --sheet occluded.png --rows 8
+    python -m pipelines.inspect shards/dexycb --split s0_test --coco s0_test.json
+
+Tables come from frames.parquet alone; the sheet reads the few clips that it shows.
+Exit status: 0 all well, 1 no dataset, or no frame to show.
+"""
+
+import logging
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+import tyro
+from pycocotools import mask as coco_mask
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+
+from deformer.clip import SPLIT_COLUMNS, decode_labels
+from deformer.dataset import read_info, read_member
+from pipelines.coco import split_column, write_coco
+from pipelines.contact_sheet import Tile, draw_sheet
+
+BIN_NAMES = ("0–25", "25–50", "50–75", "75–100", "unknown")
+"""Occlusion, %."""
+_UNKNOWN = len(BIN_NAMES) - 1
+_TEXT_COLUMNS = ["clip", "side", "object", *SPLIT_COLUMNS, "reason", "shard"]
+_COLUMNS = [
+    *_TEXT_COLUMNS, "clip_index", "frame", "is_halo", "valid", "occlusion", "visibility",
+    "crop_xywh", "offset", "size", "crc32", "labels_offset", "labels_size", "labels_crc32",
+]  # fmt: skip
+_console = Console(stderr=True)
+
+
+@dataclass(frozen=True)
+class Options:
+    """Which dataset, and what to make of it."""
+
+    dataset: tyro.conf.Positional[Path]
+    """The folder of the built dataset."""
+    sheet: Path | None = None
+    """The contact sheet; by default results/<name of the dataset>/shards.png."""
+    coco: Path | None = None
+    """Write the crops' boxes, keypoints and masks in COCO's format to this file."""
+    split: str | None = None
+    """Only this split, in all that is shown and written: s0_train, evaluation, …"""
+    rows: int = 4
+    """Of the contact sheet."""
+    columns: int = 6
+    """Of the contact sheet."""
+    seed: int = 0
+    """Of the choice of frames on the contact sheet."""
+
+    def __post_init__(self) -> None:
+        for name in ("rows", "columns"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"--{name} {getattr(self, name)} must be 1 or more")
+        if self.sheet and self.sheet.suffix.lower() != ".png":
+            raise ValueError(f"--sheet {self.sheet} must be a .png file")
+
+
+def read_frames(folder: Path, info: dict, split: str | None) -> pa.Table:
+    """The rows of `frames.parquet` in a split (None: all), without the halo; text as codes."""
+    path = folder / "frames.parquet"
+    frames = pq.read_table(path, columns=_COLUMNS, read_dictionary=_TEXT_COLUMNS)
+    wanted = pc.invert(frames["is_halo"])
+    if selected := split_column(info, split):
+        column, part = selected
+        wanted = pc.and_kleene(wanted, pc.equal(frames[column].cast(pa.string()), part))
+    return frames.filter(wanted).unify_dictionaries()
+
+
+def occlusion_bins(occlusion: pa.ChunkedArray) -> np.ndarray:
+    """Indices into `BIN_NAMES` (N,); a bin holds its lower border, the last one also its upper."""
+    ratios = occlusion.to_numpy()  # null becomes NaN
+    known = np.isfinite(ratios)
+    bins = np.minimum(np.where(known, ratios, 0) * _UNKNOWN, _UNKNOWN - 1).astype(int)
+    return np.where(known, bins, _UNKNOWN)
+
+
+def count_by(
+    column: pa.ChunkedArray, valid: np.ndarray, bins: np.ndarray
+) -> dict[str, tuple[int, np.ndarray]]:
+    """By value of a column: its frames, and its valid frames in each occlusion bin (5,)."""
+    encoded = column.combine_chunks()
+    names = encoded.dictionary.to_pylist()
+    codes = encoded.indices.fill_null(len(names)).to_numpy(zero_copy_only=False)
+    frames = np.bincount(codes, minlength=len(names) + 1)
+    per_bin = np.bincount(
+        codes[valid] * len(BIN_NAMES) + bins[valid], minlength=(len(names) + 1) * len(BIN_NAMES)
+    ).reshape(-1, len(BIN_NAMES))
+    counts = {name: (int(frames[i]), per_bin[i]) for i, name in enumerate(names) if frames[i]}
+    return dict(sorted(counts.items()))
+
+
+# -------------------------------------------------------------------------------------- the tables
+
+
+def print_summary(console: Console, folder: Path, info: dict, frames: pa.Table) -> None:
+    """Print what `frames` (of a whole dataset or of a split) hold, as tables."""
+    valid = frames["valid"].to_numpy()
+    bins = occlusion_bins(frames["occlusion"])
+    console.print(_facts_table(folder, info, frames, valid))
+    console.print(_occlusion_table(bins[valid]))
+    table = _table("Side, split, object: valid frames by occlusion, % of them in each bin")
+    table.add_column("", no_wrap=True)
+    for name in ("frames", "valid", *BIN_NAMES):
+        table.add_column(name, justify="right")
+    for names in (("side",), SPLIT_COLUMNS, ("object",)):
+        for column in names:
+            for value, (num_frames, per_bin) in count_by(frames[column], valid, bins).items():
+                is_setup = column in SPLIT_COLUMNS and column != "split"
+                label = f"{column}_{value}" if is_setup else value
+                shares = (_share(n, per_bin.sum()) for n in per_bin)
+                table.add_row(label, f"{num_frames:,}", f"{per_bin.sum():,}", *shares)
+        table.add_section()
+    console.print(table)
+
+
+def _table(title: str) -> Table:
+    """Narrow enough for eight columns on a terminal of 80."""
+    return Table(title=title, box=SIMPLE_HEAD, title_justify="left", padding=(0, 1, 0, 0))
+
+
+def _share(part: int, whole: int) -> str:
+    return f"{100 * part / whole:.1f}" if part else "–"
+
+
+def _facts_table(folder: Path, info: dict, frames: pa.Table, valid: np.ndarray) -> Table:
+    parameters, counts = info["parameters"], info["counts"]
+    names = set(pc.unique(frames["shard"].cast(pa.string())).to_pylist())
+    shards = [shard for shard in info["shards"] if shard["name"] in names]
+    size = sum(shard["size"] for shard in shards)
+    table = Table(title=str(folder), show_header=False, title_justify="left")
+    table.add_row("dataset", f"{parameters['dataset']}, {origin(info)}")
+    table.add_row("hand model", parameters["hand"])
+    table.add_row("shards", f"{len(shards):,}, {size / 1e6:,.1f} MB")
+    table.add_row("clips", f"{len(pc.unique(frames['clip'])):,}")
+    halo = f" and {counts['halo']:,} more as halo" if len(frames) == counts["frames"] else ""
+    table.add_row("frames", f"{len(frames):,}{halo}, {size / max(len(frames), 1):,.0f} bytes each")
+    table.add_row("valid", f"{valid.sum():,}")
+    reasons = pc.value_counts(frames["reason"].filter(pa.array(~valid)).cast(pa.string()))
+    for reason in sorted(reasons.to_pylist(), key=lambda r: -r["counts"]):
+        table.add_row(f"  {reason['values']}", f"{reason['counts']:,}")
+    sizes = pc.list_flatten(frames["crop_xywh"].filter(pa.array(valid))).to_numpy().reshape(-1, 4)
+    for name, values in (("crop width", sizes[:, 2]), ("crop height", sizes[:, 3])):
+        if len(values):
+            low, middle, high = values.min(), np.median(values), values.max()
+            table.add_row(name, f"{low:.0f} … {middle:.0f} … {high:.0f} px (min, median, max)")
+    return table
+
+
+def origin(info: dict) -> str:
+    """Where a dataset's images come from, in words."""
+    if info["synthetic"] is None:
+        return "recorded"
+    seed = info["synthetic"].get("seed")
+    return "synthetic" if seed is None else f"synthetic (seed {seed})"
+
+
+def _occlusion_table(bins: np.ndarray) -> Table:
+    """How many valid frames lie in each bin, with a bar."""
+    table = _table("Occlusion of valid frames: share of the hand that objects hide")
+    table.add_column("hidden, %")
+    table.add_column("frames", justify="right")
+    table.add_column("% of frames", justify="right")
+    table.add_column("")
+    for name, n in zip(BIN_NAMES, np.bincount(bins, minlength=len(BIN_NAMES)), strict=True):
+        bar = "█" * round(32 * n / max(len(bins), 1))
+        table.add_row(name, f"{n:,}", _share(n, len(bins)), f"[orange3]{bar}")
+    return table
+
+
+# --------------------------------------------------------------------------------------- the sheet
+
+
+def choose_rows(frames: pa.Table, count: int, seed: int) -> np.ndarray:
+    """Up to `count` valid rows, the occlusion bins in turn, the clips as evenly as that allows.
+
+    Ordered by occlusion, unknown last; the same seed gives the same rows.
+    """
+    rows = np.random.default_rng(seed).permutation(np.flatnonzero(frames["valid"].to_numpy()))
+    bins = occlusion_bins(frames["occlusion"])[rows]
+    clips = frames["clip"].combine_chunks().indices.to_numpy()[rows]
+    uses = np.zeros(clips.max(initial=0) + 1, int)
+    left = {b: np.flatnonzero(bins == b) for b in np.unique(bins)}
+    chosen: list[int] = []
+    while left and len(chosen) < count:
+        for b in list(left)[: count - len(chosen)]:
+            best = uses[clips[left[b]]].argmin()
+            chosen.append(left[b][best])
+            uses[clips[chosen[-1]]] += 1
+            left[b] = np.delete(left[b], best)
+            if not len(left[b]):
+                del left[b]
+    picked = np.sort(rows[chosen])
+    return picked[np.argsort(frames["occlusion"].to_numpy()[picked], kind="stable")]
+
+
+def load_tile(folder: Path, row: dict) -> Tile:
+    """Read the crop and the labels of a row of `frames.parquet`, at the places that it states."""
+    with (folder / row["shard"]).open("rb") as file:
+        data = read_member(file, row["offset"], row["size"], row["crc32"])
+        labels = decode_labels(
+            read_member(file, row["labels_offset"], row["labels_size"], row["labels_crc32"])
+        )
+    i = row["clip_index"]
+    pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+    image = cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB)
+
+    def array(name: str) -> np.ndarray | None:
+        return labels[name][i] if name in labels and np.isfinite(labels[name][i]).all() else None
+
+    def mask(name: str) -> np.ndarray | None:
+        if name not in labels or not labels[name][i]:
+            return None
+        rle = {"size": list(image.shape[:2]), "counts": labels[name][i]}
+        return coco_mask.decode(rle).astype(bool)
+
+    return Tile(
+        image=image,
+        side=row["side"],
+        object=row["object"],
+        frame=row["frame"],
+        occlusion=np.nan if row["occlusion"] is None else row["occlusion"],
+        visibility=np.nan if row["visibility"] is None else row["visibility"],
+        joints_px=array("joints_px"),
+        box_px=array("box_px"),
+        mask_hand=mask("mask_hand"),
+        mask_object=mask("mask_object"),
+        mask_amodal=mask("mask_amodal"),
+    )
+
+
+def write_sheet(path: Path, folder: Path, info: dict, frames: pa.Table, options: Options) -> int:
+    """Draw a contact sheet of `frames`; returns the number of tiles.
+
+    Raises `ValueError` when there is no valid frame.
+    """
+    rows = choose_rows(frames, options.rows * options.columns, options.seed)
+    if not len(rows):
+        where = f"split {options.split} of {folder}" if options.split else str(folder)
+        raise ValueError(
+            f"{where} holds no valid frame, so there is nothing to draw: the table above says why"
+        )
+    tiles = [load_tile(folder, row) for row in frames.take(rows).to_pylist()]
+    parts = (folder.resolve().name, options.split, info["parameters"]["dataset"], origin(info))
+    title = " · ".join(part for part in parts if part)
+    sheet = draw_sheet(tiles, options.columns, title)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    _, png = cv2.imencode(".png", cv2.cvtColor(sheet, cv2.COLOR_RGB2BGR))
+    path.write_bytes(png.tobytes())
+    return len(tiles)
+
+
+# ------------------------------------------------------------------------------------- the command
+
+
+def run(options: Options) -> None:
+    """Print the tables, write the sheet, and the COCO file if asked to."""
+    folder = options.dataset
+    info = read_info(folder)
+    frames = read_frames(folder, info, options.split)
+    print_summary(Console(), folder, info, frames)
+    sheet = options.sheet or Path("results") / folder.resolve().name / "shards.png"
+    num_tiles = write_sheet(sheet, folder, info, frames, options)
+    _console.print(f"{sheet}: {num_tiles} crops with their labels", soft_wrap=True)
+    if options.coco:
+        num_images = write_coco(options.coco, folder, options.split)
+        _console.print(f"{options.coco}: {num_images:,} images in COCO's format", soft_wrap=True)
+
+
+def main() -> int:
+    logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.WARNING)
+    try:
+        run(tyro.cli(Options, description=__doc__))
+    except (ValueError, OSError) as error:
+        _console.print(f"[red]error:[/red] {error}", soft_wrap=True)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,75 @@
+"""Raw roots and built datasets that several tests read; none of them may change one."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+import yaml
+
+from pipelines.build_shards import Options, build
+from pipelines.dexycb import SERIALS
+from tests.pipelines.dexycb_root import write_root
+
+# subject, sequence and camera chosen so that every part of every setup occurs
+CLIPS = [
+    (0, 0, SERIALS[0]), (0, 4, SERIALS[1]), (2, 4, SERIALS[2]), (6, 1, SERIALS[6]),
+    (7, 15, SERIALS[7]), (8, 35, SERIALS[3]), (9, 58, SERIALS[0]),
+]  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def raw_root(tmp_path_factory, hands, layer) -> Path:
+    """A small DexYCB root of 7 clips of 6 frames; the first frame of each has no hand."""
+    return write_root(tmp_path_factory.mktemp("raw") / "dexycb", hands, layer, CLIPS)
+
+
+@pytest.fixture(scope="session")
+def built(tmp_path_factory, raw_root) -> Path:
+    """That root, built into shards of at most two clips."""
+    out = tmp_path_factory.mktemp("built") / "dexycb"
+    build(Options("dexycb", root=raw_root, out=out, workers=0, frames_per_shard=12))
+    return out
+
+
+@pytest.fixture
+def own_root(tmp_path, raw_root) -> Path:
+    """A copy of the root that the test may damage."""
+    return Path(shutil.copytree(raw_root, tmp_path / "root"))
+
+
+@pytest.fixture
+def own_built(tmp_path, built) -> Path:
+    """A copy of the built dataset that the test may damage."""
+    return Path(shutil.copytree(built, tmp_path / "built"))
+
+
+@pytest.fixture
+def recorded_root(tmp_path, recorded_frame) -> Path:
+    """A DexYCB root made of the one genuine frame, as JPEG, twelve times over."""
+    import cv2
+
+    root = tmp_path / "recorded"
+    sequence = root / "20200709-subject-01" / "20200709_143211"
+    camera = sequence / "836212060125"
+    camera.mkdir(parents=True)
+    image = cv2.imread(str(recorded_frame / "color.png"))
+    for frame in range(12):
+        cv2.imwrite(str(camera / f"color_{frame:06d}.jpg"), image)
+        shutil.copy(recorded_frame / "labels.npz", camera / f"labels_{frame:06d}.npz")
+    intrinsics = root / "calibration" / "intrinsics"
+    intrinsics.mkdir(parents=True)
+    shutil.copy(recorded_frame / "836212060125_640x480.yml", intrinsics)
+    calibration = root / "calibration" / "mano_20200709-subject-01_right"
+    calibration.mkdir()
+    (calibration / "mano.yml").write_text(yaml.dump({"betas": [0.0] * 10}))
+    meta = {
+        "serials": ["836212060125"],
+        "num_frames": 12,
+        "ycb_ids": [5, 6, 13, 18],
+        "ycb_grasp_ind": 0,
+        "mano_sides": ["right"],
+        "mano_calib": ["20200709-subject-01_right"],
+        "extrinsics": "20200702_151821",
+    }
+    (sequence / "meta.yml").write_text(yaml.dump(meta))
+    return root

@@ -1,0 +1,104 @@
+"""A built dataset is read by programs that know nothing of this project."""
+
+import io
+import re
+import tarfile
+import zlib
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import webdataset
+
+from deformer.clip import FIELDS
+from tests.pipelines.handmade import CROP_SIZE, make_clip, small_dataset
+
+README = Path(__file__).parents[2] / "shards" / "README.md"
+EXAMPLES = re.findall(r"^```python\n(.*?)^```", README.read_text("utf-8"), re.DOTALL | re.MULTILINE)
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory) -> Path:
+    return small_dataset(tmp_path_factory.mktemp("readers") / "shards" / "demo")
+
+
+def test_webdataset_reads_every_member(dataset):
+    shards = [str(path) for path in sorted(dataset.glob("*.tar"))]
+    clips = list(webdataset.WebDataset(shards, shardshuffle=False).decode("rgb8"))
+    assert [clip["__key__"] for clip in clips] == ["clip-a", "clip-b", "clip-c"]
+    for clip in clips:
+        labels, num_frames = clip["labels.npz"], clip["json"]["num_frames"]
+        members = {name for name in clip if not name.startswith("__")}
+        images = {f"{i:06d}.jpg" for i in np.flatnonzero(labels["valid"])}
+        assert members == {"labels.npz", "json"} | images
+        assert {clip[name].shape for name in images} == {(CROP_SIZE[1], CROP_SIZE[0], 3)}
+        for field in FIELDS:
+            if field.dtype != "rle" and field.name in labels:
+                assert labels[field.name].shape == (num_frames, *field.shape)
+    expected = make_clip("clip-a", seed=1, invalid=[2], halo=[5]).labels
+    assert np.allclose(clips[0]["labels.npz"]["joints_px"], expected["joints_px"], equal_nan=True)
+
+
+def test_polars_reads_both_indices(dataset):
+    polars = pytest.importorskip("polars")
+    frames = polars.read_parquet(dataset / "frames.parquet")
+    annotations = polars.read_parquet(dataset / "annotations.parquet")
+    assert frames.height == annotations.height == 18
+    assert frames.select("clip", "frame").n_unique() == 18
+    joined = frames.join(annotations, on=["clip", "frame"], validate="1:1")
+    assert joined.height == 18
+    joints = joined.filter("valid")["joints_cam_m"].to_numpy().reshape(-1, 21, 3)
+    assert np.isfinite(joints).all() and len(joints) == 17
+    assert frames.filter(polars.col("reason") == "no_hand")["offset"].to_list() == [None]
+
+
+def test_duckdb_reads_both_indices(dataset):
+    duckdb = pytest.importorskip("duckdb")
+    query = f"""
+        SELECT f.side, count(*), count(f.occlusion), min(len(a.joints_cam_m))
+        FROM '{dataset}/frames.parquet' f
+        JOIN '{dataset}/annotations.parquet' a USING (clip, frame)
+        WHERE NOT f.is_halo AND f.s0 = 'train' GROUP BY f.side ORDER BY f.side
+    """
+    assert duckdb.sql(query).fetchall() == [("left", 6, 6, 63), ("right", 5, 4, 63)]
+
+
+def test_offsets_of_the_index_are_those_of_tarfile(dataset):
+    for row in pq.read_table(dataset / "frames.parquet").to_pylist():
+        members = {"labels.npz": ("labels_offset", "labels_size", "labels_crc32")}
+        if row["offset"] is not None:
+            members[f"{row['clip_index']:06d}.jpg"] = ("offset", "size", "crc32")
+        with tarfile.open(dataset / row["shard"]) as tar:
+            for extension, (offset, size, crc32) in members.items():
+                member = tar.getmember(f"{row['clip']}.{extension}")
+                data = tar.extractfile(member).read()
+                place = (member.offset_data, member.size, zlib.crc32(data))
+                assert place == (row[offset], row[size], row[crc32])
+
+
+def test_bytes_at_the_offsets_are_the_frame_and_its_labels(dataset):
+    row = pq.read_table(dataset / "frames.parquet").to_pylist()[7]
+    tar = (dataset / row["shard"]).read_bytes()
+    jpeg = tar[row["offset"] : row["offset"] + row["size"]]
+    image = cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR)
+    assert image.shape[1::-1] == CROP_SIZE
+    npz = tar[row["labels_offset"] : row["labels_offset"] + row["labels_size"]]
+    labels = np.load(io.BytesIO(npz))
+    assert labels["frame"][row["clip_index"]] == row["frame"]
+    assert labels["occlusion"][row["clip_index"]] == pytest.approx(row["occlusion"])
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=["webdataset", "duckdb", "polars", "offset"])
+def test_example_of_the_readme_runs(dataset, example, monkeypatch):
+    if "duckdb" in example:
+        pytest.importorskip("duckdb")
+    monkeypatch.chdir(dataset.parents[1])
+    names: dict = {}
+    exec(example, names)
+    if "hidden" in names:
+        assert len(names["joints"]) == names["hidden"].height > 0
+    if "hand" in names:
+        assert names["hand"].shape == names["image"].shape[:2]
+        assert names["hand"].any()
