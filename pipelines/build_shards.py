@@ -33,6 +33,7 @@ from pipelines.plan import FRAMES_PER_SHARD, BuildPlan, differences, make_plan
 from pipelines.shard import BUILD_FOLDER, ShardMark, ShardTask, build_shard, read_mark, write_json
 from pipelines.source import UnusableInputError
 
+SCHEDULER_TIMEOUT_S = 20
 _PROGRESS_TOPIC = "deformer-frames"
 _console = Console(stderr=True)
 
@@ -146,7 +147,7 @@ def _run_all(
     for name in ("distributed", "tornado"):  # after the import, which sets its own levels
         logging.getLogger(name).setLevel(logging.CRITICAL)
     if options.scheduler:
-        client = Client(options.scheduler, timeout="20s")
+        client = Client(options.scheduler, timeout=SCHEDULER_TIMEOUT_S)
     else:
         num_workers = min(options.workers or os.cpu_count(), len(tasks))
         with _children_ignore_interrupts():

@@ -48,7 +48,7 @@ def cast_depth(mesh: Mesh, K: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     rays = np.stack([(x - K[0, 2]) / K[0, 0], (y - K[1, 2]) / K[1, 1], np.ones_like(x)], -1)
     rays = np.ascontiguousarray(rays.reshape(-1, 3), np.float32)
     scene = EmbreeScene()
-    TriangleMesh(scene, mesh.vertices_cam_m[mesh.faces].astype(np.float32))
+    TriangleMesh(scene, mesh.vertices_cam_m.astype(np.float32), mesh.faces.astype(np.int32))
     distance = scene.run(np.zeros_like(rays), rays, query="DISTANCE")
     distance[distance > 1e30] = np.inf  # embree's "no hit" is a huge number
     depth[y0:y1, x0:x1] = distance.reshape(y1 - y0, x1 - x0)

@@ -18,7 +18,7 @@ def example(tmp_path) -> Path:
     """The module that the README shows, as a file."""
     readme = (REPOSITORY / "README.md").read_text()
     code = re.search(r"## Adding a dataset.*?```python\n(.*?)```", readme, re.DOTALL)[1]
-    path = tmp_path / "code" / "my_hands.py"
+    path = tmp_path / "my_package" / "my_hands.py"
     path.parent.mkdir()
     path.write_text(code)
     return path
@@ -36,7 +36,7 @@ def test_the_readmes_example_builds(example, tmp_path):
             picture = rng.integers(0, 256, (240, 320, 3), np.uint8)
             cv2.imwrite(str(root / recording / f"{i:04d}.jpg"), picture)
     run = subprocess.run(
-        [sys.executable, "-m", "pipelines.build_shards", "--dataset", "code.my_hands"]
+        [sys.executable, "-m", "pipelines.build_shards", "--dataset", "my_package.my_hands"]
         + ["--root", str(root), "--out", str(tmp_path / "out"), "--hand", "none", "--workers", "0"],
         cwd=tmp_path,
         env={"PYTHONPATH": f"{tmp_path}:{REPOSITORY}", "PATH": ""},

@@ -400,3 +400,19 @@ def test_killed_outright_and_resumed(raw_root, built, tmp_path):
     _, errors = process.communicate(timeout=120)
     assert process.returncode == 0, errors
     assert not (out / ".build").exists()
+
+
+@pytest.mark.slow
+def test_a_scheduler_that_is_already_running(raw_root, built, tmp_path):
+    from dask.distributed import LocalCluster
+
+    with LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=None) as cluster:
+        out = tmp_path / "out"
+        build(options(raw_root, out, workers=None, scheduler=cluster.scheduler_address))
+    assert bytes_of(out) == bytes_of(built)
+
+
+def test_a_scheduler_that_is_not_there(raw_root, tmp_path, monkeypatch):
+    monkeypatch.setattr(build_shards, "SCHEDULER_TIMEOUT_S", 1)
+    with pytest.raises(OSError, match=r"tcp://127\.0\.0\.1:9"):
+        build(options(raw_root, tmp_path, workers=None, scheduler="tcp://127.0.0.1:9"))
