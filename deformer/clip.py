@@ -243,38 +243,49 @@ def _columns(table: str) -> list[pa.Field]:
     ]
 
 
-_IDENTITY = ("dataset", "subject", "sequence", "camera", "side", "object")
+_IDENTITY = {
+    "dataset": "whose recordings these are",
+    "subject": "the person, or as much of it as the dataset tells",
+    "sequence": "the recording",
+    "camera": "which camera of the recording",
+    "side": "right or left",
+    "object": "name of the grasped object",
+}
 _FOOTER = {
     "deformer.schema_version": str(SCHEMA_VERSION),
     "deformer.units": "m, rad, px of the crop; camera frame x right, y down, z forward",
 }
 
+
+def _fixed(name: str, dtype: pa.DataType, meaning: str, nullable: bool = False) -> pa.Field:
+    return pa.field(name, dtype, nullable=nullable, metadata={"meaning": meaning})
+
+
 FRAMES_SCHEMA = pa.schema(
     [
-        pa.field("clip", pa.string(), nullable=False, metadata={"meaning": "key of the clip"}),
-        pa.field("clip_index", pa.int32(), nullable=False,
-                 metadata={"meaning": "position of the frame in its clip"}),
-        *(pa.field(name, pa.string(), nullable=False) for name in _IDENTITY),
-        *(pa.field(name, pa.string(), metadata={"meaning": "train, val, test or evaluation"})
-          for name in SPLIT_COLUMNS),
+        _fixed("clip", pa.string(), "key of the clip"),
+        _fixed("clip_index", pa.int32(), "position of the frame in its clip"),
+        *(_fixed(name, pa.string(), meaning) for name, meaning in _IDENTITY.items()),
+        *(
+            _fixed(name, pa.string(), "train, val, test or evaluation", nullable=True)
+            for name in SPLIT_COLUMNS
+        ),
         *_columns("frames"),
-        pa.field("shard", pa.string(), nullable=False,
-                 metadata={"meaning": "file name of the tar"}),
-        pa.field("offset", pa.int64(), metadata={"meaning": "of the image in the tar, bytes"}),
-        pa.field("size", pa.int32(), metadata={"meaning": "of the image, bytes"}),
-        pa.field("crc32", pa.uint32(), metadata={"meaning": "of the image"}),
-        pa.field("labels_offset", pa.int64(), nullable=False,
-                 metadata={"meaning": "of the clip's labels.npz in the tar, bytes"}),
-        pa.field("labels_size", pa.int32(), nullable=False),
-        pa.field("labels_crc32", pa.uint32(), nullable=False),
+        _fixed("shard", pa.string(), "file name of the tar"),
+        _fixed("offset", pa.int64(), "of the image in the tar, bytes", nullable=True),
+        _fixed("size", pa.int32(), "of the image, bytes", nullable=True),
+        _fixed("crc32", pa.uint32(), "of the image", nullable=True),
+        _fixed("labels_offset", pa.int64(), "of the clip's labels.npz in the tar, bytes"),
+        _fixed("labels_size", pa.int32(), "of the clip's labels.npz, bytes"),
+        _fixed("labels_crc32", pa.uint32(), "of the clip's labels.npz"),
     ],
     metadata=_FOOTER,
-)  # fmt: skip
+)
 
 ANNOTATIONS_SCHEMA = pa.schema(
     [
-        pa.field("clip", pa.string(), nullable=False),
-        pa.field("side", pa.string(), nullable=False),
+        _fixed("clip", pa.string(), "key of the clip"),
+        _fixed("side", pa.string(), _IDENTITY["side"]),
         *_columns("annotations"),
     ],
     metadata=_FOOTER,

@@ -68,8 +68,10 @@ def render(parts, view, up=(0, 1, 0), size=TILE_PX, half_width_m=HALF_WIDTH_M, c
     hit = scene.run(*_rays(origin, -z), output=1)
     seen = hit["primID"] >= 0
     u, v, face = hit["u"][seen], hit["v"][seen], faces[hit["primID"][seen]]
-    normal = sum(n * w[:, None] for n, w in zip(
-        normals[face].transpose(1, 0, 2), (1 - u - v, u, v), strict=True))
+    normal = sum(
+        n * w[:, None]
+        for n, w in zip(normals[face].transpose(1, 0, 2), (1 - u - v, u, v), strict=True)
+    )
     normal /= np.linalg.norm(normal, axis=1, keepdims=True)
     inside = (normal @ z) < 0  # through the open wrist one sees the inner side
     point = origin[seen] - hit["tfar"][seen, None] * z
@@ -155,28 +157,47 @@ def sheet(right: Hand, left: Hand) -> np.ndarray:
     def tile(label, view, pose, betas=(0.0,), more=(), hand=right):
         parts = [(hand.pose(pose, betas), hand.faces, SKIN), *more]
         picture = render(parts, view)
-        return cv2.putText(picture, label, (8, 18), cv2.FONT_HERSHEY_SIMPLEX, 0.45, (60,) * 3, 1,
-                           cv2.LINE_AA)
+        return cv2.putText(
+            picture, label, (8, 18), cv2.FONT_HERSHEY_SIMPLEX, 0.45, (60,) * 3, 1, cv2.LINE_AA
+        )
 
     rest = np.zeros(45)
     power = grasp("power")
     held = (*largest_cylinder(right.pose(power), (-0.05, 0.06)), WOOD)
     to_left = np.tile([1, -1, -1], 15)
     rows = [
-        [tile("rest, back", BACK, rest), tile("rest, palm", PALM, rest),
-         tile("rest, side", SIDE, rest), tile("rest, front", FRONT, rest),
-         tile("left, back", BACK, rest, hand=left)],
-        [tile("fist", OBLIQUE, grasp("fist")), tile("fist, palm", BELOW, grasp("fist")),
-         tile("pinch", SIDE, grasp("pinch")), tile("tripod", OBLIQUE, grasp("tripod")),
-         tile("left fist", (0.6, 0.5, 0.8), grasp("fist") * to_left, hand=left)],
-        [tile("power", OBLIQUE, power, more=[held]), tile("power", BELOW, power, more=[held]),
-         tile("point", OBLIQUE, grasp("point")), tile("spread", BACK, grasp("spread")),
-         tile("lateral", BELOW, grasp("lateral"))],
-        [tile("hook", OBLIQUE, grasp("hook")), tile("sphere", BELOW, grasp("sphere")),
-         tile("relaxed", FRONT, grasp("relaxed")), tile("pinch", BELOW, grasp("pinch")),
-         tile("mean pose", OBLIQUE, a["hands_mean"])],
-        [tile(f"beta {b + 1} = {s:+d}", BACK, rest, [0.0] * b + [s])
-         for b, s in ((0, -2), (0, 2), (1, -2), (1, 2), (2, 2))],
+        [
+            tile("rest, back", BACK, rest),
+            tile("rest, palm", PALM, rest),
+            tile("rest, side", SIDE, rest),
+            tile("rest, front", FRONT, rest),
+            tile("left, back", BACK, rest, hand=left),
+        ],
+        [
+            tile("fist", OBLIQUE, grasp("fist")),
+            tile("fist, palm", BELOW, grasp("fist")),
+            tile("pinch", SIDE, grasp("pinch")),
+            tile("tripod", OBLIQUE, grasp("tripod")),
+            tile("left fist", (0.6, 0.5, 0.8), grasp("fist") * to_left, hand=left),
+        ],
+        [
+            tile("power", OBLIQUE, power, more=[held]),
+            tile("power", BELOW, power, more=[held]),
+            tile("point", OBLIQUE, grasp("point")),
+            tile("spread", BACK, grasp("spread")),
+            tile("lateral", BELOW, grasp("lateral")),
+        ],
+        [
+            tile("hook", OBLIQUE, grasp("hook")),
+            tile("sphere", BELOW, grasp("sphere")),
+            tile("relaxed", FRONT, grasp("relaxed")),
+            tile("pinch", BELOW, grasp("pinch")),
+            tile("mean pose", OBLIQUE, a["hands_mean"]),
+        ],
+        [
+            tile(f"beta {b + 1} = {s:+d}", BACK, rest, [0.0] * b + [s])
+            for b, s in ((0, -2), (0, 2), (1, -2), (1, 2), (2, 2))
+        ],
     ]
     return np.vstack([np.hstack(row) for row in rows])
 

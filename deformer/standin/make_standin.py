@@ -116,8 +116,14 @@ def fine_hand(rng) -> dict[str, np.ndarray]:
     shapes, joints = np.stack([v for v, _ in flat]), np.stack([j for _, j in flat])
     template = shapes.mean(0)
     return {
-        "template": template, "joint": joints.mean(0), "tip": template[tips], "tips": tips,
-        "shapes": shapes, "joints": joints, "weights": weights, "faces": faces,
+        "template": template,
+        "joint": joints.mean(0),
+        "tip": template[tips],
+        "tips": tips,
+        "shapes": shapes,
+        "joints": joints,
+        "weights": weights,
+        "faces": faces,
     }
 
 
