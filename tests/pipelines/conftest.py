@@ -7,20 +7,6 @@ import pytest
 import yaml
 
 from pipelines.build_shards import Options, build
-from pipelines.dexycb import SERIALS
-from tests.pipelines.dexycb_root import write_root
-
-# subject, sequence and camera chosen so that every part of every setup occurs
-CLIPS = [
-    (0, 0, SERIALS[0]), (0, 4, SERIALS[1]), (2, 4, SERIALS[2]), (6, 1, SERIALS[6]),
-    (7, 15, SERIALS[7]), (8, 35, SERIALS[3]), (9, 58, SERIALS[0]),
-]  # fmt: skip
-
-
-@pytest.fixture(scope="session")
-def raw_root(tmp_path_factory, hands, layer) -> Path:
-    """A small DexYCB root of 7 clips of 6 frames; the first frame of each has no hand."""
-    return write_root(tmp_path_factory.mktemp("raw") / "dexycb", hands, layer, CLIPS)
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,144 @@
+"""How fast it is, where the time goes, and what memory it takes.
+
+    python -m benchmarks.speed pipeline --root data/demo/dexycb
+
+builds the shards of a raw dataset, and of half its clips, in processes of their own, prints a
+table and writes `results/speed/pipeline.json`. The difference of the two gives the speed without
+the start of Python and of the workers, which a long build does not feel. Medians over the repeats,
+because machines are noisy.
+"""
+
+import json
+import os
+import platform
+import pstats
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import tyro
+from rich.console import Console
+from rich.table import Table
+
+STAGES = {
+    "read labels and images": ("dexycb.py", "_read_frame"),
+    "MANO layer": ("annotate.py", "_fill_mano"),
+    "crop JPEGs": ("crops.py", "crop_image"),
+    "cast rays (amodal hand)": ("occlusion.py", "cast_depth"),
+    "read back, index, sha256": ("shard.py", "index_shard"),
+}
+"""Stage → the function whose cumulative time it is."""
+
+
+@dataclass(frozen=True)
+class Pipeline:
+    """Measure the build of shards."""
+
+    root: Path
+    """A raw dataset in DexYCB's layout; a few thousand frames or more."""
+    out: Path = Path("results/speed")
+    """Where pipeline.json goes."""
+    workers: tuple[int, ...] = (1, 2)
+    """Numbers of workers to measure."""
+    repeats: int = 3
+    """Builds per number of workers; medians are taken."""
+
+
+def measure_pipeline(config: Pipeline) -> dict:
+    """Build repeatedly; returns the measurements that are printed and written."""
+    whole, _ = _build(config, 1)
+    frames, clips = whole["counts"]["frames"], whole["counts"]["clips"]
+    speed = {}
+    for workers in config.workers:
+        runs = []
+        for _ in range(config.repeats):
+            half, half_seconds = _build(config, workers, "--limit", str(clips // 2))
+            _, seconds = _build(config, workers)
+            runs.append((frames - half["counts"]["frames"]) / (seconds - half_seconds))
+        speed[workers] = statistics.median(runs)
+    return {
+        "machine": f"{os.cpu_count()} cores, {platform.machine()}, Python {sys.version.split()[0]}",
+        "frames": frames,
+        "valid": whole["counts"]["valid"],
+        "bytes_per_frame_in": _source_bytes(config.root) / frames,
+        "bytes_per_frame_out": sum(shard["size"] for shard in whole["shards"]) / frames,
+        "frames_per_second_by_workers": speed,
+        "peak_memory_mib": resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024,
+        "milliseconds_per_frame_by_stage": _profile(config, frames),
+    }
+
+
+def _arguments(config: Pipeline, out: Path, workers: int) -> list[str]:
+    where = ["--root", str(config.root), "--out", str(out), "--workers", str(workers)]
+    return ["-m", "pipelines.build_shards", "--dataset", "dexycb", *where]
+
+
+def _build(config: Pipeline, workers: int, *more: str) -> tuple[dict, float]:
+    """Build into a temporary folder; returns its `dataset.json` and the seconds it took."""
+    with tempfile.TemporaryDirectory() as folder:
+        out = Path(folder) / "out"
+        # small shards, so that a small dataset keeps all workers busy to the end
+        arguments = [*_arguments(config, out, workers), "--frames-per-shard", "150", *more]
+        start = time.monotonic()
+        subprocess.run([sys.executable, *arguments], check=True, capture_output=True)
+        seconds = time.monotonic() - start
+        return json.loads((out / "dataset.json").read_text()), seconds
+
+
+def _profile(config: Pipeline, frames: int) -> dict[str, float]:
+    """One build in one process under the profiler: milliseconds per frame by stage."""
+    with tempfile.TemporaryDirectory() as folder:
+        stats_file = Path(folder) / "stats"
+        profiler = [sys.executable, "-m", "cProfile", "-o", str(stats_file)]
+        command = [*profiler, *_arguments(config, Path(folder) / "out", 0)]
+        subprocess.run(command, check=True, capture_output=True)
+        stats = pstats.Stats(str(stats_file)).stats
+    cumulative = {(Path(file).name, name): row[3] for (file, _, name), row in stats.items()}
+    seconds = {stage: cumulative[key] for stage, key in STAGES.items()}
+    seconds["masks, tar, all the rest"] = cumulative["shard.py", "build_shard"] - sum(
+        seconds.values()
+    )
+    return {stage: 1e3 * t / frames for stage, t in seconds.items()}
+
+
+def _source_bytes(root: Path) -> int:
+    """Bytes of the files that the build reads: colour images and labels, not the depth."""
+    patterns = ("*/*/*/color_*", "*/*/*/labels_*")
+    return sum(path.stat().st_size for pattern in patterns for path in root.glob(pattern))
+
+
+def print_pipeline(result: dict) -> None:
+    """The measurements as a table."""
+    title = f"pipeline: {result['frames']:,} frames, {result['valid']:,} valid; {result['machine']}"
+    table = Table(title=title, show_header=False)
+    for workers, speed in result["frames_per_second_by_workers"].items():
+        table.add_row(f"{workers} worker(s), start excluded", f"{speed:.0f} frames/s")
+    table.add_row("peak memory of a process", f"{result['peak_memory_mib']:.0f} MiB")
+    table.add_row("read", f"{result['bytes_per_frame_in']:,.0f} bytes/frame")
+    table.add_row("written", f"{result['bytes_per_frame_out']:,.0f} bytes/frame")
+    for stage, milliseconds in result["milliseconds_per_frame_by_stage"].items():
+        table.add_row(f"  {stage}, profiled", f"{milliseconds:.2f} ms/frame")
+    Console().print(table)
+
+
+def run_pipeline(config: Pipeline) -> None:
+    """Measure the build of shards."""
+    result = measure_pipeline(config)
+    print_pipeline(result)
+    config.out.mkdir(parents=True, exist_ok=True)
+    (config.out / "pipeline.json").write_text(json.dumps(result, indent=1) + "\n")
+
+
+def main() -> None:
+    tyro.extras.subcommand_cli_from_dict(
+        {"pipeline": run_pipeline}, description=__doc__, config=(tyro.conf.OmitArgPrefixes,)
+    )
+
+
+if __name__ == "__main__":
+    main()

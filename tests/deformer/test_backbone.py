@@ -1,0 +1,126 @@
+import pytest
+import torch
+import torchvision
+
+from deformer.backbone import Backbone, crop_hands, load_backbone_weights
+
+
+def test_features_at_a_quarter_of_any_size():
+    backbone = Backbone("resnet18", "group", 32)
+    for height, width in ((64, 64), (70, 50)):
+        features = backbone(torch.rand(2, 3, height, width))
+        assert features.shape == (2, 32, -(-height // 4), -(-width // 4))
+
+
+def test_one_frame_equals_the_same_frame_in_a_batch_while_training():
+    backbone = Backbone("resnet18", "group", 32).train()
+    images = torch.rand(3, 3, 64, 64)
+    assert torch.allclose(backbone(images)[1:2], backbone(images[1:2]), atol=1e-4)
+
+
+def test_every_parameter_is_used():
+    backbone = Backbone("resnet18", "group", 32)
+    backbone(torch.rand(1, 3, 64, 64)).square().mean().backward()
+    assert all(parameter.grad.abs().sum() > 0 for parameter in backbone.parameters())
+
+
+@pytest.mark.parametrize("name", ["resnet18", "resnet50"])
+def test_weights_of_a_file_reach_the_frozen_statistics(name, tmp_path):
+    resnet = torchvision.models.get_model(name, weights=None)
+    resnet.bn1.running_mean.fill_(0.25)
+    torch.save(resnet.state_dict(), tmp_path / "resnet.pth")
+    backbone = Backbone(name, "frozen", 16)
+    load_backbone_weights(backbone, tmp_path / "resnet.pth")
+    assert torch.equal(backbone.resnet.conv1.weight, resnet.conv1.weight)
+    assert (backbone.resnet.bn1.running_mean == 0.25).all()
+    assert "bn1.weight" not in dict(backbone.resnet.named_parameters())  # nothing trains it
+
+
+def test_frozen_statistics_equal_batchnorm_in_evaluation(tmp_path):
+    torch.manual_seed(0)
+    synced, frozen = Backbone("resnet18", "sync", 16).eval(), Backbone("resnet18", "frozen", 16)
+    for norm in synced.modules():
+        if isinstance(norm, torch.nn.SyncBatchNorm):
+            norm.running_mean.normal_(0, 0.1)
+            norm.running_var.uniform_(0.5, 2)
+    torch.save(synced.resnet.state_dict(), tmp_path / "resnet.pth")
+    load_backbone_weights(frozen, tmp_path / "resnet.pth")
+    frozen.lateral.load_state_dict(synced.lateral.state_dict())
+    frozen.output.load_state_dict(synced.output.state_dict())
+    images = torch.rand(1, 3, 64, 64)
+    assert torch.allclose(frozen.train()(images), synced(images), rtol=1e-3, atol=1e-3)
+
+
+def test_imagenet_weights_that_cannot_be_fetched_are_an_error(monkeypatch):
+    def refuse(*_, **__):
+        raise OSError("no route to host")
+
+    monkeypatch.setattr("torchvision.models._api.load_state_dict_from_url", refuse)
+    backbone = Backbone("resnet18", "frozen", 16)
+    before = backbone.resnet.conv1.weight.clone()
+    with pytest.raises(FileNotFoundError, match=r"resnet18-.*pth.*--backbone-weights PATH"):
+        load_backbone_weights(backbone, "imagenet")
+    assert torch.equal(backbone.resnet.conv1.weight, before)
+
+
+def test_bad_weight_files_are_named(tmp_path):
+    backbone = Backbone("resnet18", "frozen", 16)
+    with pytest.raises(FileNotFoundError, match="no such file"):
+        load_backbone_weights(backbone, tmp_path / "missing.pth")
+    (tmp_path / "broken.pth").write_bytes(b"not a checkpoint")
+    with pytest.raises(ValueError, match="not a whole state dict"):
+        load_backbone_weights(backbone, tmp_path / "broken.pth")
+    torch.save([1, 2], tmp_path / "list.pth")
+    with pytest.raises(ValueError, match="holds a list"):
+        load_backbone_weights(backbone, tmp_path / "list.pth")
+    torch.save({"conv1.weight": torch.zeros(1)}, tmp_path / "other.pth")
+    with pytest.raises(ValueError, match="do not fit resnet18"):
+        load_backbone_weights(backbone, tmp_path / "other.pth")
+
+
+def test_weights_need_batchnorm_and_none_needs_nothing():
+    backbone = Backbone("resnet18", "group", 16)
+    load_backbone_weights(backbone, "none")
+    with pytest.raises(ValueError, match="norm='group'"):
+        load_backbone_weights(backbone, "imagenet")
+
+
+def test_bad_arguments_are_named():
+    with pytest.raises(ValueError, match="'resnet34' is no part"):
+        Backbone("resnet34", "group", 16)
+    with pytest.raises(ValueError, match="'batch' is no part"):
+        Backbone("resnet18", "batch", 16)
+    with pytest.raises(ValueError, match="divide by 255"):
+        Backbone("resnet18", "group", 16)(torch.zeros(1, 3, 64, 64, dtype=torch.uint8))
+
+
+def _ramp(size: int) -> torch.Tensor:
+    """Features whose two channels are the x and y of the input pixel that they stand for."""
+    # P2's pixel k covers the input's pixels 4k … 4k+3
+    centres = torch.arange(size, dtype=torch.float32) * 4 + 1.5
+    return torch.stack([centres.expand(size, size), centres[:, None].expand(size, size)])[None]
+
+
+def test_the_crop_samples_where_the_box_says():
+    box = torch.tensor([[8.0, 16, 40, 48]])
+    crop = crop_hands(_ramp(16), box, 8)
+    assert crop.shape == (1, 2, 8, 8)
+    cells = (torch.arange(8) + 0.5) / 8 * 32
+    assert torch.allclose(crop[0, 0, 0], 8 + cells, atol=1e-4)
+    assert torch.allclose(crop[0, 1, :, 0], 16 + cells, atol=1e-4)
+
+
+def test_a_box_beyond_the_image_is_not_clipped():
+    crop = crop_hands(_ramp(16), torch.tensor([[-32.0, 0, 32, 64]]), 8)
+    assert (crop[..., :3] == 0).all()  # left of the image
+    cells = -32 + (torch.arange(8) + 0.5) / 8 * 64
+    assert torch.allclose(crop[0, 0, 2, 5:], cells[5:], atol=1e-4)
+
+
+def test_each_image_has_its_own_box():
+    features = torch.rand(3, 4, 16, 16)
+    boxes = torch.tensor([[0.0, 0, 32, 32], [8, 8, 60, 60], [-4, 10, 30, 44]])
+    crops = crop_hands(features, boxes, 8)
+    for k in range(3):
+        alone = crop_hands(features[k : k + 1], boxes[k : k + 1], 8)
+        assert torch.allclose(crops[k : k + 1], alone)
