@@ -90,10 +90,10 @@ def load_hands(source: str | Path | None = None) -> Hands:
     `ValueError` naming the array when a file is not a MANO model.
     """
     if source == "standin":
-        folder, stem, name = STANDIN_DIR, "STANDIN", "standin"
-        paths = [folder / f"{stem}_{side.upper()}.npz" for side in SIDES]
+        name, folder, stem, suffix = "standin", STANDIN_DIR, "STANDIN", "npz"
     else:
-        name, paths = "mano", _find_mano(source or os.environ.get("MANO_DIR"))
+        name, folder, stem, suffix = "mano", find_mano(source), "MANO", "pkl"
+    paths = [folder / f"{stem}_{side.upper()}.{suffix}" for side in SIDES]
     right, left = (_read_side(path) for path in paths)
     digest = hashlib.sha256()
     for side in (right, left):
@@ -102,12 +102,17 @@ def load_hands(source: str | Path | None = None) -> Hands:
     return Hands(name, right, left, digest.hexdigest())
 
 
-def _find_mano(folder: str | Path | None) -> list[Path]:
+def find_mano(folder: str | Path | None = None) -> Path:
+    """The folder with MANO's files: `folder`, its `models`, or by default what `$MANO_DIR` names.
+
+    Raises `FileNotFoundError` saying where MANO is to be had.
+    """
+    folder = folder or os.environ.get("MANO_DIR") or None
     names = [f"MANO_{side.upper()}.pkl" for side in SIDES]
     if folder is not None:
-        for candidate in (Path(folder), Path(folder) / "models"):
+        for candidate in (Path(folder).resolve(), Path(folder).resolve() / "models"):
             if all((candidate / name).is_file() for name in names):
-                return [candidate / name for name in names]
+                return candidate
     where = "$MANO_DIR is not set" if folder is None else f"{folder} does not hold them"
     raise FileNotFoundError(
         f"MANO's files ({' and '.join(names)}) are needed, but {where}. Download MANO v1.2 from "

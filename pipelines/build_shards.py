@@ -5,14 +5,16 @@
     python -m pipelines.build_shards --dataset dexycb --scheduler tcp://head:8786
 
 Stop it at any moment and run the same command again: it goes on, and ends with the same bytes.
-Exit status: 0 built (or already built), 1 the input or the output cannot be used, 130 interrupted.
+Exit status: 0 built (or already built), 1 the input or the output cannot be used, 2 an option is
+wrong, 130 interrupted.
 """
 
+import json
 import logging
-import os
 import signal
 import sys
 import time
+import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -30,11 +32,10 @@ from deformer.box import AugmentationRange
 from deformer.dataset import DATASET_FILE, read_info
 from pipelines.finish import finish, locked, remove_build
 from pipelines.plan import FRAMES_PER_SHARD, BuildPlan, differences, make_plan
-from pipelines.shard import BUILD_FOLDER, ShardMark, ShardTask, build_shard, read_mark, write_json
+from pipelines.shard import BUILD_FOLDER, ShardTask, build_shard, read_mark, write_json
 from pipelines.source import UnusableInputError
 
 SCHEDULER_TIMEOUT_S = 20
-_PROGRESS_TOPIC = "deformer-frames"
 _console = Console(stderr=True)
 
 
@@ -91,20 +92,27 @@ def build(options: Options) -> dict:
     )
     if plan.parameters["hand"] == "none":
         _console.print("[yellow]--hand none: MANO fields, amodal masks and occlusion stay null")
-    if (plan.out / DATASET_FILE).exists():
-        return _already_built(plan)
     with locked(plan.out):
-        _check_unfinished(plan)
+        if (plan.out / DATASET_FILE).exists():
+            return _already_built(plan)
+        _begin(plan)
         start = time.monotonic()
-        with _progress(plan.tasks) as report:
-            marks = _run_all(plan.tasks, options, report)
+        missing = [task for task in plan.tasks if not read_mark(task.out, task.name)]
+        with _progress(missing) as report:
+            _run_all(missing, options, report)
+        marks = [read_mark(task.out, task.name) for task in plan.tasks]
         info = finish(plan.out, plan.parameters, marks, plan.synthetic)
-    _print_summary(plan.out, info, time.monotonic() - start)
+    made = sum(task.num_frames for task in missing)
+    _print_summary(plan.out, info, made, time.monotonic() - start)
     return info
 
 
 def _already_built(plan: BuildPlan) -> dict:
-    out, info = plan.out, read_info(plan.out)
+    out = plan.out
+    try:
+        info = read_info(out)
+    except ValueError as error:
+        raise UnusableInputError(str(error)) from None
     if difference := differences(info["parameters"], plan.parameters):
         raise UnusableInputError(
             f"{out} is built with other parameters ({difference}); give another --out, or delete it"
@@ -115,21 +123,22 @@ def _already_built(plan: BuildPlan) -> dict:
     return info
 
 
-def _check_unfinished(plan: BuildPlan) -> None:
+def _begin(plan: BuildPlan) -> None:
     """Refuse to go on with a build of other parameters; drop what was half written."""
     out, path = plan.out, plan.out / BUILD_FOLDER / "parameters.json"
     if path.exists():
-        if difference := differences(
-            read_info(path.parent, path.name)["parameters"], plan.parameters
-        ):
+        before = json.loads(path.read_text())
+        if difference := differences(before, plan.parameters):
             raise UnusableInputError(
                 f"{out} holds an unfinished build with other parameters ({difference}); give "
                 "another --out, or delete it"
             )
     elif any(out.glob("*.tar")):
-        raise UnusableInputError(f"{out} holds tar files of something else; give another --out")
-    version = plan.parameters["schema_version"]
-    write_json(path, {"schema_version": version, "parameters": plan.parameters})
+        raise UnusableInputError(
+            f"{out} holds tar files, and nothing says what they were built with; give another --out"
+        )
+    path.parent.mkdir(exist_ok=True)
+    write_json(path, plan.parameters)
     for leftover in path.parent.glob("*.tmp"):
         leftover.unlink()
 
@@ -137,56 +146,73 @@ def _check_unfinished(plan: BuildPlan) -> None:
 # ------------------------------------------------------------------------------------- the workers
 
 
-def _run_all(
-    tasks: list[ShardTask], options: Options, report: Callable[[int, int], None]
-) -> list[ShardMark]:
+def _run_all(tasks: list[ShardTask], options: Options, report: Callable[[int, int], None]) -> None:
     if options.workers == 0:
-        return [build_shard(task, partial(report, task.index)) for task in tasks]
-    from dask.distributed import Client, LocalCluster, as_completed
+        for task in tasks:
+            build_shard(task, partial(report, task.index))
+        return
+    if not tasks:
+        return
+    from dask.distributed import KilledWorker, as_completed
+
+    topic = f"deformer-frames-{uuid.uuid4().hex}"
+    with _client(options, len(tasks)) as client:
+        client.subscribe_topic(topic, lambda event: report(*event[1]))
+        futures = [client.submit(_run_one, task, topic, pure=False) for task in tasks]
+        try:
+            for future in as_completed(futures):
+                future.result()
+                future.release()
+        except KilledWorker as error:
+            raise UnusableInputError(
+                f"workers were killed again and again ({error}): the machine is probably out of "
+                "memory; give fewer --workers and run the same command to go on"
+            ) from None
+        finally:
+            client.cancel(futures)
+
+
+@contextmanager
+def _client(options: Options, num_tasks: int):
+    """A Dask client: of the running scheduler, or of a cluster of processes on this machine."""
+    from dask.distributed import Client, LocalCluster
+    from dask.system import CPU_COUNT
 
     for name in ("distributed", "tornado"):  # after the import, which sets its own levels
         logging.getLogger(name).setLevel(logging.CRITICAL)
     if options.scheduler:
-        client = Client(options.scheduler, timeout=SCHEDULER_TIMEOUT_S)
-    else:
-        num_workers = min(options.workers or os.cpu_count(), len(tasks))
-        with _children_ignore_interrupts():
-            cluster = LocalCluster(
-                n_workers=num_workers,
-                threads_per_worker=1,
-                memory_limit=None,
-                dashboard_address=None,
-                silence_logs=logging.ERROR,
-            )
-        client = Client(cluster)
-    try:
-        client.subscribe_topic(_PROGRESS_TOPIC, lambda event: report(*event[1]))
-        futures = [client.submit(_run_one, task, pure=False) for task in tasks]
-        marks = {}
-        for future in as_completed(futures):
-            mark = future.result()
-            marks[mark.name] = mark
-            future.release()
-        return [marks[task.name] for task in tasks]
-    finally:
-        client.close()
-        if not options.scheduler:
-            cluster.close()
+        try:
+            client = Client(options.scheduler, timeout=SCHEDULER_TIMEOUT_S)
+            client.wait_for_workers(1, timeout=SCHEDULER_TIMEOUT_S)
+        except (OSError, ValueError) as error:
+            raise UnusableInputError(
+                f"--scheduler {options.scheduler}: no scheduler with a worker answers ({error})"
+            ) from None
+        with client:
+            yield client
+        return
+    with _children_ignore_interrupts():
+        cluster = LocalCluster(
+            n_workers=min(options.workers or CPU_COUNT, num_tasks),
+            threads_per_worker=1,
+            memory_limit=None,
+            dashboard_address=None,
+            silence_logs=logging.CRITICAL,  # a failed task is told of once, by this process
+        )
+    with cluster, Client(cluster) as client:
+        yield client
 
 
-def _run_one(task: ShardTask) -> ShardMark:
+def _run_one(task: ShardTask, topic: str) -> None:
     from dask.distributed import get_worker
 
     worker = get_worker()
-    return build_shard(task, lambda n: worker.log_event(_PROGRESS_TOPIC, (task.index, n)))
+    build_shard(task, lambda n: worker.log_event(topic, (task.index, n)))
 
 
 @contextmanager
 def _children_ignore_interrupts() -> Iterator[None]:
     """Ctrl-C reaches every process of the terminal; the workers are to be stopped by this one."""
-    if not hasattr(signal, "SIGINT") or signal.getsignal(signal.SIGINT) is None:
-        yield
-        return
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         yield
@@ -213,10 +239,9 @@ def _progress(tasks: list[ShardTask]) -> Iterator[Callable[[int, int], None]]:
         _Speed(),
         TimeRemainingColumn(),
     )
-    remaining = {t.index: t.num_frames for t in tasks if not read_mark(t.out, t.name)}
     done: dict[int, int] = {}
     with Progress(*columns, console=_console) as progress:
-        bar = progress.add_task("building", total=sum(remaining.values()))
+        bar = progress.add_task("building", total=sum(task.num_frames for task in tasks))
 
         def report(index: int, num_frames: int) -> None:
             done[index] = num_frames  # a shard begun anew after its worker died starts again at 0
@@ -225,7 +250,7 @@ def _progress(tasks: list[ShardTask]) -> Iterator[Callable[[int, int], None]]:
         yield report
 
 
-def _print_summary(out: Path, info: dict, seconds: float) -> None:
+def _print_summary(out: Path, info: dict, frames_made: int, seconds: float) -> None:
     counts = info["counts"]
     size = sum(shard["size"] for shard in info["shards"])
     table = Table(title=f"{out}", show_header=False, title_justify="left")
@@ -239,15 +264,15 @@ def _print_summary(out: Path, info: dict, seconds: float) -> None:
     table.add_row(
         "size", f"{size / 1e6:,.1f} MB, {size / max(counts['frames'], 1):,.0f} bytes/frame"
     )
-    rate = (counts["frames"] + counts["halo"]) / seconds
-    table.add_row("time", f"{seconds:,.1f} s, {rate:,.0f} frames/s")
+    rate = f"{frames_made:,} frames made, {frames_made / seconds:,.0f} frames/s"
+    table.add_row("this run", f"{seconds:,.1f} s, {rate}")
     Console().print(table)
 
 
 def main() -> int:
     logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.WARNING)
     try:
-        build(tyro.cli(Options, description=__doc__))
+        build(tyro.cli(Options, prog="python -m pipelines.build_shards", description=__doc__))
     except (UnusableInputError, OSError) as error:
         _console.print(f"[red]error:[/red] {error}", soft_wrap=True)
         return 1

@@ -15,9 +15,18 @@ import pyarrow.parquet as pq
 
 from deformer.clip import SPLIT_COLUMNS
 from deformer.dataset import DATASET_FILE
-from pipelines.shard import BUILD_FOLDER, ShardMark, parquet_writer, read_part, write_json
+from pipelines.shard import (
+    BUILD_FOLDER,
+    ShardMark,
+    forget,
+    index_shard,
+    parquet_writer,
+    sync,
+    write_json,
+)
 from pipelines.source import UnusableInputError
 
+LOCK_FILE = ".deformer-lock"
 TABLES = ("frames", "annotations")
 COUNTED_COLUMNS = ("is_halo", "valid", "reason", *SPLIT_COLUMNS)
 
@@ -28,10 +37,10 @@ def locked(out: Path) -> Iterator[None]:
 
     Raises `UnusableInputError` when another build holds it or the folder cannot be written.
     """
-    build = out / BUILD_FOLDER
+    path = out / LOCK_FILE
     try:
-        build.mkdir(parents=True, exist_ok=True)
-        file = (build / "lock").open("a+")
+        out.mkdir(parents=True, exist_ok=True)
+        file = path.open("a+")
     except OSError as error:
         raise UnusableInputError(
             f"the output folder {out} cannot be written ({error.strerror}); give another by --out"
@@ -45,15 +54,29 @@ def locked(out: Path) -> Iterator[None]:
                 f"another build ({file.read().strip()}) is writing {out}; wait for it, or give "
                 "another --out"
             ) from None
+        except OSError as error:
+            raise UnusableInputError(
+                f"the file system of {out} has no locks ({error.strerror}), and two builds into "
+                "one folder would not notice each other; give an --out on another file system"
+            ) from None
+        if not path.exists() or path.stat().st_ino != os.fstat(file.fileno()).st_ino:
+            raise UnusableInputError(f"another build of {out} has just ended; look at it first")
         file.truncate(0)
         file.write(f"process {os.getpid()} on {socket.gethostname()}")
         file.flush()
-        yield
+        try:
+            yield
+        finally:
+            path.unlink()
 
 
 def finish(out: Path, parameters: dict, marks: list[ShardMark], synthetic: dict | None) -> dict:
-    """Join the indices of the shards, write `dataset.json`, and return what it holds."""
-    write_indices(out, (tuple(read_part(out, mark.name, t) for t in TABLES) for mark in marks))
+    """Index the shards, write `dataset.json`, and return what it holds.
+
+    The rows are read off the tars, which are checked once more on the way.
+    Raises `UnusableInputError` naming a shard that is not what was written.
+    """
+    write_indices(out, (_rows(out, mark) for mark in marks))
     counted = pq.read_table(out / "frames.parquet", columns=list(COUNTED_COLUMNS))
     counts = {"clips": sum(mark.clips for mark in marks), **count_frames(counted)}
     content = {
@@ -66,6 +89,16 @@ def finish(out: Path, parameters: dict, marks: list[ShardMark], synthetic: dict 
     write_json(out / DATASET_FILE, content)
     remove_build(out)
     return content
+
+
+def _rows(out: Path, mark: ShardMark) -> tuple[pa.Table, pa.Table]:
+    frames, annotations, _, sha256 = index_shard(out / mark.name, mark.name)
+    if sha256 != mark.sha256:
+        forget(out, mark.name)
+        raise UnusableInputError(
+            f"{mark.name} is no longer what was written; run the same command again to make it anew"
+        )
+    return frames, annotations
 
 
 def remove_build(out: Path) -> None:
@@ -84,7 +117,10 @@ def write_indices(out: Path, rows: Iterable[tuple[pa.Table, pa.Table]]) -> None:
             for writer, table in zip(writers, tables, strict=True):
                 writer.write_table(table, row_group_size=max(len(table), 1))
     for table in TABLES:
-        (out / BUILD_FOLDER / f"{table}.parquet.tmp").replace(out / f"{table}.parquet")
+        temporary = out / BUILD_FOLDER / f"{table}.parquet.tmp"
+        sync(temporary)
+        temporary.replace(out / f"{table}.parquet")
+    sync(out)
 
 
 def count_frames(frames: pa.Table) -> dict:

@@ -6,13 +6,15 @@ of workers, makes the same shards.
 
 import hashlib
 import os
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
+from itertools import islice, zip_longest
 from pathlib import Path
 
 from deformer.box import BOX_SCALE, AugmentationRange
 from deformer.clip import SCHEMA_VERSION
-from deformer.mano import Hands, load_hands
+from deformer.mano import find_mano, load_hands
 from pipelines.shard import ShardTask
 from pipelines.source import ClipRef, UnusableInputError, load_dataset, synthetic_mark
 
@@ -33,9 +35,10 @@ class BuildPlan:
 
 @dataclass(frozen=True)
 class HandChoice:
-    """Which hand model a build uses: `source` as `load_hands` takes it; None for no model."""
+    """Which hand model a build uses."""
 
-    source: str | None
+    source: str
+    """As `ShardTask.hand`: "standin", MANO's folder, or "none"."""
     name: str
     sha256: str | None
 
@@ -48,7 +51,7 @@ def choose_hand(root: Path, hand: str | None, mano_dir: Path | None) -> HandChoi
     Raises `UnusableInputError` for the wrong model, `FileNotFoundError` when MANO is not there.
     """
     if hand == "none":
-        return HandChoice(None, "none", None)
+        return HandChoice("none", "none", None)
     mark = synthetic_mark(root)
     if mark is None:
         if hand == "standin":
@@ -56,7 +59,8 @@ def choose_hand(root: Path, hand: str | None, mano_dir: Path | None) -> HandChoi
                 f"--hand standin: {root} is not synthesized, its labels were made with MANO; give "
                 "--mano-dir, or --hand none to build what needs no hand model"
             )
-        return _choice(load_hands(mano_dir), str(mano_dir) if mano_dir else None)
+        folder = find_mano(mano_dir)
+        return HandChoice(str(folder), "mano", load_hands(folder).sha256)
     if mano_dir is not None:
         raise UnusableInputError(
             f"--mano-dir {mano_dir}: {root} is synthesized, its labels were made with the hand "
@@ -68,18 +72,37 @@ def choose_hand(root: Path, hand: str | None, mano_dir: Path | None) -> HandChoi
             f"{root} was synthesized with another version of the hand model {mark['hand']!r} "
             f"({mark['hand_sha256'][:12]}…, here {hands.sha256[:12]}…); synthesize it again"
         )
-    return _choice(hands, mark["hand"])
-
-
-def _choice(hands: Hands, source: str | None) -> HandChoice:
-    return HandChoice(source, hands.name, hands.sha256)
+    return HandChoice(mark["hand"], hands.name, hands.sha256)
 
 
 def spread(refs: list[ClipRef], limit: int | None) -> list[ClipRef]:
-    """At most `limit` of the clips, evenly over the list: a part that still has every split."""
+    """At most `limit` of the clips, in their order, from all combinations of splits in turn.
+
+    The combinations take turns so that the parts seen least come first: a dozen clips of DexYCB
+    already hold every part of every setup.
+    """
     if limit is None or limit >= len(refs):
         return refs
-    return [refs[i * len(refs) // limit] for i in range(limit)]
+    waiting, uses, groups = _by_splits(refs), Counter(), []
+    while waiting:
+        splits = min(waiting, key=lambda parts: sorted(uses[p] for p in parts))
+        groups.append(sorted(waiting.pop(splits), key=_shuffled))
+        uses.update(splits)
+    in_turn = (ref for turn in zip_longest(*groups) for ref in turn if ref is not None)
+    chosen = set(islice(in_turn, limit))
+    return [ref for ref in refs if ref in chosen]
+
+
+def _by_splits(refs: Iterable[ClipRef]) -> dict[tuple, list[ClipRef]]:
+    groups: dict[tuple, list[ClipRef]] = {}
+    for ref in refs:
+        groups.setdefault(ref.splits, []).append(ref)
+    return dict(sorted(groups.items()))
+
+
+def _shuffled(ref: ClipRef) -> bytes:
+    """A sorting key that mixes clips, and does so in the same way everywhere."""
+    return hashlib.sha256(ref.key.encode()).digest()
 
 
 def make_plan(
@@ -102,7 +125,8 @@ def make_plan(
     root = _existing(root, module.ROOT_VARIABLE)
     out = (out or Path("shards") / dataset.rpartition(".")[2]).resolve()
     limits = limits or AugmentationRange()
-    refs = spread(module.list_clips(root), limit)
+    refs = spread(_checked(module.list_clips(root), root), limit)
+    describe = getattr(module, "describe", None)
     choice = choose_hand(root, hand, mano_dir)
     parameters = {
         "schema_version": SCHEMA_VERSION,
@@ -113,14 +137,24 @@ def make_plan(
         "augmentation": asdict(limits),
         "frames_per_shard": frames_per_shard,
         "limit": limit,
+        "source": describe(root) if describe else {},
         "num_clips": len(refs),
         "clips_sha256": hashlib.sha256("\n".join(map(_describe, refs)).encode()).hexdigest(),
     }
     tasks = [
-        ShardTask(i, clips, dataset, root, out, choice.source, limits)
+        ShardTask(i, clips, dataset, root, out, choice.source, choice.sha256, limits)
         for i, clips in enumerate(plan_shards(refs, frames_per_shard))
     ]
     return BuildPlan(out, parameters, tasks, synthetic_mark(root))
+
+
+def _checked(refs: list[ClipRef], root: Path) -> list[ClipRef]:
+    if not refs:
+        raise UnusableInputError(f"{root} holds no clip of the dataset")
+    twice = [key for key, n in Counter(ref.key for ref in refs).items() if n > 1]
+    if twice:
+        raise UnusableInputError(f"two clips have the key {twice[0]!r}; keys must be unique")
+    return refs
 
 
 def _existing(root: Path | None, variable: str) -> Path:
@@ -149,14 +183,11 @@ def plan_shards(refs: Iterable[ClipRef], frames_per_shard: int) -> list[tuple[Cl
     stand in the order of a hash of their keys: reading a shard from end to end, as plain
     WebDataset does, already mixes subjects and objects.
     """
-    groups: dict[tuple, list[ClipRef]] = {}
-    for ref in refs:
-        groups.setdefault(ref.splits, []).append(ref)
     shards: list[tuple[ClipRef, ...]] = []
-    for splits in sorted(groups):
+    for group in _by_splits(refs).values():
         current: list[ClipRef] = []
         num_frames = 0
-        for ref in sorted(groups[splits], key=lambda r: hashlib.sha256(r.key.encode()).digest()):
+        for ref in sorted(group, key=_shuffled):
             if current and num_frames + len(ref.frames) > frames_per_shard:
                 shards.append(tuple(current))
                 current, num_frames = [], 0

@@ -1,7 +1,7 @@
 """One shard: made as a temporary file, read back, renamed. Nothing half-written is ever visible.
 
-A shard is done when its mark stands in `<dataset>/.build/`: that file, not the memory of any
-scheduler, is the truth. The rows of the index are read off the finished tar, so they cannot
+A shard is done when its mark stands in `<dataset>/.deformer-build/`: that file, not the memory of
+any scheduler, is the truth. The rows of the index are read off the finished tar, so they cannot
 disagree with it, and can be made again from the tars alone.
 """
 
@@ -29,9 +29,10 @@ from deformer.box import AugmentationRange
 from deformer.clip import Clip, Locator
 from deformer.mano import load_hands
 from pipelines.annotate import HandModel, annotate_clip
-from pipelines.source import ClipRef, load_dataset
+from pipelines.source import ClipRef, UnusableInputError, load_dataset
 
-BUILD_FOLDER = ".build"
+BUILD_FOLDER = ".deformer-build"
+"""Inside a dataset while it is being built."""
 
 
 @dataclass(frozen=True)
@@ -43,8 +44,9 @@ class ShardTask:
     dataset: str
     root: Path
     out: Path
-    hand: str | None
-    """"standin", MANO's folder, or None."""
+    hand: str
+    """"standin", MANO's folder, or "none" to make what needs no hand model."""
+    hand_sha256: str | None
     limits: AugmentationRange
 
     @property
@@ -89,7 +91,7 @@ def build_shard(task: ShardTask, report: Callable[[int], None]) -> ShardMark:
             "the output under the same path"
         )
     dataset = load_dataset(task.dataset)
-    hand = _hand_model(task.hand) if task.hand else None
+    hand = _hand_model(task.hand, task.hand_sha256) if task.hand != "none" else None
 
     def clips() -> Iterator[Clip]:
         done = 0
@@ -103,8 +105,14 @@ def build_shard(task: ShardTask, report: Callable[[int], None]) -> ShardMark:
 
 
 @cache
-def _hand_model(source: str) -> HandModel:
-    return HandModel.of(load_hands(source))
+def _hand_model(source: str, sha256: str) -> HandModel:
+    hands = load_hands(source)
+    if hands.sha256 != sha256:
+        raise UnusableInputError(
+            f"the hand model {source} is not the same on this worker (sha256 {hands.sha256}) as "
+            f"where the build was started ({sha256}); make them one"
+        )
+    return HandModel.of(hands)
 
 
 def write_shard(out: Path, name: str, clips: Iterable[Clip]) -> ShardMark:
@@ -119,13 +127,9 @@ def write_shard(out: Path, name: str, clips: Iterable[Clip]) -> ShardMark:
                         _add(tar, member, data)
             file.flush()
             os.fsync(file.fileno())
-        frames, annotations, size, sha256 = index_shard(temporary, name)
-        for table, rows in (("frames", frames), ("annotations", annotations)):
-            part = temporary.with_suffix(f".{table}")
-            with parquet_writer(part, table) as writer:
-                writer.write_table(rows)
-            part.replace(_part(out, name, table))
+        frames, _, size, sha256 = index_shard(temporary, name)
         temporary.replace(out / name)
+        sync(out)
     except OSError as error:
         if error.errno == errno.ENOSPC:
             raise OSError(
@@ -135,8 +139,7 @@ def write_shard(out: Path, name: str, clips: Iterable[Clip]) -> ShardMark:
             ) from error
         raise
     finally:
-        for leftover in build.glob(f"{temporary.stem}.*"):
-            leftover.unlink()
+        temporary.unlink(missing_ok=True)
     num_clips = len(pc.unique(frames["clip"]))
     mark = ShardMark(name, size, sha256, num_clips, len(frames))
     write_json(_mark_path(out, name), asdict(mark))
@@ -223,23 +226,19 @@ def _mark_path(out: Path, name: str) -> Path:
     return out / BUILD_FOLDER / f"{name}.json"
 
 
-def _part(out: Path, name: str, table: str) -> Path:
-    return out / BUILD_FOLDER / f"{name}.{table}.parquet"
-
-
 def read_mark(out: Path, name: str) -> ShardMark | None:
     """The mark of a finished shard; None when the shard is yet to be made."""
     try:
         mark = ShardMark(**json.loads(_mark_path(out, name).read_bytes()))
         is_there = (out / name).stat().st_size == mark.size
-    except FileNotFoundError:
+    except (FileNotFoundError, ValueError, TypeError):  # absent, or cut off by a power failure
         return None
     return mark if is_there else None
 
 
-def read_part(out: Path, name: str, table: str) -> pa.Table:
-    """The rows of one finished shard in index `table` ("frames" or "annotations")."""
-    return pq.read_table(_part(out, name, table), schema=_SCHEMAS[table])
+def forget(out: Path, name: str) -> None:
+    """Remove a shard's mark, so that it will be made again."""
+    _mark_path(out, name).unlink(missing_ok=True)
 
 
 _SCHEMAS = {"frames": contract.FRAMES_SCHEMA, "annotations": contract.ANNOTATIONS_SCHEMA}
@@ -259,3 +258,13 @@ def write_json(path: Path, content: dict) -> None:
         file.flush()
         os.fsync(file.fileno())
     temporary.replace(path)
+    sync(path.parent)
+
+
+def sync(path: Path) -> None:
+    """Have a file, or the names in a folder, on disk before going on."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

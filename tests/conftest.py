@@ -1,9 +1,15 @@
 """What tests of both packages share."""
 
+import pickle
+import sys
+import types
 from pathlib import Path
 
+import numpy as np
 import pytest
+import scipy.sparse
 
+from deformer.hand import MANO_PARENTS, SIDES
 from deformer.mano import HandLayer, Hands, load_hands
 from pipelines.dexycb import SERIALS
 from tests.pipelines.dexycb_root import write_root
@@ -40,3 +46,34 @@ CLIPS = [
 def raw_root(tmp_path_factory, hands, layer) -> Path:
     """A small DexYCB root of 7 clips of 6 frames; the first frame of each has no hand."""
     return write_root(tmp_path_factory.mktemp("raw") / "dexycb", hands, layer, CLIPS)
+
+
+_MANO_KEYS = ("v_template", "shapedirs", "posedirs", "weights", "hands_components", "hands_mean")
+
+
+class _Ch:
+    """Pickles as `chumpy.ch.Ch` does: a plain attribute dictionary with the value under x."""
+
+
+@pytest.fixture
+def mano_folder(tmp_path, hands, monkeypatch):
+    """MANO_RIGHT.pkl and MANO_LEFT.pkl as published, filled with the stand-in's numbers."""
+    module = types.ModuleType("chumpy.ch")
+    module.Ch = type("Ch", (_Ch,), {"__module__": "chumpy.ch"})
+    monkeypatch.setitem(sys.modules, "chumpy", types.ModuleType("chumpy"))
+    monkeypatch.setitem(sys.modules, "chumpy.ch", module)
+    for side in SIDES:
+        hand = getattr(hands, side)
+        raw = {key: getattr(hand, key).astype(np.float64) for key in _MANO_KEYS}
+        chumpy_array = module.Ch()
+        chumpy_array.__dict__ = {"x": raw["shapedirs"], "_dirty_vars": {"x"}, "_itr": None}
+        raw["shapedirs"] = chumpy_array
+        raw["J_regressor"] = scipy.sparse.csc_matrix(hand.J_regressor.astype(np.float64))
+        raw["f"] = hand.faces.astype(np.uint32)
+        parents = np.array(MANO_PARENTS, np.int64) % 2**32  # the root's parent is stored unsigned
+        raw["kintree_table"] = np.stack([parents, np.arange(16)])
+        raw["bs_style"] = "lbs"
+        (tmp_path / f"MANO_{side.upper()}.pkl").write_bytes(pickle.dumps(raw, protocol=2))
+    monkeypatch.undo()  # reading must not need chumpy
+    assert "chumpy" not in sys.modules
+    return tmp_path

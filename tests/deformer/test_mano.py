@@ -1,15 +1,12 @@
 """The conventions of the hand model, and the reading of MANO's files."""
 
 import pickle
-import sys
-import types
 
 import numpy as np
 import pytest
-import scipy.sparse
 import torch
 
-from deformer.hand import MANO_PARENTS, SIDES, TIP_VERTICES
+from deformer.hand import SIDES, TIP_VERTICES
 from deformer.mano import HandLayer, load_hands
 from deformer.rotations import rotvec_to_rotmat
 from deformer.safe_pickle import UnsafePickleError, load_pickle
@@ -92,34 +89,6 @@ def test_no_array_of_the_hand_model_enters_a_checkpoint(layer):
 
 
 # ------------------------------------------------------------------------------- MANO's own files
-
-
-class _Ch:
-    """Pickles as `chumpy.ch.Ch` does: a plain attribute dictionary with the value under x."""
-
-
-@pytest.fixture
-def mano_folder(tmp_path, hands, monkeypatch):
-    """MANO_RIGHT.pkl and MANO_LEFT.pkl as published, filled with the stand-in's numbers."""
-    module = types.ModuleType("chumpy.ch")
-    module.Ch = type("Ch", (_Ch,), {"__module__": "chumpy.ch"})
-    monkeypatch.setitem(sys.modules, "chumpy", types.ModuleType("chumpy"))
-    monkeypatch.setitem(sys.modules, "chumpy.ch", module)
-    for side in SIDES:
-        hand = getattr(hands, side)
-        raw = {key: getattr(hand, key).astype(np.float64) for key in KEYS}
-        chumpy_array = module.Ch()
-        chumpy_array.__dict__ = {"x": raw["shapedirs"], "_dirty_vars": {"x"}, "_itr": None}
-        raw["shapedirs"] = chumpy_array
-        raw["J_regressor"] = scipy.sparse.csc_matrix(hand.J_regressor.astype(np.float64))
-        raw["f"] = hand.faces.astype(np.uint32)
-        parents = np.array(MANO_PARENTS, np.int64) % 2**32  # the root's parent is stored unsigned
-        raw["kintree_table"] = np.stack([parents, np.arange(16)])
-        raw["bs_style"] = "lbs"
-        (tmp_path / f"MANO_{side.upper()}.pkl").write_bytes(pickle.dumps(raw, protocol=2))
-    monkeypatch.undo()  # reading must not need chumpy
-    assert "chumpy" not in sys.modules
-    return tmp_path
 
 
 def test_published_pickles_load_without_chumpy(mano_folder, hands):

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,8 @@ import pipelines.shard
 from deformer.dataset import read_info, read_member
 from pipelines import build_shards, plan
 from pipelines.build_shards import Options, build
-from pipelines.source import UnusableInputError
+from pipelines.dexycb import SERIALS, official_sequences, official_splits
+from pipelines.source import ClipRef, UnusableInputError
 from tests.pipelines.dexycb_root import edit_labels
 
 REPOSITORY = Path(__file__).parents[2]
@@ -136,11 +138,70 @@ def test_other_parameters_are_refused_in_an_unfinished_build(raw_root, tmp_path,
         build(options(raw_root, tmp_path / "out", limit=3))
 
 
-def test_limit_takes_clips_from_everywhere(raw_root, tmp_path):
+def test_limit(raw_root, tmp_path):
     info = build(options(raw_root, tmp_path / "out", limit=3))
     assert info["counts"]["clips"] == 3
-    frames = pq.read_table(tmp_path / "out" / "frames.parquet")
-    assert len(frames["subject"].unique()) == 3
+
+
+@pytest.mark.parametrize("limit", [12, 50, 1000])
+def test_a_limited_build_has_every_part_of_every_setup(limit):
+    refs = [
+        ClipRef(
+            key=f"{subject}_{sequence}_{serial}",
+            dataset="dexycb",
+            subject=subject,
+            sequence=sequence,
+            camera=serial,
+            side="right",
+            object="",
+            splits=tuple(official_splits(subject, sequence, serial).items()),
+            frames=(0,),
+            image_size=(640, 480),
+        )
+        for subject, sequences in official_sequences().items()
+        for sequence in sequences
+        for serial in SERIALS
+    ]
+    chosen = plan.spread(refs, limit)
+    assert len(chosen) == limit
+    assert chosen == [ref for ref in refs if ref in set(chosen)]
+    parts = {part for ref in chosen for part in ref.splits}
+    assert parts == {part for ref in refs for part in ref.splits}
+    assert len(parts) == 12
+
+
+def test_mano_by_option_or_by_environment(raw_root, tmp_path, mano_folder, monkeypatch):
+    """A recorded root with MANO: the same shards, with MANO's fields, however MANO is named."""
+    recorded = Path(shutil.copytree(raw_root, tmp_path / "recorded"))
+    (recorded / "synthetic.json").unlink()
+    build(options(recorded, tmp_path / "by_option", mano_dir=mano_folder))
+    monkeypatch.setenv("MANO_DIR", str(mano_folder))
+    build(options(recorded, tmp_path / "by_environment"))
+    assert bytes_of(tmp_path / "by_option") == bytes_of(tmp_path / "by_environment")
+    rows = pq.read_table(tmp_path / "by_option" / "annotations.parquet").to_pylist()
+    assert all((row["pose_rotvec"] is not None) == row["valid"] for row in rows)
+    frames = pq.read_table(tmp_path / "by_option" / "frames.parquet").to_pylist()
+    assert all((row["occlusion"] is not None) == row["valid"] for row in frames)
+
+
+def test_another_hand_model_on_a_worker_is_refused(raw_root, tmp_path):
+    (task, *_) = plan.make_plan("dexycb", raw_root, tmp_path).tasks
+    with pytest.raises(UnusableInputError, match="not the same on this worker"):
+        pipelines.shard.build_shard(replace(task, hand_sha256="0" * 64), lambda n: None)
+
+
+def test_a_mark_cut_off_by_a_power_failure_is_no_mark(raw_root, built, tmp_path, monkeypatch):
+    out = tmp_path / "out"
+    with monkeypatch.context() as patch:
+        patch.setattr(build_shards, "finish", lambda *a: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            build(options(raw_root, out))
+    (out / pipelines.shard.BUILD_FOLDER / "000000.tar.json").write_bytes(b"")
+    (out / "000001.tar").write_bytes((out / "000001.tar").read_bytes()[:-10] + b"0123456789")
+    with pytest.raises(UnusableInputError, match=r"000001\.tar is no longer what was written"):
+        build(options(raw_root, out))
+    build(options(raw_root, out))
+    assert bytes_of(out) == bytes_of(built)
 
 
 def test_two_builds_into_one_folder(raw_root, tmp_path):
@@ -152,7 +213,7 @@ def test_two_builds_into_one_folder(raw_root, tmp_path):
 
 def test_a_folder_of_other_tars_is_refused(raw_root, tmp_path):
     (tmp_path / "000000.tar").write_bytes(b"somebody's")
-    with pytest.raises(UnusableInputError, match="tar files of something else"):
+    with pytest.raises(UnusableInputError, match="nothing says what they were built with"):
         build(options(raw_root, tmp_path))
     assert (tmp_path / "000000.tar").read_bytes() == b"somebody's"
 
@@ -300,8 +361,7 @@ def test_an_error_is_one_line_and_status_1(tmp_path):
 # ----------------------------------------------------------------------------- with Dask's workers
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("workers", [pytest.param(1, marks=pytest.mark.slow), 2])
 def test_any_number_of_workers_gives_the_same_bytes(raw_root, built, tmp_path, workers):
     build(options(raw_root, tmp_path / "out", workers=workers))
     assert bytes_of(tmp_path / "out") == bytes_of(built)
@@ -353,6 +413,20 @@ def _workers(process: subprocess.Popen) -> list[int]:
     return found
 
 
+def _one_clip_a_shard(raw_root: Path, folder: Path) -> dict[str, bytes]:
+    """What the slow build must come to: the same shards, made in one go in this process."""
+    build(options(raw_root, folder / "reference", frames_per_shard=1))
+    return _bytes_but_for_the_name(folder / "reference")
+
+
+def _bytes_but_for_the_name(out: Path) -> dict[str, bytes]:
+    """All files, without the one line of `dataset.json` that names the dataset's module."""
+    files = bytes_of(out)
+    info = json.loads(files["dataset.json"])
+    del info["parameters"]["dataset"]
+    return files | {"dataset.json": json.dumps(info).encode()}
+
+
 @pytest.mark.slow
 def test_ctrl_c_stops_cleanly_and_the_same_command_goes_on(raw_root, tmp_path):
     out = tmp_path / "out"
@@ -369,7 +443,7 @@ def test_ctrl_c_stops_cleanly_and_the_same_command_goes_on(raw_root, tmp_path):
     process = _start_slow_build(raw_root, out)
     _, errors = process.communicate(timeout=120)
     assert process.returncode == 0, errors
-    assert read_info(out)["counts"]["clips"] == 7
+    assert _bytes_but_for_the_name(out) == _one_clip_a_shard(raw_root, tmp_path)
 
 
 @pytest.mark.slow
@@ -380,16 +454,11 @@ def test_a_killed_worker_costs_nothing_but_its_shard(raw_root, tmp_path):
     os.kill(_workers(process)[-1], signal.SIGKILL)
     _, errors = process.communicate(timeout=120)
     assert process.returncode == 0, errors
-    reference = tmp_path / "reference"
-    build(options(raw_root, reference, frames_per_shard=1))
-    built = {name: data for name, data in bytes_of(out).items() if name != "dataset.json"}
-    expected = bytes_of(reference)
-    del expected["dataset.json"]  # it names the dataset's module
-    assert built == expected
+    assert _bytes_but_for_the_name(out) == _one_clip_a_shard(raw_root, tmp_path)
 
 
 @pytest.mark.slow
-def test_killed_outright_and_resumed(raw_root, built, tmp_path):
+def test_killed_outright_and_resumed(raw_root, tmp_path):
     out = tmp_path / "out"
     process = _start_slow_build(raw_root, out)
     _wait_for_a_shard(process, out)
@@ -399,7 +468,7 @@ def test_killed_outright_and_resumed(raw_root, built, tmp_path):
     process = _start_slow_build(raw_root, out)
     _, errors = process.communicate(timeout=120)
     assert process.returncode == 0, errors
-    assert not (out / ".build").exists()
+    assert _bytes_but_for_the_name(out) == _one_clip_a_shard(raw_root, tmp_path)
 
 
 @pytest.mark.slow
@@ -414,5 +483,5 @@ def test_a_scheduler_that_is_already_running(raw_root, built, tmp_path):
 
 def test_a_scheduler_that_is_not_there(raw_root, tmp_path, monkeypatch):
     monkeypatch.setattr(build_shards, "SCHEDULER_TIMEOUT_S", 1)
-    with pytest.raises(OSError, match=r"tcp://127\.0\.0\.1:9"):
+    with pytest.raises(UnusableInputError, match=r"tcp://127\.0\.0\.1:9.*no scheduler"):
         build(options(raw_root, tmp_path, workers=None, scheduler="tcp://127.0.0.1:9"))
