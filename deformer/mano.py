@@ -6,8 +6,8 @@ Conventions, tested in `tests/deformer/test_mano.py`:
 - the translation is added afterwards, so the wrist stands at translation + J₀(β);
 - 45 PCA coefficients are expanded here (`pca_to_rotvec`), never inside smplx, which takes 45
   components for axis-angle without a word;
-- the left hand's first shape direction is used as published, sign error and all: DexYCB was
-  annotated with it.
+- the left hand's shape directions are used as published, with the well-known wrong sign of their
+  x coordinate: DexYCB was annotated with them.
 """
 
 import contextlib

@@ -78,9 +78,11 @@ def test_bad_weight_files_are_named(tmp_path):
         load_backbone_weights(backbone, tmp_path / "other.pth")
 
 
-def test_weights_need_batchnorm_and_none_needs_nothing():
+def test_weights_and_normalisation_may_not_contradict_each_other():
     backbone = Backbone("resnet18", "group", 16)
     load_backbone_weights(backbone, "none")
+    with pytest.raises(ValueError, match="norm='frozen' without statistics"):
+        load_backbone_weights(Backbone("resnet18", "frozen", 16), "none")
     with pytest.raises(ValueError, match="norm='group'"):
         load_backbone_weights(backbone, "imagenet")
 

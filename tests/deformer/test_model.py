@@ -98,7 +98,7 @@ def test_it_starts_at_the_open_hand_without_motion(layer):
         assert (hand.rotmats - torch.eye(3)).abs().max() < 0.1
         assert hand.betas.abs().max() < 0.1
     assert (output.weights - 1 / 3).abs().max() < 0.05
-    assert (output.joints_2d - 0.5).abs().max() < 0.05
+    assert (output.joints_2d - 0.5).abs().max() < 0.1
 
 
 @pytest.mark.parametrize("T", [1, 2, 7])
@@ -125,7 +125,8 @@ def test_one_equals_batched(layer):
 
 
 def test_a_left_hand_is_the_mirrored_right_hand(layer):
-    model, inputs = _model(layer), _inputs(2, 3)
+    # HO-3D's fingertips have the same vertex numbers on both sides, DexYCB's have not
+    model, inputs = _model(layer, tips="ho3d"), _inputs(2, 3)
     with torch.no_grad():  # the sides' shape outputs are their own: make them equal here
         for head in (model.shape_head[-1], model.monocular_head[-1]):
             for parameter in (head.weight, head.bias):
@@ -171,21 +172,51 @@ def test_variants_differ_in_the_fused_pose_alone(layer, variant):
     assert is_same == (variant == "center")
 
 
-def test_a_few_steps_on_one_batch_lower_every_part_of_the_loss(layer):
+def test_two_half_batches_average_to_the_losses_of_the_whole(layer):
+    model, inputs = _model(layer), _inputs(4, 3)
+    targets = _targets(layer, inputs)
+    hidden = torch.rand(4, 3, NUM_JOINTS, generator=torch.Generator().manual_seed(3)) < 0.5
+    is_repeat = torch.tensor([[True, False], [False, False], [True, True], [False, True]])
+    targets = targets._replace(joints_in_image=~hidden, is_repeat=is_repeat)
+    whole = deformer_losses(model(**inputs), targets)
+    halves = []
+    for part in (slice(0, 2), slice(2, 4)):
+        output = model(**{key: value[part] for key, value in inputs.items()})
+        hand = type(targets.hand)(*(value[part] for value in targets.hand))
+        half = type(targets)(hand, *(value[part] for value in targets[1:]))
+        halves.append(deformer_losses(output, half))
+    for name, value in whole.items():
+        assert torch.allclose(value, (halves[0][name] + halves[1][name]) / 2, rtol=1e-3), name
+
+
+@pytest.mark.parametrize("variant", ["center", "dynamic"])
+def test_confidence_is_trained_through_dynamic_fusion_alone(layer, variant):
+    model, inputs = _model(layer, fusion=variant), _inputs(2, 3)
+    losses = deformer_losses(model(**inputs), _targets(layer, inputs))
+    weighted_sum(losses, LossWeights()).backward()
+    confidence_row = model.regressor[-1].weight.grad[-1]
+    assert (confidence_row != 0).any() == (variant == "dynamic")
+
+
+def test_a_few_steps_on_one_batch_lower_the_loss_part_by_part(layer):
     torch.manual_seed(0)
     model, inputs = Deformer(TINY, layer), _inputs(2, 2)
     targets = _targets(layer, inputs)
-    optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
+    model.backbone.resnet.requires_grad_(False)  # for speed
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    optimizer = torch.optim.Adam(trained, lr=2e-3)
     history = []
-    for _ in range(60):
+    for _ in range(40):
         losses = deformer_losses(model(**inputs), targets)
         loss = weighted_sum(losses, LossWeights())
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-        history.append({name: float(value) for name, value in losses.items()})
-    for name in history[0].keys() - {"smooth"}:
-        assert history[-1][name] < 0.7 * history[0][name], (name, history[0], history[-1])
+        history.append({name: value.item() for name, value in losses.items()})
+    # Shape has little weight, and smoothness is perfect at the start
+    for name in history[0].keys() - {"smooth", "shape", "monocular_shape"}:
+        assert history[-1][name] < 0.75 * history[0][name], (name, history[0], history[-1])
+    assert history[-1]["joints"] < 0.25 * history[0]["joints"]
 
 
 def test_soft_argmax_finds_a_peak_and_the_middle_of_nothing():
@@ -222,16 +253,18 @@ def test_bfloat16_changes_little(layer):
     exact = model(**inputs)
     with torch.autocast("cpu", torch.bfloat16):
         rounded = model(**inputs)
-    assert rounded.fused.vertices_m.dtype == torch.float32
+    assert all(t.dtype == torch.float32 for t in (*rounded.fused, rounded.joints_2d))
+    assert (rounded.joints_2d - exact.joints_2d).abs().max() < 0.01
     assert (rounded.fused.joints_m - exact.fused.joints_m).abs().max() < 0.02
 
 
 @pytest.mark.slow
-def test_it_compiles_into_one_graph(layer):
-    model, inputs = _model(layer), _inputs(2, 3)
-    compiled = torch.compile(model, backend="eager", fullgraph=True)
-    expected = model(**inputs).fused.vertices_m
-    assert torch.allclose(compiled(**inputs).fused.vertices_m, expected, atol=1e-5)
+def test_the_spatial_half_compiles_into_one_graph(layer):
+    model, inputs = _model(layer), _inputs(2, 1)
+    frames = (inputs["images"][:, 0], inputs["boxes_px"][:, 0], inputs["is_left"])
+    compiled = torch.compile(model.encode_frames, backend="eager", fullgraph=True)
+    for one, other in zip(compiled(*frames), model.encode_frames(*frames), strict=True):
+        assert torch.allclose(one, other, atol=1e-5)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,80 @@
+"""Dynamic fusion: every frame's pose, deformed to every other frame, and their weighted mean.
+
+Poses and motions are rot6d throughout and add as plain vectors; Gram-Schmidt comes after the last
+sum. With exact motions fw_t = θ_{t+1} − θ_t and bw_t = θ_{t−1} − θ_t, every deformed pose θ_{i→j}
+equals θ_j. (The paper's Eq. 2 sums the backward motions k = j … i−1, one frame off; it is
+k = j+1 … i.) Source: the paper's section 3.1 and the variants of its Tables 4 and 6.
+"""
+
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+FusionVariant = Literal["center", "average", "occlusion", "dynamic"]
+
+
+def deform_poses(poses: Tensor, forward: Tensor, backward: Tensor) -> Tensor:
+    """Deform each frame's pose to each frame.
+
+    poses, forward, backward (B, T, 16, 6): θ_t, and the motions from t to t+1 and to t−1; the
+    last forward and the first backward motion lead out of the window and are not used.
+
+    Returns (B, T, T, 16, 6): [:, i, j] is frame i's pose deformed to frame j.
+    """
+    _, T, _, _ = poses.shape
+    # Sums over k < t of fw_k, and over k ≤ t of bw_k: any stretch is a difference of two of them
+    ahead = torch.cumsum(forward, 1) - forward
+    behind = torch.cumsum(backward, 1)
+    to_later = ahead[:, None] - ahead[:, :, None]  # [:, i, j]: fw_i + … + fw_{j−1}
+    to_earlier = behind[:, :, None] - behind[:, None]  # [:, i, j]: bw_{j+1} + … + bw_i
+    frames = torch.arange(T, device=poses.device)
+    is_later = (frames[None, :] > frames[:, None])[..., None, None]
+    return poses[:, :, None] + torch.where(is_later, to_later, to_earlier)
+
+
+def step_poses(poses: Tensor, forward: Tensor, backward: Tensor) -> tuple[Tensor, Tensor]:
+    """Deform each frame's pose by one step.
+
+    Arguments as in `deform_poses`. Returns θ_{t→t+1} for t = 0 … T−2 and θ_{t→t−1} for
+    t = 1 … T−1, both (B, T−1, 16, 6).
+    """
+    return (poses + forward)[:, :-1], (poses + backward)[:, 1:]
+
+
+def fusion_weights(
+    variant: FusionVariant, confidence: Tensor, occlusion: Tensor | None = None
+) -> Tensor:
+    """How much frame i counts in the fused pose of frame j.
+
+    confidence (B, T): logits, which `dynamic` takes the softmax of. occlusion (B, T): share of
+    each frame's hand that is hidden, in [0, 1]; `occlusion` weights by what is seen.
+    `center` takes each frame by itself, `average` all alike.
+
+    Returns (B, T, T): [:, i, j], of sum 1 over i. Raises `ValueError` for an unknown variant, or
+    when `occlusion` is chosen and not given.
+    """
+    B, T = confidence.shape
+    match variant:
+        case "center":
+            eye = torch.eye(T, dtype=confidence.dtype, device=confidence.device)
+            return eye.expand(B, T, T)
+        case "average":
+            return torch.full_like(confidence, 1 / T)[..., None].expand(B, T, T)
+        case "occlusion":
+            if occlusion is None:
+                raise ValueError("fusion 'occlusion' needs each frame's occlusion ratio (B, T)")
+            seen = 1 - occlusion.to(confidence) + 1e-6  # a window hidden throughout: all alike
+            return (seen / seen.sum(1, keepdim=True))[..., None].expand(B, T, T)
+        case "dynamic":
+            return confidence.softmax(1)[..., None].expand(B, T, T)
+    raise ValueError(f"fusion is {variant!r}, must be center, average, occlusion or dynamic")
+
+
+def fuse_poses(deformed: Tensor, weights: Tensor) -> Tensor:
+    """Weighted mean of the poses deformed to each frame.
+
+    deformed (B, T, T, 16, 6) from `deform_poses`, weights (B, T, T) from `fusion_weights` →
+    (B, T, 16, 6), not orthonormal.
+    """
+    return torch.einsum("bij,bijkc->bjkc", weights, deformed)

@@ -1,0 +1,97 @@
+"""Windows as indices: which frames of a clip stand around each centre frame.
+
+Windows are chosen when they are used, never stored: a frame takes part in several of them.
+"""
+
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import numpy as np
+
+EdgeRule = Literal["hold", "skip"]
+
+
+@dataclass(frozen=True)
+class WindowConfig:
+    """The shape of a window: T frames, every `gap`-th, around a centre frame."""
+
+    num_frames: int = 7
+    gap: int = 10
+    edge: EdgeRule = "hold"
+    """What stands where a frame is missing. Both rules walk outwards from the centre and repeat
+    the last frame found. `hold`: the first missing frame ends the walk. `skip`: a later frame
+    that exists is used again."""
+
+    def __post_init__(self) -> None:
+        for name in ("num_frames", "gap"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}, must be 1 or more")
+        if self.edge not in get_args(EdgeRule):
+            raise ValueError(f"edge is {self.edge!r}, must be one of {get_args(EdgeRule)}")
+
+    @property
+    def centre(self) -> int:
+        """Where in the window the centre frame stands: T // 2, so that an even window has one
+        frame more before the centre than after it."""
+        return self.num_frames // 2
+
+
+@dataclass(frozen=True, eq=False)
+class Windows:
+    """All windows of one clip, one row per window, in the order of their centre frames."""
+
+    positions: np.ndarray
+    """(W, T) int64: positions in the clip; column `config.centre` holds the centres."""
+    is_repeat: np.ndarray
+    """(W, T−1) bool: window positions t and t+1 hold the same frame, so nothing moves between
+    them. The motion loss leaves these steps out."""
+
+
+def clip_windows(
+    valid: np.ndarray,
+    config: WindowConfig,
+    frame: np.ndarray | None = None,
+    is_centre: np.ndarray | None = None,
+) -> Windows:
+    """The windows of a clip: one around each valid centre frame.
+
+    valid (N,) bool: frames that may stand in a window; all others count as missing.
+    frame (N,): frame numbers in the source, increasing; `gap` counts these. Default: 0 … N−1.
+    is_centre (N,) bool: frames that may be a centre (the frames of a halo may not). Default: all.
+
+    Raises `ValueError` when lengths differ or frame numbers do not increase.
+    """
+    valid = np.asarray(valid, bool)
+    (N,) = valid.shape
+    frame = np.arange(N) if frame is None else np.asarray(frame, np.int64)
+    is_centre = np.ones(N, bool) if is_centre is None else np.asarray(is_centre, bool)
+    for name, array in (("frame", frame), ("is_centre", is_centre)):
+        if array.shape != (N,):
+            raise ValueError(f"{name} has shape {array.shape}, valid has {(N,)}")
+    if (np.diff(frame) <= 0).any():
+        raise ValueError(f"frame numbers must increase, got {frame.tolist()}")
+
+    centres = np.flatnonzero(valid & is_centre)
+    T = config.num_frames
+    offsets = (np.arange(T) - config.centre) * config.gap
+    wanted = frame[centres][:, None] + offsets  # (W, T) frame numbers
+    found = np.minimum(np.searchsorted(frame, wanted), max(N - 1, 0))
+    exists = (frame[found] == wanted) & valid[found]
+
+    middle = config.centre
+    positions = np.concatenate(
+        [
+            _walk(found[:, middle::-1], exists[:, middle::-1], config.edge)[:, ::-1],
+            _walk(found[:, middle:], exists[:, middle:], config.edge)[:, 1:],
+        ],
+        1,
+    )
+    return Windows(positions, positions[:, 1:] == positions[:, :-1])
+
+
+def _walk(found: np.ndarray, exists: np.ndarray, edge: EdgeRule) -> np.ndarray:
+    """Fill missing frames along axis 1, which leads away from the centre (column 0 exists)."""
+    if edge == "hold":
+        exists = np.logical_and.accumulate(exists, axis=1)
+    steps = np.where(exists, np.arange(exists.shape[1]), 0)
+    return np.take_along_axis(found, np.maximum.accumulate(steps, axis=1), 1)
