@@ -7,7 +7,7 @@ DEMO := data/demo
 .PHONY: demo test test-all lint format install clean
 
 demo: install
-	$(BIN)/python -m pipelines.synthesize --layout dexycb --out $(DEMO)/dexycb
+	$(BIN)/python -m pipelines.synthesize --layout dexycb --out $(DEMO)/dexycb --cameras 3 --frames 48
 	$(BIN)/python -m pipelines.build_shards --dataset dexycb --root $(DEMO)/dexycb --out shards/demo
 	$(BIN)/python -m pipelines.verify shards/demo
 	$(BIN)/python -m pipelines.inspect shards/demo --sheet results/demo/shards.png

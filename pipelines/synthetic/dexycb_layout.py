@@ -1,0 +1,219 @@
+"""DexYCB's files: one sequence of the rig, and what all sequences share.
+
+Layout and meaning of every value: section 5 of the project's method, after DexYCB's own toolkit.
+"""
+
+from pathlib import Path
+
+import numpy as np
+import yaml
+from scipy.spatial.transform import Rotation
+
+from pipelines.synthetic.cameras import MASTER_SERIAL, SERIALS, Camera, intrinsics, rig
+from pipelines.synthetic.encode import encode_jpeg, encode_png, pack_npz
+from pipelines.synthetic.film import Frame
+from pipelines.synthetic.sequence import Sequence, compose, film, generator, standin_hands
+from pipelines.synthetic.world import Person
+from pipelines.synthetic.ycb import CLASS_IDS
+
+
+def write_shared(root: Path, seed: int, subjects: list[str]) -> None:
+    """The calibration folder: cameras, one rig per subject, one hand shape per subject and side."""
+    folder = root / "calibration"
+    (folder / "intrinsics").mkdir(parents=True, exist_ok=True)
+    for serial in SERIALS:
+        _write_yaml(folder / "intrinsics" / f"{serial}_640x480.yml", _intrinsics_entry(serial))
+    for subject in subjects:
+        cameras = _cameras(seed, subject)
+        path = folder / f"extrinsics_{extrinsics_id(subject)}"
+        path.mkdir(exist_ok=True)
+        _write_yaml(path / "extrinsics.yml", _extrinsics_entry(cameras))
+        betas = _person(seed, subject).betas
+        for side in ("right", "left"):
+            path = folder / f"mano_{subject}_{side}"
+            path.mkdir(exist_ok=True)
+            _write_yaml(path / "mano.yml", {"betas": [float(np.float32(b)) for b in betas]})
+
+
+def write_sequence(
+    folder: Path,
+    subject: str,
+    name: str,
+    side: str,
+    object_name: str,
+    *,
+    seed: int,
+    serials: list[str],
+    num_frames: int,
+    with_depth: bool,
+) -> None:
+    """Render one sequence into `folder`: meta.yml, pose.npz and a folder per camera."""
+    cameras = [c for c in _cameras(seed, subject) if c.name in serials]
+    sequence = compose(
+        seed,
+        f"{subject}/{name}",
+        _person(seed, subject),
+        side,
+        CLASS_IDS[object_name],
+        cameras,
+        num_frames,
+    )
+    folder.mkdir(parents=True, exist_ok=True)
+    _write_yaml(folder / "meta.yml", _meta(sequence, subject, side))
+    _write_poses(folder / "pose.npz", sequence, _cameras(seed, subject))
+    labels = [camera_labels(sequence, camera) for camera in cameras]
+    for camera in cameras:
+        (folder / camera.name).mkdir(exist_ok=True)
+    for frame, number, picture in film(sequence):
+        place = folder / cameras[number].name
+        write_frame(place, frame, picture, with_depth)
+        arrays = {"seg": picture.label} | {k: v[frame] for k, v in labels[number].items()}
+        (place / f"labels_{frame:06d}.npz").write_bytes(pack_npz(arrays))
+
+
+def write_frame(folder: Path, frame: int, picture: Frame, with_depth: bool) -> None:
+    """Colour as JPEG (4:2:0, quality 95) and depth as 16-bit PNG in millimetres."""
+    (folder / f"color_{frame:06d}.jpg").write_bytes(encode_jpeg(picture.image))
+    if with_depth:
+        millimetres = np.clip(np.round(picture.depth_m * 1000), 0, 65535).astype(np.uint16)
+        (folder / f"aligned_depth_to_color_{frame:06d}.png").write_bytes(encode_png(millimetres))
+
+
+def camera_labels(sequence: Sequence, camera: Camera) -> dict[str, np.ndarray]:
+    """DexYCB's labels of all frames in one camera's frame, float32.
+
+    pose_y (F, n, 3, 4) object poses; pose_m (F, 1, 51), joint_3d (F, 1, 21, 3) metres and joint_2d
+    (F, 1, 21, 2) pixels of the hand; without a hand 0, −1 and −1.
+    """
+    motion, handrig = sequence.motion, sequence.rig
+    pose_y = _object_poses(sequence, camera.rotation, camera.translation_m)
+    pose_m, wrist_cam = _hand_pose(sequence, camera.rotation, camera.translation_m)
+    # What a reader computes from the stored numbers, not from those before rounding
+    fingers = handrig.arrays.pca_to_rotvec(pose_m[:, 3:48])
+    _, joints = handrig.pose(fingers, pose_m[:, :3])
+    joint_3d = (joints + wrist_cam[:, None]).astype(np.float32)
+    homogeneous = joint_3d.astype(np.float64) @ camera.K.T
+    joint_2d = (homogeneous[..., :2] / homogeneous[..., 2:]).astype(np.float32)
+    absent = ~motion.valid
+    pose_m[absent], joint_3d[absent], joint_2d[absent] = 0, -1, -1
+    return {
+        "pose_y": pose_y,
+        "pose_m": pose_m[:, None],
+        "joint_3d": joint_3d[:, None],
+        "joint_2d": joint_2d[:, None],
+    }
+
+
+def _hand_pose(sequence: Sequence, rotation, translation) -> tuple[np.ndarray, np.ndarray]:
+    """pose_m (F, 51) float32 and the wrist (F, 3), in the frame that the two lead to."""
+    motion, handrig = sequence.motion, sequence.rig
+    turned = Rotation.from_matrix(rotation) * Rotation.from_rotvec(motion.global_rotvec)
+    components = handrig.arrays.hands_components.astype(np.float64)
+    coefficients = np.linalg.solve(
+        components.T, (motion.finger_rotvec - handrig.arrays.hands_mean).T
+    ).T
+    wrist = motion.wrist_m @ rotation.T + translation
+    pose = np.concatenate([turned.as_rotvec(), coefficients, wrist - handrig.wrist_m], 1)
+    pose = pose.astype(np.float32)
+    return pose, pose[:, 48:] + handrig.wrist_m
+
+
+def _object_poses(sequence: Sequence, rotation, translation) -> np.ndarray:
+    """(F, n, 3, 4) float32 in the frame that rotation, translation lead to."""
+    world, motion = sequence.world, sequence.motion
+    poses = np.zeros((motion.num_frames, len(world.objects), 3, 4))
+    for k, placed in enumerate(world.objects):
+        moves = k == world.grasped
+        turn = motion.object_rotation if moves else placed.rotation[None]
+        spot = motion.object_m if moves else placed.position_m[None]
+        poses[:, k, :, :3] = rotation @ turn
+        poses[:, k, :, 3] = spot @ rotation.T + translation
+    return poses.astype(np.float32)
+
+
+def _write_poses(path: Path, sequence: Sequence, cameras: list[Camera]) -> None:
+    """pose.npz in the master's frame: pose_y (F, n, 7) quaternion xyzw, position; pose_m."""
+    master = next(c for c in cameras if c.name == MASTER_SERIAL)
+    poses = _object_poses(sequence, master.rotation, master.translation_m)
+    frames, count = poses.shape[:2]
+    turns = Rotation.from_matrix(poses[..., :3].reshape(-1, 3, 3)).as_quat()
+    pose_y = np.concatenate([turns.reshape(frames, count, 4), poses[..., 3]], -1)
+    pose_m, _ = _hand_pose(sequence, master.rotation, master.translation_m)
+    pose_m[~sequence.motion.valid] = 0
+    path.write_bytes(pack_npz({"pose_y": pose_y.astype(np.float32), "pose_m": pose_m[:, None]}))
+
+
+def _meta(sequence: Sequence, subject: str, side: str) -> dict:
+    return {
+        "serials": [c.name for c in sequence.cameras],
+        "num_frames": sequence.motion.num_frames,
+        "ycb_ids": [placed.thing.class_id for placed in sequence.world.objects],
+        "ycb_grasp_ind": sequence.world.grasped,
+        "mano_sides": [side],
+        "mano_calib": [f"{subject}_{side}"],
+        "extrinsics": extrinsics_id(subject),
+    }
+
+
+def extrinsics_id(subject: str) -> str:
+    """The name of a subject's rig: a date and a time, as DexYCB's."""
+    return f"{subject[:8]}_000000"
+
+
+def _cameras(seed: int, subject: str) -> list[Camera]:
+    return rig(generator(seed, subject, "rig"))
+
+
+def _person(seed: int, subject: str) -> Person:
+    return Person.drawn(generator(seed, subject, "person"))
+
+
+def _intrinsics_entry(serial: str) -> dict:
+    K = intrinsics(serial)
+    rng = np.random.default_rng([*serial.encode(), 1])
+    focal = 597 + rng.uniform(-3, 3)
+    small = Rotation.from_rotvec(rng.normal(0, 0.004, 3)).as_matrix()
+    shift = np.array([0.0149, 0, 0]) + rng.normal(0, 2e-4, 3)
+    return {
+        "color": _focal_entry(K),
+        "depth": _focal_entry(
+            np.array(
+                [
+                    [focal, 0, 320 + rng.uniform(-3, 3)],
+                    [0, focal, 238 + rng.uniform(-3, 3)],
+                    [0, 0, 1],
+                ]
+            )
+        ),
+        "extrinsics": tuple(float(x) for x in np.concatenate([small, shift[:, None]], 1).ravel()),
+    }
+
+
+def _focal_entry(K: np.ndarray) -> dict:
+    values = {"fx": K[0, 0], "fy": K[1, 1], "ppx": K[0, 2], "ppy": K[1, 2]}
+    return {key: float(value) for key, value in values.items()}
+
+
+def _extrinsics_entry(cameras: list[Camera]) -> dict:
+    """Camera → master's frame, twelve numbers by row; `apriltag`: the table's frame there."""
+    master = next(c for c in cameras if c.name == MASTER_SERIAL)
+    entry = {}
+    for camera in cameras:
+        turn = master.rotation @ camera.rotation.T
+        spot = master.translation_m - turn @ camera.translation_m
+        entry[camera.name] = np.concatenate([turn, spot[:, None]], 1)
+    entry["apriltag"] = np.concatenate([master.rotation, master.translation_m[:, None]], 1)
+    return {
+        "extrinsics": {k: tuple(map(float, v.ravel())) for k, v in entry.items()},
+        "master": master.name,
+    }
+
+
+def _write_yaml(path: Path, content: dict) -> None:
+    path.write_text(yaml.dump(content, sort_keys=True))
+
+
+def hand_name_and_hash() -> tuple[str, str]:
+    """Name and hash of the hand model that all labels are made with."""
+    hands, _ = standin_hands()
+    return hands.name, hands.sha256

@@ -1,0 +1,95 @@
+"""Ray casting with Embree: one scene of several meshes, hits with interpolated attributes."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from embreex import rtcore
+from embreex.mesh_construction import TriangleMesh
+from embreex.rtcore_scene import EmbreeScene
+
+_DEVICE = None
+
+
+def _device() -> rtcore.EmbreeDevice:
+    """One per process: a scene cannot outlive its device."""
+    global _DEVICE  # noqa: PLW0603
+    if _DEVICE is None:
+        _DEVICE = rtcore.EmbreeDevice()
+    return _DEVICE
+
+
+def interpolate(values: np.ndarray, corners: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Values (V, C) at vertices → at points of triangles, corners and weights (N, 3): (N, C)."""
+    a, b, c = np.ascontiguousarray(corners.T, np.intp)
+    total = values.take(a, 0)
+    total *= weights[:, :1]
+    for corner, k in ((b, 1), (c, 2)):
+        part = values.take(corner, 0)
+        part *= weights[:, k : k + 1]
+        total += part
+    return total
+
+
+def unit(vectors: np.ndarray) -> np.ndarray:
+    """Vectors (N, 3) at length 1."""
+    length = np.sqrt(np.einsum("ni,ni->n", vectors, vectors))
+    return vectors / np.maximum(length, 1e-9)[:, None]
+
+
+@dataclass(frozen=True, eq=False)
+class Hits:
+    """What rays met. depth (N,): in units of the ray's direction, inf for nothing.
+
+    mesh (N,): index of the mesh, −1 for nothing. corners (N, 3), weights (N, 3): the vertices of
+    the triangle in that mesh and their barycentric weights.
+    """
+
+    depth: np.ndarray
+    mesh: np.ndarray
+    corners: np.ndarray
+    weights: np.ndarray
+
+
+class RayScene:
+    """Meshes that rays can meet."""
+
+    def __init__(self, meshes: list[tuple[np.ndarray, np.ndarray]]) -> None:
+        """meshes: (vertices (V, 3), faces (F, 3)) each."""
+        self._scene = EmbreeScene(_device())
+        self._faces, self._meshes = [], []
+        for vertices, faces in meshes:
+            self._faces.append(np.ascontiguousarray(faces, np.int32))
+            corners = np.ascontiguousarray(vertices, np.float32)
+            self._meshes.append(TriangleMesh(self._scene, corners, self._faces[-1]))
+        self._first_face = np.cumsum([0, *(len(f) for f in self._faces)])[:-1].astype(np.int32)
+        self._all_faces = np.concatenate(self._faces)
+
+    def cast(self, origins: np.ndarray, directions: np.ndarray) -> Hits:
+        """First hits of rays (N, 3), (N, 3); origins may be one point (3,)."""
+        found = self._scene.run(_rows(origins, len(directions)), _f32(directions), output=True)
+        mesh, u, v = found["geomID"], found["u"], found["v"]
+        hit = mesh >= 0
+        face = np.where(hit, self._first_face[mesh] + found["primID"], 0)
+        weights = np.stack([1 - u - v, u, v], 1)
+        depth = np.where(hit, found["tfar"], np.inf).astype(np.float32)
+        return Hits(depth, mesh, self._all_faces.take(face, 0), weights)
+
+    def is_blocked(
+        self, origins: np.ndarray, directions: np.ndarray, reach: float | None = None
+    ) -> np.ndarray:
+        """Whether a ray meets anything (within `reach` times its direction), (N,) bool."""
+        directions = _f32(directions)
+        limit = None if reach is None else np.full(len(directions), reach, np.float32)
+        met = self._scene.run(
+            _rows(origins, len(directions)), directions, dists=limit, query="OCCLUDED"
+        )
+        return met >= 0
+
+
+def _f32(array: np.ndarray) -> np.ndarray:
+    return np.ascontiguousarray(array, np.float32)
+
+
+def _rows(origins: np.ndarray, count: int) -> np.ndarray:
+    origins = np.asarray(origins, np.float32)
+    return np.ascontiguousarray(np.broadcast_to(origins, (count, 3)))

@@ -1,0 +1,258 @@
+"""Procedural colour: noise, painted packages, wood, cloth, rooms. Everything from a generator.
+
+Colours are linear RGB in [0, 1] (light adds up in them); sRGB appears only at the camera's end.
+"""
+
+from functools import cache
+
+import cv2
+import numpy as np
+
+TILE = 192
+"""Side of the square of texture that one part of an object gets, in texels."""
+
+
+def srgb_to_linear(value: np.ndarray) -> np.ndarray:
+    """sRGB in [0, 1] → linear light in [0, 1]."""
+    value = np.asarray(value, np.float32)
+    return np.where(value <= 0.04045, value / 12.92, ((value + 0.055) / 1.055) ** 2.4)
+
+
+_SRGB_STEPS = 16384
+
+
+@cache
+def _srgb_table() -> np.ndarray:
+    value = np.arange(_SRGB_STEPS + 1) / _SRGB_STEPS
+    curve = np.where(value <= 0.0031308, value * 12.92, 1.055 * value ** (1 / 2.4) - 0.055)
+    return curve.astype(np.float32)
+
+
+def linear_to_srgb(value: np.ndarray) -> np.ndarray:
+    """Linear light → sRGB, clipped to [0, 1], float32; by table, to a fifth of an 8-bit step."""
+    steps = np.clip(value * np.float32(_SRGB_STEPS) + np.float32(0.5), 0, _SRGB_STEPS)
+    return _srgb_table()[steps.astype(np.uint16)]
+
+
+def hex_to_linear(text: str) -> np.ndarray:
+    """ "#rrggbb" → linear RGB (3,)."""
+    return srgb_to_linear(np.array([int(text[i : i + 2], 16) for i in (1, 3, 5)]) / 255)
+
+
+def fractal_noise(
+    rng: np.random.Generator, height: int, width: int, cells: tuple[float, float], octaves: int = 4
+) -> np.ndarray:
+    """Smooth noise (height, width), about zero mean and unit spread; `cells` (rows, columns)."""
+    total = np.zeros((height, width), np.float32)
+    for k in range(octaves):
+        rows, columns = (max(2, round(c * 2**k)) for c in cells)
+        if rows > height or columns > width:
+            break
+        coarse = rng.standard_normal((rows + 3, columns + 3)).astype(np.float32)
+        total += cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC) / 1.8**k
+    return total / max(float(total.std()), 1e-6)
+
+
+@cache
+def noise_volume() -> np.ndarray:
+    """Periodic smooth noise (64, 64, 64, 3) in about [-1, 1], the same for ever: skin and cloth."""
+    rng = np.random.default_rng(20231002)
+    frequency = np.fft.fftfreq(64)
+    square = sum(np.meshgrid(*[frequency**2] * 3, indexing="ij"))
+    with np.errstate(divide="ignore"):
+        weight = np.where(square > 0, square**-0.55, 0) * np.exp(-square * 12)
+    spectrum = np.fft.fftn(rng.standard_normal((3, 64, 64, 64)), axes=(1, 2, 3)) * weight
+    noise = np.fft.ifftn(spectrum, axes=(1, 2, 3)).real
+    noise /= noise.std(axis=(1, 2, 3), keepdims=True) * 2
+    return np.ascontiguousarray(np.moveaxis(noise, 0, -1).clip(-1.5, 1.5).astype(np.float32))
+
+
+def sample_noise(points: np.ndarray, cells_per_unit: float) -> np.ndarray:
+    """The volume's three channels at points (N, 3), nearest cell, (N, 3)."""
+    # shifted, so that no coordinate is negative and cutting off is rounding down
+    cells = np.ascontiguousarray(points.T) * np.float32(cells_per_unit) + np.float32(4096)
+    x, y, z = cells.astype(np.intp) & 63
+    return noise_volume().reshape(-1, 3).take((x * 64 + y) * 64 + z, 0)
+
+
+def paint_object(paints: tuple[str, ...], rng: np.random.Generator) -> np.ndarray:
+    """The texture of an object of n parts, linear RGB (TILE, n · TILE, 3), row 0 at v = 1."""
+    tiles = []
+    for paint in paints:
+        kind, _, colours = paint.partition(":")
+        first, second = (_vary(hex_to_linear(c), rng) for c in colours.split(","))
+        tiles.append(_PAINTERS[kind](first, second, rng))
+    return np.clip(np.concatenate(tiles, 1), 0.003, 0.95).astype(np.float32)
+
+
+def _vary(colour: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    return np.clip(colour * rng.uniform(0.85, 1.15, 3), 0.004, 0.9)
+
+
+def _fill(colour: np.ndarray, height: int = TILE, width: int = TILE) -> np.ndarray:
+    return np.full((height, width, 3), colour, np.float32)
+
+
+def _print(tile, colour, rng, box, num_lines) -> None:
+    """Lines of blocks that look like lettering, inside box = (x0, y0, x1, y1) in [0, 1]."""
+    height, width = tile.shape[:2]
+    x0, y0, x1, y1 = box
+    step = (y1 - y0) / num_lines
+    for line in range(num_lines):
+        x, top = x0, y0 + step * line
+        size = step * rng.uniform(0.45, 0.75)
+        while x < x1 - 0.02:
+            letter = size * rng.uniform(0.3, 0.8)
+            if rng.random() < 0.85:
+                corner = (round(min(x + letter * 0.8, x1) * width), round((top + size) * height))
+                cv2.rectangle(
+                    tile, (round(x * width), round(top * height)), corner, colour.tolist(), -1
+                )
+            x += letter
+
+
+def _plain(first, second, rng):
+    mix = np.clip(0.12 + 0.1 * fractal_noise(rng, TILE, TILE, (3, 3)), 0, 1)[..., None]
+    return _fill(first) * (1 - mix) + _fill(second) * mix
+
+
+def _label(first, second, rng):
+    """A can or bottle: u around; the printed band between bright ends."""
+    tile = _fill(first)
+    top, bottom = rng.uniform(0.12, 0.2), rng.uniform(0.8, 0.88)
+    tile[: round(top * TILE)] = tile[round(bottom * TILE) :] = second
+    for shift in (0.0, 0.5):  # the same print on both sides
+        middle, size = 0.25 + shift, rng.uniform(0.07, 0.1)
+        axes = (round(size * TILE), round(rng.uniform(0.12, 0.17) * TILE))
+        cv2.ellipse(
+            tile,
+            (round(middle * TILE), round(0.42 * TILE)),
+            axes,
+            0,
+            0,
+            360,
+            second.tolist(),
+            -1,
+            cv2.LINE_AA,
+        )
+        _print(tile, first * 0.4, rng, (middle - 0.06, 0.36, middle + 0.06, 0.48), 2)
+        _print(tile, second, rng, (middle - 0.15, 0.62, middle + 0.15, 0.78), 4)
+    return tile
+
+
+def _carton(first, second, rng):
+    """A box: three faces by two, each with its own print."""
+    tile = _fill(first)
+    for row in range(2):
+        for column in range(3):
+            face = np.full((TILE // 2, TILE // 3, 3), first, np.float32)
+            h, w = face.shape[:2]
+            band = sorted(rng.uniform(0.15, 0.9, 2))
+            face[round(band[0] * h) : round(band[1] * h)] = second * rng.uniform(0.6, 1)
+            centre = (round(w * rng.uniform(0.3, 0.7)), round(h * rng.uniform(0.4, 0.75)))
+            blob = _vary(np.array([0.5, 0.25, 0.08]) * rng.uniform(0.4, 1.4), rng)
+            cv2.circle(
+                face, centre, round(w * rng.uniform(0.15, 0.3)), blob.tolist(), -1, cv2.LINE_AA
+            )
+            _print(
+                face,
+                second if rng.random() < 0.5 else first * 0.3,
+                rng,
+                (0.1, 0.06, 0.9, 0.3),
+                rng.integers(1, 3),
+            )
+            _print(face, first * 0.25, rng, (0.12, 0.7, 0.88, 0.95), rng.integers(3, 6))
+            tile[
+                row * (TILE // 2) : row * (TILE // 2) + h,
+                column * (TILE // 3) : column * (TILE // 3) + w,
+            ] = face
+    return tile
+
+
+def _fruit(first, second, rng):
+    spots = np.clip(fractal_noise(rng, TILE, TILE, (14, 14), 3) - 1.3, 0, 1)[..., None]
+    tile = _fill(first) * (1 - spots) + _fill(second) * spots
+    v = np.abs(np.linspace(-1, 1, TILE))[:, None, None]
+    return tile + (second - tile) * np.clip((v - 0.82) * 6, 0, 1)
+
+
+def _wood(first, second, rng):
+    return wood(rng, TILE, TILE, first, second)
+
+
+_PAINTERS = {"plain": _plain, "label": _label, "carton": _carton, "fruit": _fruit, "wood": _wood}
+
+
+def wood(rng, height, width, light, dark, cells=(14, 1.5)) -> np.ndarray:
+    """Boards along the columns, linear RGB (height, width, 3)."""
+    grain = fractal_noise(rng, height, width, cells, 4)
+    rings = 0.5 + 0.5 * np.sin(6 * grain + 3 * fractal_noise(rng, height, width, (3, 1), 2))
+    fine = 0.12 * fractal_noise(rng, height, width, (height / 3, width / 40), 1)
+    mix = np.clip(0.65 * rings + fine, 0, 1)[..., None]
+    return (light * (1 - mix) + dark * mix).astype(np.float32)
+
+
+def cloth(rng, height, width, colour, contrast=0.12) -> np.ndarray:
+    """A woven surface with soft folds of shade, linear RGB (height, width, 3)."""
+    weave = rng.standard_normal((height, width)).astype(np.float32)
+    weave = cv2.GaussianBlur(weave, (0, 0), 0.7) * contrast * 1.6
+    folds = 0.5 * contrast * fractal_noise(rng, height, width, (5, 6), 3)
+    return (colour * np.clip(1 + weave + folds, 0.3, 1.8)[..., None]).astype(np.float32)
+
+
+def tabletop(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
+    """A table's surface: wood, cloth, a plain board or a checked cloth; linear RGB."""
+    kind = rng.choice(["wood", "cloth", "plain", "checked"], p=[0.34, 0.34, 0.2, 0.12])
+    hue = hex_to_linear(
+        str(
+            rng.choice(
+                [
+                    "#1d1d20",
+                    "#2b3442",
+                    "#59616b",
+                    "#7a7f78",
+                    "#a89f8f",
+                    "#c9c5bb",
+                    "#6b4f3a",
+                    "#3d5a4a",
+                ]
+            )
+        )
+    )
+    if kind == "wood":
+        tone = str(rng.choice(["#b98c5a", "#8a5e38", "#d2b184", "#5e4330"]))
+        tone = _vary(hex_to_linear(tone), rng)
+        return wood(rng, height, width, tone, tone * rng.uniform(0.45, 0.7))
+    if kind == "plain":
+        shade = 1 + 0.05 * fractal_noise(rng, height, width, (4, 4), 5)
+        return (hue * shade[..., None]).astype(np.float32)
+    surface = cloth(rng, height, width, hue)
+    if kind == "checked":
+        period, other = int(rng.integers(40, 90)), _vary(np.array([0.45, 0.4, 0.35]), rng)
+        rows, columns = np.arange(height) // period % 2, np.arange(width) // period % 2
+        share = 0.3 * (rows[:, None] + columns[None])[..., None]
+        surface = surface * (1 - share) + other * share
+    return surface.astype(np.float32)
+
+
+def room(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
+    """A room out of focus: wall, dim corners, blurred furniture and lamps; linear RGB."""
+    h, w = height // 4, width // 4
+    wall = str(rng.choice(["#8d8f92", "#b9b2a6", "#4d5560", "#d0d2d4", "#6d6259"]))
+    wall = _vary(hex_to_linear(wall), rng)
+    slope = np.linspace(1.25, 0.5, h, dtype=np.float32)[:, None, None]
+    image = np.ascontiguousarray(np.broadcast_to(wall * slope, (h, w, 3)), dtype=np.float32)
+    for _ in range(rng.integers(7, 16)):
+        colour = _vary(rng.uniform(0.02, 0.6) * rng.uniform(0.5, 1.2, 3), rng).tolist()
+        x, y = int(rng.integers(-10, w)), int(rng.integers(-10, h))
+        if rng.random() < 0.6:
+            corner = (x + int(rng.integers(5, 50)), y + int(rng.integers(8, 70)))
+            cv2.rectangle(image, (x, y), corner, colour, -1)
+        else:
+            end = (int(rng.integers(0, w)), int(rng.integers(0, h)))
+            cv2.line(image, (x, y), end, colour, int(rng.integers(1, 7)))
+    for _ in range(rng.integers(0, 3)):
+        centre = (int(rng.integers(0, w)), int(rng.integers(0, h // 2)))
+        cv2.circle(image, centre, int(rng.integers(2, 6)), (1.6, 1.5, 1.35), -1)
+    image = cv2.GaussianBlur(image, (0, 0), rng.uniform(1.2, 3.5))
+    return cv2.resize(image, (width, height), interpolation=cv2.INTER_CUBIC).clip(0.002, 2)
