@@ -13,18 +13,21 @@ All pixel coordinates are those of the crop; `crop_xywh` says where it lies in t
 
 import io
 import json
-import zipfile
 from dataclasses import asdict, dataclass
 from itertools import pairwise
+from typing import get_type_hints
 
 import numpy as np
 import pyarrow as pa
+
+from deformer.wellformed import check_arrays, check_types, read_json_object, read_npz
 
 SCHEMA_VERSION = 1
 
 REASONS = {
     "no_hand": "the labels say that there is no hand in the frame",
     "hand_outside_image": "there is a hand, but no joint of it lies inside the image",
+    "joints_behind_camera": "a joint lies at or behind the camera's plane, so it has no image",
     "image_missing": "the image file is absent",
     "image_corrupt": "the image file is truncated or does not decode",
     "image_size": "the image has another size than the dataset's",
@@ -139,14 +142,15 @@ def encode_meta(meta: ClipMeta) -> bytes:
 
 
 def decode_meta(data: bytes) -> ClipMeta:
-    """Raises `ValueError` for another schema version."""
-    raw = json.loads(data)
-    version = raw.pop("schema_version")
+    """Raises `ValueError` for anything but a clip's JSON of this schema version."""
+    raw = read_json_object(data)
+    version = raw.pop("schema_version", None)
     if version != SCHEMA_VERSION:
         raise ValueError(
             f"clip {raw.get('key')!r} has schema version {version}, this program reads "
             f"{SCHEMA_VERSION}: build the shards again"
         )
+    check_types(raw, get_type_hints(ClipMeta))
     return ClipMeta(**{**raw, "image_size": tuple(raw["image_size"])})
 
 
@@ -192,22 +196,14 @@ def decode_labels(data: bytes) -> dict[str, np.ndarray]:
     Fields that are null throughout the clip are absent.
     Raises `ValueError` when the bytes are no whole npz of this schema.
     """
-    try:
-        with np.load(io.BytesIO(data)) as npz:
-            raw = dict(npz)
-    except (zipfile.BadZipFile, EOFError, OSError, KeyError) as error:
-        raise ValueError(f"the labels are not a whole npz file: {error}") from error
-    labels = {}
+    arrays = read_npz(data)
+    length = arrays["frame"].size if "frame" in arrays else 0
+    check_arrays(arrays, FIELDS, length)
     for field in FIELDS:
-        if field.name not in raw:
-            if not field.nullable:
-                raise ValueError(f"the labels lack {field.name!r}: not schema {SCHEMA_VERSION}")
-        elif field.dtype == "rle":
-            offsets, runs = raw[f"{field.name}_offsets"], raw[field.name].tobytes()
-            labels[field.name] = [runs[a:b] for a, b in pairwise(offsets)]
-        else:
-            labels[field.name] = raw[field.name]
-    return labels
+        if field.dtype == "rle" and field.name in arrays:
+            offsets, runs = arrays.pop(f"{field.name}_offsets"), arrays[field.name].tobytes()
+            arrays[field.name] = [runs[a:b] for a, b in pairwise(offsets)]
+    return arrays
 
 
 # ------------------------------------------------------------------------------- rows of the index

@@ -18,6 +18,12 @@ def read_info(folder: str | Path, name: str = DATASET_FILE) -> dict:
     """
     path = Path(folder) / name
     if not path.is_file():
+        if any(Path(folder).glob("*.tar")):
+            raise FileNotFoundError(
+                f"{folder} is no built dataset: it holds tars, but no {name}. If its build was "
+                "interrupted, run the same command again. If the file was lost, the parameters and "
+                "checksums of the tars are lost with it: build anew into another folder (--out)"
+            )
         raise FileNotFoundError(
             f"{folder} is no built dataset (no {name}); build it with "
             "python -m pipelines.build_shards, or take up an unfinished build by its command"

@@ -138,17 +138,26 @@ def _read_side(path: Path) -> HandArrays:
     faces = _dense(raw, "f", path).astype(np.int64)
     if faces.shape != (NUM_FACES, 3):
         raise ValueError(f"{path}: f has shape {faces.shape}, MANO's is {(NUM_FACES, 3)}")
-    parents = _dense(raw, "kintree_table", path).astype(np.int64)[0]
-    if tuple(parents[1:]) != MANO_PARENTS[1:]:
-        raise ValueError(f"{path}: kintree_table is {parents.tolist()}, MANO's is {MANO_PARENTS}")
+    if faces.min() < 0 or faces.max() >= NUM_VERTICES:
+        raise ValueError(f"{path}: f names a vertex outside 0 to {NUM_VERTICES - 1}")
+    tree = _dense(raw, "kintree_table", path).astype(np.int64)
+    if tree.shape != (2, NUM_MANO_JOINTS) or tuple(tree[0, 1:]) != MANO_PARENTS[1:]:
+        raise ValueError(
+            f"{path}: kintree_table is {tree.tolist()}, MANO's parents are {MANO_PARENTS}"
+        )
     return HandArrays(**arrays, faces=faces)
 
 
 def _dense(raw: dict, key: str, path: Path) -> np.ndarray:
     if key not in raw:
         raise ValueError(f"{path}: the array {key!r} is missing; this is not a MANO v1.2 model")
-    value = raw[key]
-    return value.toarray() if hasattr(value, "toarray") else np.asarray(value)
+    try:
+        array = np.asarray(raw[key])
+    except ValueError:  # lists of unequal length
+        raise ValueError(f"{path}: {key} is no array") from None
+    if array.dtype.kind not in "biuf":
+        raise ValueError(f"{path}: {key} holds {array.dtype}, not numbers")
+    return array
 
 
 class HandLayer(nn.Module):

@@ -17,7 +17,7 @@ from deformer.hand import NUM_JOINTS, NUM_VERTICES
 from deformer.mano import HandLayer, Hands
 from deformer.rotations import rotvec_to_rotmat
 from pipelines import occlusion
-from pipelines.crops import crop_image, crop_rectangle
+from pipelines.crops import crop_image, crop_rectangle, mcu_size
 from pipelines.source import (
     GRASPED_OBJECT,
     HAND,
@@ -60,7 +60,11 @@ class HandModel:
 def annotate_clip(
     ref: ClipRef, raw_frames: list[RawFrame], hand: HandModel | None, limits: AugmentationRange
 ) -> Clip:
-    """Make the clip of `ref` from its raw frames, in order."""
+    """Make the clip of `ref` from its raw frames, in order.
+
+    Raises `ValueError` naming the clip where the raw frames are not those of `ref`.
+    """
+    _check_frames(ref, raw_frames)
     n = len(raw_frames)
     labels = _empty_labels(n)
     labels["frame"][:] = ref.frames
@@ -84,6 +88,21 @@ def annotate_clip(
             _fill_masks(labels, i, raw, mesh)
     labels["valid"][:] = labels["reason"] == ""
     return Clip(_clip_meta(ref, n, hand), labels, images)
+
+
+def _check_frames(ref: ClipRef, raw_frames: list[RawFrame]) -> None:
+    if len(raw_frames) != len(ref.frames):
+        raise ValueError(
+            f"clip {ref.key!r}: its reader gave {len(raw_frames)} frames for {len(ref.frames)}"
+        )
+    for frame, raw in zip(ref.frames, raw_frames, strict=True):
+        if raw.frame != frame:
+            raise ValueError(f"clip {ref.key!r}: its reader gave frame {raw.frame} for {frame}")
+        if raw.segmentation is not None and raw.segmentation.shape != ref.image_size[::-1]:
+            raise ValueError(
+                f"clip {ref.key!r}, frame {frame}: segmentation has shape "
+                f"{raw.segmentation.shape}, the image {ref.image_size[::-1]}"
+            )
 
 
 def _clip_meta(ref: ClipRef, num_frames: int, hand: HandModel | None) -> ClipMeta:
@@ -142,7 +161,7 @@ def _not_usable(raw: RawFrame) -> str:
         stated += [raw.pose.global_rotvec, raw.pose.fingers, raw.pose.betas, raw.pose.trans_m]
     if not all(np.isfinite(value).all() for value in stated if value is not None):
         return "labels_not_finite"
-    return ""
+    return "" if raw.image is not None else "image_missing"
 
 
 def _fill_geometry(labels: dict, i: int, raw: RawFrame, image_size: tuple[int, int]) -> np.ndarray:
@@ -156,9 +175,11 @@ def _fill_geometry(labels: dict, i: int, raw: RawFrame, image_size: tuple[int, i
         labels["joints_px"][i] = joints_px
         inside = ((joints_px >= 0) & (joints_px <= np.array(image_size) - 1)).all(-1)
         labels["joints_in_image"][i] = inside.sum()
-        box = tight_box(joints_px)
-        if not inside.any() and not labels["reason"][i]:
-            labels["reason"][i] = "hand_outside_image"
+        box = tight_box(joints_px)  # NaN where a joint has no image
+        if not np.isfinite(joints_px).all():
+            labels["reason"][i] = labels["reason"][i] or "joints_behind_camera"
+        elif not inside.any():
+            labels["reason"][i] = labels["reason"][i] or "hand_outside_image"
     elif raw.box_px is not None:
         box = np.asarray(raw.box_px, float)
     labels["box_px"][i] = box
@@ -190,7 +211,7 @@ def _fill_mano(labels: dict, raw_frames, hand: HandModel | None, side: str) -> n
 
 def _fill_crop(labels: dict, i: int, raw: RawFrame, box, image_size, limits) -> bytes | None:
     """The crop's image; or None, with the reason filled in."""
-    rectangle = crop_rectangle(box, image_size, limits)
+    rectangle = crop_rectangle(box, image_size, limits, mcu_size(raw.image))
     if not rectangle[2]:
         labels["reason"][i] = "hand_outside_image"
         return None

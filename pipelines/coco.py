@@ -5,8 +5,11 @@ named by their place in the dataset's folder: `<shard>/<member>`.
 """
 
 import json
+import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import pyarrow as pa
@@ -27,8 +30,8 @@ _FRAMES_COLUMNS = [
 _ANNOTATIONS_COLUMNS = ["joints_px", "mask_hand"]
 
 
-def coco_dict(folder: str | Path, split: str | None = None) -> dict:
-    """A dataset, or one split of it ("s0_train", "evaluation", …), as COCO's dictionary.
+def write_coco(path: Path, folder: str | Path, split: str | None = None) -> int:
+    """Write a dataset, or one split of it ("s0_train", "evaluation", …), as a JSON file for COCO.
 
     One image for each frame that has a crop, one annotation for each image. An image's id is its
     row in `frames.parquet` counted from 1, so it is the same whatever the split; halo rows are left
@@ -42,11 +45,38 @@ def coco_dict(folder: str | Path, split: str | None = None) -> dict:
       OKS divides by it;
     - occlusion: share of the hand that objects hide, null where it is not known.
 
-    Raises `FileNotFoundError` when the folder is no dataset, `ValueError` for an unknown split.
+    In memory there is never more than one row group; the file is there when it is whole.
+    Returns the number of images. Raises `FileNotFoundError` when the folder is no dataset,
+    `ValueError` for an unknown split.
     """
     info = read_info(folder)
+    entries = _entries(Path(folder), split_column(info, split))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as beside:
+        whole, annotations = Path(beside) / "whole", Path(beside) / "annotations"
+        num_images = 0
+        with whole.open("wb") as file, annotations.open("w+b") as later:
+            head = json.dumps(_head(info, split)).removesuffix("}")
+            file.write(f'{head}, "images": ['.encode())
+            for image, annotation in entries:
+                comma = ",\n" if num_images else "\n"
+                file.write(f"{comma}{json.dumps(image)}".encode())
+                later.write(f"{comma}{json.dumps(annotation)}".encode())
+                num_images += 1
+            file.write(b'\n], "annotations": [')
+            later.seek(0)
+            shutil.copyfileobj(later, file)
+            file.write(b"\n]}\n")
+            file.flush()
+            os.fsync(file.fileno())
+        whole.replace(path)
+    return num_images
+
+
+def _head(info: dict, split: str | None) -> dict:
+    """All of COCO's dictionary but images and annotations."""
     skeleton = [[JOINT_PARENTS[j] + 1, j + 1] for j in range(1, NUM_JOINTS)]
-    content = {
+    return {
         "info": {
             "description": f"{info['parameters']['dataset']}: crops around hands",
             "version": f"schema {SCHEMA_VERSION}",
@@ -63,21 +93,7 @@ def coco_dict(folder: str | Path, split: str | None = None) -> dict:
             }
             for side, number in CATEGORY_IDS.items()
         ],
-        "images": [],
-        "annotations": [],
     }
-    for image, annotation in _entries(Path(folder), split_column(info, split)):
-        content["images"].append(image)
-        content["annotations"].append(annotation)
-    return content
-
-
-def write_coco(path: Path, folder: str | Path, split: str | None = None) -> int:
-    """Write `coco_dict` as JSON; returns the number of images."""
-    content = coco_dict(folder, split)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(content))
-    return len(content["images"])
 
 
 def split_column(info: dict, split: str | None) -> tuple[str, str] | None:
@@ -159,7 +175,7 @@ def _entry(image_id: int, row: dict) -> tuple[dict, dict]:
 
 
 def _keypoints(joints_px: list | None, width: int, height: int, rle: dict | None) -> list:
-    """x, y, v of the 21 joints in a row; see `coco_dict`."""
+    """x, y, v of the 21 joints in a row; see `write_coco`."""
     if joints_px is None:
         return [0] * (3 * NUM_JOINTS)
     joints = np.reshape(joints_px, (NUM_JOINTS, 2))

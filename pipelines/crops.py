@@ -19,26 +19,41 @@ PNG_TO_JPEG_QUALITY = 95
 _EDGE_PX = 2
 """One pixel for the interpolation of the warp, one for that of chroma."""
 
-_MCU_PX = 16
-"""MCU side of 4:2:0 JPEGs and a multiple of every other one's."""
+USUAL_MCU = (16, 16)
+"""MCU (width, height) of 4:2:0 JPEGs, and a multiple of that of all but the two below."""
+
+_LONG_MCUS = {turbojpeg.SAMP.Y411: (32, 16), turbojpeg.SAMP.Y441: (16, 32)}
 
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
 
+def mcu_size(image: bytes) -> tuple[int, int]:
+    """(width, height) in px on whose multiples an image file can be cropped without loss."""
+    if image.startswith(_PNG_SIGNATURE):
+        return USUAL_MCU
+    try:
+        return _LONG_MCUS.get(turbojpeg.decompress_header(image)["subsamp"], USUAL_MCU)
+    except RuntimeError:  # damaged, which `crop_image` will say
+        return USUAL_MCU
+
+
 def crop_rectangle(
-    tight_box_px: np.ndarray, image_size: tuple[int, int], limits: AugmentationRange
+    tight_box_px: np.ndarray,
+    image_size: tuple[int, int],
+    limits: AugmentationRange,
+    mcu: tuple[int, int] = USUAL_MCU,
 ) -> tuple[int, int, int, int]:
     """The rectangle (x, y, width, height) to keep of an image for a hand.
 
     tight_box_px (4,): tight box of the 2D joints, px of the source. It contains, as far as the
-    image does, every window that `limits` allow. Aligned to MCUs; width 0 where the image has no
-    part in it.
+    image does, every window that `limits` allow. Aligned to `mcu`, the image's `mcu_size`; width
+    0 where the image has no part in it.
     """
     centre, side = hand_box(np.asarray(tight_box_px, float))
     reach = reach_px(side, limits) + _EDGE_PX
-    size = np.asarray(image_size)
-    first = np.clip(np.floor((centre - reach) / _MCU_PX) * _MCU_PX, 0, size).astype(int)
-    last = np.clip(np.ceil((centre + reach + 1) / _MCU_PX) * _MCU_PX, 0, size).astype(int)
+    size, mcu = np.asarray(image_size), np.asarray(mcu)
+    first = np.clip(np.floor((centre - reach) / mcu) * mcu, 0, size).astype(int)
+    last = np.clip(np.ceil((centre + reach + 1) / mcu) * mcu, 0, size).astype(int)
     width, height = last - first
     if width <= 0 or height <= 0:
         return 0, 0, 0, 0

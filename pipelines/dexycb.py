@@ -10,8 +10,6 @@ import csv
 import io
 import logging
 import re
-import zipfile
-import zlib
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -51,8 +49,12 @@ YCB_CLASSES = (
 """YCB object k + 1 of `seg` and `ycb_ids` is YCB_CLASSES[k]."""
 
 _SEG_HAND = 255
-_LABEL_SHAPES = {"seg": IMAGE_SIZE[::-1], "pose_m": (1, 51), "joint_3d": (1, 21, 3)}
+_LABELS = {"seg": (IMAGE_SIZE[::-1], "ui"), "pose_m": ((1, 51), "f"), "joint_3d": ((1, 21, 3), "f")}
+"""Shape and kinds of dtype of each array of a label file."""
 _SUBJECT_FOLDER = re.compile(r"\d{8}-subject-\d{2}")
+_SEQUENCE_FOLDER = re.compile(r"\d{8}_\d{6}")
+_CALIBRATION = re.compile(r"[A-Za-z0-9_-]+")
+_MAX_FRAMES = 1_000_000  # file names have six digits
 
 _log = logging.getLogger(__name__)
 
@@ -96,17 +98,26 @@ def official_splits(subject: str, sequence: str, serial: str) -> dict[str, str]:
 
 
 def list_clips(root: Path) -> list[ClipRef]:
-    """Every camera of every sequence under `root`, whole dataset or part, in official order."""
+    """Every camera of every sequence under `root`, whole dataset or part, in official order.
+
+    Reads every meta file and every calibration that a listed clip needs, so that what is missing
+    or damaged is found before any work. The shapes (mano.yml) are among them whatever hand model
+    is chosen: a folder without them is incomplete.
+    """
     sequences = official_sequences()
-    found = sorted(path.name for path in root.iterdir() if _SUBJECT_FOLDER.fullmatch(path.name))
+    found = sorted(
+        path.name
+        for path in root.iterdir()
+        if _SUBJECT_FOLDER.fullmatch(path.name) and path.is_dir()
+    )
     if not found:
         raise UnusableInputError(
             f"{root} holds no subject folder of DexYCB (20200709-subject-01, …); --root or "
             f"${ROOT_VARIABLE} names the folder that holds them (https://dex-ycb.github.io)"
         )
-    refs, absent = [], []
+    refs, absent, calibrations = [], [], set()
     for subject in found:
-        for folder in sorted(path for path in (root / subject).iterdir() if path.is_dir()):
+        for folder in _sequence_folders(root / subject):
             if folder.name not in sequences.get(subject, ()):
                 raise UnusableInputError(
                     f"{folder} is none of DexYCB's 1000 sequences, so it has no official split; "
@@ -116,6 +127,7 @@ def list_clips(root: Path) -> list[ClipRef]:
             for serial in meta["serials"]:
                 if (folder / serial).is_dir():
                     refs.append(_clip_ref(subject, folder.name, serial, meta))
+                    calibrations.add(meta["mano_calib"][0])
                 else:
                     absent.append(folder / serial)
     if absent:
@@ -126,7 +138,20 @@ def list_clips(root: Path) -> list[ClipRef]:
         )
     if not refs:
         raise UnusableInputError(f"{root}: no camera folder that a meta.yml names exists")
+    for serial in sorted({ref.camera for ref in refs}):
+        read_intrinsics(root, serial)
+    for mano_calib in sorted(calibrations):
+        read_betas(root, mano_calib)
     return refs
+
+
+def _sequence_folders(subject: Path) -> list[Path]:
+    """Folders named like a sequence; others (.ipynb_checkpoints, …) are nobody's recording."""
+    return sorted(
+        path
+        for path in subject.iterdir()
+        if _SEQUENCE_FOLDER.fullmatch(path.name) and path.is_dir()
+    )
 
 
 def _clip_ref(subject: str, sequence: str, serial: str, meta: dict) -> ClipRef:
@@ -147,12 +172,12 @@ def _clip_ref(subject: str, sequence: str, serial: str, meta: dict) -> ClipRef:
 def _read_yaml(path: Path) -> dict:
     try:
         content = yaml.load(path.read_bytes(), _Loader)
-    except FileNotFoundError:
+    except (FileNotFoundError, IsADirectoryError):
         raise UnusableInputError(
             f"{path} is missing; unpack the dataset's archive again, or take the folder that needs "
             "it out"
         ) from None
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: a date that is none, and the like
         raise UnusableInputError(
             f"{path} is no readable YAML: {' '.join(str(error).split())}"
         ) from None
@@ -167,12 +192,35 @@ def _read_meta(folder: Path) -> dict:
     keys = ("serials", "num_frames", "ycb_ids", "ycb_grasp_ind", "mano_sides", "mano_calib")
     if missing := [key for key in keys if key not in meta]:
         raise UnusableInputError(f"{path} lacks {', '.join(missing)}; unpack it again")
-    meta["serials"] = [str(serial) for serial in meta["serials"]]
-    if unknown := [serial for serial in meta["serials"] if serial not in SERIALS]:
+    serials, ids, grasped = meta["serials"], meta["ycb_ids"], meta["ycb_grasp_ind"]
+    sides, calibrations = meta["mano_sides"], meta["mano_calib"]
+
+    def require(key: str, holds: bool, rule: str) -> None:
+        if not holds:
+            raise UnusableInputError(
+                f"{path}: {key} is {meta[key]!r:.80}, not {rule}; unpack it again"
+            )
+
+    require("serials", isinstance(serials, list), "a list of cameras")
+    serials = meta["serials"] = [str(serial) for serial in serials]
+    if unknown := [serial for serial in serials if serial not in SERIALS]:
         raise UnusableInputError(f"{path} names camera {unknown[0]}, which is none of {SERIALS}")
-    if meta["mano_sides"][0] not in SIDES:
-        raise UnusableInputError(f"{path}: mano_sides is {meta['mano_sides']}, not right or left")
+    require("serials", len(set(serials)) == len(serials), "a list without repetition")
+    require("num_frames", _is_int(meta["num_frames"], 1, _MAX_FRAMES), f"1 to {_MAX_FRAMES}")
+    are_ids = isinstance(ids, list) and all(_is_int(i, 1, len(YCB_CLASSES)) for i in ids)
+    require("ycb_ids", are_ids, f"a list of numbers 1 to {len(YCB_CLASSES)}")
+    is_index = _is_int(grasped, 0, len(ids) - 1)
+    require("ycb_grasp_ind", is_index, f"an index into ycb_ids, which has {len(ids)} items")
+    is_side = isinstance(sides, list) and sides and sides[0] in SIDES
+    require("mano_sides", is_side, "a list of right or left")
+    is_name = isinstance(calibrations, list) and calibrations and isinstance(calibrations[0], str)
+    is_name = is_name and _CALIBRATION.fullmatch(calibrations[0])
+    require("mano_calib", is_name, "a list of names of calibration folders")
     return meta
+
+
+def _is_int(value: object, first: int, last: int) -> bool:
+    return type(value) is int and first <= value <= last
 
 
 # ------------------------------------------------------------------------------------------ reading
@@ -182,20 +230,33 @@ def read_intrinsics(root: Path, serial: str) -> np.ndarray:
     """K (3, 3) float64 of a camera's colour images, px."""
     width, height = IMAGE_SIZE
     path = root / "calibration" / "intrinsics" / f"{serial}_{width}x{height}.yml"
-    color = _read_yaml(path).get("color", {})
+    color = _read_yaml(path).get("color")
     try:
-        fx, fy, cx, cy = (float(color[key]) for key in ("fx", "fy", "ppx", "ppy"))
+        fx, fy, cx, cy = values = [float(color[key]) for key in ("fx", "fy", "ppx", "ppy")]
     except KeyError as error:
         raise UnusableInputError(f"{path} lacks color: {error}; unpack it again") from None
+    except (TypeError, ValueError):
+        values = ()
+    if not values or not np.isfinite(values).all() or fx <= 0 or fy <= 0:
+        raise UnusableInputError(
+            f"{path}: color is {color!r:.80}, not four numbers fx, fy, ppx, ppy, the first two "
+            "above 0; unpack it again"
+        )
     return np.array([[fx, 0, cx], [0, fy, cy], [0, 0, 1]])
 
 
 def read_betas(root: Path, mano_calib: str) -> np.ndarray:
     """MANO shape (10,) of a subject's hand."""
     path = root / "calibration" / f"mano_{mano_calib}" / "mano.yml"
-    betas = np.array(_read_yaml(path).get("betas", ()), float)
-    if betas.shape != (10,):
-        raise UnusableInputError(f"{path}: betas has shape {betas.shape}, not (10,)")
+    stated = _read_yaml(path).get("betas")
+    try:
+        betas = np.array(stated, float)
+    except (TypeError, ValueError):
+        betas = np.empty(0)
+    if betas.shape != (10,) or not np.isfinite(betas).all():
+        raise UnusableInputError(
+            f"{path}: betas is {stated!r:.80}, not 10 finite numbers; unpack it again"
+        )
     return betas
 
 
@@ -242,9 +303,13 @@ def _read_labels(path: Path) -> dict[str, np.ndarray]:
     data = read_bytes(path, "labels_missing")
     try:
         with np.load(io.BytesIO(data)) as npz:
-            labels = {key: npz[key] for key in _LABEL_SHAPES}
-    except (zipfile.BadZipFile, zlib.error, ValueError, KeyError, EOFError, OSError):
+            labels = {key: npz[key] for key in _LABELS}
+    except Exception:  # a broken zip, or one that is no npz, raises almost anything
         raise BadFrameError("labels_corrupt") from None
-    if any(labels[key].shape != shape for key, shape in _LABEL_SHAPES.items()):
+    for key, (shape, kinds) in _LABELS.items():
+        if labels[key].shape != shape or labels[key].dtype.kind not in kinds:
+            raise BadFrameError("labels_corrupt")
+    seg = labels["seg"]
+    if seg.min() < 0 or ((seg > len(YCB_CLASSES)) & (seg != _SEG_HAND)).any():
         raise BadFrameError("labels_corrupt")
     return labels

@@ -29,6 +29,7 @@ What is known, and from where:
   person ends: `subject` is all of them, and different letters may be the same person.
 """
 
+import logging
 import os
 import re
 from collections.abc import Iterator
@@ -72,6 +73,9 @@ _SEGMENTATION_CHANNELS = {"ho3d_v2": (2, 0), "ho3d_v3": (0, 1)}
 """Of blue, green, red: the one that means hand, the one that means object."""
 _TRUTH_POINTS = {"xyz": NUM_JOINTS, "verts": NUM_VERTICES}
 _WRIST_TOLERANCE_M = 0.01
+_MODEL_FILE = "textured_simple.obj"
+
+_log = logging.getLogger(__name__)
 
 
 # ------------------------------------------------------------------------------------- the clips
@@ -85,7 +89,7 @@ def list_clips(root: Path) -> list[ClipRef]:
     Raises `UnusableInputError` when neither split is there, or a list or folder cannot be used.
     """
     _models_folder(root)  # to fail here, not in a worker
-    splits = [s for s in _SPLITS if (root / f"{s}.txt").is_file() and (root / s).is_dir()]
+    splits = _splits_there(root)
     if not splits:
         raise UnusableInputError(
             f"{root} is no HO-3D folder: expected are train.txt beside train/, or evaluation.txt "
@@ -93,6 +97,41 @@ def list_clips(root: Path) -> list[ClipRef]:
             f"https://github.com/shreyashampali/ho3d); name it by --root or ${ROOT_VARIABLE}"
         )
     return [ref for split in splits for ref in _clips_of_split(root, split)]
+
+
+def _splits_there(root: Path) -> list[str]:
+    return [s for s in _SPLITS if (root / f"{s}.txt").is_file() and (root / s).is_dir()]
+
+
+def describe(root: Path) -> dict[str, str]:
+    """Which of the files that may be absent are there; warns of occlusion that will be null.
+
+    Looks at folders alone: a model or a segmentation may still be absent for one sequence.
+    """
+    splits = _splits_there(root)
+    has_models = any(_models_folder(root).glob(f"*/{_MODEL_FILE}"))
+    segmented = [s for s in splits if any(any(f.glob(f"{s}/*/seg")) for f in _seg_folders(root))]
+    truth = [name for name in _TRUTH_POINTS if (root / f"evaluation_{name}.json").is_file()]
+    unknown = [] if has_models else [s for s in splits if s not in segmented]
+    if unknown:
+        _log.warning(
+            "occlusion will be null for %s: put the YCB-Video models into %s, or name their folder "
+            "by $%s",
+            " and ".join(unknown),
+            root / "models",
+            MODELS_VARIABLE,
+        )
+    if "evaluation" in splits and "verts" not in truth:
+        _log.warning(
+            "occlusion will be null for evaluation: put evaluation_verts.json into %s, which says "
+            "where the hand is",
+            root,
+        )
+    return {
+        "object_models": "present" if has_models else "absent",
+        "segmentation": ", ".join(segmented) or "absent",
+        "evaluation_truth": ", ".join(truth) or "absent",
+    }
 
 
 def _clips_of_split(root: Path, split: str) -> Iterator[ClipRef]:
@@ -188,13 +227,17 @@ def _read_labels(
         raise BadFrameError("intrinsics_missing")
     labels["K"] = label_array(meta, "camMat", (3, 3))
     name = f"{number:04d}{_SEGMENTATION_SUFFIX[ref.dataset]}"
-    apart = f"HO3D_{ref.dataset[-2:]}_segmentations_rendered"  # what the download unpacks to
-    for folder in (root, root / apart):
+    for folder in _seg_folders(root):
         path = folder / split / ref.sequence / "seg" / name
         if path.is_file():
             channels = _SEGMENTATION_CHANNELS[ref.dataset]
             return {**labels, "segmentation": read_segmentation(path, *channels, IMAGE_SIZE)}
     return {**labels, "grasped_mesh": _object_mesh(meta, _models_folder(root))}
+
+
+def _seg_folders(root: Path) -> list[Path]:
+    """Where segmentations may be: in the root, or apart, in what their downloads unpack to."""
+    return [root, *(root / f"HO3D_{version}_segmentations_rendered" for version in ("v2", "v3"))]
 
 
 def _train_labels(meta: dict) -> dict:
@@ -282,7 +325,7 @@ def _object_mesh(meta: dict, models: Path) -> Mesh | None:
         return None
     rotation = _rotation_to_camera(label_array(meta, "objRot", (3,)))
     translation = label_array(meta, "objTrans", (3,)) * OPENGL_TO_OPENCV
-    path = models / name / "textured_simple.obj"
+    path = models / name / _MODEL_FILE
     if not path.is_file():
         return None
     vertices, faces = read_obj(path, path.stat().st_mtime_ns)

@@ -25,7 +25,7 @@ from pipelines.source import (
     UnusableInputError,
 )
 
-_LINE = re.compile(r"([A-Za-z0-9_-]+)/(\d+)")
+_LINE = re.compile(r"([A-Za-z0-9_-]{1,40})/(\d{1,6})")
 _OBJECT = re.compile(r"[A-Za-z0-9_-]+")
 _PIECE_BYTES = 1 << 22
 
@@ -52,7 +52,7 @@ def read_meta(path: Path) -> dict:
     """A label file: a pickled dictionary of arrays, lists, strings and None."""
     try:
         meta = load_pickle(path)
-    except FileNotFoundError:
+    except (FileNotFoundError, IsADirectoryError):
         raise BadFrameError("labels_missing") from None
     except UnsafePickleError:
         raise BadFrameError("labels_refused") from None
@@ -71,7 +71,7 @@ def label_array(meta: dict, key: str, shape: tuple[int, ...]) -> np.ndarray:
         raise BadFrameError("labels_none")
     try:
         array = np.asarray(meta[key], np.float64).squeeze()
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):  # overflow: an integer beyond any float
         raise BadFrameError("labels_corrupt") from None
     if array.shape != shape:
         raise BadFrameError("labels_corrupt")

@@ -1,7 +1,12 @@
 """Rebuild the broken shards of a dataset, and its indices from the shards."""
 
+import shutil
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from rich.progress import track
 
@@ -9,36 +14,62 @@ from deformer.box import AugmentationRange
 from deformer.dataset import DATASET_FILE, read_info
 from pipelines.finish import COUNTED_COLUMNS, count_frames, locked, remove_build, write_indices
 from pipelines.plan import differences, make_plan
-from pipelines.shard import build_shard, index_shard, write_json
+from pipelines.shard import BUILD_FOLDER, ShardTask, build_shard, index_shard, write_json
 from pipelines.source import UnusableInputError
 
 
 def repair(folder: Path, root: Path | None, broken: set[str], mano_dir: Path | None = None) -> None:
     """Make the shards `broken` again, to the same bytes, and both indices from all shards.
 
+    A shard is replaced only by the very bytes that `dataset.json` names.
     Raises `UnusableInputError` when the raw dataset at `root` is not the one that the shards were
-    built from.
+    built from; the shard that comes out otherwise is then as it was.
     """
     info = read_info(folder)
-    sha256 = {shard["name"]: shard["sha256"] for shard in info["shards"]}
     with locked(folder):
-        tasks = _tasks(folder, root, info, mano_dir) if broken else []
-        for task in track([t for t in tasks if t.name in broken], "rebuilding"):
-            (folder / task.name).unlink(missing_ok=True)
-            mark = build_shard(task, lambda _: None)
-            if mark.sha256 != sha256[task.name]:
-                raise UnusableInputError(
-                    f"{task.name} comes out otherwise than before (sha256 {mark.sha256}): what is "
-                    f"under {root}, or a library, has changed since; build anew with another --out"
-                )
-        write_indices(folder, (index_shard(folder / name, name)[:2] for name in sha256))
-        counted = pq.read_table(folder / "frames.parquet", columns=list(COUNTED_COLUMNS))
-        counts = {"clips": sum(s["clips"] for s in info["shards"]), **count_frames(counted)}
-        write_json(folder / DATASET_FILE, info | {"counts": counts})
-        remove_build(folder)
+        (folder / BUILD_FOLDER).mkdir(exist_ok=True)
+        try:
+            if broken:
+                _rebuild(folder, root, broken, info, mano_dir)
+            write_indices(folder, _rows(folder, info["shards"]))
+            columns = ["clip", *COUNTED_COLUMNS]
+            counted = pq.read_table(folder / "frames.parquet", columns=columns)
+            num_clips = pc.count_distinct(counted["clip"]).as_py()
+            counts = {"clips": num_clips, **count_frames(counted)}
+            write_json(folder / DATASET_FILE, info | {"counts": counts})
+        finally:
+            remove_build(folder)
 
 
-def _tasks(folder: Path, root: Path | None, info: dict, mano_dir: Path | None) -> list:
+def _rebuild(
+    folder: Path, root: Path | None, broken: set[str], info: dict, mano_dir: Path | None
+) -> None:
+    """Build shards beside the broken ones, and put them in their place where they are the same."""
+    sha256 = {shard["name"]: shard["sha256"] for shard in info["shards"]}
+    beside = folder / BUILD_FOLDER / "repair"
+    shutil.rmtree(beside, ignore_errors=True)  # of a repair that was killed
+    (beside / BUILD_FOLDER).mkdir(parents=True)
+    tasks = [task for task in _tasks(folder, root, info, mano_dir) if task.name in broken]
+    for task in track(tasks, "rebuilding"):
+        mark = build_shard(replace(task, out=beside), lambda _: None)
+        if mark.sha256 != sha256[task.name]:
+            raise UnusableInputError(
+                f"{task.name} comes out otherwise than before (sha256 {mark.sha256}), so what is "
+                f"there was left as it is: what is under {root}, or a library, has changed since; "
+                "build anew with another --out"
+            )
+        (beside / task.name).replace(folder / task.name)
+
+
+def _rows(folder: Path, shards: list[dict]) -> Iterator[tuple[pa.Table, pa.Table]]:
+    """The index rows of each shard, in order; its entry's counts are set to what it holds."""
+    for shard in shards:
+        frames, annotations, _, _ = index_shard(folder / shard["name"], shard["name"])
+        shard |= {"clips": pc.count_distinct(frames["clip"]).as_py(), "frames": len(frames)}
+        yield frames, annotations
+
+
+def _tasks(folder: Path, root: Path | None, info: dict, mano_dir: Path | None) -> list[ShardTask]:
     was = info["parameters"]
     plan = make_plan(
         was["dataset"],

@@ -118,6 +118,7 @@ def _hand_model(source: str, sha256: str) -> HandModel:
 def write_shard(out: Path, name: str, clips: Iterable[Clip]) -> ShardMark:
     """Write clips as `out/name` and its mark. The bytes depend on the clips alone."""
     build = out / BUILD_FOLDER
+    build.mkdir(parents=True, exist_ok=True)
     temporary = build / f"{name}.{uuid.uuid4().hex}.tmp"
     try:
         with temporary.open("wb") as file:

@@ -6,22 +6,31 @@ A dataset is a module with three names (see "Adding a dataset" in the README):
     list_clips(root: Path) -> list[ClipRef]              cheap: folder names and meta files only
     read_clip(root: Path, ref: ClipRef) -> Iterator[RawFrame]     one per frame of ref, in order
 
-Everything after that (hand model, boxes, crops, occlusion, tar, index) is common to all datasets.
-What is wrong with one frame is data: `RawFrame(frame, reason=…)`. What makes the whole folder
-unusable is an `UnusableInputError`.
+A module may have a fourth, `describe`, where more than the list of clips shapes the result (see
+`DatasetModule`). Everything after that (hand model, boxes, crops, occlusion, tar, index) is common
+to all datasets. What is wrong with one frame is data: `RawFrame(frame, reason=…)`. What makes the
+whole folder unusable is an `UnusableInputError`.
 """
 
 import importlib
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 
+from deformer.clip import REASONS, SPLIT_COLUMNS
+from deformer.hand import NUM_JOINTS, NUM_VERTICES, SIDES, TIP_VERTICES
+
 SYNTHETIC_MARK = "synthetic.json"
 """A synthesized root holds this file: who made it, from what seed, with which hand model."""
+
+_KEY = re.compile(r"[A-Za-z0-9_-]{1,80}")
+_TIPS = tuple(sorted({tips for tips, _ in TIP_VERTICES}))
 
 BACKGROUND, OTHER_OBJECT, GRASPED_OBJECT, HAND = 0, 1, 2, 255
 """Values of `RawFrame.segmentation`."""
@@ -44,7 +53,8 @@ class ClipRef:
     """One clip to be built: a run of frames of one camera of one sequence."""
 
     key: str
-    """Unique in the dataset; letters, digits, '-' and '_' (a dot would end it for WebDataset)."""
+    """Unique in the dataset; letters, digits, '-' and '_' (a dot would end it for WebDataset), 80
+    at most (a member's name in a tar has 100)."""
     dataset: str
     subject: str
     sequence: str
@@ -56,13 +66,48 @@ class ClipRef:
     splits: tuple[tuple[str, str], ...]
     """Setup and part: (("s0", "train"), …) or (("split", "evaluation"),). No shard mixes them."""
     frames: tuple[int, ...]
-    """Frame numbers of the source, in order."""
+    """Frame numbers of the source, rising."""
     image_size: tuple[int, int]
     """(width, height) that every image of the clip must have."""
     halo: frozenset[int] = frozenset()
     """Those of `frames` that stand here only as neighbours of others."""
     tips: str = "dexycb"
     """Whose fingertip vertices the joints end in: "dexycb" or "ho3d" (`deformer.hand`)."""
+
+    def __post_init__(self) -> None:
+        if not _KEY.fullmatch(self.key):
+            raise ValueError(f"key is {self.key!r}: 1 to 80 letters, digits, '-' and '_' allowed")
+        if self.side not in SIDES:
+            self._refuse("side", f"one of {SIDES}")
+        setups = [setup for setup, _ in self.splits]
+        if not set(setups) <= set(SPLIT_COLUMNS) or len(set(setups)) < len(setups):
+            self._refuse("splits", f"pairs of a setup, of {SPLIT_COLUMNS} once each, and a part")
+        if self.tips not in _TIPS:
+            self._refuse("tips", f"one of {_TIPS}")
+        if len(self.image_size) != 2 or min(self.image_size) < 1:
+            self._refuse("image_size", "width and height, px")
+        if not self.frames or any(a >= b for a, b in pairwise(self.frames)):
+            self._refuse("frames", "one number at least, strictly rising")
+        if not self.halo <= set(self.frames):
+            self._refuse("halo", "numbers that are among frames")
+
+    def _refuse(self, name: str, rule: str) -> None:
+        raise ValueError(f"clip {self.key!r}: {name} is {getattr(self, name)!r:.200}, not {rule}")
+
+
+def _check_array(name: str, value: np.ndarray | None, *shape: int | None) -> None:
+    """Raise `ValueError` unless value is None, or numbers of this shape (None: any length)."""
+    if value is None:
+        return
+    found = np.shape(value)
+    fits = len(found) == len(shape) and all(
+        n in (None, m) for n, m in zip(shape, found, strict=True)
+    )
+    if not fits or np.asarray(value).dtype.kind not in "biuf":
+        wanted = tuple("N" if n is None else n for n in shape)
+        raise ValueError(
+            f"{name} is {np.asarray(value).dtype} of shape {found}, not numbers of shape {wanted}"
+        )
 
 
 @dataclass(frozen=True)
@@ -75,6 +120,10 @@ class ManoPose:
     betas: np.ndarray  # (10,)
     trans_m: np.ndarray  # (3,), the wrist stands at trans_m + J_0(betas)
 
+    def __post_init__(self) -> None:
+        for name, size in (("global_rotvec", 3), ("fingers", 45), ("betas", 10), ("trans_m", 3)):
+            _check_array(name, getattr(self, name), size)
+
 
 @dataclass(frozen=True)
 class Mesh:
@@ -82,6 +131,15 @@ class Mesh:
 
     vertices_cam_m: np.ndarray  # (N, 3)
     faces: np.ndarray  # (M, 3)
+
+    def __post_init__(self) -> None:
+        _check_array("vertices_cam_m", self.vertices_cam_m, None, 3)
+        _check_array("faces", self.faces, None, 3)
+        # the ray caster reads whatever memory a wrong number points to
+        if np.size(self.faces) and not (
+            np.min(self.faces) >= 0 and np.max(self.faces) < len(self.vertices_cam_m)
+        ):
+            raise ValueError(f"faces must name vertices 0 to {len(self.vertices_cam_m) - 1}")
 
 
 @dataclass(frozen=True)
@@ -108,9 +166,27 @@ class RawFrame:
     grasped_mesh: Mesh | None = None
     """The grasped object at its pose, where there is no segmentation."""
 
+    def __post_init__(self) -> None:
+        if self.reason and self.reason not in REASONS:
+            raise ValueError(f"reason is {self.reason!r}, not empty and none of {list(REASONS)}")
+        _check_array("K", self.K, 3, 3)
+        _check_array("joints_cam_m", self.joints_cam_m, NUM_JOINTS, 3)
+        _check_array("box_px", self.box_px, 4)
+        _check_array("vertices_cam_m", self.vertices_cam_m, NUM_VERTICES, 3)
+        _check_array("segmentation", self.segmentation, None, None)
+        if self.segmentation is not None and self.segmentation.dtype != np.uint8:
+            raise ValueError(f"segmentation is {self.segmentation.dtype}, not uint8")
+
 
 class DatasetModule(Protocol):
-    """The three names that a dataset module has."""
+    """The three names that a dataset module has, and one that it may have:
+
+        describe(root: Path) -> dict[str, str]
+
+    is what in the root, beyond the list of clips, shapes the result, such as files that may be
+    absent. It becomes part of the build's parameters. It is called once per build and is cheap,
+    so it is also the place to warn of what the result will lack.
+    """
 
     ROOT_VARIABLE: str
 
@@ -144,7 +220,7 @@ def read_bytes(path: Path, missing: str) -> bytes:
     """The file's bytes; `BadFrameError(missing)` where there is no such file."""
     try:
         return path.read_bytes()
-    except FileNotFoundError:
+    except (FileNotFoundError, IsADirectoryError):
         raise BadFrameError(missing) from None
 
 

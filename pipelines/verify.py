@@ -3,16 +3,18 @@
     python -m pipelines.verify shards/dexycb
     python -m pipelines.verify shards/dexycb --repair --root $DEX_YCB_DIR
 
-Checked: that every shard is there, of its size and sha256, and a sequence of whole clips; that
-every image decodes and has its crop's size; that the indices hold exactly the rows of the tars;
-that labels are in range; that MANO's joints fall on the stated ones (< 0.5 px); the counts.
+Checked: that every shard is there, of its size and sha256, and a sequence of whole clips of one
+part of every split; that every image decodes and has its crop's size; that the labels keep the
+rules of `pipelines.checks`; that MANO's joints fall on the stated ones (< 0.5 px); that the indices
+hold exactly the rows of the tars; the counts; that no tar lies there besides.
 Exit status: 0 all well, 1 broken, or not to be checked.
 """
 
+import hashlib
 import logging
 import os
 import sys
-from collections.abc import Iterator
+from collections import Counter
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -20,25 +22,23 @@ from functools import cache
 from multiprocessing import get_context
 from pathlib import Path
 
-import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import torch
-import turbojpeg
 import tyro
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import track
 
-from deformer.camera import project
-from deformer.clip import decode_labels, decode_meta
-from deformer.dataset import read_info
+from deformer.clip import SPLIT_COLUMNS
+from deformer.dataset import DATASET_FILE, read_info
 from deformer.mano import HandLayer, load_hands
-from deformer.rotations import rotvec_to_rotmat
+from pipelines.checks import check_clips
 from pipelines.finish import COUNTED_COLUMNS, TABLES, count_frames
-from pipelines.shard import CorruptShardError, index_shard, iterate_members
+from pipelines.shard import CorruptShardError, index_shard
 from pipelines.source import UnusableInputError
 
-MAX_REPROJECTION_PX = 0.5
 _console = Console(stderr=True)
 
 
@@ -60,11 +60,15 @@ class Options:
 
 @dataclass(frozen=True)
 class ShardReport:
-    """What is wrong with one shard, and with its rows in the indices."""
+    """What is wrong with one shard, and with what the indices and `dataset.json` say of it."""
 
     name: str
-    shard_problems: tuple[str, ...]
-    index_problems: tuple[str, ...]
+    shard_problems: tuple[str, ...] = ()
+    index_problems: tuple[str, ...] = ()
+    clips: tuple[str, ...] = ()
+    """The keys of its clips, as often as they stand there."""
+    differs: bool = False
+    """Its bytes are not those that `dataset.json` names, so building it again mends it."""
 
 
 def verify(folder: Path, hand: str | None, workers: int | None = None) -> list[ShardReport]:
@@ -73,31 +77,72 @@ def verify(folder: Path, hand: str | None, workers: int | None = None) -> list[S
     hand: "standin", MANO's folder, or None when MANO's joints are not to be checked.
     Raises `FileNotFoundError` or `ValueError` when the folder is no dataset of this schema.
     """
-    info = read_info(folder)
+    info = _read_whole_info(folder)
     jobs = [(folder, i, shard, hand) for i, shard in enumerate(info["shards"])]
     with ExitStack() as stack:
         reports = map(_check_shard, jobs)
         if workers != 0:
-            workers = min(workers or os.cpu_count(), len(jobs))
+            workers = max(1, min(workers or os.cpu_count(), len(jobs)))
             pool = stack.enter_context(ProcessPoolExecutor(workers, get_context("spawn")))
             reports = pool.map(_check_shard, jobs)
         return list(track(reports, "verifying", len(jobs), console=_console))
 
 
-def check_counts(folder: Path) -> list[str]:
-    """Differences between `dataset.json` and what its index counts."""
+def check_dataset(folder: Path, reports: list[ShardReport]) -> list[str]:
+    """What is wrong with the dataset as a whole, apart from its indices."""
+    names = [report.name for report in reports]
+    problems = [
+        f"{path.name} is not in {DATASET_FILE}, yet whoever reads *.tar reads it: move it away"
+        for path in sorted(folder.glob("*.tar"))
+        if path.name not in names
+    ]
+    clips = Counter(key for report in reports for key in report.clips)
+    for key, n in clips.items():
+        if n > 1:
+            shards = ", ".join(dict.fromkeys(r.name for r in reports if key in r.clips))
+            problems.append(f"clip {key} stands {n} times in the dataset: in {shards}")
+    return problems
+
+
+def check_indices(folder: Path) -> list[str]:
+    """Row groups too many or too few, and what `dataset.json` counts otherwise than the index."""
+    info = _read_whole_info(folder)
+    try:
+        problems = [
+            f"{table}.parquet has {n} row groups for {len(info['shards'])} shards"
+            for table in TABLES
+            if (n := pq.read_metadata(folder / f"{table}.parquet").num_row_groups)
+            != len(info["shards"])
+        ]
+        frames = pq.read_table(folder / "frames.parquet", columns=["clip", *COUNTED_COLUMNS])
+        counted = {"clips": pc.count_distinct(frames["clip"]).as_py(), **count_frames(frames)}
+    except (OSError, ValueError, KeyError, pa.ArrowException) as error:
+        return [f"the indices cannot be read: {error}"]
+    return problems + [
+        f"{DATASET_FILE} counts {info['counts'].get(key)} {key}, the index {value}"
+        for key, value in counted.items()
+        if info["counts"].get(key) != value
+    ]
+
+
+def _read_whole_info(folder: Path) -> dict:
+    """`dataset.json`; `ValueError` where it lacks what must be in it."""
     info = read_info(folder)
     try:
-        counted = count_frames(
-            pq.read_table(folder / "frames.parquet", columns=list(COUNTED_COLUMNS))
-        )
-    except (OSError, pa.ArrowException) as error:
-        return [f"frames.parquet cannot be read: {error}"]
-    return [
-        f"dataset.json counts {info['counts'][key]} {key}, the index {value}"
-        for key, value in counted.items()
-        if info["counts"][key] != value
-    ]
+        for name in ("parameters", "counts"):
+            info[name].keys()
+        info["parameters"]["hand"]
+        for shard in info["shards"]:
+            is_plain = Path(shard["name"]).name == shard["name"]
+            if not is_plain or not all(type(shard[n]) is int for n in ("size", "clips", "frames")):
+                raise ValueError(shard)
+            shard["sha256"].lower()
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        raise ValueError(
+            f"{folder / DATASET_FILE} is damaged ({error!r}), and what it said is lost: build the "
+            "dataset anew into another folder (python -m pipelines.build_shards --out)"
+        ) from None
+    return info
 
 
 # --------------------------------------------------------------------------------------- one shard
@@ -106,24 +151,49 @@ def check_counts(folder: Path) -> list[str]:
 def _check_shard(job: tuple[Path, int, dict, str | None]) -> ShardReport:
     folder, position, shard, hand = job
     torch.set_num_threads(1)
-    name = shard["name"]
+    name, path = shard["name"], folder / shard["name"]
+    if not path.is_file():
+        return ShardReport(name, (f"{name} is missing",), differs=True)
+    problems: list[str] = []
+    tables, differs = None, True
     try:
-        frames, annotations, size, sha256 = index_shard(folder / name, name)
-    except (CorruptShardError, OSError) as error:
-        return ShardReport(name, (str(error),), ())
-    problems = []
-    if size != shard["size"]:
-        problems.append(f"{name} has {size} bytes, dataset.json says {shard['size']}")
-    if sha256 != shard["sha256"]:
-        problems.append(f"{name} has sha256 {sha256}, dataset.json says {shard['sha256']}")
-    layer = _layer(hand) if hand else None
-    problems += _check_clips(folder / name, name, layer)
+        size, sha256 = path.stat().st_size, _sha256(path)
+        differs = (size, sha256) != (shard["size"], shard["sha256"])
+        if size != shard["size"]:
+            problems.append(f"{name} has {size} bytes, {DATASET_FILE} says {shard['size']}")
+        elif differs:
+            problems.append(f"{name} has sha256 {sha256}, {DATASET_FILE} says {shard['sha256']}")
+        problems += check_clips(path, name, _layer(hand) if hand else None)
+        tables = index_shard(path, name)[:2]
+    except CorruptShardError as error:
+        problems.append(str(error))
+    except OSError as error:
+        differs = True
+        problems.append(f"{name} cannot be read: {error}")
+    except Exception as error:  # damaged bytes may fail in any way, and that is a finding
+        problems.append(f"{name} is damaged: {error!r}")
+    if tables is None:
+        return ShardReport(name, tuple(problems), differs=differs)
+    if len(parts := _parts(tables[0])) > 1:
+        problems.append(f"{name} mixes parts of a split: {' and '.join(map(str, parts))}")
     index_problems = [
         problem
-        for table, rows in zip(TABLES, (frames, annotations), strict=True)
+        for table, rows in zip(TABLES, tables, strict=True)
         for problem in _check_rows(folder / f"{table}.parquet", position, rows)
     ]
-    return ShardReport(name, tuple(problems), tuple(index_problems))
+    clips = _clip_keys(tables[0])
+    held = {"clips": len(set(clips)), "frames": len(tables[0])}
+    index_problems += [
+        f"{name} holds {n} {key}, {DATASET_FILE} says {shard[key]}"
+        for key, n in held.items()
+        if n != shard[key]
+    ]
+    return ShardReport(name, tuple(problems), tuple(index_problems), clips, differs)
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 @cache
@@ -131,100 +201,37 @@ def _layer(hand: str) -> HandLayer:
     return HandLayer(load_hands(hand))
 
 
+def _parts(frames: pa.Table) -> list[dict[str, str]]:
+    """The different splits of a shard's rows."""
+    rows = frames.select(SPLIT_COLUMNS).group_by(list(SPLIT_COLUMNS)).aggregate([]).to_pylist()
+    return [{setup: part for setup, part in row.items() if part} for row in rows]
+
+
+def _clip_keys(frames: pa.Table) -> tuple[str, ...]:
+    first = frames.filter(pc.equal(frames["clip_index"], 0))
+    return tuple(first["clip"].to_pylist())
+
+
 def _check_rows(path: Path, position: int, expected: pa.Table) -> list[str]:
     """The row group of a shard must hold the rows that its tar gives."""
+    where = f"{path.name}, row group {position}"
     try:
         with pq.ParquetFile(path, page_checksum_verification=True) as file:
+            if position >= file.num_row_groups:
+                return [f"{where}, is missing"]
             rows = file.read_row_group(position)
-    except (OSError, pa.ArrowException) as error:
-        return [f"{path.name}, row group {position}, cannot be read: {error}"]
+    except (OSError, ValueError, pa.ArrowException) as error:
+        return [f"{where}, cannot be read: {error}"]
     if rows.column_names != expected.column_names or len(rows) != len(expected):
         return [
-            f"{path.name}, row group {position}, has {len(rows)} rows of {rows.num_columns} columns"
-            f", the shard gives {len(expected)} of {expected.num_columns}"
+            f"{where}, has {len(rows)} rows of {rows.num_columns} columns, the shard gives "
+            f"{len(expected)} of {expected.num_columns}"
         ]
     return [
-        f"{path.name}, row group {position}: column {name} is not what the shard holds"
+        f"{where}: column {name} is not what the shard holds"
         for name in expected.column_names
         if not rows[name].equals(expected[name])
     ]
-
-
-def _check_clips(path: Path, name: str, layer: HandLayer | None) -> Iterator[str]:
-    images: dict[int, bytes] = {}
-    labels = None
-    with path.open("rb") as file:
-        for member, data, _ in iterate_members(file, name):
-            key, _, extension = member.partition(".")
-            if extension.endswith(".jpg"):
-                images[int(extension.removesuffix(".jpg"))] = data
-            elif extension == "labels.npz":
-                labels = decode_labels(data)
-            else:
-                meta = decode_meta(data)
-                for problem in (
-                    *_check_images(labels, images),
-                    *_check_ranges(labels),
-                    *_check_reprojection(labels, meta, layer),
-                ):
-                    yield f"{name}: {key}: {problem}"
-                images = {}
-
-
-def _check_images(labels: dict, images: dict[int, bytes]) -> Iterator[str]:
-    for i, crop in enumerate(labels["crop_xywh"]):
-        if (crop[2] > 0) != (i in images):
-            yield f"frame {i}: crop {crop.tolist()}, image {'there' if i in images else 'absent'}"
-        elif i in images:
-            try:
-                pixels = np.asarray(turbojpeg.decompress(images[i], raise_on_warnings=True))
-            except RuntimeError as error:
-                yield f"frame {i}: the image does not decode: {error}"
-                continue
-            if pixels.shape[:2] != (crop[3], crop[2]):
-                yield f"frame {i}: the image is {pixels.shape[1::-1]}, its crop {crop.tolist()}"
-
-
-def _check_ranges(labels: dict) -> Iterator[str]:
-    for name in ("occlusion", "occlusion_grasped", "visibility"):
-        values = labels.get(name, np.zeros(0))
-        values = values[np.isfinite(values)]
-        if ((values < 0) | (values > 1)).any():
-            yield f"{name} lies in {values.min():g} … {values.max():g}, outside 0 … 1"
-    if not np.array_equal(labels["valid"], labels["reason"] == ""):
-        yield "valid frames with a reason, or invalid ones without"
-    valid = labels["valid"]
-    for name in ("K", "box_px"):
-        if name not in labels or not np.isfinite(labels[name][valid]).all():
-            yield f"{name} is null in a valid frame"
-    if not (labels["crop_xywh"][valid, 2:] > 0).all():
-        yield "a valid frame without a crop"
-    if "joints_cam_m" in labels:
-        joints, K = labels["joints_cam_m"], labels["K"]
-        error = np.abs(project(joints, K) - labels["joints_px"])
-        if np.nanmax(error, initial=0) > 1e-2:
-            yield f"joints_px is up to {np.nanmax(error):.3g} px off the projection of joints_cam_m"
-
-
-def _check_reprojection(labels: dict, meta, layer: HandLayer | None) -> Iterator[str]:
-    """The joints of the MANO parameters must fall on the joints that the dataset states."""
-    if layer is None or "pose_rotvec" not in labels or "joints_px" not in labels:
-        return
-    known = np.isfinite(labels["pose_rotvec"]).all(1) & np.isfinite(labels["joints_px"]).all((1, 2))
-    if not known.any():
-        return
-    with torch.inference_mode():
-        pose = torch.from_numpy(labels["pose_rotvec"][known]).unflatten(1, (16, 3))
-        is_left = torch.full((len(pose),), meta.side == "left")
-        betas = torch.from_numpy(labels["betas"][known])
-        _, joints = layer(rotvec_to_rotmat(pose), betas, is_left, tips=meta.tips)
-    joints = joints.numpy() + labels["trans_m"][known][:, None]
-    error = np.linalg.norm(
-        project(joints, labels["K"][known]) - labels["joints_px"][known], axis=-1
-    )
-    if error.max() >= MAX_REPROJECTION_PX:
-        frame = np.flatnonzero(known)[error.max(1).argmax()]
-        yield f"frame {frame}: MANO's joints are up to {error.max():.2f} px from the stated ones"
 
 
 # ------------------------------------------------------------------------------------- the command
@@ -247,27 +254,42 @@ def _hand_to_check(info: dict, mano_dir: Path | None) -> str | None:
 def run(options: Options) -> int:
     """Verify, print, repair if asked to; returns the exit status."""
     folder = options.dataset
-    info = read_info(folder)
-    hand = _hand_to_check(info, options.mano_dir)
-    reports = verify(folder, hand, options.workers)
-    problems = [p for r in reports for p in (*r.shard_problems, *r.index_problems)]
-    problems += check_counts(folder)
-    for problem in problems:
-        _console.print(f"[red]broken:[/red] {problem}", soft_wrap=True)
-    if not problems:
+    info = _read_whole_info(folder)
+    reports = verify(folder, _hand_to_check(info, options.mano_dir), options.workers)
+    in_shards = [p for r in reports for p in r.shard_problems]
+    in_shards += check_dataset(folder, reports)
+    in_indices = [p for r in reports for p in r.index_problems] + check_indices(folder)
+    for problem in in_shards + in_indices:
+        _console.print(f"[red]broken:[/red] {escape(problem)}", soft_wrap=True)
+    if not in_shards + in_indices:
         counts = info["counts"]
         print(
             f"{folder}: {len(reports)} shards, {counts['clips']} clips, {counts['frames']} frames: "
             "all well"
         )
         return 0
+    for report in reports:
+        if report.shard_problems and not report.differs:
+            _console.print(_NOT_MENDABLE.format(name=report.name), soft_wrap=True)
+    broken = {r.name for r in reports if r.differs}
+    if not broken and not in_indices:
+        return 1
     if not options.repair:
-        _console.print(f"repair: python -m pipelines.verify {folder} --repair --root RAW_DATASET")
+        root = " --root RAW_DATASET" if broken else ""
+        _console.print(
+            f"repair: python -m pipelines.verify {folder} --repair{root}", soft_wrap=True
+        )
         return 1
     from pipelines.repair import repair
 
-    repair(folder, options.root, {r.name for r in reports if r.shard_problems}, options.mano_dir)
+    repair(folder, options.root, broken, options.mano_dir)
     return run(replace(options, repair=False))
+
+
+_NOT_MENDABLE = (
+    "{name} is, byte for byte, what was built, so it was wrong already then, and the same build "
+    "gives the same again: build anew into another folder, with the reader or the input mended"
+)
 
 
 def main() -> int:

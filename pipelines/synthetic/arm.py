@@ -9,7 +9,7 @@ from itertools import pairwise
 import numpy as np
 
 from pipelines.synthetic.kinematics import HandRig
-from pipelines.synthetic.shapes import grid_faces
+from pipelines.synthetic.shapes import carried_frames, grid_faces
 
 _UPPER_ARM_M, _FOREARM_M = 0.33, 0.265
 _NUM_SIDES = 16
@@ -46,22 +46,18 @@ class Arm:
         elbow = self._elbow(center)
         knots = np.stack([center, center + 0.035 * outward, elbow, self.style.shoulder_m])
         points, tangents = _along(knots, self.along_m)
-        first = edge - center
-        across = hand_rotation @ self.rig.axes[2]
+        sides = carried_frames(tangents, hand_rotation @ self.rig.axes[2])
+        overs = np.cross(tangents, sides)
+        # angles of the edge's points stay, their radius goes from the edge's to an ellipse's
+        first = np.stack([(edge - center) @ sides[0], (edge - center) @ overs[0]], 1)
+        angle = np.arctan2(first[:, 1], first[:, 0])
+        circle = np.stack([np.cos(angle), np.sin(angle)], 1)
         rings = []
-        for k, (point, tangent) in enumerate(zip(points, tangents, strict=True)):
-            side = across - tangent * (across @ tangent)
-            side /= np.linalg.norm(side)
-            over = np.cross(tangent, side)
-            # angles of the edge's points stay, their radius goes from the edge's to an ellipse's
-            local = np.stack([first @ side, first @ over], 1)
-            angle = np.arctan2(local[:, 1], local[:, 0])
-            wide, thick = self._radii(self.along_m[k])
-            ellipse = np.stack([wide * np.cos(angle), thick * np.sin(angle)], 1)
-            share = min(1.0, self.along_m[k] / 0.045)
-            local = local * (1 - share) + ellipse * share
+        for along, point, side, over in zip(self.along_m, points, sides, overs, strict=True):
+            share = min(1.0, along / 0.045)
+            local = first * (1 - share) + circle * self._radii(along) * share
             ring = point + local[:, :1] * side + local[:, 1:] * over
-            if k == 0:
+            if along == 0:
                 ring = edge - 0.0015 * outward
             rings.append(np.concatenate([ring, ring[:1]]))
         return np.concatenate(rings)
@@ -76,10 +72,10 @@ class Arm:
         between = (rows[:, 1:] + rows[:, :-1]) / 2
         return np.concatenate([rows.reshape(-1, 3), between.reshape(-1, 3)])
 
-    def _radii(self, along: float) -> tuple[float, float]:
+    def _radii(self, along: float) -> np.ndarray:
         grow = np.clip(along / 0.22, 0, 1)
         bulge = self.style.sleeve_bulge_m if along >= self.style.sleeve_from_m else 0.0
-        return 0.027 + 0.014 * grow + bulge, 0.0205 + 0.017 * grow + bulge
+        return np.array([0.027 + 0.014 * grow, 0.0205 + 0.017 * grow]) + bulge
 
     def _elbow(self, wrist: np.ndarray) -> np.ndarray:
         """Two-bone reach from shoulder to wrist; the elbow hangs down and outwards."""

@@ -165,7 +165,7 @@ def _cameras(seed: int, subject: str) -> list[Camera]:
 
 
 def _person(seed: int, subject: str) -> Person:
-    return Person.drawn(generator(seed, subject, "person"))
+    return Person.drawn(generator(seed, subject, "person"), int(subject[-2:]) - 1)
 
 
 def _intrinsics_entry(serial: str) -> dict:

@@ -142,7 +142,8 @@ def encode_masks(label: np.ndarray, grasped_id: int) -> np.ndarray:
 
 def _compose(seed: int, plan: SequencePlan, num_frames: int) -> Sequence:
     person_name = plan.name.rstrip("0123456789")  # one person films a group of sequences
-    person = Person.drawn(generator(seed, "ho3d", person_name))
+    rng = generator(seed, "ho3d", person_name)
+    person = Person.drawn(rng, int(rng.integers(100)))
     camera = table_camera(plan.name, generator(seed, "ho3d", plan.name, "camera"))
     return compose(
         seed,

@@ -16,7 +16,8 @@ from pipelines.synthetic.stage import Posed, Stage
 from pipelines.synthetic.textures import linear_to_srgb
 from pipelines.synthetic.view import View
 
-_SPREAD_PX, _MARGIN_PX = 8, 24
+_OUTLINE_GAP_M = 0.0052  # no point of a surface is further than this from the outline's points
+_MARGIN_PX = 24
 _EDGE_SAMPLES = np.array([[-0.35, -0.12], [0.12, 0.35]])
 _NOTHING_M = np.float32(99)
 _BEHIND_M = 0.03  # what lies this far behind a still object is not worth its colour
@@ -85,8 +86,11 @@ def _worth_casting(posed: Posed, view: View) -> tuple[int, int, np.ndarray] | No
     width, height = IMAGE_SIZE
     local = view.camera.to_camera(posed.outline_m)
     local = local[local[:, 2] > 0.05]
+    if not len(local):
+        return None
+    spread = int(np.ceil(_OUTLINE_GAP_M * view.camera.K[0, 0] / local[:, 2].min())) + 1
     uv = np.round((local @ view.camera.K.T)[:, :2] / local[:, 2:]).astype(int)
-    uv = uv[((uv > -_SPREAD_PX) & (uv < np.array(IMAGE_SIZE) + _SPREAD_PX)).all(1)]
+    uv = uv[((uv > -spread) & (uv < np.array(IMAGE_SIZE) + spread)).all(1)]
     if not len(uv):
         return None
     x0, y0 = np.maximum(uv.min(0) - _MARGIN_PX, 0)
@@ -96,7 +100,7 @@ def _worth_casting(posed: Posed, view: View) -> tuple[int, int, np.ndarray] | No
     mask = np.zeros((y1 - y0, x1 - x0), np.uint8)
     spots = np.clip(uv - [x0, y0], 0, [x1 - x0 - 1, y1 - y0 - 1])
     mask[spots[:, 1], spots[:, 0]] = 1
-    kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * _SPREAD_PX + 1,) * 2)
+    kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * spread + 1,) * 2)
     return int(x0), int(y0), cv2.dilate(mask, kernel)
 
 

@@ -118,9 +118,9 @@ _SKIN_TONES = (
 )
 
 
-def draw_skin(rng: np.random.Generator) -> np.ndarray:
-    """A skin colour between two neighbours of a scale from light to dark, linear RGB (3,)."""
-    position = rng.uniform(0, len(_SKIN_TONES) - 1)
+def draw_skin(rng: np.random.Generator, tone: float) -> np.ndarray:
+    """A skin colour at `tone` (0 light … 1 dark) of the scale, or near it; linear RGB (3,)."""
+    position = np.clip(tone + rng.uniform(-0.06, 0.06), 0, 1) * (len(_SKIN_TONES) - 1)
     i = min(int(position), len(_SKIN_TONES) - 2)
     a, b = hex_to_linear(_SKIN_TONES[i]), hex_to_linear(_SKIN_TONES[i + 1])
     return (a + (b - a) * (position - i)) * rng.uniform(0.92, 1.08, 3)

@@ -219,7 +219,7 @@ class Tube:
         tangents /= np.linalg.norm(tangents, axis=1, keepdims=True)
         if not self.closed:
             path, radius, tangents = _with_caps(path, radius, tangents)
-        side = _carried_frames(tangents)
+        side = carried_frames(tangents)
         over = np.cross(tangents, side)
         angle = np.linspace(0, 2 * np.pi, self.num_sides + 1)
         normals = side[:, None] * np.cos(angle)[:, None] + over[:, None] * np.sin(angle)[:, None]
@@ -250,11 +250,13 @@ def _with_caps(path, radius, tangents):
     )
 
 
-def _carried_frames(tangents: np.ndarray) -> np.ndarray:
-    """A vector across each tangent, carried along without twist, (N, 3)."""
-    start = np.cross(tangents[0], [0.0, 0.0, 1.0])
-    if np.linalg.norm(start) < 0.1:
-        start = np.cross(tangents[0], [0.0, 1.0, 0.0])
+def carried_frames(tangents: np.ndarray, start: np.ndarray | None = None) -> np.ndarray:
+    """A vector across each tangent, carried along without twist from `start`, (N, 3)."""
+    if start is None:
+        start = np.cross(tangents[0], [0.0, 0.0, 1.0])
+        if np.linalg.norm(start) < 0.1:
+            start = np.cross(tangents[0], [0.0, 1.0, 0.0])
+    start = start - tangents[0] * (tangents[0] @ start)
     frames = [start / np.linalg.norm(start)]
     for tangent in tangents[1:]:
         carried = frames[-1] - tangent * (tangent @ frames[-1])

@@ -65,6 +65,9 @@ class Stage:
         self.arm = Arm(rig, world.arm)
         self.hand_faces = rig.arrays.faces.astype(np.int32)
         self._hand_operator = vertex_normals_operator(self.hand_faces, 778)
+        corners = rig.rest_vertices_m[self.hand_faces]
+        edges_m = np.linalg.norm(corners - np.roll(corners, 1, 1), axis=-1)
+        self._wide_faces = self.hand_faces[edges_m.max(1) > 0.009]
         self._arm_operator = vertex_normals_operator(self.arm.faces, self.arm.num_vertices)
         rotvec = motion.global_rotvec
         vertices, joints = rig.pose(motion.finger_rotvec, rotvec)
@@ -92,7 +95,10 @@ class Stage:
                 meshes.append((vertices, faces))
                 attributes.append(attribute)
                 kinds.append(kind)
-                outline.append(self.arm.outline_m(vertices) if kind == ARM else vertices)
+                dense = (
+                    self.arm.outline_m(vertices) if kind == ARM else self._hand_outline(vertices)
+                )
+                outline.append(dense)
         vertices, faces, attribute = self._object(frame)
         meshes.append((vertices, faces))
         attributes.append(attribute)
@@ -120,6 +126,11 @@ class Stage:
         attribute[:, _ALBEDO] = self._hand_albedo
         attribute[:, _REST] = self.rig.rest_vertices_m
         return vertices, self.hand_faces, attribute
+
+    def _hand_outline(self, vertices: np.ndarray) -> np.ndarray:
+        """Vertices, and the middles of faces and edges where they are far apart."""
+        a, b, c = (vertices[self._wide_faces[:, k]] for k in range(3))
+        return np.concatenate([vertices, (a + b) / 2, (b + c) / 2, (c + a) / 2, (a + b + c) / 3])
 
     def _arm(self, frame: int):
         vertices = self.arm.vertices_m(self.hand_vertices_m[frame], self._hand_rotation[frame])
@@ -158,7 +169,7 @@ class Stage:
 
     def _object_outline(self, frame: int) -> np.ndarray:
         thing = self.world.objects[self.world.grasped].thing
-        samples = surface_samples_m(thing, 0.01)
+        samples = surface_samples_m(thing, 0.007)
         return samples @ self.motion.object_rotation[frame].T + self.motion.object_m[frame]
 
     def _openness(self, scene: RayScene, vertices: np.ndarray, normals: np.ndarray) -> np.ndarray:

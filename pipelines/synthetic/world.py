@@ -64,14 +64,17 @@ class Person:
     sleeve_from_m: float
 
     @classmethod
-    def drawn(cls, rng: np.random.Generator) -> "Person":
-        """Any hand, any skin, long or short sleeves."""
+    def drawn(cls, rng: np.random.Generator, number: int) -> "Person":
+        """Any hand, long or short sleeves; consecutive numbers have well-spread skin tones."""
         colours = ["#23262b", "#7d8389", "#2f4468", "#7b2e2e", "#39523c", "#b9b3a6"]
         clothes = str(rng.choice(colours))
         sleeve = rng.choice(
             [rng.uniform(0.012, 0.05), rng.uniform(0.1, 0.2), 0.36], p=[0.4, 0.25, 0.35]
         )
-        return cls(np.clip(rng.normal(0, 0.8, 10), -2, 2), draw_skin(rng), clothes, float(sleeve))
+        tone = (0.12 + 0.618 * number) % 1.0
+        return cls(
+            np.clip(rng.normal(0, 0.8, 10), -2, 2), draw_skin(rng, tone), clothes, float(sleeve)
+        )
 
 
 def build_world(

@@ -1,3 +1,6 @@
+import contextlib
+import io
+
 import numpy as np
 import pytest
 
@@ -68,6 +71,84 @@ def test_missing_field_is_named():
 def test_truncated_labels(cut):
     with pytest.raises(ValueError, match="not a whole npz"):
         clip.decode_labels(clip.encode_labels(labels(), 3)[:cut])
+
+
+def npz_with(**changes) -> bytes:
+    """Labels as `encode_labels` writes them, with arrays changed, or left out where None."""
+    with np.load(io.BytesIO(clip.encode_labels(labels(), 3))) as npz:
+        arrays = {**npz, **changes}
+    buffer = io.BytesIO()
+    np.savez(buffer, **{name: value for name, value in arrays.items() if value is not None})
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"valid": None}, "lack 'valid'"),
+        ({"frame": None}, "lack 'frame'"),
+        ({"joints": np.zeros(3)}, "hold the unknown joints"),
+        ({"joints_px": np.zeros((2, 21, 2), np.float32)}, r"joints_px is float32 of shape \(2, 21"),
+        ({"joints_px": np.zeros((3, 21, 2))}, "joints_px is float64"),
+        ({"frame": np.int32(3)}, "frame is int32 of shape \\(\\)"),
+        ({"reason": np.zeros(3, np.int32)}, "reason is int32 .*, not U32"),
+        ({"valid": np.zeros((3, 1), bool)}, r"valid is bool of shape \(3, 1\)"),
+        ({"mask_hand": np.zeros(6, np.int32)}, "mask_hand is int32"),
+        ({"mask_hand_offsets": None}, "mask_hand_offsets is not int32 of shape"),
+        ({"mask_hand": None}, "hold the unknown mask_hand_offsets"),
+        ({"mask_hand_offsets": np.zeros(3, np.int32)}, "mask_hand_offsets is not int32 of shape"),
+        ({"mask_hand_offsets": np.int32([0, 3, 2, 5])}, "do not rise from 0 to the 5 bytes"),
+        ({"mask_hand_offsets": np.int32([0, 3, 3, 9])}, "do not rise from 0 to the 5 bytes"),
+        ({"frame": np.array([1, "a", None], object)}, "not a whole npz"),
+    ],
+)
+def test_malformed_labels_are_value_errors(change, message):
+    assert clip.decode_labels(npz_with())
+    with pytest.raises(ValueError, match=message):
+        clip.decode_labels(npz_with(**change))
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        (b'"key"', b'"kex"', "names lacking or unknown: kex, key"),
+        (b'"num_frames": 3', b'"num_frames": "3"', "num_frames is '3'"),
+        (b'"num_frames": 3', b'"num_frames": -3', "num_frames is -3"),
+        (b'"num_frames": 3', b'"num_frames": true', "num_frames is True"),
+        (b'"left"', b"null", "side is None"),
+        (b'"train"', b"7", "splits is {'s0': 7}"),
+        (b"480", b"480, 3", r"image_size is \[640, 480, 3\]"),
+        (b'"schema_version"', b'"scheme_version"', "has schema version None"),
+        (b"{", b"", "this is not JSON"),
+        (b"{", b"\xff{", "this is not JSON"),
+    ],
+)
+def test_malformed_meta_is_a_value_error(old, new, message):
+    with pytest.raises(ValueError, match=message):
+        clip.decode_meta(clip.encode_meta(META).replace(old, new, 1))
+
+
+@pytest.mark.parametrize("data", [b"[]", b"3", b"null", b"[" * 100_000])
+def test_json_that_is_no_object_is_a_value_error(data):
+    with pytest.raises(ValueError, match="this is (a JSON|not JSON)"):
+        clip.decode_meta(data)
+
+
+@pytest.mark.parametrize(
+    ("data", "decode"),
+    [
+        (clip.encode_labels(labels(), 3), clip.decode_labels),
+        (clip.encode_meta(META), clip.decode_meta),
+    ],
+    ids=["labels", "meta"],
+)
+def test_changed_bytes_are_a_value_error_or_nothing(data, decode):
+    rng = np.random.default_rng(0)
+    for _ in range(300):
+        damaged = bytearray(data)
+        damaged[rng.integers(len(data))] ^= int(rng.integers(1, 256))
+        with contextlib.suppress(ValueError):
+            decode(bytes(damaged))
 
 
 def test_rows_hold_null_for_nan_and_lead_to_the_bytes():

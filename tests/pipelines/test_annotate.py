@@ -1,14 +1,21 @@
 """From raw frames to a clip: geometry, occlusion, and what becomes of bad frames."""
 
+import warnings
+from dataclasses import replace
+
+import cv2
 import numpy as np
 import pytest
+import torch
+import turbojpeg
 from pycocotools import mask as coco_mask
 
 from deformer.box import AugmentationRange
 from deformer.camera import project
+from deformer.rotations import rotvec_to_rotmat
 from pipelines import dexycb
 from pipelines.annotate import HandModel, annotate_clip
-from pipelines.source import HAND
+from pipelines.source import HAND, RawFrame
 from tests.pipelines.dexycb_root import edit_labels
 
 LIMITS = AugmentationRange()
@@ -40,19 +47,20 @@ def test_geometry_is_that_of_the_crop(raw_root, model):
 
 
 @pytest.mark.parametrize("index", [0, 3])
-def test_mano_fields_give_the_stated_joints(raw_root, model, hands, index):
+def test_mano_fields_give_the_stated_joints(raw_root, model, index):
+    """All 21 joints, of the layer posed by what the clip holds."""
     clip, _ = clip_of(raw_root, model, index)
-    assert clip.meta.side == ("right", "left")[index == 3]
-    labels = clip.labels
-    vertices = model.vertices_cam_m(
-        *(labels[k][1:] for k in ("pose_rotvec", "betas", "trans_m")), clip.meta.side
-    )
-    regressor = getattr(hands, clip.meta.side).J_regressor
-    assert vertices.shape == (5, 778, 3)
-    # the wrist follows from the stored parameters alone
-    wrist = labels["trans_m"] + getattr(hands, clip.meta.side).wrist_m(labels["betas"])
-    assert np.abs(wrist[1:] - labels["joints_cam_m"][1:, 0]).max() < 1e-5
-    assert regressor.shape == (16, 778)
+    side = clip.meta.side
+    assert side == ("right", "left")[index == 3]
+    pose, betas, trans_m = (clip.labels[k][1:] for k in ("pose_rotvec", "betas", "trans_m"))
+    rotmats = rotvec_to_rotmat(torch.from_numpy(pose).unflatten(1, (16, 3)))
+    is_left = torch.full((5,), side == "left")
+    vertices, joints = model.layer(rotmats, torch.from_numpy(betas), is_left, clip.meta.tips)
+    joints_cam_m = joints.numpy() + trans_m[:, None]
+    assert joints_cam_m.shape == (5, 21, 3)
+    np.testing.assert_allclose(joints_cam_m, clip.labels["joints_cam_m"][1:], atol=1e-5)
+    posed = model.vertices_cam_m(pose, betas, trans_m, side)
+    np.testing.assert_allclose(posed, vertices.numpy() + trans_m[:, None], atol=1e-6)
 
 
 def test_occlusion_is_what_the_segmentation_hides(raw_root, model):
@@ -121,6 +129,71 @@ def truncate(path):
 
 
 def shrink(path):
-    import cv2
-
     cv2.imwrite(str(path), cv2.imread(str(path))[::2, ::2])
+
+
+# --------------------------------------------------------------------- frames given directly
+
+
+@pytest.fixture(scope="module")
+def given(raw_root):
+    """A clip's ref and its raw frames, of which the first has no hand."""
+    ref = dexycb.list_clips(raw_root)[0]
+    return ref, list(dexycb.read_clip(raw_root, ref))
+
+
+@pytest.mark.parametrize("z", [0.0, -0.5])
+@pytest.mark.parametrize("joint", [0, 20])
+def test_a_joint_behind_the_camera(given, z, joint):
+    ref, raw = given
+    joints = raw[2].joints_cam_m.copy()
+    joints[joint, 2] = z
+    frames = [*raw[:2], replace(raw[2], joints_cam_m=joints), *raw[3:]]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        labels = annotate_clip(ref, frames, None, LIMITS).labels
+    assert labels["reason"].tolist() == ["no_hand", "", "joints_behind_camera", "", "", ""]
+    assert labels["joints_in_image"][2] >= 15
+    np.testing.assert_allclose(labels["joints_cam_m"][2], joints, atol=1e-6)
+    absent = [*raw[:2], replace(frames[2], reason="image_missing", image=None), *raw[3:]]
+    labels = annotate_clip(ref, absent, None, LIMITS).labels
+    assert labels["reason"][2] == "image_missing"
+
+
+def test_a_frame_without_image_keeps_its_labels(given, model):
+    ref, raw = given
+    full = annotate_clip(ref, raw, model, LIMITS).labels
+    for reason in ("image_missing", ""):  # a reader may leave the reason to be found
+        frames = [*raw[:2], replace(raw[2], reason=reason, image=None), *raw[3:]]
+        clip = annotate_clip(ref, frames, model, LIMITS)
+        assert clip.labels["reason"][2] == "image_missing" and clip.images[2] is None
+        for name in ("joints_cam_m", "pose_rotvec", "trans_m"):
+            np.testing.assert_array_equal(clip.labels[name][2], full[name][2])
+
+
+@pytest.mark.parametrize("sampling", ["Y411", "Y441"])
+def test_images_of_long_coding_blocks_are_valid(given, sampling):
+    ref, raw = given
+    pixels = turbojpeg.decompress(raw[2].image, turbojpeg.PF.BGR)
+    image = turbojpeg.compress(
+        np.asarray(pixels), 90, getattr(turbojpeg.SAMP, sampling), pixelformat=turbojpeg.PF.BGR
+    )
+    frames = [replace(frame, image=image) for frame in raw]
+    clip = annotate_clip(ref, frames, None, LIMITS)
+    assert clip.labels["reason"].tolist() == ["no_hand", "", "", "", "", ""]
+    for i in range(1, 6):
+        assert np.asarray(turbojpeg.decompress(clip.images[i])).shape[:2] == tuple(
+            clip.labels["crop_xywh"][i, :1:-1]
+        )
+
+
+def test_frames_that_are_not_the_clips_name_it(given):
+    ref, raw = given
+    with pytest.raises(ValueError, match=f"clip '{ref.key}': its reader gave 5 frames for 6"):
+        annotate_clip(ref, raw[1:], None, LIMITS)
+    with pytest.raises(ValueError, match=f"clip '{ref.key}': its reader gave frame 1 for 0"):
+        annotate_clip(ref, [raw[1], raw[0], *raw[2:]], None, LIMITS)
+    small = replace(raw[1], segmentation=np.zeros((240, 320), np.uint8))
+    with pytest.raises(ValueError, match=f"clip '{ref.key}', frame 1: segmentation has shape"):
+        annotate_clip(ref, [raw[0], small, *raw[2:]], None, LIMITS)
+    assert annotate_clip(ref, [RawFrame(i, "no_hand") for i in range(6)], None, LIMITS)

@@ -1,5 +1,7 @@
 """The export to COCO, read by pycocotools."""
 
+import json
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +12,8 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from deformer.hand import JOINT_NAMES
-from pipelines.coco import coco_dict, write_coco
+from pipelines import coco as export
+from pipelines.coco import write_coco
 from tests.pipelines.handmade import CROP_SIZE, build_dataset, make_clip, small_dataset
 
 
@@ -26,11 +29,16 @@ def coco(dataset, tmp_path_factory) -> COCO:
     return COCO(str(path))
 
 
+def exported(tmp_path: Path, dataset: Path, split: str | None = None) -> dict:
+    write_coco(tmp_path / "coco.json", dataset, split)
+    return json.loads((tmp_path / "coco.json").read_text())
+
+
 def built(tmp_path: Path, **changes) -> tuple[dict, dict]:
     """A dataset of one frame with changed labels → its labels and its annotation."""
     clip = make_clip(num_frames=1)
     clip.labels.update(changes)
-    content = coco_dict(build_dataset(tmp_path / "one", [[clip]]))
+    content = exported(tmp_path, build_dataset(tmp_path / "one", [[clip]]))
     return clip.labels, content["annotations"][0]
 
 
@@ -112,12 +120,55 @@ def test_unknown_joints_give_no_keypoints(tmp_path):
     assert annotation["keypoints"] == [0] * 63
 
 
-def test_split_selects_and_keeps_ids(dataset, coco):
-    content = coco_dict(dataset, "s0_test")
+def test_split_selects_and_keeps_ids(dataset, coco, tmp_path):
+    content = exported(tmp_path, dataset, "s0_test")
     assert {i["file_name"].split("/")[0] for i in content["images"]} == {"000001.tar"}
     assert content["images"] == coco.loadImgs([i["id"] for i in content["images"]])
     with pytest.raises(ValueError, match="split 'test' is not in this dataset; it has s0_test"):
-        coco_dict(dataset, "test")
+        write_coco(tmp_path / "new.json", dataset, "test")
+    assert not (tmp_path / "new.json").exists()
+
+
+@pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
+def test_an_interrupted_export_leaves_the_file_as_it_was(dataset, tmp_path, monkeypatch, error):
+    path = tmp_path / "coco.json"
+    entry = export._entry
+
+    def interrupted(image_id, row):
+        if image_id == 9:
+            raise error
+        return entry(image_id, row)
+
+    monkeypatch.setattr(export, "_entry", interrupted)
+    with pytest.raises(error):
+        write_coco(path, dataset)
+    assert list(tmp_path.iterdir()) == []
+    path.write_text("the one before")
+    with pytest.raises(error):
+        write_coco(path, dataset)
+    assert [p.name for p in tmp_path.iterdir()] == ["coco.json"]
+    assert path.read_text() == "the one before"
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # pytest keeps every one of them
+def test_memory_does_not_grow_with_the_dataset(tmp_path):
+    def peak(num_shards: int) -> int:
+        shards = [[make_clip(f"clip-{i}", seed=i, num_frames=40)] for i in range(num_shards)]
+        folder = build_dataset(tmp_path / f"{num_shards}", shards)
+        tracemalloc.start()
+        assert write_coco(tmp_path / "coco.json", folder) == 40 * num_shards
+        _, most = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        return most
+
+    peak(1)  # what is imported and cached at first
+    assert peak(8) < 1.5 * peak(2)
+
+
+def test_a_split_without_a_frame_to_show_is_an_empty_list(tmp_path):
+    clip = make_clip(num_frames=2, invalid=[0, 1])
+    content = exported(tmp_path, build_dataset(tmp_path / "none", [[clip]]), "s0_train")
+    assert content["images"] == content["annotations"] == []
 
 
 @pytest.mark.parametrize("kind", ["keypoints", "bbox", "segm"])

@@ -6,7 +6,7 @@ import pytest
 import turbojpeg
 
 from deformer.box import AugmentationRange, hand_box
-from pipelines.crops import crop_image, crop_rectangle
+from pipelines.crops import USUAL_MCU, crop_image, crop_rectangle, mcu_size
 from pipelines.source import BadFrameError
 
 SIZE = (640, 480)
@@ -74,6 +74,27 @@ def test_rectangles_are_aligned_and_inside():
         assert x % 16 == y % 16 == width % 16 == height % 16 == 0
         assert 0 <= x <= x + width <= 640
         assert 0 <= y <= y + height <= 480
+
+
+@pytest.mark.parametrize(("sampling", "mcu"), [("Y411", (32, 16)), ("Y441", (16, 32))])
+def test_long_coding_blocks_are_cropped_losslessly_too(picture, sampling, mcu):
+    whole = jpeg(picture, getattr(turbojpeg.SAMP, sampling))
+    assert mcu_size(whole) == mcu
+    box = np.array([301.0, 203, 340, 250])
+    x, y, width, height = rectangle = crop_rectangle(box, SIZE, LIMITS, mcu)
+    assert x % mcu[0] == width % mcu[0] == y % mcu[1] == height % mcu[1] == 0
+    usual = crop_rectangle(box, SIZE, LIMITS)
+    assert x <= usual[0] and y <= usual[1]
+    assert x + width >= usual[0] + usual[2] and y + height >= usual[1] + usual[3]
+    crop = decode(crop_image(whole, rectangle, SIZE))
+    expected = decode(whole)[y : y + height, x : x + width]
+    assert np.array_equal(crop[1:-1, 1:-1], expected[1:-1, 1:-1])
+
+
+def test_usual_coding_blocks(picture):
+    usual = [jpeg(picture, getattr(turbojpeg.SAMP, s)) for s in ("Y420", "Y422", "Y444", "Y440")]
+    for image in (*usual, png(picture), b"no image", b""):
+        assert mcu_size(image) == USUAL_MCU
 
 
 def test_no_rectangle_where_the_image_has_no_part():

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 
 from deformer.camera import project
 from pipelines import dexycb
@@ -87,6 +88,22 @@ def _clip_folder(root):
     return min(root.glob("20200709-subject-01/*/8*"))
 
 
+def _segmentation(dtype, value) -> np.ndarray:
+    seg = np.zeros((480, 640), dtype)
+    seg[100, 100] = value
+    return seg
+
+
+def _replace_by_folder(path):
+    path.unlink()
+    path.mkdir()
+
+
+def _save_npy(path):
+    with path.open("wb") as file:
+        np.save(file, np.zeros(3))
+
+
 @pytest.mark.parametrize(
     ("damage", "reason"),
     [
@@ -97,6 +114,15 @@ def _clip_folder(root):
         (lambda p: edit_labels(p, seg=None), "labels_corrupt"),
         (lambda p: edit_labels(p, joint_3d=np.zeros((1, 20, 3))), "labels_corrupt"),
         (lambda p: edit_labels(p, joint_3d=np.array([{}])), "labels_corrupt"),
+        (lambda p: edit_labels(p, joint_3d=np.full((1, 21, 3), "0.5")), "labels_corrupt"),
+        (lambda p: edit_labels(p, pose_m=np.full((1, 51), "1")), "labels_corrupt"),
+        (lambda p: edit_labels(p, seg=_segmentation(np.float32, 6)), "labels_corrupt"),
+        (lambda p: edit_labels(p, seg=_segmentation(np.int32, 300)), "labels_corrupt"),
+        (lambda p: edit_labels(p, seg=_segmentation(np.int32, -1)), "labels_corrupt"),
+        (lambda p: edit_labels(p, seg=_segmentation(np.uint8, 22)), "labels_corrupt"),
+        (_save_npy, "labels_corrupt"),
+        (_replace_by_folder, "labels_missing"),
+        (lambda p: _replace_by_folder(p.with_name("color_000003.jpg")), "image_missing"),
         (lambda p: edit_labels(p, pose_m=np.zeros((1, 51))), "no_hand"),
         (lambda p: edit_labels(p, joint_3d=np.full((1, 21, 3), -1.0)), "no_hand"),
     ],
@@ -139,11 +165,75 @@ def test_meta_naming_an_unknown_camera(own_root):
 
 
 @pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("serials", "836212060125", "not a list of cameras"),
+        ("serials", ["836212060125"] * 2, "without repetition"),
+        ("num_frames", "72", "num_frames is '72', not 1 to 1000000"),
+        ("num_frames", 0, "num_frames is 0"),
+        ("num_frames", True, "num_frames is True"),
+        ("ycb_ids", [5, 0, 13], r"ycb_ids is \[5, 0, 13\], not a list of numbers 1 to 21"),
+        ("ycb_ids", [5, 22, 13], "ycb_ids is"),
+        ("ycb_ids", None, "ycb_ids is None"),
+        ("ycb_grasp_ind", 3, "ycb_grasp_ind is 3, not an index into ycb_ids, which has 3"),
+        ("ycb_grasp_ind", -1, "ycb_grasp_ind is -1"),
+        ("ycb_grasp_ind", None, "ycb_grasp_ind is None"),
+        ("mano_sides", [], r"mano_sides is \[\], not a list of right or left"),
+        ("mano_sides", ["both"], "mano_sides is"),
+        ("mano_calib", [], "mano_calib is"),
+        ("mano_calib", ["../elsewhere"], "mano_calib is"),
+    ],
+)
+def test_meta_that_is_damaged_names_file_value_and_rule(own_root, key, value, message):
+    path = min(own_root.glob("2*/*/meta.yml"))
+    path.write_text(yaml.dump({**yaml.safe_load(path.read_text()), key: value}))
+    with pytest.raises(UnusableInputError, match=message) as error:
+        dexycb.list_clips(own_root)
+    assert str(path) in str(error.value)
+
+
+def test_names_that_look_like_no_sequence_are_ignored(own_root):
+    subject = min(own_root.glob("2*"))
+    (subject / ".ipynb_checkpoints").mkdir()
+    (subject / "notes").mkdir()
+    (own_root / "20990101-subject-11").write_text("a file")
+    assert len(dexycb.list_clips(own_root)) == 7
+
+
+@pytest.mark.parametrize(
     "pattern", ["calibration/intrinsics/836212060125*", "calibration/mano_*/*"]
 )
-def test_missing_calibration_names_the_file(own_root, pattern):
+def test_missing_calibration_is_found_by_listing(own_root, pattern):
     path = next(own_root.glob(pattern))
     path.unlink()
-    ref = dexycb.list_clips(own_root)[0]
     with pytest.raises(UnusableInputError, match=f"{path.name} is missing"):
-        list(dexycb.read_clip(own_root, ref))
+        dexycb.list_clips(own_root)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "text", "message"),
+    [
+        ("intrinsics/8362*", "color:", "color is None, not four numbers"),
+        ("intrinsics/8362*", "color: {fx: a, fy: 1, ppx: 1, ppy: 1}", "not four numbers"),
+        ("intrinsics/8362*", "color: {fx: .nan, fy: 1, ppx: 1, ppy: 1}", "not four numbers"),
+        ("intrinsics/8362*", "color: {fx: 1, fy: 1, ppx: 1}", "lacks color: 'ppy'"),
+        ("mano_*/*", "betas: [1, 2]", r"betas is \[1, 2\], not 10 finite numbers"),
+        ("mano_*/*", "betas: here", "betas is 'here'"),
+        ("mano_*/*", "other: 1", "betas is None"),
+        ("mano_*/*", "betas: 2020-13-45", "no readable YAML"),
+    ],
+)
+def test_damaged_calibration_is_found_by_listing(own_root, pattern, text, message):
+    path = next(own_root.glob(f"calibration/{pattern}"))
+    path.write_text(text)
+    with pytest.raises(UnusableInputError, match=message) as error:
+        dexycb.list_clips(own_root)
+    assert str(path) in str(error.value)
+
+
+def test_calibration_is_read_once_each(raw_root, monkeypatch):
+    read, read_yaml = [], dexycb._read_yaml
+    monkeypatch.setattr(dexycb, "_read_yaml", lambda path: read.append(path) or read_yaml(path))
+    dexycb.list_clips(raw_root)
+    calibration = [path for path in read if "calibration" in path.parts]
+    assert len(calibration) == len(set(calibration)) == 7  # 6 cameras and a shape

@@ -12,12 +12,14 @@ import numpy as np
 import pytest
 import torch
 
+from deformer.box import AugmentationRange
 from deformer.camera import project
-from deformer.clip import REASONS
-from deformer.hand import DATASET_TO_MANO, NUM_JOINTS, NUM_VERTICES
+from deformer.clip import REASONS, decode_labels, encode_labels
+from deformer.hand import DATASET_TO_MANO, MANO_TO_DATASET, NUM_JOINTS, NUM_VERTICES
 from deformer.mano import HandLayer, load_hands
 from deformer.rotations import rotvec_to_rotmat
 from pipelines import ho3d, ho3d_files
+from pipelines.annotate import HandModel, annotate_clip
 from pipelines.source import BACKGROUND, GRASPED_OBJECT, HAND, UnusableInputError, load_dataset
 
 K = np.array([[614.6, 0.0, 320.3], [0.0, 614.1, 238.5], [0.0, 0.0, 1.0]])
@@ -351,6 +353,8 @@ BAD_LABELS = {
     "wrong shape": (changed("handPose", np.zeros(51)), "labels_corrupt"),
     "transposed": (changed("handJoints3D", np.zeros((3, 21))), "labels_corrupt"),
     "text": (changed("handTrans", "here"), "labels_corrupt"),
+    "integer beyond any float": (changed("handTrans", [10**400, 0, 0]), "labels_corrupt"),
+    "objects": (changed("handTrans", np.array([0, None, 0])), "labels_refused"),
     "ragged": (changed("handTrans", [[1, 2], [3]]), "labels_corrupt"),
     "object's name a path": (changed("objName", "../../etc"), "labels_corrupt"),
     "camMat too large": (changed("camMat", np.eye(4)), "labels_corrupt"),
@@ -378,6 +382,22 @@ def test_bad_label_is_a_reason(tmp_path, case):
     assert [raw.reason for raw in frames] == ["", reason, ""]
     assert reason in REASONS
     assert frames[1].image == IMAGES[".png"] and frames[1].joints_cam_m is None
+
+
+def test_a_folder_in_the_place_of_a_label(tmp_path):
+    add_frame(tmp_path, "train", "MC1/0000", train_meta())
+    path = tmp_path / "train" / "MC1" / "meta" / "0000.pkl"
+    path.unlink()
+    path.mkdir()
+    assert only_frame(tmp_path).reason == "labels_missing"
+
+
+@pytest.mark.parametrize("line", ["S" * 41 + "/0000", "SM1/0000000"])
+def test_a_listed_name_too_long_for_a_key(tmp_path, line):
+    add_frame(tmp_path, "train", "MC1/0000", train_meta())
+    (tmp_path / "train.txt").write_text(line + "\n")
+    with pytest.raises(UnusableInputError, match="line 1"):
+        ho3d.list_clips(tmp_path)
 
 
 def test_absent_image_keeps_the_labels(tmp_path):
@@ -539,3 +559,138 @@ def test_segmentation(tmp_path, image, seg, hand, grasped, apart):
     for damaged in (b"", b"no image", encoded(seg, np.zeros((100, 100, 3), np.uint8))):
         (folder / f"0000{seg}").write_bytes(damaged)
         assert only_frame(tmp_path).reason == "labels_corrupt"
+
+
+# ------------------------------------------------------------------- what shapes the result besides
+
+
+def add_segmentation(root: Path, split: str) -> None:
+    (root / split / "MC1" / "seg").mkdir(parents=True)
+
+
+def test_description_and_warning_of_a_bare_root(tmp_path, caplog):
+    add_frame(tmp_path, "train", "MC1/0000", train_meta())
+    add_frame(tmp_path, "evaluation", "SM1/0000", evaluation_meta())
+    absent = dict.fromkeys(("object_models", "segmentation", "evaluation_truth"), "absent")
+    assert ho3d.describe(tmp_path) == absent
+    models, truth = (record.getMessage() for record in caplog.records)
+    assert models.startswith("occlusion will be null for train and evaluation: put the YCB-Video")
+    assert str(tmp_path / "models") in models and "$YCB_MODELS_DIR" in models
+    assert truth.startswith("occlusion will be null for evaluation: put evaluation_verts.json into")
+
+
+def test_description_of_a_full_root_warns_of_nothing(tmp_path, caplog):
+    add_frame(tmp_path, "train", "MC1/0000", train_meta())
+    joints, vertices = evaluation_root(tmp_path, ["SM1/0000"])
+    write_truth(tmp_path, joints, vertices)
+    add_model(tmp_path / "models")
+    add_segmentation(tmp_path, "train")
+    assert ho3d.describe(tmp_path) == {
+        "object_models": "present",
+        "segmentation": "train",
+        "evaluation_truth": "xyz, verts",
+    }
+    assert not caplog.records
+
+
+@pytest.mark.parametrize("apart", ["", "HO3D_v3_segmentations_rendered"])
+def test_segmentation_of_a_split_is_enough_for_it(tmp_path, caplog, apart):
+    add_frame(tmp_path, "train", "MC1/0000", train_meta(), ".jpg")
+    add_segmentation(tmp_path / apart, "train")
+    assert ho3d.describe(tmp_path)["segmentation"] == "train"
+    assert not caplog.records
+
+
+# ------------------------------------------------------------------------- from the root to labels
+
+
+@pytest.fixture(scope="module")
+def hand_model() -> HandModel:
+    return HandModel.of(load_hands("standin"))
+
+
+def add_posed_frames(root: Path, split: str, suffix: str, hands) -> tuple[list, list]:
+    """Three frames of one sequence, posed by the hand model; joints and vertices in OpenGL."""
+    all_joints, all_vertices = [], []
+    for number in range(3):
+        rng = np.random.default_rng(number)
+        pose, betas = rng.normal(scale=0.3, size=48), rng.normal(size=10)
+        pose[:3] = rng.normal(size=3)
+        trans = np.array([0.05 * number, -0.02, -0.6])
+        vertices, joints = (points + trans for points in posed(hands, pose, betas))
+        joints = joints[DATASET_TO_MANO]
+        fields = {"handPose": pose, "handBeta": betas, "handTrans": trans, "handJoints3D": joints}
+        if split == "evaluation":
+            fields = {"handJoints3D": joints[0], "handBoundingBox": [250, 180, 400, 330]}
+        meta = train_meta() if split == "train" else evaluation_meta()
+        add_frame(root, split, f"MC1/{number:04d}", meta | fields, suffix)
+        all_joints.append(joints)
+        all_vertices.append(vertices)
+    return all_joints, all_vertices
+
+
+def labels_of(root: Path, model: HandModel) -> dict:
+    """The labels of the root's only clip, as they are read back from a shard."""
+    (ref,) = ho3d.list_clips(root)
+    raw = list(ho3d.read_clip(root, ref))
+    clip = annotate_clip(ref, raw, model, AugmentationRange())
+    assert clip.meta.tips == "ho3d" and clip.meta.side == "right"
+    assert all(image is not None for image in clip.images)
+    labels = decode_labels(encode_labels(clip.labels, len(raw)))
+    assert labels["reason"].tolist() == ["", "", ""] and labels["valid"].all()
+    return labels
+
+
+VERSIONS = pytest.mark.parametrize("suffix", [".png", ".jpg"], ids=["v2", "v3"])
+
+
+def in_source_px(joints_opengl: np.ndarray) -> np.ndarray:
+    """Joints in MANO's order, OpenGL → px of the whole image, dataset order."""
+    return project((joints_opengl @ FLIP)[MANO_TO_DATASET], K)
+
+
+@VERSIONS
+@pytest.mark.parametrize("models", [False, True])
+def test_train_labels_end_to_end(tmp_path, hand_model, suffix, models):
+    joints, _ = add_posed_frames(tmp_path, "train", suffix, hand_model.hands)
+    if models:
+        add_model(tmp_path / "models")
+    labels = labels_of(tmp_path, hand_model)
+    rotmats = rotvec_to_rotmat(torch.from_numpy(labels["pose_rotvec"]).unflatten(1, (16, 3)))
+    is_left = torch.zeros(3, dtype=torch.bool)
+    _, posed_m = hand_model.layer(rotmats, torch.from_numpy(labels["betas"]), is_left, "ho3d")
+    posed_m = posed_m.numpy() + labels["trans_m"][:, None]
+    error_px = np.linalg.norm(project(posed_m, labels["K"]) - labels["joints_px"], axis=-1)
+    assert error_px.shape == (3, NUM_JOINTS) and error_px.max() < 0.5
+    origins = labels["crop_xywh"][:, None, :2]
+    expected = np.stack([in_source_px(j) for j in joints])
+    np.testing.assert_allclose(labels["joints_px"] + origins, expected, atol=1e-2)
+    assert all(labels["mask_amodal"])
+    assert ("occlusion" in labels) == models  # null throughout a clip is absent
+
+
+@VERSIONS
+def test_evaluation_labels_end_to_end(tmp_path, hand_model, suffix):
+    truth = add_posed_frames(tmp_path, "evaluation", suffix, hand_model.hands)
+    write_truth(tmp_path, *truth)
+    add_model(tmp_path / "models")
+    labels = labels_of(tmp_path, hand_model)
+    origins = labels["crop_xywh"][:, None, :2]
+    expected = np.stack([in_source_px(j) for j in truth[0]])
+    np.testing.assert_allclose(labels["joints_px"] + origins, expected, atol=1e-2)
+    np.testing.assert_allclose(labels["vertices_cam_m"], np.stack(truth[1]) @ FLIP, atol=1e-6)
+    assert "pose_rotvec" not in labels
+    assert all(labels["mask_amodal"]) and np.isfinite(labels["occlusion"]).all()
+
+
+@VERSIONS
+def test_evaluation_without_truth_end_to_end(tmp_path, hand_model, suffix):
+    """A box and no joints: valid, for the frame can be cropped and predicted on."""
+    add_posed_frames(tmp_path, "evaluation", suffix, hand_model.hands)
+    labels = labels_of(tmp_path, hand_model)
+    boxes = labels["box_px"] + np.tile(labels["crop_xywh"][:, :2], 2)
+    np.testing.assert_allclose(boxes, [[250, 180, 400, 330]] * 3)
+    assert labels["joints_in_image"].tolist() == [-1, -1, -1]
+    for name in ("joints_cam_m", "joints_px", "vertices_cam_m", "pose_rotvec", "occlusion"):
+        assert name not in labels
+    assert not any(labels["mask_amodal"])

@@ -15,7 +15,7 @@ from pipelines.synthetic.ycb import CLASS_IDS, YCB_OBJECTS
 
 
 def composed(plan, num_frames: int):
-    person = Person.drawn(generator(0, plan.subject, "person"))
+    person = Person.drawn(generator(0, plan.subject, "person"), int(plan.subject[-2:]) - 1)
     cameras = rig(generator(0, plan.subject, "rig"))
     return compose(
         0,

@@ -1,22 +1,21 @@
 """What `verify` finds, and that `--repair` gives back the same bytes."""
 
+import json
+import re
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from deformer.clip import Clip
 from deformer.dataset import read_info
 from pipelines import shard as shards
 from pipelines.source import UnusableInputError
-from pipelines.verify import Options, check_counts, run, verify
-
-
-def problems(folder, hand="standin") -> list[str]:
-    reports = verify(folder, hand, workers=0)
-    found = [p for report in reports for p in (*report.shard_problems, *report.index_problems)]
-    return found + check_counts(folder)
+from pipelines.verify import Options, run, verify
+from tests.pipelines.rewriting import bytes_of, problems, rewrite
 
 
 def test_a_built_dataset_is_well(built):
@@ -32,15 +31,13 @@ def flip_byte(path, position):
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
-        (lambda d: (d / "000001.tar").unlink(), "No such file"),
+        (lambda d: (d / "000001.tar").unlink(), "^000001.tar is missing$"),
         (lambda d: truncate(d / "000001.tar", 3000), "is cut off|no whole tar|ends within"),
         (lambda d: flip_byte(d / "000001.tar", 5000), "has sha256"),
         (lambda d: (d / "000001.tar").write_bytes(b"\0" * 10240), "has 10240 bytes"),
     ],
 )
 def test_damaged_shards_are_found_and_repaired(raw_root, own_built, built, damage, message, capsys):
-    import re
-
     damage(own_built)
     assert any(re.search(message, p) for p in problems(own_built))
     assert run(Options(own_built, workers=0)) == 1
@@ -81,56 +78,104 @@ def test_an_index_that_says_otherwise_than_the_shard(own_built):
     ]
 
 
-def test_counts_that_do_not_add_up(own_built):
-    path = own_built / "dataset.json"
-    path.write_text(path.read_text().replace('"valid": 35', '"valid": 36'))
-    assert problems(own_built) == ["dataset.json counts 36 valid, the index 35"]
-
-
-def rewrite_labels(folder, change):
-    """Change the labels of the first clip and make everything agree with them again."""
-    from deformer.clip import Clip, ClipMeta, decode_labels, decode_meta
-
-    name = "000000.tar"
-    images, labels, clips = {}, None, []
-    with (folder / name).open("rb") as file:
-        for member, data, _ in shards.iterate_members(file, name):
-            extension = member.partition(".")[2]
-            if extension.endswith(".jpg"):
-                images[int(extension.split(".")[0])] = data
-            elif extension == "labels.npz":
-                labels = decode_labels(data)
-            else:
-                meta: ClipMeta = decode_meta(data)
-                clips.append(Clip(meta, labels, [images.get(i) for i in range(meta.num_frames)]))
-                images = {}
-    change(clips[0].labels)
-    (folder / shards.BUILD_FOLDER).mkdir()
-    mark = shards.write_shard(folder, name, clips)
-    info = read_info(folder)
-    info["shards"][0] = vars(mark)
-    shards.write_json(folder / "dataset.json", info)
-    shutil.rmtree(folder / shards.BUILD_FOLDER)
-
-
 @pytest.mark.parametrize(
-    ("change", "message"),
+    ("old", "new", "message"),
     [
-        (lambda x: x["occlusion"].__setitem__(1, 1.5), "occlusion lies in .* outside 0 … 1"),
-        (lambda x: x["pose_rotvec"].__setitem__((1, 4), 2.0), "MANO's joints are up to .* px"),
-        (lambda x: x["trans_m"].__iadd__(np.float32([0, 0.01, 0])), "MANO's joints are up to"),
-        (lambda x: x["joints_px"].__iadd__(np.float32(0.1)), "off the projection"),
-        (lambda x: x["valid"].__setitem__(1, False), "without"),
-        (lambda x: x["crop_xywh"].__setitem__((1, 2), 999), "its crop"),
-        (lambda x: x["K"].__setitem__(1, np.nan), "K is null in a valid frame"),
+        ('"valid": 35', '"valid": 36', "dataset.json counts 36 valid, the index 35"),
+        ('"clips": 7', '"clips": 8', "dataset.json counts 8 clips, the index 7"),
+        ('"clips": 1,', '"clips": 2,', "000000.tar holds 1 clips, dataset.json says 2"),
+        ('"frames": 6\n', '"frames": 5\n', "000000.tar holds 6 frames, dataset.json says 5"),
     ],
 )
-def test_wrong_labels_are_found(own_built, change, message):
-    import re
+def test_counts_that_do_not_add_up(own_built, built, old, new, message):
+    path = own_built / "dataset.json"
+    path.write_text(path.read_text().replace(old, new, 1))
+    assert problems(own_built) == [message]
+    assert run(Options(own_built, repair=True, workers=0)) == 0
+    assert path.read_bytes() == (built / "dataset.json").read_bytes()
 
-    rewrite_labels(own_built, change)
-    found = [p for p in problems(own_built) if "000000.tar: " in p]
-    assert any(re.search(message, p) for p in found), found
+
+def test_a_tar_that_is_none_of_the_dataset(own_built, capsys):
+    shutil.copy(own_built / "000000.tar", own_built / "000099.tar")
+    (found,) = problems(own_built)
+    assert found.startswith("000099.tar is not in dataset.json")
+    assert run(Options(own_built, repair=True, workers=0)) == 1
+    assert (own_built / "000099.tar").exists()
+
+
+@pytest.mark.parametrize("table", ["frames", "annotations"])
+@pytest.mark.parametrize("change", [1, -1])
+def test_row_groups_too_many_or_too_few(own_built, built, table, change):
+    path = own_built / f"{table}.parquet"
+    with pq.ParquetFile(path) as file:
+        groups = [file.read_row_group(i) for i in range(file.num_row_groups)]
+        schema = file.schema_arrow
+    groups = groups[:-1] if change < 0 else [*groups, groups[0]]
+    with pq.ParquetWriter(path, schema) as writer:
+        for group in groups:
+            writer.write_table(group)
+    n = len(read_info(own_built)["shards"])
+    found = problems(own_built)
+    assert f"{table}.parquet has {n + change} row groups for {n} shards" in found
+    assert run(Options(own_built, repair=True, workers=0)) == 0
+    assert path.read_bytes() == (built / f"{table}.parquet").read_bytes()
+
+
+def test_what_cannot_be_mended_by_building_again_is_said(own_built, raw_root, capsys):
+    rewrite(own_built, lambda clips: clips[0].labels["K"].fill(np.nan))
+    before = bytes_of(own_built)
+    assert run(Options(own_built, repair=True, root=raw_root, workers=0)) == 1
+    assert "it was wrong already then, and the same build gives the same" in capsys.readouterr().err
+    assert bytes_of(own_built) == before
+
+
+def test_a_shard_that_mixes_splits(own_built):
+    def change(clips: list[Clip]) -> None:
+        meta = replace(clips[0].meta, key="another", splits={"s0": "val"})
+        clips.append(replace(clips[0], meta=meta))
+
+    rewrite(own_built, change)
+    (found,) = problems(own_built)
+    assert found.startswith("000000.tar mixes parts of a split: {'s0': ")
+
+
+def test_a_clip_that_stands_twice(own_built):
+    taken: list[Clip] = []
+    rewrite(own_built, taken.extend, "000001.tar")
+    rewrite(own_built, lambda clips: clips.__setitem__(0, taken[0]))
+    key = taken[0].meta.key
+    assert f"clip {key} stands 2 times in the dataset: in 000000.tar, 000001.tar" in (
+        problems(own_built)
+    )
+
+
+def test_flipped_bytes_never_end_verify(own_built):
+    """Every member but the images, at random places; each is found and named."""
+    info = read_info(own_built)
+    path = own_built / "000000.tar"
+    whole = path.read_bytes()
+    with path.open("rb") as file:
+        places = {
+            member: at
+            for member, _, at in shards.iterate_members(file, path.name)
+            if not member.endswith("jpg")
+        }
+    for i in range(1, len(info["shards"])):  # one shard is enough
+        (own_built / f"{i:06d}.tar").unlink()
+    (own_built / "dataset.json").write_text(json.dumps(info | {"shards": info["shards"][:1]}))
+    rng = np.random.default_rng(0)
+    named = 0
+    for n in range(60):
+        member, at = list(places.items())[n % len(places)]
+        data = bytearray(whole)
+        data[at.offset + rng.integers(at.size)] ^= int(rng.integers(1, 256))
+        path.write_bytes(data)
+        (report,) = verify(own_built, "standin", workers=0)
+        assert report.differs
+        assert "000000.tar has sha256" in report.shard_problems[0]
+        assert all(p.startswith("000000.tar") for p in report.shard_problems)
+        named += member.split(".")[0] in "".join(report.shard_problems[1:])
+    assert named > 50
 
 
 def test_repair_refuses_another_raw_dataset(own_root, own_built):
@@ -146,6 +191,45 @@ def test_repair_refuses_input_that_has_changed(own_root, own_built):
     (own_built / "000000.tar").unlink()
     with pytest.raises(UnusableInputError, match="comes out otherwise than before"):
         run(Options(own_built, repair=True, root=own_root, workers=0))
+
+
+def test_a_shard_that_comes_out_otherwise_is_left_as_it_is(own_root, own_built):
+    for path in own_root.glob("2*/*/*/color_*.jpg"):
+        shutil.copy(min(own_root.glob("2*/*/*/color_*.jpg")), path) if path.stem[-1] == "3" else 0
+    flip_byte(own_built / "000000.tar", 5000)
+    before = bytes_of(own_built)
+    with pytest.raises(UnusableInputError, match="what is there was left as it is"):
+        run(Options(own_built, repair=True, root=own_root, workers=0))
+    assert bytes_of(own_built) == before
+    assert not (own_built / shards.BUILD_FOLDER).exists()
+
+
+def test_repair_that_is_stopped_leaves_what_was_there(raw_root, own_built, monkeypatch):
+    def stopped(task, report):
+        raise KeyboardInterrupt
+
+    flip_byte(own_built / "000000.tar", 5000)
+    before = bytes_of(own_built)
+    monkeypatch.setattr("pipelines.repair.build_shard", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        run(Options(own_built, repair=True, root=raw_root, workers=0))
+    assert bytes_of(own_built) == before
+
+
+@pytest.mark.parametrize(
+    "content", ["{}", '{"parameters": {}}', '{"parameters": {"hand": "x"}, "shards": [{}]}']
+)
+def test_a_damaged_dataset_json(own_built, content):
+    damaged = {"schema_version": 1, "counts": {}, **json.loads(content)}
+    (own_built / "dataset.json").write_text(json.dumps(damaged))
+    with pytest.raises(ValueError, match="is damaged .* build the dataset anew"):
+        run(Options(own_built, workers=0))
+
+
+def test_a_lost_dataset_json(own_built):
+    (own_built / "dataset.json").unlink()
+    with pytest.raises(FileNotFoundError, match=r"holds tars, .* build anew into another folder"):
+        run(Options(own_built, workers=0))
 
 
 def test_not_a_dataset(tmp_path):

@@ -1,0 +1,44 @@
+"""Built datasets changed so that everything agrees with the change, and what `verify` says then."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from deformer.clip import Clip, decode_labels, decode_meta
+from deformer.dataset import read_info
+from pipelines import shard as shards
+from pipelines.repair import repair
+from pipelines.verify import check_dataset, check_indices, verify
+
+
+def problems(folder: Path, hand: str | None = "standin") -> list[str]:
+    """All that `verify` finds."""
+    reports = verify(folder, hand, workers=0)
+    found = [p for report in reports for p in (*report.shard_problems, *report.index_problems)]
+    return found + check_dataset(folder, reports) + check_indices(folder)
+
+
+def rewrite(folder: Path, change: Callable[[list[Clip]], None], name: str = "000000.tar") -> None:
+    """Change the clips of a shard and make everything else agree with them."""
+    images, labels, clips = {}, None, []
+    with (folder / name).open("rb") as file:
+        for member, data, _ in shards.iterate_members(file, name):
+            extension = member.partition(".")[2]
+            if extension.endswith(".jpg"):
+                images[int(extension.split(".")[0])] = data
+            elif extension == "labels.npz":
+                labels = decode_labels(data)
+            else:
+                meta = decode_meta(data)
+                clips.append(Clip(meta, labels, [images.get(i) for i in range(meta.num_frames)]))
+                images = {}
+    change(clips)
+    (folder / shards.BUILD_FOLDER).mkdir(exist_ok=True)
+    mark = shards.write_shard(folder, name, clips)
+    info = read_info(folder)
+    info["shards"][int(name[:6])] = vars(mark)
+    shards.write_json(folder / "dataset.json", info)
+    repair(folder, None, set())
+
+
+def bytes_of(folder: Path) -> dict[str, bytes]:
+    return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
