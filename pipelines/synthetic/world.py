@@ -168,7 +168,7 @@ def _add_others(
     tall = [c for c in free if YCB_OBJECTS[c].is_tall]
     low_cameras = [c for c in cameras if c.center_m[2] < 0.42 and c.center_m[1] > -0.3]
     low_cameras = [] if keep_clear else low_cameras
-    blocked = rng.permutation(len(low_cameras)).tolist()[: rng.integers(2, 5)]
+    blocked = rng.permutation(len(low_cameras)).tolist()[: rng.integers(3, 5)]
     wanted = [(tall.pop(), low_cameras[k]) for k in blocked if tall]
     others = [c for c in free if c not in {t for t, _ in wanted}]
     wanted += [(c, None) for c in others[: max(0, num_objects - 1 - len(wanted))]]

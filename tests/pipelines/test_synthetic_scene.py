@@ -1,5 +1,6 @@
 """The synthetic world: what it must hold for a model to learn from it and be tested on it."""
 
+import cv2
 import numpy as np
 import pytest
 
@@ -97,8 +98,6 @@ def test_same_seed_same_scene_other_seed_other_scene(sequence):
 
 
 def test_own_png_is_a_png():
-    import cv2
-
     rng = np.random.default_rng(0)
     depth = rng.integers(0, 65536, (48, 64)).astype(np.uint16)
     colour = rng.integers(0, 256, (48, 64, 3)).astype(np.uint8)
