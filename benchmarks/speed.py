@@ -85,18 +85,23 @@ def _build(config: Pipeline, workers: int, *more: str) -> tuple[dict, float]:
         # small shards, so that a small dataset keeps all workers busy to the end
         arguments = [*_arguments(config, out, workers), "--frames-per-shard", "150", *more]
         start = time.monotonic()
-        subprocess.run([sys.executable, *arguments], check=True, capture_output=True)
+        _run(arguments)
         seconds = time.monotonic() - start
         return json.loads((out / "dataset.json").read_text()), seconds
+
+
+def _run(arguments: list[str]) -> None:
+    run = subprocess.run([sys.executable, *arguments], capture_output=True, text=True)
+    if run.returncode:
+        raise SystemExit(f"python {' '.join(arguments)} failed:\n{run.stderr}")
 
 
 def _profile(config: Pipeline, frames: int) -> dict[str, float]:
     """One build in one process under the profiler: milliseconds per frame by stage."""
     with tempfile.TemporaryDirectory() as folder:
         stats_file = Path(folder) / "stats"
-        profiler = [sys.executable, "-m", "cProfile", "-o", str(stats_file)]
-        command = [*profiler, *_arguments(config, Path(folder) / "out", 0)]
-        subprocess.run(command, check=True, capture_output=True)
+        profiler = ["-m", "cProfile", "-o", str(stats_file)]
+        _run([*profiler, *_arguments(config, Path(folder) / "out", 0)])
         stats = pstats.Stats(str(stats_file)).stats
     cumulative = {(Path(file).name, name): row[3] for (file, _, name), row in stats.items()}
     seconds = {stage: cumulative[key] for stage, key in STAGES.items()}

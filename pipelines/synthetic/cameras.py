@@ -64,9 +64,8 @@ class Camera:
     def ray_directions(self, pixels: np.ndarray) -> np.ndarray:
         """Pixels (N, 2) → directions in the world (N, 3) with unit depth along the optical axis."""
         turn = np.linalg.inv(self.K).T @ self.rotation
-        homogeneous = np.ones((len(pixels), 3), np.float32)
-        homogeneous[:, :2] = pixels
-        return homogeneous @ turn.astype(np.float32)
+        x, y = np.ascontiguousarray(np.asarray(pixels, np.float32).T)
+        return np.stack([a * x + b * y + c for a, b, c in turn.astype(np.float32).T], 1)
 
 
 def intrinsics(name: str, focal_px: float = 616.0) -> np.ndarray:

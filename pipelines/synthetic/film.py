@@ -171,10 +171,7 @@ def _blend(
     image: np.ndarray, still_depth: np.ndarray, layer: Layer, motion_px: np.ndarray
 ) -> np.ndarray:
     """The layer laid over a piece of the picture; still objects in front stay in front."""
-    stacked = np.empty((*layer.cover.shape, 4), np.uint8)
-    np.multiply(layer.colour, 255, out=stacked[..., :3], casting="unsafe")
-    np.multiply(layer.cover, 255, out=stacked[..., 3], casting="unsafe")
-    reach = 3
+    stacked, reach = layer.colour, 3
     if np.hypot(*motion_px) > MIN_BLUR_PX:
         kernel = _line_kernel(motion_px)
         stacked = cv2.filter2D(stacked, -1, kernel, borderType=cv2.BORDER_CONSTANT)

@@ -28,22 +28,21 @@ _KERNEL = np.ones((3, 3), np.uint8)
 class Layer:
     """What moves, in a box of the picture (h, w) whose first pixel is (x0, y0).
 
-    colour (h, w, 3): gamma-coded BGR in [0, 1], times the share of the pixel that it fills;
-    cover (h, w): this share; depth_m (h, w): at the pixel's centre, 99 for nothing; mesh (h, w):
+    colour (h, w, 4) uint8: gamma-coded BGR times the share of the pixel that it fills, and this
+    share, 255 for all of it; depth_m (h, w): at the pixel's centre, 99 for nothing; mesh (h, w):
     index of the mesh there, −1 for nothing.
     """
 
     x0: int
     y0: int
     colour: np.ndarray
-    cover: np.ndarray
     depth_m: np.ndarray
     mesh: np.ndarray
 
     @property
     def box(self) -> tuple[slice, slice]:
         """Where it lies in the picture: rows, columns."""
-        height, width = self.cover.shape
+        height, width = self.depth_m.shape
         return slice(self.y0, self.y0 + height), slice(self.x0, self.x0 + width)
 
 
@@ -64,8 +63,7 @@ def cast_layer(stage: Stage, posed: Posed, view: View, without_object: bool) -> 
     layer = Layer(
         x0,
         y0,
-        np.zeros((*mask.shape, 3), np.float32),
-        np.zeros(mask.shape, np.float32),
+        np.zeros((*mask.shape, 4), np.uint8),
         np.full(mask.shape, _NOTHING_M),
         np.full(mask.shape, -1, np.int32),
     )
@@ -73,10 +71,10 @@ def cast_layer(stage: Stage, posed: Posed, view: View, without_object: bool) -> 
     at = chosen[met]
     layer.depth_m.reshape(-1)[at] = hits.depth[met]
     layer.mesh.reshape(-1)[at] = hits.mesh[met]
-    layer.cover.reshape(-1)[at] = 1
+    colour = layer.colour.reshape(-1, 4)
+    colour[at, 3] = 255
     shown = met[hits.depth[met] < still_depth.reshape(-1)[at] + _BEHIND_M]
-    colour = layer.colour.reshape(-1, 3)
-    colour[chosen[shown]] = _colours(stage, posed, view, hits, shown, directions)
+    colour[chosen[shown], :3] = _colours(stage, posed, view, hits, shown, directions)
     _smooth_edges(stage, posed, view, without_object, layer, still_depth)
     return layer
 
@@ -84,22 +82,27 @@ def cast_layer(stage: Stage, posed: Posed, view: View, without_object: bool) -> 
 def _worth_casting(posed: Posed, view: View) -> tuple[int, int, np.ndarray] | None:
     """First column, first row, and mask (h, w) of the pixels near the projected outline."""
     width, height = IMAGE_SIZE
-    local = view.camera.to_camera(posed.outline_m)
-    local = local[local[:, 2] > 0.05]
-    if not len(local):
+    camera = view.camera
+    to_image = (camera.K @ camera.rotation).astype(np.float32)
+    x, y, z = to_image @ posed.outline_m.T + (camera.K @ camera.translation_m)[:, None].astype(
+        np.float32
+    )
+    front = np.flatnonzero(z > 0.05)
+    if not len(front):
         return None
-    spread = int(np.ceil(_OUTLINE_GAP_M * view.camera.K[0, 0] / local[:, 2].min())) + 1
-    uv = np.round((local @ view.camera.K.T)[:, :2] / local[:, 2:]).astype(int)
-    uv = uv[((uv > -spread) & (uv < np.array(IMAGE_SIZE) + spread)).all(1)]
-    if not len(uv):
+    x, y, z = x[front], y[front], z[front]
+    spread = int(np.ceil(_OUTLINE_GAP_M * camera.K[0, 0] / z.min())) + 1
+    x, y = x / z + 0.5, y / z + 0.5
+    near = (x > -spread) & (x < width + spread) & (y > -spread) & (y < height + spread)
+    x, y = x[near].astype(int), y[near].astype(int)
+    if not len(x):
         return None
-    x0, y0 = np.maximum(uv.min(0) - _MARGIN_PX, 0)
-    x1, y1 = np.minimum(uv.max(0) + _MARGIN_PX + 1, [width, height])
+    x0, x1 = max(x.min() - _MARGIN_PX, 0), min(x.max() + _MARGIN_PX + 1, width)
+    y0, y1 = max(y.min() - _MARGIN_PX, 0), min(y.max() + _MARGIN_PX + 1, height)
     if x0 >= x1 or y0 >= y1:
         return None
     mask = np.zeros((y1 - y0, x1 - x0), np.uint8)
-    spots = np.clip(uv - [x0, y0], 0, [x1 - x0 - 1, y1 - y0 - 1])
-    mask[spots[:, 1], spots[:, 0]] = 1
+    mask[np.clip(y - y0, 0, y1 - y0 - 1), np.clip(x - x0, 0, x1 - x0 - 1)] = 1
     kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * spread + 1,) * 2)
     return int(x0), int(y0), cv2.dilate(mask, kernel)
 
@@ -115,15 +118,10 @@ def _visible(posed: Posed, hits: Hits, without_object: bool) -> Hits:
 
 
 def _colours(stage, posed, view, hits: Hits, chosen: np.ndarray, directions) -> np.ndarray:
-    """Gamma-coded BGR in [0, 1] of the chosen hits, (N, 3)."""
-    some = Hits(
-        hits.depth[chosen],
-        hits.mesh[chosen],
-        hits.corners.take(chosen, 0),
-        hits.weights.take(chosen, 0),
-    )
-    linear = stage.colour(posed, some, view.camera.center_m, directions.take(chosen, 0))
-    return linear_to_srgb(linear)[:, ::-1]
+    """Gamma-coded BGR in 8-bit steps of the chosen hits, (N, 3) float32."""
+    some, rays = hits.take(chosen), directions.take(chosen, 0)
+    linear = stage.colour(posed, some, view.camera.center_m, rays)
+    return linear_to_srgb(linear)[:, ::-1] * np.float32(255)
 
 
 def _smooth_edges(stage, posed, view, without_object, layer: Layer, still_depth) -> None:
@@ -135,16 +133,15 @@ def _smooth_edges(stage, posed, view, without_object, layer: Layer, still_depth)
     chosen = np.flatnonzero(mixed & (lowest < _NOTHING_M))
     if not len(chosen):
         return
-    width = layer.cover.shape[1]
+    width = layer.depth_m.shape[1]
     centers = np.stack([chosen % width + layer.x0, chosen // width + layer.y0], 1)
     pixels = (centers[:, None] + _EDGE_SAMPLES).reshape(-1, 2)
     directions = view.camera.ray_directions(pixels)
     hits = _visible(posed, posed.scene.cast(view.camera.center_m, directions), without_object)
     met = np.flatnonzero(hits.mesh >= 0)
     count, samples = len(chosen), len(_EDGE_SAMPLES)
-    shades = np.zeros((count * samples, 3), np.float32)
-    shades[met] = _colours(stage, posed, view, hits, met, directions)
-    colour, cover = layer.colour.reshape(-1, 3), layer.cover.reshape(-1)
-    colour[chosen] = (colour[chosen] + shades.reshape(count, samples, 3).sum(1)) / (samples + 1)
-    share = (hits.mesh >= 0).reshape(count, samples).sum(1)
-    cover[chosen] = (cover[chosen] + share) / (samples + 1)
+    shades = np.zeros((count * samples, 4), np.float32)
+    shades[met, :3] = _colours(stage, posed, view, hits, met, directions)
+    shades[met, 3] = 255
+    colour = layer.colour.reshape(-1, 4)
+    colour[chosen] = (colour[chosen] + shades.reshape(count, samples, 4).sum(1)) / (samples + 1)

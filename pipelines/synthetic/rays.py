@@ -38,16 +38,33 @@ def unit(vectors: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True, eq=False)
 class Hits:
-    """What rays met. depth (N,): in units of the ray's direction, inf for nothing.
+    """What rays met. depth (N,): in units of the ray's direction, huge for nothing.
 
-    mesh (N,): index of the mesh, −1 for nothing. corners (N, 3), weights (N, 3): the vertices of
-    the triangle in that mesh and their barycentric weights.
+    mesh (N,): index of the mesh, −1 for nothing; triangle (N,): its number within that mesh;
+    u, v (N,): where in it.
     """
 
+    scene: "RayScene"
     depth: np.ndarray
     mesh: np.ndarray
-    corners: np.ndarray
-    weights: np.ndarray
+    triangle: np.ndarray
+    u: np.ndarray
+    v: np.ndarray
+
+    def take(self, chosen: np.ndarray) -> "Hits":
+        """Those of the rays with the numbers `chosen`."""
+        columns = self.depth, self.mesh, self.triangle, self.u, self.v
+        return Hits(self.scene, *(column.take(chosen) for column in columns))
+
+    @property
+    def corners(self) -> np.ndarray:
+        """The triangles' vertices within their meshes, (N, 3); every ray must have met one."""
+        return self.scene.faces.take(self.scene.first_face[self.mesh] + self.triangle, 0)
+
+    @property
+    def weights(self) -> np.ndarray:
+        """Barycentric weights of the three corners, (N, 3)."""
+        return np.stack([1 - self.u - self.v, self.u, self.v], 1)
 
 
 class RayScene:
@@ -56,23 +73,18 @@ class RayScene:
     def __init__(self, meshes: list[tuple[np.ndarray, np.ndarray]]) -> None:
         """meshes: (vertices (V, 3), faces (F, 3)) each."""
         self._scene = EmbreeScene(_device())
-        self._faces, self._meshes = [], []
-        for vertices, faces in meshes:
-            self._faces.append(np.ascontiguousarray(faces, np.int32))
-            corners = np.ascontiguousarray(vertices, np.float32)
-            self._meshes.append(TriangleMesh(self._scene, corners, self._faces[-1]))
-        self._first_face = np.cumsum([0, *(len(f) for f in self._faces)])[:-1].astype(np.int32)
-        self._all_faces = np.concatenate(self._faces)
+        indices = [np.ascontiguousarray(faces, np.int32) for _, faces in meshes]
+        self._meshes = [
+            TriangleMesh(self._scene, np.ascontiguousarray(vertices, np.float32), faces)
+            for (vertices, _), faces in zip(meshes, indices, strict=True)
+        ]
+        self.first_face = np.cumsum([0, *(len(faces) for faces in indices)])[:-1]
+        self.faces = np.concatenate(indices)
 
     def cast(self, origins: np.ndarray, directions: np.ndarray) -> Hits:
         """First hits of rays (N, 3), (N, 3); origins may be one point (3,)."""
         found = self._scene.run(_rows(origins, len(directions)), _f32(directions), output=True)
-        mesh, u, v = found["geomID"], found["u"], found["v"]
-        hit = mesh >= 0
-        face = np.where(hit, self._first_face[mesh] + found["primID"], 0)
-        weights = np.stack([1 - u - v, u, v], 1)
-        depth = np.where(hit, found["tfar"], np.inf).astype(np.float32)
-        return Hits(depth, mesh, self._all_faces.take(face, 0), weights)
+        return Hits(self, found["tfar"], found["geomID"], found["primID"], found["u"], found["v"])
 
     def is_blocked(
         self, origins: np.ndarray, directions: np.ndarray, reach: float | None = None

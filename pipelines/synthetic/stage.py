@@ -198,7 +198,7 @@ class Stage:
         rows = hits.corners + posed.first_vertex[hits.mesh][:, None]
         values = interpolate(posed.attributes, rows, hits.weights)
         kind = posed.kinds[hits.mesh]
-        normals = unit(values[:, _NORMAL])
+        normals = values[:, _NORMAL].copy()  # as long as makes no difference to the eye
         albedo = values[:, _ALBEDO].copy()
         gloss = np.full(len(kind), 0.01, np.float32)
         softness = np.zeros(len(kind), np.float32)

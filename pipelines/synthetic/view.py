@@ -101,8 +101,7 @@ def render_view(
 
 def _wall_depth(directions: np.ndarray, rng) -> np.ndarray:
     """A wall across the view: its depth is what the sensor would see behind everything."""
-    flat = np.full(len(directions), rng.uniform(*WALL_M) + 0.8, np.float32)
-    return flat * (1 + 0.02 * directions[:, 0])
+    return np.full(len(directions), rng.uniform(*WALL_M) + 0.8, np.float32)
 
 
 def _plane_to_image(camera: Camera, cell_m: float) -> np.ndarray:
@@ -167,13 +166,14 @@ def _add_person(world: World, camera: Camera, directions, image, depth):
     outline = np.concatenate([m.vertices_m + s for m, s in zip(meshes, shifts, strict=True)])
     chosen = _inside_hull(camera, outline)
     hits = scene.cast(camera.center_m, directions[chosen])
-    met = hits.mesh >= 0
-    chosen, depths = chosen[met], hits.depth[met]
-    rows = hits.corners[met] + np.array([0, len(meshes[0].vertices_m)])[hits.mesh[met]][:, None]
-    n = unit(interpolate(normals, rows, hits.weights[met]))
+    met = np.flatnonzero(hits.mesh >= 0)
+    hits, chosen = hits.take(met), chosen[met]
+    depths = hits.depth
+    rows = hits.corners + np.array([0, len(meshes[0].vertices_m)])[hits.mesh][:, None]
+    n = unit(interpolate(normals, rows, hits.weights))
     points = camera.center_m + directions[chosen] * depths[:, None]
     cloth = world.sleeve.mean((0, 1))
-    on_head, hair = hits.mesh[met] == 1, hex_to_linear("#2a211c")
+    on_head, hair = hits.mesh == 1, hex_to_linear("#2a211c")
     albedo = np.where(on_head[:, None], world.skin, cloth)
     crown = on_head & (points[:, 2] - shifts[1][2] > 0.03 - 0.9 * (points[:, 1] - shifts[1][1]))
     albedo[crown] = hair
@@ -259,9 +259,9 @@ def _is_edge(chosen: np.ndarray, hits, shape: tuple[int, int]) -> np.ndarray:
 
 
 def _object_colour(world, still, camera, hits, rays, met) -> np.ndarray:
-    mesh, directions = hits.mesh[met], rays[met]
-    rows = hits.corners[met] + still.first_vertex[mesh][:, None]
-    weights = hits.weights[met]
+    hits, directions = hits.take(np.flatnonzero(met)), rays[met]
+    mesh, weights = hits.mesh, hits.weights
+    rows = hits.corners + still.first_vertex[mesh][:, None]
     normals = unit(interpolate(still.normals, rows, weights))
     view = unit(-directions)
     normals[np.einsum("ni,ni->n", normals, view) < -0.2] *= -1
@@ -271,7 +271,7 @@ def _object_colour(world, still, camera, hits, rays, met) -> np.ndarray:
         mine = mesh == m
         if mine.any():
             albedo[mine] = sample_texture(world.objects[k].texture, uv[mine])
-    points = (camera.center_m + directions * hits.depth[met][:, None]).astype(np.float32)
+    points = (camera.center_m + directions * hits.depth[:, None]).astype(np.float32)
     start, lit = points + 0.0015 * normals, np.zeros(len(points), np.float32)
     for lamp in world.light.key_samples_m(4):
         lit += ~still.scene.is_blocked(start, lamp.astype(np.float32) - start, 0.999)
