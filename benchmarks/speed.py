@@ -30,7 +30,8 @@ STAGES = {
     "MANO layer": ("annotate.py", "_fill_mano"),
     "crop JPEGs": ("crops.py", "crop_image"),
     "cast rays (amodal hand)": ("occlusion.py", "cast_depth"),
-    "read back, index, sha256": ("shard.py", "index_shard"),
+    "read back and index": ("shard.py", "index_shard"),
+    "hash": ("shard.py", "size_and_sha256"),
 }
 """Stage → the function whose cumulative time it is."""
 

@@ -12,8 +12,7 @@ from pycocotools import mask as coco_mask
 
 from deformer.box import AugmentationRange, tight_box
 from deformer.camera import crop_intrinsics, project
-from deformer.clip import Clip, ClipMeta
-from deformer.hand import NUM_JOINTS, NUM_VERTICES
+from deformer.clip import FIELDS, Clip, ClipMeta
 from deformer.mano import HandLayer, Hands
 from deformer.rotations import rotvec_to_rotmat
 from pipelines import occlusion
@@ -123,31 +122,17 @@ def _clip_meta(ref: ClipRef, num_frames: int, hand: HandModel | None) -> ClipMet
 
 
 def _empty_labels(n: int) -> dict:
-    def null(*shape: int) -> np.ndarray:
-        return np.full((n, *shape), np.nan, np.float32)
-
-    return {
-        "frame": np.zeros(n, np.int32),
-        "is_halo": np.zeros(n, bool),
-        "valid": np.zeros(n, bool),
-        "reason": np.zeros(n, "U32"),
-        "joints_in_image": np.full(n, -1, np.int8),
-        "occlusion": null(),
-        "occlusion_grasped": null(),
-        "visibility": null(),
-        "crop_xywh": np.zeros((n, 4), np.int32),
-        "box_px": null(4),
-        "K": null(3, 3),
-        "joints_cam_m": null(NUM_JOINTS, 3),
-        "joints_px": null(NUM_JOINTS, 2),
-        "pose_rotvec": null(48),
-        "betas": null(10),
-        "trans_m": null(3),
-        "vertices_cam_m": null(NUM_VERTICES, 3),
-        "mask_hand": [b""] * n,
-        "mask_object": [b""] * n,
-        "mask_amodal": [b""] * n,
-    }
+    """Every field of the contract for n frames of which nothing is known yet."""
+    labels = {}
+    for field in FIELDS:
+        if field.dtype == "rle":
+            labels[field.name] = [b""] * n
+        else:
+            dtype = "U32" if field.dtype == "str" else field.dtype
+            unknown = np.nan if field.nullable else np.zeros((), dtype)
+            labels[field.name] = np.full((n, *field.shape), unknown, dtype)
+    labels["joints_in_image"][:] = -1
+    return labels
 
 
 def _not_usable(raw: RawFrame) -> str:

@@ -21,6 +21,7 @@ from pipelines.shard import (
     forget,
     index_shard,
     parquet_writer,
+    size_and_sha256,
     sync,
     write_json,
 )
@@ -28,7 +29,6 @@ from pipelines.source import UnusableInputError
 
 LOCK_FILE = ".deformer-lock"
 TABLES = ("frames", "annotations")
-COUNTED_COLUMNS = ("is_halo", "valid", "reason", *SPLIT_COLUMNS)
 
 
 @contextmanager
@@ -77,13 +77,11 @@ def finish(out: Path, parameters: dict, marks: list[ShardMark], synthetic: dict 
     Raises `UnusableInputError` naming a shard that is not what was written.
     """
     write_indices(out, (_rows(out, mark) for mark in marks))
-    counted = pq.read_table(out / "frames.parquet", columns=list(COUNTED_COLUMNS))
-    counts = {"clips": sum(mark.clips for mark in marks), **count_frames(counted)}
     content = {
         "schema_version": parameters["schema_version"],
         "parameters": parameters,
         "synthetic": synthetic,
-        "counts": counts,
+        "counts": count_index(out),
         "shards": [asdict(mark) for mark in marks],
     }
     write_json(out / DATASET_FILE, content)
@@ -92,13 +90,12 @@ def finish(out: Path, parameters: dict, marks: list[ShardMark], synthetic: dict 
 
 
 def _rows(out: Path, mark: ShardMark) -> tuple[pa.Table, pa.Table]:
-    frames, annotations, _, sha256 = index_shard(out / mark.name, mark.name)
-    if sha256 != mark.sha256:
+    if size_and_sha256(out / mark.name) != (mark.size, mark.sha256):
         forget(out, mark.name)
         raise UnusableInputError(
             f"{mark.name} is no longer what was written; run the same command again to make it anew"
         )
-    return frames, annotations
+    return index_shard(out / mark.name, mark.name)
 
 
 def remove_build(out: Path) -> None:
@@ -123,11 +120,13 @@ def write_indices(out: Path, rows: Iterable[tuple[pa.Table, pa.Table]]) -> None:
     sync(out)
 
 
-def count_frames(frames: pa.Table) -> dict:
-    """Counts of rows of `frames.parquet`: {"frames", "halo", "valid", "invalid", "splits"}.
+def count_index(out: Path) -> dict:
+    """What `frames.parquet` counts: {"clips", "frames", "halo", "valid", "invalid", "splits"}.
 
     Halo rows are counted apart and nowhere else: each is the centre of its own clip elsewhere.
     """
+    columns = ["clip", "is_halo", "valid", "reason", *SPLIT_COLUMNS]
+    frames = pq.read_table(out / "frames.parquet", columns=columns)
     is_halo = frames["is_halo"]
     centres = frames.filter(pc.invert(is_halo))
     invalid = centres.filter(pc.invert(centres["valid"]))
@@ -139,6 +138,7 @@ def count_frames(frames: pa.Table) -> dict:
         for part, n in _count(centres.filter(centres["valid"]), setup).items():
             splits[part if setup == "split" else f"{setup}_{part}"]["valid"] = n
     return {
+        "clips": pc.count_distinct(frames["clip"]).as_py(),
         "frames": len(centres),
         "halo": pc.sum(is_halo).as_py() or 0,
         "valid": len(centres) - len(invalid),

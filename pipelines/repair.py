@@ -7,12 +7,11 @@ from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 from rich.progress import track
 
 from deformer.box import AugmentationRange
 from deformer.dataset import DATASET_FILE, read_info
-from pipelines.finish import COUNTED_COLUMNS, count_frames, locked, remove_build, write_indices
+from pipelines.finish import count_index, locked, remove_build, write_indices
 from pipelines.plan import differences, make_plan
 from pipelines.shard import BUILD_FOLDER, ShardTask, build_shard, index_shard, write_json
 from pipelines.source import UnusableInputError
@@ -32,11 +31,7 @@ def repair(folder: Path, root: Path | None, broken: set[str], mano_dir: Path | N
             if broken:
                 _rebuild(folder, root, broken, info, mano_dir)
             write_indices(folder, _rows(folder, info["shards"]))
-            columns = ["clip", *COUNTED_COLUMNS]
-            counted = pq.read_table(folder / "frames.parquet", columns=columns)
-            num_clips = pc.count_distinct(counted["clip"]).as_py()
-            counts = {"clips": num_clips, **count_frames(counted)}
-            write_json(folder / DATASET_FILE, info | {"counts": counts})
+            write_json(folder / DATASET_FILE, info | {"counts": count_index(folder)})
         finally:
             remove_build(folder)
 
@@ -64,7 +59,7 @@ def _rebuild(
 def _rows(folder: Path, shards: list[dict]) -> Iterator[tuple[pa.Table, pa.Table]]:
     """The index rows of each shard, in order; its entry's counts are set to what it holds."""
     for shard in shards:
-        frames, annotations, _, _ = index_shard(folder / shard["name"], shard["name"])
+        frames, annotations = index_shard(folder / shard["name"], shard["name"])
         shard |= {"clips": pc.count_distinct(frames["clip"]).as_py(), "frames": len(frames)}
         yield frames, annotations
 

@@ -128,7 +128,8 @@ def write_shard(out: Path, name: str, clips: Iterable[Clip]) -> ShardMark:
                         _add(tar, member, data)
             file.flush()
             os.fsync(file.fileno())
-        frames, _, size, sha256 = index_shard(temporary, name)
+        frames, _ = index_shard(temporary, name)
+        size, sha256 = size_and_sha256(temporary)
         temporary.replace(out / name)
         sync(out)
     except OSError as error:
@@ -165,8 +166,15 @@ def _add(tar: tarfile.TarFile, name: str, data: bytes) -> None:
 # ------------------------------------------------------------------------------------------ reading
 
 
-def index_shard(path: Path, name: str) -> tuple[pa.Table, pa.Table, int, str]:
-    """Read a whole tar → its rows of both indices, its size in bytes and its sha256.
+def size_and_sha256(path: Path) -> tuple[int, str]:
+    """Of a file: its bytes, counted and hashed."""
+    with path.open("rb") as file:
+        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+        return file.tell(), sha256
+
+
+def index_shard(path: Path, name: str) -> tuple[pa.Table, pa.Table]:
+    """Read a whole tar → its rows of `frames.parquet` and of `annotations.parquet`.
 
     Raises `CorruptShardError` when the tar is cut off or not a sequence of whole clips.
     """
@@ -194,11 +202,7 @@ def index_shard(path: Path, name: str) -> tuple[pa.Table, pa.Table, int, str]:
                 raise CorruptShardError(f"{name}: {member} is no member of a clip")
         if images or labels:
             raise CorruptShardError(f"{name} ends within a clip")
-        size = file.seek(0, os.SEEK_END)
-        file.seek(0)
-        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-    tables = (pa.concat_tables(t).combine_chunks() for t in (frames, annotations))
-    return *tables, size, sha256
+    return pa.concat_tables(frames).combine_chunks(), pa.concat_tables(annotations).combine_chunks()
 
 
 def iterate_members(file, name: str) -> Iterator[tuple[str, bytes, Locator]]:

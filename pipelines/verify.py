@@ -10,7 +10,6 @@ hold exactly the rows of the tars; the counts; that no tar lies there besides.
 Exit status: 0 all well, 1 broken, or not to be checked.
 """
 
-import hashlib
 import logging
 import os
 import sys
@@ -35,8 +34,8 @@ from deformer.clip import SPLIT_COLUMNS
 from deformer.dataset import DATASET_FILE, read_info
 from deformer.mano import HandLayer, load_hands
 from pipelines.checks import check_clips
-from pipelines.finish import COUNTED_COLUMNS, TABLES, count_frames
-from pipelines.shard import CorruptShardError, index_shard
+from pipelines.finish import TABLES, count_index
+from pipelines.shard import CorruptShardError, index_shard, size_and_sha256
 from pipelines.source import UnusableInputError
 
 _console = Console(stderr=True)
@@ -114,8 +113,7 @@ def check_indices(folder: Path) -> list[str]:
             if (n := pq.read_metadata(folder / f"{table}.parquet").num_row_groups)
             != len(info["shards"])
         ]
-        frames = pq.read_table(folder / "frames.parquet", columns=["clip", *COUNTED_COLUMNS])
-        counted = {"clips": pc.count_distinct(frames["clip"]).as_py(), **count_frames(frames)}
+        counted = count_index(folder)
     except (OSError, ValueError, KeyError, pa.ArrowException) as error:
         return [f"the indices cannot be read: {error}"]
     return problems + [
@@ -157,14 +155,14 @@ def _check_shard(job: tuple[Path, int, dict, str | None]) -> ShardReport:
     problems: list[str] = []
     tables, differs = None, True
     try:
-        size, sha256 = path.stat().st_size, _sha256(path)
+        size, sha256 = size_and_sha256(path)
         differs = (size, sha256) != (shard["size"], shard["sha256"])
         if size != shard["size"]:
             problems.append(f"{name} has {size} bytes, {DATASET_FILE} says {shard['size']}")
         elif differs:
             problems.append(f"{name} has sha256 {sha256}, {DATASET_FILE} says {shard['sha256']}")
         problems += check_clips(path, name, _layer(hand) if hand else None)
-        tables = index_shard(path, name)[:2]
+        tables = index_shard(path, name)
     except CorruptShardError as error:
         problems.append(str(error))
     except OSError as error:
@@ -189,11 +187,6 @@ def _check_shard(job: tuple[Path, int, dict, str | None]) -> ShardReport:
         if n != shard[key]
     ]
     return ShardReport(name, tuple(problems), tuple(index_problems), clips, differs)
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 @cache

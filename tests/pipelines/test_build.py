@@ -33,6 +33,14 @@ def bytes_of(folder: Path) -> dict[str, bytes]:
     return {p.relative_to(folder).as_posix(): p.read_bytes() for p in folder.rglob("*.*")}
 
 
+def build_all_but_the_end(root: Path, out: Path, monkeypatch) -> None:
+    """A build interrupted when all shards are made, and no index yet."""
+    with monkeypatch.context() as patch:
+        patch.setattr(build_shards, "finish", lambda *a: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            build(options(root, out))
+
+
 def command(root: Path, out: Path, *more: str) -> list[str]:
     arguments = ["--dataset", "dexycb", "--root", str(root), "--out", str(out)]
     return [sys.executable, "-m", "pipelines.build_shards", *arguments, *more]
@@ -104,10 +112,7 @@ def test_interrupted_anywhere_and_resumed_gives_the_same_bytes(
 
 def test_finished_shards_are_not_made_again(raw_root, built, tmp_path, monkeypatch):
     out = tmp_path / "out"
-    with monkeypatch.context() as patch:
-        patch.setattr(build_shards, "finish", lambda *a: (_ for _ in ()).throw(KeyboardInterrupt))
-        with pytest.raises(KeyboardInterrupt):
-            build(options(raw_root, out))
+    build_all_but_the_end(raw_root, out, monkeypatch)
     monkeypatch.setattr(pipelines.shard, "annotate_clip", lambda *a: pytest.fail("made again"))
     build(options(raw_root, out))
     assert bytes_of(out) == bytes_of(built)
@@ -128,9 +133,7 @@ def test_other_parameters_are_refused_with_the_difference_named(raw_root, own_bu
 
 
 def test_other_parameters_are_refused_in_an_unfinished_build(raw_root, tmp_path, monkeypatch):
-    monkeypatch.setattr(build_shards, "finish", lambda *a: (_ for _ in ()).throw(KeyboardInterrupt))
-    with pytest.raises(KeyboardInterrupt):
-        build(options(raw_root, tmp_path / "out"))
+    build_all_but_the_end(raw_root, tmp_path / "out", monkeypatch)
     with pytest.raises(UnusableInputError, match=r"unfinished build.*limit: None → 3"):
         build(options(raw_root, tmp_path / "out", limit=3))
 
@@ -189,10 +192,7 @@ def test_another_hand_model_on_a_worker_is_refused(raw_root, tmp_path):
 
 def test_a_mark_cut_off_by_a_power_failure_is_no_mark(raw_root, built, tmp_path, monkeypatch):
     out = tmp_path / "out"
-    with monkeypatch.context() as patch:
-        patch.setattr(build_shards, "finish", lambda *a: (_ for _ in ()).throw(KeyboardInterrupt))
-        with pytest.raises(KeyboardInterrupt):
-            build(options(raw_root, out))
+    build_all_but_the_end(raw_root, out, monkeypatch)
     (out / pipelines.shard.BUILD_FOLDER / "000000.tar.json").write_bytes(b"")
     (out / "000001.tar").write_bytes((out / "000001.tar").read_bytes()[:-10] + b"0123456789")
     with pytest.raises(UnusableInputError, match=r"000001\.tar is no longer what was written"):
