@@ -1,0 +1,113 @@
+"""Does a prediction file follow the conventions of its format? Told by comparing it with the truth.
+
+Only what differs grossly is refused, because a bad method's predictions are to be scored, not
+refused: lengths a thousand times off are units, bones that fit another known order of joints much
+better are that order, hands that fit much better after a turn by π about x are OpenGL's.
+"""
+
+from pathlib import Path
+
+import numpy as np
+
+from deformer.hand import JOINT_PARENTS, MANO_TO_DATASET, NUM_JOINTS, OPENGL_TO_OPENCV
+
+_FINGERS = np.arange(1, NUM_JOINTS).reshape(5, 4)
+_FINGERS_OF_MANO = _FINGERS[[4, 0, 1, 3, 2]]
+"""Where MANO's fingers (index, middle, little, ring, thumb) stand, thumb to little."""
+
+JOINT_ORDERS = {
+    "thumb to little, palm to tip, as DexYCB": np.arange(NUM_JOINTS),
+    "MANO's order, tips last, as HO-3D": MANO_TO_DATASET,
+    "MANO's order of fingers, each with its tip": np.append(0, _FINGERS_OF_MANO),
+    "thumb to little, tip to palm": np.append(0, _FINGERS[:, ::-1]),
+    "thumb to little, tip to palm, wrist last, as InterHand": np.append(20, _FINGERS[:, ::-1] - 1),
+    "little to thumb, palm to tip": np.append(0, _FINGERS[::-1]),
+}
+"""Orders in use: `joints_dataset = joints_file[..., order, :]`."""
+
+_MUCH_BETTER = 0.5
+"""A misfit is blamed on a convention when the other one leaves less than this share of it."""
+_MIN_MISFIT = 0.1
+"""In the logarithm of lengths: bones that fit by 10 % are no ground for a refusal."""
+
+
+def check_conventions(
+    path: Path, joints_m: np.ndarray, truth_joints_m: np.ndarray, unit: str, order: np.ndarray
+) -> None:
+    """Raise `ValueError` when a file shows other units, another order or frame than its format has.
+
+    joints_m: (M, 21, 3) as read by the format's conventions: metres, dataset order, camera frame.
+    truth_joints_m: (M, 21, 3), NaN where not known. unit: the format's, "mm" or "m". order: the
+    format's order of joints, a value of `JOINT_ORDERS`.
+    """
+    if joints_m.shape != truth_joints_m.shape:
+        raise ValueError(
+            f"truth_joints_m has shape {truth_joints_m.shape}, not that of the required frames, "
+            f"{joints_m.shape}"
+        )
+    is_known = np.isfinite(truth_joints_m).all((1, 2))
+    if is_known.any():
+        joints, truth = joints_m[is_known], truth_joints_m[is_known]
+        _check_units(path, joints, truth, unit)
+        _check_order(path, joints, truth, order)
+        _check_frame(path, joints, truth)
+
+
+def _check_units(path: Path, joints: np.ndarray, truth: np.ndarray, unit: str) -> None:
+    mistaken, factor, cure = ("metres", 1e-3, "multiply") if unit == "mm" else ("mm", 1e3, "divide")
+    ratio = np.median(_sizes(joints)) / np.median(_sizes(truth))
+    if 0.5 < ratio / factor < 2:
+        raise ValueError(
+            f"{path} is in {mistaken}, its format is in {unit}: its hands are {ratio:.3g} times as "
+            f"large as the true ones; {cure} by 1000"
+        )
+
+
+def _sizes(joints: np.ndarray) -> np.ndarray:
+    """Mean distance of the joints from their centroid, (M,)."""
+    return np.linalg.norm(joints - joints.mean(1, keepdims=True), axis=-1).mean(1)
+
+
+def _check_order(path: Path, joints: np.ndarray, truth: np.ndarray, order: np.ndarray) -> None:
+    true_bones = _bones(truth)
+    as_in_file = joints[:, np.argsort(order)]
+    misfits = {
+        name: _misfit(_bones(as_in_file[:, other]), true_bones)
+        for name, other in JOINT_ORDERS.items()
+    }
+    expected = next(name for name, other in JOINT_ORDERS.items() if (other == order).all())
+    best = min(misfits, key=misfits.get)
+    stated = misfits[expected]
+    if stated > _MIN_MISFIT and misfits[best] < _MUCH_BETTER * stated:
+        raise ValueError(
+            f"{path} has its joints in another order than its format ({expected}): its bones "
+            f"fit the true ones as «{best}» ({misfits[best]:.0%} off, against {stated:.0%}); "
+            "reorder them"
+        )
+
+
+def _bones(joints: np.ndarray) -> np.ndarray:
+    """Mean length of each of the 20 bones, (20,)."""
+    bones = joints[:, 1:] - joints[:, JOINT_PARENTS[1:]]
+    return np.linalg.norm(bones, axis=-1).mean(0)
+
+
+def _misfit(bones: np.ndarray, truth: np.ndarray) -> float:
+    """Mean difference of the logarithms of lengths, the size of the hand left out."""
+    tiny = 1e-6  # a method that puts all joints into one point has no bones, and no order
+    difference = np.log(np.maximum(bones, tiny) / np.maximum(truth, tiny))
+    return float(np.abs(difference - np.median(difference)).mean())
+
+
+def _check_frame(path: Path, joints: np.ndarray, truth: np.ndarray) -> None:
+    relative = joints - joints[:, :1]
+    truth = truth - truth[:, :1]
+    as_read = np.linalg.norm(relative - truth, axis=-1).mean()
+    turned = np.linalg.norm(relative * OPENGL_TO_OPENCV - truth, axis=-1).mean()
+    if turned < _MUCH_BETTER * as_read:
+        raise ValueError(
+            f"{path} has y and z turned against its format's frame: after the wrist is subtracted "
+            f"the joints are {1e3 * as_read:.1f} mm off, with y and z negated {1e3 * turned:.1f} "
+            "mm; negate both (DexYCB's files: y down, z forward; HO-3D's: OpenGL, y up, z towards "
+            "the viewer)"
+        )

@@ -1,0 +1,146 @@
+"""One evaluation as a file: what was evaluated, on which data, by which command, with what result.
+
+`evaluation.json` is the only thing that tables, figures and report know of a run:
+
+    {"format": 1,
+     "run": {"experiment": …, "row": …, "checkpoint": …, "step": …, "seed": …, "hand": …,
+             "fusion": …, "point_loss": …, "adversarial": …}
+            or, of predictions that others made, {"method": …, "predictions": …},
+     "data": {"name": …, "dataset": …, "split": …, "synthetic": …, "frames": …, "sha256": …},
+     "command": "python -m benchmarks.evaluate …",
+     "metrics": what `benchmarks.protocol.score` returns}
+"""
+
+import json
+import math
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, get_type_hints
+
+from benchmarks.protocol import BINS, METRICS
+from deformer.wellformed import check_types, read_json_object
+
+EVALUATION_FILE = "evaluation.json"
+FORMAT = 1
+
+FUSIONS = ("center", "average", "occlusion", "dynamic")
+POINT_LOSSES = ("max_mse", "mse")
+HANDS = ("mano", "standin")
+DATASETS = ("dexycb", "ho3d", "ho3d_v2", "ho3d_v3")
+
+
+@dataclass(frozen=True)
+class Run:
+    """A checkpoint of this project, and what shaped it."""
+
+    experiment: str
+    """The preset that it was trained by."""
+    row: str
+    """What the run calls itself; the row of a table follows from the fields below, not from it."""
+    checkpoint: str
+    step: int
+    seed: int
+    hand: str
+    fusion: str
+    point_loss: str
+    adversarial: bool
+
+    def __post_init__(self) -> None:
+        _check_choice("run.hand", self.hand, HANDS)
+        _check_choice("run.fusion", self.fusion, FUSIONS)
+        _check_choice("run.point_loss", self.point_loss, POINT_LOSSES)
+
+
+@dataclass(frozen=True)
+class Method:
+    """Predictions that others made."""
+
+    method: str
+    """Its name; a row of the paper's tables by the name that the paper prints, as `[36]`."""
+    predictions: str
+    """The file."""
+
+
+@dataclass(frozen=True)
+class Data:
+    """What was predicted."""
+
+    name: str
+    """Of the built dataset."""
+    dataset: str
+    """Whose recordings, or whose layout if synthetic: "dexycb", "ho3d", "ho3d_v2", "ho3d_v3"."""
+    split: str
+    """As `s0_test` or `evaluation`."""
+    synthetic: bool
+    frames: int
+    """Scored."""
+    sha256: str
+    """Of the dataset's `dataset.json`: which build it was."""
+
+    def __post_init__(self) -> None:
+        _check_choice("data.dataset", self.dataset, DATASETS)
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """The content of an `evaluation.json`. Raises `ValueError` for metrics that are no result."""
+
+    run: Run | Method
+    data: Data
+    command: str
+    """That made it, to be run again."""
+    metrics: dict[str, Any]
+
+    def __post_init__(self) -> None:
+        if self.metrics.keys() != BINS.keys():
+            raise ValueError(f"metrics has the bins {list(self.metrics)}, not {list(BINS)}")
+        for name, scores in self.metrics.items():
+            if missing := METRICS.keys() - scores.keys():
+                raise ValueError(f"metrics.{name} lacks {', '.join(sorted(missing))}")
+            for metric in METRICS:
+                summary = scores[metric]
+                if summary is not None and not _is_number(summary.get("mean")):
+                    raise ValueError(f"metrics.{name}.{metric} is {summary!r:.80}, without a mean")
+
+
+def write_evaluation(path: Path, evaluation: Evaluation) -> None:
+    """Write the file; it is there when it is whole."""
+    content = {"format": FORMAT, **asdict(evaluation)}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(f".{path.name}.part")
+    unfinished.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n")
+    unfinished.replace(path)
+
+
+def read_evaluation(path: Path) -> Evaluation:
+    """Raises `ValueError`, naming the file, for anything but an evaluation of this format."""
+    try:
+        content = read_json_object(path.read_bytes())
+        version = content.pop("format", None)
+        if version != FORMAT:
+            raise ValueError(f"it has format {version!r}, this program reads {FORMAT}")
+        check_types(content, {"run": dict, "data": dict, "command": str, "metrics": dict})
+        kind = Method if "method" in content["run"] else Run
+        for part, of in (("run", kind), ("data", Data)):
+            check_types(content[part], get_type_hints(of))
+            content[part] = of(**content[part])
+        return Evaluation(**content)
+    except (ValueError, AttributeError) as error:  # AttributeError: a list where a mapping belongs
+        raise ValueError(
+            f"{path} is no evaluation ({error}): evaluate again with python -m "
+            "benchmarks.evaluate, or take the file away"
+        ) from error
+
+
+def find_evaluations(results: Path) -> dict[Path, Evaluation]:
+    """Every `evaluation.json` under a folder, which may be absent, by path, in sorted order."""
+    return {path: read_evaluation(path) for path in sorted(results.rglob(EVALUATION_FILE))}
+
+
+def _check_choice(name: str, value: str, allowed: tuple[str, ...]) -> None:
+    if value not in allowed:
+        raise ValueError(f"{name} is {value!r}, must be one of {', '.join(allowed)}")
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and math.isfinite(value)

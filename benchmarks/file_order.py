@@ -1,0 +1,147 @@
+"""Which line or row of a prediction file is which frame of a built dataset.
+
+Neither file format names its frames: DexYCB's counts the frames of an official split, HO-3D's
+follows evaluation.txt. Both orders come from the frames that a dataset holds (the rows of
+`frames.parquet`, which stand in the order of the shards).
+"""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+DEXYCB_CLIPS = {
+    "s0_train": 6400, "s0_val": 320, "s0_test": 1280,
+    "s1_train": 5600, "s1_val": 800, "s1_test": 1600,
+    "s2_train": 6000, "s2_val": 1000, "s2_test": 1000,
+    "s3_train": 6000, "s3_val": 800, "s3_test": 1200,
+}  # fmt: skip
+"""Cameras × sequences of each official split; a dataset with fewer is a part of it."""
+
+_LINE = re.compile(r"([A-Za-z0-9_-]{1,40})/(\d{1,6})")
+
+
+@dataclass(frozen=True, eq=False)
+class FileOrder:
+    """For each frame of a table, in the table's order, its place in a prediction file."""
+
+    index: np.ndarray
+    """(N,) int64: the number of the line (DexYCB) or of the row (HO-3D), from 0; each once."""
+    is_required: np.ndarray
+    """(N,) bool: the frames that a file must hold."""
+    length: int
+    """The file's numbers are 0 … length − 1; more than N if the dataset holds only a part."""
+    frame_names: list[str]
+    """(N,) for messages."""
+    note: str
+    """Why the file is of this dataset alone, and no official one; empty where it is official."""
+
+
+def dexycb_order(frames: pa.Table, split: str) -> FileOrder:
+    """The order of DexYCB's HPE files: subjects, sequences, cameras, frames, each sorted.
+
+    frames: the rows of a split without the halo, invalid ones included, with the columns subject,
+    sequence, camera, frame, joints_in_image. The numbers count every frame of the split; required
+    are those whose labels have a hand, be it outside the image.
+
+    A dataset that holds a part of the split (or synthetic recordings) cannot give the official
+    numbers, for nobody knows how many frames the missing recordings have: the numbers then count
+    what is there, and `note` says so. A file written so is read back by the same dataset only.
+
+    Raises `ValueError` when a clip is not whole, because then nothing can be counted.
+    Source: the order of dex-ycb-toolkit's `DexYCBDataset`.
+    """
+    keys = [(key, "ascending") for key in ("subject", "sequence", "camera", "frame")]
+    rows = pc.sort_indices(frames, sort_keys=keys).to_numpy()  # official position → row
+    names = _names(frames)
+    clip = np.array([name.rpartition("/")[0] for name in names])[rows]
+    frame = frames["frame"].to_numpy()[rows]
+    N = len(rows)
+    is_first = np.append(True, clip[1:] != clip[:-1])[:N]
+    expected = np.arange(N) - np.maximum.accumulate(np.where(is_first, np.arange(N), 0))
+    if (wrong := frame != expected).any():
+        i = int(wrong.argmax())
+        raise ValueError(
+            f"{names[rows[i]]} stands where frame {expected[i]} of its clip should: a prediction "
+            "file counts every frame, so pass all rows of the split, invalid ones too, without the "
+            "halo"
+        )
+    index = np.empty(N, np.int64)
+    index[rows] = np.arange(N)
+    return FileOrder(
+        index=index,
+        is_required=frames["joints_in_image"].to_numpy() >= 0,
+        length=N,
+        frame_names=names,
+        note=_dexycb_note(split, int(is_first.sum())),
+    )
+
+
+def _dexycb_note(split: str, num_clips: int) -> str:
+    official = DEXYCB_CLIPS.get(split)
+    if official is None:
+        return f"{split!r} is no official split of DexYCB ({', '.join(DEXYCB_CLIPS)})"
+    if num_clips != official:
+        return (
+            f"the dataset holds {num_clips} of the {official} clips of {split}, so the numbers "
+            "count its own frames: DexYCB's evaluator cannot read them, nor this dataset a file "
+            "that is numbered officially"
+        )
+    return ""
+
+
+def ho3d_order(frames: pa.Table, list_file: Path) -> FileOrder:
+    """The order of HO-3D's pred.json: row i belongs to line i of evaluation.txt.
+
+    frames: rows without the halo, with the columns sequence and frame; all are required.
+    Raises `FileNotFoundError` without the list, `ValueError` when it does not name a frame.
+    """
+    if not list_file.is_file():
+        raise FileNotFoundError(
+            f"{list_file} is not there: rows of HO-3D's pred.json follow evaluation.txt of the raw "
+            "dataset; name its folder by --root or $HO3D_DIR"
+        )
+    listed = {frame: row for row, frame in enumerate(_read_list(list_file))}
+    names = [f"{s}/{f:04d}" for s, f in _pairs(frames)]
+    unknown = [name for name, pair in zip(names, _pairs(frames), strict=True) if pair not in listed]
+    if unknown:
+        raise ValueError(
+            f"{list_file} does not list {unknown[0]} (and {len(unknown) - 1} more frames of the "
+            "dataset): take the list of the version of HO-3D that the dataset was built from, and "
+            "the split evaluation"
+        )
+    note = ""
+    if len(names) < len(listed):
+        note = f"the dataset holds {len(names)} of the {len(listed)} frames of {list_file.name}"
+    return FileOrder(
+        index=np.array([listed[pair] for pair in _pairs(frames)], np.int64),
+        is_required=np.ones(len(names), bool),
+        length=len(listed),
+        frame_names=names,
+        note=note,
+    )
+
+
+def _names(frames: pa.Table) -> list[str]:
+    columns = (frames[key].to_pylist() for key in ("subject", "sequence", "camera", "frame"))
+    return [f"{s}/{q}/{c}/{f}" for s, q, c, f in zip(*columns, strict=True)]
+
+
+def _pairs(frames: pa.Table) -> list[tuple[str, int]]:
+    return list(zip(frames["sequence"].to_pylist(), frames["frame"].to_pylist(), strict=True))
+
+
+def _read_list(path: Path) -> list[tuple[str, int]]:
+    listed = []
+    for i, line in enumerate(path.read_text().split(), 1):
+        match = _LINE.fullmatch(line)
+        if match is None:
+            raise ValueError(
+                f"{path}, entry {i}: {line[:80]!r} is not <sequence>/<frame> such as SM1/0000; "
+                "take the list from the dataset again"
+            )
+        listed.append((match[1], int(match[2])))
+    return listed

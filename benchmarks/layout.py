@@ -1,0 +1,180 @@
+"""The six tables of the paper: columns, rows, notes, and which row an evaluation belongs to.
+
+Source: Fu et al., "Deformer: Dynamic Fusion Transformer for Robust Hand Pose Estimation", ICCV
+2023; its numbers stand in `published.csv` as printed (columns table, row, column, value, unit; an
+AUC or F-score in %, the column `input` is text).
+"""
+
+import csv
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmarks.evaluation import Method, Run
+
+OURS = "Ours"
+_PUBLISHED_FILE = Path(__file__).parent / "published.csv"
+
+
+@dataclass(frozen=True)
+class Quantity:
+    """A number of a cell: which metric it is, and how it is shown."""
+
+    metric: str
+    """In a result, as `benchmarks.protocol.METRICS` names it."""
+    unit: str
+    decimals: int
+    scale: float = 1.0
+    """A share is shown ×100."""
+    suffix: str = ""
+    """Of the column's name in `published.csv`: "_auc" for an AUC."""
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of numbers; the second quantity, if there is one, stands in parentheses."""
+
+    name: str
+    """In `published.csv`."""
+    heading: str
+    quantities: tuple[Quantity, ...]
+    bin: str = "all"
+    measured_heading: str = ""
+    """Where measured numbers have another unit than the printed ones."""
+
+
+@dataclass(frozen=True)
+class Table:
+    """One table of the paper."""
+
+    number: int
+    title: str
+    first_heading: str
+    dataset: str
+    """Whose recordings the published numbers are of: "dexycb" or "ho3d"."""
+    split: str
+    columns: tuple[Column, ...]
+    row_of: Callable[[Run | Method], str | None]
+    """The row that an evaluation belongs to, None if to none."""
+    has_input: bool = False
+    notes: tuple[str, ...] = ()
+
+
+def read_published() -> dict[int, dict[str, dict[str, tuple[str, str]]]]:
+    """Table → row → column → (value as printed, unit), rows in the paper's order."""
+    tables: dict[int, dict[str, dict[str, tuple[str, str]]]] = {}
+    with _PUBLISHED_FILE.open(newline="", encoding="utf-8") as file:
+        for line in csv.DictReader(file):
+            rows = tables.setdefault(int(line["table"]), {})
+            rows.setdefault(line["row"], {})[line["column"]] = (line["value"], line["unit"])
+    return tables
+
+
+# --------------------------------------------------------------- which row an evaluation belongs to
+
+
+def method_row(run: Run | Method) -> str | None:
+    """Tables 1-3: others by their name, ours where nothing is left out."""
+    if isinstance(run, Method):
+        return run.method
+    return OURS if fusion_row(run) == "Dynamic" else None
+
+
+def fusion_row(run: Run | Method) -> str | None:
+    """Tables 4 and 6: with maxMSE and discriminator, the ways of fusion."""
+    if isinstance(run, Method) or run.point_loss != "max_mse" or not run.adversarial:
+        return None
+    names = {
+        "center": "Center",
+        "average": "Average",
+        "occlusion": "Weighted (Occlusion Level)",
+        "dynamic": "Dynamic",
+    }
+    return names[run.fusion]
+
+
+def loss_row(run: Run | Method) -> str | None:
+    """Table 5: with dynamic fusion, maxMSE or not, motion discrimination or not."""
+    if isinstance(run, Method) or run.fusion != "dynamic":
+        return None
+    return f"{_tick(run.point_loss == 'max_mse')} {_tick(run.adversarial)}"
+
+
+def _tick(is_on: bool) -> str:
+    return "✓" if is_on else "✗"
+
+
+# ------------------------------------------------------------------------------------- the tables
+
+_BINS = {"all": "All"} | {
+    f"{low}-{high}": f"Occlusion ({low}%-{high}%)" for low, high in ((25, 50), (50, 75), (75, 100))
+}
+_PA_JOINTS = (
+    Quantity("pa_mpjpe_mm", "mm", 2),
+    Quantity("pa_mpjpe_auc", "%", 1, scale=100.0, suffix="_auc"),
+)
+_BY_OCCLUSION = tuple(Column(bin, heading, _PA_JOINTS, bin) for bin, heading in _BINS.items())
+_TEMPORAL = (
+    Column(
+        "root_aligned",
+        "root-aligned MPJPE",
+        (
+            Quantity("ra_mpjpe_mm", "mm", 2),
+            Quantity("ra_mpjpe_auc", "%", 1, scale=100.0, suffix="_auc"),
+        ),
+    ),
+    Column(
+        "accel",
+        "Accel (mm/s^2)",
+        (
+            Quantity("accel_mm_per_frame2", "mm/frame²", 2),
+            Quantity("accel_m_per_s2", "m/s²", 2, suffix="_m_per_s2"),
+        ),
+        measured_heading="Accel in mm/frame² (m/s²)",
+    ),
+)
+_MESH = (
+    Column("joint", "Joint error", (Quantity("pa_mpjpe_mm", "mm", 1),)),
+    Column("mesh", "Mesh error", (Quantity("pa_mpvpe_mm", "mm", 1),)),
+    Column("f5", "F@5", (Quantity("f5", "%", 1, scale=100.0),)),
+    Column("f15", "F@15", (Quantity("f15", "%", 1, scale=100.0),)),
+)
+_ACCELERATION_NOTE = (
+    "The paper gives the acceleration error in mm/s². That cannot be meant literally: 31.7 mm/s² "
+    "at 30 frames/s is 0.035 mm/frame², 1/390 of the position error in the same row. What its "
+    "unit is, the paper does not say. Measured rows state mm/frame² and, in parentheses, m/s²."
+)
+_SAME_NUMBERS_NOTE = (
+    "The paper prints the numbers of Table 4's row Center again as the row ✗ ✗ of this table. "
+    "Measured rows of this table all have dynamic fusion."
+)
+_DEXYCB, _HO3D = ("dexycb", "s0_test"), ("ho3d", "evaluation")
+
+TABLES = (
+    Table(1, "PA-MPJPE in mm (AUC ×100) on DexYCB", "Methods", *_DEXYCB, _BY_OCCLUSION,
+          method_row, has_input=True),
+    Table(2, "Root-aligned MPJPE in mm (AUC ×100) and acceleration error on DexYCB", "Methods",
+          *_DEXYCB, _TEMPORAL, method_row, notes=(_ACCELERATION_NOTE,)),
+    Table(3, "PA-MPJPE and PA-MPVPE in mm and F-scores ×100 on HO-3D v2", "Methods", *_HO3D, _MESH,
+          method_row, has_input=True),
+    Table(4, "Ablation of the dynamic fusion on DexYCB: PA-MPJPE in mm (AUC ×100)", "Aggregation",
+          *_DEXYCB, _BY_OCCLUSION, fusion_row),
+    Table(5, "Ablation of maxMSE and motion discrimination on DexYCB: PA-MPJPE in mm (AUC ×100)",
+          "maxMSE, Motion Discrimination", *_DEXYCB, _BY_OCCLUSION, loss_row,
+          notes=(_SAME_NUMBERS_NOTE,)),
+    Table(6, "Ablation of the dynamic fusion on HO-3D v2: PA-MPJPE and PA-MPVPE in mm and F-scores "
+          "×100", "Aggregation", *_HO3D, _MESH, fusion_row),
+)  # fmt: skip
+
+
+def command_for(table: Table, row: str) -> str:
+    """What measures a row of the paper on the recordings that the paper uses."""
+    data = f"--data shards/{table.dataset}"
+    evaluate = f"python -m benchmarks.evaluate {data} --split {table.split}"
+    if table.row_of is not method_row:
+        return f"python -m benchmarks.ablations --preset paper {data}"
+    if row != OURS:
+        return f"{evaluate} --predictions FILE --method NAME --out results/NAME"
+    run = f"runs/{table.dataset}"
+    train = f"torchrun -m deformer.train --experiment {table.dataset} {data} --out {run}"
+    return f"{train} && {evaluate} --checkpoint {run} --out results/{table.dataset}"

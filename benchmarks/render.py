@@ -1,0 +1,197 @@
+"""A table with its rows as Markdown, CSV or LaTeX.
+
+Published and measured rows never share a block, nor do recordings and synthetic data; a synthetic
+row has a † at its name besides, so that it keeps its label when it is copied alone.
+"""
+
+import csv
+import io
+from collections.abc import Iterator
+
+from benchmarks.evaluation import Run
+from benchmarks.layout import Column
+from benchmarks.rows import SYNTHETIC_MARK, FilledTable, Number, Row
+
+CSV_COLUMNS = (
+    "table", "row", "column", "value", "unit", "low", "high", "deviation", "source", "synthetic",
+    "dataset", "data", "split", "frames", "experiment", "checkpoint", "step", "seed", "hand",
+    "predictions", "command",
+)  # fmt: skip
+"""One line per number. low and high: 95 % bootstrap interval over sequences."""
+
+_DATASET_NAMES = {"dexycb": "DexYCB", "ho3d": "HO-3D"}
+
+
+def _blocks(filled: FilledTable) -> Iterator[tuple[str, tuple[Row, ...]]]:
+    """The blocks of rows that a table shows, each with what it says of itself."""
+    yield "Published (Fu et al., ICCV 2023)", filled.published
+    if filled.recorded:
+        yield "Measured on recordings", filled.recorded
+    if filled.synthetic:
+        title = (
+            f"{SYNTHETIC_MARK} Measured on synthetic data: these say that the program runs, and "
+            "compare with nothing but each other"
+        )
+        yield title, filled.synthetic
+
+
+def _heading(column: Column, is_measured: bool) -> str:
+    return (is_measured and column.measured_heading) or column.heading
+
+
+def cell_text(numbers: tuple[Number, ...]) -> str:
+    """As the paper prints it: `5.22 (89.6)`."""
+    first, *second = (number.text for number in numbers)
+    return f"{first} ({second[0]})" if second else first
+
+
+# ----------------------------------------------------------------------------------------- Markdown
+
+
+def to_markdown(filled: FilledTable) -> str:
+    """The table as Markdown, readable on a terminal too."""
+    table = filled.table
+    parts = [f"## Table {table.number}. {table.title}"]
+    for title, rows in _blocks(filled):
+        is_measured = rows[0].is_measured
+        lines = [[table.first_heading, *(["Input"] if table.has_input else [])]]
+        lines[0] += [_heading(column, is_measured) for column in table.columns] + ["Source"]
+        for row in rows:
+            words = [row.label, *([row.input] if table.has_input else [])]
+            lines.append([*words, *map(cell_text, row.cells), row.source])
+        parts += [f"**{title}**", _markdown_grid(lines)]
+    parts += table.notes
+    if filled.unmeasured:
+        name = _DATASET_NAMES[table.dataset]
+        parts.append(f"Not measured on {name} {table.split} yet:")
+        parts.append(
+            "\n".join(
+                f"- {', '.join(rows)}: `{command}`" for command, rows in filled.unmeasured.items()
+            )
+        )
+    return "\n\n".join(parts) + "\n"
+
+
+def _markdown_grid(lines: list[list[str]]) -> str:
+    lines = [[word.replace("|", "\\|") for word in line] for line in lines]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    widths[-1] = len(lines[0][-1])  # sources are long, and nothing stands after them
+    padded = [
+        "| " + " | ".join(word.ljust(w) for word, w in zip(line, widths, strict=True)) + " |"
+        for line in lines
+    ]
+    rule = "|" + "|".join("-" * (w + 2) for w in widths) + "|"
+    return "\n".join([padded[0], rule, *padded[1:]])
+
+
+# ---------------------------------------------------------------------------------------------- CSV
+
+
+def to_csv(filled: FilledTable) -> str:
+    """One line per number, with all that is known of it; a dash of the table is an empty value.
+
+    A row that nobody measured yet is a line with the source `not measured` and the command.
+    """
+    text = io.StringIO()
+    writer = csv.DictWriter(text, CSV_COLUMNS, lineterminator="\n", restval="")
+    writer.writeheader()
+    common = {"table": filled.table.number}
+    for _, rows in _blocks(filled):
+        for row in rows:
+            about = common | {"row": row.name} | _origin(row)
+            for numbers in row.cells:
+                writer.writerows(about | _number_fields(number, row) for number in numbers)
+    for command, names in filled.unmeasured.items():
+        for name in names:
+            writer.writerow(common | {"row": name, "source": "not measured", "command": command})
+    return text.getvalue()
+
+
+def _number_fields(number: Number, row: Row) -> dict[str, str]:
+    is_exact = row.is_measured and number.value is not None
+    low, high = number.interval or ("", "")
+    return {
+        "column": number.column,
+        "value": f"{number.value:.6g}" if is_exact else "" if row.is_measured else number.text,
+        "unit": number.unit,
+        "low": f"{low:.6g}" if low != "" else "",
+        "high": f"{high:.6g}" if high != "" else "",
+        "deviation": "" if number.deviation is None else f"{number.deviation:.6g}",
+    }
+
+
+def _origin(row: Row) -> dict[str, object]:
+    if not row.is_measured:
+        return {"source": "published"}
+    run, data = row.evaluations[0].run, row.evaluations[0].data
+    origin = {
+        "source": "measured",
+        "synthetic": "yes" if data.synthetic else "no",
+        "dataset": data.dataset,
+        "data": data.name,
+        "split": data.split,
+        "frames": data.frames,
+        "command": " && ".join(e.command for e in row.evaluations),
+    }
+    if not isinstance(run, Run):
+        return origin | {"predictions": run.predictions}
+    return origin | {
+        "experiment": run.experiment,
+        "checkpoint": " ".join(e.run.checkpoint for e in row.evaluations),
+        "step": run.step,
+        "seed": " ".join(str(e.run.seed) for e in row.evaluations),
+        "hand": run.hand,
+    }
+
+
+# -------------------------------------------------------------------------------------------- LaTeX
+
+_LATEX = {
+    "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_",
+    "{": r"\{", "}": r"\}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
+    "✓": r"$\checkmark$", "✗": r"$\times$", "±": r"$\pm$", "×": r"$\times$", "²": r"$^2$",
+    "–": "--", "†": r"$\dagger$",
+    "[": "{[}",  # at the head of a line it would be the argument of the \\ before it
+}  # fmt: skip
+_ESCAPES = str.maketrans(_LATEX)
+
+
+def to_latex(filled: FilledTable) -> str:
+    """A `table` environment; it needs the packages booktabs and amssymb (for ✓)."""
+    table = filled.table
+    num_names = 1 + table.has_input
+    num_columns = num_names + len(table.columns)
+
+    def whole_line(text: str) -> str:
+        return rf"\multicolumn{{{num_columns}}}{{l}}{{{text}}} \\"
+
+    lines = [
+        r"\begin{table}",
+        rf"\caption{{{table.title.translate(_ESCAPES)}}}",
+        rf"\begin{{tabular}}{{{'l' * num_names}{'c' * len(table.columns)}}}",
+        r"\toprule",
+    ]
+    for title, rows in _blocks(filled):
+        is_measured = rows[0].is_measured
+        headings = [table.first_heading, *(["Input"] if table.has_input else [])]
+        headings += [_heading(column, is_measured) for column in table.columns]
+        lines += [r"\midrule"] if is_measured else []
+        lines += [whole_line(rf"\emph{{{title.translate(_ESCAPES)}}}"), _latex_line(headings)]
+        lines.append(r"\midrule")
+        for row in rows:
+            words = [row.label, *([row.input] if table.has_input else [])]
+            lines.append(_latex_line([*words, *map(cell_text, row.cells)]))
+            if is_measured:
+                lines.append(whole_line(rf"\quad\scriptsize {row.source.translate(_ESCAPES)}"))
+    lines += [r"\bottomrule", r"\end{tabular}"]
+    lines += [rf"\par\footnotesize {note.translate(_ESCAPES)}" for note in table.notes]
+    lines.append(r"\end{table}")
+    lines += [
+        f"% not measured yet: {', '.join(rows)}: {command}"
+        for command, rows in filled.unmeasured.items()
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _latex_line(words: list[str]) -> str:
+    return " & ".join(word.translate(_ESCAPES) for word in words) + r" \\"

@@ -1,0 +1,199 @@
+"""The rows of the six tables: those that the paper publishes, and those that were measured.
+
+Seeds of the same run become one row, mean ± standard deviation. Nothing here knows how a table is
+written; `benchmarks.render` does.
+"""
+
+import statistics
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from benchmarks.evaluation import Evaluation, Run
+from benchmarks.layout import TABLES, Column, Quantity, Table, command_for, read_published
+
+SYNTHETIC_MARK = "†"
+DASH = "–"
+"""Stands where there is no number, as in an empty bin."""
+
+
+@dataclass(frozen=True)
+class Number:
+    """One number of a cell, as shown and as it is."""
+
+    column: str
+    """As in `published.csv`: `all`, `all_auc`, …"""
+    text: str
+    """Rounded for the table; a dash where there is no value."""
+    value: float | None
+    unit: str
+    deviation: float | None = None
+    """Standard deviation over seeds; None for one seed."""
+    interval: tuple[float, float] | None = None
+    """95 % bootstrap interval; None for several seeds."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """A row of a table, published or measured."""
+
+    name: str
+    input: str
+    cells: tuple[tuple[Number, ...], ...]
+    """By column of the table: the number, and the one in parentheses if there is one."""
+    evaluations: tuple[Evaluation, ...] = ()
+    """What it was measured by: one, or one per seed. None: it is published."""
+
+    @property
+    def is_measured(self) -> bool:
+        return bool(self.evaluations)
+
+    @property
+    def is_synthetic(self) -> bool:
+        return self.is_measured and self.evaluations[0].data.synthetic
+
+    @property
+    def label(self) -> str:
+        """The name, with the mark of synthetic data."""
+        return f"{self.name} {SYNTHETIC_MARK}" if self.is_synthetic else self.name
+
+    @property
+    def source(self) -> str:
+        """Where the numbers come from, in words."""
+        return _source(self.evaluations) if self.is_measured else "published"
+
+
+@dataclass(frozen=True)
+class FilledTable:
+    """A table with its rows, ready to be written."""
+
+    table: Table
+    published: tuple[Row, ...]
+    recorded: tuple[Row, ...]
+    """Measured on recordings."""
+    synthetic: tuple[Row, ...]
+    """Measured on synthetic data."""
+
+    @property
+    def unmeasured(self) -> dict[str, list[str]]:
+        """Command → the published rows that it measures, and that nobody measured yet.
+
+        A row counts as measured on the paper's split of the paper's version of the recordings, and
+        a run of this project only if it is of the paper's size, not `tiny` or `small`.
+        """
+        measured = {row.name for row in self.recorded if _is_as_in_paper(self.table, row)}
+        commands: dict[str, list[str]] = {}
+        for row in self.published:
+            if row.name not in measured:
+                commands.setdefault(command_for(self.table, row.name), []).append(row.name)
+        return commands
+
+
+def _is_as_in_paper(table: Table, row: Row) -> bool:
+    run, data = row.evaluations[0].run, row.evaluations[0].data
+    versions = {"dexycb": ("dexycb",), "ho3d": ("ho3d", "ho3d_v2")}[table.dataset]
+    is_large = not isinstance(run, Run) or run.experiment.split("_")[0] == table.dataset
+    return data.split == table.split and data.dataset in versions and is_large
+
+
+def fill_tables(evaluations: Iterable[Evaluation]) -> list[FilledTable]:
+    """The six tables: published rows, and a measured row per kind of run, seeds taken together."""
+    evaluations, published = list(evaluations), read_published()
+    filled = []
+    for table in TABLES:
+        rows = [_published_row(table, *item) for item in published[table.number].items()]
+        order = [row.name for row in rows]
+        inputs = {row.name: row.input for row in rows}
+        measured = [
+            _measured_row(table, name, inputs.get(name, DASH), group)
+            for name, group in _group(table, evaluations)
+        ]
+        # rows of the paper in its order, then others
+        measured.sort(key=lambda row: order.index(row.name) if row.name in order else len(order))
+        filled.append(
+            FilledTable(
+                table,
+                tuple(rows),
+                tuple(row for row in measured if not row.is_synthetic),
+                tuple(row for row in measured if row.is_synthetic),
+            )
+        )
+    return filled
+
+
+def _group(table: Table, evaluations: list[Evaluation]) -> list[tuple[str, tuple[Evaluation, ...]]]:
+    """Evaluations of a table by row, those that differ by the seed alone together."""
+    groups: dict[Any, list[Evaluation]] = {}
+    for evaluation in evaluations:
+        run, data = evaluation.run, evaluation.data
+        name = table.row_of(run)
+        if name is None or data.dataset.split("_")[0] != table.dataset:
+            continue
+        kind = (run.experiment, run.step, run.hand) if isinstance(run, Run) else run.predictions
+        groups.setdefault((name, kind, data), []).append(evaluation)
+    result = []
+    for (name, *_), group in groups.items():
+        seeds = {e.run.seed for e in group if isinstance(e.run, Run)}
+        if len(seeds) == len(group):
+            result.append((name, tuple(group)))
+        else:  # the same seed twice is no second sample: a row for each
+            result += [(name, (evaluation,)) for evaluation in group]
+    return result
+
+
+# ---------------------------------------------------------------------------------------- the cells
+
+
+def _published_row(table: Table, name: str, values: dict[str, tuple[str, str]]) -> Row:
+    def numbers(column: Column) -> tuple[Number, ...]:
+        names = (column.name + quantity.suffix for quantity in column.quantities)
+        names = (n for n in names if n in values)
+        return tuple(Number(n, values[n][0], float(values[n][0]), values[n][1]) for n in names)
+
+    return Row(name, values.get("input", ("", ""))[0], tuple(map(numbers, table.columns)))
+
+
+def _measured_row(table: Table, name: str, input: str, group: tuple[Evaluation, ...]) -> Row:
+    cells = []
+    for column in table.columns:
+        numbers = tuple(_number(group, column, quantity) for quantity in column.quantities)
+        is_known = numbers[0].value is not None
+        cells.append(numbers if is_known else numbers[:1])  # one dash for an empty bin
+    return Row(name, input, tuple(cells), group)
+
+
+def _number(group: tuple[Evaluation, ...], column: Column, quantity: Quantity) -> Number:
+    name, scale = column.name + quantity.suffix, quantity.scale
+    summaries = [evaluation.metrics[column.bin][quantity.metric] for evaluation in group]
+    if any(summary is None for summary in summaries):
+        return Number(name, DASH, None, quantity.unit)
+    means = [scale * summary["mean"] for summary in summaries]
+    value = statistics.fmean(means)
+    text = f"{value:.{quantity.decimals}f}"
+    if len(means) > 1:
+        deviation = statistics.stdev(means)
+        text = f"{text} ± {deviation:.{quantity.decimals}f}"
+        return Number(name, text, value, quantity.unit, deviation)
+    interval = summaries[0].get("interval")
+    if interval is not None:
+        interval = (scale * interval[0], scale * interval[1])
+    return Number(name, text, value, quantity.unit, interval=interval)
+
+
+def _source(group: tuple[Evaluation, ...]) -> str:
+    """Dataset, split, frames, then the checkpoint and hand model or the file."""
+    run, data = group[0].run, group[0].data
+    words = [f"measured: {data.name} ({data.dataset}) {data.split}, {data.frames:,} frames"]
+    if data.synthetic:
+        words[0] += ", SYNTHETIC"
+    if isinstance(run, Run):
+        checkpoints = ", ".join(e.run.checkpoint for e in group)
+        seeds = ", ".join(str(e.run.seed) for e in group)
+        words += [
+            f"experiment {run.experiment}, checkpoint {checkpoints}, step {run.step:,}",
+            f"hand {run.hand}",
+            f"seed{'s (mean ± standard deviation)' if len(group) > 1 else ''} {seeds}",
+        ]
+    else:
+        words.append(f"file {run.predictions}")
+    return "; ".join(words)

@@ -1,0 +1,64 @@
+"""Tables 1-6 of the paper: the published rows, and what was measured, each labelled as what it is.
+
+    python -m benchmarks.tables [--results results] [--out results/tables]
+
+Reads every evaluation.json under `--results`, writes table1.md, .csv, .tex … table6.tex, and prints
+the Markdown. Measured rows stand in blocks of their own, apart from the published ones: recordings
+first, then synthetic data, which are marked † wherever they stand. Rows that nobody measured yet
+name the command that measures them. Exit status: 0 all well, 1 an evaluation that cannot be read.
+"""
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import tyro
+from rich.console import Console
+
+from benchmarks.evaluation import find_evaluations
+from benchmarks.render import to_csv, to_latex, to_markdown
+from benchmarks.rows import fill_tables
+
+_console = Console(stderr=True)
+
+
+@dataclass(frozen=True)
+class Options:
+    """Where evaluations are, and where tables go."""
+
+    results: Path = Path("results")
+    """Every evaluation.json under it is read."""
+    out: Path | None = None
+    """The folder of the tables; by default tables in the folder of the results."""
+
+
+def run(options: Options) -> None:
+    """Write the tables, and print them."""
+    evaluations = find_evaluations(options.results)
+    out = options.out or options.results / "tables"
+    out.mkdir(parents=True, exist_ok=True)
+    for filled in fill_tables(evaluations.values()):
+        for suffix, write in ((".md", to_markdown), (".csv", to_csv), (".tex", to_latex)):
+            path = out / f"table{filled.table.number}{suffix}"
+            path.write_text(write(filled), encoding="utf-8")
+        print(to_markdown(filled))
+    _console.print(f"{out}: six tables as .md, .csv and .tex, of {len(evaluations)} evaluations")
+    if not evaluations:
+        _console.print(
+            f"{options.results} holds no evaluation.json: the tables show the published rows only, "
+            "and under each table the commands that measure its rows",
+            soft_wrap=True,
+        )
+
+
+def main() -> int:
+    try:
+        run(tyro.cli(Options, description=__doc__))
+    except (ValueError, OSError) as error:
+        _console.print(f"[red]error:[/red] {error}", soft_wrap=True)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,50 @@
+"""Evaluations made up for tests: every number is known."""
+
+from typing import Any
+
+from benchmarks.evaluation import Data, Evaluation, Method, Run
+from benchmarks.protocol import BINS, METRICS
+
+VALUES = {
+    "mpjpe_mm": 30.0, "mpjpe_auc": 0.4, "ra_mpjpe_mm": 14.567, "ra_mpjpe_auc": 0.7111,
+    "pa_mpjpe_mm": 6.5432, "pa_mpjpe_auc": 0.87654, "pa_mpvpe_mm": 7.77, "pa_mpvpe_auc": 0.85,
+    "f5": 0.5432, "f15": 0.9555, "accel_mm_per_frame2": 2.222, "accel_m_per_s2": 1.9998,
+}  # fmt: skip
+
+
+def make_metrics(shift_mm: float = 0.0, empty: tuple[str, ...] = (), mesh: bool = True) -> dict:
+    """`VALUES` in every bin, PA-MPJPE shifted; bins of `empty` have no frames."""
+    metrics: dict[str, Any] = {}
+    for name in BINS:
+        metrics[name] = {"num_frames": 0 if name in empty else 10, "num_sequences": 3}
+        for metric in METRICS:
+            is_none = name in empty or (not mesh and metric in ("pa_mpvpe_mm", "f5", "f15"))
+            mean = VALUES[metric] + shift_mm * (metric == "pa_mpjpe_mm")
+            summary = {"mean": mean, "interval": [0.9 * mean, 1.1 * mean]}
+            metrics[name][metric] = None if is_none else summary
+    return metrics
+
+
+def make_evaluation(
+    run: dict | None = None, data: dict | None = None, metrics: dict | None = None
+) -> Evaluation:
+    """A run of the full method on recordings of DexYCB, where nothing else is said."""
+    full = {
+        "experiment": "dexycb", "row": "dynamic", "checkpoint": "runs/dexycb", "step": 1234,
+        "seed": 0, "hand": "mano", "fusion": "dynamic", "point_loss": "max_mse",
+        "adversarial": True,
+    }  # fmt: skip
+    recordings = {
+        "name": "dexycb", "dataset": "dexycb", "split": "s0_test", "synthetic": False,
+        "frames": 40, "sha256": "ab" * 32,
+    }  # fmt: skip
+    return Evaluation(
+        Method(**run) if run and "method" in run else Run(**full | (run or {})),
+        Data(**recordings | (data or {})),
+        "python -m benchmarks.evaluate --checkpoint runs/dexycb",
+        make_metrics() if metrics is None else metrics,
+    )
+
+
+SYNTHETIC = {"name": "demo", "synthetic": True}
+HO3D = {"name": "ho3d", "dataset": "ho3d_v2", "split": "evaluation"}

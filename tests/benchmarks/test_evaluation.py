@@ -1,0 +1,76 @@
+"""The file of an evaluation: written, read back, refused."""
+
+import json
+
+import numpy as np
+import pytest
+
+from benchmarks.evaluation import find_evaluations, read_evaluation, write_evaluation
+from benchmarks.protocol import Comparison, score
+from tests.benchmarks.evaluations import make_evaluation
+from tests.benchmarks.hands_in_motion import random_hands
+
+
+@pytest.fixture
+def path(tmp_path):
+    path = tmp_path / "results" / "demo" / "evaluation.json"
+    write_evaluation(path, make_evaluation())
+    return path
+
+
+def test_round_trip(path):
+    assert read_evaluation(path) == make_evaluation()
+    method = make_evaluation({"method": "[36]", "predictions": "hpe.txt"})
+    write_evaluation(path, method)
+    assert read_evaluation(path) == method
+    assert [p.name for p in path.parent.iterdir()] == ["evaluation.json"]
+
+
+def test_a_score_can_be_written(path):
+    hands = random_hands(np.random.default_rng(0), 10)
+    ids = np.arange(10)
+    metrics = score(Comparison(hands + 0.01, hands, ids // 5, ids // 5, ids, np.full(10, np.nan)))
+    write_evaluation(path, make_evaluation(metrics=metrics))
+    assert read_evaluation(path).metrics == metrics
+
+
+def test_evaluations_are_found_in_order(tmp_path, path):
+    other = tmp_path / "results" / "a" / "b" / "evaluation.json"
+    write_evaluation(other, make_evaluation({"seed": 1}))
+    assert list(find_evaluations(tmp_path / "results")) == [other, path]
+    assert find_evaluations(tmp_path / "nothing") == {}
+
+
+FAULTS = {
+    "no JSON": (lambda c: None, "this is not JSON"),
+    "format": (lambda c: c | {"format": 2}, "it has format 2, this program reads 1"),
+    "unknown key": (lambda c: c | {"extra": 1}, "names lacking or unknown: extra"),
+    "missing key": (lambda c: c | {"data": {}}, "names lacking or unknown: dataset, frames"),
+    "type": (lambda c: c | {"run": c["run"] | {"adversarial": "yes"}}, "adversarial is 'yes'"),
+    "fusion": (
+        lambda c: c | {"run": c["run"] | {"fusion": "mean"}},
+        "run.fusion is 'mean', must be one of center, average, occlusion, dynamic",
+    ),
+    "dataset": (lambda c: c | {"data": c["data"] | {"dataset": "freihand"}}, "data.dataset is"),
+    "no bins": (lambda c: c | {"metrics": {}}, r"metrics has the bins \[\], not \['all'"),
+    "no metric": (
+        lambda c: c | {"metrics": c["metrics"] | {"all": {}}},
+        "metrics.all lacks accel_m_per_s2, accel_mm_per_frame2, f15",
+    ),
+    "no mean": (
+        lambda c: c | {"metrics": c["metrics"] | {"all": c["metrics"]["all"] | {"f5": {}}}},
+        "metrics.all.f5 is {}, without a mean",
+    ),
+    "a list": (lambda c: c | {"metrics": {bin: [] for bin in c["metrics"]}}, "no evaluation"),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_bad_file_is_refused_by_name(fault, path):
+    change, message = FAULTS[fault]
+    content = change(json.loads(path.read_text()))
+    path.write_text("{" if content is None else json.dumps(content))
+    with pytest.raises(ValueError, match=message) as error:
+        read_evaluation(path)
+    assert str(path) in str(error.value)
+    assert "evaluate again" in str(error.value)

@@ -1,0 +1,91 @@
+"""The paper's numbers: all there, and as printed."""
+
+import csv
+import re
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from benchmarks.layout import OURS, TABLES, read_published
+
+REPOSITORY = Path(__file__).parents[2]
+_PAPER = "paper/deformer_iccv2023.txt"
+_NUMBER = re.compile(r"\d+\.\d+")
+
+
+@pytest.fixture(scope="module")
+def lines() -> list[dict[str, str]]:
+    with (REPOSITORY / "benchmarks" / "published.csv").open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def test_every_number_is_there(lines):
+    numbers = [line for line in lines if line["column"] != "input"]
+    counts = Counter(line["table"] for line in numbers)
+    # rows × columns, an AUC counted by itself
+    assert counts == {
+        "1": 10 * 8, "2": 7 * 3, "3": 8 * 4, "4": 4 * 8, "5": 4 * 8, "6": 4 * 4,
+    }  # fmt: skip
+    assert Counter(line["table"] for line in lines) == counts + Counter({"1": 10, "3": 8})
+    keys = [(line["table"], line["row"], line["column"]) for line in lines]
+    assert len(set(keys)) == len(keys)
+
+
+def test_values_and_units(lines):
+    published = read_published()
+    assert published[1][OURS]["all"] == ("5.22", "mm")
+    assert published[1][OURS]["all_auc"] == ("89.6", "%")
+    assert published[1]["A2J [55]"]["75-100"] == ("19.59", "mm")
+    assert published[1]["S2HAND(V) [51]"]["input"] == ("Sequence", "")
+    assert published[2][OURS]["accel"] == ("31.7", "mm/s^2")
+    assert published[2]["[40]+Temporal Transformer+maxMSE"]["root_aligned_auc"] == ("70.8", "%")
+    assert published[3]["[40]"]["f5"] == ("56.4", "%")
+    assert published[4]["Weighted (Occlusion Level)"]["75-100"] == ("6.33", "mm")
+    assert published[5]["✓ ✗"]["25-50"] == ("6.05", "mm")
+    assert published[6]["Dynamic"]["mesh"] == ("9.1", "mm")
+    assert {line["unit"] for line in lines} == {"mm", "%", "mm/s^2", ""}
+
+
+def test_the_papers_own_repetitions():
+    published = read_published()
+    shared = [column.name for column in TABLES[3].columns]
+    assert [published[4]["Dynamic"][c] for c in shared] == [published[1][OURS][c] for c in shared]
+    assert published[5]["✓ ✓"] == published[4]["Dynamic"]
+    assert published[5]["✗ ✗"] == published[4]["Center"]
+    ours = {k: v for k, v in published[3][OURS].items() if k != "input"}
+    assert published[6]["Dynamic"] == ours
+
+
+def test_every_number_is_as_in_the_paper(lines):
+    """The rows of numbers in the paper's text, in its order, against those of the file."""
+    path = next(
+        (f / "shared" / _PAPER for f in (REPOSITORY, *REPOSITORY.parents[:1])
+         if (f / "shared" / _PAPER).is_file()),
+        None,
+    )  # fmt: skip
+    if path is None:
+        pytest.skip(f"the paper's text, shared/{_PAPER}, is not beside the project")
+    in_paper = []
+    for line in path.read_text().splitlines():
+        words = line.split("\t")
+        numbers = [_NUMBER.findall(word) for word in words[1:]]
+        if any(numbers):
+            first = words[0] if words[0] not in "✗✓" else " ".join(words[:2])
+            name = first.replace("$S^2HAND(V)$", "S2HAND(V)")
+            in_paper.append((name, [n for found in numbers for n in found]))
+    in_file: dict[tuple[str, str], list[str]] = {}
+    for line in lines:
+        if line["column"] != "input":
+            in_file.setdefault((line["table"], line["row"]), []).append(line["value"])
+    assert in_paper == [(row, numbers) for (_, row), numbers in in_file.items()]
+    assert len(in_paper) == 37
+
+
+def test_the_tables_ask_for_columns_that_are_there():
+    published = read_published()
+    for table in TABLES:
+        for values in published[table.number].values():
+            asked = {column.name for column in table.columns}
+            asked |= {"input"} if table.has_input else set()
+            assert {name.removesuffix("_auc") for name in values} == asked
