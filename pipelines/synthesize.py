@@ -2,6 +2,13 @@
 
     python -m pipelines.synthesize --layout dexycb --out data/dexycb-synthetic
     python -m pipelines.synthesize --layout ho3d-v2 --out data/ho3d-synthetic --sequences 10
+    python -m pipelines.synthesize --layout dexycb --out data/occluded --benchmark occluded-hands
+
+`--motions FILE` has the stand-in do what recorded hands did, each sequence its own recording;
+without it motion is drawn. `--benchmark occluded-hands` chooses sequences and what scenes are made
+of so that DexYCB's setup s3 splits them into train, val and test that share no sequence, object or
+background, with much of the hand hidden and blurred by motion; `--sequences 40 --cameras 2` makes a
+small one.
 
 The same parameters and seed give byte-identical files, whatever the number of workers. A run that
 was interrupted goes on where it stopped: finished sequences are kept.
@@ -12,11 +19,14 @@ import multiprocessing
 import os
 import shutil
 import sys
+from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
 import tyro
 from rich.console import Console
 from rich.progress import (
@@ -27,11 +37,15 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from deformer.hand import SIDES
 from pipelines.source import SYNTHETIC_MARK
-from pipelines.synthetic import dexycb_layout, ho3d_layout
+from pipelines.synthetic import benchmark, dexycb_layout, ho3d_layout
+from pipelines.synthetic.dexycb_layout import Subject
 from pipelines.synthetic.model_files import write_models
+from pipelines.synthetic.motion import Motion
 from pipelines.synthetic.plan import SequencePlan, dexycb_plan, dexycb_serials, ho3d_plan
-from pipelines.synthetic.sequence import single_threaded
+from pipelines.synthetic.recording import Recorded, Recordings
+from pipelines.synthetic.sequence import single_threaded, standin_hands
 
 VERSION = 1
 """Raised whenever the same parameters give other files."""
@@ -52,9 +66,14 @@ class SynthesisConfig:
     cameras: int | None = None
     """Cameras per sequence: DexYCB 1 to 8 (default 8), HO-3D 1."""
     frames: int = 72
-    """Frames per sequence, at 30 a second."""
+    """Frames per sequence, at 30 a second; of a recording those that end with the hand, at
+    most as many as it has."""
     seed: int = 0
     """Everything is drawn from it."""
+    benchmark: Literal["occluded-hands"] | None = None
+    """Make this benchmark; --sequences and --cameras say how much of it."""
+    motions: Path | None = None
+    """Recorded motion of DexYCB's sequences (npz), for the layout dexycb."""
     depth: bool = True
     """Also write the depth images."""
     workers: int | None = None
@@ -69,14 +88,19 @@ class SynthesisConfig:
             raise ValueError(
                 f"--cameras {self.cameras}: a sequence of HO-3D has 1 camera; leave the option out"
             )
+        for option, value in (("--benchmark", self.benchmark), ("--motions", self.motions)):
+            if value is not None and self.layout != "dexycb":
+                raise ValueError(
+                    f"{option} {value}: for --layout dexycb only, not {self.layout}; leave it out"
+                )
         self.plan()  # complains about --sequences and --cameras
 
     def plan(self) -> list[SequencePlan]:
         """The sequences, in the order in which they are made."""
         count = None if self.sequences == "all" else self.sequences
         if self.layout == "dexycb":
-            dexycb_serials(self.num_cameras)
-            return dexycb_plan(count)
+            self.serials()
+            return benchmark.benchmark_plan(count) if self.benchmark else dexycb_plan(count)
         return ho3d_plan(count)
 
     @property
@@ -85,10 +109,15 @@ class SynthesisConfig:
             return 1
         return 8 if self.cameras is None else self.cameras
 
+    def serials(self) -> list[str]:
+        """The cameras of the layout dexycb."""
+        choose = benchmark.serials if self.benchmark else dexycb_serials
+        return choose(self.num_cameras)
+
     def mark(self) -> dict:
         """What the root says of itself: everything that its files depend on."""
         hand, hand_sha256 = dexycb_layout.hand_name_and_hash()
-        return {
+        mark = {
             "generator": "pipelines.synthesize",
             "version": VERSION,
             "layout": self.layout,
@@ -100,6 +129,9 @@ class SynthesisConfig:
             "frames": self.frames,
             "depth": self.depth,
         }
+        if self.benchmark:
+            mark |= {"benchmark": self.benchmark, "benchmark_version": benchmark.VERSION}
+        return mark
 
 
 def synthesize(config: SynthesisConfig, console: Console | None = None) -> None:
@@ -107,15 +139,24 @@ def synthesize(config: SynthesisConfig, console: Console | None = None) -> None:
 
     Raises `FileExistsError` where the folder holds something else.
     """
-    root, plans = config.out, config.plan()
-    claim_root(root, config.mark())
+    single_threaded()
+    root, plans, console = config.out, config.plan(), console or Console(stderr=True)
+    recordings = None if config.motions is None else Recordings(config.motions)
+    recorded = {} if recordings is None else _retarget_all(config, recordings, plans, console)
+    claim_root(root, config.mark() | _motions_mark(recordings, recorded))
     shutil.rmtree(root / _PARTIAL, ignore_errors=True)
     write_models(root)
+    subjects: dict[str, Subject] = {}
     if config.layout == "dexycb":
-        subjects = sorted({plan.subject for plan in plans})
-        dexycb_layout.write_shared(root, config.seed, subjects)
-    missing = [plan for plan in plans if not (root / plan.folder).is_dir()]
-    _run(config, missing, len(plans), console)
+        for name in sorted({plan.subject for plan in plans}):
+            subjects[name] = Subject.drawn(config.seed, name, recordings)
+        dexycb_layout.write_shared(root, list(subjects.values()))
+    jobs = [
+        (config, plan, subjects.get(plan.subject), _motion(recorded, plan))
+        for plan in plans
+        if not (root / plan.folder).is_dir()
+    ]
+    _each(make_sequence, jobs, config.workers, "sequences", len(plans), console)
     shutil.rmtree(root / _PARTIAL, ignore_errors=True)
     if config.layout != "dexycb":
         ho3d_layout.finish_lists(root, plans)
@@ -149,22 +190,73 @@ def claim_root(root: Path, mark: dict) -> None:
     draft.replace(path)
 
 
-def make_sequence(config: SynthesisConfig, plan: SequencePlan) -> str:
-    """Render one sequence in a folder of its own, then put it in its place at once."""
+def _retarget_all(
+    config: SynthesisConfig, recordings: Recordings, plans: list[SequencePlan], console: Console
+) -> dict[str, Recorded]:
+    """By folder: what the stand-in makes of each recording; prints how near it comes."""
+    for plan in plans:
+        recordings.number(plan.folder)  # complains before any work
+    jobs = [(config.motions, plan.folder, config.frames) for plan in plans]
+    found = _each(_retarget, jobs, config.workers, "retargeting", len(plans), console)
+    recorded = dict(zip((plan.folder for plan in plans), found, strict=True))
+    residual = _motions_mark(recordings, recorded)["retargeting_residual_mm"]
+    numbers = ", ".join(f"{key} {value}" for key, value in residual.items())
+    console.print(f"joints of the stand-in from the recorded ones, mm: {numbers}")
+    return recorded
+
+
+def _retarget(path: Path, folder: str, num_frames: int) -> Recorded:
+    single_threaded()
+    hands, _ = standin_hands()
+    return _recordings(path).retarget(folder, num_frames, hands)
+
+
+@cache
+def _recordings(path: Path) -> Recordings:
+    return Recordings(path)
+
+
+def _motions_mark(recordings: Recordings | None, recorded: dict[str, Recorded]) -> dict:
+    """What the root says of the motions: the file's hash, and how near the stand-in comes."""
+    if recordings is None:
+        return {}
+    distances = {
+        side: [r.residual_m.ravel() * 1000 for r in recorded.values() if r.side == side]
+        for side in SIDES
+    }
+    everything = np.concatenate([d for parts in distances.values() for d in parts])
+    residual = {"mean": everything.mean(), "p90": np.percentile(everything, 90)}
+    residual |= {side: np.concatenate(parts).mean() for side, parts in distances.items() if parts}
+    return {
+        "motions_sha256": recordings.sha256,
+        "retargeting_residual_mm": {key: round(float(x), 1) for key, x in residual.items()},
+    }
+
+
+def _motion(recorded: dict[str, Recorded], plan: SequencePlan) -> Motion | None:
+    return recorded[plan.folder].motion if plan.folder in recorded else None
+
+
+def make_sequence(
+    config: SynthesisConfig, plan: SequencePlan, subject: Subject | None, motion: Motion | None
+) -> str:
+    """Render one sequence in a folder of its own, then put it in its place at once.
+
+    subject: of the layout dexycb; motion: a recorded one.
+    """
     single_threaded()
     root = config.out
     partial = root / _PARTIAL / plan.folder
     if config.layout == "dexycb":
         dexycb_layout.write_sequence(
             partial,
-            plan.subject,
-            plan.name,
-            plan.side,
-            plan.object_name,
+            plan,
+            subject,
             seed=config.seed,
-            serials=dexycb_serials(config.num_cameras),
+            serials=config.serials(),
             num_frames=config.frames,
             with_depth=config.depth,
+            motion=motion,
         )
     else:
         ho3d_layout.write_sequence(
@@ -181,7 +273,10 @@ def make_sequence(config: SynthesisConfig, plan: SequencePlan) -> str:
     return plan.folder
 
 
-def _run(config: SynthesisConfig, plans: list[SequencePlan], total: int, console) -> None:
+def _each(
+    work: Callable, jobs: list[tuple], workers: int | None, title: str, total: int, console: Console
+) -> list:
+    """`work(*job)` for every job, results in their order; `total` counts what is done already."""
     columns = (
         "{task.description}",
         BarColumn(),
@@ -189,17 +284,18 @@ def _run(config: SynthesisConfig, plans: list[SequencePlan], total: int, console
         TimeElapsedColumn(),
         TimeRemainingColumn(),
     )
-    workers = min(config.workers or os.cpu_count() or 1, max(len(plans), 1))
-    with Progress(*columns, console=console or Console(stderr=True)) as progress:
-        bar = progress.add_task("sequences", total=total, completed=total - len(plans))
+    workers = min(workers or os.cpu_count() or 1, max(len(jobs), 1))
+    with Progress(*columns, console=console) as progress:
+        bar = progress.add_task(title, total=total, completed=total - len(jobs))
         if workers == 1:
-            for plan in plans:
-                make_sequence(config, plan)
+            results = []
+            for job in jobs:
+                results.append(work(*job))
                 progress.advance(bar)
-            return
+            return results
         context = multiprocessing.get_context("spawn")  # threads of torch and Embree do not fork
         with ProcessPoolExecutor(workers, mp_context=context) as pool:
-            futures = [pool.submit(make_sequence, config, plan) for plan in plans]
+            futures = [pool.submit(work, *job) for job in jobs]
             try:
                 for future in as_completed(futures):
                     future.result()
@@ -207,6 +303,7 @@ def _run(config: SynthesisConfig, plans: list[SequencePlan], total: int, console
             except BaseException:
                 pool.shutdown(cancel_futures=True)
                 raise
+            return [future.result() for future in futures]
 
 
 def main() -> None:
@@ -214,7 +311,7 @@ def main() -> None:
     try:
         config = tyro.cli(SynthesisConfig, description=__doc__)
         synthesize(config)
-    except (ValueError, FileExistsError) as error:
+    except (ValueError, FileExistsError, FileNotFoundError) as error:
         sys.exit(f"error: {error}")
     plans = config.plan()
     print(

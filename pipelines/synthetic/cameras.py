@@ -91,8 +91,15 @@ def look_at(
     return Camera(name, intrinsics(name, focal_px), rotation, -rotation @ center_m)
 
 
-def rig(rng: np.random.Generator) -> list[Camera]:
-    """DexYCB's eight cameras, set up anew: every subject's rig differs by some centimetres."""
+USUAL_MIDDLE_M = np.array([0.0, -0.01, 0.09])
+"""What DexYCB's cameras look at here."""
+
+
+def rig(rng: np.random.Generator, middle_m: np.ndarray = USUAL_MIDDLE_M) -> list[Camera]:
+    """DexYCB's eight cameras, set up anew: every subject's rig differs by some centimetres.
+
+    middle_m (3,): what they look at, some centimetres beside it.
+    """
     cameras = []
     for serial, (usual_azimuth, usual_elevation, usual_distance) in zip(SERIALS, _RIG, strict=True):
         azimuth = np.deg2rad(usual_azimuth + rng.uniform(-6, 6))
@@ -100,7 +107,7 @@ def rig(rng: np.random.Generator) -> list[Camera]:
         distance = usual_distance * rng.uniform(0.9, 1.12)
         flat = np.cos(elevation)
         offset = np.array([np.cos(azimuth) * flat, np.sin(azimuth) * flat, np.sin(elevation)])
-        target = np.array([0.0, -0.01, 0.09]) + rng.uniform(-0.035, 0.035, 3)
+        target = middle_m + rng.uniform(-0.035, 0.035, 3)
         cameras.append(look_at(serial, target + offset * distance, target, rng.normal(0, 0.03)))
     return cameras
 

@@ -3,64 +3,110 @@
 Layout and meaning of every value: section 5 of the project's method, after DexYCB's own toolkit.
 """
 
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import yaml
 from scipy.spatial.transform import Rotation
 
+from deformer.hand import SIDES
 from pipelines.synthetic.cameras import MASTER_SERIAL, SERIALS, Camera, intrinsics, rig
 from pipelines.synthetic.encode import encode_jpeg, encode_png, pack_npz
 from pipelines.synthetic.film import Frame
-from pipelines.synthetic.sequence import Sequence, compose, film, generator, standin_hands
+from pipelines.synthetic.motion import Motion
+from pipelines.synthetic.plan import SequencePlan
+from pipelines.synthetic.recording import Recordings
+from pipelines.synthetic.sequence import (
+    Sequence,
+    compose,
+    compose_recorded,
+    film,
+    generator,
+    standin_hands,
+)
+from pipelines.synthetic.setting import Setting
 from pipelines.synthetic.world import Person
 from pipelines.synthetic.ycb import CLASS_IDS
 
 
-def write_shared(root: Path, seed: int, subjects: list[str]) -> None:
+@dataclass(frozen=True, eq=False)
+class Subject:
+    """A subject's rig of eight cameras, and the person, one per side: only the shape may differ."""
+
+    name: str
+    cameras: list[Camera]
+    people: dict[str, Person]
+
+    @classmethod
+    def drawn(cls, seed: int, name: str, recordings: Recordings | None = None) -> "Subject":
+        """From the seed; what recordings know of a subject, hand shapes and view, is theirs."""
+        person = Person.drawn(generator(seed, name, "person"), int(name[-2:]) - 1)
+        people, rng = dict.fromkeys(SIDES, person), generator(seed, name, "rig")
+        if recordings is None:
+            return cls(name, rig(rng), people)
+        hands, _ = standin_hands()
+        people = {
+            side: replace(person, betas=recordings.betas(name, side, hands)) for side in SIDES
+        }
+        return cls(name, rig(rng, recordings.middle_m(name)), people)
+
+    def person(self, side: str, seed: int, setting: Setting) -> Person:
+        """The person in a sequence, in clothes of the setting's colours."""
+        person = self.people[side]
+        if person.clothes in setting.clothes:
+            return person
+        clothes = generator(seed, self.name, "clothes").choice(setting.clothes)
+        return replace(person, clothes=str(clothes))
+
+
+def write_shared(root: Path, subjects: list[Subject]) -> None:
     """The calibration folder: cameras, one rig per subject, one hand shape per subject and side."""
     folder = root / "calibration"
     (folder / "intrinsics").mkdir(parents=True, exist_ok=True)
     for serial in SERIALS:
         _write_yaml(folder / "intrinsics" / f"{serial}_640x480.yml", _intrinsics_entry(serial))
     for subject in subjects:
-        cameras = _cameras(seed, subject)
-        path = folder / f"extrinsics_{extrinsics_id(subject)}"
+        path = folder / f"extrinsics_{extrinsics_id(subject.name)}"
         path.mkdir(exist_ok=True)
-        _write_yaml(path / "extrinsics.yml", _extrinsics_entry(cameras))
-        betas = _person(seed, subject).betas
-        for side in ("right", "left"):
-            path = folder / f"mano_{subject}_{side}"
+        _write_yaml(path / "extrinsics.yml", _extrinsics_entry(subject.cameras))
+        for side, person in subject.people.items():
+            path = folder / f"mano_{subject.name}_{side}"
             path.mkdir(exist_ok=True)
-            _write_yaml(path / "mano.yml", {"betas": [float(np.float32(b)) for b in betas]})
+            _write_yaml(path / "mano.yml", {"betas": [float(np.float32(b)) for b in person.betas]})
 
 
 def write_sequence(
     folder: Path,
-    subject: str,
-    name: str,
-    side: str,
-    object_name: str,
+    plan: SequencePlan,
+    subject: Subject,
     *,
     seed: int,
     serials: list[str],
     num_frames: int,
     with_depth: bool,
+    motion: Motion | None = None,
 ) -> None:
-    """Render one sequence into `folder`: meta.yml, pose.npz and a folder per camera."""
-    cameras = [c for c in _cameras(seed, subject) if c.name in serials]
-    sequence = compose(
+    """Render one sequence into `folder`: meta.yml, pose.npz and a folder per camera.
+
+    motion: a recorded one; without it `num_frames` frames are drawn.
+    """
+    cameras = [c for c in subject.cameras if c.name in serials]
+    scene = (
         seed,
-        f"{subject}/{name}",
-        _person(seed, subject),
-        side,
-        CLASS_IDS[object_name],
+        plan.folder,
+        subject.person(plan.side, seed, plan.setting),
+        plan.side,
+        CLASS_IDS[plan.object_name],
         cameras,
-        num_frames,
     )
+    if motion is None:
+        sequence = compose(*scene, num_frames, setting=plan.setting)
+    else:
+        sequence = compose_recorded(*scene, motion, plan.setting)
     folder.mkdir(parents=True, exist_ok=True)
-    _write_yaml(folder / "meta.yml", _meta(sequence, subject, side))
-    _write_poses(folder / "pose.npz", sequence, _cameras(seed, subject))
+    _write_yaml(folder / "meta.yml", _meta(sequence, plan.subject, plan.side))
+    _write_poses(folder / "pose.npz", sequence, subject.cameras)
     labels = [camera_labels(sequence, camera) for camera in cameras]
     for camera in cameras:
         (folder / camera.name).mkdir(exist_ok=True)
@@ -158,14 +204,6 @@ def _meta(sequence: Sequence, subject: str, side: str) -> dict:
 def extrinsics_id(subject: str) -> str:
     """The name of a subject's rig: a date and a time, as DexYCB's."""
     return f"{subject[:8]}_000000"
-
-
-def _cameras(seed: int, subject: str) -> list[Camera]:
-    return rig(generator(seed, subject, "rig"))
-
-
-def _person(seed: int, subject: str) -> Person:
-    return Person.drawn(generator(seed, subject, "person"), int(subject[-2:]) - 1)
 
 
 def _intrinsics_entry(serial: str) -> dict:

@@ -53,14 +53,16 @@ class Exposure:
         return np.clip(np.round(value * 255), 0, 255).astype(np.uint8)[:, None]
 
 
-def draw_exposure(rng: np.random.Generator, drift: np.ndarray) -> Exposure:
+def draw_exposure(
+    rng: np.random.Generator, drift: np.ndarray, shutter: tuple[float, float]
+) -> Exposure:
     """An exposure near right, drifting by `drift` (F,) as an automatic one does."""
     return Exposure(
         np.exp2(rng.uniform(-0.3, 0.4) + 0.12 * drift),
         1 + rng.uniform(-0.06, 0.06, 3),
         rng.uniform(-0.1, 0.25),
         rng.uniform(0.8, 2.8),
-        rng.uniform(0.15, 0.55),
+        rng.uniform(*shutter),
     )
 
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipelines.synthetic.cameras import SERIALS
+from pipelines.synthetic.setting import EVERYTHING, Setting
 
 _TABLE = Path(__file__).parents[1] / "dexycb_sequences.csv"
 
@@ -26,6 +27,7 @@ class SequencePlan:
     side: str
     object_name: str
     split: str = ""
+    setting: Setting = EVERYTHING
 
     @property
     def folder(self) -> str:

@@ -10,6 +10,7 @@ import torch
 
 from deformer.mano import HandLayer, Hands, load_hands
 from pipelines.synthetic.cameras import Camera
+from pipelines.synthetic.clutter import Course
 from pipelines.synthetic.film import (
     MIN_BLUR_PX,
     Exposure,
@@ -30,10 +31,12 @@ from pipelines.synthetic.motion import (
     table_motion,
 )
 from pipelines.synthetic.objects import distance_field, surface_samples_m
+from pipelines.synthetic.setting import EVERYTHING, Setting
 from pipelines.synthetic.stage import Posed, Stage
 from pipelines.synthetic.tabletop import bake, moving_shadow
 from pipelines.synthetic.view import View, render_view, still_scene
 from pipelines.synthetic.world import Person, World, build_world
+from pipelines.synthetic.ycb import YCB_OBJECTS
 
 _GRASP_TRIES = 2
 _GOOD_SCORE = 6.0
@@ -64,7 +67,8 @@ class Sequence:
 
     world: World
     rig: HandRig
-    grasp: Grasp
+    grasp: Grasp | None
+    """None where the motion is a recording's."""
     motion: Motion
     cameras: list[Camera]
     seed: int
@@ -80,6 +84,7 @@ def compose(
     cameras: list[Camera],
     num_frames: int,
     in_hand: bool = False,
+    setting: Setting = EVERYTHING,
 ) -> Sequence:
     """Draw world, grasp and motion; of several draws the first with a good hold.
 
@@ -99,11 +104,17 @@ def compose(
             cameras,
             num_objects,
             keep_clear=in_hand and rng.random() < 0.75,
+            setting=setting,
         )
         placed = world.objects[world.grasped]
         inverse = placed.rotation.T
         grasp = find_grasp(
-            rig, placed.thing, world.grip, inverse @ world.approach, inverse @ world.fingers, rng
+            rig,
+            placed.thing,
+            world.hold.grip,
+            inverse @ world.hold.approach,
+            inverse @ world.hold.fingers,
+            rng,
         )
         if best is None or grasp.score > best[1].score:
             best = world, grasp
@@ -112,6 +123,41 @@ def compose(
     world, grasp = best
     motion = _clear_motion(seed, name, world, rig, grasp, num_frames, in_hand)
     return Sequence(world, rig, grasp, motion, cameras, seed, name)
+
+
+def compose_recorded(
+    seed: int,
+    name: str,
+    person: Person,
+    side: str,
+    grasped_id: int,
+    cameras: list[Camera],
+    motion: Motion,
+    setting: Setting = EVERYTHING,
+) -> Sequence:
+    """Draw a world round a recorded motion: nothing stands where hand or object pass."""
+    hands, layer = standin_hands()
+    rig = HandRig(hands, layer, side, person.betas)
+    rng = generator(seed, name, "scene")
+    course = _course(rig, motion, grasped_id)
+    num_objects = int(rng.integers(4, 7))
+    world = build_world(
+        rng, person, side, grasped_id, cameras, num_objects, setting=setting, course=course
+    )
+    return Sequence(world, rig, None, motion, cameras, seed, name)
+
+
+def _course(rig: HandRig, motion: Motion, grasped_id: int) -> Course:
+    """Where a recorded motion's hand and object pass."""
+    seen = motion.valid
+    vertices, joints = rig.pose(motion.finger_rotvec[seen], motion.global_rotvec[seen])
+    wrist = motion.wrist_m[seen][:, None]
+    samples = surface_samples_m(YCB_OBJECTS[grasped_id], 0.02)
+    carried = np.einsum("fij,sj->fsi", motion.object_rotation, samples) + motion.object_m[:, None]
+    hand = (vertices + wrist)[:, ::6]
+    swept = np.concatenate([hand[::2].reshape(-1, 3), carried[::2].reshape(-1, 3)])
+    way = (joints + wrist).mean(1)
+    return Course(motion.object_rotation[0], motion.object_m[0], way, swept)
 
 
 def _clear_motion(seed, name, world, rig, grasp, num_frames: int, in_hand: bool) -> Motion:
@@ -175,7 +221,10 @@ def film(sequence: Sequence) -> Iterator[tuple[int, int, Frame]]:
         for camera in cameras
     ]
     drift = smooth_noise(rng, motion.num_frames, 1, 25)[:, 0]
-    exposures = [draw_exposure(generator(*names, "film", c.name), drift) for c in cameras]
+    exposures = [
+        draw_exposure(generator(*names, "film", c.name), drift, world.setting.shutter)
+        for c in cameras
+    ]
     noise, grain = NoiseTile(rng), generator(*names, "noise")
     blur = [
         _motion_px(stage, camera, exposure)

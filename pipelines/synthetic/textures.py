@@ -3,6 +3,7 @@
 Colours are linear RGB in [0, 1] (light adds up in them); sRGB appears only at the camera's end.
 """
 
+from collections.abc import Sequence
 from functools import cache
 
 import cv2
@@ -200,28 +201,17 @@ def cloth(rng, height, width, colour, contrast=0.12) -> np.ndarray:
     return (colour * np.clip(1 + weave + folds, 0.3, 1.8)[..., None]).astype(np.float32)
 
 
-def tabletop(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
-    """A table's surface: wood, cloth, a plain board or a checked cloth; linear RGB."""
+def tabletop(
+    rng: np.random.Generator, height: int, width: int, hues: Sequence[str], woods: Sequence[str]
+) -> np.ndarray:
+    """A table's surface: wood, cloth, a plain board or a checked cloth; linear RGB.
+
+    hues, woods: the colours to choose from, "#rrggbb".
+    """
     kind = rng.choice(["wood", "cloth", "plain", "checked"], p=[0.34, 0.34, 0.2, 0.12])
-    hue = hex_to_linear(
-        str(
-            rng.choice(
-                [
-                    "#1d1d20",
-                    "#2b3442",
-                    "#59616b",
-                    "#7a7f78",
-                    "#a89f8f",
-                    "#c9c5bb",
-                    "#6b4f3a",
-                    "#3d5a4a",
-                ]
-            )
-        )
-    )
+    hue = hex_to_linear(str(rng.choice(hues)))
     if kind == "wood":
-        tone = str(rng.choice(["#b98c5a", "#8a5e38", "#d2b184", "#5e4330"]))
-        tone = _vary(hex_to_linear(tone), rng)
+        tone = _vary(hex_to_linear(str(rng.choice(woods))), rng)
         return wood(rng, height, width, tone, tone * rng.uniform(0.45, 0.7))
     if kind == "plain":
         shade = 1 + 0.05 * fractal_noise(rng, height, width, (4, 4), 5)
@@ -235,11 +225,13 @@ def tabletop(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
     return surface.astype(np.float32)
 
 
-def room(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
-    """A room out of focus: wall, dim corners, blurred furniture and lamps; linear RGB."""
+def room(rng: np.random.Generator, height: int, width: int, walls: Sequence[str]) -> np.ndarray:
+    """A room out of focus: wall, dim corners, blurred furniture and lamps; linear RGB.
+
+    walls: the colours to choose from, "#rrggbb".
+    """
     h, w = height // 4, width // 4
-    wall = str(rng.choice(["#8d8f92", "#b9b2a6", "#4d5560", "#d0d2d4", "#6d6259"]))
-    wall = _vary(hex_to_linear(wall), rng)
+    wall = _vary(hex_to_linear(str(rng.choice(walls))), rng)
     slope = np.linspace(1.25, 0.5, h, dtype=np.float32)[:, None, None]
     image = np.ascontiguousarray(np.broadcast_to(wall * slope, (h, w, 3)), dtype=np.float32)
     for _ in range(rng.integers(7, 16)):

@@ -84,7 +84,7 @@ def render_view(
     x, y = np.meshgrid(np.arange(width), np.arange(height))
     pixels = np.stack([x, y], -1).reshape(-1, 2)
     directions = camera.ray_directions(pixels)
-    image = room(rng, height, width) * world.light.sky.mean() * 1.6
+    image = room(rng, height, width, world.setting.walls) * world.light.sky.mean() * 1.6
     depth = _wall_depth(directions, rng).reshape(height, width)
     image, depth = _add_person(world, camera, directions, image, depth)
     image = cv2.GaussianBlur(image, (0, 0), 1.6)

@@ -6,8 +6,10 @@ import numpy as np
 
 from pipelines.synthetic.arm import ArmStyle
 from pipelines.synthetic.cameras import Camera
+from pipelines.synthetic.clutter import UNPAINTED, Clutter, Course, Placed, placed
 from pipelines.synthetic.lighting import Light, draw_light, draw_skin
-from pipelines.synthetic.objects import Grip, YcbObject, surface_samples_m
+from pipelines.synthetic.objects import Grip
+from pipelines.synthetic.setting import EVERYTHING, Setting
 from pipelines.synthetic.textures import cloth, hex_to_linear, paint_object, tabletop
 from pipelines.synthetic.ycb import YCB_OBJECTS
 
@@ -15,21 +17,16 @@ TABLE_X_M, TABLE_Y_M = (-0.75, 0.75), (-0.44, 0.62)
 """The table's top, z = 0."""
 
 TEXELS_PER_M = 640
-_GAP_M = 0.012  # objects keep at least this far apart
-_CLASS_ORDER = tuple(YCB_OBJECTS)
 
 
 @dataclass(frozen=True, eq=False)
-class Placed:
-    """An object of the scene. rotation (3, 3), position_m (3,): its pose in the world at the start.
+class Hold:
+    """How the object is to be taken. approach, fingers (3,): directions of palm and fingers in the
+    world."""
 
-    texture: linear RGB (H, W, 3), row 0 at v = 1.
-    """
-
-    thing: YcbObject
-    rotation: np.ndarray
-    position_m: np.ndarray
-    texture: np.ndarray
+    grip: Grip
+    approach: np.ndarray
+    fingers: np.ndarray
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,11 +35,8 @@ class World:
 
     objects: list[Placed]
     grasped: int
-    grip: Grip
-    approach: np.ndarray
-    """(3,) palm direction of the grasp in the world."""
-    fingers: np.ndarray
-    """(3,) finger direction of the grasp in the world."""
+    hold: Hold | None
+    """None where a recording says how the object is held."""
     light: Light
     table: np.ndarray
     """Linear RGB of the table's top, rows from −y to +y, columns from −x to +x."""
@@ -52,6 +46,7 @@ class World:
     arm: ArmStyle
     body_m: np.ndarray
     """(3,) middle of the person's chest."""
+    setting: Setting
 
 
 @dataclass(frozen=True)
@@ -66,8 +61,7 @@ class Person:
     @classmethod
     def drawn(cls, rng: np.random.Generator, number: int) -> "Person":
         """Any hand, long or short sleeves; consecutive numbers have well-spread skin tones."""
-        colours = ["#23262b", "#7d8389", "#2f4468", "#7b2e2e", "#39523c", "#b9b3a6"]
-        clothes = str(rng.choice(colours))
+        clothes = str(rng.choice(EVERYTHING.clothes))
         sleeve = rng.choice(
             [rng.uniform(0.012, 0.05), rng.uniform(0.1, 0.2), 0.36], p=[0.4, 0.25, 0.35]
         )
@@ -85,21 +79,30 @@ def build_world(
     cameras: list[Camera],
     num_objects: int,
     keep_clear: bool = False,
+    setting: Setting = EVERYTHING,
+    course: Course | None = None,
 ) -> World:
     """Draw a scene: the grasped object in the middle, tall ones before some cameras, others around.
 
-    keep_clear: nothing stands between the first camera and the grasped object.
+    keep_clear: nothing stands between the first camera and the grasped object. course: where a
+    recorded object starts and what hand and object sweep; without it both are drawn.
     """
-    thing = YCB_OBJECTS[grasped_id]
-    grip = thing.grips[rng.integers(len(thing.grips))]
-    approach, fingers, yaw = _grasp_directions(rng, side, grip)
-    middle = np.array([rng.uniform(-0.04, 0.04), rng.uniform(-0.05, 0.03), -thing.bottom_m])
-    objects = [_placed(thing, yaw, middle)]
+    thing, hold = YCB_OBJECTS[grasped_id], None
+    if course is None:
+        grip = thing.grips[rng.integers(len(thing.grips))]
+        approach, fingers, yaw = _grasp_directions(rng, side, grip)
+        middle = np.array([rng.uniform(-0.04, 0.04), rng.uniform(-0.05, 0.03), -thing.bottom_m])
+        grasped, hold = placed(thing, yaw, middle), Hold(grip, approach, fingers)
+        course = Course.nearby(grasped)
+    else:
+        grasped = Placed(thing, course.start_rotation, course.start_m, UNPAINTED)
     sign = -1.0 if side == "left" else 1.0
-    _add_others(rng, objects, num_objects, cameras, sign, keep_clear)
-    objects = [replace(o, texture=paint_object(o.thing.paints, rng)) for o in objects]
+    clutter = Clutter([grasped], course, cameras, sign, setting)
+    clutter.add_screens(rng)
+    clutter.add_others(rng, num_objects, keep_clear)
+    objects = [replace(o, texture=paint_object(o.thing.paints, rng)) for o in clutter.objects]
     height, width = (round((b - a) * TEXELS_PER_M) for a, b in (TABLE_Y_M, TABLE_X_M))
-    table = tabletop(rng, height, width)
+    table = tabletop(rng, height, width, setting.table_hues, setting.table_woods)
     light = draw_light(rng, table.mean((0, 1)))
     body = np.array([-0.05 * sign + rng.uniform(-0.05, 0.05), -0.9, 0.1])
     arm = ArmStyle(
@@ -111,23 +114,15 @@ def build_world(
     return World(
         [objects[k] for k in order],
         order.index(0),
-        grip,
-        approach,
-        fingers,
+        hold,
         light,
         table,
         person.skin,
         sleeve,
         arm,
         body,
+        setting,
     )
-
-
-def _placed(thing, yaw, position) -> Placed:
-    """At its place, not painted yet."""
-    c, s = np.cos(yaw), np.sin(yaw)
-    rotation = np.array([[c, -s, 0], [s, c, 0], [0, 0, 1.0]])
-    return Placed(thing, rotation, position, np.zeros((1, 1, 3), np.float32))
 
 
 def _grasp_directions(rng, side: str, grip: Grip):
@@ -157,63 +152,3 @@ def _grasp_directions(rng, side: str, grip: Grip):
             turn_round = np.dot([c * x - s * y, s * x + c * y], approach[:2]) > 0
         yaw += np.pi * turn_round
     return approach, fingers, yaw
-
-
-def _add_others(
-    rng, objects: list[Placed], num_objects: int, cameras, sign: float, keep_clear: bool
-) -> None:
-    """Append objects that stand free of each other and out of the arm's way."""
-    used = {objects[0].thing.class_id}
-    free = [c for c in rng.permutation(_CLASS_ORDER).tolist() if c not in used]
-    tall = [c for c in free if YCB_OBJECTS[c].is_tall]
-    low_cameras = [c for c in cameras if c.center_m[2] < 0.42 and c.center_m[1] > -0.3]
-    low_cameras = [] if keep_clear else low_cameras
-    blocked = rng.permutation(len(low_cameras)).tolist()[: rng.integers(3, 5)]
-    wanted = [(tall.pop(), low_cameras[k]) for k in blocked if tall]
-    others = [c for c in free if c not in {t for t, _ in wanted}]
-    wanted += [(c, None) for c in others[: max(0, num_objects - 1 - len(wanted))]]
-    for class_id, camera in wanted[: num_objects - 1]:
-        for _ in range(60):
-            candidate = _placed_randomly(rng, YCB_OBJECTS[class_id], objects[0], camera)
-            toward = cameras[0].center_m[:2] / np.linalg.norm(cameras[0].center_m[:2])
-            if keep_clear and candidate.position_m[:2] @ toward > 0.02:
-                continue
-            if _stands_free(candidate, objects, sign):
-                objects.append(candidate)
-                break
-
-
-def _placed_randomly(rng, thing: YcbObject, grasped: Placed, camera: Camera | None) -> Placed:
-    yaw = rng.uniform(-np.pi, np.pi)
-    if camera is None:
-        angle, radius = rng.uniform(-np.pi, np.pi), rng.uniform(0.15, 0.36)
-        spot = np.array([radius * np.cos(angle), radius * np.sin(angle)])
-    else:  # between the hand and this camera
-        toward = camera.center_m[:2] - grasped.position_m[:2]
-        toward /= np.linalg.norm(toward)
-        across = np.array([-toward[1], toward[0]])
-        spot = grasped.position_m[:2] + toward * rng.uniform(0.14, 0.25)
-        spot = spot + across * rng.uniform(-0.04, 0.04)
-        yaw = np.arctan2(toward[1], toward[0]) + rng.normal(0, 0.35)
-    return _placed(thing, yaw, np.array([*spot, -thing.bottom_m]))
-
-
-def _stands_free(candidate: Placed, objects: list[Placed], sign: float) -> bool:
-    samples = surface_samples_m(candidate.thing, 0.012)
-    points = samples @ candidate.rotation.T + candidate.position_m
-    if np.abs(points[:, 0]).max() > 0.6 or points[:, 1].min() < -0.36 or points[:, 1].max() > 0.52:
-        return False
-    height = points[:, 2].max()
-    in_the_way = (points[:, 1] < 0.02) & (points[:, 0] * sign > -0.16) & (points[:, 0] * sign < 0.3)
-    if in_the_way.any() and height > 0.04:
-        return False
-    for k, other in enumerate(objects):
-        local = (points - other.position_m) @ other.rotation
-        room = 0.075 if k == 0 else _GAP_M  # fingers need room round the grasped one
-        if other.thing.signed_distance_m(local).min() < room:
-            return False
-        back = surface_samples_m(other.thing, 0.012) @ other.rotation.T + other.position_m
-        local = (back - candidate.position_m) @ candidate.rotation
-        if candidate.thing.signed_distance_m(local).min() < room:
-            return False
-    return True
