@@ -1,11 +1,13 @@
 """How fast it is, where the time goes, and what memory it takes.
 
     python -m benchmarks.speed pipeline --root data/demo/dexycb
+    python -m benchmarks.speed stream --data shards/demo
+    python -m benchmarks.speed model --data shards/demo --experiments dexycb dexycb_fast
 
-builds the shards of a raw dataset, and of half its clips, in processes of their own, prints a
-table and writes `results/speed/pipeline.json`. The difference of the two gives the speed without
-the start of Python and of the workers, which a long build does not feel. Medians over the repeats,
-because machines are noisy.
+The first builds the shards of a raw dataset, and of half its clips, in processes of their own; the
+difference of the two gives the speed without the start of Python and of the workers, which a long
+build does not feel. Each prints a table and writes JSON to `results/speed`. Medians over the
+repeats, because machines are noisy.
 """
 
 import json
@@ -24,6 +26,9 @@ from pathlib import Path
 import tyro
 from rich.console import Console
 from rich.table import Table
+
+from benchmarks.model_speed import run_model
+from benchmarks.stream_speed import run_stream
 
 STAGES = {
     "read labels and images": ("dexycb.py", "_read_frame"),
@@ -141,8 +146,9 @@ def run_pipeline(config: Pipeline) -> None:
 
 
 def main() -> None:
+    commands = {"pipeline": run_pipeline, "stream": run_stream, "model": run_model}
     tyro.extras.subcommand_cli_from_dict(
-        {"pipeline": run_pipeline}, description=__doc__, config=(tyro.conf.OmitArgPrefixes,)
+        commands, description=__doc__, config=(tyro.conf.OmitArgPrefixes,)
     )
 
 

@@ -22,3 +22,26 @@ def crop_intrinsics(K: np.ndarray, origin_px: np.ndarray) -> np.ndarray:
     K_crop = np.array(np.broadcast_to(K, (*np.shape(origin_px)[:-1], 3, 3)))
     K_crop[..., :2, 2] -= origin_px
     return K_crop
+
+
+def fit_translation(points_m: np.ndarray, points_px: np.ndarray, K: np.ndarray) -> np.ndarray:
+    """Where to put points so that they project onto given pixels, as nearly as they can.
+
+    points_m (N, P, 3): in the camera's axes, from any origin; points_px (N, P, 2); K (N, 3, 3),
+    which may have a skew. Returns t (N, 3), metres: the linear least-squares solution of
+    x + t_x = u (z + t_z), y + t_y = v (z + t_z) over the points, u and v being pixels before K.
+    With a hand's few centimetres of depth its distance is the weakest part: an error of 1 % in the
+    size of the hand is one of 1 % in t_z.
+    """
+    ones = np.ones((*points_px.shape[:-1], 1))
+    rays = np.concatenate([points_px, ones], -1) @ np.swapaxes(np.linalg.inv(K), -1, -2)
+    uv = rays[..., :2] / rays[..., 2:]  # (N, P, 2)
+    x, z = points_m[..., :2], points_m[..., 2:]
+    N, P, _ = uv.shape
+    # Rows t_x − u t_z = u z − x, and the same for y
+    rows = np.zeros((N, P, 2, 3))
+    rows[..., 0, 0] = rows[..., 1, 1] = 1
+    rows[..., 2] = -uv
+    A, b = rows.reshape(N, 2 * P, 3), (uv * z - x).reshape(N, 2 * P, 1)
+    At = A.swapaxes(-1, -2)
+    return np.linalg.solve(At @ A, At @ b)[..., 0]

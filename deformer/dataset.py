@@ -5,7 +5,7 @@ import zlib
 from pathlib import Path
 from typing import BinaryIO
 
-from deformer.clip import SCHEMA_VERSION
+from deformer.clip import SCHEMA_VERSION, SPLIT_COLUMNS
 
 DATASET_FILE = "dataset.json"
 
@@ -39,6 +39,24 @@ def read_info(folder: str | Path, name: str = DATASET_FILE) -> dict:
             "dataset again"
         )
     return info
+
+
+def split_column(info: dict, split: str | None) -> tuple[str, str] | None:
+    """The index's column and its value for a split's name: "s0_train" → ("s0", "train").
+
+    Raises `ValueError` naming the dataset's splits when it has no such one.
+    """
+    if split is None:
+        return None
+    if split not in (known := info["counts"]["splits"]):
+        raise ValueError(f"split {split!r} is not in this dataset; it has {', '.join(known)}")
+    setup, _, part = split.rpartition("_")
+    return (setup, part) if setup in SPLIT_COLUMNS else ("split", split)
+
+
+def split_name(setup: str, part: str) -> str:
+    """The inverse of `split_column`: ("s0", "train") → "s0_train", ("split", "train") → "train"."""
+    return part if setup == "split" else f"{setup}_{part}"
 
 
 def read_member(file: BinaryIO, offset: int, size: int, crc32: int) -> bytes:

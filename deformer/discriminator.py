@@ -10,7 +10,6 @@ import torch
 from torch import Tensor, nn
 
 from deformer.hand import NUM_MANO_JOINTS
-from deformer.losses import discriminator_loss
 from deformer.rotations import mirror_rot6d, rotmat_to_rot6d
 
 NUM_FEATURES = (NUM_MANO_JOINTS - 1) * 6 + 1
@@ -23,7 +22,7 @@ class DiscriminatorConfig:
     hidden: int = 1024
     layers: int = 2
     noise: float = 0.02
-    """Standard deviation of the noise on its input while it trains, real and predicted alike;
+    """Standard deviation of the noise that training adds to its input, real and predicted alike;
     0.02 is about a degree. Repeated frames are exactly equal in real windows and never quite in
     predicted ones: without noise that alone would tell them apart."""
 
@@ -66,20 +65,17 @@ class MotionDiscriminator(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         """features (B, T, 91) from `motion_features` → scores (B,) float32: 1 real, 0 predicted."""
-        if self.training and self.config.noise:
-            features = features + self.config.noise * torch.randn_like(features)
         states, _ = self.gru(features)  # (B, T, hidden)
         # The softmax is over the frames of a window
         pooled = (self.attention(states).softmax(1) * states).sum(1)
         return self.score(pooled).squeeze(-1).float()
 
 
-def saturation(scores_predicted: Tensor, scores_real: Tensor) -> Tensor:
-    """How far the discriminator has won: 1 when it separates all windows perfectly, 0 when it does
-    no better than to say 1/2 to everything (0 also when it does worse).
+def saturation(loss: float) -> float:
+    """How far the discriminator has won, by its loss: 1 when it separates all windows perfectly, 0
+    when it does no better than to say 1/2 to everything (0 also when it does worse).
 
-    scores (B,) each → scalar without gradient. Near 1 over many steps, with the generator's
-    adversarial loss near 1, the generator learns nothing from it: warn, and regularise.
+    Near 1 over many steps, with the generator's adversarial loss near 1, the generator learns
+    nothing from it: warn, and regularise.
     """
-    loss = discriminator_loss(scores_predicted.detach(), scores_real.detach())
-    return (1 - loss / 0.5).clamp(min=0)
+    return max(0.0, 1 - loss / 0.5)

@@ -10,7 +10,7 @@ independent of T and of how many joints are in the image.
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 from math import isfinite
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -20,6 +20,7 @@ from deformer.model import DeformerOutput, HandMotion, pose_hands
 from deformer.rotations import rotvec_to_rotmat
 
 PointLoss = Callable[[Tensor, Tensor], Tensor]
+PointLossName = Literal["max_mse", "mse"]
 
 
 @dataclass(frozen=True)
@@ -118,6 +119,9 @@ def mse(points: Tensor, target: Tensor) -> Tensor:
     Equal to `max_mse` where all points are equally far off, and never above it.
     """
     return (points - target).square().sum(-1).mean(-1)
+
+
+POINT_LOSSES: dict[PointLossName, PointLoss] = {"max_mse": max_mse, "mse": mse}
 
 
 def masked_mean(values: Tensor, mask: Tensor) -> Tensor:

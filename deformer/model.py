@@ -153,7 +153,12 @@ class Deformer(nn.Module):
                 head[-1].bias[:_POSE] = identity
 
     def forward(
-        self, images: Tensor, boxes_px: Tensor, is_left: Tensor, occlusion: Tensor | None = None
+        self,
+        images: Tensor,
+        boxes_px: Tensor,
+        is_left: Tensor,
+        occlusion: Tensor | None = None,
+        is_repeat: Tensor | None = None,
     ) -> DeformerOutput:
         """Predict the hands of a batch of windows.
 
@@ -162,6 +167,8 @@ class Deformer(nn.Module):
         is_left (B,) bool: the side, one per window.
         occlusion (B, T): share of the hand that is hidden, in [0, 1]; the fusion `occlusion`
         needs it, no other reads it.
+        is_repeat (B, T−1) bool, best on the CPU: frames t and t+1 are the same frame, image and
+        box; it is then encoded once. The result is the same without it, and later.
 
         Raises `ValueError` when a shape is another one.
         """
@@ -173,13 +180,21 @@ class Deformer(nn.Module):
         }
         if occlusion is not None:
             shapes["occlusion"] = (occlusion, (B, T))
+        if is_repeat is not None:
+            shapes["is_repeat"] = (is_repeat, (B, T - 1))
         for name, (tensor, shape) in shapes.items():
             if tensor.shape != shape:
                 raise ValueError(f"{name} has shape {tuple(tensor.shape)}, must be {tuple(shape)}")
-        frames = self.encode_frames(
-            images.flatten(0, 1), boxes_px.flatten(0, 1), is_left.repeat_interleave(T)
-        )
-        windows = FrameFeatures(*(value.unflatten(0, (B, T)) for value in frames))
+        frames = images.flatten(0, 1), boxes_px.flatten(0, 1), is_left.repeat_interleave(T)
+        if is_repeat is None:
+            features = self.encode_frames(*frames)
+        else:
+            is_new = torch.cat([is_repeat.new_ones(B, 1), ~is_repeat], 1).flatten()
+            chosen = is_new.nonzero().squeeze(1).to(images.device)
+            place = (is_new.cumsum(0) - 1).to(images.device)  # of each frame among the chosen
+            encoded = self.encode_frames(*(value[chosen] for value in frames))
+            features = (value[place] for value in encoded)
+        windows = FrameFeatures(*(value.unflatten(0, (B, T)) for value in features))
         return self.decode_windows(windows, is_left, occlusion)
 
     def encode_frames(self, images: Tensor, boxes_px: Tensor, is_left: Tensor) -> FrameFeatures:

@@ -16,8 +16,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pycocotools import mask as coco_mask
 
-from deformer.clip import SCHEMA_VERSION, SPLIT_COLUMNS, image_member
-from deformer.dataset import read_info
+from deformer.clip import SCHEMA_VERSION, image_member
+from deformer.dataset import read_info, split_column
 from deformer.hand import JOINT_NAMES, JOINT_PARENTS, NUM_JOINTS
 
 CATEGORY_IDS = {"right": 1, "left": 2}
@@ -94,19 +94,6 @@ def _head(info: dict, split: str | None) -> dict:
             for side, number in CATEGORY_IDS.items()
         ],
     }
-
-
-def split_column(info: dict, split: str | None) -> tuple[str, str] | None:
-    """The index's column and its value for a split's name: "s0_train" → ("s0", "train").
-
-    Raises `ValueError` naming the dataset's splits when it has no such one.
-    """
-    if split is None:
-        return None
-    if split not in (known := info["counts"]["splits"]):
-        raise ValueError(f"split {split!r} is not in this dataset; it has {', '.join(known)}")
-    setup, _, part = split.rpartition("_")
-    return (setup, part) if setup in SPLIT_COLUMNS else ("split", split)
 
 
 # -------------------------------------------------------------------------------------- the entries

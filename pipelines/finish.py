@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from deformer.clip import SPLIT_COLUMNS
-from deformer.dataset import DATASET_FILE
+from deformer.dataset import DATASET_FILE, split_name
 from pipelines.shard import (
     BUILD_FOLDER,
     ShardMark,
@@ -133,10 +133,9 @@ def count_index(out: Path) -> dict:
     splits = {}
     for setup in SPLIT_COLUMNS:
         for part, n in _count(centres, setup).items():
-            name = part if setup == "split" else f"{setup}_{part}"
-            splits[name] = {"frames": n, "valid": 0}
+            splits[split_name(setup, part)] = {"frames": n, "valid": 0}
         for part, n in _count(centres.filter(centres["valid"]), setup).items():
-            splits[part if setup == "split" else f"{setup}_{part}"]["valid"] = n
+            splits[split_name(setup, part)]["valid"] = n
     return {
         "clips": pc.count_distinct(frames["clip"]).as_py(),
         "frames": len(centres),

@@ -25,8 +25,8 @@ from rich.console import Console
 from rich.table import Table
 
 from deformer.clip import SPLIT_COLUMNS, decode_labels
-from deformer.dataset import read_info, read_member
-from pipelines.coco import split_column, write_coco
+from deformer.dataset import read_info, read_member, split_column, split_name
+from pipelines.coco import write_coco
 from pipelines.contact_sheet import Tile, draw_sheet
 
 BIN_NAMES = ("0–25", "25–50", "50–75", "75–100", "unknown")
@@ -117,8 +117,7 @@ def print_summary(console: Console, folder: Path, info: dict, frames: pa.Table) 
     for names in (("side",), SPLIT_COLUMNS, ("object",)):
         for column in names:
             for value, (num_frames, per_bin) in count_by(frames[column], valid, bins).items():
-                is_setup = column in SPLIT_COLUMNS and column != "split"
-                label = f"{column}_{value}" if is_setup else value
+                label = split_name(column, value) if column in SPLIT_COLUMNS else value
                 shares = (_share(n, per_bin.sum()) for n in per_bin)
                 table.add_row(label, f"{num_frames:,}", f"{per_bin.sum():,}", *shares)
         table.add_section()

@@ -5,8 +5,9 @@ import torchvision
 from deformer.backbone import Backbone, crop_hands, load_backbone_weights
 
 
-def test_features_at_a_quarter_of_any_size():
-    backbone = Backbone("resnet18", "group", 32)
+@pytest.mark.parametrize("name", ["resnet18", "regnet_tiny"])
+def test_features_at_a_quarter_of_any_size(name):
+    backbone = Backbone(name, "group", 32)
     for height, width in ((64, 64), (70, 50)):
         features = backbone(torch.rand(2, 3, height, width))
         assert features.shape == (2, 32, -(-height // 4), -(-width // 4))
@@ -18,8 +19,9 @@ def test_one_frame_equals_the_same_frame_in_a_batch_while_training():
     assert torch.allclose(backbone(images)[1:2], backbone(images[1:2]), atol=1e-4)
 
 
-def test_every_parameter_is_used():
-    backbone = Backbone("resnet18", "group", 32)
+@pytest.mark.parametrize("name", ["resnet18", "regnet_tiny"])
+def test_every_parameter_is_used(name):
+    backbone = Backbone(name, "group", 32)
     backbone(torch.rand(1, 3, 64, 64)).square().mean().backward()
     assert all(parameter.grad.abs().sum() > 0 for parameter in backbone.parameters())
 
@@ -31,9 +33,9 @@ def test_weights_of_a_file_reach_the_frozen_statistics(name, tmp_path):
     torch.save(resnet.state_dict(), tmp_path / "resnet.pth")
     backbone = Backbone(name, "frozen", 16)
     load_backbone_weights(backbone, tmp_path / "resnet.pth")
-    assert torch.equal(backbone.resnet.conv1.weight, resnet.conv1.weight)
-    assert (backbone.resnet.bn1.running_mean == 0.25).all()
-    assert "bn1.weight" not in dict(backbone.resnet.named_parameters())  # nothing trains it
+    assert torch.equal(backbone.body.conv1.weight, resnet.conv1.weight)
+    assert (backbone.body.bn1.running_mean == 0.25).all()
+    assert "bn1.weight" not in dict(backbone.body.named_parameters())  # nothing trains it
 
 
 def test_frozen_statistics_equal_batchnorm_in_evaluation(tmp_path):
@@ -43,7 +45,7 @@ def test_frozen_statistics_equal_batchnorm_in_evaluation(tmp_path):
         if isinstance(norm, torch.nn.SyncBatchNorm):
             norm.running_mean.normal_(0, 0.1)
             norm.running_var.uniform_(0.5, 2)
-    torch.save(synced.resnet.state_dict(), tmp_path / "resnet.pth")
+    torch.save(synced.body.state_dict(), tmp_path / "resnet.pth")
     load_backbone_weights(frozen, tmp_path / "resnet.pth")
     frozen.lateral.load_state_dict(synced.lateral.state_dict())
     frozen.output.load_state_dict(synced.output.state_dict())
@@ -57,10 +59,10 @@ def test_imagenet_weights_that_cannot_be_fetched_are_an_error(monkeypatch):
 
     monkeypatch.setattr("torchvision.models._api.load_state_dict_from_url", refuse)
     backbone = Backbone("resnet18", "frozen", 16)
-    before = backbone.resnet.conv1.weight.clone()
+    before = backbone.body.conv1.weight.clone()
     with pytest.raises(FileNotFoundError, match=r"resnet18-.*pth.*--backbone-weights PATH"):
         load_backbone_weights(backbone, "imagenet")
-    assert torch.equal(backbone.resnet.conv1.weight, before)
+    assert torch.equal(backbone.body.conv1.weight, before)
 
 
 def test_bad_weight_files_are_named(tmp_path):
@@ -85,6 +87,8 @@ def test_weights_and_normalisation_may_not_contradict_each_other():
         load_backbone_weights(Backbone("resnet18", "frozen", 16), "none")
     with pytest.raises(ValueError, match="norm='group'"):
         load_backbone_weights(backbone, "imagenet")
+    with pytest.raises(ValueError, match="no weights 'imagenet' for regnet_tiny"):
+        load_backbone_weights(Backbone("regnet_tiny", "frozen", 16), "imagenet")
 
 
 def test_bad_arguments_are_named():

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from deformer.box import AugmentationRange, hand_box, reach_px, tight_box
-from deformer.camera import crop_intrinsics, project
+from deformer.camera import crop_intrinsics, fit_translation, project
 
 K = np.array([[600.0, 0, 320], [0, 610, 240], [0, 0, 1]])
 
@@ -45,3 +45,16 @@ def test_reach_contains_every_augmented_window():
 def test_ranges_are_checked():
     with pytest.raises(ValueError, match="shift is 1"):
         AugmentationRange(shift=1)
+
+
+def test_points_are_put_where_their_pixels_say():
+    rng = np.random.default_rng(0)
+    K = np.array([[500.0, 3, 320], [0, 480, 240], [0, 0, 1]])
+    points = rng.uniform(-0.1, 0.1, (5, 21, 3))
+    translation = rng.uniform([-0.2, -0.2, 0.5], [0.2, 0.2, 1.0], (5, 3))
+    pixels = project(points + translation[:, None], K)
+    found = fit_translation(points, pixels, np.broadcast_to(K, (5, 3, 3)))
+    assert np.abs(found - translation).max() < 1e-9
+    noisy = fit_translation(points, pixels + rng.normal(0, 1, pixels.shape), np.tile(K, (5, 1, 1)))
+    assert np.abs(noisy - translation)[:, :2].max() < 0.01
+    assert np.abs(noisy - translation)[:, 2].max() < 0.1

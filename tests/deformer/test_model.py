@@ -160,6 +160,22 @@ def test_frames_encoded_once_give_the_same_windows(layer):
         assert torch.allclose(a, b, atol=1e-5)
 
 
+def test_repeated_frames_are_encoded_once_to_the_same_end(layer):
+    model, inputs = _model(layer), _inputs(2, 4)
+    is_repeat = torch.tensor([[True, True, False], [False, False, True]])
+    for name in ("images", "boxes_px"):
+        value = inputs[name]
+        for b, t in is_repeat.nonzero().tolist():
+            value[b, t + 1] = value[b, t]
+    encoded = []
+    encode = model.encode_frames
+    model.encode_frames = lambda *args: encoded.append(args) or encode(*args)
+    once, each = model(**inputs, is_repeat=is_repeat), model(**inputs)
+    assert [len(images) for images, *_ in encoded] == [5, 8]
+    for one, other in zip(_tensors(once), _tensors(each), strict=True):
+        assert torch.allclose(one, other, atol=1e-5)
+
+
 @pytest.mark.parametrize("variant", ["center", "average", "occlusion", "dynamic"])
 def test_variants_differ_in_the_fused_pose_alone(layer, variant):
     inputs = _inputs(2, 3)
@@ -202,7 +218,7 @@ def test_a_few_steps_on_one_batch_lower_the_loss_part_by_part(layer):
     torch.manual_seed(0)
     model, inputs = Deformer(TINY, layer), _inputs(2, 2)
     targets = _targets(layer, inputs)
-    model.backbone.resnet.requires_grad_(False)  # for speed
+    model.backbone.body.requires_grad_(False)  # for speed
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     optimizer = torch.optim.Adam(trained, lr=2e-3)
     history = []
@@ -274,6 +290,7 @@ def test_the_spatial_half_compiles_into_one_graph(layer):
         ({"is_left": torch.zeros(3, dtype=torch.bool)}, "is_left has shape"),
         ({"images": torch.zeros(2, 3, 1, 64, 64)}, "images has shape"),
         ({"occlusion": torch.zeros(2, 2)}, "occlusion has shape"),
+        ({"is_repeat": torch.zeros(2, 3, dtype=torch.bool)}, "is_repeat has shape"),
     ],
 )
 def test_wrong_shapes_are_named(layer, change, text):

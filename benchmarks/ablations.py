@@ -1,0 +1,235 @@
+"""Train and evaluate every run that Tables 4, 5 and 6 need.
+
+    python -m benchmarks.ablations --preset tiny --data shards/demo --dry-run
+    python -m benchmarks.ablations --preset paper --data shards/dexycb --seeds 0 1 2
+    python -m benchmarks.ablations --preset paper --data shards/ho3d
+
+What is done is skipped, what was interrupted goes on; run it again until it is through. The runs
+land in runs/<data>/<experiment>-seed<k>, their evaluations in results/<data>/ likewise, where
+`python -m benchmarks.tables` finds them.
+"""
+
+import json
+import subprocess
+import sys
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+import torch
+import tyro
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from benchmarks.evaluation import EVALUATION_FILE
+from deformer.checkpoint import load_checkpoint
+from deformer.dataset import read_info
+from deformer.distributed import Place
+from deformer.experiments import get_experiment
+from deformer.labels import load_hands_of
+from deformer.learner import Learner, RealMotion
+from deformer.store import open_store
+from deformer.stream import Stream
+
+FUSIONS = ("", "center", "average", "occlusion")
+"""Tables 4 and 6; "" is the whole method."""
+LOSSES = ("noadv", "mse", "mse_noadv")
+"""Table 5, beside the whole method."""
+
+
+@dataclass(frozen=True)
+class Preset:
+    """Which experiment the ablations are of, and how long each is trained."""
+
+    bases: dict[str, str]
+    """By dataset."""
+    steps: int | None
+    """None: the experiment's epochs."""
+    num_processes: int
+
+
+PRESETS = {
+    "tiny": Preset({"dexycb": "tiny", "ho3d": "tiny_ho3d"}, 600, 1),
+    "small": Preset({"dexycb": "small", "ho3d": "small_ho3d"}, 3000, 1),
+    "paper": Preset({"dexycb": "dexycb", "ho3d": "ho3d"}, None, 8),
+}
+
+
+@dataclass(frozen=True)
+class Options:
+    """Which runs, on what."""
+
+    data: Path
+    """A built dataset: DexYCB (or its layout) for Tables 4 and 5, HO-3D for Table 6."""
+    preset: Literal["tiny", "small", "paper"] = "tiny"
+    """tiny: a CPU. small: one GPU. paper: 8 GPUs."""
+    split: str | None = None
+    """To evaluate on; by default s0_test or evaluation."""
+    runs: Path = Path("runs")
+    results: Path = Path("results")
+    seeds: tuple[int, ...] = (0,)
+    only: tuple[str, ...] = ()
+    """Ablations by name, such as center mse; "full" is the whole method. By default all."""
+    steps: int | None = None
+    """Instead of the preset's."""
+    num_processes: int | None = None
+    """Instead of the preset's."""
+    dry_run: bool = False
+    """Print the plan with an estimate of its time, and stop."""
+
+    def __post_init__(self) -> None:
+        if unknown := set(self.only) - {"full", *FUSIONS, *LOSSES}:
+            raise ValueError(
+                f"--only {' '.join(sorted(unknown))}: the ablations are full, "
+                f"{', '.join((*FUSIONS[1:], *LOSSES))}"
+            )
+        if not self.seeds:
+            raise ValueError("--seeds needs one at least")
+
+
+@dataclass(frozen=True)
+class Job:
+    """One run: its commands and where they leave what they make."""
+
+    experiment: str
+    seed: int
+    run: Path
+    result: Path
+    train: list[str]
+    evaluate: list[str]
+    steps: int
+
+    @property
+    def trained_steps(self) -> int:
+        """So many are done: the step of the last checkpoint."""
+        steps = [int(p.name[5:]) for p in (self.run / "checkpoints").glob("step-*")]
+        return max(steps, default=0)
+
+    @property
+    def is_done(self) -> bool:
+        return self.trained_steps >= self.steps and (self.result / EVALUATION_FILE).exists()
+
+
+def plan(options: Options) -> list[Job]:
+    """All jobs in the order in which they are run: the whole method first, seed by seed."""
+    preset = PRESETS[options.preset]
+    dataset = read_info(options.data)["parameters"]["dataset"]
+    if dataset not in preset.bases:
+        raise ValueError(
+            f"{options.data} is {dataset}; the tables are of {', '.join(preset.bases)}"
+        )
+    names = FUSIONS + (LOSSES if dataset == "dexycb" else ())
+    if options.only:
+        names = tuple(name for name in names if (name or "full") in options.only)
+    base = get_experiment(preset.bases[dataset])
+    stream = Stream(base.stream, *open_store(options.data))
+    steps = options.steps or preset.steps or base.optim.epochs * stream.steps_per_epoch
+    split = options.split or ("s0_test" if dataset == "dexycb" else "evaluation")
+    return [
+        _job(options, preset, f"{base.name}_{name}".removesuffix("_"), seed, steps, split)
+        for seed in options.seeds
+        for name in names
+    ]
+
+
+def _job(
+    options: Options, preset: Preset, experiment: str, seed: int, steps: int, split: str
+) -> Job:
+    place = Path(options.data.name) / f"{experiment}-seed{seed}"
+    run, result, data = options.runs / place, options.results / place, str(options.data)
+    processes = options.num_processes or preset.num_processes
+    start = [sys.executable, "-m"]
+    if processes > 1:
+        start += ["torch.distributed.run", "--nproc-per-node", str(processes), "-m"]
+    train = [
+        *start, "deformer.train", "--experiment", experiment, "--data", data, "--out", str(run),
+        "--stream.seed", str(seed), "--steps", str(steps), "--resume",
+    ]  # fmt: skip
+    evaluate = [
+        *start, "benchmarks.evaluate", "--checkpoint", str(run), "--data", data,
+        "--split", split, "--out", str(result),
+    ]  # fmt: skip
+    return Job(experiment, seed, run, result, train, evaluate, steps)
+
+
+# ------------------------------------------------------------------------------------- the time
+
+
+def seconds_per_step(options: Options, jobs: list[Job], console: Console) -> float:
+    """From the logs of the runs there are; without any, measured by three steps of the first."""
+    for job in jobs:
+        log = job.run / "log.jsonl"
+        if log.exists():
+            records = [json.loads(line) for line in log.read_text().splitlines()]
+            speeds = [r["windows_per_s"] for r in records if r["kind"] == "train"]
+            if speeds:
+                batch = get_experiment(job.experiment).stream.order.global_batch
+                return batch / sorted(speeds)[len(speeds) // 2]
+    console.print("no run has logged its speed yet: measuring three steps here, in one process")
+    experiment = replace(get_experiment(jobs[0].experiment), backbone_weights="none")
+    if experiment.model.norm == "frozen":
+        experiment = replace(experiment, model=replace(experiment.model, norm="group"))
+    store, index = open_store(options.data)
+    stream = Stream(experiment.stream, store, index)
+    kind = "cuda" if torch.cuda.is_available() else "cpu"
+    place = Place(torch.device(kind))
+    motion = RealMotion(index, stream.windows, 0)
+    learner = Learner(experiment, load_hands_of(index.info), place, motion, bf16=kind == "cuda")
+    for step, batch in enumerate(stream.batches(0, 4)):
+        learner.step(batch, step, 1.0)
+        if step == 0:  # the first one also sets things up
+            start = time.monotonic()
+    preset = PRESETS[options.preset]
+    return (time.monotonic() - start) / 3 / (options.num_processes or preset.num_processes)
+
+
+def print_plan(options: Options, jobs: list[Job], console: Console) -> None:
+    """Every job with its state, and an estimate of the time that is left."""
+    left = sum(max(0, job.steps - job.trained_steps) for job in jobs)
+    table = Table("experiment", "seed", "steps", "state", title=f"{len(jobs)} runs, {options.data}")
+    for job in jobs:
+        state = "done" if job.is_done else f"{job.trained_steps:,} trained"
+        table.add_row(job.experiment, str(job.seed), f"{job.steps:,}", state)
+    console.print(table)
+    if left:
+        hours = left * seconds_per_step(options, jobs, console) / 3600
+        console.print(f"{left:,} steps left: about {hours:.1f} hours of training here")
+
+
+def run_jobs(jobs: list[Job], console: Console) -> None:
+    """Run what is not done. Raises `SystemExit` with the status of a command that fails."""
+    for k, job in enumerate(jobs, 1):
+        if job.is_done:
+            continue
+        console.rule(f"{k}/{len(jobs)}  {job.experiment}, seed {job.seed}")
+        for command in (job.train, job.evaluate):
+            status = subprocess.run(command).returncode
+            if status:
+                console.print(f"stopped at: {' '.join(command[1:])}", soft_wrap=True)
+                raise SystemExit(status)
+        step = load_checkpoint(job.run, only=("model",)).step
+        console.print(f"{job.experiment}, seed {job.seed}: step {step:,} → {job.result}")
+
+
+def main() -> int:
+    console = Console(stderr=True)
+    try:
+        options = tyro.cli(Options, prog="python -m benchmarks.ablations", description=__doc__)
+        jobs = plan(options)
+        print_plan(options, jobs, console)
+        if not options.dry_run:
+            run_jobs(jobs, console)
+            console.print("all runs are done: python -m benchmarks.tables", soft_wrap=True)
+    except (ValueError, OSError) as error:
+        console.print(f"[red]error:[/red] {escape(str(error))}", soft_wrap=True, highlight=False)
+        return 1
+    except KeyboardInterrupt:
+        console.print("interrupted; the same command goes on")
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

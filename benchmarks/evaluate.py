@@ -1,0 +1,317 @@
+"""Predict a split and score it by the official protocols.
+
+    python -m benchmarks.evaluate --checkpoint runs/dexycb --data shards/dexycb --split s0_test \\
+        --out results/dexycb
+    torchrun --nproc-per-node 8 -m benchmarks.evaluate …            # the same, on 8 GPUs
+    python -m benchmarks.evaluate --predictions FILE --method NAME --data … --split … --out …
+
+The first forms write `predictions.parquet`; a file of others is DexYCB's HPE text or HO-3D's
+pred.json. Both write `evaluation.json`, which `benchmarks.tables` reads. Interrupted, the same
+command goes on; where predictions are there, only the scores are made anew. Exit status: 0 done,
+1 something cannot be used, 2 an option is wrong.
+"""
+
+import hashlib
+import logging
+import shlex
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+import tyro
+from rich.console import Console
+from rich.markup import escape
+
+from benchmarks.evaluation import EVALUATION_FILE, Data, Evaluation, Method, Run, write_evaluation
+from benchmarks.file_order import FileOrder, dexycb_order, ho3d_order
+from benchmarks.inference import Combine, predict
+from benchmarks.predictions import read_predictions
+from benchmarks.protocol import score
+from benchmarks.submissions import read_hpe, read_pred_json, write_hpe, write_pred_json
+from benchmarks.truth import Truth, compare, pair_predictions, pose_meshes, read_truth
+from deformer.checkpoint import Checkpoint, load_checkpoint
+from deformer.dataset import DATASET_FILE
+from deformer.distributed import Place, process_group
+from deformer.labels import load_hands_of
+from deformer.mano import Hands
+from deformer.plan import OrderConfig
+from deformer.store import open_store
+from deformer.stream import Stream
+
+
+@dataclass(frozen=True)
+class Options:
+    """What to evaluate, on what, and where the result goes."""
+
+    data: str
+    """A built dataset."""
+    split: str
+    """s0_test, evaluation, …"""
+    out: Path
+    """The folder of the result."""
+    checkpoint: Path | None = None
+    """A run, or one of its checkpoints."""
+    which: str = "best"
+    """Of a run: best, last, or a step. Where there was no validation, best is the last."""
+    predictions: Path | None = None
+    """Instead of a checkpoint: a file that others made."""
+    method: str | None = None
+    """Their name, as a row of the tables."""
+    root: Path | None = None
+    """HO-3D's raw folder, whose evaluation.txt gives the order of its files."""
+    combine: Combine = "centre"
+    """centre: a frame's prediction is that of the window around it. overlap: the mean of all
+    windows that hold it."""
+    where: str | None = None
+    """A filter on the frames, such as "occlusion > 0.25"."""
+    limit: int | None = None
+    """At most so many frames, spread evenly over the split."""
+    mesh: bool | None = None
+    """Score vertices too, which takes 20 KB of memory and 3 ms per frame; by default for HO-3D."""
+    mano_dir: Path | None = None
+    """The folder with MANO's files; by default what $MANO_DIR names."""
+    batch: int = 8
+    """Windows per process and step."""
+    workers: int = 2
+    """Processes per rank that read ahead."""
+    device: Literal["cpu", "cuda"] | None = None
+    """By default a GPU where there is one."""
+
+    def __post_init__(self) -> None:
+        if (self.checkpoint is None) == (self.predictions is None):
+            raise ValueError("give one of --checkpoint and --predictions")
+        if (self.predictions is None) != (self.method is None):
+            raise ValueError("--predictions FILE and --method NAME belong together")
+        if self.batch < 1:
+            raise ValueError(f"--batch {self.batch} must be 1 or more")
+
+
+def evaluate(options: Options, place: Place, console: Console) -> Evaluation | None:
+    """Predict and score; returns the result on the first process, None on others, and None where
+    the ground truth is not there. Raises `ValueError` and `OSError` that say what to do."""
+    if options.predictions is not None:
+        return _evaluate_file(options, console) if place.is_first else None
+    checkpoint = _load(options)
+    store, index = open_store(options.data)
+    hands = load_hands_of(index.info, options.mano_dir)
+    if checkpoint.hand["sha256"] != hands.sha256:
+        raise ValueError(
+            f"{checkpoint.folder} was trained with another hand model ({checkpoint.hand['name']}) "
+            f"than the shards were built with ({hands.name}): their poses do not mean the same"
+        )
+    num_ranks = place.num_ranks
+    order = OrderConfig(global_batch=options.batch * num_ranks, streams=num_ranks)
+    config = checkpoint.experiment.stream.for_evaluation(
+        options.split, options.limit, options.where, order
+    )
+    stream = Stream(config, store, index, place.rank, num_ranks, options.workers)
+    path = predict(checkpoint, hands, stream, place, options.out, options.combine)
+    if not place.is_first:
+        return None
+    if stream.skipped:
+        console.print(f"[yellow]{len(stream.skipped)} members are corrupt; see the warnings")
+    truth = read_truth(store.folder, options.split, _kept(options, stream))
+    predictions = read_predictions(path)
+    return _score_run(options, checkpoint, hands, truth, predictions, console)
+
+
+def _load(options: Options) -> Checkpoint:
+    try:
+        return load_checkpoint(options.checkpoint, options.which, only=("model",))
+    except FileNotFoundError:
+        if options.which != "best":
+            raise
+        return load_checkpoint(options.checkpoint, "last", only=("model",))
+
+
+def _kept(options: Options, stream: Stream) -> np.ndarray | None:
+    """The rows to score where not the whole split is asked for."""
+    if options.where is None and options.limit is None:
+        return None
+    return stream.windows.centre_rows
+
+
+# ------------------------------------------------------------------------------- of a checkpoint
+
+
+def _score_run(
+    options: Options, checkpoint: Checkpoint, hands: Hands, truth: Truth, predictions: dict,
+    console: Console,
+) -> Evaluation | None:  # fmt: skip
+    is_ho3d = truth.info["parameters"]["dataset"] == "ho3d"
+    mesh = is_ho3d if options.mesh is None else options.mesh
+    paired = pair_predictions(truth, predictions["row"])
+    if not len(paired.at):
+        return _without_truth(options, truth, predictions, hands, console)
+    if lost := int((paired.source < 0).sum()):
+        console.print(
+            f"[yellow]{lost} labelled frames are of clips without any image of the hand: they "
+            "cannot be predicted, and are left out"
+        )
+    at, source = paired.at[paired.source >= 0], paired.source[paired.source >= 0]
+    borrowed = int(paired.is_borrowed[paired.source >= 0].sum())
+    if borrowed:
+        console.print(
+            f"{borrowed} of {len(at)} labelled frames have no image of the hand: each takes the "
+            "prediction of the nearest frame of its clip"
+        )
+    wrist = predictions["wrist_cam_m"][source].astype(np.float64)[:, None]
+    joints = predictions["joints_m"][source].reshape(-1, 21, 3) + wrist
+    vertices = truth_vertices = None
+    if mesh:
+        is_left = np.array(truth.frames["side"].take(at).to_pylist()) == "left"
+        pose, betas = predictions["pose_rotvec"][source], predictions["betas"][source]
+        vertices = pose_meshes(hands, pose, betas, is_left) + wrist
+        if truth.vertices_m is not None:
+            truth_vertices = truth.vertices_m[at]
+        else:
+            truth_vertices = pose_meshes(hands, truth.pose_rotvec[at], truth.betas[at], is_left)
+            truth_vertices = truth_vertices + truth.joints_m[at, :1]
+    metrics = score(compare(truth, at, joints, vertices, truth_vertices))
+    experiment = checkpoint.experiment
+    run = Run(
+        experiment=experiment.name,
+        row=options.out.name,
+        checkpoint=str(options.checkpoint),
+        step=checkpoint.step,
+        seed=experiment.stream.seed,
+        hand=hands.name,
+        fusion=experiment.model.fusion,
+        point_loss=experiment.point_loss,
+        adversarial=experiment.adversarial,
+    )
+    evaluation = _write(options, run, truth, len(at), metrics)
+    _write_submission(options, truth, at, joints, vertices, console)
+    return evaluation
+
+
+def _without_truth(
+    options: Options, truth: Truth, predictions: dict, hands: Hands, console: Console
+) -> None:
+    """HO-3D's evaluation set without its ground truth: write what its server scores."""
+    if truth.info["parameters"]["dataset"] != "ho3d" or options.root is None:
+        raise ValueError(
+            f"no frame of {options.split} has labelled joints, so nothing can be scored. For "
+            "HO-3D's evaluation set give --root RAW to write a submission for its server, or put "
+            "evaluation_xyz.json and evaluation_verts.json into the root and build again"
+        )
+    paired = np.searchsorted(predictions["row"], truth.row)
+    if not np.array_equal(predictions["row"][np.minimum(paired, len(paired) - 1)], truth.row):
+        raise ValueError(
+            f"{(len(truth.row) - len(predictions['row']))} frames of {options.split} are not "
+            "valid, and HO-3D's server wants a prediction for each: python -m pipelines.inspect "
+            f"{options.data} says why"
+        )
+    wrist = predictions["wrist_cam_m"][paired].astype(np.float64)[:, None]
+    joints = predictions["joints_m"][paired].reshape(-1, 21, 3) + wrist
+    is_left = np.array(truth.frames["side"].to_pylist()) == "left"
+    pose, betas = predictions["pose_rotvec"][paired], predictions["betas"][paired]
+    vertices = pose_meshes(hands, pose, betas, is_left) + wrist
+    _write_submission(options, truth, np.arange(len(paired)), joints, vertices, console)
+    console.print(
+        "the ground truth of HO-3D's evaluation set is not there: upload pred.zip to the "
+        "challenge's server for its score, or put evaluation_xyz.json and evaluation_verts.json "
+        "into the root and build again",
+        soft_wrap=True,
+    )
+
+
+def _write_submission(
+    options: Options, truth: Truth, at: np.ndarray, joints: np.ndarray,
+    vertices: np.ndarray | None, console: Console,
+) -> None:  # fmt: skip
+    """The file that the dataset's own evaluator reads, where all its frames are predicted."""
+    if options.where or options.limit:
+        return
+    order = _file_order(options, truth)
+    if order is None:
+        return
+    if not np.array_equal(np.flatnonzero(order.is_required), at):
+        console.print("not all frames of the split are predicted: no file for its evaluator")
+        return
+    if truth.info["parameters"]["dataset"] == "ho3d":
+        if order.note or vertices is None:
+            return
+        write_pred_json(options.out / "pred.zip", order, joints, vertices)
+    else:
+        write_hpe(options.out / "hpe.txt", order, joints)
+    if order.note:
+        console.print(order.note, soft_wrap=True)
+
+
+def _file_order(options: Options, truth: Truth) -> FileOrder | None:
+    if truth.info["parameters"]["dataset"] == "dexycb":
+        return dexycb_order(truth.frames, options.split)
+    if truth.info["parameters"]["dataset"] == "ho3d" and options.root is not None:
+        return ho3d_order(truth.frames, options.root / "evaluation.txt")
+    return None
+
+
+# ------------------------------------------------------------------------------- of others' files
+
+
+def _evaluate_file(options: Options, console: Console) -> Evaluation:
+    truth = read_truth(Path(options.data), options.split)
+    order = _file_order(options, truth)
+    if order is None:
+        raise ValueError("give --root, HO-3D's raw folder: its evaluation.txt orders the file")
+    if order.note:
+        console.print(order.note, soft_wrap=True)
+    at = np.flatnonzero(order.is_required)
+    is_text = options.predictions.suffix == ".txt"
+    read = read_hpe if is_text else read_pred_json
+    predictions = read(options.predictions, order, truth.joints_m[at])
+    vertices = predictions.vertices_m if truth.vertices_m is not None else None
+    truth_vertices = None if vertices is None else truth.vertices_m[at]
+    metrics = score(compare(truth, at, predictions.joints_m, vertices, truth_vertices))
+    method = Method(options.method, str(options.predictions))
+    return _write(options, method, truth, len(at), metrics)
+
+
+def _write(
+    options: Options, run: Run | Method, truth: Truth, num_frames: int, metrics: dict
+) -> Evaluation:
+    folder = Path(options.data)
+    data = Data(
+        name=folder.name,
+        dataset=truth.info["parameters"]["dataset"],
+        split=options.split + (f" where {options.where}" if options.where else ""),
+        synthetic=truth.info["synthetic"] is not None,
+        frames=num_frames,
+        sha256=hashlib.sha256((folder / DATASET_FILE).read_bytes()).hexdigest(),
+    )
+    command = "python -m benchmarks.evaluate " + shlex.join(sys.argv[1:])
+    evaluation = Evaluation(run, data, command, metrics)
+    write_evaluation(options.out / EVALUATION_FILE, evaluation)
+    return evaluation
+
+
+def main() -> int:
+    logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.WARNING)
+    console = Console(stderr=True)
+    try:
+        options = tyro.cli(Options, prog="python -m benchmarks.evaluate", description=__doc__)
+        with process_group(options.device) as place:
+            evaluation = evaluate(options, place, console)
+    except (ValueError, OSError) as error:
+        console.print(f"[red]error:[/red] {escape(str(error))}", soft_wrap=True, highlight=False)
+        return 1
+    except torch.OutOfMemoryError:
+        console.print("[red]error:[/red] the GPU is out of memory: lower --batch")
+        return 1
+    if evaluation is not None:
+        scores = evaluation.metrics["all"]
+        console.print(
+            f"{evaluation.data.frames:,} frames of {evaluation.data.name} {evaluation.data.split}: "
+            f"PA-MPJPE {scores['pa_mpjpe_mm']['mean']:.2f} mm, root-aligned "
+            f"{scores['ra_mpjpe_mm']['mean']:.2f} mm → {options.out / EVALUATION_FILE}",
+            soft_wrap=True,
+        )
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

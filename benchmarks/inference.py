@@ -1,0 +1,237 @@
+"""Checkpoint + shards → predictions, a row per frame. The only user of the model here.
+
+Windows overlap, so each frame is encoded once, by all processes, in parts that are kept when the
+work is interrupted; then the first process decodes all windows from the encoded frames.
+"""
+
+import json
+import shutil
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+from rich.progress import track
+from torch import Tensor
+
+from benchmarks.predictions import PREDICTIONS_FILE, SCHEMA, finish_rows
+from deformer.batch import to_input, without_padding
+from deformer.camera import fit_translation
+from deformer.checkpoint import Checkpoint
+from deformer.distributed import Place, wait_for_all
+from deformer.index import WindowTable
+from deformer.mano import HandLayer, Hands
+from deformer.model import Deformer, DeformerConfig, FrameFeatures
+from deformer.rotations import rotmat_to_rot6d
+from deformer.stream import Stream
+from deformer.windows import WindowConfig
+
+Combine = Literal["centre", "overlap"]
+_STEPS_PER_PART = 64
+_WINDOWS_AT_ONCE = 64
+
+
+@dataclass(frozen=True)
+class Job:
+    """What makes predictions what they are; what is of another job is thrown away."""
+
+    checkpoint: str
+    step: int
+    windows: str
+    """Fingerprint of the stream: dataset, split, filter, windows."""
+    combine: Combine
+    num_ranks: int
+
+
+def predict(
+    checkpoint: Checkpoint, hands: Hands, stream: Stream, place: Place, out: Path,
+    combine: Combine = "centre",
+) -> Path:  # fmt: skip
+    """Predict every window of a stream made by `StreamConfig.for_evaluation`; returns the path of
+    `predictions.parquet`, which is there when it is whole.
+
+    The same call goes on where it was interrupted, and does nothing where all is done.
+    """
+    path, parts = out / PREDICTIONS_FILE, out / "parts"
+    job = Job(str(checkpoint.folder), checkpoint.step, stream.fingerprint, combine, place.num_ranks)
+    if place.is_first:
+        _begin(parts, path, job)
+    wait_for_all()
+    if not path.exists():
+        model = Deformer(_config_for(checkpoint, stream.index.info), HandLayer(hands))
+        model.load_state_dict(checkpoint.tensors["model"])
+        model = model.to(place.device, memory_format=torch.channels_last).eval()
+        _encode_parts(model, _frames_of(stream, place), place, parts)
+        wait_for_all()
+        if place.is_first:
+            frames = _read_parts(parts)
+            table = _decode(model, stream, place.device, frames, combine)
+            metadata = {"deformer.job": json.dumps(asdict(job))}
+            unfinished = path.with_suffix(".tmp")
+            pq.write_table(table.replace_schema_metadata(metadata), unfinished)
+            unfinished.replace(path)
+            shutil.rmtree(parts)
+    wait_for_all()
+    return path
+
+
+def _config_for(checkpoint: Checkpoint, info: dict) -> DeformerConfig:
+    """The network of a checkpoint with the fingertips of this dataset: it predicts poses, and which
+    vertices of the mesh are called tips is the dataset's to say."""
+    config, dataset = checkpoint.experiment.model, info["parameters"]["dataset"]
+    return replace(config, tips=dataset) if dataset in ("dexycb", "ho3d") else config
+
+
+def _begin(parts: Path, path: Path, job: Job) -> None:
+    """Keep what is of this job, throw away what is of another one."""
+    description = json.dumps(asdict(job))
+    if path.exists():
+        if pq.read_schema(path).metadata.get(b"deformer.job") == description.encode():
+            return
+        path.unlink()
+    note = parts / "job.json"
+    if not note.exists() or note.read_text() != description:
+        shutil.rmtree(parts, ignore_errors=True)
+        parts.mkdir(parents=True)
+        note.write_text(description)
+
+
+# ------------------------------------------------------------------------------- frames, encoded
+
+
+def _frames_of(stream: Stream, place: Place) -> Stream:
+    """Every frame of the stream's windows, once, as windows of one frame."""
+    rows = np.unique(stream.windows.rows)[:, None]
+    return Stream(
+        replace(stream.config, window=WindowConfig(num_frames=1)),
+        stream.store,
+        stream.index,
+        place.rank,
+        place.num_ranks,
+        stream.workers,
+        WindowTable(rows, 0),
+    )
+
+
+@torch.no_grad()
+def _encode_parts(model: Deformer, frames: Stream, place: Place, parts: Path) -> None:
+    steps = range(0, frames.steps_per_epoch, _STEPS_PER_PART)
+    names = [(s, parts / f"rank-{place.rank:03d}-step-{s:08d}.npz") for s in steps]
+    todo = [(first, path) for first, path in names if not path.exists()]
+    for first, path in track(todo, "encoding frames", disable=not place.is_first):
+        encoded: list[dict[str, np.ndarray]] = []
+        for read in frames.batches(first, min(first + _STEPS_PER_PART, frames.steps_per_epoch)):
+            if read.is_padding.all():
+                continue
+            batch = without_padding(read)
+            images = to_input(batch, place.device)[:, 0]
+            boxes, is_left = batch.boxes_px[:, 0], batch.is_left
+            with _autocast(place.device):
+                features = model.encode_frames(
+                    images, boxes.to(place.device), is_left.to(place.device)
+                )
+            arrays = {"row": batch.rows[:, 0], "box": boxes, "K": batch.K[:, 0]}
+            arrays |= {"occlusion": batch.occlusion[:, 0], "is_left": is_left}
+            arrays |= {name: value.float() for name, value in features._asdict().items()}
+            encoded.append({name: value.cpu().numpy() for name, value in arrays.items()})
+        unfinished = path.with_suffix(".tmp")
+        with unfinished.open("wb") as file:
+            np.savez(file, **_joined(encoded))
+        unfinished.replace(path)
+
+
+def _joined(parts: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    return (
+        {name: np.concatenate([part[name] for part in parts]) for name in parts[0]} if parts else {}
+    )
+
+
+def _read_parts(parts: Path) -> dict[str, np.ndarray]:
+    """All encoded frames, by rising row."""
+    read = [dict(np.load(path)) for path in sorted(parts.glob("rank-*.npz"))]
+    frames = _joined([part for part in read if part])
+    order = np.argsort(frames["row"])
+    return {name: value[order] for name, value in frames.items()}
+
+
+def _autocast(device: torch.device) -> torch.autocast:
+    return torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda")
+
+
+# ------------------------------------------------------------------------------ windows, decoded
+
+
+@torch.no_grad()
+def _decode(
+    model: Deformer,
+    stream: Stream,
+    device: torch.device,
+    frames: dict[str, np.ndarray],
+    combine: Combine,
+) -> pa.Table:
+    """All windows → the rows of their centre frames. Windows with a frame that could not be read
+    are left out."""
+    place = np.searchsorted(frames["row"], stream.windows.rows)
+    place = np.minimum(place, len(frames["row"]) - 1)  # (W, T): of each frame among `frames`
+    place = place[(frames["row"][place] == stream.windows.rows).all(1)]
+    centre, T = stream.windows.centre, place.shape[1]
+    N = len(frames["row"])
+    sums = {"count": np.zeros(N)}
+    weights = np.full((N, T), np.nan, np.float32)
+    for i in track(range(0, len(place), _WINDOWS_AT_ONCE), "decoding windows"):
+        chosen = place[i : i + _WINDOWS_AT_ONCE]
+        values, share = _decode_windows(model, device, frames, chosen, centre)
+        weights[chosen[:, centre]] = share
+        # A frame that a window repeats counts once
+        counts = np.zeros(chosen.shape, bool)
+        if combine == "centre":
+            counts[:, centre] = True
+        else:
+            counts[:] = np.diff(chosen, axis=1, prepend=-1) != 0
+        np.add.at(sums["count"], chosen[counts], 1)
+        for name, value in values.items():
+            total = sums.setdefault(name, np.zeros((N, *value.shape[2:])))
+            np.add.at(total, chosen[counts], value[counts])
+    is_centre = ~np.isnan(weights[:, 0])  # overlap also sees frames that are no centre
+    chosen_sums = {name: value[is_centre] for name, value in sums.items()}
+    rows = frames["row"][is_centre]
+    columns = finish_rows(stream.index, rows, chosen_sums, weights[is_centre])
+    return pa.table(columns, schema=SCHEMA)
+
+
+def _decode_windows(
+    model: Deformer,
+    device: torch.device,
+    frames: dict[str, np.ndarray],
+    chosen: np.ndarray,
+    centre: int,
+) -> tuple[dict[str, np.ndarray], np.ndarray]:
+    """Windows as places (B, T) among the encoded frames → values of all their frames (B, T, …), and
+    how much each frame counts in the centre's pose (B, T)."""
+
+    def take(name: str) -> Tensor:
+        return torch.from_numpy(frames[name][chosen]).to(device)
+
+    features = FrameFeatures(take("hand"), take("joints_2d"))
+    occlusion = take("occlusion") if model.config.fusion == "occlusion" else None
+    with _autocast(device):
+        output = model.decode_windows(features, take("is_left")[:, 0], occlusion)
+    B, T = chosen.shape
+    joints = output.fused.joints_m.double().cpu().numpy()
+    corner, opposite = np.split(frames["box"][chosen][:, :, None], 2, -1)  # (B, T, 1, 2)
+    joints_px = corner + output.joints_2d.double().cpu().numpy() * (opposite - corner)
+    wrist = fit_translation(
+        joints.reshape(B * T, 21, 3),
+        joints_px.reshape(B * T, 21, 2),
+        frames["K"][chosen].reshape(B * T, 3, 3).astype(np.float64),
+    )
+    values = {
+        "joints_m": joints,
+        "wrist_cam_m": wrist.reshape(B, T, 3),
+        "rot6d": rotmat_to_rot6d(output.fused.rotmats).double().cpu().numpy().reshape(B, T, 96),
+        "betas": output.fused.betas.double().cpu().numpy(),
+    }
+    return values, output.weights[:, :, centre].float().cpu().numpy()

@@ -1,0 +1,110 @@
+"""How fast a training step is, and what memory it takes."""
+
+import json
+import os
+import platform
+import statistics
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from rich.console import Console
+from rich.table import Table
+
+from deformer.distributed import Place
+from deformer.experiments import Experiment, get_experiment
+from deformer.labels import load_hands_of
+from deformer.learner import Learner, RealMotion
+from deformer.store import open_store
+from deformer.stream import Stream
+
+
+@dataclass(frozen=True)
+class ModelSpeed:
+    """Measure training steps on batches that are already in memory."""
+
+    data: str
+    """A built dataset."""
+    experiments: tuple[str, ...] = ("tiny",)
+    """Such as dexycb and dexycb_fast, on a GPU."""
+    precisions: tuple[str, ...] = ("float32",)
+    """float32, bf16."""
+    split: str = "all"
+    batch: int | None = None
+    """Windows per step; by default the experiment's."""
+    steps: int = 10
+    """To measure; as many before that to warm up, 3 at most."""
+    out: Path = Path("results/speed")
+    """Where model.json goes."""
+
+
+def measure_model(config: ModelSpeed) -> dict:
+    """Windows per second and peak memory, by experiment and precision. No weights are fetched: a
+    step takes the same time with random ones."""
+    kind = "cuda" if torch.cuda.is_available() else "cpu"
+    rows = []
+    for name in config.experiments:
+        for precision in config.precisions:
+            experiment = _without_weights(get_experiment(name), config)
+            rows.append(_measure(experiment, config, torch.device(kind), precision == "bf16"))
+    gpu = torch.cuda.get_device_name() if kind == "cuda" else None
+    return {
+        "machine": gpu or f"{os.cpu_count()} cores, {platform.machine()}",
+        "torch": torch.__version__,
+        "rows": rows,
+    }
+
+
+def _without_weights(experiment: Experiment, config: ModelSpeed) -> Experiment:
+    stream = replace(experiment.stream, split=config.split)
+    if config.batch:
+        order = replace(stream.order, global_batch=config.batch, streams=1)
+        stream = replace(stream, order=order)
+    norm = "group" if experiment.model.norm == "frozen" else experiment.model.norm
+    model = replace(experiment.model, norm=norm)
+    return replace(experiment, backbone_weights="none", stream=stream, model=model)
+
+
+def _measure(experiment: Experiment, config: ModelSpeed, device: torch.device, bf16: bool) -> dict:
+    store, index = open_store(config.data)
+    stream = Stream(experiment.stream, store, index)
+    motion = RealMotion(index, stream.windows, 0)
+    learner = Learner(experiment, load_hands_of(index.info), Place(device), motion, bf16)
+    batches = list(stream.batches(0, 4))
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats()
+    seconds = []
+    for step in range(min(3, config.steps) + config.steps):
+        start = time.perf_counter()
+        learner.step(batches[step % len(batches)], step, 1.0)  # waits for the device
+        seconds.append(time.perf_counter() - start)
+    num = experiment.stream.order.global_batch
+    is_cuda = device.type == "cuda"
+    return {
+        "experiment": experiment.name,
+        "precision": "bf16" if bf16 else "float32",
+        "size": experiment.stream.size,
+        "batch": num,
+        "windows_per_second": num / statistics.median(seconds[-config.steps :]),
+        "peak_memory_mib": torch.cuda.max_memory_allocated() / 2**20 if is_cuda else None,
+    }
+
+
+def run_model(config: ModelSpeed) -> None:
+    """Measure training steps."""
+    result = measure_model(config)
+    table = Table("experiment", "precision", "batch", "windows/s", "peak memory")
+    table.title = f"training step on {result['machine']}"
+    for row in result["rows"]:
+        memory = row["peak_memory_mib"]
+        table.add_row(
+            f"{row['experiment']} ({row['size']}²)",
+            row["precision"],
+            str(row["batch"]),
+            f"{row['windows_per_second']:.1f}",
+            f"{memory:,.0f} MiB" if memory else "–",
+        )
+    Console().print(table)
+    config.out.mkdir(parents=True, exist_ok=True)
+    (config.out / "model.json").write_text(json.dumps(result, indent=1) + "\n")

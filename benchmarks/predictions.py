@@ -1,0 +1,87 @@
+"""`predictions.parquet`: what a model says of every frame of a split, a row per frame.
+
+Metres, radians, camera frame x right, y down, z forward; joints in dataset order.
+"""
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+
+from deformer.index import FrameIndex
+from deformer.rotations import rot6d_to_rotmat, rotmat_to_rotvec
+
+PREDICTIONS_FILE = "predictions.parquet"
+
+
+def _fixed(name: str, dtype: pa.DataType, meaning: str) -> pa.Field:
+    return pa.field(name, dtype, nullable=False, metadata={"meaning": meaning})
+
+
+def _vector(length: int) -> pa.DataType:
+    return pa.list_(pa.float32(), length)
+
+
+SCHEMA = pa.schema(
+    [
+        _fixed("clip", pa.string(), "key of the clip"),
+        _fixed("frame", pa.int32(), "frame number in the source"),
+        _fixed("row", pa.int64(), "row of the dataset's frames.parquet"),
+        _fixed("num_windows", pa.int32(), "windows that saw the frame, of which this is the mean"),
+        _fixed("joints_m", _vector(63), "21 × 3, from the wrist, axes of the camera, m"),
+        _fixed("wrist_cam_m", _vector(3), "fitted to the predicted 2D joints under K, m"),
+        _fixed("pose_rotvec", _vector(48), "MANO pose, 16 axis-angles, rad"),
+        _fixed("betas", _vector(10), "MANO shape"),
+        pa.field("weights", pa.list_(pa.float32()), metadata={
+            "meaning": "how much each frame of the window around this one counts in its pose"}),
+    ]
+)  # fmt: skip
+
+
+def finish_rows(
+    index: FrameIndex, frames: np.ndarray, totals: dict[str, np.ndarray], weights: np.ndarray
+) -> dict[str, pa.Array]:
+    """Sums over windows → columns of `SCHEMA`.
+
+    frames (N,): rows of `frames.parquet`. totals: `count` (N,) and the sums `joints_m` (N, 21, 3),
+    `wrist_cam_m` (N, 3), `rot6d` (N, 96), `betas` (N, 10). weights (N, T). Rotations are averaged
+    in 6D and made orthonormal again.
+    """
+    count = totals["count"]
+
+    def mean(name: str) -> np.ndarray:
+        return totals[name].reshape(len(frames), -1) / count[:, None]
+
+    rotmats = rot6d_to_rotmat(torch.from_numpy(mean("rot6d").reshape(-1, 16, 6)))
+    pose = rotmat_to_rotvec(rotmats).numpy().reshape(-1, 48)
+
+    def vectors(values: np.ndarray) -> pa.Array:
+        flat = pa.array(np.ascontiguousarray(values, np.float32).reshape(-1))
+        return pa.FixedSizeListArray.from_arrays(flat, values.shape[1])
+
+    return {
+        "clip": pa.array([index.clips[c] for c in index.clip[frames]]),
+        "frame": pa.array(index.numbers["frame"][frames], pa.int32()),
+        "row": pa.array(frames, pa.int64()),
+        "num_windows": pa.array(count.astype(np.int32)),
+        "joints_m": vectors(mean("joints_m")),
+        "wrist_cam_m": vectors(mean("wrist_cam_m")),
+        "pose_rotvec": vectors(pose),
+        "betas": vectors(mean("betas")),
+        "weights": pa.array(list(weights), pa.list_(pa.float32())),
+    }
+
+
+def read_predictions(path: Path) -> dict[str, np.ndarray]:
+    """Columns of `predictions.parquet` as arrays, vectors (N, length); weights (N, T)."""
+    table = pq.read_table(path)
+    arrays = {}
+    for name in table.schema.names:
+        column = table[name].combine_chunks()
+        if pa.types.is_list(column.type) or pa.types.is_fixed_size_list(column.type):
+            arrays[name] = column.flatten().to_numpy().reshape(len(table), -1)
+        else:
+            arrays[name] = column.to_numpy(zero_copy_only=False)
+    return arrays

@@ -1,0 +1,82 @@
+"""How fast the stream alone reads, and how well it mixes."""
+
+import json
+import os
+import platform
+import statistics
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from deformer.plan import OrderConfig
+from deformer.store import open_store
+from deformer.stream import Stream, StreamConfig
+
+
+@dataclass(frozen=True)
+class StreamSpeed:
+    """Measure the stream: all augmentation that runs on the CPU is on."""
+
+    data: str
+    """A built dataset."""
+    split: str = "all"
+    sizes: tuple[int, ...] = (128, 256, 512)
+    """Sides of the input, px."""
+    windows: int = 400
+    """To read per measurement."""
+    repeats: int = 3
+    """Measurements per size; medians are taken."""
+    out: Path = Path("results/speed")
+    """Where stream.json goes."""
+
+
+def measure_stream(config: StreamSpeed) -> dict:
+    """Windows per second of one process on one core, by size; what is read differs by repeat."""
+    store, index = open_store(config.data)
+    base = StreamConfig(split=config.split, order=OrderConfig(global_batch=8))
+    speed, cpu_speed = {}, {}
+    for size in config.sizes:
+        stream = Stream(replace(base, size=size), store, index)
+        wall, cpu = [], []
+        for k in range(config.repeats):
+            first, num = 1 + k * (config.windows // 8 + 1), config.windows // 8
+            batches = stream.batches(first, first + num + 1)
+            next(batches)  # opens files
+            start, start_cpu = time.perf_counter(), time.process_time()
+            read = sum(len(batch.images) for batch in batches)
+            wall.append(read / (time.perf_counter() - start))
+            cpu.append(read / (time.process_time() - start_cpu))
+        speed[size], cpu_speed[size] = statistics.median(wall), statistics.median(cpu)
+    mixed, full = stream.mixing()
+    distinct = (~(stream.windows.rows[:, 1:] == stream.windows.rows[:, :-1])).sum(1).mean() + 1
+    return {
+        "machine": f"{os.cpu_count()} cores, {platform.machine()}",
+        "windows": len(stream.windows),
+        "distinct_frames_per_window": float(distinct),
+        "windows_per_second_by_size": speed,
+        "windows_per_cpu_second_by_size": cpu_speed,
+        "clips_among_64_windows": mixed,
+        "clips_among_64_windows_shuffled": full,
+    }
+
+
+def run_stream(config: StreamSpeed) -> None:
+    """Measure the stream from shards to batches."""
+    result = measure_stream(config)
+    distinct = f"{result['windows']:,} windows of {result['distinct_frames_per_window']:.2f}"
+    title = f"stream: {distinct} distinct frames; one process of {result['machine']}"
+    table = Table(title=title, show_header=False)
+    for size, speed in result["windows_per_second_by_size"].items():
+        cpu = result["windows_per_cpu_second_by_size"][size]
+        table.add_row(f"{size}² input", f"{speed:.0f} windows/s", f"{cpu:.0f} per CPU second")
+    table.add_row(
+        "clips among 64 consecutive windows",
+        f"{result['clips_among_64_windows']:.1f}",
+        f"{result['clips_among_64_windows_shuffled']:.1f} in a full shuffle",
+    )
+    Console().print(table)
+    config.out.mkdir(parents=True, exist_ok=True)
+    (config.out / "stream.json").write_text(json.dumps(result, indent=1) + "\n")

@@ -1,0 +1,264 @@
+"""Checkpoints: whole or not there, checked when read, nothing in them that could run code.
+
+    runs/NAME/checkpoints/step-00001200/
+        model.safetensors  discriminator.safetensors  optimizer.safetensors
+        state.json         written last: step, experiment, hand, stream, metrics, sizes and hashes
+
+A folder is written under another name and renamed when it is whole. `best.json` beside them names
+the step with the lowest validation error.
+"""
+
+import dataclasses
+import hashlib
+import json
+import logging
+import os
+import shutil
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, get_origin, get_type_hints
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from deformer.experiments import Experiment
+
+FORMAT = 1
+_OF_NO_EFFECT = ("summary", "optim.micro_batch")
+"""Fields that a run may be resumed without: they change no number."""
+_log = logging.getLogger(__name__)
+
+
+class DamagedCheckpointError(ValueError):
+    """A checkpoint is not what was written."""
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """What `state.json` says, and the tensors by file."""
+
+    folder: Path
+    step: int
+    experiment: Experiment
+    hand: dict
+    """{"name", "sha256"} of the hand model that it was trained with."""
+    stream: dict
+    """Of `Stream.state`."""
+    metrics: dict[str, float]
+    """Of the validation at this step; empty where there was none."""
+    tensors: dict[str, dict[str, Tensor]]
+    """By file: "model", and where kept "discriminator" and "optimizer"."""
+
+
+# --------------------------------------------------------------------------------------- writing
+
+
+def save_checkpoint(
+    run: Path,
+    step: int,
+    experiment: Experiment,
+    hand: dict,
+    stream: dict,
+    metrics: dict[str, float],
+    tensors: dict[str, dict[str, Tensor]],
+    keep: int,
+) -> Path:
+    """Write a checkpoint; then delete all but the last `keep` and the best one. Returns its folder.
+
+    metrics: where it holds "pa_mpjpe_mm", the lowest of them makes a checkpoint the best one.
+    """
+    root = run / "checkpoints"
+    folder, temporary = root / f"step-{step:08d}", root / f".step-{step:08d}.tmp"
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir(parents=True)
+    files = {}
+    for name, content in tensors.items():
+        path = temporary / f"{name}.safetensors"
+        save_file({key: value.detach().cpu().contiguous() for key, value in content.items()}, path)
+        files[path.name] = _digest(path)
+    state = {
+        "format": FORMAT,
+        "step": step,
+        "experiment": asdict(experiment),
+        "hand": hand,
+        "stream": stream,
+        "metrics": metrics,
+        "files": files,
+    }
+    _write_synced(temporary / "state.json", json.dumps(state, indent=1) + "\n")
+    shutil.rmtree(folder, ignore_errors=True)
+    temporary.rename(folder)
+    best = _best(run)
+    error = metrics.get("pa_mpjpe_mm")
+    if error is not None and (best is None or error < best["pa_mpjpe_mm"]):
+        best = {"step": step, "pa_mpjpe_mm": error}
+        _write_synced(run / "best.json.tmp", json.dumps(best) + "\n")
+        (run / "best.json.tmp").replace(run / "best.json")
+    # Those of later steps are damaged ones that a resumed run will write again
+    for old in [folder for folder in _folders(run) if _step_of(folder) <= step][keep:]:
+        if best is None or _step_of(old) != best["step"]:
+            shutil.rmtree(old)
+    return folder
+
+
+def _write_synced(path: Path, text: str) -> None:
+    with path.open("w") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _digest(path: Path) -> dict:
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    return {"size": path.stat().st_size, "sha256": digest}
+
+
+# --------------------------------------------------------------------------------------- reading
+
+
+def _folders(run: Path) -> list[Path]:
+    """The newest first."""
+    return sorted((run / "checkpoints").glob("step-*"), reverse=True)
+
+
+def _step_of(folder: Path) -> int:
+    return int(folder.name.removeprefix("step-"))
+
+
+def _best(run: Path) -> dict | None:
+    path = run / "best.json"
+    return json.loads(path.read_text()) if path.exists() else None
+
+
+def load_checkpoint(run: str | Path, which: str = "last", only: tuple[str, ...] = ()) -> Checkpoint:
+    """Read a checkpoint of a run.
+
+    run: the run's folder, or that of one checkpoint. which: "last", "best", or a step's number.
+    only: files to read, such as ("model",); empty: all. A damaged last checkpoint is passed over
+    with a warning, for the one before it.
+
+    Raises `FileNotFoundError` when there is none, `DamagedCheckpointError` when none is whole.
+    """
+    run = Path(run)
+    if (run / "state.json").exists():
+        return read_checkpoint(run, only)
+    folders = _folders(run)
+    if which == "best":
+        if (best := _best(run)) is None:
+            raise FileNotFoundError(
+                f"{run} has no best checkpoint (no validation was run): choose 'last'"
+            )
+        folders = [folder for folder in folders if _step_of(folder) == best["step"]]
+    elif which != "last":
+        folders = [folder for folder in folders if str(_step_of(folder)) == which]
+    if not folders:
+        steps = [str(_step_of(folder)) for folder in reversed(_folders(run))]
+        there = f"it has the steps {', '.join(steps)}" if steps else "it has none at all"
+        raise FileNotFoundError(f"{run} has no checkpoint {which!r}: {there}")
+    if which != "last":
+        return read_checkpoint(folders[0], only)
+    for folder in folders:
+        try:
+            return read_checkpoint(folder, only)
+        except DamagedCheckpointError as error:
+            _log.warning("%s; the checkpoint before it is used", error)
+    raise DamagedCheckpointError(f"no checkpoint of {run} is whole: begin anew in another --out")
+
+
+def read_checkpoint(folder: Path, only: tuple[str, ...] = ()) -> Checkpoint:
+    """Read one checkpoint's folder. Raises `DamagedCheckpointError`; `ValueError` when it is of
+    another format or its experiment has fields that this program does not know."""
+    try:
+        state = _read_state(folder / "state.json")
+        if state["format"] != FORMAT:
+            raise ValueError(f"{folder} has format {state['format']}, this program reads {FORMAT}")
+        tensors = {}
+        for name, written in state["files"].items():
+            if only and Path(name).stem not in only:
+                continue
+            if _digest(folder / name) != written:
+                raise DamagedCheckpointError(f"{folder / name} is damaged or cut off")
+            tensors[Path(name).stem] = load_file(folder / name)
+    except (OSError, KeyError) as error:
+        raise DamagedCheckpointError(f"{folder} is damaged ({error!r})") from None
+    experiment = experiment_from_dict(state["experiment"], Experiment, str(folder))
+    return Checkpoint(
+        folder, state["step"], experiment, state["hand"], state["stream"], state["metrics"], tensors
+    )
+
+
+def _read_state(path: Path) -> dict:
+    try:
+        state = json.loads(path.read_text())
+    except ValueError as error:  # neither JSON nor text
+        raise DamagedCheckpointError(f"{path} is damaged ({error})") from None
+    if not isinstance(state, dict):
+        raise DamagedCheckpointError(f"{path} is damaged: it holds no object")
+    return state
+
+
+def experiment_from_dict(content: dict, kind: type, where: str) -> Any:
+    """The inverse of `asdict` for nested configurations. Raises `ValueError` naming the fields that
+    `kind` lacks or that are missing."""
+    hints = get_type_hints(kind)
+    names = {field.name for field in dataclasses.fields(kind)}
+    if difference := names ^ content.keys():
+        raise ValueError(
+            f"{where}: {kind.__name__} is of another version of this program; fields lacking or "
+            f"unknown: {', '.join(sorted(difference))}"
+        )
+
+    def restore(value: Any, hint: Any) -> Any:
+        if dataclasses.is_dataclass(hint):
+            return experiment_from_dict(value, hint, where)
+        return tuple(value) if get_origin(hint) is tuple else value  # JSON knows lists only
+
+    return kind(**{name: restore(value, hints[name]) for name, value in content.items()})
+
+
+def differences(saved: Experiment, asked: Experiment) -> dict[str, tuple]:
+    """Fields in which two experiments differ: dotted name → (saved, asked)."""
+
+    def flatten(value: Any, name: str) -> dict:
+        if not isinstance(value, dict):
+            return {name: value}
+        parts = [flatten(item, f"{name}.{key}".lstrip(".")) for key, item in value.items()]
+        return {key: item for part in parts for key, item in part.items()}
+
+    before, after = flatten(asdict(saved), ""), flatten(asdict(asked), "")
+    return {
+        name: (before[name], after[name])
+        for name in before
+        if before[name] != after[name] and name not in _OF_NO_EFFECT
+    }
+
+
+# ------------------------------------------------------------------------------------- optimizers
+
+
+def optimizer_tensors(optimizer: torch.optim.Optimizer, module: nn.Module) -> dict[str, Tensor]:
+    """Adam's state by parameter name: `<name>/exp_avg`, …"""
+    return {
+        f"{name}/{key}": torch.as_tensor(value)
+        for name, parameter in module.named_parameters()
+        for key, value in optimizer.state.get(parameter, {}).items()
+    }
+
+
+def load_optimizer(
+    optimizer: torch.optim.Optimizer, module: nn.Module, tensors: dict[str, Tensor]
+) -> None:
+    """The inverse of `optimizer_tensors`; rates and the like stay as they are."""
+    by_name: dict[str, dict[str, Tensor]] = {}
+    for key, value in tensors.items():
+        name, _, field = key.rpartition("/")
+        by_name.setdefault(name, {})[field] = value
+    state = {
+        i: by_name[name] for i, (name, _) in enumerate(module.named_parameters()) if name in by_name
+    }
+    optimizer.load_state_dict(
+        {"state": state, "param_groups": optimizer.state_dict()["param_groups"]}
+    )

@@ -1,0 +1,77 @@
+"""Which process of how many this is, and the few collective operations that training needs."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where this process stands."""
+
+    device: torch.device
+    rank: int = 0
+    num_ranks: int = 1
+
+    @property
+    def is_first(self) -> bool:
+        return self.rank == 0
+
+
+@contextmanager
+def process_group(device: str | None = None) -> Iterator[Place]:
+    """Join the group of processes that torchrun started; without torchrun, this one alone.
+
+    device: "cpu" or "cuda"; None: a GPU where there is one. NCCL on GPUs, gloo on CPUs.
+    """
+    kind = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    local = int(os.environ.get("LOCAL_RANK", "0"))
+    if kind == "cuda":
+        if local >= torch.cuda.device_count():
+            raise ValueError(
+                f"process {local} of this machine finds {torch.cuda.device_count()} GPU(s): "
+                "choose --nproc-per-node no larger than that, or --device cpu"
+            )
+        torch.cuda.set_device(local)
+    place = torch.device(kind, local) if kind == "cuda" else torch.device("cpu")
+    if "RANK" not in os.environ:
+        yield Place(place)
+        return
+    dist.init_process_group("nccl" if kind == "cuda" else "gloo")
+    try:
+        yield Place(place, dist.get_rank(), dist.get_world_size())
+    finally:
+        dist.destroy_process_group()
+
+
+def mean_over_ranks(values: dict[str, Tensor]) -> dict[str, float]:
+    """Means of scalars over all processes, by name."""
+    if not values:
+        return {}
+    stacked = torch.stack([value.detach().double() for value in values.values()])
+    if dist.is_initialized():
+        dist.all_reduce(stacked)
+        stacked /= dist.get_world_size()
+    return dict(zip(values, stacked.tolist(), strict=True))
+
+
+def sum_over_ranks(values: Tensor) -> Tensor:
+    """Sum of a tensor over all processes, in place."""
+    if dist.is_initialized():
+        dist.all_reduce(values)
+    return values
+
+
+def any_rank(flag: bool, device: torch.device) -> bool:
+    """Whether the flag is set in any process."""
+    return bool(sum_over_ranks(torch.tensor(float(flag), device=device)).item())
+
+
+def wait_for_all() -> None:
+    if dist.is_initialized():
+        dist.barrier()

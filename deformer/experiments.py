@@ -1,0 +1,220 @@
+"""Experiments: named, frozen, whole. What a run is, is an `Experiment` and nothing else.
+
+A base is a function here; an ablation changes one thing of a base. `EXPERIMENTS` holds every base
+and, where the paper's Tables 4 to 6 ask for them, its ablations, as `<base>_<ablation>`.
+"""
+
+import difflib
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+
+from deformer.augment import AugmentConfig
+from deformer.discriminator import DiscriminatorConfig
+from deformer.losses import LossWeights, PointLossName
+from deformer.model import DeformerConfig
+from deformer.plan import OrderConfig
+from deformer.stream import StreamConfig
+
+
+@dataclass(frozen=True)
+class OptimConfig:
+    """Adam for the model and for the discriminator. The defaults are the paper's."""
+
+    epochs: int = 60
+    lr: float = 1e-5
+    lr_discriminator: float = 1e-3
+    decay: float = 0.7
+    """Both rates are multiplied by this every `decay_epochs`."""
+    decay_epochs: int = 10
+    warmup_steps: int = 0
+    """The model's rate rises linearly over so many steps."""
+    clip_norm: float = 1000.0
+    """Largest norm of a gradient. Not in the paper. Adam takes no notice of a constant factor, so a
+    bound only evens out the steps; what it is for is the rare batch far off the rest."""
+    micro_batch: int | None = None
+    """Windows of one forward pass of a process: its share of a step is cut into such pieces and
+    their gradients are summed. None: all at once. Less needs less memory."""
+
+    def __post_init__(self) -> None:
+        for name in ("epochs", "decay_epochs", "micro_batch"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ValueError(f"optim.{name} is {value}, must be 1 or more")
+        for name in ("lr", "lr_discriminator", "decay", "clip_norm"):
+            if not getattr(self, name) > 0:
+                raise ValueError(f"optim.{name} is {getattr(self, name)}, must be more than 0")
+        if self.warmup_steps < 0:
+            raise ValueError(f"optim.warmup_steps is {self.warmup_steps}, must be 0 or more")
+
+    def rate(self, step: int, steps_per_epoch: int) -> float:
+        """The factor on both rates at a step."""
+        return self.decay ** (step // steps_per_epoch // self.decay_epochs)
+
+
+@dataclass(frozen=True)
+class ValidationConfig:
+    """Validation during training."""
+
+    split: str | None = "s0_val"
+    """None: there is none."""
+    every: int = 5000
+    """Steps from one to the next; one more at the end."""
+    limit: int | None = 2000
+    """At most so many windows, spread evenly over the split."""
+
+    def __post_init__(self) -> None:
+        if self.every < 1:
+            raise ValueError(f"validation.every is {self.every}, must be 1 or more")
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """All that shapes the numbers of a run. The defaults are the paper's, on DexYCB."""
+
+    name: str
+    summary: str
+    backbone_weights: str = "imagenet"
+    """"imagenet", the path of a torchvision ResNet's state dict, or "none"."""
+    point_loss: PointLossName = "max_mse"
+    """Or "mse": Table 5."""
+    adversarial: bool = True
+    """Whether there is a motion discriminator: Table 5."""
+    stream: StreamConfig = field(default_factory=StreamConfig)
+    model: DeformerConfig = field(default_factory=DeformerConfig)
+    discriminator: DiscriminatorConfig = field(default_factory=DiscriminatorConfig)
+    losses: LossWeights = field(default_factory=LossWeights)
+    optim: OptimConfig = field(default_factory=OptimConfig)
+    validation: ValidationConfig = field(default_factory=ValidationConfig)
+
+
+def dexycb() -> Experiment:
+    return Experiment("dexycb", "the paper's model on DexYCB, setup S0, 512² input")
+
+
+def on_ho3d(base: Experiment) -> Experiment:
+    """A base for DexYCB's layout, for HO-3D's: its split, its fingertips, its edge rule."""
+    window = replace(base.stream.window, edge="skip")
+    return replace(
+        base,
+        name=f"{base.name}_ho3d",
+        summary=f"{base.summary}; on HO-3D",
+        stream=replace(base.stream, split="train", window=window),
+        model=replace(base.model, tips="ho3d"),
+        validation=replace(base.validation, split=None),  # HO-3D has no split to choose by
+    )
+
+
+def ho3d() -> Experiment:
+    summary = "the paper's model on HO-3D, 512² input"
+    return replace(on_ho3d(dexycb()), name="ho3d", summary=summary)
+
+
+def fast(base: Experiment) -> Experiment:
+    """256² input: boxes in recordings of 640×480 are seldom larger, so 512² only enlarges them."""
+    return replace(
+        base,
+        name=f"{base.name}_fast",
+        summary=base.summary.replace("512² input", "256² input"),
+        stream=replace(base.stream, size=256),
+    )
+
+
+def tiny() -> Experiment:
+    return Experiment(
+        "tiny",
+        "a small network at 128² that a CPU trains in minutes, from nothing",
+        backbone_weights="none",
+        stream=StreamConfig(
+            size=128,
+            order=OrderConfig(global_batch=8),
+            augment=AugmentConfig(rotation_deg=30),  # any angle takes longer than minutes to learn
+        ),
+        model=DeformerConfig(
+            backbone="regnet_tiny",
+            norm="group",
+            width=64,
+            heads=4,
+            layers=2,
+            ffn=128,
+            roi_size=8,
+            regressor=(256, 128),
+        ),
+        discriminator=DiscriminatorConfig(hidden=64),
+        # Without weights that know images, the mesh terms alone first teach the hand to curl up,
+        # which is the least error at an unknown orientation; these two show it the way
+        losses=LossWeights(joints_2d=1e4, pose=200.0),
+        optim=OptimConfig(
+            epochs=20, lr=2e-3, lr_discriminator=1e-4, decay_epochs=4, warmup_steps=50
+        ),
+        validation=ValidationConfig(every=100, limit=128),
+    )
+
+
+def small() -> Experiment:
+    return replace(
+        tiny(),
+        name="small",
+        summary="ResNet-18 at 128², which one GPU trains in minutes, from nothing",
+        model=DeformerConfig(backbone="resnet18", norm="group", width=128, layers=2, roi_size=16),
+        discriminator=DiscriminatorConfig(hidden=256),
+        stream=StreamConfig(size=128, order=OrderConfig(global_batch=64)),
+        optim=replace(tiny().optim, epochs=30, lr=5e-4),
+    )
+
+
+BASES = (
+    dexycb(),
+    fast(dexycb()),
+    ho3d(),
+    fast(ho3d()),
+    small(),
+    on_ho3d(small()),
+    tiny(),
+    on_ho3d(tiny()),
+)
+
+ABLATIONS: dict[str, tuple[str, Callable[[Experiment], Experiment]]] = {
+    "center": (
+        "no fusion, each frame by itself (Tables 4 and 6)",
+        lambda e: replace(e, model=replace(e.model, fusion="center")),
+    ),
+    "average": (
+        "all frames' poses count alike (Tables 4 and 6)",
+        lambda e: replace(e, model=replace(e.model, fusion="average")),
+    ),
+    "occlusion": (
+        "frames weighted by what is seen of the hand (Tables 4 and 6)",
+        lambda e: replace(e, model=replace(e.model, fusion="occlusion")),
+    ),
+    "noadv": ("no motion discrimination (Table 5)", lambda e: replace(e, adversarial=False)),
+    "mse": ("MSE for maxMSE (Table 5)", lambda e: replace(e, point_loss="mse")),
+    "mse_noadv": (
+        "MSE for maxMSE, no motion discrimination (Table 5)",
+        lambda e: replace(e, point_loss="mse", adversarial=False),
+    ),
+}
+
+
+def ablate(base: Experiment, ablation: str) -> Experiment:
+    """One thing of a base changed; its name is `<base>_<ablation>`."""
+    summary, change = ABLATIONS[ablation]
+    name = f"{base.name}_{ablation}"
+    return replace(change(base), name=name, summary=f"{base.name}, but {summary}")
+
+
+EXPERIMENTS = {
+    experiment.name: experiment
+    for base in BASES
+    for experiment in (base, *(ablate(base, ablation) for ablation in ABLATIONS))
+}
+
+
+def get_experiment(name: str) -> Experiment:
+    """Raises `ValueError` with the nearest names for an unknown one."""
+    if name not in EXPERIMENTS:
+        near = difflib.get_close_matches(name, EXPERIMENTS, n=3)
+        hint = f" (did you mean {' or '.join(near)}?)" if near else ""
+        raise ValueError(
+            f"there is no experiment {name!r}{hint}; --experiment help lists all {len(EXPERIMENTS)}"
+        )
+    return EXPERIMENTS[name]

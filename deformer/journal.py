@@ -1,0 +1,81 @@
+"""What a run tells: a line on the console, JSON lines and TensorBoard in its folder."""
+
+import json
+import time
+from pathlib import Path
+
+from rich.console import Console
+from torch.utils.tensorboard import SummaryWriter
+
+_SHOWN = ("vertices", "joints", "pose", "joints_2d", "motion_vertices", "adversarial")
+SATURATED = 0.95
+_PATIENCE = 20
+
+
+class Journal:
+    """Written by the first process only; the others have none."""
+
+    def __init__(self, run: Path, first_step: int, total_steps: int, console: Console) -> None:
+        """first_step: records of later steps, left by a run that was killed, are dropped."""
+        self.path, self.console = run / "log.jsonl", console
+        self.total_steps = total_steps
+        kept = [line for line in _lines(self.path) if json.loads(line)["step"] <= first_step]
+        self.path.write_text("".join(kept))
+        self.board = SummaryWriter(run / "tensorboard", purge_step=first_step or None)
+        self._started, self._first = time.monotonic(), first_step
+        self._saturated = 0
+
+    def log(self, step: int, kind: str, values: dict[str, float]) -> None:
+        """Record values of a step; kind: "train" or "validation"."""
+        with self.path.open("a") as file:
+            file.write(json.dumps({"step": step, "kind": kind, **values}) + "\n")
+        for name, value in values.items():
+            self.board.add_scalar(f"{kind}/{name}", value, step)
+
+    def show_training(self, step: int, values: dict[str, float]) -> None:
+        """One line: step, loss terms, windows per second, share of waiting for data, time left."""
+        terms = " ".join(f"{name} {values[name]:.2g}" for name in _SHOWN if name in values)
+        per_step = (time.monotonic() - self._started) / max(1, step - self._first)
+        left = per_step * (self.total_steps - step)
+        self.console.print(
+            f"step {step:,}/{self.total_steps:,}  loss {values['total']:.2f}  ({terms})  "
+            f"{values['windows_per_s']:.1f} windows/s  data {values['data_wait']:.0%}  "
+            f"{_duration(left)} left",
+            highlight=False,
+            soft_wrap=True,
+        )
+        self._watch_discriminator(step, values)
+
+    def _watch_discriminator(self, step: int, values: dict[str, float]) -> None:
+        if values.get("saturation", 0) < SATURATED:
+            self._saturated = 0
+            return
+        self._saturated += 1
+        if self._saturated == _PATIENCE:
+            self._saturated = 0
+            self.console.print(
+                f"[yellow]step {step}: the motion discriminator tells real from predicted almost "
+                f"without error (saturation {values['saturation']:.2f}), so the model learns "
+                "nothing from it: lower --optim.lr-discriminator or raise --discriminator.noise",
+                soft_wrap=True,
+            )
+
+    def show_validation(self, step: int, metrics: dict[str, float]) -> None:
+        numbers = "  ".join(f"{name} {value:.2f}" for name, value in metrics.items())
+        self.console.print(f"[bold]step {step:,}  validation  {numbers}", highlight=False)
+
+    def close(self) -> None:
+        self.board.close()
+
+
+def _lines(path: Path) -> list[str]:
+    """Whole lines; the last one may have been cut off by a kill."""
+    if not path.exists():
+        return []
+    return [line for line in path.read_text().splitlines(keepends=True) if line.endswith("}\n")]
+
+
+def _duration(seconds: float) -> str:
+    minutes, seconds = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}h{minutes:02d}m" if hours else f"{minutes}m{seconds:02d}s"

@@ -1,0 +1,289 @@
+"""One step of learning: the model, then the motion discriminator, each by its own Adam."""
+
+from contextlib import nullcontext
+from typing import NamedTuple
+
+import numpy as np
+import pyarrow.parquet as pq
+import torch
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from deformer.backbone import load_backbone_weights
+from deformer.batch import Batch, to_input
+from deformer.checkpoint import load_optimizer, optimizer_tensors
+from deformer.discriminator import (
+    NUM_FEATURES,
+    MotionDiscriminator,
+    motion_features,
+)
+from deformer.distributed import Place
+from deformer.experiments import Experiment
+from deformer.index import FrameIndex, WindowTable
+from deformer.losses import (
+    POINT_LOSSES,
+    Targets,
+    adversarial_loss,
+    deformer_losses,
+    discriminator_loss,
+    make_targets,
+    weighted_sum,
+)
+from deformer.mano import HandLayer, Hands
+from deformer.model import Deformer, DeformerOutput
+from deformer.rotations import rotvec_to_rotmat
+
+
+class NonFiniteError(FloatingPointError):
+    """A loss or gradient is NaN or infinite; the weights are those of before the step."""
+
+
+class RealMotion:
+    """Windows of true motion, drawn at random from the training set."""
+
+    def __init__(self, index: FrameIndex, windows: WindowTable, seed: int) -> None:
+        self.windows, self.is_left, self.seed = windows, index.is_left, seed
+        used, self.rows = np.unique(windows.rows, return_inverse=True)
+        path = index.folder / "annotations.parquet"
+        column = pq.read_table(path, columns=["pose_rotvec"])["pose_rotvec"].combine_chunks()
+        poses = column.take(used)
+        if poses.null_count:
+            raise ValueError(f"{path}: frames to train on have no MANO pose; see check_labels")
+        self.poses = poses.flatten().to_numpy().reshape(len(used), 48)
+        self.rows = self.rows.reshape(windows.rows.shape)
+
+    def draw(self, step: int, num: int) -> tuple[Tensor, Tensor, Tensor]:
+        """What the discriminator needs at a step that has `num` windows over all processes.
+
+        Returns pose_rotvec (num, T, 48), is_left (num,), and standard normal noise for the features
+        of predicted and of real windows, (2, num, T, 91). It depends on seed and step alone, so it
+        is the same for any number of processes and for a run that was taken up again.
+        """
+        rng = np.random.default_rng([self.seed, step, 1])
+        chosen = rng.integers(len(self.windows), size=num)
+        is_left = self.is_left[self.windows.centre_rows[chosen]]
+        poses = self.poses[self.rows[chosen]]
+        noise = rng.standard_normal((2, *poses.shape[:2], NUM_FEATURES), np.float32)
+        return torch.from_numpy(poses), torch.from_numpy(is_left), torch.from_numpy(noise)
+
+
+class _Piece(NamedTuple):
+    """The part of a step's windows that goes through the network at once."""
+
+    batch: Batch
+    real: Tensor | None  # (b, T, 91)
+    noise: Tensor | None  # (2, b, T, 91): of what is predicted, of what is real
+
+
+class Learner:
+    """Model, discriminator and their optimizers, on one process of many."""
+
+    def __init__(
+        self,
+        experiment: Experiment,
+        hands: Hands,
+        place: Place,
+        motion: RealMotion | None,
+        bf16: bool = False,
+        compile: bool = False,
+    ) -> None:
+        """Starts from the experiment's seed and backbone weights. motion: for the discriminator;
+        None: there is none. Raises what `load_backbone_weights` raises."""
+        self.experiment, self.place, self.motion, self.bf16 = experiment, place, motion, bf16
+        torch.manual_seed(experiment.stream.seed)
+        self.model = Deformer(experiment.model, HandLayer(hands))
+        load_backbone_weights(self.model.backbone, experiment.backbone_weights)
+        self.model.to(place.device, memory_format=torch.channels_last)
+        optim = experiment.optim
+        self.optimizer = torch.optim.Adam(self.model.parameters(), lr=optim.lr)
+        self.discriminator = None
+        if motion is not None:
+            self.discriminator = MotionDiscriminator(experiment.discriminator).to(place.device)
+            rate = optim.lr_discriminator
+            self.optimizer_d = torch.optim.Adam(self.discriminator.parameters(), lr=rate)
+        if compile:  # the half that costs; smplx does not compile whole
+            self.model.encode_frames = torch.compile(self.model.encode_frames)
+        self._model, self._discriminator = self.model, self.discriminator
+        if place.num_ranks > 1:
+            # buffers are statistics that are frozen or synchronised, and the hand model
+            self._model = DistributedDataParallel(self.model, broadcast_buffers=False)
+            if self.discriminator is not None:
+                self._discriminator = DistributedDataParallel(self.discriminator)
+
+    # ------------------------------------------------------------------------------- one step
+
+    def step(self, batch: Batch, step: int, rate: float) -> dict[str, Tensor]:
+        """Learn from this process's windows of a step. Returns unweighted losses and diagnostics
+        of this process, as scalars on the device.
+
+        rate: factor on both learning rates. Raises `NonFiniteError` before anything is changed.
+        """
+        self._set_rates(step, rate)
+        self.model.train()
+        pieces = self._pieces(batch, step)
+        terms: dict[str, Tensor] = {}
+        fused = []
+        if self.discriminator is not None:
+            self.discriminator.requires_grad_(False)  # the model's turn
+        for k, piece in enumerate(pieces):
+            share = len(piece.batch.images) / len(batch.images)
+            with self._synchronised(self._model, k == len(pieces) - 1):
+                output, losses = self._losses(piece)
+                total = weighted_sum(losses, self.experiment.losses)
+                (share * total).backward()
+            fused.append(output.fused.rotmats.detach())
+            _add(terms, {**losses, "total": total}, share)
+        norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.experiment.optim.clip_norm)
+        # All processes see the same norm, so they stop together. This waits for the device, every
+        # step: the price of never losing weights to one bad batch
+        if not torch.isfinite(norm):
+            self.optimizer.zero_grad(set_to_none=True)
+            raise NonFiniteError(
+                f"step {step}: the gradient is not finite; loss terms: "
+                + ", ".join(f"{name} {value.item():.3g}" for name, value in terms.items())
+            )
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        terms["grad_norm"] = norm
+        if self.discriminator is not None:
+            self.discriminator.requires_grad_(True)
+            self._step_discriminator(pieces, fused, len(batch.images), terms)
+        return terms
+
+    def _set_rates(self, step: int, rate: float) -> None:
+        optim = self.experiment.optim
+        warm = min(1.0, (step + 1) / optim.warmup_steps) if optim.warmup_steps else 1.0
+        self.optimizer.param_groups[0]["lr"] = optim.lr * rate * warm
+        if self.discriminator is not None:
+            self.optimizer_d.param_groups[0]["lr"] = optim.lr_discriminator * rate
+
+    def _losses(self, piece: _Piece) -> tuple[DeformerOutput, dict[str, Tensor]]:
+        output, targets = self.predict(piece.batch)
+        losses = deformer_losses(output, targets, POINT_LOSSES[self.experiment.point_loss])
+        if self.discriminator is not None:
+            seen = motion_features(output.fused.rotmats, piece.batch.is_left) + piece.noise[0]
+            with self._autocast():
+                scores = self.discriminator(seen)
+            losses["adversarial"] = adversarial_loss(scores)
+        return output, losses
+
+    def predict(self, batch: Batch) -> tuple[DeformerOutput, Targets]:
+        """Predictions and ground truth of a batch that is on the device but for its images."""
+        images = to_input(batch, self.place.device)
+        occlusion = batch.occlusion if self.experiment.model.fusion == "occlusion" else None
+        model = self._model if self.model.training else self.model
+        with self._autocast():
+            output = model(images, batch.boxes_px, batch.is_left, occlusion, batch.is_repeat)
+        targets = make_targets(
+            self.model.hand_layer,
+            batch.pose_rotvec,
+            batch.betas,
+            batch.is_left,
+            batch.joints_px,
+            batch.boxes_px,
+            batch.joints_in_image,
+            batch.is_repeat.to(self.place.device),
+            self.experiment.model.tips,
+        )
+        return output, targets
+
+    def _step_discriminator(
+        self, pieces: list[_Piece], fused: list[Tensor], num: int, terms: dict[str, Tensor]
+    ) -> None:
+        for k, (piece, rotmats) in enumerate(zip(pieces, fused, strict=True)):
+            share = len(rotmats) / num
+            predicted = motion_features(rotmats, piece.batch.is_left)
+            both = torch.cat([predicted, piece.real]) + piece.noise.flatten(0, 1)
+            with self._synchronised(self._discriminator, k == len(pieces) - 1):
+                with self._autocast():
+                    scores = self._discriminator(both)
+                loss = discriminator_loss(*scores.chunk(2))
+                (share * loss).backward()
+            _add(terms, {"discriminator": loss}, share)
+        norm = nn.utils.clip_grad_norm_(
+            self.discriminator.parameters(), self.experiment.optim.clip_norm
+        )
+        if not torch.isfinite(norm):
+            self.optimizer_d.zero_grad(set_to_none=True)
+            raise NonFiniteError("the gradient of the discriminator is not finite")
+        self.optimizer_d.step()
+        self.optimizer_d.zero_grad(set_to_none=True)
+
+    # -------------------------------------------------------------------------------- inputs
+
+    def _pieces(self, batch: Batch, step: int) -> list[_Piece]:
+        """Cut a step's windows; draw true motion and noise for all processes, and take our part."""
+        device, num = self.place.device, len(batch.images)
+        batch = move_batch(batch, device)
+        size = self.experiment.optim.micro_batch or num
+        real = noise = None
+        if self.motion is not None:
+            ours = slice(num * self.place.rank, num * (self.place.rank + 1))
+            poses, is_left, noise = self.motion.draw(step, num * self.place.num_ranks)
+            poses, is_left = poses[ours].to(device), is_left[ours].to(device)
+            real = motion_features(rotvec_to_rotmat(poses.unflatten(-1, (16, 3))), is_left)
+            noise = self.experiment.discriminator.noise * noise[:, ours].to(device)
+        return [
+            _Piece(
+                Batch(*(value[i : i + size] for value in batch[:-1]), batch.skipped),
+                None if real is None else real[i : i + size],
+                None if noise is None else noise[:, i : i + size],
+            )
+            for i in range(0, num, size)
+        ]
+
+    def _autocast(self):
+        return torch.autocast(self.place.device.type, torch.bfloat16, enabled=self.bf16)
+
+    def _synchronised(self, module: nn.Module, is_last: bool):
+        """Gradients of several pieces are exchanged once, with the last one."""
+        if isinstance(module, DistributedDataParallel) and not is_last:
+            return module.no_sync()
+        return nullcontext()
+
+    # ----------------------------------------------------------------------------- checkpoints
+
+    def tensors(self) -> dict[str, dict[str, Tensor]]:
+        """All that a checkpoint must hold, by file."""
+        saved = {"model": self.model.state_dict()}
+        optimizer = _prefixed("model", optimizer_tensors(self.optimizer, self.model))
+        if self.discriminator is not None:
+            saved["discriminator"] = self.discriminator.state_dict()
+            state = optimizer_tensors(self.optimizer_d, self.discriminator)
+            optimizer |= _prefixed("discriminator", state)
+        return {**saved, "optimizer": optimizer}
+
+    def load(self, tensors: dict[str, dict[str, Tensor]]) -> None:
+        """The inverse of `tensors`."""
+        self.model.load_state_dict(tensors["model"])
+        load_optimizer(self.optimizer, self.model, _of_prefix("model", tensors["optimizer"]))
+        if self.discriminator is not None:
+            self.discriminator.load_state_dict(tensors["discriminator"])
+            state = _of_prefix("discriminator", tensors["optimizer"])
+            load_optimizer(self.optimizer_d, self.discriminator, state)
+
+
+def move_batch(batch: Batch, device: torch.device) -> Batch:
+    """All tensors on the device but those of use on the CPU: images and their colour draws, which
+    `to_input` takes, and which frames repeat, which the model asks first."""
+    stay = ("images", "photometric", "is_repeat", "skipped")
+    return Batch(
+        **{
+            name: value if name in stay else value.to(device, non_blocking=True)
+            for name, value in batch._asdict().items()
+        }
+    )
+
+
+def _add(terms: dict[str, Tensor], losses: dict[str, Tensor], share: float) -> None:
+    for name, value in losses.items():
+        terms[name] = terms.get(name, 0) + share * value.detach()
+
+
+def _prefixed(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {f"{prefix}/{name}": value for name, value in tensors.items()}
+
+
+def _of_prefix(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    start = f"{prefix}/"
+    return {k.removeprefix(start): v for k, v in tensors.items() if k.startswith(start)}

@@ -1,0 +1,321 @@
+"""Train a Deformer from shards.
+
+    torchrun --nproc-per-node 8 -m deformer.train --experiment dexycb --data shards/dexycb
+    python -m deformer.train --experiment tiny --data shards/demo --out runs/tiny --steps 300
+    python -m deformer.train --experiment help
+
+Every field of the experiment is an option: --optim.lr 3e-5 --stream.split s1_train. Kill it at any
+step and run the same command with --resume: it goes on from the last checkpoint with the numbers
+that it would have had. Exit status: 0 done, 1 something cannot be used, 2 an option is wrong,
+143 stopped by SIGTERM or Ctrl-C, after a checkpoint.
+"""
+
+import json
+import logging
+import signal
+import sys
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Literal
+
+import torch
+import tyro
+from rich.console import Console
+from rich.markup import escape
+
+from deformer.batch import Batch
+from deformer.checkpoint import differences, load_checkpoint, save_checkpoint
+from deformer.discriminator import saturation
+from deformer.distributed import Place, any_rank, mean_over_ranks, process_group, wait_for_all
+from deformer.experiments import EXPERIMENTS, Experiment, get_experiment
+from deformer.index import FrameIndex
+from deformer.journal import Journal
+from deformer.labels import check_labels, load_hands_of
+from deformer.learner import Learner, NonFiniteError, RealMotion
+from deformer.model import count_parameters
+from deformer.store import DEFAULT_CACHE, open_store
+from deformer.stream import Stream
+from deformer.validation import validate
+
+STOPPED = 143
+
+
+@dataclass(frozen=True)
+class Options:
+    """Where a run reads and writes; what it is, is the experiment."""
+
+    data: str
+    """A built dataset: a folder, or any fsspec URL."""
+    experiment: str = "dexycb"
+    """Which one; "help" lists them."""
+    out: Path | None = None
+    """The run's folder; by default runs/<experiment>."""
+    config: Annotated[Experiment, tyro.conf.arg(name="")] = field(
+        default_factory=lambda: get_experiment("dexycb")
+    )
+    steps: int | None = None
+    """Stop after so many steps instead of the experiment's epochs."""
+    resume: bool = False
+    """Go on from the last checkpoint in --out; from the beginning where there is none."""
+    mano_dir: Path | None = None
+    """The folder with MANO_RIGHT.pkl and MANO_LEFT.pkl; by default what $MANO_DIR names. Shards
+    that were built with the stand-in hand need none."""
+    workers: int = 2
+    """Processes per rank that read ahead; 0 reads in the training process."""
+    device: Literal["cpu", "cuda"] | None = None
+    """By default a GPU where there is one."""
+    precision: Literal["auto", "float32", "bf16"] = "auto"
+    """auto: bf16 autocast on a GPU, float32 on a CPU."""
+    compile: bool = False
+    """torch.compile the spatial half."""
+    log_every: int = 10
+    """Steps between two lines of the log."""
+    save_every: int = 1000
+    """Steps between two checkpoints; one more with every validation, and at the end."""
+    keep: int = 2
+    """Checkpoints to keep besides the best."""
+    cache: Path = DEFAULT_CACHE
+    """Where shards of a remote dataset are kept."""
+    cache_gb: float = 64.0
+    """How much of them."""
+
+    def __post_init__(self) -> None:
+        least = {"steps": 1, "workers": 0, "log_every": 1, "save_every": 1, "keep": 1}
+        for name, value in least.items():
+            if (given := getattr(self, name)) is not None and given < value:
+                option = name.replace("_", "-")
+                raise ValueError(f"--{option} {given} must be {value} or more")
+
+    @property
+    def run(self) -> Path:
+        return self.out or Path("runs") / self.experiment
+
+
+def train(options: Options, place: Place, console: Console) -> int:
+    """Run an experiment to its end; returns the exit status. Raises `ValueError` and `OSError` with
+    a line that says what to do."""
+    experiment, run = options.config, options.run
+    store, index = open_store(options.data, options.cache, int(options.cache_gb * 1e9))
+    hands = load_hands_of(index.info, options.mano_dir)
+    stream = Stream(experiment.stream, store, index, place.rank, place.num_ranks, options.workers)
+    validation = None
+    if experiment.validation.split is not None:
+        config = experiment.stream.for_evaluation(
+            experiment.validation.split, experiment.validation.limit
+        )
+        validation = Stream(config, store, index, place.rank, place.num_ranks, options.workers)
+    check_labels(index, stream.windows, hands, experiment.model)
+
+    motion = None
+    if experiment.adversarial:
+        motion = RealMotion(index, stream.windows, experiment.stream.seed)
+    bf16 = options.precision == "bf16" or (
+        options.precision == "auto" and place.device.type == "cuda"
+    )
+    learner = Learner(experiment, hands, place, motion, bf16, options.compile)
+    first_step, is_validated = (
+        _resume(options, learner, stream, console) if options.resume else _begin(run)
+    )
+    total_steps = options.steps or experiment.optim.epochs * stream.steps_per_epoch
+    journal = None
+    if place.is_first:
+        run.mkdir(parents=True, exist_ok=True)
+        _describe(options, place, learner, stream, bf16, console)
+        journal = Journal(run, first_step, total_steps, console)
+
+    def save(step: int, metrics: dict[str, float]) -> None:
+        if place.is_first:
+            hand = {"name": hands.name, "sha256": hands.sha256}
+            state = stream.state(step)
+            save_checkpoint(
+                run, step, experiment, hand, state, metrics, learner.tensors(), options.keep
+            )
+
+    def is_due(step: int) -> bool:
+        return (
+            validation is not None
+            and step > 0
+            and (step == total_steps or step % experiment.validation.every == 0)
+        )
+
+    def check(step: int) -> None:
+        metrics = validate(learner, validation)
+        if journal:
+            journal.log(step, "validation", metrics)
+            journal.show_validation(step, metrics)
+        save(step, metrics)
+
+    if is_due(first_step) and not is_validated:  # it was stopped before that
+        check(first_step)
+    stopping = _Stopping()
+    seen = waited = 0.0
+    since = time.monotonic()
+    asked = since
+    step = first_step
+    for batch in stream.batches(first_step, total_steps):
+        waited += time.monotonic() - asked
+        try:
+            rate = experiment.optim.rate(step, stream.steps_per_epoch)
+            terms = learner.step(batch, step, rate)
+        except NonFiniteError as error:
+            path = _save_keys(run, index, batch, step, place)
+            raise ValueError(f"{error}. The windows of this step are named in {path}") from None
+        step += 1
+        seen += len(batch.images) * place.num_ranks
+        is_last = step == total_steps
+        is_stopped = False
+        if step % options.log_every == 0 or is_last:
+            values = mean_over_ranks(terms)
+            elapsed = time.monotonic() - since
+            if "discriminator" in values:
+                values["saturation"] = saturation(values["discriminator"])
+            values |= {"rate": rate, "windows_per_s": seen / elapsed, "data_wait": waited / elapsed}
+            if journal:
+                journal.log(step, "train", values)
+                journal.show_training(step, values)
+            is_stopped = any_rank(stopping.is_asked, place.device)
+            seen = waited = 0.0
+            since = time.monotonic()
+        if is_due(step) and not is_stopped:
+            check(step)
+            since = time.monotonic()
+        elif is_last or is_stopped or step % options.save_every == 0:
+            save(step, {})
+        if is_stopped:
+            break
+        asked = time.monotonic()
+    wait_for_all()
+    if journal:
+        journal.close()
+        console.print(_farewell(options, step, total_steps), soft_wrap=True)
+    return STOPPED if step < total_steps else 0
+
+
+class _Stopping:
+    """SIGTERM and Ctrl-C are noted; the loop stops after a step, with a checkpoint."""
+
+    def __init__(self) -> None:
+        self.is_asked = False
+        for kind in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(kind, self._note)
+
+    def _note(self, *_) -> None:
+        self.is_asked = True
+
+
+def _begin(run: Path) -> tuple[int, bool]:
+    if any((run / "checkpoints").glob("step-*")):
+        raise ValueError(f"{run} holds a run: --resume goes on with it, another --out begins anew")
+    return 0, False
+
+
+def _resume(
+    options: Options, learner: Learner, stream: Stream, console: Console
+) -> tuple[int, bool]:
+    """Load the last checkpoint; returns its step and whether it was validated. Raises `ValueError`
+    when it is of another configuration or stream."""
+    if not any((options.run / "checkpoints").glob("step-*")):
+        if learner.place.is_first:
+            text = f"{options.run} has no checkpoint yet: beginning at step 0"
+            console.print(text, soft_wrap=True, markup=False, highlight=False)
+        return 0, False
+    checkpoint = load_checkpoint(options.run)
+    if different := differences(checkpoint.experiment, options.config):
+        raise ValueError(
+            f"{checkpoint.folder} is of another configuration: "
+            + "; ".join(f"{k} was {old!r}, now {new!r}" for k, (old, new) in different.items())
+            + ". Resume with what the run began with, or choose another --out"
+        )
+    stream.check_state(checkpoint.stream)
+    learner.load(checkpoint.tensors)
+    if learner.place.is_first:
+        text = f"going on from {checkpoint.folder}"
+        console.print(text, soft_wrap=True, markup=False, highlight=False)
+    return checkpoint.step, bool(checkpoint.metrics)
+
+
+def _describe(
+    options: Options, place: Place, learner: Learner, stream: Stream, bf16: bool, console: Console
+) -> None:
+    counts = count_parameters(learner.model)
+    parts = ", ".join(f"{name} {n / 1e6:.2f}" for name, n in counts.items() if name != "total")
+    mixed, full = stream.mixing()
+    synthetic = " (synthetic)" if stream.index.info["synthetic"] else ""
+    console.print(
+        f"{options.experiment}: {options.config.summary}\n"
+        f"{stream.store.url}{synthetic} {stream.config.split}: {len(stream.windows):,} windows, "
+        f"{stream.steps_per_epoch:,} steps per epoch of {stream.config.order.global_batch}; "
+        f"64 consecutive windows are of {mixed:.0f} clips ({full:.0f} in a full shuffle)\n"
+        f"{place.num_ranks} process(es) on {place.device.type}, {'bf16' if bf16 else 'float32'}, "
+        f"{options.workers} worker(s) each\n"
+        f"{counts['total'] / 1e6:.2f}M parameters: {parts}",
+        highlight=False,
+        soft_wrap=True,
+    )
+
+
+def _save_keys(run: Path, index: FrameIndex, batch: Batch, step: int, place: Place) -> Path:
+    """Name the frames of a step's windows in a file of this process."""
+    frames = [
+        [f"{index.clips[index.clip[row]]}:{index.numbers['frame'][row]}" for row in rows]
+        for rows in batch.rows.tolist()
+    ]
+    run.mkdir(parents=True, exist_ok=True)
+    path = run / f"nonfinite-step-{step}-rank-{place.rank}.json"
+    path.write_text(json.dumps({"step": step, "windows": frames}, indent=1) + "\n")
+    return path
+
+
+def _farewell(options: Options, step: int, total_steps: int) -> str:
+    if step < total_steps:
+        return f"stopped at step {step:,}; --resume goes on from here"
+    return f"done: {options.run} holds the checkpoints, log.jsonl and tensorboard/"
+
+
+# ------------------------------------------------------------------------------- the command line
+
+
+def parse(arguments: list[str]) -> Options:
+    """Options from the command line; the experiment named there gives the defaults of its fields.
+
+    Raises `ValueError` for an unknown experiment or a value that is not allowed.
+    """
+    name = "dexycb"
+    for i, argument in enumerate(arguments):
+        if argument == "--experiment" and i + 1 < len(arguments):
+            name = arguments[i + 1]
+        elif argument.startswith("--experiment="):
+            name = argument.partition("=")[2]
+    if name == "help":
+        for experiment in EXPERIMENTS.values():
+            print(f"{experiment.name:24} {experiment.summary}")
+        sys.exit(0)
+    default = Options(data=tyro.MISSING, experiment=name, config=get_experiment(name))
+    return tyro.cli(
+        Options, default=default, args=arguments, prog="python -m deformer.train",
+        description=__doc__, config=(tyro.conf.FlagCreatePairsOff,),
+    )  # fmt: skip
+
+
+def main() -> int:
+    logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.WARNING)
+    console = Console(stderr=True)
+    try:
+        options = parse(sys.argv[1:])
+        with process_group(options.device) as place:
+            return train(options, place, console)
+    except torch.OutOfMemoryError as error:
+        console.print(
+            f"[red]error:[/red] the GPU is out of memory ({str(error).splitlines()[0]}). Lower "
+            "--optim.micro-batch (the result stays the same), --stream.size, --stream.window."
+            "num-frames or --stream.order.global-batch",
+            soft_wrap=True,
+        )
+    except (ValueError, OSError) as error:
+        console.print(f"[red]error:[/red] {escape(str(error))}", soft_wrap=True, highlight=False)
+    return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,217 @@
+import dataclasses
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import pytest
+
+from deformer.checkpoint import differences
+from deformer.experiments import (
+    ABLATIONS,
+    BASES,
+    EXPERIMENTS,
+    OptimConfig,
+    ValidationConfig,
+    get_experiment,
+)
+from deformer.mano import HandLayer
+from deformer.model import Deformer
+from deformer.train import Options, parse
+from tests.deformer.training import VERY_SMALL, arguments
+
+NEEDED = ["--data", "shards/here"]
+
+
+# ------------------------------------------------------------------------------- the experiments
+
+
+def test_every_base_has_every_ablation():
+    bases = [base.name for base in BASES]
+    assert {"dexycb", "ho3d", "dexycb_fast", "ho3d_fast", "small", "tiny"} <= set(bases)
+    assert list(ABLATIONS) == ["center", "average", "occlusion", "noadv", "mse", "mse_noadv"]
+    names = {f"{base}_{ablation}" for base in bases for ablation in ABLATIONS}
+    assert EXPERIMENTS.keys() == names | set(bases)
+    assert all(get_experiment(name).name == name for name in EXPERIMENTS)
+    assert len({experiment.summary for experiment in EXPERIMENTS.values()}) == len(EXPERIMENTS)
+
+
+@pytest.mark.parametrize("base", BASES, ids=lambda base: base.name)
+def test_an_ablation_changes_what_its_table_asks_for(base):
+    expected = {
+        "center": {"model.fusion": "center"},
+        "average": {"model.fusion": "average"},
+        "occlusion": {"model.fusion": "occlusion"},
+        "noadv": {"adversarial": False},
+        "mse": {"point_loss": "mse"},
+        "mse_noadv": {"point_loss": "mse", "adversarial": False},
+    }
+    for ablation, changes in expected.items():
+        found = differences(base, get_experiment(f"{base.name}_{ablation}"))
+        assert {name: now for name, (_, now) in found.items() if name != "name"} == changes
+
+
+def test_the_papers_numbers():
+    for experiment in (get_experiment("dexycb"), get_experiment("ho3d")):
+        optim, stream = experiment.optim, experiment.stream
+        assert (optim.lr, optim.lr_discriminator, optim.epochs) == (1e-5, 1e-3, 60)
+        assert (optim.decay, optim.decay_epochs) == (0.7, 10)
+        assert (stream.window.num_frames, stream.window.gap, stream.size) == (7, 10, 512)
+        assert stream.order.global_batch == 8
+        assert experiment.point_loss == "max_mse" and experiment.adversarial
+    dexycb, ho3d = get_experiment("dexycb"), get_experiment("ho3d")
+    assert (dexycb.stream.split, dexycb.model.tips) == ("s0_train", "dexycb")
+    assert (ho3d.stream.split, ho3d.model.tips) == ("train", "ho3d")
+
+
+@pytest.mark.parametrize("base", ["dexycb", "ho3d"])
+def test_a_fast_variant_differs_in_the_size_alone(base):
+    found = differences(get_experiment(base), get_experiment(f"{base}_fast"))
+    assert found.keys() == {"name", "stream.size"} and found["stream.size"] == (512, 256)
+    assert "256² input" in get_experiment(f"{base}_fast").summary
+
+
+@pytest.mark.parametrize("name", ["dexycb", "ho3d", "small", "tiny"])
+def test_every_network_can_be_made(hands, name):
+    Deformer(get_experiment(name).model, HandLayer(hands))
+
+
+@pytest.mark.parametrize(
+    ("kind", "change", "text"),
+    [
+        (OptimConfig, {"lr": 0.0}, "optim.lr is 0.0, must be more than 0"),
+        (OptimConfig, {"lr": float("nan")}, "optim.lr is nan"),
+        (OptimConfig, {"decay": -0.5}, "optim.decay is -0.5"),
+        (OptimConfig, {"clip_norm": 0.0}, "optim.clip_norm is 0.0"),
+        (OptimConfig, {"epochs": 0}, "optim.epochs is 0, must be 1 or more"),
+        (OptimConfig, {"decay_epochs": 0}, "optim.decay_epochs is 0"),
+        (OptimConfig, {"micro_batch": 0}, "optim.micro_batch is 0"),
+        (OptimConfig, {"warmup_steps": -1}, "optim.warmup_steps is -1, must be 0 or more"),
+        (ValidationConfig, {"every": 0}, "validation.every is 0, must be 1 or more"),
+    ],
+)
+def test_bad_configuration_is_named(kind, change, text):
+    with pytest.raises(ValueError, match=text):
+        kind(**change)
+
+
+# ------------------------------------------------------------------------------ the command line
+
+
+def test_without_options_it_is_the_papers_experiment():
+    options = parse(NEEDED)
+    assert (options.experiment, options.config) == ("dexycb", get_experiment("dexycb"))
+    assert options.run == Path("runs/dexycb")
+
+
+@pytest.mark.parametrize("given", [["--experiment", "tiny_mse"], ["--experiment=tiny_mse"]])
+def test_the_experiment_gives_the_defaults(given):
+    options = parse([*NEEDED, *given])
+    assert options.config == get_experiment("tiny_mse")
+    assert options.run == Path("runs/tiny_mse")
+
+
+def test_every_part_of_an_experiment_is_an_option():
+    line = (
+        "--experiment tiny_average --data s3://bucket/name --out there --steps 12 --resume "
+        "--optim.lr 3e-5 --optim.micro-batch 2 --stream.order.global-batch 24 "
+        "--stream.split s1_train --stream.where occlusion>0.5 --stream.window.num-frames 5 "
+        "--stream.augment.hue 0 --model.fusion center --model.regressor 16 8 --losses.smooth 0 "
+        "--validation.split None --point-loss mse --discriminator.noise 0.1"
+    )
+    options = parse(line.split())
+    base = get_experiment("tiny_average")
+    found = {name: now for name, (_, now) in differences(base, options.config).items()}
+    assert found == {
+        "optim.lr": 3e-5, "stream.order.global_batch": 24,
+        "stream.split": "s1_train", "stream.where": "occlusion>0.5",
+        "stream.window.num_frames": 5, "stream.augment.hue": 0.0, "model.fusion": "center",
+        "model.regressor": (16, 8), "losses.smooth": 0.0, "validation.split": None,
+        "point_loss": "mse", "discriminator.noise": 0.1,
+    }  # fmt: skip
+    assert options.config.optim.micro_batch == 2  # it changes no number, so it is no difference
+    assert (options.data, options.run) == ("s3://bucket/name", Path("there"))
+    assert (options.steps, options.resume) == (12, True)
+
+
+def test_the_very_small_experiment_is_what_its_arguments_say():
+    options = parse(arguments("shards/here", Path("out")))
+    assert not differences(VERY_SMALL, options.config)
+    assert (options.workers, options.device, options.log_every) == (0, "cpu", 1)
+
+
+def test_help_lists_all_experiments_a_line_each(capsys):
+    with pytest.raises(SystemExit) as stop:
+        parse(["--experiment", "help"])
+    assert stop.value.code == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines] == list(EXPERIMENTS)
+    for line in lines:
+        name, _, summary = line.partition(" ")
+        assert summary.strip() == get_experiment(name).summary and len(line) < 120
+
+
+def test_help_shows_the_options_of_the_experiment(capsys):
+    with pytest.raises(SystemExit) as stop:
+        parse(["--experiment", "tiny", "--help"])
+    assert stop.value.code == 0
+    text = capsys.readouterr().out
+    for option in ("--data", "--resume", "--optim.lr", "--stream.order.global-batch"):
+        assert option in text
+    assert "regnet_tiny" in text  # the default of this experiment
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("dexicb", r"no experiment 'dexicb' \(did you mean dexycb"),
+        ("tiny_averge", r"no experiment 'tiny_averge' \(did you mean tiny_average"),
+        ("???", rf"no experiment '\?\?\?'; --experiment help lists all {len(EXPERIMENTS)}"),
+    ],
+)
+def test_an_unknown_experiment_names_near_ones(name, text):
+    with pytest.raises(ValueError, match=text):
+        parse([*NEEDED, "--experiment", name])
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        (["--stream.sizes", "64"], ["--stream.sizes"]),
+        (["--optim.lr", "fast"], ["--optim.lr", "'fast'"]),
+        (["--optim.lr", "-1"], ["optim.lr is -1.0, must be more than 0"]),
+        (["--model.fusion", "sum"], ["--model.fusion", "'sum'", "'dynamic'"]),
+        (["--model.width", "30"], ["width is 30, must be a multiple of heads (4)"]),
+        (["--stream.order.global-batch", "5"], ["global_batch is 5, must be a multiple"]),
+        (["--steps", "0"], ["--steps 0 must be 1 or more"]),
+        (["--workers", "-1"], ["--workers -1 must be 0 or more"]),
+        (["--log-every", "0"], ["--log-every 0 must be 1 or more"]),
+        (["--precision", "fp8"], ["--precision", "'fp8'"]),
+        (["surplus"], ["surplus"]),
+    ],
+    ids=lambda value: value[0] if value else None,
+)
+def test_a_wrong_option_is_named(capsys, wrong, said):
+    with pytest.raises(SystemExit) as stop:
+        parse([*NEEDED, "--experiment", "tiny", *wrong])
+    assert stop.value.code == 2
+    error = " ".join(capsys.readouterr().err.replace("│", " ").split())
+    for text in said:
+        assert text in error
+
+
+def test_data_must_be_named(capsys):
+    with pytest.raises(SystemExit) as stop:
+        parse(["--experiment", "tiny"])
+    assert stop.value.code == 2
+    assert "--data" in capsys.readouterr().err
+
+
+def test_options_say_what_is_wrong_without_a_command_line_too():
+    with pytest.raises(ValueError, match="--keep 0 must be 1 or more"):
+        Options("shards/here", keep=0)
+
+
+def test_an_experiment_cannot_be_changed_by_accident():
+    experiment = get_experiment("tiny")
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        experiment.adversarial = False
+    assert asdict(replace(experiment, adversarial=False)) != asdict(experiment)

@@ -1,0 +1,202 @@
+"""Whole runs in one process: interrupted and resumed, stopped by a signal."""
+
+import json
+import os
+import signal
+from dataclasses import replace
+
+import pytest
+
+from deformer import learner, store
+from deformer.checkpoint import load_checkpoint
+from deformer.train import STOPPED
+from tests.deformer.training import (
+    VERY_SMALL,
+    Killed,
+    assert_same_run,
+    assert_same_tensors,
+    build_dataset,
+    changed,
+    checkpoint_steps,
+    interrupt,
+    make_learner,
+    make_stream,
+    records,
+    run,
+)
+
+
+@pytest.fixture(scope="module")
+def dataset(raw_root):
+    return build_dataset(raw_root)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory, dataset):
+    """A run of six steps that nothing interrupted; an epoch has three."""
+    out = tmp_path_factory.mktemp("run") / "whole"
+    assert run(dataset, out) == 0
+    return out
+
+
+def test_a_run_leaves_checkpoints_and_a_log(whole):
+    assert [r["step"] for r in records(whole) if r["kind"] == "train"] == [1, 2, 3, 4, 5, 6]
+    assert [r["step"] for r in records(whole) if r["kind"] == "validation"] == [4, 6]
+    assert list((whole / "tensorboard").iterdir())
+    checkpoint = load_checkpoint(whole)
+    assert checkpoint.step == 6 and checkpoint.tensors.keys() == {
+        "model", "discriminator", "optimizer",
+    }  # fmt: skip
+    assert checkpoint.metrics["pa_mpjpe_mm"] == records(whole)[-1]["pa_mpjpe_mm"]
+
+
+def test_weights_change_with_every_step(whole, hands, dataset):
+    start = make_learner(hands, make_stream(dataset)).tensors()
+    end = load_checkpoint(whole).tensors
+    for part in ("model", "discriminator"):
+        assert all((start[part][name] != value).any() for name, value in end[part].items()), part
+
+
+@pytest.mark.parametrize(("step", "last"), [(3, 2), pytest.param(4, 4, marks=pytest.mark.slow)])
+def test_killed_and_resumed_equals_uninterrupted(whole, dataset, tmp_path, monkeypatch, step, last):
+    out = tmp_path / "run"
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        interrupt(patch, step)
+        run(dataset, out)
+    assert checkpoint_steps(out)[-1] == last
+    # What a kill leaves in the middle of writing
+    (out / "checkpoints" / ".step-00000006.tmp").mkdir()
+    (out / "checkpoints" / ".step-00000006.tmp" / "model.safetensors").write_bytes(b"half")
+    with (out / "log.jsonl").open("a") as file:
+        file.write('{"step": 5, "kind": "tr')
+    assert run(dataset, out, resume=True) == 0
+    assert_same_run(out, whole)
+
+
+@pytest.mark.parametrize(
+    "kind", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)]
+)
+def test_stopped_by_a_signal_it_saves_at_that_step(whole, dataset, tmp_path, monkeypatch, kind):
+    out = tmp_path / "run"
+    with monkeypatch.context() as patch:
+        interrupt(patch, 2, kind)
+        assert run(dataset, out) == STOPPED == 143
+    assert checkpoint_steps(out) == [2, 3]
+    assert run(dataset, out, resume=True) == 0
+    assert_same_run(out, whole)
+
+
+def test_stopped_where_a_validation_is_due_nothing_is_lost(whole, dataset, tmp_path, monkeypatch):
+    out = tmp_path / "run"
+    with monkeypatch.context() as patch:
+        interrupt(patch, 3, signal.SIGTERM)  # then four steps are done
+        assert run(dataset, out) == STOPPED
+    assert checkpoint_steps(out)[-1] == 4
+    assert run(dataset, out, resume=True) == 0
+    assert_same_run(out, whole)
+
+
+def test_a_stop_is_heard_at_the_next_line_of_the_log(dataset, tmp_path, monkeypatch):
+    with monkeypatch.context() as patch:
+        interrupt(patch, 1, signal.SIGTERM)
+        assert run(dataset, tmp_path / "run", log_every=3) == STOPPED
+    assert checkpoint_steps(tmp_path / "run") == [2, 3]
+
+
+@pytest.mark.slow
+def test_resumed_without_a_discriminator_too(dataset, tmp_path, monkeypatch):
+    experiment = replace(VERY_SMALL, adversarial=False)
+    assert run(dataset, tmp_path / "whole", experiment) == 0
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        interrupt(patch, 3)
+        run(dataset, tmp_path / "run", experiment)
+    assert run(dataset, tmp_path / "run", experiment, resume=True) == 0
+    assert_same_run(tmp_path / "run", tmp_path / "whole")
+    tensors = load_checkpoint(tmp_path / "run").tensors
+    assert tensors.keys() == {"model", "optimizer"}
+    assert not [record for record in records(tmp_path / "run") if "adversarial" in record]
+
+
+def test_a_finished_run_resumed_stays_as_it_is(whole, dataset):
+    before = records(whole), load_checkpoint(whole).tensors, checkpoint_steps(whole)
+    assert run(dataset, whole, resume=True) == 0
+    assert (records(whole), checkpoint_steps(whole)) == (before[0], before[2])
+    assert_same_tensors(load_checkpoint(whole).tensors, before[1])
+
+
+@pytest.mark.slow
+def test_a_longer_run_begins_as_the_shorter_one(whole, dataset, tmp_path):
+    assert run(dataset, tmp_path / "run", steps=3) == 0
+    assert run(dataset, tmp_path / "run", resume=True) == 0
+    a, b = load_checkpoint(tmp_path / "run"), load_checkpoint(whole)
+    assert_same_tensors(a.tensors, b.tensors)
+
+
+def test_without_steps_it_runs_for_the_epochs_of_the_experiment(dataset, tmp_path):
+    experiment = changed("optim", epochs=1)
+    assert run(dataset, tmp_path / "run", experiment, steps=None) == 0
+    assert checkpoint_steps(tmp_path / "run")[-1] == 3  # 10 windows in batches of 4
+
+
+def test_another_seed_gives_another_run(whole, dataset, tmp_path):
+    run(dataset, tmp_path / "run", changed("stream", seed=1), steps=1)
+    assert records(tmp_path / "run")[0]["total"] != records(whole)[0]["total"]
+
+
+@pytest.mark.slow
+def test_a_damaged_last_checkpoint_is_passed_over_aloud(whole, dataset, tmp_path, caplog):
+    out = tmp_path / "run"
+    run(dataset, out, steps=3)
+    assert checkpoint_steps(out) == [2, 3]
+    path = out / "checkpoints" / "step-00000003" / "optimizer.safetensors"
+    os.truncate(path, path.stat().st_size // 2)
+    assert run(dataset, out, resume=True) == 0
+    assert "optimizer.safetensors is damaged or cut off; the checkpoint before it" in caplog.text
+    assert_same_run(out, whole)
+
+
+def test_a_nonfinite_loss_stops_with_its_windows_named(dataset, tmp_path, monkeypatch):
+    out, real, seen = tmp_path / "run", learner.Learner.step, {}
+
+    def poisoned(self, batch, step, rate):
+        if step == 4:
+            seen["rows"] = batch.rows.tolist()
+            batch = batch._replace(betas=batch.betas * float("nan"))
+        return real(self, batch, step, rate)
+
+    monkeypatch.setattr(learner.Learner, "step", poisoned)
+    with pytest.raises(ValueError, match=r"step 4: the gradient is not finite; .*shape nan") as e:
+        run(dataset, out)
+    path = out / "nonfinite-step-4-rank-0.json"
+    assert str(path) in str(e.value)
+    _, index = store.open_store(dataset)
+    frames = [
+        [f"{index.clips[index.clip[row]]}:{index.numbers['frame'][row]}" for row in rows]
+        for rows in seen["rows"]
+    ]
+    assert len(frames) == 4 and all(len(window) == 3 for window in frames)
+    assert json.loads(path.read_text()) == {"step": 4, "windows": frames}
+    assert checkpoint_steps(out) == [2, 4]  # from where it can go on
+
+
+def test_the_log_holds_every_term_the_rate_and_the_speed(whole):
+    first = json.loads((whole / "log.jsonl").read_text().splitlines()[0])
+    terms = {"vertices", "joints", "pose", "shape"}
+    terms |= {f"monocular_{name}" for name in terms} | {
+        "motion_vertices", "motion_joints", "motion_pose", "joints_2d", "smooth", "adversarial",
+        "total", "grad_norm", "discriminator", "saturation",
+    }  # fmt: skip
+    assert first.keys() == terms | {"step", "kind", "rate", "windows_per_s", "data_wait"}
+    weights = VERY_SMALL.losses
+    beside = {"total", "grad_norm", "discriminator", "saturation"}
+    total = sum(weights.of(name) * first[name] for name in terms - beside)
+    assert first["total"] == pytest.approx(total, rel=1e-5)
+    assert first["windows_per_s"] > 0 and 0 <= first["data_wait"] <= 1
+
+
+@pytest.mark.slow
+def test_the_rate_in_the_log_falls_by_epochs(dataset, tmp_path):
+    experiment = changed("optim", decay=0.5, decay_epochs=1)
+    run(dataset, tmp_path / "run", replace(experiment, adversarial=False), steps=7)
+    rates = [r["rate"] for r in records(tmp_path / "run") if r["kind"] == "train"]
+    assert rates == [1.0] * 3 + [0.5] * 3 + [0.25]
