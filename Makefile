@@ -2,21 +2,35 @@
 
 PYTHON ?= python3
 BIN := .venv/bin
+PY := $(BIN)/python -m
 DEMO := data/demo
+STEPS ?= 200
 
 .PHONY: demo test test-all lint format install clean
 
+# Everything on synthetic data, from nothing to the report. What is there already is not made again.
 demo: install
-	$(BIN)/python -m pipelines.synthesize --layout dexycb --out $(DEMO)/dexycb --cameras 3 --frames 48
-	$(BIN)/python -m pipelines.build_shards --dataset dexycb --root $(DEMO)/dexycb --out shards/demo
-	$(BIN)/python -m pipelines.verify shards/demo
-	$(BIN)/python -m pipelines.inspect shards/demo --sheet results/demo/shards.png
+	$(PY) pipelines.synthesize --layout dexycb --out $(DEMO)/dexycb --cameras 3 --frames 48
+	$(PY) pipelines.build_shards --dataset dexycb --root $(DEMO)/dexycb --out shards/demo
+	$(PY) pipelines.verify shards/demo
+	$(PY) pipelines.inspect shards/demo --sheet results/demo/shards.png
+	$(PY) pipelines.synthesize --layout ho3d-v3 --out $(DEMO)/ho3d --sequences 4 --frames 40 --no-depth
+	$(PY) pipelines.build_shards --dataset ho3d --root $(DEMO)/ho3d --out shards/demo_ho3d
+	$(PY) pipelines.verify shards/demo_ho3d
+	$(PY) deformer.train --experiment tiny --data shards/demo --out runs/demo --workers 0 \
+		--steps $(STEPS) --validation.every 50 --resume
+	$(PY) benchmarks.evaluate --checkpoint runs/demo --data shards/demo --split s0_test \
+		--out results/demo --workers 0
+	$(PY) benchmarks.evaluate --checkpoint runs/demo --data shards/demo_ho3d --split evaluation \
+		--root $(DEMO)/ho3d --out results/demo_ho3d --workers 0
+	$(PY) benchmarks.tables
+	$(PY) benchmarks.report --data shards/demo shards/demo_ho3d
 
 test: install
-	$(BIN)/python -m pytest
+	$(PY) pytest
 
 test-all: install
-	$(BIN)/python -m pytest -m ""
+	$(PY) pytest -m ""
 
 lint: install
 	$(BIN)/ruff check .
@@ -40,4 +54,4 @@ install: .venv/installed
 	@touch $@
 
 clean:
-	rm -rf .venv $(DEMO) shards/demo results
+	rm -rf .venv $(DEMO) shards/demo shards/demo_ho3d runs/demo results

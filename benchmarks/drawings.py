@@ -1,0 +1,308 @@
+"""What is drawn of which evaluations, and what to say of it: figures with their captions.
+
+The figures themselves are in `plot_numbers`, `plot_windows` and `diagnostics`; here is chosen what
+they are of. `benchmarks.figures` writes them to files, `benchmarks.report` into its page.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from matplotlib.figure import Figure
+
+from benchmarks import diagnostics, plot_numbers, plot_windows
+from benchmarks.evaluation import Evaluation, Run
+from benchmarks.examples import Choice, largest_gain, steadiest_sequence, worst_failures
+from benchmarks.plot_numbers import Line
+from benchmarks.plot_style import MAX_LINES
+from benchmarks.scored import NotDrawableError, Scored, run_label
+from benchmarks.window_view import WindowView, view_window
+from deformer.labels import load_hands_of
+from deformer.mano import HandLayer, Hands
+from deformer.store import CorruptMemberError
+
+
+@dataclass(frozen=True, eq=False)
+class Drawn:
+    """A figure, and what to say of it."""
+
+    name: str
+    """Of its files, from the folder of all figures, without a suffix."""
+    heading: str
+    caption: str
+    """What it shows, and what to look at."""
+    figure: Figure
+    is_photo: bool = False
+    """It holds pictures, so PNG suits it better than SVG."""
+    is_wide: bool = False
+
+
+# ------------------------------------------------------------------------------- of a whole split
+
+
+def group_by_split(scored: list[Scored]) -> list[list[Scored]]:
+    """Runs on the same split of the same build together, the whole method first."""
+    groups: dict[tuple, list[Scored]] = {}
+    for s in scored:
+        data = s.evaluation.data
+        groups.setdefault((data.synthetic, data.name, data.split, data.sha256), []).append(s)
+    ranked = sorted(groups.items(), key=lambda item: item[0])
+    return [sorted(group, key=_rank) for _, group in ranked]
+
+
+def _rank(s: Scored) -> tuple:
+    """The whole method, then other fusions, then other losses; seeds in their order."""
+    run = s.evaluation.run
+    if not isinstance(run, Run):
+        return (9, 0, 0, s.name)
+    fusion = ("dynamic", "occlusion", "average", "center").index(run.fusion)
+    return (run.point_loss != "max_mse", not run.adversarial, fusion, (run.seed, s.name))
+
+
+def lines_of(group: list[Scored]) -> list[Line]:
+    """A line per kind of run, its seeds together."""
+    kinds: dict[tuple, list[Scored]] = {}
+    for s in group:
+        run = s.evaluation.run
+        experiment = run.experiment if isinstance(run, Run) else ""
+        kinds.setdefault((run_label(run), experiment), []).append(s)
+    labels = [label for label, _ in kinds]
+    lines = []
+    for (label, experiment), runs in kinds.items():
+        seeds = f" ({len(runs)} runs)" if len(runs) > 1 else ""
+        apart = f" [{experiment}]" if labels.count(label) > 1 else ""
+        lines.append(
+            Line(
+                f"{label}{apart}{seeds}",
+                np.concatenate([s.occlusion for s in runs]),
+                np.concatenate([s.values["pa_mpjpe_mm"] for s in runs]),
+                np.concatenate([s.values["ra_mpjpe_mm"] for s in runs]),
+            )
+        )
+    return lines
+
+
+def draw_split(group: list[Scored]) -> Iterator[Drawn]:
+    """Figures that show all runs of a split."""
+    data, lines = group[0].evaluation.data, lines_of(group)
+    folder = f"{data.name}-{_file_name(data.split)}"
+    left_out = lines[MAX_LINES:]
+    note = f" Not drawn: {', '.join(line.label for line in left_out)}." if left_out else ""
+    yield Drawn(
+        f"{folder}/error_by_occlusion",
+        "Error against occlusion (the paper's Fig. 5)",
+        "Mean ± standard deviation of the Procrustes-aligned error over the frames in each range "
+        "of 10 % occlusion. Look at how steeply the error rises to the right: fusion is meant to "
+        "help where the hand is hidden. A range without frames is a gap." + note,
+        plot_numbers.error_by_occlusion(lines, data),
+    )
+    yield Drawn(
+        f"{folder}/pck",
+        "PCK curves",
+        "The share of joints nearer to the truth than a distance. Higher and further left is "
+        "better; the area under the curve is the AUC of the tables. Root-aligned, the wrist is "
+        "always right, so the curve begins at 1 of 21 joints." + note,
+        plot_numbers.pck_curves(lines, data),
+    )
+    yield Drawn(
+        f"{folder}/occlusion",
+        "Occlusion of the evaluated frames",
+        "How many frames are hidden how much, and how many fall into each range of the tables. A "
+        "range with few frames gives a number that chance has a large part in.",
+        plot_numbers.occlusion_histogram(group[0].occlusion, data),
+    )
+
+
+def draw_joint_errors(evaluations: dict[str, Evaluation], name: str, hands: Hands) -> Drawn:
+    """Fig. 3 of one evaluation, beside the one with the other loss where there is one.
+
+    Needs no predictions: `evaluation.json` has the mean of every joint.
+    """
+    evaluation = evaluations[name]
+    partner = loss_partner(evaluations, name)
+    shown = {_loss_name(evaluation): evaluation}
+    if partner is not None:
+        shown[_loss_name(evaluations[partner])] = evaluations[partner]
+    errors = {
+        loss: np.array(e.metrics["all"]["pa_mpjpe_mm"]["per_joint"])
+        for loss, e in sorted(shown.items())  # MSE, which maxMSE is compared with, first
+    }
+    eye = torch.eye(3).expand(1, 16, 3, 3)
+    _, joints = HandLayer(hands)(eye, torch.zeros(1, 10), torch.tensor([False]))
+    caption = (
+        "Mean error of each joint after Procrustes alignment, drawn on the hand at rest; numbers "
+        "at the wrist and the fingertips. maxMSE is meant to even the errors out: the tips should "
+        "stand out less, so largest ÷ smallest should be nearer to 1."
+    )
+    if partner is None and isinstance(evaluation.run, Run):
+        caption += " The run with the other loss is not there, so there is nothing to compare with."
+    return Drawn(
+        f"{_file_name(name)}/joint_errors",
+        "Error of every joint (the paper's Fig. 3)",
+        caption,
+        plot_windows.joint_errors(errors, hands.right, joints[0].numpy(), evaluation.data),
+        is_photo=True,
+    )
+
+
+def _loss_name(evaluation: Evaluation) -> str:
+    if not isinstance(evaluation.run, Run):
+        return evaluation.run.method
+    return "MSE" if evaluation.run.point_loss == "mse" else "maxMSE"
+
+
+def loss_partner(evaluations: dict[str, Evaluation], name: str) -> str | None:
+    """The evaluation that differs from this one by the loss alone."""
+
+    def kind(e: Evaluation) -> tuple | None:
+        run = e.run
+        if not isinstance(run, Run):
+            return None
+        base = run.experiment.replace("_mse", "")
+        return (base, run.step, run.seed, run.hand, run.fusion, run.adversarial, e.data)
+
+    own = evaluations[name]
+    for other, e in evaluations.items():
+        if kind(own) and kind(e) == kind(own) and e.run.point_loss != own.run.point_loss:
+            return other
+    return None
+
+
+# ------------------------------------------------------------------------------------ of one run
+
+
+def draw_run(scored: Scored, hands: Hands, unfused: Scored | None) -> Iterator[Drawn]:
+    """Figures of one run: its sequence over time, its windows, its failures, its confidence."""
+    folder, data = _file_name(scored.name), scored.evaluation.data
+    if (sequence := steadiest_sequence(scored)) is not None:
+        yield _draw_acceleration(scored, sequence, folder)
+    gain = largest_gain(scored, unfused)
+    if gain is not None:
+        yield from _draw_gain(scored, hands, gain, folder)
+    if worst := worst_failures(scored):
+        views = [view_window(scored, hands, choice.at, whole=False) for choice in worst]
+        yield Drawn(
+            f"{folder}/failures",
+            "The worst failures",
+            "The frames with the largest errors, one per recording at most. Look for what they "
+            "have in common: heavy occlusion, a hand at the border, an unusual view."
+            + _star(views),
+            plot_windows.failures(views, data),
+            is_photo=True,
+        )
+    if (c := diagnostics.confidence(scored)) is not None:
+        yield Drawn(
+            f"{folder}/confidence",
+            "Confidence against occlusion and blur",
+            "How much a frame counts in its windows, by how much of the hand is hidden and by how "
+            "fast it moves in the image, which blurs it. If the confidence learned what it is "
+            "for, the lines fall to the right and ρ is clearly negative; flat at 1 means that all "
+            "frames count alike.",
+            diagnostics.confidence_figure(c, data),
+        )
+    if (b := diagnostics.borrowing(scored)) is not None:
+        yield Drawn(
+            f"{folder}/borrowing",
+            "Error by distance of the borrowed frames",
+            "Above: the mean weight of each place in the window; below: the error by the weighted "
+            "mean distance of the frames that the pose comes from. If deforming over many frames "
+            "adds error, the line rises.",
+            diagnostics.borrowing_figure(b, data),
+        )
+
+
+def _draw_acceleration(scored: Scored, sequence: str, folder: str) -> Drawn:
+    c = scored.comparison
+    inside = c.camera_sequence == sequence
+    return Drawn(
+        f"{folder}/acceleration",
+        "Acceleration over time",
+        "One camera-sequence, the one with the most consecutive frames. Predictions that jitter "
+        "lie above the true line; look at whether the peaks stand where the hand is hidden.",
+        plot_numbers.acceleration_over_time(
+            c.joints_m[inside], c.truth_joints_m[inside], c.frame[inside], c.occlusion[inside],
+            sequence, scored.evaluation.data,
+        ),
+    )  # fmt: skip
+
+
+def _draw_gain(scored: Scored, hands: Hands, gain: Choice, folder: str) -> Iterator[Drawn]:
+    """Figs. 4 and 6 of the window with the largest gain from fusion."""
+    view, data = view_window(scored, hands, gain.at), scored.evaluation.data
+    chosen = f"The window with the largest gain from fusion: {gain.reason}. "
+    yield Drawn(
+        f"{folder}/window",
+        "A window, frame by frame (the paper's Fig. 4)",
+        chosen + "Each frame as its own window predicts it, the one in the middle framed. Compare "
+        "the third row with the second, and look at where on the hand the error is dark. Black "
+        "is outside the image." + _star([view]),
+        plot_windows.window_strip(view, data),
+        is_photo=True,
+        is_wide=True,
+    )
+    yield Drawn(
+        f"{folder}/weights",
+        "Weights of the window's frames (the paper's Fig. 6)",
+        "The same window: how much of the middle frame's pose comes from each frame. Bars "
+        "should be low where the hatched ones, occlusion, are high. A frame at the border of the "
+        "recording stands in the window more than once, and counts as often.",
+        plot_windows.window_weights(view, data),
+        is_photo=True,
+        is_wide=True,
+    )
+
+
+def _star(views: list[WindowView]) -> str:
+    if not any(frame.is_placed for view in views for frame in view.frames):
+        return ""
+    return " * stands at the true wrist: its predicted depth is behind the camera."
+
+
+def unfused_partner(scored: Scored, group: list[Scored]) -> Scored | None:
+    """The run without fusion that is otherwise of the same kind."""
+    run = scored.evaluation.run
+    if not isinstance(run, Run) or run.fusion == "center":
+        return None
+    for other in group:
+        r = other.evaluation.run
+        if isinstance(r, Run) and r.fusion == "center" and _but_fusion(r) == _but_fusion(run):
+            return other
+    return None
+
+
+def _but_fusion(run: Run) -> tuple:
+    base = run.experiment.removesuffix(f"_{run.fusion}")
+    return (base, run.seed, run.step, run.hand, run.point_loss, run.adversarial)
+
+
+def _file_name(name: str) -> str:
+    return "".join(c if c.isalnum() or c in "-_." else "-" for c in name)
+
+
+# ------------------------------------------------------------------------------------ of all runs
+
+
+def hands_for(scored: Scored, mano_dir: Path | None) -> Hands:
+    """Raises `NotDrawableError` when the hand model is not here."""
+    try:
+        return load_hands_of(scored.truth.info, mano_dir)
+    except (ValueError, OSError) as error:
+        raise NotDrawableError(str(error)) from error
+
+
+def draw_all(
+    evaluations: dict[str, Evaluation], scored: list[Scored], mano_dir: Path | None,
+    problems: dict[str, str],
+) -> Iterator[Drawn]:  # fmt: skip
+    """Every figure of every run; what cannot be drawn is told in `problems`, by run."""
+    for group in group_by_split(scored):
+        yield from draw_split(group)
+        for s in group:
+            try:
+                hands = hands_for(s, mano_dir)
+                yield draw_joint_errors(evaluations, s.name, hands)
+                yield from draw_run(s, hands, unfused_partner(s, group))
+            except (NotDrawableError, CorruptMemberError, FileNotFoundError) as error:
+                problems[s.name] = str(error)

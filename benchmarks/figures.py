@@ -1,0 +1,75 @@
+"""Figures 3 to 6 of the paper and more, of every evaluation that has predictions.
+
+    python -m benchmarks.figures [--results results] [--data shards/NAME …] [--out results/figures]
+
+Reads each evaluation.json with its predictions.parquet and the dataset, and writes every figure as
+PDF, SVG and PNG. Figures of a split (error by occlusion, PCK, occlusion) show all its runs; the
+others are of one run each. Synthetic data are called so in every title. Exit status: 0 all well, 1
+nothing could be drawn though there are evaluations, or a file cannot be read.
+"""
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import tyro
+from rich.console import Console
+from rich.progress import track
+
+from benchmarks.drawings import draw_all
+from benchmarks.evaluation import find_evaluations
+from benchmarks.plot_style import FORMATS, save_figure
+from benchmarks.scored import load_scored
+
+_console = Console(stderr=True)
+
+
+@dataclass(frozen=True)
+class Options:
+    """Where evaluations and datasets are, and where figures go."""
+
+    results: Path = Path("results")
+    """Every evaluation.json under it is read."""
+    data: tuple[Path, ...] = ()
+    """Folders of datasets; by default shards/NAME, as the evaluation names it."""
+    out: Path | None = None
+    """The folder of the figures; by default figures in the folder of the results."""
+    mano_dir: Path | None = None
+    """The folder with MANO's files; by default what $MANO_DIR names."""
+
+
+def run(options: Options) -> int:
+    """Write the figures; returns the exit status."""
+    found = find_evaluations(options.results)
+    scored, problems = load_scored(found, options.results, options.data)
+    names = {s.name: s.evaluation for s in scored}
+    out = options.out or options.results / "figures"
+    count = 0
+    drawn = draw_all(names, scored, options.mano_dir, problems)
+    for item in track(drawn, "drawing", console=_console, disable=not scored):
+        save_figure(item.figure, out / item.name)
+        count += 1
+    for name, problem in problems.items():
+        _console.print(f"[yellow]{name}:[/yellow] {problem}", soft_wrap=True, highlight=False)
+    if not found:
+        _console.print(
+            f"{options.results} holds no evaluation.json: python -m benchmarks.evaluate "
+            "--checkpoint RUN --data shards/NAME --split SPLIT --out results/RUN makes one",
+            soft_wrap=True,
+        )
+        return 0
+    words = f"{out}: {count} figures as {', '.join(FORMATS)}, of {len(scored)} evaluations"
+    _console.print(words, soft_wrap=True)
+    return 0 if count else 1
+
+
+def main() -> int:
+    try:
+        return run(tyro.cli(Options, prog="python -m benchmarks.figures", description=__doc__))
+    except (ValueError, OSError) as error:
+        _console.print(f"[red]error:[/red] {error}", soft_wrap=True, highlight=False)
+        return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

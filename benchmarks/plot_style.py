@@ -1,0 +1,144 @@
+"""How every figure looks: sizes, fonts, colours that the colour-blind tell apart, titles, files."""
+
+import functools
+import io
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import numpy as np
+from matplotlib import rc_context
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from benchmarks.evaluation import Data
+
+WIDTH_IN = 5.0
+"""Of most figures: a phone shows them nearly as large as they are, 11 pt at 10."""
+FORMATS = ("pdf", "svg", "png")
+PNG_DPI = 160
+
+INK, GREY, FAINT = "#22262b", "#6a6e76", "#d9dce1"
+PALETTE = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#22262b")
+"""Okabe and Ito's colours, black last."""
+DASHES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (7, 2)), (0, (1, 1)))
+MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+"""Told apart in print too."""
+MAX_LINES = len(PALETTE)
+ERROR_MAP = "YlOrRd"
+"""From good, light, to bad, dark: its lightness alone tells."""
+
+_STYLE = {
+    "font.family": "sans-serif",
+    "font.sans-serif": ["DejaVu Sans"],
+    "font.size": 11,
+    "axes.titlesize": 11,
+    "axes.labelsize": 11,
+    "xtick.labelsize": 10,
+    "ytick.labelsize": 10,
+    "legend.fontsize": 10,
+    "figure.titlesize": 11.5,
+    "text.color": INK,
+    "axes.labelcolor": INK,
+    "axes.edgecolor": GREY,
+    "xtick.color": GREY,
+    "ytick.color": GREY,
+    "xtick.labelcolor": INK,
+    "ytick.labelcolor": INK,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": FAINT,
+    "grid.linewidth": 0.6,
+    "lines.linewidth": 1.8,
+    "legend.frameon": False,
+    "figure.facecolor": "white",
+    "savefig.facecolor": "white",
+    "svg.hashsalt": "benchmarks",  # the same figure gives the same bytes
+    "svg.fonttype": "path",
+    "pdf.fonttype": 42,
+}
+_NO_DATE = {"svg": {"Date": None}, "pdf": {"CreationDate": None}, "png": {"Software": None}}
+
+
+def styled(draw: Callable[..., Figure]) -> Callable[..., Figure]:
+    """A function that draws a figure, drawing it in this style."""
+
+    @functools.wraps(draw)
+    def inside(*args, **kwargs) -> Figure:
+        with rc_context(_STYLE):
+            return draw(*args, **kwargs)
+
+    return inside
+
+
+def new_figure(
+    width_in: float = WIDTH_IN, height_in: float = 3.6, layout: str = "constrained"
+) -> Figure:
+    return Figure(figsize=(width_in, height_in), layout=layout)
+
+
+def signed(value: float, decimals: int = 0) -> str:
+    """With its sign, and a real minus."""
+    return f"{value:+.{decimals}f}".replace("-", "−")
+
+
+def provenance(data: Data) -> str:
+    """Of which data, in a line; synthetic data are called so first."""
+    kind = "SYNTHETIC data" if data.synthetic else "recordings"
+    return f"{kind} · {data.name}, {data.split} · {data.frames:,} frames"
+
+
+def set_title(figure: Figure, title: str, data: Data | str) -> None:
+    """The title, and of which data the figure is."""
+    second = data if isinstance(data, str) else provenance(data)
+    figure.suptitle(f"{title}\n{second}", x=0.012, ha="left", linespacing=1.35)
+
+
+def title_of(figure: Figure) -> str:
+    return figure.get_suptitle()
+
+
+def no_data(ax: Axes, text: str) -> None:
+    """Says in an empty panel why it is empty."""
+    ax.text(0.5, 0.5, text, ha="center", va="center", color=GREY, transform=ax.transAxes)
+
+
+def binned(
+    x: np.ndarray, y: np.ndarray, edges: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Mean, standard deviation and number of y by bins of x, all (bins,); NaN for an empty bin.
+
+    A bin holds its lower border, the last one also its upper. NaN of x or y is in none.
+    """
+    known = ~(np.isnan(x) | np.isnan(y)) & (x >= edges[0]) & (x <= edges[-1])
+    which = np.minimum(np.searchsorted(edges, x[known], side="right") - 1, len(edges) - 2)
+    count = np.bincount(which, minlength=len(edges) - 1)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        mean = np.bincount(which, y[known], len(count)) / count
+        square = np.bincount(which, (y[known] - mean[which]) ** 2, len(count)) / count
+    return mean, np.sqrt(square), count
+
+
+# ------------------------------------------------------------------------------------------ files
+
+
+def save_figure(figure: Figure, stem: Path, formats: Iterable[str] = FORMATS) -> list[Path]:
+    """Write a figure in each format; returns the paths."""
+    stem.parent.mkdir(parents=True, exist_ok=True)
+    paths = []
+    for suffix in formats:
+        path = stem.with_name(f"{stem.name}.{suffix}")
+        path.write_bytes(figure_bytes(figure, suffix))
+        paths.append(path)
+    return paths
+
+
+def figure_bytes(figure: Figure, suffix: str, dpi: float = PNG_DPI) -> bytes:
+    buffer = io.BytesIO()
+    with rc_context(_STYLE):
+        if figure.get_layout_engine() is not None:
+            figure.draw_without_rendering()
+            figure.set_layout_engine("none")  # it stays as it is, and is not computed per format
+        figure.savefig(buffer, format=suffix, dpi=dpi, metadata=_NO_DATE[suffix])
+    return buffer.getvalue()

@@ -1,0 +1,105 @@
+"""One page that says what was measured, on which data, and how: for a newcomer, in one file.
+
+    python -m benchmarks.report [--results results] [--runs runs] [--data shards/NAME …]
+        [--out results/report.html]
+
+Data, training, tables, figures, the window that fusion helps most, the worst failures, versions and
+commands, and what was not measured with the command that measures it. The page needs no network and
+no script; it is read on a phone and printed. What is missing is said, with what to run. Exit
+status: 0 the page is written, 1 a file that cannot be read.
+"""
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import tyro
+from rich.console import Console
+
+from benchmarks import report_sections as sections
+from benchmarks.evaluation import find_evaluations
+from benchmarks.report_page import Section, page
+from benchmarks.report_sections import Material
+from benchmarks.scored import NotDrawableError, find_dataset, load_scored, result_name
+from benchmarks.training_log import find_logs
+from deformer.dataset import DATASET_FILE
+
+TITLE = "Deformer: 3D hands from video, measured"
+_SECTIONS = (
+    ("about", "What this is", sections.about),
+    ("data", "The data", sections.data_section),
+    ("training", "The training", sections.training_section),
+    ("tables", "The tables", sections.tables_section),
+    ("figures", "The figures", sections.figures_section),
+    ("how", "How it was made", sections.how_section),
+    ("missing", "What was not measured", sections.missing_section),
+)
+_console = Console(stderr=True)
+
+
+@dataclass(frozen=True)
+class Options:
+    """Where evaluations, runs and datasets are, and where the page goes."""
+
+    results: Path = Path("results")
+    """Every evaluation.json under it is read."""
+    runs: Path = Path("runs")
+    """Every log.jsonl under it is read."""
+    data: tuple[Path, ...] = ()
+    """Folders of datasets; by default those that were evaluated, or else all of shards."""
+    out: Path | None = None
+    """The page; by default report.html in the folder of the results."""
+    mano_dir: Path | None = None
+    """The folder with MANO's files; by default what $MANO_DIR names."""
+
+
+def gather(options: Options) -> Material:
+    """Read what there is. Raises `ValueError` and `OSError` for a file that cannot be read."""
+    found = find_evaluations(options.results)
+    scored, problems = load_scored(found, options.results, options.data)
+    evaluations = {result_name(path, options.results): e for path, e in found.items()}
+    datasets = dict.fromkeys(options.data)
+    for evaluation in evaluations.values():
+        try:
+            datasets[find_dataset(evaluation, options.data)] = None
+        except NotDrawableError:
+            continue  # told in the section of figures
+    if not datasets:
+        datasets = dict.fromkeys(p.parent for p in sorted(Path("shards").glob(f"*/{DATASET_FILE}")))
+    logs = find_logs(options.runs)
+    return Material(
+        options.results, options.runs, options.mano_dir, evaluations, scored, problems,
+        list(datasets), logs,
+    )  # fmt: skip
+
+
+def write_report(options: Options) -> Path:
+    """Write the page; returns its path."""
+    material = gather(options)
+    written = []
+    with _console.status("writing the report") as status:
+        for key, title, write in _SECTIONS:
+            status.update(f"writing the report: {title.lower()}")
+            written.append(Section(key, title, write(material)))
+    foot = "Written by python -m benchmarks.report. This page holds all that it shows."
+    out = options.out or options.results / "report.html"
+    out.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = out.with_name(f".{out.name}.part")
+    unfinished.write_text(page(TITLE, sections.top(material), written, foot), encoding="utf-8")
+    unfinished.replace(out)
+    return out
+
+
+def main() -> int:
+    try:
+        options = tyro.cli(Options, prog="python -m benchmarks.report", description=__doc__)
+        out = write_report(options)
+    except (ValueError, OSError) as error:
+        _console.print(f"[red]error:[/red] {error}", soft_wrap=True, highlight=False)
+        return 1
+    _console.print(f"{out}: {out.stat().st_size / 1e6:.1f} MB", soft_wrap=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

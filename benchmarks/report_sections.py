@@ -1,0 +1,267 @@
+"""The sections of the report, each from all the material → HTML. What is missing is said, with the
+command that makes it.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmarks.drawings import (
+    Drawn,
+    draw_joint_errors,
+    draw_run,
+    draw_split,
+    group_by_split,
+    hands_for,
+    loss_partner,
+    unfused_partner,
+)
+from benchmarks.evaluation import Evaluation, Method, Run
+from benchmarks.layout import OURS, read_published
+from benchmarks.report_data import dataset_card
+from benchmarks.report_page import command, escape, figure, heading, paragraph, what_to_run
+from benchmarks.report_runs import curves, machine, runs_table, split_logs, training_command
+from benchmarks.report_tables import paper_table, results_table, unmeasured
+from benchmarks.rows import fill_tables
+from benchmarks.scored import NotDrawableError, Scored, run_label
+from benchmarks.training_log import TrainingLog
+from deformer.store import CorruptMemberError
+
+SYNTHESIZE = "python -m pipelines.synthesize --layout dexycb --out data/demo/dexycb"
+BUILD = (
+    "python -m pipelines.build_shards --dataset dexycb --root data/demo/dexycb --out shards/demo"
+)
+TRAIN = "python -m deformer.train --experiment tiny --data shards/demo --out runs/demo"
+EVALUATE = (
+    "python -m benchmarks.evaluate --checkpoint runs/demo --data shards/demo --split s0_test "
+    "--out results/demo"
+)
+
+
+@dataclass(frozen=True, eq=False)
+class Material:
+    """All that the page is written from."""
+
+    results: Path
+    """The folder of all results."""
+    runs: Path
+    """The folder of all runs."""
+    mano_dir: Path | None
+    evaluations: dict[str, Evaluation]
+    """By name."""
+    scored: list[Scored]
+    problems: dict[str, str]
+    """Evaluations that cannot be drawn, and why."""
+    datasets: list[Path]
+    logs: list[TrainingLog]
+
+    @property
+    def main(self) -> str | None:
+        """The evaluation that the page speaks of first: on recordings before synthetic data, the
+        whole method before others, the longest training before shorter ones."""
+
+        def rank(name: str) -> tuple:
+            e = self.evaluations[name]
+            is_run = isinstance(e.run, Run)
+            is_full = is_run and run_label(e.run) == "Dynamic"
+            return (e.data.synthetic, not is_run, not is_full, -e.run.step if is_run else 0, name)
+
+        return min(self.evaluations, key=rank, default=None)
+
+
+def top(material: Material) -> str:
+    """The one-line result, and whether data are synthetic."""
+    if material.main is None:
+        return paragraph("Nothing is measured yet: the tables show what the paper says.", "result")
+    main = material.evaluations[material.main]
+    kinds = {e.data.synthetic for e in material.evaluations.values()}
+    if kinds == {True}:
+        banner = (
+            "Everything measured here is of SYNTHETIC data, rendered by this project. It shows "
+            "that the program runs from end to end. These numbers compare with each other only, "
+            "never with the paper's."
+        )
+    elif kinds == {False}:
+        banner = "Everything measured here is of recordings."
+    else:
+        banner = (
+            "Some of what is measured here is of SYNTHETIC data, marked †; it compares with "
+            "nothing but other synthetic numbers."
+        )
+    return f'<p class="result">{_result(main)}</p><p class="banner">{escape(banner)}</p>'
+
+
+def _result(main: Evaluation) -> str:
+    scores, data = main.metrics["all"], main.data
+    kind = "synthetic data" if data.synthetic else "recordings"
+    what = run_label(main.run)
+    if isinstance(main.run, Run):
+        what += f", trained for {main.run.step:,} steps as {main.run.experiment}"
+    pa, ra = (scores[name] for name in ("pa_mpjpe_mm", "ra_mpjpe_mm"))
+    interval = pa.get("interval")
+    words = (
+        f"On {kind} ({data.name}, {data.split}, {data.frames:,} frames) the joints are "
+        f"{{}} off on average after Procrustes alignment"
+    )
+    if interval:
+        words += f" (95 % interval {interval[0]:.1f} to {interval[1]:.1f})"
+    words += f", and {ra['mean']:.1f} mm with only the wrist aligned. Model: {what}."
+    html = escape(words).replace("{}", f"<strong>{pa['mean']:.1f} mm</strong>")
+    if data.dataset == "dexycb":
+        value = read_published()[1][OURS]["all"][0]
+        html += escape(
+            f" The paper reports {value} mm on DexYCB's recordings"
+            + (", which this does not compare with." if data.synthetic else ".")
+        )
+    return html
+
+
+def about(_: Material) -> str:
+    return paragraph(
+        "Deformer (Fu et al., ICCV 2023) finds the pose of a hand in every frame of a video. It "
+        "looks at a window of seven frames, predicts in each the pose and how it moves to the next "
+        "and the previous frame, deforms every frame's pose to the frame in the middle, and "
+        "averages them, weighted by a confidence that it learns. So a hand that an object hides in "
+        "one frame is taken from frames where it is seen."
+    ) + paragraph(
+        "Errors are distances between predicted and true joints in millimetres, lower is better. "
+        "PA (Procrustes-aligned): position, rotation and size are made to fit first, so the shape "
+        "of the pose counts alone. Root-aligned: only the wrist is made to fit. AUC: the share of "
+        "joints within a distance, averaged over distances up to 50 mm, higher is better. "
+        "Intervals: 95 %, by drawing recordings with replacement."
+    )
+
+
+def data_section(material: Material) -> str:
+    if not material.datasets:
+        return what_to_run(
+            "No dataset is here. These make a synthetic one and build it:", SYNTHESIZE, BUILD
+        )
+    parts = []
+    for folder in material.datasets:
+        try:
+            sheet = material.results / folder.name / "shards.png"
+            parts.append(dataset_card(folder, sheet))
+        except (FileNotFoundError, ValueError) as error:
+            parts.append(paragraph(str(error)))
+    return "".join(parts)
+
+
+def training_section(material: Material) -> str:
+    if not material.logs:
+        return what_to_run(f"No run is in {material.runs}. This trains a small one:", TRAIN)
+    shown, others = split_logs(material.logs, material.evaluations)
+    parts = [curves(shown, material.evaluations), runs_table(shown)]
+    if others:
+        names = ", ".join(log.name for log in others)
+        parts.append(paragraph(f"Also there, not evaluated: {names}.", "note"))
+    return "".join(parts)
+
+
+def tables_section(material: Material) -> str:
+    parts = []
+    if not material.evaluations:
+        parts.append(
+            what_to_run(
+                "Nothing is evaluated yet: the tables show the published rows only. This scores a "
+                "run:", EVALUATE,
+            )
+        )  # fmt: skip
+    else:
+        parts += [heading("All evaluations"), results_table(material.evaluations)]
+    filled = fill_tables(material.evaluations.values())
+    return "".join([*parts, *map(paper_table, filled)])
+
+
+def figures_section(material: Material) -> str:
+    """Of every split the figures of all runs, then those of its first run."""
+    parts = []
+    problems = dict(material.problems)
+    drawn_names = {s.name: s.evaluation for s in material.scored}
+    for group in group_by_split(material.scored):
+        data, first = group[0].evaluation.data, group[0]
+        kind = "SYNTHETIC" if data.synthetic else "recordings"
+        title = f"{data.name}, {data.split} ({kind})"
+        parts.append(heading(f"{title}: all runs"))
+        parts += map(_figure, draw_split(group))
+        parts.append(heading(f"{title}: {run_label(first.evaluation.run)}, {first.name}"))
+        try:
+            hands = hands_for(first, material.mano_dir)
+            parts.append(_figure(draw_joint_errors(drawn_names, first.name, hands)))
+            drawn = draw_run(first, hands, unfused_partner(first, group))
+            parts += map(_figure, drawn)
+        except (NotDrawableError, CorruptMemberError, FileNotFoundError) as error:
+            problems[first.name] = str(error)
+    if not parts:
+        parts.append(what_to_run("There are no predictions to draw. This makes some:", EVALUATE))
+    if problems:
+        parts.append(heading("Not drawn"))
+        parts += (paragraph(f"{name}: {why}") for name, why in problems.items())
+    return "".join(parts)
+
+
+def _figure(drawn: Drawn) -> str:
+    caption = f"{drawn.heading}. {drawn.caption}"
+    return figure(drawn.figure, caption, drawn.is_photo, drawn.is_wide)
+
+
+def how_section(material: Material) -> str:
+    parts = [heading("Commands")]
+    shown, _ = split_logs(material.logs, material.evaluations)
+    trainings = [training_command(log, material.evaluations) for log in shown]
+    if any(trainings):
+        parts.append(paragraph("Training, as the checkpoints tell:"))
+        parts.append(command("\n".join(text for text in trainings if text)))
+    if material.evaluations:
+        parts.append(paragraph("Evaluation:"))
+        parts.append(command("\n".join(e.command for e in material.evaluations.values())))
+    parts.append(paragraph("Tables, figures and this page:"))
+    programs = ("tables", "figures", "report")
+    parts.append(command("\n".join(f"python -m benchmarks.{name}" for name in programs)))
+    seeds = sorted({e.run.seed for e in material.evaluations.values() if isinstance(e.run, Run)})
+    parts.append(
+        paragraph(
+            f"Seeds: {', '.join(map(str, seeds)) or 'none yet'}. Bootstrap of the intervals: 0."
+        )
+    )
+    parts.append(heading("Versions and hardware"))
+    parts.append(paragraph("Of the machine that wrote this page.", "note"))
+    parts.append(machine())
+    return "".join(parts)
+
+
+def missing_section(material: Material) -> str:
+    parts = [paragraph("Rows of the paper that nobody measured on its recordings yet:")]
+    filled = fill_tables(material.evaluations.values())
+    for text, rows in unmeasured(filled).items():
+        parts.append(paragraph(" · ".join(rows), "note") + command(text))
+    comparisons = _missing_comparisons(material)
+    if comparisons:
+        parts.append(heading("Comparisons that a figure lacks"))
+        parts += (paragraph(why) + command(text) for why, text in comparisons)
+    parts.append(
+        paragraph(
+            "Not measurable from predictions alone: the error of each single frame's pose after it "
+            "is deformed over a given distance; shown instead is the error by the mean distance of "
+            "the borrowed frames."
+        )
+    )
+    return "".join(parts)
+
+
+def _missing_comparisons(material: Material) -> list[tuple[str, str]]:
+    """What has no partner to be compared with, and the command that makes it."""
+    missing = []
+    for group in group_by_split(material.scored):
+        first = group[0]
+        run, data = first.evaluation.run, first.evaluation.data
+        if isinstance(run, Method):
+            continue
+        preset = run.experiment.split("_")[0]
+        preset = preset if preset in ("tiny", "small") else "paper"
+        base = f"python -m benchmarks.ablations --preset {preset} --data shards/{data.name} --only"
+        if loss_partner({s.name: s.evaluation for s in group}, first.name) is None:
+            missing.append((f"{data.name}: maxMSE beside MSE (Fig. 3)", f"{base} full mse"))
+        if unfused_partner(first, group) is None and run.fusion != "center":
+            why = f"{data.name}: the gain of the fusion over a run without it"
+            missing.append((why, f"{base} full center"))
+    return missing

@@ -1,0 +1,116 @@
+"""Tables 1 to 6 and the list of evaluations, as HTML: published, measured and synthetic apart."""
+
+from collections.abc import Iterator
+
+from benchmarks.evaluation import Evaluation, Run
+from benchmarks.layout import Column
+from benchmarks.render import cell_text
+from benchmarks.report_page import escape, heading, paragraph, scrolling, table
+from benchmarks.rows import DASH, SYNTHETIC_MARK, FilledTable, Number, Row
+from benchmarks.scored import run_label
+
+
+def results_table(evaluations: dict[str, Evaluation]) -> str:
+    """Every evaluation in a line, by name."""
+    headings = (
+        "result", "PA-MPJPE, mm", "95 % interval", "root-aligned, mm", "accel., mm/frame²",
+        "frames", "data", "what",
+    )  # fmt: skip
+    rows = [_result_row(*item) for item in evaluations.items()]
+    return table(headings, rows, words=(0, 6, 7))
+
+
+def _result_row(name: str, evaluation: Evaluation) -> tuple[str, ...]:
+    data, scores = evaluation.data, evaluation.metrics["all"]
+    mark = f" {SYNTHETIC_MARK}" if data.synthetic else ""
+    pa = scores["pa_mpjpe_mm"]
+    interval = pa.get("interval") if pa else None
+    run = evaluation.run
+    what = run_label(run)
+    if isinstance(run, Run):
+        what += f" ({run.experiment}, step {run.step:,}, seed {run.seed})"
+    return (
+        name + mark,
+        _number(pa),
+        f"{interval[0]:.2f}\u00a0to\u00a0{interval[1]:.2f}" if interval else DASH,
+        _number(scores["ra_mpjpe_mm"]),
+        _number(scores["accel_mm_per_frame2"]),
+        f"{data.frames:,}",
+        f"{data.name}, {data.split}{', SYNTHETIC' if data.synthetic else ''}",
+        what,
+    )
+
+
+def _number(summary: dict | None) -> str:
+    return DASH if summary is None else f"{summary['mean']:.2f}"
+
+
+# -------------------------------------------------------------------------- the tables of the paper
+
+
+def paper_table(filled: FilledTable) -> str:
+    """One table: a block of published rows, of those measured on recordings, of synthetic ones."""
+    layout = filled.table
+    num_words = 1 + layout.has_input
+    num_columns = num_words + len(layout.columns)
+    bodies = []
+    for kind, title, rows in _blocks(filled):
+        is_measured = kind != "published"
+        heads = [layout.first_heading, *(["Input"] if layout.has_input else [])]
+        numbers = [_heading(column, is_measured) for column in layout.columns]
+        body = (
+            f'<tr><th class="block" colspan="{num_columns}" scope="rowgroup">'
+            f"<span>{escape(title)}</span></th></tr>"
+            f'<tr class="heads">{_cells(heads, numbers, "th")}</tr>'
+        )
+        for row in rows:
+            words = [row.label, *([row.input or DASH] if layout.has_input else [])]
+            line = _cells(words, [_numbers_text(cell) for cell in row.cells], "td")
+            if row.is_measured:
+                body += f'<tr class="has-source">{line}</tr><tr><td class="source" colspan='
+                body += f'"{num_columns}"><span>{escape(row.source)}</span></td></tr>'
+            else:
+                body += f"<tr>{line}</tr>"
+        bodies.append(f'<tbody class="{kind}">{body}</tbody>')
+    parts = [heading(f"Table {layout.number}. {layout.title}")]
+    parts.append(scrolling(f"<table>{''.join(bodies)}</table>"))
+    parts += [paragraph(note, "note") for note in layout.notes]
+    return "".join(parts)
+
+
+def _blocks(filled: FilledTable) -> Iterator[tuple[str, str, tuple[Row, ...]]]:
+    yield "published", "Published (Fu et al., ICCV 2023), on recordings", filled.published
+    if filled.recorded:
+        yield "recorded", "Measured here, on recordings", filled.recorded
+    if filled.synthetic:
+        title = (
+            f"{SYNTHETIC_MARK} Measured here, on SYNTHETIC data: compares with nothing but each "
+            "other"
+        )
+        yield "synthetic", title, filled.synthetic
+
+
+def _heading(column: Column, is_measured: bool) -> str:
+    return (is_measured and column.measured_heading) or column.heading
+
+
+def _cells(words: list[str], numbers: list[str], tag: str) -> str:
+    left = "".join(f"<{tag}>{escape(word)}</{tag}>" for word in words)
+    right = "".join(f'<{tag} class="number">{escape(number)}</{tag}>' for number in numbers)
+    return left + right
+
+
+def _numbers_text(cell: tuple[Number, ...]) -> str:
+    """`5.22 (89.6)` in a line; with deviations it may be broken before the parenthesis."""
+    text = cell_text(cell)
+    return text.replace(" ± ", "\u00a0±\u00a0") if "±" in text else text.replace(" ", "\u00a0")
+
+
+def unmeasured(tables: list[FilledTable]) -> dict[str, list[str]]:
+    """Command → what it measures that nobody measured yet, as `Table 1: A, B`."""
+    commands: dict[str, list[str]] = {}
+    for filled in tables:
+        for command, rows in filled.unmeasured.items():
+            line = f"Table {filled.table.number}: {'; '.join(rows)}"
+            commands.setdefault(command, []).append(line)
+    return commands

@@ -1,0 +1,218 @@
+"""Evaluations with their frames in memory: predictions, truth and errors beside each other.
+
+What figures and the report draw from: an evaluation's `predictions.parquet`, and the dataset that
+it is of. The model is not needed.
+"""
+
+import hashlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks.evaluation import EVALUATION_FILE, Evaluation, Method, Run
+from benchmarks.predictions import PREDICTIONS_FILE, read_predictions
+from benchmarks.protocol import Comparison, frame_values
+from benchmarks.truth import Truth, compare, pair_predictions, read_truth
+from deformer.checkpoint import load_checkpoint
+from deformer.dataset import DATASET_FILE
+from deformer.experiments import Experiment, get_experiment
+from deformer.index import FrameIndex, make_windows, read_index
+
+
+class NotDrawableError(ValueError):
+    """The frames of an evaluation cannot be had; the message says why, and what to do."""
+
+
+@dataclass(frozen=True, eq=False)
+class Scored:
+    """One evaluation, frame by frame: M frames that count, as `benchmarks.evaluate` counts them."""
+
+    name: str
+    """Of its folder, from the folder of all results."""
+    evaluation: Evaluation
+    data: Path
+    """The dataset's folder."""
+    truth: Truth
+    predictions: dict[str, np.ndarray]
+    """Columns of `predictions.parquet`, P rows by rising `row`."""
+    at: np.ndarray
+    """(M,) positions in `truth`."""
+    source: np.ndarray
+    """(M,) rows of the predictions."""
+    is_borrowed: np.ndarray
+    """(M,) bool: it has no image, so it takes the prediction of the nearest frame."""
+    windows: np.ndarray | None
+    """(P, T) rows of `frames.parquet`: the window around each predicted frame. None where it is
+    not known which windows there were."""
+    centre: int
+    """The window's column that holds the predicted frame itself."""
+
+    @cached_property
+    def comparison(self) -> Comparison:
+        joints = self.predictions["joints_m"][self.source].reshape(-1, 21, 3)
+        wrist = self.predictions["wrist_cam_m"][self.source].astype(np.float64)[:, None]
+        return compare(self.truth, self.at, joints + wrist, None, None)
+
+    @cached_property
+    def values(self) -> dict[str, np.ndarray]:
+        """Metrics per frame (M,), or per frame and joint (M, 21): `protocol.frame_values`."""
+        return frame_values(self.comparison)
+
+    @cached_property
+    def pa_mm(self) -> np.ndarray:
+        """(M,) Procrustes-aligned error, mean over joints."""
+        return self.values["pa_mpjpe_mm"].mean(1)
+
+    @property
+    def occlusion(self) -> np.ndarray:
+        """(M,) 0-1, NaN where not known."""
+        return self.comparison.occlusion
+
+    @property
+    def row(self) -> np.ndarray:
+        """(M,) rows of `frames.parquet`."""
+        return self.truth.row[self.at]
+
+    @cached_property
+    def window_weights(self) -> np.ndarray:
+        """(M, T) how much each frame of the window counts; NaN for a frame that borrows."""
+        weights = self.predictions["weights"][self.source].astype(np.float64)
+        weights[self.is_borrowed] = np.nan
+        return weights
+
+    @cached_property
+    def window_rows(self) -> np.ndarray | None:
+        """(M, T) rows of `frames.parquet`."""
+        return None if self.windows is None else self.windows[self.source]
+
+
+def run_label(run: Run | Method) -> str:
+    """What a run is, in a word or two, as Tables 4 and 5 name it."""
+    if isinstance(run, Method):
+        return run.method
+    fusions = {"center": "Center", "average": "Average", "occlusion": "Weighted"}
+    parts = [fusions.get(run.fusion, "Dynamic")]
+    parts += [] if run.point_loss == "max_mse" else ["MSE"]
+    parts += [] if run.adversarial else ["no discriminator"]
+    return ", ".join(parts)
+
+
+def saved_experiment(run: Run) -> Experiment | None:
+    """What a checkpoint was trained by; where it is not here, the preset of that name, if any."""
+    try:
+        return load_checkpoint(run.checkpoint, str(run.step), only=("none",)).experiment
+    except (OSError, ValueError):
+        pass
+    try:
+        return get_experiment(run.experiment)
+    except ValueError:
+        return None
+
+
+def dataset_sha256(folder: Path) -> str:
+    """Of its `dataset.json`: which build it is."""
+    return hashlib.sha256((folder / DATASET_FILE).read_bytes()).hexdigest()
+
+
+def find_dataset(evaluation: Evaluation, datasets: Iterable[Path]) -> Path:
+    """The folder among `datasets`, and then `shards/NAME`, that the evaluation is of.
+
+    Raises `NotDrawableError` when none of them is that build.
+    """
+    data, others = evaluation.data, []
+    for folder in (*datasets, Path("shards") / data.name):
+        if folder.name != data.name or not (folder / DATASET_FILE).is_file():
+            continue
+        if dataset_sha256(folder) == data.sha256:
+            return folder
+        others.append(str(folder))
+    if others:
+        raise NotDrawableError(
+            f"{others[0]} is another build of {data.name} than the one that was evaluated: "
+            "evaluate again"
+        )
+    raise NotDrawableError(f"the dataset {data.name} is not here: name its folder by --data")
+
+
+def load_scored(
+    evaluations: dict[Path, Evaluation], results: Path, datasets: Iterable[Path] = ()
+) -> tuple[list[Scored], dict[str, str]]:
+    """What can be drawn of evaluations by path; and for the others, by name, why not."""
+    datasets = tuple(datasets)
+    scored, problems = [], {}
+    for path, evaluation in evaluations.items():
+        name = result_name(path, results)
+        try:
+            folder = find_dataset(evaluation, datasets)
+            scored.append(_load_one(name, path.parent, evaluation, folder))
+        except NotDrawableError as error:
+            problems[name] = str(error)
+    return scored, problems
+
+
+def result_name(path: Path, results: Path) -> str:
+    """Of the folder of an `evaluation.json`, from the folder of all results."""
+    name = path.parent.relative_to(results).as_posix()
+    return path.parent.resolve().name if name == "." else name
+
+
+def _load_one(name: str, folder: Path, evaluation: Evaluation, data: Path) -> Scored:
+    path = folder / PREDICTIONS_FILE
+    if not path.is_file():
+        how = "of others' files there are no windows" if isinstance(evaluation.run, Method) else ""
+        raise NotDrawableError(
+            f"{path} is not there, so only the means of {EVALUATION_FILE} are known"
+            + (f" ({how})" if how else f": {evaluation.command} makes it")
+        )
+    predictions = read_predictions(path)
+    if np.diff(predictions["row"]).min(initial=1) <= 0:
+        raise NotDrawableError(f"{path} is not in the order of its rows: evaluate again")
+    split, _, where = evaluation.data.split.partition(" where ")
+    truth = _read_truth(data, split)
+    paired = pair_predictions(truth, predictions["row"])
+    keep = paired.source >= 0
+    if where or keep.sum() != evaluation.data.frames:  # a part of the split: --where, --limit
+        keep &= ~paired.is_borrowed
+    if keep.sum() != evaluation.data.frames:
+        raise NotDrawableError(
+            f"{path} has {keep.sum():,} frames that count, {EVALUATION_FILE} says "
+            f"{evaluation.data.frames:,}: evaluate again"
+        )
+    windows, centre = _windows(evaluation, predictions, data)
+    at, source, borrowed = (x[keep] for x in (paired.at, paired.source, paired.is_borrowed))
+    return Scored(
+        name, evaluation, data, truth, predictions, at, source, borrowed, windows, centre
+    )  # fmt: skip
+
+
+def _windows(
+    evaluation: Evaluation, predictions: dict[str, np.ndarray], data: Path
+) -> tuple[np.ndarray | None, int]:
+    """The windows around the predicted frames, as the experiment shapes them; their centre."""
+    experiment = saved_experiment(evaluation.run)
+    config = experiment.stream.window if experiment else None
+    T = predictions["weights"].shape[1]
+    if config is None or config.num_frames != T:
+        return None, T // 2
+    index = read_dataset(data)
+    is_centre = np.zeros(len(index.clip), bool)
+    is_centre[predictions["row"]] = True
+    table = make_windows(index, config, is_centre)
+    if not np.array_equal(table.centre_rows, predictions["row"]):
+        return None, T // 2
+    return table.rows, table.centre
+
+
+@lru_cache(4)
+def _read_truth(folder: Path, split: str) -> Truth:
+    """Several runs of the same split share it."""
+    return read_truth(folder, split)
+
+
+@lru_cache(4)
+def read_dataset(folder: Path) -> FrameIndex:
+    """`deformer.index.read_index`, kept for the next run of the same dataset."""
+    return read_index(folder)

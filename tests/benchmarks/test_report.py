@@ -1,0 +1,187 @@
+"""The report: one file that needs nothing else, says what is synthetic, and works without parts."""
+
+import sys
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from benchmarks import report
+from benchmarks.report_page import Section, page, table
+from benchmarks.report_runs import training_command
+from benchmarks.report_tables import paper_table
+from benchmarks.rows import fill_tables
+from benchmarks.training_log import read_log
+from tests.benchmarks.drawn_results import write_result, write_run
+from tests.benchmarks.evaluations import SYNTHETIC, make_evaluation, make_metrics
+from tests.deformer.training import build_dataset
+
+_VOID = {"meta", "img", "br", "hr", "link", "input"}
+
+
+class Reader(HTMLParser):
+    """Collects what a page refers to; raises where tags do not close in order."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.ids: list[str] = []
+        self.sources: list[str] = []
+        self.links: list[str] = []
+        self.tags: set[str] = set()
+        self.feed(text)
+        self.close()
+        assert self.open == []
+
+    def handle_starttag(self, tag, attrs) -> None:
+        found = dict(attrs)
+        self.tags.add(tag)
+        self.ids += [found["id"]] if "id" in found else []
+        self.sources += [found["src"]] if "src" in found else []
+        self.links += [found["href"]] if "href" in found else []
+        if tag not in _VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag) -> None:
+        assert self.open.pop() == tag
+
+
+def check_self_contained(text: str) -> Reader:
+    reader = Reader(text)
+    assert all(s.startswith("data:image/") for s in reader.sources)
+    assert all(link.startswith("#") for link in reader.links)
+    assert {link[1:] for link in reader.links} <= set(reader.ids)
+    assert len(set(reader.ids)) == len(reader.ids)
+    assert not reader.tags & {"script", "link", "iframe", "object", "base"}
+    style = text[text.index("<style>") : text.index("</style>")]
+    assert "url(" not in style and "@import" not in style
+    return reader
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory, raw_root) -> Path:
+    """The folder of a report of one run, with its parts."""
+    root = tmp_path_factory.mktemp("report")
+    data = build_dataset(raw_root)
+    run = write_run(root / "runs" / "full")
+    write_run(root / "runs" / "other")
+    write_result(root / "results" / "full", data, run)
+    sheet = root / "results" / data.name / "shards.png"
+    sheet.parent.mkdir()
+    Image.fromarray(np.zeros((40, 60, 3), np.uint8)).save(sheet)
+    report.write_report(report.Options(root / "results", root / "runs", (data,)))
+    return root
+
+
+@pytest.fixture(scope="module")
+def text(written) -> str:
+    return (written / "results" / "report.html").read_text()
+
+
+# ---------------------------------------------------------------------------------- a whole report
+
+
+def test_it_needs_nothing_but_itself(text):
+    reader = check_self_contained(text)
+    assert len(reader.sources) == 12  # 3 of the split, 7 of the run, training, contact sheet
+    assert text.count("data:image/svg+xml") + text.count("data:image/png") == 11
+    assert {"about", "data", "training", "tables", "figures", "how", "missing"} <= set(reader.ids)
+    assert 'name="viewport"' in text and "@media print" in text
+
+
+def test_it_says_first_what_was_measured_and_that_it_is_synthetic(text):
+    top = text[text.index("<header>") : text.index("</header>")]
+    assert "On synthetic data (built_for_training, s0_train, 25 frames)" in top
+    assert "SYNTHETIC data" in top
+    assert "which this does not compare with" in top
+
+
+def test_it_holds_the_parts_that_a_reader_looks_for(text):
+    for words in (
+        "the stand-in hand (not MANO)", "Valid frames by how much", "best validation",
+        "12.00 at step 40", "Also there, not evaluated: other.", "Published (Fu et al., ICCV 2023)",
+        "Measured here, on SYNTHETIC data", "The worst failures", "torch", "cores to use",
+        "python -m benchmarks.ablations --preset tiny --data shards/built_for_training --only "
+        "full mse", "Seeds: 0.",
+    ):  # fmt: skip
+        assert words in text, words
+
+
+def test_the_training_command_names_what_differs_from_the_preset(written):
+    log = read_log(written / "runs" / "full", written / "runs")
+    command = training_command(log, {})
+    assert command.startswith("python -m deformer.train --experiment tiny --data shards/NAME")
+    assert " --steps 40" in command
+    assert " --stream.window.gap 1 " in command and " --discriminator.hidden 8 " in command
+    assert " --seed" not in command
+
+
+def test_recordings_are_called_recordings(tmp_path, raw_root):
+    data, none = build_dataset(raw_root), tmp_path / "none"
+    write_result(tmp_path / "full", data, write_run(tmp_path / "run"), synthetic=False)
+    out = report.write_report(report.Options(tmp_path, none, (none,)))  # draws nothing
+    top = out.read_text().split("</header>")[0]
+    assert "Everything measured here is of recordings." in top
+    assert "synthetic" not in top.split("<body>")[1].lower()
+
+
+# ------------------------------------------------------------------------------------ parts missing
+
+
+def test_with_nothing_at_all_it_says_what_to_run(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["report"])
+    assert report.main() == 0
+    assert "results/report.html" in capsys.readouterr().err
+    text = (tmp_path / "results" / "report.html").read_text()
+    check_self_contained(text)
+    assert "Nothing is measured yet" in text
+    for program in ("pipelines.synthesize", "pipelines.build_shards", "deformer.train",
+                    "benchmarks.evaluate"):  # fmt: skip
+        assert f"python -m {program}" in text
+    assert text.count("Published (Fu et al., ICCV 2023)") == 6
+
+
+def test_without_dataset_and_runs_the_tables_are_there_and_figures_say_why(written, tmp_path):
+    empty = tmp_path / "empty"
+    out = tmp_path / "r.html"
+    report.write_report(report.Options(written / "results", empty, (empty,), out))
+    text = out.read_text()
+    check_self_contained(text)
+    assert "Measured here, on SYNTHETIC data" in text
+    assert "name its folder by --data" in text
+    assert "is no built dataset" in text
+    assert "No run is in" in text
+
+
+def test_a_file_that_cannot_be_read_is_named(tmp_path, monkeypatch, capsys):
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "evaluation.json").write_text("{}")
+    monkeypatch.setattr(sys, "argv", ["report", "--results", str(tmp_path)])
+    assert report.main() == 1
+    assert "is no evaluation" in " ".join(capsys.readouterr().err.split())
+    assert not (tmp_path / "report.html").exists()
+
+
+# ------------------------------------------------------------------------------------- the pieces
+
+
+def test_tables_keep_kinds_apart_and_an_empty_bin_is_a_dash():
+    metrics = make_metrics(empty=("75-100",))
+    filled = fill_tables(
+        [make_evaluation(), make_evaluation({"hand": "standin"}, SYNTHETIC, metrics)]
+    )
+    html = paper_table(filled[0])
+    Reader(html)
+    published, recorded, synthetic = html.split("<tbody ")[1:]
+    assert 'class="published"' in published and "5.22\u00a0(89.6)" in published
+    assert 'class="recorded"' in recorded and "SYNTHETIC" not in recorded
+    assert "Ours †" in synthetic and '<td class="number">–</td>' in synthetic
+
+
+def test_what_is_written_is_escaped():
+    html = table(["<b>"], [["a & b"]])
+    assert "&lt;b&gt;" in html and "a &amp; b" in html
+    Reader(page("<t>", "", [Section("x", "1 < 2", "<p>y</p>")], "&"))
