@@ -144,7 +144,7 @@ def tiny() -> Experiment:
         # which is the least error at an unknown orientation; these two show it the way
         losses=LossWeights(joints_2d=1e4, pose=200.0),
         optim=OptimConfig(
-            epochs=20, lr=2e-3, lr_discriminator=1e-4, decay_epochs=4, warmup_steps=50
+            epochs=20, lr=7e-4, lr_discriminator=1e-4, decay_epochs=4, warmup_steps=50
         ),
         validation=ValidationConfig(every=100, limit=128),
     )
