@@ -17,6 +17,7 @@ demo: install
 	$(PY) pipelines.synthesize --layout ho3d-v3 --out $(DEMO)/ho3d --sequences 4 --frames 40 --no-depth
 	$(PY) pipelines.build_shards --dataset ho3d --root $(DEMO)/ho3d --out shards/demo_ho3d
 	$(PY) pipelines.verify shards/demo_ho3d
+	$(PY) pipelines.inspect shards/demo_ho3d --sheet results/demo_ho3d/shards.png
 	$(PY) deformer.train --experiment tiny --data shards/demo --out runs/demo --workers 0 \
 		--steps $(STEPS) --validation.every 50 --resume
 	$(PY) benchmarks.evaluate --checkpoint runs/demo --data shards/demo --split s0_test \
@@ -24,6 +25,7 @@ demo: install
 	$(PY) benchmarks.evaluate --checkpoint runs/demo --data shards/demo_ho3d --split evaluation \
 		--root $(DEMO)/ho3d --out results/demo_ho3d --workers 0
 	$(PY) benchmarks.tables
+	$(PY) benchmarks.figures --data shards/demo shards/demo_ho3d
 	$(PY) benchmarks.report --data shards/demo shards/demo_ho3d
 
 test: install
@@ -54,4 +56,5 @@ install: .venv/installed
 	@touch $@
 
 clean:
-	rm -rf .venv $(DEMO) shards/demo shards/demo_ho3d runs/demo results
+	rm -rf .venv $(DEMO) shards/demo shards/demo_ho3d runs/demo \
+		results/demo results/demo_ho3d results/tables results/figures results/report.html

@@ -1,1 +1,1 @@
-"""Measurements: of speed now, of accuracy next."""
+"""Checkpoints and other people's files → predictions, scores, tables, figures, the report."""

@@ -23,19 +23,19 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from benchmarks.evaluation import EVALUATION_FILE
-from deformer.checkpoint import load_checkpoint
+from benchmarks.evaluation import EVALUATION_FILE, read_evaluation
 from deformer.dataset import read_info
 from deformer.distributed import Place
 from deformer.experiments import get_experiment
+from deformer.journal import whole_lines
 from deformer.labels import load_hands_of
 from deformer.learner import Learner, RealMotion
 from deformer.store import open_store
 from deformer.stream import Stream
 
-FUSIONS = ("", "center", "average", "occlusion")
+FUSION_ABLATIONS = ("", "center", "average", "occlusion")
 """Tables 4 and 6; "" is the whole method."""
-LOSSES = ("noadv", "mse", "mse_noadv")
+LOSS_ABLATIONS = ("noadv", "mse", "mse_noadv")
 """Table 5, beside the whole method."""
 
 
@@ -80,10 +80,10 @@ class Options:
     """Print the plan with an estimate of its time, and stop."""
 
     def __post_init__(self) -> None:
-        if unknown := set(self.only) - {"full", *FUSIONS, *LOSSES}:
+        if unknown := set(self.only) - {"full", *FUSION_ABLATIONS, *LOSS_ABLATIONS}:
             raise ValueError(
                 f"--only {' '.join(sorted(unknown))}: the ablations are full, "
-                f"{', '.join((*FUSIONS[1:], *LOSSES))}"
+                f"{', '.join((*FUSION_ABLATIONS[1:], *LOSS_ABLATIONS))}"
             )
         if not self.seeds:
             raise ValueError("--seeds needs one at least")
@@ -109,7 +109,8 @@ class Job:
 
     @property
     def is_done(self) -> bool:
-        return self.trained_steps >= self.steps and (self.result / EVALUATION_FILE).exists()
+        path = self.result / EVALUATION_FILE
+        return path.exists() and read_evaluation(path).run.step >= self.steps
 
 
 def plan(options: Options) -> list[Job]:
@@ -120,7 +121,7 @@ def plan(options: Options) -> list[Job]:
         raise ValueError(
             f"{options.data} is {dataset}; the tables are of {', '.join(preset.bases)}"
         )
-    names = FUSIONS + (LOSSES if dataset == "dexycb" else ())
+    names = FUSION_ABLATIONS + (LOSS_ABLATIONS if dataset == "dexycb" else ())
     if options.only:
         names = tuple(name for name in names if (name or "full") in options.only)
     base = get_experiment(preset.bases[dataset])
@@ -149,7 +150,7 @@ def _job(
     ]  # fmt: skip
     evaluate = [
         *start, "benchmarks.evaluate", "--checkpoint", str(run), "--data", data,
-        "--split", split, "--out", str(result),
+        "--split", split, "--which", "last", "--out", str(result),
     ]  # fmt: skip
     return Job(experiment, seed, run, result, train, evaluate, steps)
 
@@ -162,7 +163,7 @@ def seconds_per_step(options: Options, jobs: list[Job], console: Console) -> flo
     for job in jobs:
         log = job.run / "log.jsonl"
         if log.exists():
-            records = [json.loads(line) for line in log.read_text().splitlines()]
+            records = [json.loads(line) for line in whole_lines(log)]
             speeds = [r["windows_per_s"] for r in records if r["kind"] == "train"]
             if speeds:
                 batch = get_experiment(job.experiment).stream.order.global_batch
@@ -209,8 +210,7 @@ def run_jobs(jobs: list[Job], console: Console) -> None:
             if status:
                 console.print(f"stopped at: {' '.join(command[1:])}", soft_wrap=True)
                 raise SystemExit(status)
-        step = load_checkpoint(job.run, only=("model",)).step
-        console.print(f"{job.experiment}, seed {job.seed}: step {step:,} → {job.result}")
+        console.print(f"step {job.trained_steps:,} → {job.result}", soft_wrap=True)
 
 
 def main() -> int:

@@ -11,11 +11,11 @@ command goes on; where predictions are there, only the scores are made anew. Exi
 1 something cannot be used, 2 an option is wrong.
 """
 
-import hashlib
 import logging
+import os
 import shlex
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
@@ -27,13 +27,13 @@ from rich.markup import escape
 
 from benchmarks.evaluation import EVALUATION_FILE, Data, Evaluation, Method, Run, write_evaluation
 from benchmarks.file_order import FileOrder, dexycb_order, ho3d_order
-from benchmarks.inference import Combine, predict
-from benchmarks.predictions import read_predictions
+from benchmarks.inference import Combine, Precision, predict
+from benchmarks.predictions import add_vertices, read_predictions
 from benchmarks.protocol import score
 from benchmarks.submissions import read_hpe, read_pred_json, write_hpe, write_pred_json
 from benchmarks.truth import Truth, compare, pair_predictions, pose_meshes, read_truth
 from deformer.checkpoint import Checkpoint, load_checkpoint
-from deformer.dataset import DATASET_FILE
+from deformer.dataset import dataset_sha256
 from deformer.distributed import Place, process_group
 from deformer.labels import load_hands_of
 from deformer.mano import Hands
@@ -60,8 +60,11 @@ class Options:
     """Instead of a checkpoint: a file that others made."""
     method: str | None = None
     """Their name, as a row of the tables."""
-    root: Path | None = None
-    """HO-3D's raw folder, whose evaluation.txt gives the order of its files."""
+    root: Path | None = field(
+        default_factory=lambda: Path(found) if (found := os.environ.get("HO3D_DIR")) else None
+    )
+    """HO-3D's raw folder, whose evaluation.txt gives the order of its files; by default what
+    $HO3D_DIR names."""
     combine: Combine = "centre"
     """centre: a frame's prediction is that of the window around it. overlap: the mean of all
     windows that hold it."""
@@ -71,6 +74,8 @@ class Options:
     """At most so many frames, spread evenly over the split."""
     mesh: bool | None = None
     """Score vertices too, which takes 20 KB of memory and 3 ms per frame; by default for HO-3D."""
+    vertices: bool = False
+    """Also write the vertices of every frame to predictions.parquet, 9 KB each."""
     mano_dir: Path | None = None
     """The folder with MANO's files; by default what $MANO_DIR names."""
     batch: int = 8
@@ -79,12 +84,16 @@ class Options:
     """Processes per rank that read ahead."""
     device: Literal["cpu", "cuda"] | None = None
     """By default a GPU where there is one."""
+    precision: Precision = "float32"
+    """bf16 is faster on a GPU; the tables' numbers are float32's."""
 
     def __post_init__(self) -> None:
         if (self.checkpoint is None) == (self.predictions is None):
             raise ValueError("give one of --checkpoint and --predictions")
         if (self.predictions is None) != (self.method is None):
             raise ValueError("--predictions FILE and --method NAME belong together")
+        if self.predictions is not None and (self.where or self.limit):
+            raise ValueError("--where and --limit are for checkpoints: a file is scored whole")
         if self.batch < 1:
             raise ValueError(f"--batch {self.batch} must be 1 or more")
 
@@ -108,13 +117,19 @@ def evaluate(options: Options, place: Place, console: Console) -> Evaluation | N
         options.split, options.limit, options.where, order
     )
     stream = Stream(config, store, index, place.rank, num_ranks, options.workers)
-    path = predict(checkpoint, hands, stream, place, options.out, options.combine)
+    path = predict(
+        checkpoint, hands, stream, place, options.out, options.combine, options.precision
+    )
     if not place.is_first:
         return None
     if stream.skipped:
         console.print(f"[yellow]{len(stream.skipped)} members are corrupt; see the warnings")
     truth = read_truth(store.folder, options.split, _kept(options, stream))
     predictions = read_predictions(path)
+    if options.vertices and "vertices_m" not in predictions:
+        is_left = index.is_left[predictions["row"]]
+        pose, betas = predictions["pose_rotvec"], predictions["betas"]
+        add_vertices(path, pose_meshes(hands, pose, betas, is_left))
     return _score_run(options, checkpoint, hands, truth, predictions, console)
 
 
@@ -152,6 +167,8 @@ def _score_run(
             "cannot be predicted, and are left out"
         )
     at, source = paired.at[paired.source >= 0], paired.source[paired.source >= 0]
+    if not len(at):
+        raise ValueError(f"no labelled frame of {options.split} could be predicted")
     borrowed = int(paired.is_borrowed[paired.source >= 0].sum())
     if borrowed:
         console.print(
@@ -161,6 +178,9 @@ def _score_run(
     wrist = predictions["wrist_cam_m"][source].astype(np.float64)[:, None]
     joints = predictions["joints_m"][source].reshape(-1, 21, 3) + wrist
     vertices = truth_vertices = None
+    if mesh and truth.vertices_m is not None and not np.isfinite(truth.vertices_m[at]).all():
+        console.print("[yellow]some frames have no true vertices: the mesh is not scored")
+        mesh = False
     if mesh:
         is_left = np.array(truth.frames["side"].take(at).to_pylist()) == "left"
         pose, betas = predictions["pose_rotvec"][source], predictions["betas"][source]
@@ -182,6 +202,8 @@ def _score_run(
         fusion=experiment.model.fusion,
         point_loss=experiment.point_loss,
         adversarial=experiment.adversarial,
+        trained_on=f"{checkpoint.stream['dataset']} {experiment.stream.split}",
+        precision=options.precision,
     )
     evaluation = _write(options, run, truth, len(at), metrics)
     _write_submission(options, truth, at, joints, vertices, console)
@@ -229,6 +251,8 @@ def _write_submission(
     order = _file_order(options, truth)
     if order is None:
         return
+    if order.note:
+        console.print(order.note, soft_wrap=True)
     if not np.array_equal(np.flatnonzero(order.is_required), at):
         console.print("not all frames of the split are predicted: no file for its evaluator")
         return
@@ -238,8 +262,6 @@ def _write_submission(
         write_pred_json(options.out / "pred.zip", order, joints, vertices)
     else:
         write_hpe(options.out / "hpe.txt", order, joints)
-    if order.note:
-        console.print(order.note, soft_wrap=True)
 
 
 def _file_order(options: Options, truth: Truth) -> FileOrder | None:
@@ -254,7 +276,8 @@ def _file_order(options: Options, truth: Truth) -> FileOrder | None:
 
 
 def _evaluate_file(options: Options, console: Console) -> Evaluation:
-    truth = read_truth(Path(options.data), options.split)
+    store, _ = open_store(options.data)
+    truth = read_truth(store.folder, options.split)
     order = _file_order(options, truth)
     if order is None:
         raise ValueError("give --root, HO-3D's raw folder: its evaluation.txt orders the file")
@@ -274,14 +297,15 @@ def _evaluate_file(options: Options, console: Console) -> Evaluation:
 def _write(
     options: Options, run: Run | Method, truth: Truth, num_frames: int, metrics: dict
 ) -> Evaluation:
-    folder = Path(options.data)
+    split = options.split + (f" where {options.where}" if options.where else "")
+    store, _ = open_store(options.data)
     data = Data(
-        name=folder.name,
-        dataset=truth.info["parameters"]["dataset"],
-        split=options.split + (f" where {options.where}" if options.where else ""),
+        name=store.name,
+        dataset=truth.frames["dataset"][0].as_py(),
+        split=split + (f" limit {options.limit}" if options.limit else ""),
         synthetic=truth.info["synthetic"] is not None,
         frames=num_frames,
-        sha256=hashlib.sha256((folder / DATASET_FILE).read_bytes()).hexdigest(),
+        sha256=dataset_sha256(store.folder),
     )
     command = "python -m benchmarks.evaluate " + shlex.join(sys.argv[1:])
     evaluation = Evaluation(run, data, command, metrics)
@@ -296,7 +320,7 @@ def main() -> int:
         options = tyro.cli(Options, prog="python -m benchmarks.evaluate", description=__doc__)
         with process_group(options.device) as place:
             evaluation = evaluate(options, place, console)
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, ImportError) as error:
         console.print(f"[red]error:[/red] {escape(str(error))}", soft_wrap=True, highlight=False)
         return 1
     except torch.OutOfMemoryError:

@@ -4,7 +4,7 @@
 
     {"format": 1,
      "run": {"experiment": …, "row": …, "checkpoint": …, "step": …, "seed": …, "hand": …,
-             "fusion": …, "point_loss": …, "adversarial": …}
+             "fusion": …, "point_loss": …, "adversarial": …, "trained_on": …, "precision": …}
             or, of predictions that others made, {"method": …, "predictions": …},
      "data": {"name": …, "dataset": …, "split": …, "synthetic": …, "frames": …, "sha256": …},
      "command": "python -m benchmarks.evaluate …",
@@ -15,18 +15,17 @@ import json
 import math
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any, get_args, get_type_hints
 
 from benchmarks.protocol import BINS, METRICS
+from deformer.fusion import FusionVariant
+from deformer.losses import PointLossName
 from deformer.wellformed import check_types, read_json_object
 
 EVALUATION_FILE = "evaluation.json"
 FORMAT = 1
 
-FUSIONS = ("center", "average", "occlusion", "dynamic")
-POINT_LOSSES = ("max_mse", "mse")
 HANDS = ("mano", "standin")
-DATASETS = ("dexycb", "ho3d", "ho3d_v2", "ho3d_v3")
 
 
 @dataclass(frozen=True)
@@ -44,11 +43,15 @@ class Run:
     fusion: str
     point_loss: str
     adversarial: bool
+    trained_on: str
+    """Dataset and split, as "dexycb s0_train"."""
+    precision: str
+    """Of the evaluation: "float32" or "bf16"."""
 
     def __post_init__(self) -> None:
         _check_choice("run.hand", self.hand, HANDS)
-        _check_choice("run.fusion", self.fusion, FUSIONS)
-        _check_choice("run.point_loss", self.point_loss, POINT_LOSSES)
+        _check_choice("run.fusion", self.fusion, get_args(FusionVariant))
+        _check_choice("run.point_loss", self.point_loss, get_args(PointLossName))
 
 
 @dataclass(frozen=True)
@@ -68,7 +71,8 @@ class Data:
     name: str
     """Of the built dataset."""
     dataset: str
-    """Whose recordings, or whose layout if synthetic: "dexycb", "ho3d", "ho3d_v2", "ho3d_v3"."""
+    """Whose recordings, or whose layout if synthetic: "dexycb", "ho3d_v2", "ho3d_v3", or the name
+    of a dataset of one's own, which is in no table."""
     split: str
     """As `s0_test` or `evaluation`."""
     synthetic: bool
@@ -76,9 +80,6 @@ class Data:
     """Scored."""
     sha256: str
     """Of the dataset's `dataset.json`: which build it was."""
-
-    def __post_init__(self) -> None:
-        _check_choice("data.dataset", self.dataset, DATASETS)
 
 
 @dataclass(frozen=True)

@@ -30,6 +30,7 @@ from deformer.stream import Stream
 from deformer.windows import WindowConfig
 
 Combine = Literal["centre", "overlap"]
+Precision = Literal["float32", "bf16"]
 _STEPS_PER_PART = 64
 _WINDOWS_AT_ONCE = 64
 
@@ -38,8 +39,9 @@ _WINDOWS_AT_ONCE = 64
 class Job:
     """What makes predictions what they are; what is of another job is thrown away."""
 
-    checkpoint: str
-    step: int
+    weights: str
+    """Hash of the model's weights."""
+    precision: Precision
     windows: str
     """Fingerprint of the stream: dataset, split, filter, windows."""
     combine: Combine
@@ -48,7 +50,7 @@ class Job:
 
 def predict(
     checkpoint: Checkpoint, hands: Hands, stream: Stream, place: Place, out: Path,
-    combine: Combine = "centre",
+    combine: Combine = "centre", precision: Precision = "float32",
 ) -> Path:  # fmt: skip
     """Predict every window of a stream made by `StreamConfig.for_evaluation`; returns the path of
     `predictions.parquet`, which is there when it is whole.
@@ -56,7 +58,8 @@ def predict(
     The same call goes on where it was interrupted, and does nothing where all is done.
     """
     path, parts = out / PREDICTIONS_FILE, out / "parts"
-    job = Job(str(checkpoint.folder), checkpoint.step, stream.fingerprint, combine, place.num_ranks)
+    windows = stream.fingerprint
+    job = Job(checkpoint.model_sha256, precision, windows, combine, place.num_ranks)
     if place.is_first:
         _begin(parts, path, job)
     wait_for_all()
@@ -64,11 +67,12 @@ def predict(
         model = Deformer(_config_for(checkpoint, stream.index.info), HandLayer(hands))
         model.load_state_dict(checkpoint.tensors["model"])
         model = model.to(place.device, memory_format=torch.channels_last).eval()
-        _encode_parts(model, _frames_of(stream, place), place, parts)
+        autocast = torch.autocast(place.device.type, torch.bfloat16, enabled=precision == "bf16")
+        _encode_parts(model, _frames_of(stream, place), place, parts, autocast)
         wait_for_all()
         if place.is_first:
             frames = _read_parts(parts)
-            table = _decode(model, stream, place.device, frames, combine)
+            table = _decode(model, stream, place.device, frames, combine, autocast)
             metadata = {"deformer.job": json.dumps(asdict(job))}
             unfinished = path.with_suffix(".tmp")
             pq.write_table(table.replace_schema_metadata(metadata), unfinished)
@@ -117,7 +121,9 @@ def _frames_of(stream: Stream, place: Place) -> Stream:
 
 
 @torch.no_grad()
-def _encode_parts(model: Deformer, frames: Stream, place: Place, parts: Path) -> None:
+def _encode_parts(
+    model: Deformer, frames: Stream, place: Place, parts: Path, autocast: torch.autocast
+) -> None:
     steps = range(0, frames.steps_per_epoch, _STEPS_PER_PART)
     names = [(s, parts / f"rank-{place.rank:03d}-step-{s:08d}.npz") for s in steps]
     todo = [(first, path) for first, path in names if not path.exists()]
@@ -129,7 +135,7 @@ def _encode_parts(model: Deformer, frames: Stream, place: Place, parts: Path) ->
             batch = without_padding(read)
             images = to_input(batch, place.device)[:, 0]
             boxes, is_left = batch.boxes_px[:, 0], batch.is_left
-            with _autocast(place.device):
+            with autocast:
                 features = model.encode_frames(
                     images, boxes.to(place.device), is_left.to(place.device)
                 )
@@ -157,10 +163,6 @@ def _read_parts(parts: Path) -> dict[str, np.ndarray]:
     return {name: value[order] for name, value in frames.items()}
 
 
-def _autocast(device: torch.device) -> torch.autocast:
-    return torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda")
-
-
 # ------------------------------------------------------------------------------ windows, decoded
 
 
@@ -171,6 +173,7 @@ def _decode(
     device: torch.device,
     frames: dict[str, np.ndarray],
     combine: Combine,
+    autocast: torch.autocast,
 ) -> pa.Table:
     """All windows → the rows of their centre frames. Windows with a frame that could not be read
     are left out."""
@@ -183,7 +186,7 @@ def _decode(
     weights = np.full((N, T), np.nan, np.float32)
     for i in track(range(0, len(place), _WINDOWS_AT_ONCE), "decoding windows"):
         chosen = place[i : i + _WINDOWS_AT_ONCE]
-        values, share = _decode_windows(model, device, frames, chosen, centre)
+        values, share = _decode_windows(model, device, frames, chosen, centre, autocast)
         weights[chosen[:, centre]] = share
         # A frame that a window repeats counts once
         counts = np.zeros(chosen.shape, bool)
@@ -208,6 +211,7 @@ def _decode_windows(
     frames: dict[str, np.ndarray],
     chosen: np.ndarray,
     centre: int,
+    autocast: torch.autocast,
 ) -> tuple[dict[str, np.ndarray], np.ndarray]:
     """Windows as places (B, T) among the encoded frames → values of all their frames (B, T, …), and
     how much each frame counts in the centre's pose (B, T)."""
@@ -217,7 +221,7 @@ def _decode_windows(
 
     features = FrameFeatures(take("hand"), take("joints_2d"))
     occlusion = take("occlusion") if model.config.fusion == "occlusion" else None
-    with _autocast(device):
+    with autocast:
         output = model.decode_windows(features, take("is_left")[:, 0], occlusion)
     B, T = chosen.shape
     joints = output.fused.joints_m.double().cpu().numpy()

@@ -173,8 +173,10 @@ def command_for(table: Table, row: str) -> str:
     evaluate = f"python -m benchmarks.evaluate {data} --split {table.split}"
     if table.row_of is not method_row:
         return f"python -m benchmarks.ablations --preset paper {data}"
+    if table.dataset == "ho3d":
+        evaluate += " --root RAW"
     if row != OURS:
         return f"{evaluate} --predictions FILE --method NAME --out results/NAME"
     run = f"runs/{table.dataset}"
-    train = f"torchrun -m deformer.train --experiment {table.dataset} {data} --out {run}"
-    return f"{train} && {evaluate} --checkpoint {run} --out results/{table.dataset}"
+    train = f"torchrun --nproc-per-node 8 -m deformer.train --experiment {table.dataset} {data}"
+    return f"{train} --out {run} && {evaluate} --checkpoint {run} --out results/{table.dataset}"

@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 
+from deformer.hand import NUM_VERTICES
 from deformer.index import FrameIndex
 from deformer.rotations import rot6d_to_rotmat, rotmat_to_rotvec
 
@@ -85,3 +86,14 @@ def read_predictions(path: Path) -> dict[str, np.ndarray]:
         else:
             arrays[name] = column.to_numpy(zero_copy_only=False)
     return arrays
+
+
+def add_vertices(path: Path, vertices_m: np.ndarray) -> None:
+    """Add the column `vertices_m`, 778 × 3 float32 from the wrist, to a file that is there."""
+    table = pq.read_table(path)
+    flat = pa.array(np.ascontiguousarray(vertices_m, np.float32).reshape(-1))
+    field = _fixed("vertices_m", _vector(3 * NUM_VERTICES), "778 × 3, from the wrist, m")
+    column = pa.FixedSizeListArray.from_arrays(flat, 3 * NUM_VERTICES)
+    unfinished = path.with_suffix(".tmp")
+    pq.write_table(table.append_column(field, column), unfinished)
+    unfinished.replace(path)

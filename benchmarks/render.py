@@ -7,6 +7,7 @@ row has a † at its name besides, so that it keeps its label when it is copied 
 import csv
 import io
 from collections.abc import Iterator
+from typing import NamedTuple
 
 from benchmarks.evaluation import Run
 from benchmarks.layout import Column
@@ -22,20 +23,35 @@ CSV_COLUMNS = (
 _DATASET_NAMES = {"dexycb": "DexYCB", "ho3d": "HO-3D"}
 
 
-def _blocks(filled: FilledTable) -> Iterator[tuple[str, tuple[Row, ...]]]:
-    """The blocks of rows that a table shows, each with what it says of itself."""
-    yield "Published (Fu et al., ICCV 2023)", filled.published
+class Block(NamedTuple):
+    """Rows of one kind, which stand together."""
+
+    kind: str
+    """"published", "recorded" or "synthetic"."""
+    title: str
+    """What it says of itself."""
+    rows: tuple[Row, ...]
+
+    @property
+    def is_measured(self) -> bool:
+        return self.kind != "published"
+
+
+def blocks(filled: FilledTable) -> Iterator[Block]:
+    """The blocks of rows that a table shows."""
+    yield Block("published", "Published (Fu et al., ICCV 2023)", filled.published)
     if filled.recorded:
-        yield "Measured on recordings", filled.recorded
+        yield Block("recorded", "Measured on recordings", filled.recorded)
     if filled.synthetic:
         title = (
             f"{SYNTHETIC_MARK} Measured on synthetic data: these say that the program runs, and "
             "compare with nothing but each other"
         )
-        yield title, filled.synthetic
+        yield Block("synthetic", title, filled.synthetic)
 
 
-def _heading(column: Column, is_measured: bool) -> str:
+def heading(column: Column, is_measured: bool) -> str:
+    """Of a column, in a block of published or of measured rows."""
     return (is_measured and column.measured_heading) or column.heading
 
 
@@ -52,14 +68,14 @@ def to_markdown(filled: FilledTable) -> str:
     """The table as Markdown, readable on a terminal too."""
     table = filled.table
     parts = [f"## Table {table.number}. {table.title}"]
-    for title, rows in _blocks(filled):
-        is_measured = rows[0].is_measured
+    for block in blocks(filled):
         lines = [[table.first_heading, *(["Input"] if table.has_input else [])]]
-        lines[0] += [_heading(column, is_measured) for column in table.columns] + ["Source"]
-        for row in rows:
+        lines[0] += [heading(column, block.is_measured) for column in table.columns]
+        lines[0].append("Source")
+        for row in block.rows:
             words = [row.label, *([row.input] if table.has_input else [])]
             lines.append([*words, *map(cell_text, row.cells), row.source])
-        parts += [f"**{title}**", _markdown_grid(lines)]
+        parts += [f"**{block.title}**", _markdown_grid(lines)]
     parts += table.notes
     if filled.unmeasured:
         name = _DATASET_NAMES[table.dataset]
@@ -96,8 +112,8 @@ def to_csv(filled: FilledTable) -> str:
     writer = csv.DictWriter(text, CSV_COLUMNS, lineterminator="\n", restval="")
     writer.writeheader()
     common = {"table": filled.table.number}
-    for _, rows in _blocks(filled):
-        for row in rows:
+    for block in blocks(filled):
+        for row in block.rows:
             about = common | {"row": row.name} | _origin(row)
             for numbers in row.cells:
                 writer.writerows(about | _number_fields(number, row) for number in numbers)
@@ -171,17 +187,16 @@ def to_latex(filled: FilledTable) -> str:
         rf"\begin{{tabular}}{{{'l' * num_names}{'c' * len(table.columns)}}}",
         r"\toprule",
     ]
-    for title, rows in _blocks(filled):
-        is_measured = rows[0].is_measured
+    for block in blocks(filled):
         headings = [table.first_heading, *(["Input"] if table.has_input else [])]
-        headings += [_heading(column, is_measured) for column in table.columns]
-        lines += [r"\midrule"] if is_measured else []
-        lines += [whole_line(rf"\emph{{{title.translate(_ESCAPES)}}}"), _latex_line(headings)]
-        lines.append(r"\midrule")
-        for row in rows:
+        headings += [heading(column, block.is_measured) for column in table.columns]
+        lines += [r"\midrule"] if block.is_measured else []
+        lines.append(whole_line(rf"\emph{{{block.title.translate(_ESCAPES)}}}"))
+        lines += [_latex_line(headings), r"\midrule"]
+        for row in block.rows:
             words = [row.label, *([row.input] if table.has_input else [])]
             lines.append(_latex_line([*words, *map(cell_text, row.cells)]))
-            if is_measured:
+            if block.is_measured:
                 lines.append(whole_line(rf"\quad\scriptsize {row.source.translate(_ESCAPES)}"))
     lines += [r"\bottomrule", r"\end{tabular}"]
     lines += [rf"\par\footnotesize {note.translate(_ESCAPES)}" for note in table.notes]

@@ -11,6 +11,7 @@ from typing import Any
 
 from benchmarks.evaluation import Evaluation, Run
 from benchmarks.layout import TABLES, Column, Quantity, Table, command_for, read_published
+from deformer.experiments import ABLATIONS
 
 SYNTHETIC_MARK = "†"
 DASH = "–"
@@ -79,7 +80,7 @@ class FilledTable:
         """Command → the published rows that it measures, and that nobody measured yet.
 
         A row counts as measured on the paper's split of the paper's version of the recordings, and
-        a run of this project only if it is of the paper's size, not `tiny` or `small`.
+        a run of this project only if it is the paper's experiment, not `tiny` or `dexycb_fast`.
         """
         measured = {row.name for row in self.recorded if _is_as_in_paper(self.table, row)}
         commands: dict[str, list[str]] = {}
@@ -91,9 +92,10 @@ class FilledTable:
 
 def _is_as_in_paper(table: Table, row: Row) -> bool:
     run, data = row.evaluations[0].run, row.evaluations[0].data
-    versions = {"dexycb": ("dexycb",), "ho3d": ("ho3d", "ho3d_v2")}[table.dataset]
-    is_large = not isinstance(run, Run) or run.experiment.split("_")[0] == table.dataset
-    return data.split == table.split and data.dataset in versions and is_large
+    versions = {"dexycb": ("dexycb",), "ho3d": ("ho3d_v2",)}[table.dataset]
+    names = (table.dataset, *(f"{table.dataset}_{ablation}" for ablation in ABLATIONS))
+    is_papers = not isinstance(run, Run) or run.experiment in names
+    return data.split == table.split and data.dataset in versions and is_papers
 
 
 def fill_tables(evaluations: Iterable[Evaluation]) -> list[FilledTable]:
@@ -129,7 +131,10 @@ def _group(table: Table, evaluations: list[Evaluation]) -> list[tuple[str, tuple
         name = table.row_of(run)
         if name is None or data.dataset.split("_")[0] != table.dataset:
             continue
-        kind = (run.experiment, run.step, run.hand) if isinstance(run, Run) else run.predictions
+        if isinstance(run, Run):
+            kind = (run.experiment, run.step, run.hand, run.trained_on, run.precision)
+        else:
+            kind = (run.predictions,)
         groups.setdefault((name, kind, data), []).append(evaluation)
     result = []
     for (name, *_), group in groups.items():
@@ -191,7 +196,9 @@ def _source(group: tuple[Evaluation, ...]) -> str:
         seeds = ", ".join(str(e.run.seed) for e in group)
         words += [
             f"experiment {run.experiment}, checkpoint {checkpoints}, step {run.step:,}",
+            f"trained on {run.trained_on}",
             f"hand {run.hand}",
+            run.precision,
             f"seed{'s (mean ± standard deviation)' if len(group) > 1 else ''} {seeds}",
         ]
     else:

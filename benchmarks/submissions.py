@@ -24,6 +24,7 @@ import numpy as np
 
 from benchmarks.conventions import check_conventions
 from benchmarks.file_order import FileOrder
+from deformer.align import MM_PER_M
 from deformer.hand import (
     DATASET_TO_MANO,
     MANO_TO_DATASET,
@@ -33,7 +34,6 @@ from deformer.hand import (
 )
 
 _COLUMNS = 1 + 3 * NUM_JOINTS
-_MM_PER_M = 1000.0
 _MAX_BYTES = 1 << 32
 """Of a pred.json in a zip, unpacked; that of HO-3D v3 has about one GB."""
 
@@ -85,7 +85,7 @@ def read_hpe(path: Path, order: FileOrder, truth_joints_m: np.ndarray) -> Predic
             f"{path} lacks {missing.sum()} of the {len(missing)} frames with a hand: "
             f"{_some(names[k] for k in np.flatnonzero(missing))}{_because(order)}"
         )
-    joints_m = values[lines_wanted, 1:].reshape(-1, NUM_JOINTS, 3) / _MM_PER_M
+    joints_m = values[lines_wanted, 1:].reshape(-1, NUM_JOINTS, 3) / MM_PER_M
     check_conventions(path, joints_m, truth_joints_m, "mm", np.arange(NUM_JOINTS))
     return Predictions(joints_m, None)
 
@@ -95,7 +95,7 @@ def write_hpe(path: Path, order: FileOrder, joints_m: np.ndarray) -> None:
     index = order.index[order.is_required]
     _check_writable(order, "joints_m", joints_m, NUM_JOINTS)
     form = ",".join(["%d"] + ["%.4f"] * (_COLUMNS - 1)) + "\n"
-    rows = np.asarray(joints_m, np.float64).reshape(-1, _COLUMNS - 1) * _MM_PER_M
+    rows = np.asarray(joints_m, np.float64).reshape(-1, _COLUMNS - 1) * MM_PER_M
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w") as file:
         for i in np.argsort(index).tolist():

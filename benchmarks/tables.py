@@ -14,6 +14,7 @@ from pathlib import Path
 
 import tyro
 from rich.console import Console
+from rich.markup import escape
 
 from benchmarks.evaluation import find_evaluations
 from benchmarks.render import to_csv, to_latex, to_markdown
@@ -42,12 +43,14 @@ def run(options: Options) -> None:
             path = out / f"table{filled.table.number}{suffix}"
             path.write_text(write(filled), encoding="utf-8")
         print(to_markdown(filled))
-    _console.print(f"{out}: six tables as .md, .csv and .tex, of {len(evaluations)} evaluations")
+    words = f"{out}: six tables as .md, .csv and .tex, of {len(evaluations)} evaluations"
+    _console.print(words, soft_wrap=True, markup=False)
     if not evaluations:
         _console.print(
             f"{options.results} holds no evaluation.json: the tables show the published rows only, "
             "and under each table the commands that measure its rows",
             soft_wrap=True,
+            markup=False,
         )
 
 
@@ -55,7 +58,7 @@ def main() -> int:
     try:
         run(tyro.cli(Options, description=__doc__))
     except (ValueError, OSError) as error:
-        _console.print(f"[red]error:[/red] {error}", soft_wrap=True)
+        _console.print(f"[red]error:[/red] {escape(str(error))}", soft_wrap=True)
         return 1
     return 0
 

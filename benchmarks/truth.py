@@ -15,7 +15,7 @@ from deformer.mano import HandLayer, Hands
 from deformer.rotations import rotvec_to_rotmat
 
 _FRAMES_COLUMNS = [
-    "clip", "clip_index", "subject", "sequence", "camera", "frame", "side", "is_halo", "valid",
+    "dataset", "clip", "subject", "sequence", "camera", "frame", "side", "is_halo", "valid",
     "occlusion", "joints_in_image", "s0", "s1", "s2", "s3", "split",
 ]  # fmt: skip
 _HANDS_AT_ONCE = 512

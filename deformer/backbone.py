@@ -161,7 +161,7 @@ def _fetch_imagenet(name: str) -> dict[str, Tensor]:
         raise FileNotFoundError(
             f"ImageNet weights of {name} could not be fetched from {weights.url}: {error}. "
             "Download that file elsewhere and name it by --backbone-weights PATH, or start "
-            "without by --backbone-weights none"
+            "without by --backbone-weights none --model.norm group"
         ) from error
 
 

@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from deformer.experiments import Experiment
 
 FORMAT = 1
-_OF_NO_EFFECT = ("summary", "optim.micro_batch")
+_OF_NO_EFFECT = ("summary", "optim.micro_batch", "stream.max_skipped")
 """Fields that a run may be resumed without: they change no number."""
 _log = logging.getLogger(__name__)
 
@@ -47,6 +47,8 @@ class Checkpoint:
     """Of `Stream.state`."""
     metrics: dict[str, float]
     """Of the validation at this step; empty where there was none."""
+    model_sha256: str
+    """Of the model's weights."""
     tensors: dict[str, dict[str, Tensor]]
     """By file: "model", and where kept "discriminator" and "optimizer"."""
 
@@ -175,6 +177,7 @@ def read_checkpoint(folder: Path, only: tuple[str, ...] = ()) -> Checkpoint:
         state = _read_state(folder / "state.json")
         if state["format"] != FORMAT:
             raise ValueError(f"{folder} has format {state['format']}, this program reads {FORMAT}")
+        model_sha256 = state["files"]["model.safetensors"]["sha256"]
         tensors = {}
         for name, written in state["files"].items():
             if only and Path(name).stem not in only:
@@ -186,7 +189,14 @@ def read_checkpoint(folder: Path, only: tuple[str, ...] = ()) -> Checkpoint:
         raise DamagedCheckpointError(f"{folder} is damaged ({error!r})") from None
     experiment = experiment_from_dict(state["experiment"], Experiment, str(folder))
     return Checkpoint(
-        folder, state["step"], experiment, state["hand"], state["stream"], state["metrics"], tensors
+        folder,
+        state["step"],
+        experiment,
+        state["hand"],
+        state["stream"],
+        state["metrics"],
+        model_sha256,
+        tensors,
     )
 
 

@@ -1,5 +1,6 @@
 """A built dataset as a folder: is it there, is it of this schema, what does it say of itself."""
 
+import hashlib
 import json
 import zlib
 from pathlib import Path
@@ -39,6 +40,11 @@ def read_info(folder: str | Path, name: str = DATASET_FILE) -> dict:
             "dataset again"
         )
     return info
+
+
+def dataset_sha256(folder: str | Path) -> str:
+    """Which build a dataset is: the hash of its `dataset.json`, which names every shard's."""
+    return hashlib.sha256((Path(folder) / DATASET_FILE).read_bytes()).hexdigest()
 
 
 def split_column(info: dict, split: str | None) -> tuple[str, str] | None:

@@ -4,10 +4,14 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
+
+_PATIENCE = timedelta(hours=4)
+"""So long processes wait for one another: the first one alone decodes and writes predictions."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +46,7 @@ def process_group(device: str | None = None) -> Iterator[Place]:
     if "RANK" not in os.environ:
         yield Place(place)
         return
-    dist.init_process_group("nccl" if kind == "cuda" else "gloo")
+    dist.init_process_group("nccl" if kind == "cuda" else "gloo", timeout=_PATIENCE)
     try:
         yield Place(place, dist.get_rank(), dist.get_world_size())
     finally:

@@ -8,6 +8,8 @@ import difflib
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
+import tyro
+
 from deformer.augment import AugmentConfig
 from deformer.discriminator import DiscriminatorConfig
 from deformer.losses import LossWeights, PointLossName
@@ -71,8 +73,8 @@ class ValidationConfig:
 class Experiment:
     """All that shapes the numbers of a run. The defaults are the paper's, on DexYCB."""
 
-    name: str
-    summary: str
+    name: tyro.conf.Fixed[str]
+    summary: tyro.conf.Fixed[str]
     backbone_weights: str = "imagenet"
     """"imagenet", the path of a torchvision ResNet's state dict, or "none"."""
     point_loss: PointLossName = "max_mse"

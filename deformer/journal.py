@@ -19,7 +19,7 @@ class Journal:
         """first_step: records of later steps, left by a run that was killed, are dropped."""
         self.path, self.console = run / "log.jsonl", console
         self.total_steps = total_steps
-        kept = [line for line in _lines(self.path) if json.loads(line)["step"] <= first_step]
+        kept = [line for line in whole_lines(self.path) if json.loads(line)["step"] <= first_step]
         self.path.write_text("".join(kept))
         self.board = SummaryWriter(run / "tensorboard", purge_step=first_step or None)
         self._started, self._first = time.monotonic(), first_step
@@ -68,8 +68,8 @@ class Journal:
         self.board.close()
 
 
-def _lines(path: Path) -> list[str]:
-    """Whole lines; the last one may have been cut off by a kill."""
+def whole_lines(path: Path) -> list[str]:
+    """Of a log, with their ends; the last one may have been cut off by a kill."""
     if not path.exists():
         return []
     return [line for line in path.read_text().splitlines(keepends=True) if line.endswith("}\n")]

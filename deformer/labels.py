@@ -42,9 +42,12 @@ def check_labels(
 ) -> None:
     """Pose the hands of some frames by their labels and compare with their joints.
 
-    Raises `ValueError` when frames have no MANO labels, or when the hand posed by them is not at
-    the labelled joints: then hand model, fingertips (`config.tips`) or a convention is wrong.
+    Raises `ValueError` when frames have no MANO labels, or no occlusion ratio where the fusion
+    needs it, or when the hand posed by them is not at the labelled joints: then hand model,
+    fingertips (`config.tips`) or a convention is wrong.
     """
+    if config.fusion == "occlusion":
+        _check_occlusion(index, windows)
     rows = windows.centre_rows
     rows = rows[np.linspace(0, len(rows) - 1, min(_SAMPLES, len(rows))).astype(int)]
     path = index.folder / "annotations.parquet"
@@ -68,4 +71,15 @@ def check_labels(
             f"the hands posed by the labels are up to {error.max():.1f} mm off the labelled "
             f"joints (joint {int(error.argmax())}); fingertips alone off: choose --model.tips "
             f"dexycb or ho3d, now {config.tips}; all off: another hand model or convention"
+        )
+
+
+def _check_occlusion(index: FrameIndex, windows: WindowTable) -> None:
+    used = np.unique(windows.rows)
+    frames = pq.read_table(index.folder / "frames.parquet", columns=["occlusion"])
+    if missing := frames.take(used)["occlusion"].null_count:
+        raise ValueError(
+            f"--model.fusion occlusion weighs frames by their occlusion ratio, and {missing} of "
+            f"{len(used)} frames have none: build the shards with object models, or choose another "
+            "fusion"
         )

@@ -136,19 +136,25 @@ class Learner:
         norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.experiment.optim.clip_norm)
         # All processes see the same norm, so they stop together. This waits for the device, every
         # step: the price of never losing weights to one bad batch
-        if not torch.isfinite(norm):
-            self.optimizer.zero_grad(set_to_none=True)
-            raise NonFiniteError(
-                f"step {step}: the gradient is not finite; loss terms: "
-                + ", ".join(f"{name} {value.item():.3g}" for name, value in terms.items())
-            )
+        self._check_finite(norm, step, terms)
+        if self.discriminator is not None:
+            self.discriminator.requires_grad_(True)
+            self._step_discriminator(pieces, fused, step, terms)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         terms["grad_norm"] = norm
-        if self.discriminator is not None:
-            self.discriminator.requires_grad_(True)
-            self._step_discriminator(pieces, fused, len(batch.images), terms)
         return terms
+
+    def _check_finite(self, norm: Tensor, step: int, terms: dict[str, Tensor]) -> None:
+        if torch.isfinite(norm):
+            return
+        self.optimizer.zero_grad(set_to_none=True)
+        if self.discriminator is not None:
+            self.optimizer_d.zero_grad(set_to_none=True)
+        raise NonFiniteError(
+            f"step {step}: the gradient is not finite; loss terms: "
+            + ", ".join(f"{name} {value.item():.3g}" for name, value in terms.items())
+        )
 
     def _set_rates(self, step: int, rate: float) -> None:
         optim = self.experiment.optim
@@ -188,8 +194,9 @@ class Learner:
         return output, targets
 
     def _step_discriminator(
-        self, pieces: list[_Piece], fused: list[Tensor], num: int, terms: dict[str, Tensor]
+        self, pieces: list[_Piece], fused: list[Tensor], step: int, terms: dict[str, Tensor]
     ) -> None:
+        num = sum(len(rotmats) for rotmats in fused)
         for k, (piece, rotmats) in enumerate(zip(pieces, fused, strict=True)):
             share = len(rotmats) / num
             predicted = motion_features(rotmats, piece.batch.is_left)
@@ -203,9 +210,7 @@ class Learner:
         norm = nn.utils.clip_grad_norm_(
             self.discriminator.parameters(), self.experiment.optim.clip_norm
         )
-        if not torch.isfinite(norm):
-            self.optimizer_d.zero_grad(set_to_none=True)
-            raise NonFiniteError("the gradient of the discriminator is not finite")
+        self._check_finite(norm, step, terms)
         self.optimizer_d.step()
         self.optimizer_d.zero_grad(set_to_none=True)
 

@@ -25,7 +25,7 @@ from deformer.index import FrameIndex, read_index
 
 DEFAULT_CACHE = Path.home() / ".cache" / "deformer"
 _INDEX_FILES = (DATASET_FILE, "frames.parquet", "annotations.parquet")
-_MASKS = [name for name in FIELD if name.startswith("mask_")]
+_UNREAD = [name for name in FIELD if name.startswith("mask_")] + ["vertices_cam_m"]
 _MAX_OPEN = 128
 """Files a process keeps open; the usual limit of a process is 1024."""
 
@@ -44,6 +44,11 @@ class Store:
     """Where the index lies, and the tars as far as they are here."""
     cache_bytes: int
     """At most so many bytes of shards are kept, if they are remote; the newest is always kept."""
+
+    @property
+    def name(self) -> str:
+        """The last part of folder or URL."""
+        return self.url.rstrip("/").rpartition("/")[2]
 
     @property
     def is_remote(self) -> bool:
@@ -222,7 +227,7 @@ class ClipReader:
             raise
         except ValueError as error:
             raise CorruptMemberError(f"{self.member_name(row, 'labels_')}: {error}") from None
-        for name in _MASKS:
+        for name in _UNREAD:
             labels.pop(name, None)
         self._labels[clip] = labels
         if len(self._labels) > self.num_clips:

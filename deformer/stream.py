@@ -166,7 +166,12 @@ class Stream:
 
     def state(self, step: int) -> dict:
         """What it takes to go on at `step`: `check_state` it, then `batches(first_step=step)`."""
-        return {"step": step, "windows": len(self.windows), "fingerprint": self.fingerprint}
+        return {
+            "step": step,
+            "dataset": self.store.name,
+            "windows": len(self.windows),
+            "fingerprint": self.fingerprint,
+        }
 
     def check_state(self, state: dict) -> None:
         """Raises `ValueError` when a state is not of this stream."""

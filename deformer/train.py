@@ -4,7 +4,7 @@
     python -m deformer.train --experiment tiny --data shards/demo --out runs/tiny --steps 300
     python -m deformer.train --experiment help
 
-Every field of the experiment is an option: --optim.lr 3e-5 --stream.split s1_train. Kill it at any
+Every field of the experiment is an option: --optim.lr 3e-5 --model.fusion average. Kill it at any
 step and run the same command with --resume: it goes on from the last checkpoint with the numbers
 that it would have had. Exit status: 0 done, 1 something cannot be used, 2 an option is wrong,
 143 stopped by SIGTERM or Ctrl-C, after a checkpoint.
@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Literal
 
+import numpy as np
 import torch
 import tyro
 from rich.console import Console
@@ -105,6 +106,11 @@ def train(options: Options, place: Place, console: Console) -> int:
             experiment.validation.split, experiment.validation.limit
         )
         validation = Stream(config, store, index, place.rank, place.num_ranks, options.workers)
+        if np.isin(validation.windows.rows, stream.windows.rows).any():
+            raise ValueError(
+                f"--validation.split {experiment.validation.split} shares frames with "
+                f"--stream.split {experiment.stream.split}: choose another one, or None"
+            )
     check_labels(index, stream.windows, hands, experiment.model)
 
     motion = None
@@ -312,7 +318,7 @@ def main() -> int:
             "num-frames or --stream.order.global-batch",
             soft_wrap=True,
         )
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, ImportError) as error:
         console.print(f"[red]error:[/red] {escape(str(error))}", soft_wrap=True, highlight=False)
     return 1
 

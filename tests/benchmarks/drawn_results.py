@@ -10,9 +10,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from benchmarks.evaluation import Data, Evaluation, Run, write_evaluation
+from benchmarks.figures.scored import dataset_sha256
 from benchmarks.predictions import SCHEMA
 from benchmarks.protocol import score
-from benchmarks.scored import dataset_sha256
 from benchmarks.truth import compare, pair_predictions, read_truth
 from deformer.checkpoint import save_checkpoint
 from tests.deformer.training import VERY_SMALL
@@ -21,9 +21,10 @@ SPLIT = "s0_train"
 
 
 def write_run(folder: Path, steps: int = 40) -> Path:
-    """A run: a log, and a checkpoint without a model."""
+    """A run: a log, and a checkpoint with an empty model."""
     experiment = replace(VERY_SMALL, name="tiny")
-    save_checkpoint(folder, steps, experiment, {"name": "standin", "sha256": ""}, {}, {}, {}, 1)
+    hand = {"name": "standin", "sha256": ""}
+    save_checkpoint(folder, steps, experiment, hand, {}, {}, {"model": {}}, 1)
     lines = []
     for step in range(10, steps + 1, 10):
         values = {"total": 1000 / step, "rate": 1.0, "windows_per_s": 3.0, "discriminator": 0.3,
@@ -67,6 +68,7 @@ def write_result(
     fields = {
         "experiment": "tiny", "row": folder.name, "checkpoint": str(run), "step": 40, "seed": seed,
         "hand": "standin", "fusion": "dynamic", "point_loss": "max_mse", "adversarial": True,
+        "precision": "float32", "trained_on": "demo s0_train",
     }  # fmt: skip
     about = Data(
         data.name, "dexycb", SPLIT, synthetic, int(keep.sum()), dataset_sha256(data)

@@ -32,7 +32,7 @@ def make_evaluation(
     full = {
         "experiment": "dexycb", "row": "dynamic", "checkpoint": "runs/dexycb", "step": 1234,
         "seed": 0, "hand": "mano", "fusion": "dynamic", "point_loss": "max_mse",
-        "adversarial": True,
+        "adversarial": True, "trained_on": "dexycb s0_train", "precision": "float32",
     }  # fmt: skip
     recordings = {
         "name": "dexycb", "dataset": "dexycb", "split": "s0_test", "synthetic": False,

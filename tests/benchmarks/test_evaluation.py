@@ -51,7 +51,6 @@ FAULTS = {
         lambda c: c | {"run": c["run"] | {"fusion": "mean"}},
         "run.fusion is 'mean', must be one of center, average, occlusion, dynamic",
     ),
-    "dataset": (lambda c: c | {"data": c["data"] | {"dataset": "freihand"}}, "data.dataset is"),
     "no bins": (lambda c: c | {"metrics": {}}, r"metrics has the bins \[\], not \['all'"),
     "no metric": (
         lambda c: c | {"metrics": c["metrics"] | {"all": {}}},

@@ -1,6 +1,8 @@
 """The report: one file that needs nothing else, says what is synthetic, and works without parts."""
 
+import shlex
 import sys
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -8,12 +10,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from benchmarks import report
-from benchmarks.report_page import Section, page, table
-from benchmarks.report_runs import training_command
-from benchmarks.report_tables import paper_table
+from benchmarks.figures.training_log import read_log
+from benchmarks.report import __main__ as report
+from benchmarks.report.page import Section, page, table
+from benchmarks.report.runs import training_command
+from benchmarks.report.tables import paper_table
 from benchmarks.rows import fill_tables
-from benchmarks.training_log import read_log
+from deformer.experiments import EXPERIMENTS
+from deformer.train import parse
 from tests.benchmarks.drawn_results import write_result, write_run
 from tests.benchmarks.evaluations import SYNTHETIC, make_evaluation, make_metrics
 from tests.deformer.training import build_dataset
@@ -102,7 +106,7 @@ def test_it_holds_the_parts_that_a_reader_looks_for(text):
     for words in (
         "the stand-in hand (not MANO)", "Valid frames by how much", "best validation",
         "12.00 at step 40", "Also there, not evaluated: other.", "Published (Fu et al., ICCV 2023)",
-        "Measured here, on SYNTHETIC data", "The worst failures", "torch", "cores to use",
+        "† Measured on synthetic data: these say", "The worst failures", "torch", "cores to use",
         "python -m benchmarks.ablations --preset tiny --data shards/built_for_training --only "
         "full mse", "Seeds: 0.",
     ):  # fmt: skip
@@ -116,6 +120,27 @@ def test_the_training_command_names_what_differs_from_the_preset(written):
     assert " --steps 40" in command
     assert " --stream.window.gap 1 " in command and " --discriminator.hidden 8 " in command
     assert " --seed" not in command
+
+
+def test_the_training_command_is_one_that_the_program_takes(written):
+    log = read_log(written / "runs" / "full", written / "runs")
+    preset = EXPERIMENTS["tiny"]
+    asked = replace(
+        preset,
+        adversarial=False,
+        stream=replace(
+            preset.stream,
+            where="occlusion > 0.5",
+            order=replace(preset.stream.order, shuffle=False, mix_clips=7),
+        ),
+        model=replace(preset.model, regressor=(32, 16)),
+        validation=replace(preset.validation, limit=None),
+    )
+    words = shlex.split(training_command(replace(log, experiment=asked), {}))
+    assert {"--no-adversarial", "--stream.order.no-shuffle"} <= set(words)
+    assert parse(words[3:]).config == asked
+    unset = replace(asked, name="tiny_noadv", adversarial=True)
+    assert "--adversarial" in training_command(replace(log, experiment=unset), {}).split()
 
 
 def test_recordings_are_called_recordings(tmp_path, raw_root):
@@ -150,7 +175,7 @@ def test_without_dataset_and_runs_the_tables_are_there_and_figures_say_why(writt
     report.write_report(report.Options(written / "results", empty, (empty,), out))
     text = out.read_text()
     check_self_contained(text)
-    assert "Measured here, on SYNTHETIC data" in text
+    assert "† Measured on synthetic data: these say" in text
     assert "name its folder by --data" in text
     assert "is no built dataset" in text
     assert "No run is in" in text

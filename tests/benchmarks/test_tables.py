@@ -67,7 +67,7 @@ def test_a_measured_row_says_what_it_is_of():
     assert markdown_row(filled, "Ours", "Measured on recordings") == [
         "Ours", "Sequence", *["6.54 (87.7)"] * 4,
         "measured: dexycb (dexycb) s0_test, 40 frames; experiment dexycb, checkpoint runs/dexycb, "
-        "step 1,234; hand mano; seed 0",
+        "step 1,234; trained on dexycb s0_train; hand mano; float32; seed 0",
     ]  # fmt: skip
     assert "Ours" not in [name for names in filled.unmeasured.values() for name in names]
 
@@ -104,7 +104,8 @@ def test_seeds_become_mean_and_deviation():
     row = markdown_row(table_of(1, *evaluations), "Ours")
     assert row[2] == "6.54 ± 0.50 (87.7 ± 0.0)"
     assert row[-1].endswith(
-        "runs/0, runs/1, runs/2, step 1,234; hand mano; seeds (mean ± standard deviation) 0, 1, 2"
+        "runs/0, runs/1, runs/2, step 1,234; trained on dexycb s0_train; hand mano; float32; "
+        "seeds (mean ± standard deviation) 0, 1, 2"
     )
 
 

@@ -2,29 +2,24 @@
 command that makes it.
 """
 
-from dataclasses import dataclass
-from pathlib import Path
-
-from benchmarks.drawings import (
+from benchmarks.evaluation import Evaluation, Method, Run
+from benchmarks.figures.drawings import (
     Drawn,
-    draw_joint_errors,
     draw_run,
     draw_split,
     group_by_split,
-    hands_for,
     loss_partner,
     unfused_partner,
 )
-from benchmarks.evaluation import Evaluation, Method, Run
+from benchmarks.figures.scored import run_label
 from benchmarks.layout import OURS, read_published
-from benchmarks.report_data import dataset_card
-from benchmarks.report_page import command, escape, figure, heading, paragraph, what_to_run
-from benchmarks.report_runs import curves, machine, runs_table, split_logs, training_command
-from benchmarks.report_tables import paper_table, results_table, unmeasured
+from benchmarks.report.data import dataset_card
+from benchmarks.report.machine import machine
+from benchmarks.report.material import Material
+from benchmarks.report.page import command, escape, figure, heading, paragraph, what_to_run
+from benchmarks.report.runs import curves, runs_table, split_logs, training_command
+from benchmarks.report.tables import paper_table, results_table, unmeasured
 from benchmarks.rows import fill_tables
-from benchmarks.scored import NotDrawableError, Scored, run_label
-from benchmarks.training_log import TrainingLog
-from deformer.store import CorruptMemberError
 
 SYNTHESIZE = "python -m pipelines.synthesize --layout dexycb --out data/demo/dexycb"
 BUILD = (
@@ -35,37 +30,6 @@ EVALUATE = (
     "python -m benchmarks.evaluate --checkpoint runs/demo --data shards/demo --split s0_test "
     "--out results/demo"
 )
-
-
-@dataclass(frozen=True, eq=False)
-class Material:
-    """All that the page is written from."""
-
-    results: Path
-    """The folder of all results."""
-    runs: Path
-    """The folder of all runs."""
-    mano_dir: Path | None
-    evaluations: dict[str, Evaluation]
-    """By name."""
-    scored: list[Scored]
-    problems: dict[str, str]
-    """Evaluations that cannot be drawn, and why."""
-    datasets: list[Path]
-    logs: list[TrainingLog]
-
-    @property
-    def main(self) -> str | None:
-        """The evaluation that the page speaks of first: on recordings before synthetic data, the
-        whole method before others, the longest training before shorter ones."""
-
-        def rank(name: str) -> tuple:
-            e = self.evaluations[name]
-            is_run = isinstance(e.run, Run)
-            is_full = is_run and run_label(e.run) == "Dynamic"
-            return (e.data.synthetic, not is_run, not is_full, -e.run.step if is_run else 0, name)
-
-        return min(self.evaluations, key=rank, default=None)
 
 
 def top(material: Material) -> str:
@@ -176,7 +140,6 @@ def figures_section(material: Material) -> str:
     """Of every split the figures of all runs, then those of its first run."""
     parts = []
     problems = dict(material.problems)
-    drawn_names = {s.name: s.evaluation for s in material.scored}
     for group in group_by_split(material.scored):
         data, first = group[0].evaluation.data, group[0]
         kind = "SYNTHETIC" if data.synthetic else "recordings"
@@ -184,13 +147,7 @@ def figures_section(material: Material) -> str:
         parts.append(heading(f"{title}: all runs"))
         parts += map(_figure, draw_split(group))
         parts.append(heading(f"{title}: {run_label(first.evaluation.run)}, {first.name}"))
-        try:
-            hands = hands_for(first, material.mano_dir)
-            parts.append(_figure(draw_joint_errors(drawn_names, first.name, hands)))
-            drawn = draw_run(first, hands, unfused_partner(first, group))
-            parts += map(_figure, drawn)
-        except (NotDrawableError, CorruptMemberError, FileNotFoundError) as error:
-            problems[first.name] = str(error)
+        parts += map(_figure, draw_run(first, group, material.mano_dir, problems))
     if not parts:
         parts.append(what_to_run("There are no predictions to draw. This makes some:", EVALUATE))
     if problems:
@@ -259,7 +216,7 @@ def _missing_comparisons(material: Material) -> list[tuple[str, str]]:
         preset = run.experiment.split("_")[0]
         preset = preset if preset in ("tiny", "small") else "paper"
         base = f"python -m benchmarks.ablations --preset {preset} --data shards/{data.name} --only"
-        if loss_partner({s.name: s.evaluation for s in group}, first.name) is None:
+        if loss_partner(first, group) is None:
             missing.append((f"{data.name}: maxMSE beside MSE (Fig. 3)", f"{base} full mse"))
         if unfused_partner(first, group) is None and run.fusion != "center":
             why = f"{data.name}: the gain of the fusion over a run without it"

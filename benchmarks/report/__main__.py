@@ -15,14 +15,11 @@ from pathlib import Path
 
 import tyro
 from rich.console import Console
+from rich.markup import escape
 
-from benchmarks import report_sections as sections
-from benchmarks.evaluation import find_evaluations
-from benchmarks.report_page import Section, page
-from benchmarks.report_sections import Material
-from benchmarks.scored import NotDrawableError, find_dataset, load_scored, result_name
-from benchmarks.training_log import find_logs
-from deformer.dataset import DATASET_FILE
+from benchmarks.report import sections
+from benchmarks.report.material import gather
+from benchmarks.report.page import Section, page
 
 TITLE = "Deformer: 3D hands from video, measured"
 _SECTIONS = (
@@ -53,29 +50,9 @@ class Options:
     """The folder with MANO's files; by default what $MANO_DIR names."""
 
 
-def gather(options: Options) -> Material:
-    """Read what there is. Raises `ValueError` and `OSError` for a file that cannot be read."""
-    found = find_evaluations(options.results)
-    scored, problems = load_scored(found, options.results, options.data)
-    evaluations = {result_name(path, options.results): e for path, e in found.items()}
-    datasets = dict.fromkeys(options.data)
-    for evaluation in evaluations.values():
-        try:
-            datasets[find_dataset(evaluation, options.data)] = None
-        except NotDrawableError:
-            continue  # told in the section of figures
-    if not datasets:
-        datasets = dict.fromkeys(p.parent for p in sorted(Path("shards").glob(f"*/{DATASET_FILE}")))
-    logs = find_logs(options.runs)
-    return Material(
-        options.results, options.runs, options.mano_dir, evaluations, scored, problems,
-        list(datasets), logs,
-    )  # fmt: skip
-
-
 def write_report(options: Options) -> Path:
     """Write the page; returns its path."""
-    material = gather(options)
+    material = gather(options.results, options.runs, options.data, options.mano_dir)
     written = []
     with _console.status("writing the report") as status:
         for key, title, write in _SECTIONS:
@@ -95,9 +72,11 @@ def main() -> int:
         options = tyro.cli(Options, prog="python -m benchmarks.report", description=__doc__)
         out = write_report(options)
     except (ValueError, OSError) as error:
-        _console.print(f"[red]error:[/red] {error}", soft_wrap=True, highlight=False)
+        words = f"[red]error:[/red] {escape(str(error))}"
+        _console.print(words, soft_wrap=True, highlight=False)
         return 1
-    _console.print(f"{out}: {out.stat().st_size / 1e6:.1f} MB", soft_wrap=True)
+    words = f"{out}: {out.stat().st_size / 1e6:.1f} MB"
+    _console.print(words, soft_wrap=True, markup=False)
     return 0
 
 

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 from matplotlib import colormaps
 
-from benchmarks.plot_style import ERROR_MAP
+from benchmarks.figures.style import ERROR_MAP
 from deformer.camera import project
 
 HAND_RGB, TRUTH_RGB = (86, 156, 214), (190, 193, 199)

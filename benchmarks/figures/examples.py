@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from benchmarks.figures.scored import Scored
 from benchmarks.protocol import BINS
-from benchmarks.scored import Scored
 
 MIN_DISTINCT = 3
 """A window with fewer different frames has hardly anything to borrow from."""
@@ -15,12 +15,10 @@ MIN_OCCLUSION = 0.25
 
 @dataclass(frozen=True)
 class Choice:
-    """A frame that was chosen, and what it was chosen for."""
+    """A frame that was chosen, and why."""
 
     at: int
     """Of the M frames of `Scored`."""
-    gain_mm: float
-    """How much nearer to the truth than expected."""
     reason: str
     """In words, for the caption."""
 
@@ -65,22 +63,20 @@ def largest_gain(scored: Scored, unfused: Scored | None = None) -> Choice | None
         borrowed=borrowed[at],
         less=less,
     )
-    return Choice(at, float(gain[at]), words)
+    return Choice(at, words)
 
 
-def worst_failures(scored: Scored, count: int = 3) -> list[Choice]:
-    """The frames with the largest error that have an image, worst first; one per recording, whose
-    cameras and neighbouring frames fail alike."""
+def worst_failures(scored: Scored, count: int = 3) -> list[int]:
+    """The frames, of the M of `Scored`, with the largest error that have an image, worst first; one
+    per recording, whose cameras and neighbouring frames fail alike."""
     recordings = scored.comparison.sequence.tolist()
-    expected = _expected_mm(scored)
-    chosen: list[Choice] = []
+    chosen: list[int] = []
     seen: set[str] = set()
     for at in np.argsort(-scored.pa_mm, kind="stable").tolist():
         if scored.is_borrowed[at] or recordings[at] in seen:
             continue
         seen.add(recordings[at])
-        gain = float(expected[at] - scored.pa_mm[at])
-        chosen.append(Choice(at, gain, f"PA error {scored.pa_mm[at]:.1f} mm"))
+        chosen.append(at)
         if len(chosen) == count:
             break
     return chosen

@@ -11,8 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from benchmarks.evaluation import Data
-from benchmarks.metrics import AUC_THRESHOLDS_MM, acceleration_errors, auc_shares, pck
-from benchmarks.plot_style import (
+from benchmarks.figures.style import (
     DASHES,
     FAINT,
     GREY,
@@ -26,6 +25,7 @@ from benchmarks.plot_style import (
     set_title,
     styled,
 )
+from benchmarks.metrics import AUC_THRESHOLDS_MM, acceleration_errors, auc_shares, pck
 from benchmarks.protocol import BINS
 
 OCCLUSION_EDGES = np.linspace(0, 1, 11)

@@ -1,23 +1,17 @@
-"""Trainings and the machine, for the report: curves, commands, seeds, versions, hardware."""
+"""Trainings, for the report: their curves, what they reached, and the commands that repeat them."""
 
-import importlib.metadata
-import os
-import platform
 import shlex
-import subprocess
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from benchmarks.evaluation import Evaluation, Run
-from benchmarks.plot_style import MAX_LINES
-from benchmarks.report_page import definitions, figure, table
-from benchmarks.training_log import TrainingLog, training_curves
+from benchmarks.figures.style import MAX_LINES
+from benchmarks.figures.training_curves import training_curves
+from benchmarks.figures.training_log import TrainingLog
+from benchmarks.report.page import figure, table
 from deformer.checkpoint import differences
 from deformer.experiments import EXPERIMENTS
-
-_PACKAGES = ("deformer-hands", "torch", "torchvision", "numpy", "smplx", "pyarrow", "matplotlib")
 
 
 def split_logs(
@@ -96,47 +90,16 @@ def training_command(log: TrainingLog, evaluations: dict[str, Evaluation]) -> st
     if experiment.name in EXPERIMENTS:
         changed = differences(EXPERIMENTS[experiment.name], experiment)
         for name, (_, value) in changed.items():
-            text = " ".join(map(str, value)) if isinstance(value, tuple | list) else str(value)
-            words += [f"--{name.replace('_', '-')}", text]
+            words += _option(name, value)
     return shlex.join(words)
 
 
-def machine() -> str:
-    """Versions and hardware of the machine that writes the report."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    gpus = [torch.cuda.get_device_name(k) for k in range(torch.cuda.device_count())]
-    return definitions(
-        [
-            ("python", platform.python_version()),
-            *((name, _version(name)) for name in _PACKAGES),
-            ("commit", _commit()),
-            ("system", f"{platform.system()} {platform.machine()}"),
-            ("processor", f"{_processor()}; {cores} cores to use"),
-            ("GPU", ", ".join(gpus) or "none"),
-        ]
-    )
-
-
-def _version(package: str) -> str:
-    try:
-        return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
-        return "not installed as a package"
-
-
-def _commit() -> str:
-    command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty"]
-    try:
-        run = subprocess.run(command, capture_output=True, text=True, timeout=10)
-    except (OSError, subprocess.TimeoutExpired):
-        return "not known"
-    return run.stdout.strip() if run.returncode == 0 else "not known"
-
-
-def _processor() -> str:
-    info = Path("/proc/cpuinfo")
-    if info.is_file():
-        for line in info.read_text().splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or "not known"
+def _option(name: str, value: object) -> list[str]:
+    """A field of an experiment, by its dotted name, as an option of `deformer.train`."""
+    *parts, field = name.replace("_", "-").split(".")
+    if value is False:
+        field = f"no-{field}"
+    option = f"--{'.'.join([*parts, field])}"
+    if isinstance(value, bool):
+        return [option]
+    return [option, *map(str, value if isinstance(value, tuple | list) else [value])]

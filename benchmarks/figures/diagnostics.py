@@ -11,8 +11,9 @@ from matplotlib.ticker import PercentFormatter
 from scipy.stats import spearmanr
 
 from benchmarks.evaluation import Data
-from benchmarks.examples import MIN_DISTINCT, count_distinct
-from benchmarks.plot_style import (
+from benchmarks.figures.examples import MIN_DISTINCT, count_distinct
+from benchmarks.figures.scored import Scored, read_dataset
+from benchmarks.figures.style import (
     GREY,
     PALETTE,
     binned,
@@ -22,7 +23,6 @@ from benchmarks.plot_style import (
     signed,
     styled,
 )
-from benchmarks.scored import Scored, read_dataset
 from deformer.box import hand_box
 
 

@@ -1,6 +1,6 @@
 """What is drawn of which evaluations, and what to say of it: figures with their captions.
 
-The figures themselves are in `plot_numbers`, `plot_windows` and `diagnostics`; here is chosen what
+The figures themselves are in `numbers`, `windows` and `diagnostics`; here is chosen what
 they are of. `benchmarks.figures` writes them to files, `benchmarks.report` into its page.
 """
 
@@ -12,13 +12,13 @@ import numpy as np
 import torch
 from matplotlib.figure import Figure
 
-from benchmarks import diagnostics, plot_numbers, plot_windows
 from benchmarks.evaluation import Evaluation, Run
-from benchmarks.examples import Choice, largest_gain, steadiest_sequence, worst_failures
-from benchmarks.plot_numbers import Line
-from benchmarks.plot_style import MAX_LINES
-from benchmarks.scored import NotDrawableError, Scored, run_label
-from benchmarks.window_view import WindowView, view_window
+from benchmarks.figures import diagnostics, numbers, windows
+from benchmarks.figures.examples import Choice, largest_gain, steadiest_sequence, worst_failures
+from benchmarks.figures.numbers import Line
+from benchmarks.figures.scored import NotDrawableError, Scored, run_label
+from benchmarks.figures.style import MAX_LINES
+from benchmarks.figures.window_view import WindowView, view_window
 from deformer.labels import load_hands_of
 from deformer.mano import HandLayer, Hands
 from deformer.store import CorruptMemberError
@@ -96,7 +96,7 @@ def draw_split(group: list[Scored]) -> Iterator[Drawn]:
         "Mean ± standard deviation of the Procrustes-aligned error over the frames in each range "
         "of 10 % occlusion. Look at how steeply the error rises to the right: fusion is meant to "
         "help where the hand is hidden. A range without frames is a gap." + note,
-        plot_numbers.error_by_occlusion(lines, data),
+        numbers.error_by_occlusion(lines, data),
     )
     yield Drawn(
         f"{folder}/pck",
@@ -104,30 +104,47 @@ def draw_split(group: list[Scored]) -> Iterator[Drawn]:
         "The share of joints nearer to the truth than a distance. Higher and further left is "
         "better; the area under the curve is the AUC of the tables. Root-aligned, the wrist is "
         "always right, so the curve begins at 1 of 21 joints." + note,
-        plot_numbers.pck_curves(lines, data),
+        numbers.pck_curves(lines, data),
     )
     yield Drawn(
         f"{folder}/occlusion",
         "Occlusion of the evaluated frames",
         "How many frames are hidden how much, and how many fall into each range of the tables. A "
         "range with few frames gives a number that chance has a large part in.",
-        plot_numbers.occlusion_histogram(group[0].occlusion, data),
+        numbers.occlusion_histogram(group[0].occlusion, data),
     )
 
 
-def draw_joint_errors(evaluations: dict[str, Evaluation], name: str, hands: Hands) -> Drawn:
-    """Fig. 3 of one evaluation, beside the one with the other loss where there is one.
+# ------------------------------------------------------------------------------------ of one run
 
-    Needs no predictions: `evaluation.json` has the mean of every joint.
-    """
-    evaluation = evaluations[name]
-    partner = loss_partner(evaluations, name)
-    shown = {_loss_name(evaluation): evaluation}
-    if partner is not None:
-        shown[_loss_name(evaluations[partner])] = evaluations[partner]
+
+def draw_run(
+    scored: Scored, group: list[Scored], mano_dir: Path | None, problems: dict[str, str]
+) -> Iterator[Drawn]:
+    """Figures of one run of a group; why others cannot be drawn is told in `problems`, by run."""
+    try:
+        hands = _hands_for(scored, mano_dir)
+        yield _draw_joint_errors(scored, loss_partner(scored, group), hands)
+        yield from _draw_frames(scored, hands, unfused_partner(scored, group))
+    except (NotDrawableError, CorruptMemberError, FileNotFoundError) as error:
+        problems[scored.name] = str(error)
+
+
+def _hands_for(scored: Scored, mano_dir: Path | None) -> Hands:
+    """Raises `NotDrawableError` when the hand model is not here."""
+    try:
+        return load_hands_of(scored.truth.info, mano_dir)
+    except (ValueError, OSError) as error:
+        raise NotDrawableError(str(error)) from error
+
+
+def _draw_joint_errors(scored: Scored, partner: Scored | None, hands: Hands) -> Drawn:
+    """Fig. 3 of one evaluation, beside the one with the other loss where there is one."""
+    evaluation = scored.evaluation
+    shown = [evaluation, *([partner.evaluation] if partner else [])]
     errors = {
-        loss: np.array(e.metrics["all"]["pa_mpjpe_mm"]["per_joint"])
-        for loss, e in sorted(shown.items())  # MSE, which maxMSE is compared with, first
+        _loss_name(e): np.array(e.metrics["all"]["pa_mpjpe_mm"]["per_joint"])
+        for e in sorted(shown, key=_loss_name)  # MSE, which maxMSE is compared with, first
     }
     eye = torch.eye(3).expand(1, 16, 3, 3)
     _, joints = HandLayer(hands)(eye, torch.zeros(1, 10), torch.tensor([False]))
@@ -139,10 +156,10 @@ def draw_joint_errors(evaluations: dict[str, Evaluation], name: str, hands: Hand
     if partner is None and isinstance(evaluation.run, Run):
         caption += " The run with the other loss is not there, so there is nothing to compare with."
     return Drawn(
-        f"{_file_name(name)}/joint_errors",
+        f"{_file_name(scored.name)}/joint_errors",
         "Error of every joint (the paper's Fig. 3)",
         caption,
-        plot_windows.joint_errors(errors, hands.right, joints[0].numpy(), evaluation.data),
+        windows.joint_errors(errors, hands.right, joints[0].numpy(), evaluation.data),
         is_photo=True,
     )
 
@@ -153,28 +170,8 @@ def _loss_name(evaluation: Evaluation) -> str:
     return "MSE" if evaluation.run.point_loss == "mse" else "maxMSE"
 
 
-def loss_partner(evaluations: dict[str, Evaluation], name: str) -> str | None:
-    """The evaluation that differs from this one by the loss alone."""
-
-    def kind(e: Evaluation) -> tuple | None:
-        run = e.run
-        if not isinstance(run, Run):
-            return None
-        base = run.experiment.replace("_mse", "")
-        return (base, run.step, run.seed, run.hand, run.fusion, run.adversarial, e.data)
-
-    own = evaluations[name]
-    for other, e in evaluations.items():
-        if kind(own) and kind(e) == kind(own) and e.run.point_loss != own.run.point_loss:
-            return other
-    return None
-
-
-# ------------------------------------------------------------------------------------ of one run
-
-
-def draw_run(scored: Scored, hands: Hands, unfused: Scored | None) -> Iterator[Drawn]:
-    """Figures of one run: its sequence over time, its windows, its failures, its confidence."""
+def _draw_frames(scored: Scored, hands: Hands, unfused: Scored | None) -> Iterator[Drawn]:
+    """A sequence over time, the window with the largest gain, failures, confidence."""
     folder, data = _file_name(scored.name), scored.evaluation.data
     if (sequence := steadiest_sequence(scored)) is not None:
         yield _draw_acceleration(scored, sequence, folder)
@@ -182,14 +179,14 @@ def draw_run(scored: Scored, hands: Hands, unfused: Scored | None) -> Iterator[D
     if gain is not None:
         yield from _draw_gain(scored, hands, gain, folder)
     if worst := worst_failures(scored):
-        views = [view_window(scored, hands, choice.at, whole=False) for choice in worst]
+        views = [view_window(scored, hands, at, whole=False) for at in worst]
         yield Drawn(
             f"{folder}/failures",
             "The worst failures",
             "The frames with the largest errors, one per recording at most. Look for what they "
             "have in common: heavy occlusion, a hand at the border, an unusual view."
             + _star(views),
-            plot_windows.failures(views, data),
+            windows.failures(views, data),
             is_photo=True,
         )
     if (c := diagnostics.confidence(scored)) is not None:
@@ -221,7 +218,7 @@ def _draw_acceleration(scored: Scored, sequence: str, folder: str) -> Drawn:
         "Acceleration over time",
         "One camera-sequence, the one with the most consecutive frames. Predictions that jitter "
         "lie above the true line; look at whether the peaks stand where the hand is hidden.",
-        plot_numbers.acceleration_over_time(
+        numbers.acceleration_over_time(
             c.joints_m[inside], c.truth_joints_m[inside], c.frame[inside], c.occlusion[inside],
             sequence, scored.evaluation.data,
         ),
@@ -238,7 +235,7 @@ def _draw_gain(scored: Scored, hands: Hands, gain: Choice, folder: str) -> Itera
         chosen + "Each frame as its own window predicts it, the one in the middle framed. Compare "
         "the third row with the second, and look at where on the hand the error is dark. Black "
         "is outside the image." + _star([view]),
-        plot_windows.window_strip(view, data),
+        windows.window_strip(view, data),
         is_photo=True,
         is_wide=True,
     )
@@ -248,7 +245,7 @@ def _draw_gain(scored: Scored, hands: Hands, gain: Choice, folder: str) -> Itera
         "The same window: how much of the middle frame's pose comes from each frame. Bars "
         "should be low where the hatched ones, occlusion, are high. A frame at the border of the "
         "recording stands in the window more than once, and counts as often.",
-        plot_windows.window_weights(view, data),
+        windows.window_weights(view, data),
         is_photo=True,
         is_wide=True,
     )
@@ -260,23 +257,6 @@ def _star(views: list[WindowView]) -> str:
     return " * stands at the true wrist: its predicted depth is behind the camera."
 
 
-def unfused_partner(scored: Scored, group: list[Scored]) -> Scored | None:
-    """The run without fusion that is otherwise of the same kind."""
-    run = scored.evaluation.run
-    if not isinstance(run, Run) or run.fusion == "center":
-        return None
-    for other in group:
-        r = other.evaluation.run
-        if isinstance(r, Run) and r.fusion == "center" and _but_fusion(r) == _but_fusion(run):
-            return other
-    return None
-
-
-def _but_fusion(run: Run) -> tuple:
-    base = run.experiment.removesuffix(f"_{run.fusion}")
-    return (base, run.seed, run.step, run.hand, run.point_loss, run.adversarial)
-
-
 def _file_name(name: str) -> str:
     return "".join(c if c.isalnum() or c in "-_." else "-" for c in name)
 
@@ -284,25 +264,50 @@ def _file_name(name: str) -> str:
 # ------------------------------------------------------------------------------------ of all runs
 
 
-def hands_for(scored: Scored, mano_dir: Path | None) -> Hands:
-    """Raises `NotDrawableError` when the hand model is not here."""
-    try:
-        return load_hands_of(scored.truth.info, mano_dir)
-    except (ValueError, OSError) as error:
-        raise NotDrawableError(str(error)) from error
-
-
 def draw_all(
-    evaluations: dict[str, Evaluation], scored: list[Scored], mano_dir: Path | None,
-    problems: dict[str, str],
+    scored: list[Scored], mano_dir: Path | None, problems: dict[str, str]
 ) -> Iterator[Drawn]:  # fmt: skip
     """Every figure of every run; what cannot be drawn is told in `problems`, by run."""
     for group in group_by_split(scored):
         yield from draw_split(group)
         for s in group:
-            try:
-                hands = hands_for(s, mano_dir)
-                yield draw_joint_errors(evaluations, s.name, hands)
-                yield from draw_run(s, hands, unfused_partner(s, group))
-            except (NotDrawableError, CorruptMemberError, FileNotFoundError) as error:
-                problems[s.name] = str(error)
+            yield from draw_run(s, group, mano_dir, problems)
+
+
+# --------------------------------------------------------------------------------------- partners
+
+
+def loss_partner(scored: Scored, group: list[Scored]) -> Scored | None:
+    """The run of a group that differs from this one by the loss alone."""
+
+    def kind(run: Run) -> tuple:
+        base = run.experiment.replace("_mse", "")
+        return (base, run.step, run.seed, run.hand, run.fusion, run.adversarial)
+
+    run, data = scored.evaluation.run, scored.evaluation.data
+    if not isinstance(run, Run):
+        return None
+    for other in group:
+        r = other.evaluation.run
+        if not isinstance(r, Run) or r.point_loss == run.point_loss:
+            continue
+        if kind(r) == kind(run) and other.evaluation.data == data:
+            return other
+    return None
+
+
+def unfused_partner(scored: Scored, group: list[Scored]) -> Scored | None:
+    """The run of a group that differs from this one by having no fusion."""
+
+    def kind(run: Run) -> tuple:
+        base = run.experiment.removesuffix(f"_{run.fusion}")
+        return (base, run.seed, run.step, run.hand, run.point_loss, run.adversarial)
+
+    run = scored.evaluation.run
+    if not isinstance(run, Run) or run.fusion == "center":
+        return None
+    for other in group:
+        r = other.evaluation.run
+        if isinstance(r, Run) and r.fusion == "center" and kind(r) == kind(run):
+            return other
+    return None

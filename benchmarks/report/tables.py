@@ -1,13 +1,11 @@
 """Tables 1 to 6 and the list of evaluations, as HTML: published, measured and synthetic apart."""
 
-from collections.abc import Iterator
-
 from benchmarks.evaluation import Evaluation, Run
-from benchmarks.layout import Column
-from benchmarks.render import cell_text
-from benchmarks.report_page import escape, heading, paragraph, scrolling, table
-from benchmarks.rows import DASH, SYNTHETIC_MARK, FilledTable, Number, Row
-from benchmarks.scored import run_label
+from benchmarks.figures.scored import run_label
+from benchmarks.render import blocks, cell_text
+from benchmarks.render import heading as column_heading
+from benchmarks.report.page import escape, heading, paragraph, scrolling, table
+from benchmarks.rows import DASH, SYNTHETIC_MARK, FilledTable, Number
 
 
 def results_table(evaluations: dict[str, Evaluation]) -> str:
@@ -54,44 +52,27 @@ def paper_table(filled: FilledTable) -> str:
     num_words = 1 + layout.has_input
     num_columns = num_words + len(layout.columns)
     bodies = []
-    for kind, title, rows in _blocks(filled):
-        is_measured = kind != "published"
+    for block in blocks(filled):
         heads = [layout.first_heading, *(["Input"] if layout.has_input else [])]
-        numbers = [_heading(column, is_measured) for column in layout.columns]
+        numbers = [column_heading(column, block.is_measured) for column in layout.columns]
         body = (
             f'<tr><th class="block" colspan="{num_columns}" scope="rowgroup">'
-            f"<span>{escape(title)}</span></th></tr>"
+            f"<span>{escape(block.title)}</span></th></tr>"
             f'<tr class="heads">{_cells(heads, numbers, "th")}</tr>'
         )
-        for row in rows:
+        for row in block.rows:
             words = [row.label, *([row.input or DASH] if layout.has_input else [])]
             line = _cells(words, [_numbers_text(cell) for cell in row.cells], "td")
-            if row.is_measured:
+            if block.is_measured:
                 body += f'<tr class="has-source">{line}</tr><tr><td class="source" colspan='
                 body += f'"{num_columns}"><span>{escape(row.source)}</span></td></tr>'
             else:
                 body += f"<tr>{line}</tr>"
-        bodies.append(f'<tbody class="{kind}">{body}</tbody>')
+        bodies.append(f'<tbody class="{block.kind}">{body}</tbody>')
     parts = [heading(f"Table {layout.number}. {layout.title}")]
     parts.append(scrolling(f"<table>{''.join(bodies)}</table>"))
     parts += [paragraph(note, "note") for note in layout.notes]
     return "".join(parts)
-
-
-def _blocks(filled: FilledTable) -> Iterator[tuple[str, str, tuple[Row, ...]]]:
-    yield "published", "Published (Fu et al., ICCV 2023), on recordings", filled.published
-    if filled.recorded:
-        yield "recorded", "Measured here, on recordings", filled.recorded
-    if filled.synthetic:
-        title = (
-            f"{SYNTHETIC_MARK} Measured here, on SYNTHETIC data: compares with nothing but each "
-            "other"
-        )
-        yield "synthetic", title, filled.synthetic
-
-
-def _heading(column: Column, is_measured: bool) -> str:
-    return (is_measured and column.measured_heading) or column.heading
 
 
 def _cells(words: list[str], numbers: list[str], tag: str) -> str:

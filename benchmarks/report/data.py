@@ -6,12 +6,11 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 
-from benchmarks.plot_numbers import TABLE_BORDERS
-from benchmarks.plot_style import binned
-from benchmarks.report_page import definitions, heading, paragraph, picture, table
-from benchmarks.scored import dataset_sha256
+from benchmarks.figures.numbers import TABLE_BORDERS
+from benchmarks.figures.style import binned
+from benchmarks.report.page import definitions, heading, paragraph, picture, table
 from deformer.clip import REASONS
-from deformer.dataset import read_info, split_column
+from deformer.dataset import dataset_sha256, read_info, split_column
 
 _BORDERS = np.array([0.0, *TABLE_BORDERS])
 _LAYOUTS = {"dexycb": "DexYCB", "ho3d": "HO-3D"}

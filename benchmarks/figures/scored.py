@@ -4,7 +4,7 @@ What figures and the report draw from: an evaluation's `predictions.parquet`, an
 it is of. The model is not needed.
 """
 
-import hashlib
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
@@ -17,7 +17,7 @@ from benchmarks.predictions import PREDICTIONS_FILE, read_predictions
 from benchmarks.protocol import Comparison, frame_values
 from benchmarks.truth import Truth, compare, pair_predictions, read_truth
 from deformer.checkpoint import load_checkpoint
-from deformer.dataset import DATASET_FILE
+from deformer.dataset import DATASET_FILE, dataset_sha256
 from deformer.experiments import Experiment, get_experiment
 from deformer.index import FrameIndex, make_windows, read_index
 
@@ -112,11 +112,6 @@ def saved_experiment(run: Run) -> Experiment | None:
         return None
 
 
-def dataset_sha256(folder: Path) -> str:
-    """Of its `dataset.json`: which build it is."""
-    return hashlib.sha256((folder / DATASET_FILE).read_bytes()).hexdigest()
-
-
 def find_dataset(evaluation: Evaluation, datasets: Iterable[Path]) -> Path:
     """The folder among `datasets`, and then `shards/NAME`, that the evaluation is of.
 
@@ -170,11 +165,11 @@ def _load_one(name: str, folder: Path, evaluation: Evaluation, data: Path) -> Sc
     predictions = read_predictions(path)
     if np.diff(predictions["row"]).min(initial=1) <= 0:
         raise NotDrawableError(f"{path} is not in the order of its rows: evaluate again")
-    split, _, where = evaluation.data.split.partition(" where ")
+    split, is_part = parse_split(evaluation.data.split)
     truth = _read_truth(data, split)
     paired = pair_predictions(truth, predictions["row"])
     keep = paired.source >= 0
-    if where or keep.sum() != evaluation.data.frames:  # a part of the split: --where, --limit
+    if is_part or keep.sum() != evaluation.data.frames:
         keep &= ~paired.is_borrowed
     if keep.sum() != evaluation.data.frames:
         raise NotDrawableError(
@@ -186,6 +181,13 @@ def _load_one(name: str, folder: Path, evaluation: Evaluation, data: Path) -> Sc
     return Scored(
         name, evaluation, data, truth, predictions, at, source, borrowed, windows, centre
     )  # fmt: skip
+
+
+def parse_split(text: str) -> tuple[str, bool]:
+    """`data.split` of an evaluation, as `s0_test where occlusion > 0.5 limit 100` → the split's
+    name, and whether only a part of it was evaluated."""
+    name, *part = re.split(r" (?:where|limit) ", text, maxsplit=1)
+    return name, bool(part)
 
 
 def _windows(

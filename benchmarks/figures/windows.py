@@ -10,7 +10,8 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
-from benchmarks.draw_hand import (
+from benchmarks.evaluation import Data
+from benchmarks.figures.draw_hand import (
     HAND_RGB,
     TRUTH_RGB,
     draw_mesh,
@@ -19,8 +20,7 @@ from benchmarks.draw_hand import (
     rest_view,
     to_rest_view,
 )
-from benchmarks.evaluation import Data
-from benchmarks.plot_style import (
+from benchmarks.figures.style import (
     ERROR_MAP,
     FAINT,
     GREY,
@@ -33,7 +33,7 @@ from benchmarks.plot_style import (
     signed,
     styled,
 )
-from benchmarks.window_view import FrameView, WindowView
+from benchmarks.figures.window_view import FrameView, WindowView
 from deformer.camera import project
 from deformer.hand import JOINT_PARENTS
 from deformer.mano import HandArrays

@@ -14,12 +14,13 @@ from pathlib import Path
 
 import tyro
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import track
 
-from benchmarks.drawings import draw_all
 from benchmarks.evaluation import find_evaluations
-from benchmarks.plot_style import FORMATS, save_figure
-from benchmarks.scored import load_scored
+from benchmarks.figures.drawings import draw_all
+from benchmarks.figures.scored import load_scored
+from benchmarks.figures.style import FORMATS, save_figure
 
 _console = Console(stderr=True)
 
@@ -42,24 +43,25 @@ def run(options: Options) -> int:
     """Write the figures; returns the exit status."""
     found = find_evaluations(options.results)
     scored, problems = load_scored(found, options.results, options.data)
-    names = {s.name: s.evaluation for s in scored}
     out = options.out or options.results / "figures"
     count = 0
-    drawn = draw_all(names, scored, options.mano_dir, problems)
+    drawn = draw_all(scored, options.mano_dir, problems)
     for item in track(drawn, "drawing", console=_console, disable=not scored):
         save_figure(item.figure, out / item.name)
         count += 1
     for name, problem in problems.items():
-        _console.print(f"[yellow]{name}:[/yellow] {problem}", soft_wrap=True, highlight=False)
+        words = f"[yellow]{escape(name)}:[/yellow] {escape(problem)}"
+        _console.print(words, soft_wrap=True, highlight=False)
     if not found:
         _console.print(
             f"{options.results} holds no evaluation.json: python -m benchmarks.evaluate "
             "--checkpoint RUN --data shards/NAME --split SPLIT --out results/RUN makes one",
             soft_wrap=True,
+            markup=False,
         )
         return 0
     words = f"{out}: {count} figures as {', '.join(FORMATS)}, of {len(scored)} evaluations"
-    _console.print(words, soft_wrap=True)
+    _console.print(words, soft_wrap=True, markup=False)
     return 0 if count else 1
 
 
@@ -67,7 +69,8 @@ def main() -> int:
     try:
         return run(tyro.cli(Options, prog="python -m benchmarks.figures", description=__doc__))
     except (ValueError, OSError) as error:
-        _console.print(f"[red]error:[/red] {error}", soft_wrap=True, highlight=False)
+        words = f"[red]error:[/red] {escape(str(error))}"
+        _console.print(words, soft_wrap=True, highlight=False)
         return 1
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from matplotlib.figure import Figure
 from PIL import Image
 
-from benchmarks.plot_style import figure_bytes, title_of
+from benchmarks.figures.style import figure_bytes, title_of
 
 _STYLE_FILE = Path(__file__).parent / "report.css"
 _PHOTO_DPI = 150

@@ -1,15 +1,11 @@
-"""What trainings told: `log.jsonl` of a run as arrays, and their curves as a figure."""
-
-import json
-from dataclasses import dataclass
-from pathlib import Path
+"""The curves of trainings as a figure."""
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from benchmarks.plot_style import (
+from benchmarks.figures.style import (
     DASHES,
     GREY,
     MAX_LINES,
@@ -19,71 +15,7 @@ from benchmarks.plot_style import (
     set_title,
     styled,
 )
-from deformer.checkpoint import load_checkpoint
-from deformer.experiments import Experiment
-
-LOG_FILE = "log.jsonl"
-
-
-@dataclass(frozen=True, eq=False)
-class TrainingLog:
-    """One run. Values by name, (steps,) each, NaN where a record lacks one."""
-
-    name: str
-    """Of its folder, from the folder of all runs."""
-    folder: Path
-    step: np.ndarray
-    train: dict[str, np.ndarray]
-    validation_step: np.ndarray
-    validation: dict[str, np.ndarray]
-    experiment: Experiment | None
-    """What its last checkpoint was trained by; None without one."""
-    last_step: int
-    """Of the last record."""
-
-    @property
-    def learning_rate(self) -> np.ndarray | None:
-        """(steps,) of the model, warm-up included; None where the experiment is not known."""
-        if self.experiment is None or "rate" not in self.train:
-            return None
-        optim = self.experiment.optim
-        warm = np.minimum(1.0, self.step / max(1, optim.warmup_steps))
-        return optim.lr * self.train["rate"] * warm
-
-
-def read_log(folder: Path, runs: Path) -> TrainingLog:
-    """The log of a run; a last line that was cut off is left out. Raises `ValueError` for a line
-    that is no record."""
-    path = folder / LOG_FILE
-    lines = path.read_text().splitlines(keepends=True)
-    try:
-        records = [json.loads(line) for line in lines if line.endswith("\n") and line.strip()]
-        kinds = {
-            kind: [r for r in records if r["kind"] == kind] for kind in ("train", "validation")
-        }
-        steps = {k: np.array([r["step"] for r in rs], int) for k, rs in kinds.items()}
-    except (json.JSONDecodeError, KeyError, TypeError) as error:
-        raise ValueError(f"{path} is no training log ({error!r}): take it away") from error
-    try:
-        experiment = load_checkpoint(folder, only=("none",)).experiment
-    except (OSError, ValueError):
-        experiment = None
-    return TrainingLog(
-        folder.relative_to(runs).as_posix(), folder, steps["train"], _columns(kinds["train"]),
-        steps["validation"], _columns(kinds["validation"]), experiment,
-        max((r["step"] for r in records), default=0),
-    )  # fmt: skip
-
-
-def _columns(records: list[dict]) -> dict[str, np.ndarray]:
-    names = dict.fromkeys(name for r in records for name in r if name not in ("step", "kind"))
-    return {name: np.array([r.get(name, np.nan) for r in records], float) for name in names}
-
-
-def find_logs(runs: Path) -> list[TrainingLog]:
-    """Every run under a folder, which may be absent, by name; empty logs left out."""
-    logs = [read_log(path.parent, runs) for path in sorted(runs.rglob(LOG_FILE))]
-    return [log for log in logs if len(log.step) or len(log.validation_step)]
+from benchmarks.figures.training_log import TrainingLog
 
 
 @styled

@@ -1,0 +1,54 @@
+"""Versions and hardware, for the report."""
+
+import importlib.metadata
+import os
+import platform
+import subprocess
+from pathlib import Path
+
+import torch
+
+from benchmarks.report.page import definitions
+
+_PACKAGES = ("deformer-hands", "torch", "torchvision", "numpy", "smplx", "pyarrow", "matplotlib")
+
+
+def machine() -> str:
+    """Versions and hardware of the machine that writes the report."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    gpus = [torch.cuda.get_device_name(k) for k in range(torch.cuda.device_count())]
+    return definitions(
+        [
+            ("python", platform.python_version()),
+            *((name, _version(name)) for name in _PACKAGES),
+            ("commit", _commit()),
+            ("system", f"{platform.system()} {platform.machine()}"),
+            ("processor", f"{_processor()}; {cores} cores to use"),
+            ("GPU", ", ".join(gpus) or "none"),
+        ]
+    )
+
+
+def _version(package: str) -> str:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return "not installed as a package"
+
+
+def _commit() -> str:
+    command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty"]
+    try:
+        run = subprocess.run(command, capture_output=True, text=True, timeout=10)
+    except (OSError, subprocess.TimeoutExpired):
+        return "not known"
+    return run.stdout.strip() if run.returncode == 0 else "not known"
+
+
+def _processor() -> str:
+    info = Path("/proc/cpuinfo")
+    if info.is_file():
+        for line in info.read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or "not known"

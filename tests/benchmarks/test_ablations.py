@@ -1,0 +1,89 @@
+"""The plan of the ablations: which runs, what is done, how long the rest takes."""
+
+import sys
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from benchmarks import ablations
+from benchmarks.ablations import Options, plan, print_plan, run_jobs
+from benchmarks.evaluation import EVALUATION_FILE, write_evaluation
+from deformer.experiments import EXPERIMENTS
+from tests.benchmarks.evaluations import make_evaluation
+from tests.deformer.training import build_dataset
+
+
+@pytest.fixture(scope="module")
+def data(raw_root) -> Path:
+    return build_dataset(raw_root)
+
+
+def _options(data: Path, tmp_path: Path, **more) -> Options:
+    return Options(data, runs=tmp_path / "runs", results=tmp_path / "results", **more)
+
+
+def _finish(job, steps: int) -> None:
+    (job.run / "checkpoints" / f"step-{steps:08d}").mkdir(parents=True)
+    write_evaluation(job.result / EVALUATION_FILE, make_evaluation({"step": steps}))
+
+
+def test_the_seven_models_of_tables_4_and_5_once_per_seed(data, tmp_path):
+    jobs = plan(_options(data, tmp_path, seeds=(0, 1)))
+    names = [job.experiment for job in jobs]
+    assert len(jobs) == 14 and names[:7] == names[7:] and names[0] == "tiny"
+    assert set(names) <= EXPERIMENTS.keys() and len(set(names)) == 7
+    assert len({job.run for job in jobs}) == len({job.result for job in jobs}) == 14
+    one = jobs[8].train
+    assert one[one.index("--stream.seed") + 1] == "1" and "--resume" in one
+
+
+def test_only_some(data, tmp_path):
+    jobs = plan(_options(data, tmp_path, only=("full", "mse"), steps=5))
+    assert [(job.experiment, job.steps) for job in jobs] == [("tiny", 5), ("tiny_mse", 5)]
+    with pytest.raises(ValueError, match=r"--only centre: the ablations are full, center"):
+        _options(data, tmp_path, only=("centre",))
+
+
+def test_what_is_done_is_skipped_and_a_shorter_run_is_not_done(data, tmp_path, monkeypatch):
+    jobs = plan(_options(data, tmp_path, only=("full", "center", "mse"), steps=10))
+    _finish(jobs[0], 10)
+    _finish(jobs[1], 4)  # of an earlier, shorter call
+    assert [job.is_done for job in jobs] == [True, False, False]
+    called = []
+
+    def record(command):
+        called.append(command)
+        return type("Result", (), {"returncode": 0})
+
+    monkeypatch.setattr(ablations.subprocess, "run", record)
+    run_jobs(jobs, Console(quiet=True))
+    assert called == [jobs[1].train, jobs[1].evaluate, jobs[2].train, jobs[2].evaluate]
+
+
+def test_a_command_that_fails_stops_with_its_status(data, tmp_path, monkeypatch):
+    jobs = plan(_options(data, tmp_path, only=("mse",), steps=10))
+    failing = type("Result", (), {"returncode": 7})
+    monkeypatch.setattr(ablations.subprocess, "run", lambda command: failing)
+    with pytest.raises(SystemExit, match="7"):
+        run_jobs(jobs, Console(quiet=True))
+
+
+def test_the_estimate_comes_from_the_log_of_a_run(data, tmp_path):
+    options = _options(data, tmp_path, only=("full",), steps=3600)
+    (job,) = plan(options)
+    job.run.mkdir(parents=True)
+    line = '{"step": 10, "kind": "train", "windows_per_s": 4.0}\n'
+    (job.run / "log.jsonl").write_text(line + '{"step": 20, "ki')  # cut off by a kill
+    console = Console(record=True, width=200)
+    print_plan(options, [job], console)
+    assert "3,600 steps left: about 2.0 hours" in console.export_text()  # 8 windows a step
+
+
+def test_a_dry_run_trains_nothing(data, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(ablations, "seconds_per_step", lambda *_: 1.0)
+    monkeypatch.setattr(ablations.subprocess, "run", None)
+    where = ["--runs", str(tmp_path), "--results", str(tmp_path), "--data", str(data)]
+    monkeypatch.setattr(sys, "argv", ["ablations", *where, "--dry-run"])
+    assert ablations.main() == 0
+    assert "7 runs" in capsys.readouterr().err
