@@ -140,7 +140,9 @@ def _decode_and_warp(reader: ClipReader, row: int, affine: np.ndarray, out: np.n
     """Fill the input image `out` (size, size, 3) with a frame; what lies outside its crop is 0."""
     jpeg = reader.image(row)
     try:
-        crop = np.asarray(turbojpeg.decompress(jpeg, turbojpeg.PF.RGB))
+        # Four channels, the last unused: OpenCV warps them in half the time of three
+        crop = np.asarray(turbojpeg.decompress(jpeg, turbojpeg.PF.RGBX))
     except (RuntimeError, ValueError) as error:  # the latter where not even a size can be read
         raise CorruptMemberError(f"{reader.member_name(row)}: {error}") from None
-    cv2.warpAffine(crop, affine[:2], out.shape[:2], dst=out, flags=cv2.INTER_LINEAR)
+    warped = cv2.warpAffine(crop, affine[:2], out.shape[:2], flags=cv2.INTER_LINEAR)
+    cv2.cvtColor(warped, cv2.COLOR_RGBA2RGB, dst=out)
