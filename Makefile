@@ -28,11 +28,14 @@ demo: install
 	$(PY) benchmarks.figures --data shards/demo shards/demo_ho3d
 	$(PY) benchmarks.report --data shards/demo shards/demo_ho3d
 
+# One process a core, of one thread each: threads of several processes only wait for one another.
+PYTEST := OMP_NUM_THREADS=1 $(PY) pytest --numprocesses auto --dist loadscope
+
 test: install
-	$(PY) pytest
+	$(PYTEST)
 
 test-all: install
-	$(PY) pytest -m ""
+	$(PYTEST) -m ""
 
 lint: install
 	$(BIN)/ruff check .

@@ -115,7 +115,7 @@ def test_every_part_of_an_experiment_is_an_option():
         "--optim.lr 3e-5 --optim.micro-batch 2 --stream.order.global-batch 24 "
         "--stream.split s1_train --stream.where occlusion>0.5 --stream.window.num-frames 5 "
         "--stream.augment.hue 0 --model.fusion center --model.regressor 16 8 --losses.smooth 0 "
-        "--validation.split None --point-loss mse --discriminator.noise 0.1"
+        "--validation.split None --point-loss mse --discriminator.noise 0.2"
     )
     options = parse(line.split())
     base = get_experiment("tiny_average")
@@ -125,7 +125,7 @@ def test_every_part_of_an_experiment_is_an_option():
         "stream.split": "s1_train", "stream.where": "occlusion>0.5",
         "stream.window.num_frames": 5, "stream.augment.hue": 0.0, "model.fusion": "center",
         "model.regressor": (16, 8), "losses.smooth": 0.0, "validation.split": None,
-        "point_loss": "mse", "discriminator.noise": 0.1,
+        "point_loss": "mse", "discriminator.noise": 0.2,
     }  # fmt: skip
     assert options.config.optim.micro_batch == 2  # it changes no number, so it is no difference
     assert (options.data, options.run) == ("s3://bucket/name", Path("there"))

@@ -50,7 +50,8 @@ _ARGUMENTS = (
     "--stream.size 32 --stream.limit 10 --stream.window.num-frames 3 --stream.window.gap 1 "
     "--stream.order.global-batch 4 --stream.order.streams 4 --model.width 16 --model.heads 2 "
     "--model.layers 1 --model.ffn 16 --model.roi-size 8 --model.regressor 32 16 "
-    "--discriminator.hidden 8 --optim.epochs 60 --optim.decay-epochs 10 --optim.warmup-steps 3 "
+    "--discriminator.hidden 8 --discriminator.noise 0.02 "
+    "--optim.epochs 60 --optim.decay-epochs 10 --optim.warmup-steps 3 "
     "--optim.lr 1e-3 --optim.lr-discriminator 1e-2 --stream.augment.rotation-deg 180 "
     "--validation.every 4 --validation.limit 3"
 )
