@@ -19,7 +19,8 @@ class Journal:
         """first_step: records of later steps, left by a run that was killed, are dropped."""
         self.path, self.console = run / "log.jsonl", console
         self.total_steps = total_steps
-        kept = [line for line in whole_lines(self.path) if json.loads(line)["step"] <= first_step]
+        kept = whole_lines(self.path) if first_step else []
+        kept = [line for line in kept if json.loads(line)["step"] <= first_step]
         self.path.write_text("".join(kept))
         self.board = SummaryWriter(run / "tensorboard", purge_step=first_step or None)
         self._started, self._first = time.monotonic(), first_step

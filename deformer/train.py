@@ -145,15 +145,17 @@ def train(options: Options, place: Place, console: Console) -> int:
             and (step == total_steps or step % experiment.validation.every == 0)
         )
 
-    def check(step: int) -> None:
+    def measure(step: int) -> dict[str, float]:
         metrics = validate(learner, validation)
         if journal:
             journal.log(step, "validation", metrics)
             journal.show_validation(step, metrics)
-        save(step, metrics)
+        return metrics
 
-    if is_due(first_step) and not is_validated:  # it was stopped before that
-        check(first_step)
+    if validation is not None and first_step == 0:
+        measure(0)  # what is to be improved upon
+    elif is_due(first_step) and not is_validated:  # it was stopped before that
+        save(first_step, measure(first_step))
     stopping = _Stopping()
     seen = waited = 0.0
     since = time.monotonic()
@@ -184,7 +186,7 @@ def train(options: Options, place: Place, console: Console) -> int:
             seen = waited = 0.0
             since = time.monotonic()
         if is_due(step) and not is_stopped:
-            check(step)
+            save(step, measure(step))
             since = time.monotonic()
         elif is_last or is_stopped or step % options.save_every == 0:
             save(step, {})
