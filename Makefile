@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PY := $(BIN)/python -m
 DEMO := data/demo
-STEPS ?= 200
+STEPS ?= 300
 
 .PHONY: demo test test-all lint format install clean
 
