@@ -9,14 +9,13 @@ land in runs/<data>/<experiment>-seed<k>, their evaluations in results/<data>/ l
 `python -m benchmarks.tables` finds them.
 """
 
-import json
 import subprocess
 import sys
-import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
 import torch
 import tyro
 from rich.console import Console
@@ -24,12 +23,10 @@ from rich.markup import escape
 from rich.table import Table
 
 from benchmarks.evaluation import EVALUATION_FILE, read_evaluation
+from benchmarks.figures.training_log import LOG_FILE, read_log
+from benchmarks.model_speed import ModelSpeed, measure_model
 from deformer.dataset import read_info
-from deformer.distributed import Place
 from deformer.experiments import get_experiment
-from deformer.journal import whole_lines
-from deformer.labels import load_hands_of
-from deformer.learner import Learner, RealMotion
 from deformer.store import open_store
 from deformer.stream import Stream
 
@@ -161,29 +158,23 @@ def _job(
 def seconds_per_step(options: Options, jobs: list[Job], console: Console) -> float:
     """From the logs of the runs there are; without any, measured by three steps of the first."""
     for job in jobs:
-        log = job.run / "log.jsonl"
-        if log.exists():
-            records = [json.loads(line) for line in whole_lines(log)]
-            speeds = [r["windows_per_s"] for r in records if r["kind"] == "train"]
-            if speeds:
+        if (job.run / LOG_FILE).exists():
+            speeds = read_log(job.run, options.runs).train.get("windows_per_s", ())
+            if len(speeds):
                 batch = get_experiment(job.experiment).stream.order.global_batch
-                return batch / sorted(speeds)[len(speeds) // 2]
+                return batch / float(np.median(speeds))
     console.print("no run has logged its speed yet: measuring three steps here, in one process")
-    experiment = replace(get_experiment(jobs[0].experiment), backbone_weights="none")
-    if experiment.model.norm == "frozen":
-        experiment = replace(experiment, model=replace(experiment.model, norm="group"))
-    store, index = open_store(options.data)
-    stream = Stream(experiment.stream, store, index)
-    kind = "cuda" if torch.cuda.is_available() else "cpu"
-    place = Place(torch.device(kind))
-    motion = RealMotion(index, stream.windows, 0)
-    learner = Learner(experiment, load_hands_of(index.info), place, motion, bf16=kind == "cuda")
-    for step, batch in enumerate(stream.batches(0, 4)):
-        learner.step(batch, step, 1.0)
-        if step == 0:  # the first one also sets things up
-            start = time.monotonic()
-    preset = PRESETS[options.preset]
-    return (time.monotonic() - start) / 3 / (options.num_processes or preset.num_processes)
+    name = jobs[0].experiment
+    config = ModelSpeed(
+        data=str(options.data),
+        experiments=(name,),
+        precisions=("bf16" if torch.cuda.is_available() else "float32",),
+        split=get_experiment(name).stream.split,
+        steps=3,
+    )
+    (row,) = measure_model(config)["rows"]
+    processes = options.num_processes or PRESETS[options.preset].num_processes
+    return row["batch"] / row["windows_per_second"] / processes
 
 
 def print_plan(options: Options, jobs: list[Job], console: Console) -> None:

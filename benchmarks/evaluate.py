@@ -38,7 +38,7 @@ from deformer.distributed import Place, process_group
 from deformer.labels import load_hands_of
 from deformer.mano import Hands
 from deformer.plan import OrderConfig
-from deformer.store import open_store
+from deformer.store import Store, open_store
 from deformer.stream import Stream
 
 
@@ -127,10 +127,10 @@ def evaluate(options: Options, place: Place, console: Console) -> Evaluation | N
     truth = read_truth(store.folder, options.split, _kept(options, stream))
     predictions = read_predictions(path)
     if options.vertices and "vertices_m" not in predictions:
-        is_left = index.is_left[predictions["row"]]
-        pose, betas = predictions["pose_rotvec"], predictions["betas"]
-        add_vertices(path, pose_meshes(hands, pose, betas, is_left))
-    return _score_run(options, checkpoint, hands, truth, predictions, console)
+        row = predictions["row"]
+        every = np.arange(len(row))
+        add_vertices(path, _pose_predicted(hands, predictions, every, index.is_left[row]))
+    return _score_run(options, store, checkpoint, hands, truth, predictions, console)
 
 
 def _load(options: Options) -> Checkpoint:
@@ -153,8 +153,8 @@ def _kept(options: Options, stream: Stream) -> np.ndarray | None:
 
 
 def _score_run(
-    options: Options, checkpoint: Checkpoint, hands: Hands, truth: Truth, predictions: dict,
-    console: Console,
+    options: Options, store: Store, checkpoint: Checkpoint, hands: Hands, truth: Truth,
+    predictions: dict, console: Console,
 ) -> Evaluation | None:  # fmt: skip
     is_ho3d = truth.info["parameters"]["dataset"] == "ho3d"
     mesh = is_ho3d if options.mesh is None else options.mesh
@@ -175,16 +175,14 @@ def _score_run(
             f"{borrowed} of {len(at)} labelled frames have no image of the hand: each takes the "
             "prediction of the nearest frame of its clip"
         )
-    wrist = predictions["wrist_cam_m"][source].astype(np.float64)[:, None]
-    joints = predictions["joints_m"][source].reshape(-1, 21, 3) + wrist
+    joints, wrist = _place_joints(predictions, source)
     vertices = truth_vertices = None
     if mesh and truth.vertices_m is not None and not np.isfinite(truth.vertices_m[at]).all():
         console.print("[yellow]some frames have no true vertices: the mesh is not scored")
         mesh = False
     if mesh:
-        is_left = np.array(truth.frames["side"].take(at).to_pylist()) == "left"
-        pose, betas = predictions["pose_rotvec"][source], predictions["betas"][source]
-        vertices = pose_meshes(hands, pose, betas, is_left) + wrist
+        is_left = truth.is_left[at]
+        vertices = _pose_predicted(hands, predictions, source, is_left) + wrist
         if truth.vertices_m is not None:
             truth_vertices = truth.vertices_m[at]
         else:
@@ -205,9 +203,23 @@ def _score_run(
         trained_on=f"{checkpoint.stream['dataset']} {experiment.stream.split}",
         precision=options.precision,
     )
-    evaluation = _write(options, run, truth, len(at), metrics)
+    evaluation = _write(options, store, run, truth, len(at), metrics)
     _write_submission(options, truth, at, joints, vertices, console)
     return evaluation
+
+
+def _place_joints(predictions: dict, source: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Of the rows `source` (M,): joints (M, 21, 3) and wrist (M, 1, 3) in the camera frame, m."""
+    wrist = predictions["wrist_cam_m"][source].astype(np.float64)[:, None]
+    return predictions["joints_m"][source].reshape(-1, 21, 3) + wrist, wrist
+
+
+def _pose_predicted(
+    hands: Hands, predictions: dict, source: np.ndarray, is_left: np.ndarray
+) -> np.ndarray:
+    """Vertices (M, 778, 3) from the wrist, m, of the rows `source` (M,)."""
+    pose, betas = predictions["pose_rotvec"][source], predictions["betas"][source]
+    return pose_meshes(hands, pose, betas, is_left)
 
 
 def _without_truth(
@@ -227,11 +239,8 @@ def _without_truth(
             "valid, and HO-3D's server wants a prediction for each: python -m pipelines.inspect "
             f"{options.data} says why"
         )
-    wrist = predictions["wrist_cam_m"][paired].astype(np.float64)[:, None]
-    joints = predictions["joints_m"][paired].reshape(-1, 21, 3) + wrist
-    is_left = np.array(truth.frames["side"].to_pylist()) == "left"
-    pose, betas = predictions["pose_rotvec"][paired], predictions["betas"][paired]
-    vertices = pose_meshes(hands, pose, betas, is_left) + wrist
+    joints, wrist = _place_joints(predictions, paired)
+    vertices = _pose_predicted(hands, predictions, paired, truth.is_left) + wrist
     _write_submission(options, truth, np.arange(len(paired)), joints, vertices, console)
     console.print(
         "the ground truth of HO-3D's evaluation set is not there: upload pred.zip to the "
@@ -291,14 +300,13 @@ def _evaluate_file(options: Options, console: Console) -> Evaluation:
     truth_vertices = None if vertices is None else truth.vertices_m[at]
     metrics = score(compare(truth, at, predictions.joints_m, vertices, truth_vertices))
     method = Method(options.method, str(options.predictions))
-    return _write(options, method, truth, len(at), metrics)
+    return _write(options, store, method, truth, len(at), metrics)
 
 
 def _write(
-    options: Options, run: Run | Method, truth: Truth, num_frames: int, metrics: dict
+    options: Options, store: Store, run: Run | Method, truth: Truth, num_frames: int, metrics: dict
 ) -> Evaluation:
     split = options.split + (f" where {options.where}" if options.where else "")
-    store, _ = open_store(options.data)
     data = Data(
         name=store.name,
         dataset=truth.frames["dataset"][0].as_py(),

@@ -41,6 +41,11 @@ class Truth:
     """(N, 778, 3) camera frame, where the dataset gives them (HO-3D's evaluation set)."""
 
     @property
+    def is_left(self) -> np.ndarray:
+        """(N,) bool."""
+        return pc.equal(self.frames["side"], "left").to_numpy(zero_copy_only=False)
+
+    @property
     def is_labelled(self) -> np.ndarray:
         """(N,) bool: frames that count: a hand is labelled, be it outside the image."""
         return np.isfinite(self.joints_m).all((1, 2))

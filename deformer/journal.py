@@ -19,7 +19,7 @@ class Journal:
         """first_step: records of later steps, left by a run that was killed, are dropped."""
         self.path, self.console = run / "log.jsonl", console
         self.total_steps = total_steps
-        kept = whole_lines(self.path) if first_step else []
+        kept = _whole_lines(self.path) if first_step else []
         kept = [line for line in kept if json.loads(line)["step"] <= first_step]
         self.path.write_text("".join(kept))
         self.board = SummaryWriter(run / "tensorboard", purge_step=first_step or None)
@@ -69,7 +69,7 @@ class Journal:
         self.board.close()
 
 
-def whole_lines(path: Path) -> list[str]:
+def _whole_lines(path: Path) -> list[str]:
     """Of a log, with their ends; the last one may have been cut off by a kill."""
     if not path.exists():
         return []

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 import fsspec
+from fsspec import AbstractFileSystem
 from fsspec.implementations.local import LocalFileSystem
 
 from deformer.clip import FIELD, decode_labels, image_member, labels_member
@@ -78,12 +79,17 @@ class Store:
         self._evict(keep=path)
         return file
 
+    def _locate(self, name: str) -> tuple[AbstractFileSystem, str]:
+        """A file of the dataset where it came from: its file system, and its path there."""
+        fs, root = fsspec.url_to_fs(self.url)
+        return fs, f"{root.rstrip('/')}/{name}"
+
     def _fetch(self, name: str) -> None:
         """Copy a file here; it is visible when it is whole."""
-        fs, root = fsspec.url_to_fs(self.url)
+        fs, source = self._locate(name)
         temporary = self.folder / f".{name}.{os.getpid()}.tmp"
         try:
-            fs.get_file(f"{root.rstrip('/')}/{name}", str(temporary))
+            fs.get_file(source, str(temporary))
             temporary.replace(self.folder / name)
         finally:
             temporary.unlink(missing_ok=True)
@@ -103,12 +109,12 @@ class Store:
     def check_shards(self, index: FrameIndex, shards: Iterable[str]) -> None:
         """Raises `FileNotFoundError` or `ValueError` naming the shards that are missing, or have
         another size than `dataset.json` says."""
-        fs, root = fsspec.url_to_fs(self.url)
         sizes = {shard["name"]: shard["size"] for shard in index.info["shards"]}
         missing, wrong = [], []
         for name in shards:
+            fs, source = self._locate(name)
             try:
-                size = fs.info(f"{root.rstrip('/')}/{name}")["size"]
+                size = fs.info(source)["size"]
             except FileNotFoundError:
                 missing.append(name)
                 continue
@@ -136,8 +142,9 @@ def open_store(
     folder.mkdir(parents=True, exist_ok=True)
     store = Store(str(url), folder, cache_bytes)
     with _locked(folder / "index.lock"):
+        fs, source = store._locate(DATASET_FILE)
         try:
-            fetched = fs.cat_file(f"{root.rstrip('/')}/{DATASET_FILE}")
+            fetched = fs.cat_file(source)
         except FileNotFoundError:
             raise FileNotFoundError(
                 f"{url} is no built dataset (no {DATASET_FILE}): name the folder that holds it"

@@ -189,6 +189,18 @@ def test_vertices_of_perfect_parameters_have_no_error(data, hands, tmp_path):
     assert scores["all"]["pa_mpvpe_mm"]["mean"] < 1e-6 and scores["all"]["f5"]["mean"] == 1
 
 
+def test_vertices_on_request_and_nothing_predicted_again(data, run, hands, tmp_path, monkeypatch):
+    options = _options(data, run, tmp_path, vertices=True, limit=4)
+    evaluate(options, CPU, Console(quiet=True))
+    predicted = read_predictions(tmp_path / "predictions.parquet")
+    is_left = read_index(data).is_left[predicted["row"]]
+    pose, betas = predicted["pose_rotvec"], predicted["betas"]
+    expected = program.pose_meshes(hands, pose, betas, is_left)
+    assert np.array_equal(predicted["vertices_m"].reshape(4, 778, 3), expected)
+    monkeypatch.setattr(inference, "to_input", None)
+    evaluate(options, CPU, Console(quiet=True))
+
+
 def test_a_frame_without_an_image_borrows_from_the_nearest_of_its_clip(data):
     truth = read_truth(data, SPLIT)
     labelled = np.flatnonzero(truth.is_labelled)
