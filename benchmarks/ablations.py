@@ -1,12 +1,14 @@
 """Train and evaluate every run that Tables 4, 5 and 6 need.
 
-    python -m benchmarks.ablations --preset tiny --data shards/demo --dry-run
+    python -m benchmarks.ablations --preset tiny --data shards/occluded --dry-run
     python -m benchmarks.ablations --preset paper --data shards/dexycb --seeds 0 1 2
     python -m benchmarks.ablations --preset paper --data shards/ho3d
 
-What is done is skipped, what was interrupted goes on; run it again until it is through. The runs
-land in runs/<data>/<experiment>-seed<k>, their evaluations in results/<data>/ likewise, where
-`python -m benchmarks.tables` finds them.
+On the benchmark `occluded-hands` two runs come first, one on single frames and, from its model, one
+on windows without fusion; all others start from there. What is done is skipped, what was
+interrupted goes on; run it again until it is through. The runs land in
+runs/<data>/<experiment>-seed<k>, their evaluations in results/<data>/ likewise, where
+`python -m benchmarks.tables` and `python -m benchmarks.claims` find them.
 """
 
 import subprocess
@@ -26,7 +28,7 @@ from benchmarks.evaluation import EVALUATION_FILE, read_evaluation
 from benchmarks.figures.training_log import LOG_FILE, read_log
 from benchmarks.model_speed import ModelSpeed, measure_model
 from deformer.dataset import read_info
-from deformer.experiments import get_experiment
+from deformer.experiments import EXPERIMENTS, Experiment, get_experiment
 from deformer.store import open_store
 from deformer.stream import Stream
 
@@ -41,17 +43,27 @@ class Preset:
     """Which experiment the ablations are of, and how long each is trained."""
 
     bases: dict[str, str]
-    """By dataset."""
+    """By kind of data: the dataset, or the benchmark that was synthesized."""
     steps: int | None
     """None: the experiment's epochs."""
     num_processes: int
+    sources: bool = True
+    """Keep what every frame lends, for the figures; 4 KB a frame are much on whole DexYCB."""
 
 
+_OCCLUDED = "occluded-hands"
 PRESETS = {
-    "tiny": Preset({"dexycb": "tiny", "ho3d": "tiny_ho3d"}, 600, 1),
-    "small": Preset({"dexycb": "small", "ho3d": "small_ho3d"}, 3000, 1),
-    "paper": Preset({"dexycb": "dexycb", "ho3d": "ho3d"}, None, 8),
+    "tiny": Preset({"dexycb": "tiny", "ho3d": "tiny_ho3d", _OCCLUDED: "tiny_occluded"}, 600, 1),
+    "small": Preset(
+        {"dexycb": "small", "ho3d": "small_ho3d", _OCCLUDED: "small_occluded"}, 3000, 1
+    ),
+    "paper": Preset({"dexycb": "dexycb", "ho3d": "ho3d"}, None, 8, sources=False),
 }
+_SPLITS = {"dexycb": "s0_test", "ho3d": "evaluation", _OCCLUDED: "s3_test"}
+STARTS = ("frames", "windows")
+"""Runs that come before the ablations, each from the one before it, where a base has them: the same
+for all ablations and seeds."""
+_START_SEED = 0
 
 
 @dataclass(frozen=True)
@@ -63,7 +75,7 @@ class Options:
     preset: Literal["tiny", "small", "paper"] = "tiny"
     """tiny: a CPU. small: one GPU. paper: 8 GPUs."""
     split: str | None = None
-    """To evaluate on; by default s0_test or evaluation."""
+    """To evaluate on; by default s0_test, of HO-3D evaluation, of occluded-hands s3_test."""
     runs: Path = Path("runs")
     results: Path = Path("results")
     seeds: tuple[int, ...] = (0,)
@@ -71,6 +83,8 @@ class Options:
     """Ablations by name, such as center mse; "full" is the whole method. By default all."""
     steps: int | None = None
     """Instead of the preset's."""
+    start_steps: int | None = None
+    """Of each run that the others start from, instead of its epochs."""
     num_processes: int | None = None
     """Instead of the preset's."""
     dry_run: bool = False
@@ -111,43 +125,61 @@ class Job:
 
 
 def plan(options: Options) -> list[Job]:
-    """All jobs in the order in which they are run: the whole method first, seed by seed."""
-    preset = PRESETS[options.preset]
-    dataset = read_info(options.data)["parameters"]["dataset"]
-    if dataset not in preset.bases:
+    """All jobs in the order in which they are run: what the others start from, where there are such
+    runs, then seed by seed, the whole method first."""
+    preset, kind = PRESETS[options.preset], _kind_of(options.data)
+    if kind not in preset.bases:
         raise ValueError(
-            f"{options.data} is {dataset}; the tables are of {', '.join(preset.bases)}"
+            f"{options.data} is {kind}; --preset {options.preset} is for {', '.join(preset.bases)}"
         )
-    names = FUSION_ABLATIONS + (LOSS_ABLATIONS if dataset == "dexycb" else ())
+    base = get_experiment(preset.bases[kind])
+    steps = options.steps or preset.steps or _whole_steps(options, base)
+    names = FUSION_ABLATIONS + (LOSS_ABLATIONS if kind != "ho3d" else ())
     if options.only:
         names = tuple(name for name in names if (name or "full") in options.only)
-    base = get_experiment(preset.bases[dataset])
-    stream = Stream(base.stream, *open_store(options.data))
-    steps = options.steps or preset.steps or base.optim.epochs * stream.steps_per_epoch
-    split = options.split or ("s0_test" if dataset == "dexycb" else "evaluation")
-    return [
-        _job(options, preset, f"{base.name}_{name}".removesuffix("_"), seed, steps, split)
+    start, jobs = None, []
+    for name in (f"{base.name}_{start}" for start in STARTS):
+        if name in EXPERIMENTS:
+            start_steps = options.start_steps or _whole_steps(options, get_experiment(name))
+            start = _job(options, name, _START_SEED, start_steps, _SPLITS[kind], start)
+            jobs.append(start)
+    return jobs + [
+        _job(options, f"{base.name}_{name}".removesuffix("_"), seed, steps, _SPLITS[kind], start)
         for seed in options.seeds
         for name in names
     ]
 
 
+def _kind_of(data: Path) -> str:
+    info = read_info(data)
+    mark = info["synthetic"] or {}
+    return mark.get("benchmark") or info["parameters"]["dataset"]
+
+
+def _whole_steps(options: Options, experiment: Experiment) -> int:
+    stream = Stream(experiment.stream, *open_store(options.data))
+    return experiment.optim.epochs * stream.steps_per_epoch
+
+
 def _job(
-    options: Options, preset: Preset, experiment: str, seed: int, steps: int, split: str
+    options: Options, experiment: str, seed: int, steps: int, split: str, start: Job | None
 ) -> Job:
     place = Path(options.data.name) / f"{experiment}-seed{seed}"
     run, result, data = options.runs / place, options.results / place, str(options.data)
+    preset = PRESETS[options.preset]
     processes = options.num_processes or preset.num_processes
-    start = [sys.executable, "-m"]
+    launch = [sys.executable, "-m"]
     if processes > 1:
-        start += ["torch.distributed.run", "--nproc-per-node", str(processes), "-m"]
+        launch += ["torch.distributed.run", "--nproc-per-node", str(processes), "-m"]
     train = [
-        *start, "deformer.train", "--experiment", experiment, "--data", data, "--out", str(run),
+        *launch, "deformer.train", "--experiment", experiment, "--data", data, "--out", str(run),
         "--stream.seed", str(seed), "--steps", str(steps), "--resume",
+        *([] if start is None else ["--start-from", str(start.run)]),
     ]  # fmt: skip
     evaluate = [
-        *start, "benchmarks.evaluate", "--checkpoint", str(run), "--data", data,
-        "--split", split, "--which", "last", "--out", str(result),
+        *launch, "benchmarks.evaluate", "--checkpoint", str(run), "--data", data,
+        "--split", options.split or split, "--which", "last", "--out", str(result),
+        *(["--sources"] if preset.sources else []),
     ]  # fmt: skip
     return Job(experiment, seed, run, result, train, evaluate, steps)
 

@@ -32,7 +32,7 @@ from benchmarks.predictions import add_vertices, read_predictions
 from benchmarks.protocol import score
 from benchmarks.submissions import read_hpe, read_pred_json, write_hpe, write_pred_json
 from benchmarks.truth import Truth, compare, pair_predictions, pose_meshes, read_truth
-from deformer.checkpoint import Checkpoint, load_checkpoint
+from deformer.checkpoint import Checkpoint, check_hand, load_checkpoint
 from deformer.dataset import dataset_sha256
 from deformer.distributed import Place, process_group
 from deformer.labels import load_hands_of
@@ -76,6 +76,9 @@ class Options:
     """Score vertices too, which takes 20 KB of memory and 3 ms per frame; by default for HO-3D."""
     vertices: bool = False
     """Also write the vertices of every frame to predictions.parquet, 9 KB each."""
+    sources: bool = False
+    """Also write what every frame of a window lends to its centre, 4 KB a frame: for the figures of
+    what borrowing is worth."""
     mano_dir: Path | None = None
     """The folder with MANO's files; by default what $MANO_DIR names."""
     batch: int = 8
@@ -106,11 +109,7 @@ def evaluate(options: Options, place: Place, console: Console) -> Evaluation | N
     checkpoint = _load(options)
     store, index = open_store(options.data)
     hands = load_hands_of(index.info, options.mano_dir)
-    if checkpoint.hand["sha256"] != hands.sha256:
-        raise ValueError(
-            f"{checkpoint.folder} was trained with another hand model ({checkpoint.hand['name']}) "
-            f"than the shards were built with ({hands.name}): their poses do not mean the same"
-        )
+    check_hand(checkpoint, hands)
     num_ranks = place.num_ranks
     order = OrderConfig(global_batch=options.batch * num_ranks, streams=num_ranks)
     config = checkpoint.experiment.stream.for_evaluation(
@@ -118,8 +117,9 @@ def evaluate(options: Options, place: Place, console: Console) -> Evaluation | N
     )
     stream = Stream(config, store, index, place.rank, num_ranks, options.workers)
     path = predict(
-        checkpoint, hands, stream, place, options.out, options.combine, options.precision
-    )
+        checkpoint, hands, stream, place, options.out, options.combine, options.precision,
+        options.sources,
+    )  # fmt: skip
     if not place.is_first:
         return None
     if stream.skipped:

@@ -17,15 +17,15 @@ import torch
 from rich.progress import track
 from torch import Tensor
 
-from benchmarks.predictions import PREDICTIONS_FILE, SCHEMA, finish_rows
+from benchmarks.predictions import PREDICTIONS_FILE, finish_rows
 from deformer.batch import to_input, without_padding
 from deformer.camera import fit_translation
 from deformer.checkpoint import Checkpoint
 from deformer.distributed import Place, wait_for_all
 from deformer.index import WindowTable
 from deformer.mano import HandLayer, Hands
-from deformer.model import Deformer, DeformerConfig, FrameFeatures
-from deformer.rotations import rotmat_to_rot6d
+from deformer.model import Deformer, DeformerConfig, DeformerOutput, FrameFeatures, pose_hands
+from deformer.rotations import rot6d_to_rotmat, rotmat_to_rot6d
 from deformer.stream import Stream
 from deformer.windows import WindowConfig
 
@@ -45,21 +45,24 @@ class Job:
     windows: str
     """Fingerprint of the stream: dataset, split, filter, windows."""
     combine: Combine
+    sources: bool
     num_ranks: int
 
 
 def predict(
     checkpoint: Checkpoint, hands: Hands, stream: Stream, place: Place, out: Path,
-    combine: Combine = "centre", precision: Precision = "float32",
+    combine: Combine = "centre", precision: Precision = "float32", sources: bool = False,
 ) -> Path:  # fmt: skip
     """Predict every window of a stream made by `StreamConfig.for_evaluation`; returns the path of
     `predictions.parquet`, which is there when it is whole.
+
+    sources: also write what every frame of a window lends to its centre.
 
     The same call goes on where it was interrupted, and does nothing where all is done.
     """
     path, parts = out / PREDICTIONS_FILE, out / "parts"
     windows = stream.fingerprint
-    job = Job(checkpoint.model_sha256, precision, windows, combine, place.num_ranks)
+    job = Job(checkpoint.model_sha256, precision, windows, combine, sources, place.num_ranks)
     if place.is_first:
         _begin(parts, path, job)
     wait_for_all()
@@ -72,7 +75,7 @@ def predict(
         wait_for_all()
         if place.is_first:
             frames = _read_parts(parts)
-            table = _decode(model, stream, place.device, frames, combine, autocast)
+            table = _decode(model, stream, place.device, frames, job, autocast)
             metadata = {"deformer.job": json.dumps(asdict(job))}
             unfinished = path.with_suffix(".tmp")
             pq.write_table(table.replace_schema_metadata(metadata), unfinished)
@@ -172,7 +175,7 @@ def _decode(
     stream: Stream,
     device: torch.device,
     frames: dict[str, np.ndarray],
-    combine: Combine,
+    job: Job,
     autocast: torch.autocast,
 ) -> pa.Table:
     """All windows → the rows of their centre frames. Windows with a frame that could not be read
@@ -180,17 +183,20 @@ def _decode(
     place = np.searchsorted(frames["row"], stream.windows.rows)
     place = np.minimum(place, len(frames["row"]) - 1)  # (W, T): of each frame among `frames`
     place = place[(frames["row"][place] == stream.windows.rows).all(1)]
-    centre, T = stream.windows.centre, place.shape[1]
-    N = len(frames["row"])
+    centre, N = stream.windows.centre, len(frames["row"])
     sums = {"count": np.zeros(N)}
-    weights = np.full((N, T), np.nan, np.float32)
+    of_window: dict[str, np.ndarray] = {}  # of the window around a frame, (N, …)
+    is_centre = np.zeros(N, bool)  # overlap also sees frames that are no centre
     for i in track(range(0, len(place), _WINDOWS_AT_ONCE), "decoding windows"):
         chosen = place[i : i + _WINDOWS_AT_ONCE]
-        values, share = _decode_windows(model, device, frames, chosen, centre, autocast)
-        weights[chosen[:, centre]] = share
+        values, own = _decode_windows(model, device, frames, chosen, centre, job.sources, autocast)
+        is_centre[chosen[:, centre]] = True
+        for name, value in own.items():
+            known = of_window.setdefault(name, np.zeros((N, *value.shape[1:]), np.float32))
+            known[chosen[:, centre]] = value
         # A frame that a window repeats counts once
         counts = np.zeros(chosen.shape, bool)
-        if combine == "centre":
+        if job.combine == "centre":
             counts[:, centre] = True
         else:
             counts[:] = np.diff(chosen, axis=1, prepend=-1) != 0
@@ -198,11 +204,10 @@ def _decode(
         for name, value in values.items():
             total = sums.setdefault(name, np.zeros((N, *value.shape[2:])))
             np.add.at(total, chosen[counts], value[counts])
-    is_centre = ~np.isnan(weights[:, 0])  # overlap also sees frames that are no centre
     chosen_sums = {name: value[is_centre] for name, value in sums.items()}
     rows = frames["row"][is_centre]
-    columns = finish_rows(stream.index, rows, chosen_sums, weights[is_centre])
-    return pa.table(columns, schema=SCHEMA)
+    of_window = {name: value[is_centre] for name, value in of_window.items()}
+    return finish_rows(stream.index, rows, chosen_sums, of_window)
 
 
 def _decode_windows(
@@ -211,10 +216,11 @@ def _decode_windows(
     frames: dict[str, np.ndarray],
     chosen: np.ndarray,
     centre: int,
+    sources: bool,
     autocast: torch.autocast,
-) -> tuple[dict[str, np.ndarray], np.ndarray]:
+) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
     """Windows as places (B, T) among the encoded frames → values of all their frames (B, T, …), and
-    how much each frame counts in the centre's pose (B, T)."""
+    of the window as it is for its centre (B, …): how much each frame counts, and what it lends."""
 
     def take(name: str) -> Tensor:
         return torch.from_numpy(frames[name][chosen]).to(device)
@@ -238,4 +244,22 @@ def _decode_windows(
         "rot6d": rotmat_to_rot6d(output.fused.rotmats).double().cpu().numpy().reshape(B, T, 96),
         "betas": output.fused.betas.double().cpu().numpy(),
     }
-    return values, output.weights[:, :, centre].float().cpu().numpy()
+    of_window = {"weights": output.weights[:, :, centre].float().cpu().numpy()}
+    if sources:
+        of_window |= _sources(model, output, take("is_left")[:, 0], centre)
+    return values, of_window
+
+
+def _sources(
+    model: Deformer, output: DeformerOutput, is_left: Tensor, centre: int
+) -> dict[str, np.ndarray]:
+    """What every frame has to lend: joints (B, T·63) of its own pose, and of that pose deformed to
+    the centre; the window's shape, from the wrist, m."""
+    _, T = output.confidence.shape
+    poses = torch.cat([output.deformed.diagonal(0, 1, 2).movedim(-1, 1),
+                       output.deformed[:, :, centre]], 1)  # (B, 2T, 16, 6)  # fmt: skip
+    betas = output.fused.betas[:, :1].expand(-1, 2 * T, -1)
+    hands = pose_hands(model.hand_layer, rot6d_to_rotmat(poses), betas, is_left, model.config.tips)
+    own, lent = hands.joints_m.flatten(2).split(T, 1)
+    both = {"own_joints_m": own, "lent_joints_m": lent}
+    return {name: value.flatten(1).cpu().numpy() for name, value in both.items()}

@@ -40,15 +40,26 @@ SCHEMA = pa.schema(
     ]
 )  # fmt: skip
 
+_SOURCES = (
+    pa.field("own_joints_m", pa.list_(pa.float32()), metadata={
+        "meaning": "T × 21 × 3: each frame of the window by itself, at its own time, as joints_m"}),
+    pa.field("lent_joints_m", pa.list_(pa.float32()), metadata={
+        "meaning": "T × 21 × 3: those poses deformed to this frame, before their mean is taken"}),
+)  # fmt: skip
+
 
 def finish_rows(
-    index: FrameIndex, frames: np.ndarray, totals: dict[str, np.ndarray], weights: np.ndarray
-) -> dict[str, pa.Array]:
-    """Sums over windows → columns of `SCHEMA`.
+    index: FrameIndex,
+    frames: np.ndarray,
+    totals: dict[str, np.ndarray],
+    of_window: dict[str, np.ndarray],
+) -> pa.Table:
+    """Sums over windows, and values of the window around each frame → a table of `SCHEMA`.
 
     frames (N,): rows of `frames.parquet`. totals: `count` (N,) and the sums `joints_m` (N, 21, 3),
-    `wrist_cam_m` (N, 3), `rot6d` (N, 96), `betas` (N, 10). weights (N, T). Rotations are averaged
-    in 6D and made orthonormal again.
+    `wrist_cam_m` (N, 3), `rot6d` (N, 96), `betas` (N, 10). of_window: `weights` (N, T), and where
+    the sources are asked for `own_joints_m` and `lent_joints_m` (N, T·63), two more columns.
+    Rotations are averaged in 6D and made orthonormal again.
     """
     count = totals["count"]
 
@@ -62,7 +73,7 @@ def finish_rows(
         flat = pa.array(np.ascontiguousarray(values, np.float32).reshape(-1))
         return pa.FixedSizeListArray.from_arrays(flat, values.shape[1])
 
-    return {
+    columns = {
         "clip": pa.array([index.clips[c] for c in index.clip[frames]]),
         "frame": pa.array(index.numbers["frame"][frames], pa.int32()),
         "row": pa.array(frames, pa.int64()),
@@ -71,12 +82,14 @@ def finish_rows(
         "wrist_cam_m": vectors(mean("wrist_cam_m")),
         "pose_rotvec": vectors(pose),
         "betas": vectors(mean("betas")),
-        "weights": pa.array(list(weights), pa.list_(pa.float32())),
+        **{name: pa.array(list(x), pa.list_(pa.float32())) for name, x in of_window.items()},
     }
+    sources = [field for field in _SOURCES if field.name in of_window]
+    return pa.table(columns, schema=pa.schema([*SCHEMA, *sources]))
 
 
 def read_predictions(path: Path) -> dict[str, np.ndarray]:
-    """Columns of `predictions.parquet` as arrays, vectors (N, length); weights (N, T)."""
+    """Columns of `predictions.parquet` as arrays, vectors and lists of equal length (N, length)."""
     table = pq.read_table(path)
     arrays = {}
     for name in table.schema.names:

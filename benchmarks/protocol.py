@@ -131,7 +131,7 @@ def score(comparison: Comparison, *, seed: int = 0, num_draws: int = 1000) -> di
     _, sequence = np.unique(comparison.sequence, return_inverse=True)
     result = {}
     for name, limits in BINS.items():
-        rows = np.flatnonzero(_is_in_bin(comparison.occlusion, limits))
+        rows = np.flatnonzero(is_in_bin(comparison.occlusion, limits))
         result[name] = {
             "num_frames": len(rows),
             "num_sequences": len(np.unique(sequence[rows])),
@@ -184,7 +184,9 @@ def _summary(
     return summary
 
 
-def _is_in_bin(occlusion: np.ndarray, limits: tuple[float, float] | None) -> np.ndarray:
+def is_in_bin(occlusion: np.ndarray, limits: tuple[float, float] | None) -> np.ndarray:
+    """(N,) bool: which frames are in a bin of `BINS`; NaN is in none but `all`, whose limits are
+    None."""
     if limits is None:
         return np.ones(len(occlusion), bool)
     low, high = limits

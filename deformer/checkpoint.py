@@ -23,6 +23,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from deformer.experiments import Experiment
+from deformer.mano import Hands
 
 FORMAT = 1
 _OF_NO_EFFECT = ("summary", "optim.micro_batch", "stream.max_skipped")
@@ -168,6 +169,15 @@ def load_checkpoint(run: str | Path, which: str = "last", only: tuple[str, ...] 
         except DamagedCheckpointError as error:
             _log.warning("%s; the checkpoint before it is used", error)
     raise DamagedCheckpointError(f"no checkpoint of {run} is whole: begin anew in another --out")
+
+
+def check_hand(checkpoint: Checkpoint, hands: Hands) -> None:
+    """Raises `ValueError` where a checkpoint was trained with another hand model than this."""
+    if checkpoint.hand["sha256"] != hands.sha256:
+        raise ValueError(
+            f"{checkpoint.folder} was trained with another hand model ({checkpoint.hand['name']}) "
+            f"than the shards were built with ({hands.name}): their poses do not mean the same"
+        )
 
 
 def read_checkpoint(folder: Path, only: tuple[str, ...] = ()) -> Checkpoint:

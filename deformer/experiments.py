@@ -1,7 +1,8 @@
 """Experiments: named, frozen, whole. What a run is, is an `Experiment` and nothing else.
 
 A base is a function here; an ablation changes one thing of a base. `EXPERIMENTS` holds every base
-and, where the paper's Tables 4 to 6 ask for them, its ablations, as `<base>_<ablation>`.
+with its ablations for the paper's Tables 4 to 6, as `<base>_<ablation>`, and what the ablations on
+the synthetic benchmark start from, `<base>_frames` and then `<base>_windows`.
 """
 
 import difflib
@@ -77,6 +78,9 @@ class Experiment:
     summary: tyro.conf.Fixed[str]
     backbone_weights: str = "imagenet"
     """"imagenet", the path of a torchvision ResNet's state dict, or "none"."""
+    start_from: str | None = None
+    """A run (its last checkpoint), or one of its checkpoints, whose whole model this one begins
+    with: of another dataset, or the common start of several ablations."""
     point_loss: PointLossName = "max_mse"
     """Or "mse": Table 5."""
     adversarial: bool = True
@@ -109,6 +113,57 @@ def on_ho3d(base: Experiment) -> Experiment:
 def ho3d() -> Experiment:
     summary = "the paper's model on HO-3D, 512² input"
     return replace(on_ho3d(dexycb()), name="ho3d", summary=summary)
+
+
+def on_occluded(base: Experiment) -> Experiment:
+    """A base for DexYCB's layout, for the ablations on the synthetic benchmark `occluded-hands`.
+
+    All of them go on from one `windows_of` this, at a lower rate: so a short training, of several
+    seeds each, shows what they differ in and not how far each got in learning to see hands.
+    """
+    return replace(
+        base,
+        name=f"{base.name}_occluded",
+        summary=f"{base.summary}; on occluded-hands",
+        stream=replace(base.stream, split="s3_train"),
+        optim=replace(base.optim, lr=base.optim.lr / 4, epochs=4, decay_epochs=1),
+        validation=replace(base.validation, split="s3_val", every=200, limit=256),
+    )
+
+
+def windows_of(base: Experiment) -> Experiment:
+    """What the ablations of a base start from: windows without fusion, after `frames_of` it.
+
+    It has MSE and no discriminator, so that whatever is gained by the other choices is gained by
+    the runs that make them; and it has learned how hands move, so that fusion has poses to borrow.
+    """
+    return replace(
+        base,
+        name=f"{base.name}_windows",
+        summary=f"no fusion, MSE, no discriminator: where {base.name} and its ablations start",
+        point_loss="mse",
+        adversarial=False,
+        model=replace(base.model, fusion="center"),
+        optim=replace(base.optim, lr=2 * base.optim.lr, epochs=1),
+    )
+
+
+def frames_of(base: Experiment) -> Experiment:
+    """What `windows_of` a base starts from: hands in single frames. Those of a window look alike,
+    so single ones from everywhere teach more per minute."""
+    windows, order = windows_of(base), base.stream.order
+    return replace(
+        windows,
+        name=f"{base.name}_frames",
+        summary=f"single frames: where {windows.name} starts",
+        stream=replace(
+            base.stream,
+            order=replace(order, global_batch=4 * order.global_batch),
+            window=replace(base.stream.window, num_frames=1),
+        ),
+        optim=replace(base.optim, lr=4 * base.optim.lr, epochs=9),
+        validation=replace(base.validation, every=500),
+    )
 
 
 def fast(base: Experiment) -> Experiment:
@@ -172,8 +227,10 @@ BASES = (
     fast(ho3d()),
     small(),
     on_ho3d(small()),
+    on_occluded(small()),
     tiny(),
     on_ho3d(tiny()),
+    on_occluded(tiny()),
 )
 
 ABLATIONS: dict[str, tuple[str, Callable[[Experiment], Experiment]]] = {
@@ -209,6 +266,10 @@ EXPERIMENTS = {
     experiment.name: experiment
     for base in BASES
     for experiment in (base, *(ablate(base, ablation) for ablation in ABLATIONS))
+} | {
+    start.name: start
+    for base in (on_occluded(small()), on_occluded(tiny()))
+    for start in (frames_of(base), windows_of(base))
 }
 
 

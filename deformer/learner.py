@@ -92,7 +92,8 @@ class Learner:
         self.experiment, self.place, self.motion, self.bf16 = experiment, place, motion, bf16
         torch.manual_seed(experiment.stream.seed)
         self.model = Deformer(experiment.model, HandLayer(hands))
-        load_backbone_weights(self.model.backbone, experiment.backbone_weights)
+        if experiment.start_from is None:  # else `start` or `load` fills the whole model
+            load_backbone_weights(self.model.backbone, experiment.backbone_weights)
         self.model.to(place.device, memory_format=torch.channels_last)
         optim = experiment.optim
         self.optimizer = torch.optim.Adam(self.model.parameters(), lr=optim.lr)
@@ -109,6 +110,17 @@ class Learner:
             self._model = DistributedDataParallel(self.model, broadcast_buffers=False)
             if self.discriminator is not None:
                 self._discriminator = DistributedDataParallel(self.discriminator)
+
+    def start(self, tensors: dict[str, Tensor]) -> None:
+        """Begin with another run's model, whose optimizer and discriminator stay behind.
+
+        Raises `ValueError` where it is of another network."""
+        try:
+            self.model.load_state_dict(tensors)
+        except RuntimeError as error:
+            raise ValueError(
+                f"--start-from {self.experiment.start_from} is of another network: {error}"
+            ) from error
 
     # ------------------------------------------------------------------------------- one step
 

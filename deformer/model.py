@@ -109,6 +109,9 @@ class DeformerOutput(NamedTuple):
     """(B, T, 21, 2) x, y in [0, 1] of the hand box, dataset order."""
     confidence: Tensor
     """(B, T) logits; only the fusion `dynamic` uses and trains them."""
+    deformed: Tensor
+    """(B, T, T, 16, 6) rot6d, MANO's order: [:, i, j] is the pose of frame i deformed to frame j,
+    which the fusion takes the mean of; [:, i, i] is frame i's own."""
     weights: Tensor
     """(B, T, T): [:, i, j] is how much frame i counts in the fused pose of frame j."""
 
@@ -247,7 +250,8 @@ class Deformer(nn.Module):
         confidence = predicted[..., -1]
         poses, forward, backward = predicted[..., :-1].unflatten(-1, (3, -1, 6)).unbind(2)
         weights = fusion_weights(self.config.fusion, confidence, occlusion)
-        fused = fuse_poses(deform_poses(poses, forward, backward), weights)
+        deformed = deform_poses(poses, forward, backward)
+        fused = fuse_poses(deformed, weights)
         monocular_poses = monocular[..., :_POSE].unflatten(-1, (-1, 6))
         steps = step_poses(poses, forward, backward)
         rot6d = torch.cat([fused, monocular_poses, *steps], 1)  # (B, 4T−2, 16, 6)
@@ -269,8 +273,9 @@ class Deformer(nn.Module):
         parts = zip(*(value.split([T, T, T - 1, T - 1], 1) for value in hands), strict=True)
         mirrored = torch.cat([1 - joints_2d[..., :1], joints_2d[..., 1:]], -1)
         joints_2d = torch.where(is_left[:, None, None, None], mirrored, joints_2d)
+        deformed = torch.where(is_left[:, None, None, None, None], mirror_rot6d(deformed), deformed)
         return DeformerOutput(
-            *(HandMotion(*part) for part in parts), joints_2d, confidence, weights
+            *(HandMotion(*part) for part in parts), joints_2d, confidence, deformed, weights
         )
 
 

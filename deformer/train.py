@@ -26,7 +26,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from deformer.batch import Batch
-from deformer.checkpoint import differences, load_checkpoint, save_checkpoint
+from deformer.checkpoint import check_hand, differences, load_checkpoint, save_checkpoint
 from deformer.discriminator import saturation
 from deformer.distributed import Place, any_rank, mean_over_ranks, process_group, wait_for_all
 from deformer.experiments import EXPERIMENTS, Experiment, get_experiment
@@ -123,6 +123,10 @@ def train(options: Options, place: Place, console: Console) -> int:
     first_step, is_validated = (
         _resume(options, learner, stream, console) if options.resume else _begin(run)
     )
+    if first_step == 0 and experiment.start_from is not None:
+        start = load_checkpoint(experiment.start_from, only=("model",))
+        check_hand(start, hands)
+        learner.start(start.tensors["model"])
     total_steps = options.steps or experiment.optim.epochs * stream.steps_per_epoch
     journal = None
     if place.is_first:

@@ -13,7 +13,7 @@ import torch
 from matplotlib.figure import Figure
 
 from benchmarks.evaluation import Evaluation, Run
-from benchmarks.figures import diagnostics, numbers, windows
+from benchmarks.figures import diagnostics, lending, numbers, windows
 from benchmarks.figures.examples import Choice, largest_gain, steadiest_sequence, worst_failures
 from benchmarks.figures.numbers import Line
 from benchmarks.figures.scored import NotDrawableError, Scored, run_label
@@ -208,6 +208,31 @@ def _draw_frames(scored: Scored, hands: Hands, unfused: Scored | None) -> Iterat
             "adds error, the line rises.",
             diagnostics.borrowing_figure(b, data),
         )
+    yield from _draw_lending(scored, folder)
+
+
+def _draw_lending(scored: Scored, folder: str) -> Iterator[Drawn]:
+    """Of an evaluation with sources."""
+    if (found := lending.lending(scored)) is None:
+        return
+    data = scored.evaluation.data
+    yield Drawn(
+        f"{folder}/borrowed_error",
+        "What a borrowed pose is worth, by its distance",
+        "The error of the poses that frames lend to the centre of their window, before any mean. "
+        "Deforming is worth its name where the first line lies below the second; the third is the "
+        "error that the pose had at home. Below: 100 % if the deformed hand moved as the true one "
+        "did, 0 as if it had stood still, less is worse than that.",
+        lending.borrowed_error_figure(found, data),
+    )
+    yield Drawn(
+        f"{folder}/headroom",
+        "What there is to borrow, by occlusion of the centre",
+        "The frame's own pose, the fused one, that of the frame in the window which is hidden "
+        "least, and the best of all, which only the truth can name: between the first and the last "
+        "line lies all that fusion can win, and how much of it the second wins.",
+        lending.headroom_figure(found, data),
+    )
 
 
 def _draw_acceleration(scored: Scored, sequence: str, folder: str) -> Drawn:

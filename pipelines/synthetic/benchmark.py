@@ -17,12 +17,12 @@ from pipelines.synthetic.plan import SequencePlan, dexycb_plan, dexycb_serials
 from pipelines.synthetic.setting import EVERYTHING, Setting
 from pipelines.synthetic.ycb import CLASS_IDS
 
-VERSION = 1
+VERSION = 2
 """Raised whenever the same parameters give other files."""
 
 SETUP = "s3"
 PARTS = ("train", "val", "test")
-_SHARES = {"val": 0.1, "test": 0.3}
+_SHARES = {"val": 0.1, "test": 0.2}
 
 _CLASSES = {
     "train": (1, 6, 7, 9, 10, 11, 13, 14, 15, 17, 18, 19, 20),
@@ -57,7 +57,7 @@ def serials(count: int) -> list[str]:
 
 
 def benchmark_plan(count: int | None) -> list[SequencePlan]:
-    """`count` sequences (None: all that there are), a tenth for val and three for test.
+    """`count` sequences (None: all that there are), a tenth for val and a fifth for test.
 
     A smaller benchmark's sequences are among a larger one's of the same part. Raises `ValueError`
     where `count` is too small to have all three parts or more than there are.
@@ -73,7 +73,7 @@ def benchmark_plan(count: int | None) -> list[SequencePlan]:
         return [plan for part in PARTS for plan in mixed[part]]
     wanted = {part: max(1, round(share * count)) for part, share in _SHARES.items()}
     wanted["train"] = count - sum(wanted.values())
-    most = min(int(len(mixed[p]) / s) for p, s in (("train", 0.6), *_SHARES.items()))
+    most = min(int(len(mixed[p]) / s) for p, s in (("train", 0.7), *_SHARES.items()))
     if wanted["train"] < 1 or count > most:
         raise ValueError(
             f"--sequences {count}: the benchmark has 3 to {most} sequences, or `all` ("

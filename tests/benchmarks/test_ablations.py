@@ -9,7 +9,8 @@ from rich.console import Console
 from benchmarks import ablations
 from benchmarks.ablations import Options, plan, print_plan, run_jobs
 from benchmarks.evaluation import EVALUATION_FILE, write_evaluation
-from deformer.experiments import EXPERIMENTS
+from deformer.dataset import read_info
+from deformer.experiments import EXPERIMENTS, get_experiment
 from tests.benchmarks.evaluations import make_evaluation
 from tests.deformer.training import build_dataset
 
@@ -36,6 +37,34 @@ def test_the_seven_models_of_tables_4_and_5_once_per_seed(data, tmp_path):
     assert len({job.run for job in jobs}) == len({job.result for job in jobs}) == 14
     one = jobs[8].train
     assert one[one.index("--stream.seed") + 1] == "1" and "--resume" in one
+
+
+@pytest.fixture
+def occluded(data, monkeypatch) -> Path:
+    """The same shards, said to be of the benchmark."""
+    info = read_info(data)
+    marked = {**info, "synthetic": {**info["synthetic"], "benchmark": "occluded-hands"}}
+    monkeypatch.setattr(ablations, "read_info", lambda _: marked)
+    return data
+
+
+def test_on_the_benchmark_all_runs_start_from_one(occluded, tmp_path):
+    options = _options(occluded, tmp_path, seeds=(1, 2), steps=5, start_steps=9)
+    frames, start, *jobs = plan(options)
+    assert (frames.experiment, frames.steps, frames.seed) == ("tiny_occluded_frames", 9, 0)
+    assert (start.experiment, start.steps, start.seed) == ("tiny_occluded_windows", 9, 0)
+    assert "--start-from" not in frames.train
+    assert start.train[start.train.index("--start-from") + 1] == str(frames.run)
+    assert len(jobs) == 14 and {job.steps for job in jobs} == {5}
+    for job in jobs:
+        assert job.train[job.train.index("--start-from") + 1] == str(start.run)
+        assert job.evaluate[job.evaluate.index("--split") + 1] == "s3_test"
+        assert get_experiment(job.experiment).stream.split == "s3_train"
+
+
+def test_a_preset_without_the_kind_of_data_is_refused(occluded, tmp_path):
+    with pytest.raises(ValueError, match="is occluded-hands; --preset paper is for dexycb, ho3d"):
+        plan(_options(occluded, tmp_path, preset="paper"))
 
 
 def test_only_some(data, tmp_path):

@@ -25,7 +25,7 @@ from tests.deformer.training import build_dataset
 
 OF_A_SPLIT = {"error_by_occlusion", "pck", "occlusion"}
 OF_A_RUN = {"joint_errors", "window", "weights", "failures", "acceleration", "confidence",
-            "borrowing"}  # fmt: skip
+            "borrowing", "borrowed_error", "headroom"}  # fmt: skip
 
 
 @pytest.fixture(scope="module")

@@ -29,7 +29,8 @@ def test_every_base_has_every_ablation():
     assert {"dexycb", "ho3d", "dexycb_fast", "ho3d_fast", "small", "tiny"} <= set(bases)
     assert list(ABLATIONS) == ["center", "average", "occlusion", "noadv", "mse", "mse_noadv"]
     names = {f"{base}_{ablation}" for base in bases for ablation in ABLATIONS}
-    assert EXPERIMENTS.keys() == names | set(bases)
+    starts = {f"{size}_occluded_{of}" for size in ("tiny", "small") for of in ("frames", "windows")}
+    assert EXPERIMENTS.keys() == names | set(bases) | starts
     assert all(get_experiment(name).name == name for name in EXPERIMENTS)
     assert len({experiment.summary for experiment in EXPERIMENTS.values()}) == len(EXPERIMENTS)
 
@@ -67,6 +68,16 @@ def test_a_fast_variant_differs_in_the_size_alone(base):
     found = differences(get_experiment(base), get_experiment(f"{base}_fast"))
     assert found.keys() == {"name", "stream.size"} and found["stream.size"] == (512, 256)
     assert "256² input" in get_experiment(f"{base}_fast").summary
+
+
+@pytest.mark.parametrize("of", ["frames", "windows"])
+def test_a_start_has_the_network_of_its_base_and_none_of_what_is_ablated(of):
+    base, start = get_experiment("tiny_occluded"), get_experiment(f"tiny_occluded_{of}")
+    assert replace(start.model, fusion=base.model.fusion) == base.model
+    assert (start.model.fusion, start.point_loss, start.adversarial) == ("center", "mse", False)
+    assert start.stream.window.num_frames == {"frames": 1, "windows": 7}[of]
+    assert start.stream.split == base.stream.split == "s3_train"
+    assert start.validation.split == base.validation.split == "s3_val"
 
 
 @pytest.mark.parametrize("name", ["dexycb", "ho3d", "small", "tiny"])

@@ -47,6 +47,7 @@ def _perfect(layer, T: int) -> tuple[DeformerOutput, Targets]:
         backward=_between(truth, 0, T - 1),
         joints_2d=joints_2d,
         confidence=torch.zeros(2, T),
+        deformed=torch.zeros(2, T, T, 16, 6),
         weights=torch.full((2, T, T), 1 / T),
     )
     visible, repeat = torch.ones(2, T, 21, dtype=torch.bool), torch.zeros(2, T - 1)

@@ -85,6 +85,7 @@ def test_every_output_has_its_documented_shape(layer, T):
     assert output.joints_2d.shape == (2, T, 21, 2)
     assert output.confidence.shape == (2, T)
     assert output.weights.shape == (2, T, T)
+    assert output.deformed.shape == (2, T, T, 16, 6)
     assert all(t.isfinite().all() for t in _tensors(output))
     assert (output.fused.joints_m[:, :, 0] == 0).all()
     assert ((output.joints_2d > 0) & (output.joints_2d < 1)).all()

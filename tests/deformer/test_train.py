@@ -2,10 +2,12 @@
 
 import json
 import os
+import shutil
 import signal
 from dataclasses import replace
 
 import pytest
+import torch
 
 from deformer import learner, store
 from deformer.checkpoint import load_checkpoint
@@ -104,6 +106,39 @@ def test_a_stop_is_heard_at_the_next_line_of_the_log(dataset, tmp_path, monkeypa
 
 
 @pytest.mark.slow
+def test_it_starts_from_another_runs_model(whole, dataset, tmp_path):
+    begun = load_checkpoint(whole)
+    slow = changed("optim", replace(VERY_SMALL, start_from=str(whole)), lr=1e-9)
+    assert run(dataset, tmp_path / "next", slow, steps=1) == 0
+    model = load_checkpoint(tmp_path / "next").tensors["model"]
+    for name, value in begun.tensors["model"].items():
+        assert torch.allclose(model[name], value, atol=1e-7), name
+
+
+def test_a_start_is_read_once_and_may_be_gone_when_resumed(whole, dataset, tmp_path):
+    shutil.copytree(whole, tmp_path / "start")
+    experiment = replace(VERY_SMALL, start_from=str(tmp_path / "start"))
+    run(dataset, tmp_path / "one", experiment, steps=4)
+    run(dataset, tmp_path / "whole", experiment, steps=6)
+    shutil.rmtree(tmp_path / "start")
+    assert run(dataset, tmp_path / "one", experiment, steps=6, resume=True) == 0
+    assert_same_run(tmp_path / "one", tmp_path / "whole")
+
+
+def test_a_start_of_another_network_or_hand_is_refused(whole, dataset, tmp_path):
+    wider = changed("model", replace(VERY_SMALL, start_from=str(whole)), ffn=32)
+    with pytest.raises(ValueError, match=r"--start-from .* is of another network"):
+        run(dataset, tmp_path / "wider", wider)
+    shutil.copytree(whole, tmp_path / "start")
+    for path in (tmp_path / "start").rglob("state.json"):
+        state = json.loads(path.read_text())
+        state["hand"] = {"name": "mano", "sha256": "0"}
+        path.write_text(json.dumps(state))
+    other = replace(VERY_SMALL, start_from=str(tmp_path / "start"))
+    with pytest.raises(ValueError, match=r"trained with another hand model \(mano\)"):
+        run(dataset, tmp_path / "other", other)
+
+
 def test_resumed_without_a_discriminator_too(dataset, tmp_path, monkeypatch):
     experiment = replace(VERY_SMALL, adversarial=False)
     assert run(dataset, tmp_path / "whole", experiment) == 0

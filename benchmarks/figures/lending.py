@@ -1,0 +1,204 @@
+"""What is a borrowed pose worth? Errors of what each frame of a window lends to its centre, before
+the mean is taken: how far the deformation carries, and how much there is to gain. Measures and
+their figures, of evaluations that were made with `--sources`.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.ticker import PercentFormatter
+
+from benchmarks.evaluation import Data
+from benchmarks.figures.numbers import OCCLUSION_EDGES
+from benchmarks.figures.scored import Scored, read_dataset
+from benchmarks.figures.style import (
+    DASHES,
+    GREY,
+    MARKERS,
+    PALETTE,
+    binned,
+    new_figure,
+    set_title,
+    styled,
+)
+from deformer.align import align_procrustes, align_root, point_errors_mm
+
+
+@dataclass(frozen=True, eq=False)
+class Errors:
+    """Of W windows of T frames, mm, mean over joints."""
+
+    lent: np.ndarray
+    """(W, T) of each frame's pose deformed to the centre, there."""
+    copied: np.ndarray
+    """(W, T) of each frame's pose as it is, at the centre: as if nothing moved."""
+    at_home: np.ndarray
+    """(W, T) of each frame's own pose at its own time: where the error begins."""
+    fused: np.ndarray
+    """(W,) of the result."""
+
+
+@dataclass(frozen=True, eq=False)
+class Lending:
+    """W windows of T frames."""
+
+    offset: np.ndarray
+    """(W, T) frames from the centre, negative before it."""
+    is_lender: np.ndarray
+    """(W, T) bool: of a frame that a window repeats, the position nearest to the centre."""
+    occlusion: np.ndarray
+    """(W, T) 0-1, NaN where not known."""
+    centre: int
+    pa: Errors
+    """Procrustes-aligned."""
+    ra: Errors
+    """Root-aligned."""
+    explained: np.ndarray
+    """(W, T) Σ‖m‖² − Σ‖m − p‖² over joints, m² : m the true motion of the root-aligned joints from
+    a frame to the centre, p the predicted one."""
+    motion: np.ndarray
+    """(W, T) Σ‖m‖²."""
+
+
+def lending(scored: Scored) -> Lending | None:
+    """None where the evaluation has no sources, or its windows are not known."""
+    if "lent_joints_m" not in scored.predictions or scored.window_rows is None:
+        return None
+    use = ~scored.is_borrowed
+    rows, source = scored.window_rows[use], scored.source[use]
+    W = len(rows)
+
+    def joints(name: str) -> np.ndarray:
+        return scored.predictions[name][source].reshape(W, -1, 21, 3).astype(np.float64)
+
+    own, lent, fused = joints("own_joints_m"), joints("lent_joints_m"), joints("joints_m")[:, 0]
+    truth, row = scored.truth, scored.truth.row
+    at = np.minimum(np.searchsorted(row, rows), len(row) - 1)  # (W, T)
+    there = align_root(truth.joints_m[at])
+    here = there[:, scored.centre]
+    known = (row[at] == rows).all(1) & np.isfinite(there).all((1, 2, 3))
+    rows, at, own, lent, fused, there, here = (
+        value[known] for value in (rows, at, own, lent, fused, there, here)
+    )
+    frame = read_dataset(scored.data).numbers["frame"].astype(int)[rows]
+    true, predicted = here[:, None] - there, lent - own
+    motion = np.square(true).sum((-2, -1))
+    return Lending(
+        frame - frame[:, [scored.centre]],
+        nearest_of_repeats(rows, scored.centre),
+        truth.frames["occlusion"].to_numpy().astype(float)[at],
+        scored.centre,
+        _errors(align_procrustes, own, lent, fused, there, here),
+        _errors(lambda points, _: points, own, lent, fused, there, here),
+        motion - np.square(true - predicted).sum((-2, -1)),
+        motion,
+    )
+
+
+def nearest_of_repeats(rows: np.ndarray, centre: int) -> np.ndarray:
+    """rows (W, T): of positions that hold the same frame, which is nearest to the centre, (W, T)
+    bool; the centre itself is."""
+    changes = np.diff(rows, axis=1) != 0  # (W, T−1)
+    chosen = np.ones(rows.shape, bool)
+    chosen[:, :centre] = changes[:, :centre]
+    chosen[:, centre + 1 :] = changes[:, centre:]
+    return chosen
+
+
+def _errors(
+    align, own: np.ndarray, lent: np.ndarray, fused: np.ndarray, there: np.ndarray, here: np.ndarray
+) -> Errors:
+    """own, lent, there (W, T, 21, 3); fused, here (W, 21, 3)."""
+    everywhere = np.broadcast_to(here[:, None], own.shape)
+
+    def error(points: np.ndarray, truth: np.ndarray) -> np.ndarray:
+        return point_errors_mm(align(points, truth), truth).mean(-1)
+
+    return Errors(
+        error(lent, everywhere), error(own, everywhere), error(own, there), error(fused, here)
+    )
+
+
+# ---------------------------------------------------------------------------------------- figures
+
+
+@styled
+def borrowed_error_figure(lending: Lending, data: Data) -> Figure:
+    """By distance: error of borrowed poses, deformed and not; how much motion the deformation has
+    right."""
+    figure = new_figure(height_in=7.6)
+    set_title(figure, "What a borrowed pose is worth, by distance", data)
+    distance = np.abs(lending.offset)
+    distances = np.unique(distance[lending.is_lender])
+    top, middle, bottom = figure.subplots(3, 1, sharex=True)
+    for ax, errors, words in (
+        (top, lending.pa, "Procrustes-aligned"), (middle, lending.ra, "root-aligned"),
+    ):  # fmt: skip
+        for k, (label, values) in enumerate((
+            ("deformed to the centre", errors.lent), ("taken as it is", errors.copied),
+            ("where it comes from", errors.at_home),
+        )):  # fmt: skip
+            means = [values[lending.is_lender & (distance == d)].mean() for d in distances]
+            ax.plot(distances, means, **_look(k), label=label)
+        ax.axhline(errors.fused.mean(), color=GREY, linewidth=1, label="fused")
+        ax.set(ylabel="mm")
+        ax.set_title(words, loc="left", color=GREY)
+    further = distances[distances > 0]
+    shares = [explained_share(lending, lending.is_lender & (distance == d)) for d in further]
+    bottom.bar(further, shares, 0.6 * np.diff(distances).min(initial=10), color=PALETTE[5])
+    bottom.axhline(0, color=GREY, linewidth=0.9)
+    bottom.set(xlabel="frames to the centre", ylabel="of the motion", xticks=distances)
+    bottom.set_title("true motion that the deformation explains", loc="left", color=GREY)
+    bottom.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+    figure.legend(*top.get_legend_handles_labels(), loc="outside lower center", ncols=2)
+    return figure
+
+
+def explained_share(lending: Lending, chosen: np.ndarray) -> float:
+    """1 − Σ‖true − predicted motion‖² / Σ‖true motion‖² over chosen (W, T) bool: 1 if all motion is
+    right, 0 as good as none, below 0 worse than none. NaN where nothing moves."""
+    total = lending.motion[chosen].sum()
+    return float(lending.explained[chosen].sum() / total) if total > 0 else float("nan")
+
+
+@styled
+def headroom_figure(lending: Lending, data: Data) -> Figure:
+    """By occlusion of the centre: its own pose, the fused one, that of the frame which sees most,
+    and the best of all frames, which no fusion can know."""
+    figure = new_figure(height_in=6.2)
+    set_title(figure, "What there is to borrow, by occlusion of the centre", data)
+    hidden = lending.occlusion[:, lending.centre]
+    axes = figure.subplots(2, 1, sharex=True)
+    for ax, errors, words in (
+        (axes[0], lending.pa, "Procrustes-aligned"), (axes[1], lending.ra, "root-aligned"),
+    ):  # fmt: skip
+        for k, (label, values) in enumerate(candidates(lending, errors).items()):
+            mean, *_ = binned(hidden, values, OCCLUSION_EDGES)
+            at, *_ = binned(hidden, hidden, OCCLUSION_EDGES)
+            ax.plot(at, mean, **_look(k), label=label)
+        ax.set(ylabel="mm", xlim=(0, 1))
+        ax.set_title(words, loc="left", color=GREY)
+    axes[1].set_xlabel("share of the hand that objects hide")
+    axes[1].xaxis.set_major_formatter(PercentFormatter(1))
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=2)
+    return figure
+
+
+def candidates(lending: Lending, errors: Errors) -> dict[str, np.ndarray]:
+    """Errors (W,) of what could be taken for the centre's pose."""
+    windows = np.arange(len(errors.fused))
+    seen = np.where(lending.is_lender, np.nan_to_num(lending.occlusion, nan=1.0), np.inf)
+    # At equal occlusion the nearest: none is farther than 1e3 frames
+    clearest = (seen + 1e-6 * np.abs(lending.offset)).argmin(1)
+    lent = np.where(lending.is_lender, errors.lent, np.inf)
+    return {
+        "the frame itself": errors.lent[:, lending.centre],
+        "fused": errors.fused,
+        "of the frame least hidden": errors.lent[windows, clearest],
+        "the best of all, unknowable": lent.min(1),
+    }
+
+
+def _look(k: int) -> dict:
+    return {"color": PALETTE[k], "linestyle": DASHES[k], "marker": MARKERS[k], "markersize": 5}

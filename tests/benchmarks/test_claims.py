@@ -1,0 +1,248 @@
+"""Claims: effects between runs found, nothing compared that may not be, all of it told."""
+
+import csv
+import io
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from benchmarks import claims
+from benchmarks.evaluation import write_evaluation
+from benchmarks.findings import CLAIMS, RANGES, Kind, base_of, judge, make_blocks
+from benchmarks.paired import FAILS, HOLDS, NOISY
+from benchmarks.protocol import BINS, is_in_bin
+from deformer.experiments import ABLATIONS, get_experiment
+from tests.benchmarks.drawn_results import write_result
+from tests.benchmarks.evaluations import SYNTHETIC, make_evaluation
+from tests.deformer.training import build_dataset
+
+G, F = 20, 10
+"""Recordings, and frames of each."""
+SEQUENCE = np.repeat(np.arange(G), F)
+
+
+# ---------------------------------------------------------------------------------------- findings
+
+
+def make_run(kind: Kind | None = None, seed=0, shift_mm=0.0, base="tiny", name="", **changed):
+    """What is needed of a `Scored`; hands hidden by more than half err by the shift twice."""
+    kind = kind or Kind()
+    rng = np.random.default_rng([seed, *kind.experiment(base).encode()])
+    occlusion = np.tile(np.linspace(0, 0.9, F), G)
+    gain = shift_mm * np.where(occlusion >= 0.5, 2, 1) + rng.normal(0, 0.01, G * F)
+    errors = 10 + np.random.default_rng(6).random((G * F, 21)) + gain[:, None]
+    accel = errors.copy()
+    accel[:: F - 1] = np.nan
+    run = {
+        "experiment": kind.experiment(base), "seed": seed, "hand": "standin", "fusion": kind.fusion,
+        "point_loss": kind.point_loss, "adversarial": kind.adversarial, "step": 600,
+    }  # fmt: skip
+    return SimpleNamespace(
+        name=name or f"{kind.experiment(base)}-seed{seed}",
+        evaluation=make_evaluation(run | changed, SYNTHETIC),
+        row=3 * np.arange(G * F),
+        occlusion=occlusion,
+        comparison=SimpleNamespace(sequence=np.array([f"recording {i}" for i in SEQUENCE])),
+        values={"pa_mpjpe_mm": errors, "ra_mpjpe_mm": errors + 5, "accel_mm_per_frame2": accel},
+    )
+
+
+CENTER, MSE = Kind("center"), Kind(point_loss="mse")
+
+
+def claim_of(source: str, worse: Kind, occlusion: str = "all"):
+    (found,) = (c for c in CLAIMS if (c.source, c.worse, c.occlusion) == (source, worse, occlusion))
+    return found
+
+
+def judge_all(*runs) -> dict:
+    (block,) = make_blocks(runs)
+    return {claim: judge(block, claim) for claim in CLAIMS}
+
+
+def test_the_claims_are_the_papers():
+    sources = [claim.source for claim in CLAIMS]
+    counts = {source: sources.count(source) for source in sources}
+    assert counts == {"Table 2": 3, "Table 4": 12, "Table 5": 12, "Table 4, Fig. 5": 1, "Fig. 3": 1}
+    assert len(set(CLAIMS)) == len(CLAIMS)
+
+
+def test_kinds_are_the_ablations():
+    kinds = {kind for claim in CLAIMS for kind in (claim.better, claim.worse)}
+    names = {kind.experiment("tiny_ho3d"): kind for kind in kinds}
+    assert names.keys() == {"tiny_ho3d", *(f"tiny_ho3d_{ablation}" for ablation in ABLATIONS)}
+    for name, kind in names.items():
+        e = get_experiment(name)
+        assert Kind(e.model.fusion, e.point_loss, e.adversarial) == kind
+        assert base_of(name) == "tiny_ho3d"
+
+
+def test_bins_are_those_of_the_protocol():
+    occlusion = np.array([0, 0.25, 0.5, 0.75, 1, np.nan])
+    inside = {
+        name: np.flatnonzero(is_in_bin(occlusion, RANGES[name])).tolist()
+        for name in (*BINS, "0-25")
+    }
+    assert inside == {
+        "all": [0, 1, 2, 3, 4, 5], "25-50": [1], "50-75": [2], "75-100": [3, 4], "0-25": [0],
+    }  # fmt: skip
+    assert np.flatnonzero(is_in_bin(occlusion, RANGES["50-100"])).tolist() == [2, 3, 4]
+
+
+def test_effects_between_runs_are_found():
+    seeds = (0, 1, 2)
+    runs = [make_run(seed=s) for s in seeds] + [make_run(CENTER, s, 0.5) for s in seeds]
+    found = judge_all(*runs, make_run(CENTER, 7))  # of which there is no whole method
+    in_bin = found[claim_of("Table 4", CENTER, "50-75")]
+    assert (in_bin.seeds, in_bin.verdict) == (seeds, HOLDS)
+    assert in_bin.estimate.difference == pytest.approx(-1.0, abs=0.02)
+    assert in_bin.estimate.num_frames == 3 * G  # occlusion 0.5, 0.6, 0.7
+    gain = found[claim_of("Table 4, Fig. 5", CENTER, "50-100")]
+    assert gain.estimate.difference == pytest.approx(-0.5, abs=0.02)
+    assert gain.verdict == HOLDS
+    accel = next(f for c, f in found.items() if c.metric.startswith("accel") and c.worse == CENTER)
+    assert accel.verdict == HOLDS
+    assert accel.estimate.num_frames < G * F
+    (reversed_block,) = make_blocks([make_run(shift_mm=0.5), make_run(CENTER)])
+    assert judge(reversed_block, claim_of("Table 4", CENTER)).verdict == f"{FAILS} (one seed)"
+
+
+def test_even_joints_are_found():
+    even, uneven = make_run(), make_run(MSE)
+    even.values["pa_mpjpe_mm"] = np.full((G * F, 21), 8.0)
+    uneven.values["pa_mpjpe_mm"] = np.tile(np.linspace(4, 12, 21), (G * F, 1))
+    finding = judge_all(even, uneven)[claim_of("Fig. 3", MSE)]
+    assert finding.estimate.one + finding.estimate.other == pytest.approx((1.0, 3.0))
+    assert finding.verdict == f"{HOLDS} (one seed)"
+
+
+def test_an_empty_bin_and_missing_runs():
+    found = judge_all(make_run(), make_run(CENTER), make_run(MSE, seed=1))
+    assert found[claim_of("Table 4", CENTER)].verdict.endswith(" (one seed)")
+    absent = found[claim_of("Table 4", Kind("average"))]
+    assert absent.verdict == "not measured: no run of tiny_average"
+    assert found[claim_of("Table 5", MSE)].verdict == (
+        "not measured: no seed in common, tiny has seed 0, tiny_mse has seed 1"
+    )
+    runs = [make_run(), make_run(CENTER)]
+    for run in runs:
+        run.occlusion[:] = np.nan
+    found = judge_all(*runs)
+    assert found[claim_of("Table 4", CENTER, "75-100")].verdict == "–"
+    assert found[claim_of("Table 4, Fig. 5", CENTER, "50-100")].verdict == "–"
+    assert found[claim_of("Table 4", CENTER)].estimate.num_frames == G * F
+
+
+def test_only_like_is_compared_with_like():
+    others = [{"step": 300}, {"base": "small"}, {"precision": "bf16"}, {"trained_on": "else"}]
+    blocks = make_blocks([make_run(), *(make_run(CENTER, **other) for other in others)])
+    assert len(blocks) == 5
+    for block in blocks:
+        assert all(judge(block, claim).missing for claim in CLAIMS)
+    method = make_run()
+    method.evaluation = make_evaluation({"method": "[36]", "predictions": "a.txt"})
+    assert make_blocks([method]) == []
+
+
+def test_other_frames_and_the_same_run_twice_are_refused_by_name():
+    other = make_run(CENTER)
+    other.row = other.row + 1
+    with pytest.raises(ValueError, match="tiny-seed0 and tiny_center-seed0 are of different frame"):
+        make_blocks([make_run(), other])
+    with pytest.raises(ValueError, match="here and there are both of tiny, seed 0, step 600"):
+        make_blocks([make_run(name="here"), make_run(name="there")])
+
+
+# ----------------------------------------------------------------------------------------- command
+
+
+def run_command(monkeypatch, *arguments) -> int:
+    monkeypatch.setattr(sys, "argv", ["claims", *map(str, arguments)])
+    return claims.main()
+
+
+def judged(*runs) -> claims.Judged:
+    return [(block, [judge(block, claim) for claim in CLAIMS]) for block in make_blocks(runs)]
+
+
+def test_csv_and_markdown_say_what_was_compared():
+    runs = [make_run(seed=s) for s in (0, 1)] + [make_run(CENTER, s, 0.5) for s in (0, 1)]
+    results = judged(*runs, make_run(base="small"))
+    lines = list(csv.DictReader(io.StringIO(claims.to_csv(results))))
+    assert len(lines) == 2 * len(CLAIMS)
+    assert tuple(lines[0]) == claims.CSV_COLUMNS
+    (line,) = (x for x in lines if x["source"] == "Table 4" and x["difference"]
+               and x["occlusion"] == "75-100")  # fmt: skip
+    assert float(line["difference"]) == pytest.approx(-1, abs=0.02)
+    assert float(line["low"]) < float(line["difference"]) < float(line["high"])
+    assert len(line["per_seed"].split()) == 2
+    assert line["first_results"] == "tiny-seed0 tiny-seed1"
+    assert line["second_results"] == "tiny_center-seed0 tiny_center-seed1"
+    assert (line["seeds"], line["frames"], line["sequences"]) == ("0 1", "40", "20")
+    assert (line["synthetic"], line["data"], line["unit"], line["step"]) == (
+        "yes", "demo", "mm", "600",
+    )  # fmt: skip
+    missing = [x for x in lines if x["verdict"].startswith("not measured")]
+    assert missing and not any(x["difference"] + x["frames"] for x in missing)
+
+    text = claims.to_markdown(results)
+    assert text == claims.to_markdown(judged(*runs, make_run(base="small")))
+    small, tiny = text.split("\n## ")[1:]
+    assert small.startswith("small, step 600 · SYNTHETIC data · demo, s0_test · 40 frames")
+    assert "Nothing to compare yet" in small and "|" not in small
+    assert "Runs: tiny (seeds 0, 1), tiny_center (seeds 0, 1)." in tiny
+    (row,) = (x for x in tiny.splitlines() if x.startswith("| Table 4 |") and "75-100" in x
+              and "than no fusion" in x)  # fmt: skip
+    words = [word.strip() for word in row.strip("|").split(" | ")]
+    assert words[2] == "PA-MPJPE in mm, 75-100 %"
+    assert words[5].startswith("−1.0") and words[6].startswith("0: −")
+    assert words[7] == "40 (20)"
+    assert "not measured: no run of tiny_average" in tiny
+
+
+def test_the_command_without_results(tmp_path, monkeypatch, capsys):
+    assert run_command(monkeypatch, "--results", tmp_path / "none") == 0
+    assert (
+        "python -m benchmarks.ablations --preset tiny --data shards/NAME" in capsys.readouterr().err
+    )
+    folder = tmp_path / "none" / "tables"
+    assert "Nothing to compare yet" in (folder / "claims.md").read_text(encoding="utf-8")
+    assert (folder / "claims.csv").read_text(encoding="utf-8") == ",".join(
+        claims.CSV_COLUMNS
+    ) + "\n"
+
+
+def test_evaluations_that_are_of_no_use_are_told(tmp_path, monkeypatch, capsys):
+    path = tmp_path / "lost" / "evaluation.json"
+    write_evaluation(path, make_evaluation(data=SYNTHETIC))
+    assert run_command(monkeypatch, "--results", tmp_path) == 1
+    assert (
+        "lost: the dataset demo is not here: name its folder by --data" in capsys.readouterr().err
+    )
+    path.write_text("{}")
+    assert run_command(monkeypatch, "--results", tmp_path) == 1
+    assert f"error: {path} is no evaluation" in capsys.readouterr().err
+
+
+def test_the_command_on_a_built_dataset(raw_root, tmp_path, monkeypatch, capsys):
+    data = build_dataset(raw_root)
+    for name, seed, changed in (
+        ("full", 0, {}),
+        ("again", 1, {}),
+        ("center", 0, {"experiment": "tiny_center", "fusion": "center"}),
+    ):
+        write_result(tmp_path / name, data, Path("runs") / name, seed, **changed)
+    out = tmp_path / "out"
+    command = ["--results", tmp_path, "--data", data, "--out", out]
+    assert run_command(monkeypatch, *command) == 0
+    printed = capsys.readouterr().err
+    assert f"{out / 'claims.md'} and claims.csv, of 3 evaluations" in printed
+    assert "tiny, step 40 · SYNTHETIC data" in printed
+    text = (out / "claims.md").read_text(encoding="utf-8")
+    # both have the same noise, so the same errors
+    row = next(x for x in text.splitlines() if x.startswith("| Table 4 |"))
+    assert "+0.000 [+0.000, +0.000] | 0: +0.000" in row
+    assert row.endswith(f"| {NOISY} (one seed) |")
