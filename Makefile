@@ -5,8 +5,11 @@ BIN := .venv/bin
 PY := $(BIN)/python -m
 DEMO := data/demo
 STEPS ?= 300
+PRESET ?= tiny
+SEEDS ?= 0 1 2
+MOTIONS ?=
 
-.PHONY: demo test test-all lint format install clean
+.PHONY: demo ablations test test-all lint format install clean
 
 # Everything on synthetic data, from nothing to the report. What is there already is not made again.
 demo: install
@@ -27,6 +30,15 @@ demo: install
 	$(PY) benchmarks.tables
 	$(PY) benchmarks.figures --data shards/demo shards/demo_ho3d
 	$(PY) benchmarks.report --data shards/demo shards/demo_ho3d
+
+# The paper's ablations on the benchmark occluded-hands, for some hours. MOTIONS=FILE has hands move
+# as recorded ones; PRESET=small is for a GPU. Interrupted, the same command goes on.
+ablations: install
+	$(PY) pipelines.synthesize --layout dexycb --out data/occluded --benchmark occluded-hands \
+		--sequences 200 --cameras 2 --no-depth $(if $(MOTIONS),--motions $(MOTIONS))
+	$(PY) pipelines.build_shards --dataset dexycb --root data/occluded --out shards/occluded
+	$(PY) benchmarks.ablations --preset $(PRESET) --data shards/occluded --seeds $(SEEDS)
+	$(PY) benchmarks.keep --results results/occluded --runs runs/occluded --out results/kept
 
 # One process a core, of one thread each: threads of several processes only wait for one another.
 PYTEST := OMP_NUM_THREADS=1 $(PY) pytest --numprocesses auto --dist loadscope

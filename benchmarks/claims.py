@@ -218,9 +218,7 @@ def print_block(block: Block, findings: list[Finding]) -> None:
         if finding.estimate is not None:
             claim = finding.claim
             words = f"{claim.source}: {claim.sentence} ({claim.measure})"
-            lines.add_row(
-                *map(escape, (finding.verdict, difference_text(finding.estimate), words))
-            )
+            lines.add_row(*map(escape, (finding.verdict, difference_text(finding.estimate), words)))
     counts = Counter("not measured" if f.estimate is None else f.verdict for f in findings)
     words = ", ".join(f"{verdict}: {count}" for verdict, count in sorted(counts.items()))
     _console.print(f"{heading(block)}:", soft_wrap=True, markup=False, highlight=False)

@@ -161,7 +161,7 @@ def frames_of(base: Experiment) -> Experiment:
             order=replace(order, global_batch=4 * order.global_batch),
             window=replace(base.stream.window, num_frames=1),
         ),
-        optim=replace(base.optim, lr=4 * base.optim.lr, epochs=9),
+        optim=replace(base.optim, lr=4 * base.optim.lr, epochs=6),
         validation=replace(base.validation, every=500),
     )
 

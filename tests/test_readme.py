@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import tyro
 
-from benchmarks import ablations, evaluate
+from benchmarks import ablations, claims, evaluate, keep
 from benchmarks.model_speed import ModelSpeed
 from benchmarks.speed import Pipeline
 from benchmarks.stream_speed import StreamSpeed
@@ -29,6 +29,8 @@ PROGRAMS = {
     "pipelines.synthesize": synthesize.SynthesisConfig,
     "benchmarks.evaluate": evaluate.Options,
     "benchmarks.ablations": ablations.Options,
+    "benchmarks.claims": claims.Options,
+    "benchmarks.keep": keep.Options,
 }
 SPEEDS = {"pipeline": Pipeline, "stream": StreamSpeed, "model": ModelSpeed}
 

@@ -3,10 +3,10 @@
     python -m benchmarks.report [--results results] [--runs runs] [--data shards/NAME …]
         [--out results/report.html]
 
-Data, training, tables, figures, the window that fusion helps most, the worst failures, versions and
-commands, and what was not measured with the command that measures it. The page needs no network and
-no script; it is read on a phone and printed. What is missing is said, with what to run. Exit
-status: 0 the page is written, 1 a file that cannot be read.
+Data, training, tables, the paper's claims, figures, the window that fusion helps most, the worst
+failures, versions and commands, and what was not measured with the command that measures it. The
+page needs no network and no script; it is read on a phone and printed. What is missing is said,
+with what to run. Exit status: 0 the page is written, 1 a file that cannot be read.
 """
 
 import sys
@@ -27,6 +27,7 @@ _SECTIONS = (
     ("data", "The data", sections.data_section),
     ("training", "The training", sections.training_section),
     ("tables", "The tables", sections.tables_section),
+    ("claims", "What the paper claims, on these runs", sections.claims_section),
     ("figures", "The figures", sections.figures_section),
     ("how", "How it was made", sections.how_section),
     ("missing", "What was not measured", sections.missing_section),

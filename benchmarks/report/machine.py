@@ -15,18 +15,21 @@ _PACKAGES = ("deformer-hands", "torch", "torchvision", "numpy", "smplx", "pyarro
 
 def machine() -> str:
     """Versions and hardware of the machine that writes the report."""
+    return definitions(machine_facts())
+
+
+def machine_facts() -> list[tuple[str, str]]:
+    """Versions and hardware of this machine, by name; nothing in them names it or its user."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     gpus = [torch.cuda.get_device_name(k) for k in range(torch.cuda.device_count())]
-    return definitions(
-        [
-            ("python", platform.python_version()),
-            *((name, _version(name)) for name in _PACKAGES),
-            ("commit", _commit()),
-            ("system", f"{platform.system()} {platform.machine()}"),
-            ("processor", f"{_processor()}; {cores} cores to use"),
-            ("GPU", ", ".join(gpus) or "none"),
-        ]
-    )
+    return [
+        ("python", platform.python_version()),
+        *((name, _version(name)) for name in _PACKAGES),
+        ("commit", _commit()),
+        ("system", f"{platform.system()} {platform.machine()}"),
+        ("processor", f"{_processor()}; {cores} cores to use"),
+        ("GPU", ", ".join(gpus) or "none"),
+    ]
 
 
 def _version(package: str) -> str:

@@ -2,7 +2,9 @@
 command that makes it.
 """
 
-from benchmarks.evaluation import Evaluation, Method, Run
+from benchmarks.claims import SHORT_HEAD, runs_text, short_line
+from benchmarks.claims import heading as block_heading
+from benchmarks.evaluation import Data, Evaluation, Method, Run
 from benchmarks.figures.drawings import (
     Drawn,
     draw_run,
@@ -12,14 +14,24 @@ from benchmarks.figures.drawings import (
     unfused_partner,
 )
 from benchmarks.figures.scored import run_label
+from benchmarks.findings import CLAIMS, Block, judge, make_blocks
 from benchmarks.layout import OURS, read_published
 from benchmarks.report.data import dataset_card
 from benchmarks.report.machine import machine
 from benchmarks.report.material import Material
-from benchmarks.report.page import command, escape, figure, heading, paragraph, what_to_run
+from benchmarks.report.page import (
+    command,
+    escape,
+    figure,
+    heading,
+    paragraph,
+    table,
+    what_to_run,
+)
 from benchmarks.report.runs import curves, runs_table, split_logs, training_command
 from benchmarks.report.tables import paper_table, results_table, unmeasured
 from benchmarks.rows import fill_tables
+from deformer.experiments import ABLATIONS, EXPERIMENTS
 
 SYNTHESIZE = "python -m pipelines.synthesize --layout dexycb --out data/demo/dexycb"
 BUILD = (
@@ -30,6 +42,7 @@ EVALUATE = (
     "python -m benchmarks.evaluate --checkpoint runs/demo --data shards/demo --split s0_test "
     "--out results/demo"
 )
+ABLATE = "python -m benchmarks.ablations --preset tiny --data shards/demo"
 
 
 def top(material: Material) -> str:
@@ -136,6 +149,58 @@ def tables_section(material: Material) -> str:
     return "".join([*parts, *map(paper_table, filled)])
 
 
+_CLAIMS_LEGEND = (
+    "Each line compares two kinds of runs on the same frames; first and second are the kinds in "
+    "the order of the sentence, ± is the standard deviation over seeds. The difference, first − "
+    "second, is negative where the claim is right; in brackets its 95 % interval. A claim holds if "
+    "the whole interval is below 0, does not hold if it is above, and is too noisy to say "
+    "otherwise. Of one seed the interval knows nothing of chance in training. Of so many lines, "
+    "one or two verdicts are chance."
+)
+_NOTHING_TO_COMPARE = (
+    "Nothing to compare yet: that takes runs that differ in one choice, at the same step. These "
+    "are trained and evaluated by:"
+)
+
+
+def claims_section(material: Material) -> str:
+    """Of every block of runs that may be compared, what became of the paper's claims."""
+    try:
+        blocks = make_blocks(material.scored)
+        blocks = [block for block in blocks if _has_ablations(block)] or blocks
+        parts = [_claims_of(block) for block in blocks]
+    except ValueError as error:  # such as the same run twice, which the tables show twice
+        return paragraph(str(error))
+    return "".join(parts) or what_to_run(_NOTHING_TO_COMPARE, ABLATE)
+
+
+def _has_ablations(block: Block) -> bool:
+    """Not so of the start of other runs: nothing is ever compared with it."""
+    return any(f"{block.base}_{name}" in EXPERIMENTS for name in ABLATIONS)
+
+
+def _claims_of(block: Block) -> str:
+    findings = [judge(block, claim) for claim in CLAIMS]
+    measured = [finding for finding in findings if finding.estimate is not None]
+    parts = [heading(block_heading(block)), paragraph(runs_text(block), "note")]
+    if not measured:
+        parts.append(what_to_run(_NOTHING_TO_COMPARE, _ablations(block.like, block.data)))
+        return "".join(parts)
+    parts.append(table(SHORT_HEAD, map(short_line, measured), words=(0, 1, 2, 6)))
+    parts.append(paragraph(_CLAIMS_LEGEND, "note"))
+    if missing := dict.fromkeys(finding.missing for finding in findings if finding.missing):
+        words = f"Claims that are not measured: {'; '.join(missing)}. These runs are made by:"
+        parts.append(what_to_run(words, _ablations(block.like, block.data)))
+    return "".join(parts)
+
+
+def _ablations(run: Run, data: Data) -> str:
+    """The command that makes all runs that one is compared with."""
+    preset = run.experiment.split("_")[0]
+    preset = preset if preset in ("tiny", "small") else "paper"
+    return f"python -m benchmarks.ablations --preset {preset} --data shards/{data.name}"
+
+
 def figures_section(material: Material) -> str:
     """Of every split the figures of all runs, then those of its first run."""
     parts = []
@@ -171,8 +236,8 @@ def how_section(material: Material) -> str:
     if material.evaluations:
         parts.append(paragraph("Evaluation:"))
         parts.append(command("\n".join(e.command for e in material.evaluations.values())))
-    parts.append(paragraph("Tables, figures and this page:"))
-    programs = ("tables", "figures", "report")
+    parts.append(paragraph("Tables, claims, figures and this page:"))
+    programs = ("tables", "claims", "figures", "report")
     parts.append(command("\n".join(f"python -m benchmarks.{name}" for name in programs)))
     seeds = sorted({e.run.seed for e in material.evaluations.values() if isinstance(e.run, Run)})
     parts.append(
@@ -213,9 +278,7 @@ def _missing_comparisons(material: Material) -> list[tuple[str, str]]:
         run, data = first.evaluation.run, first.evaluation.data
         if isinstance(run, Method):
             continue
-        preset = run.experiment.split("_")[0]
-        preset = preset if preset in ("tiny", "small") else "paper"
-        base = f"python -m benchmarks.ablations --preset {preset} --data shards/{data.name} --only"
+        base = f"{_ablations(run, data)} --only"
         if loss_partner(first, group) is None:
             missing.append((f"{data.name}: maxMSE beside MSE (Fig. 3)", f"{base} full mse"))
         if unfused_partner(first, group) is None and run.fusion != "center":

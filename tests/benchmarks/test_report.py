@@ -12,8 +12,10 @@ from PIL import Image
 
 from benchmarks.figures.training_log import read_log
 from benchmarks.report import __main__ as report
+from benchmarks.report.material import gather
 from benchmarks.report.page import Section, page, table
 from benchmarks.report.runs import training_command
+from benchmarks.report.sections import claims_section
 from benchmarks.report.tables import paper_table
 from benchmarks.rows import fill_tables
 from deformer.experiments import EXPERIMENTS
@@ -89,9 +91,10 @@ def text(written) -> str:
 
 def test_it_needs_nothing_but_itself(text):
     reader = check_self_contained(text)
-    assert len(reader.sources) == 12  # 3 of the split, 7 of the run, training, contact sheet
-    assert text.count("data:image/svg+xml") + text.count("data:image/png") == 11
-    assert {"about", "data", "training", "tables", "figures", "how", "missing"} <= set(reader.ids)
+    assert len(reader.sources) == 14  # 3 of the split, 9 of the run, training, contact sheet
+    assert text.count("data:image/svg+xml") + text.count("data:image/png") == 13
+    keys = {"about", "data", "training", "tables", "claims", "figures", "how", "missing"}
+    assert keys <= set(reader.ids)
     assert 'name="viewport"' in text and "@media print" in text
 
 
@@ -143,6 +146,43 @@ def test_the_training_command_is_one_that_the_program_takes(written):
     assert "--adversarial" in training_command(replace(log, experiment=unset), {}).split()
 
 
+def test_the_claims_are_judged_where_runs_can_be_compared(tmp_path, raw_root):
+    data = build_dataset(raw_root)
+    for name, changed in (
+        ("full", {}),
+        ("mse", {"experiment": "tiny_mse", "point_loss": "mse"}),
+        ("frames", {"experiment": "tiny_occluded_frames", "fusion": "center"}),
+    ):
+        write_result(tmp_path / name, data, Path("runs") / name, **changed)
+    material = gather(tmp_path, tmp_path / "none", (data,))
+    html = claims_section(material)
+    Reader(html)
+    assert "tiny, step 40 · SYNTHETIC data · built_for_training, s0_train · 25 frames" in html
+    assert "Runs: tiny (seed 0), tiny_mse (seed 0)." in html
+    rows = [row for row in html.split("<tr>") if row.startswith("<td>")]
+    sources = [row[len("<td>") : row.index("</td>")] for row in rows]
+    assert sources == ["Table 5", "Fig. 3"]  # no frame is in a bin of occlusion
+    assert "maxMSE errs less than MSE" in rows[0] and "PA-MPJPE in mm, all" in rows[0]
+    errors = material.scored[0].values["pa_mpjpe_mm"].mean()  # both have the same noise
+    assert rows[0].count(f">{errors:.2f}<") == 2
+    assert ">+0.000 [+0.000, +0.000]<" in rows[0] and ">too noisy to say (one seed)<" in rows[0]
+    assert "too noisy to say otherwise" in html  # the legend
+    assert "no run of tiny_center; " in html
+    assert "benchmarks.ablations --preset tiny --data shards/built_for_training</code>" in html
+    assert "tiny_occluded_frames" not in html  # nothing is ever compared with it
+    again = replace(material.scored[0], name="again")
+    twice = claims_section(replace(material, scored=[*material.scored, again]))
+    assert "the same run twice is no second sample" in twice
+
+
+def test_without_runs_to_compare_it_says_what_makes_them(text):
+    section = text[text.index('<section id="claims">') : text.index('<section id="figures">')]
+    assert "What the paper claims, on these runs" in section
+    assert "Nothing to compare yet" in section and "<table" not in section
+    command = "python -m benchmarks.ablations --preset tiny --data shards/built_for_training<"
+    assert command in section
+
+
 def test_recordings_are_called_recordings(tmp_path, raw_root):
     data, none = build_dataset(raw_root), tmp_path / "none"
     write_result(tmp_path / "full", data, write_run(tmp_path / "run"), synthetic=False)
@@ -164,7 +204,7 @@ def test_with_nothing_at_all_it_says_what_to_run(tmp_path, monkeypatch, capsys):
     check_self_contained(text)
     assert "Nothing is measured yet" in text
     for program in ("pipelines.synthesize", "pipelines.build_shards", "deformer.train",
-                    "benchmarks.evaluate"):  # fmt: skip
+                    "benchmarks.evaluate", "benchmarks.ablations --preset tiny"):  # fmt: skip
         assert f"python -m {program}" in text
     assert text.count("Published (Fu et al., ICCV 2023)") == 6
 

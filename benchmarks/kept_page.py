@@ -1,0 +1,240 @@
+"""The README.md of what `benchmarks.keep` writes: what was measured, on what, and how to repeat it.
+
+Pure functions from what was read to Markdown.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmarks.claims import LEGEND, SHORT_HEAD, Judged, heading, runs_text, short_line
+from benchmarks.evaluation import Evaluation, Run
+from benchmarks.kept_runs import (
+    KeptRun,
+    dataset_commands,
+    evaluation_commands,
+    over_seeds,
+    training_commands,
+)
+from benchmarks.render import blocks, cell_text
+from benchmarks.render import heading as column_heading
+from benchmarks.report.machine import machine_facts
+from benchmarks.report.material import Material
+from benchmarks.rows import DASH, FilledTable, Row
+from deformer.dataset import dataset_sha256, read_info
+
+_ABLATIONS = (4, 5, 6)
+"""Tables that the page shows; the others are files."""
+_LAYOUTS = {"dexycb": "DexYCB", "ho3d": "HO-3D"}
+_HANDS = {"standin": "the stand-in hand (not MANO)", "mano": "MANO", "none": "none"}
+
+
+@dataclass(frozen=True)
+class KeptFigure:
+    """A figure that was written, and what to say of it."""
+
+    path: str
+    """From the folder of the page."""
+    heading: str
+    caption: str
+
+
+def page(
+    material: Material,
+    datasets: Sequence[Path],
+    judged: Judged,
+    tables: Sequence[FilledTable],
+    figures: Sequence[KeptFigure],
+    runs: Sequence[KeptRun],
+    command: str,
+) -> str:
+    """The whole README.md.
+
+    datasets: folders of what was evaluated; judged: blocks with something measured; tables: those
+    with measured rows; command: what writes all this.
+    """
+    infos = [(folder, read_info(folder)) for folder in datasets]
+    titles = [_title_of(folder, info) for folder, info in infos]
+    names = titles or [e.data.name for e in material.evaluations.values()]
+    parts = [f"# Measured on {', '.join(dict.fromkeys(names))}", _top(material), "## The data"]
+    parts += [_data_text(folder, info, material.evaluations) for folder, info in infos]
+    parts += ["## What the paper claims, on these runs", *_claims(judged)]
+    parts += ["## The ablations", *_tables(tables)]
+    parts += ["## The runs", _runs(runs)]
+    parts.append("## Figures")
+    parts += (f"![{f.heading}]({f.path})\n\n*{f.heading}.* {f.caption}" for f in figures)
+    parts += ["## How to repeat it", *_commands(material, infos, command)]
+    parts += ["## Versions and hardware", _machine()]
+    return "\n\n".join(parts) + "\n"
+
+
+def _title_of(folder: Path, info: dict) -> str:
+    return (info["synthetic"] or {}).get("benchmark") or folder.name
+
+
+def _top(material: Material) -> str:
+    kinds = {e.data.synthetic for e in material.evaluations.values()}
+    words = {
+        (True,): "**Everything here is measured on SYNTHETIC data**, rendered by this project. The "
+        "numbers compare with each other only, never with the paper's, and what holds here need "
+        "not hold on recordings.",
+        (False,): "Everything here is measured on recordings.",
+        (False, True): "Some of this is measured on SYNTHETIC data, marked †, which compares with "
+        "nothing but other synthetic numbers.",
+    }[tuple(sorted(kinds))]
+    return (
+        f"{words}\n\nThis folder is written by a program (the last command below), not by hand. "
+        "All digits are in the files: `claims.csv` (what the paper claims), `tables/` (its tables, "
+        "published beside measured), `runs.csv` (each run), `evaluations/` (each `evaluation.json` "
+        "as it was written). `sha256sum -c files.sha256` says whether they are as they were."
+    )
+
+
+# --------------------------------------------------------------------------------------- the data
+
+
+def _data_text(folder: Path, info: dict, evaluations: dict[str, Evaluation]) -> str:
+    parameters, counts, mark = info["parameters"], info["counts"], info["synthetic"]
+    sha256 = dataset_sha256(folder)
+    layout = _LAYOUTS.get(parameters["dataset"], parameters["dataset"])
+    kind = f"SYNTHETIC, in the layout of {layout}" if mark else f"recordings, {layout}"
+    lines = [("what", kind), *(_synthetic_facts(mark) if mark else [])]
+    lines += [
+        ("hand model", _HANDS.get(parameters["hand"], parameters["hand"])),
+        ("frames", f"{counts['frames']:,}, of which {counts['valid']:,} are valid; "
+         f"{counts['clips']:,} clips"),
+    ]  # fmt: skip
+    used = [e.data for e in evaluations.values() if e.data.sha256 == sha256]
+    splits = dict.fromkeys(f"{data.split}: {data.frames:,} frames" for data in used)
+    lines += [("evaluated", "; ".join(splits)), ("sha256 of dataset.json", f"`{sha256}`")]
+    return f"**{folder.name}**\n\n{grid(('', ''), lines)}"
+
+
+def _synthetic_facts(mark: dict) -> list[tuple[str, str]]:
+    """What `dataset.json` says of how its frames were made."""
+    if "generator" not in mark:
+        return [("made by", "not known")]
+    facts = []
+    if "benchmark" in mark:
+        facts.append(("benchmark", f"{mark['benchmark']}, version {mark['benchmark_version']}"))
+    size = f"{mark['sequences']} sequences × {mark['cameras']} cameras × {mark['frames']} frames"
+    facts.append(
+        ("made by", f"{mark['generator']}, version {mark['version']}, seed {mark['seed']}")
+    )
+    facts.append(("size", f"{size} at most"))
+    if "motions_sha256" not in mark:
+        return [*facts, ("motion", "drawn at random")]
+    facts.append(("motion", f"of recorded hands, a file with sha256 `{mark['motions_sha256']}`"))
+    residual = mark["retargeting_residual_mm"]
+    numbers = ", ".join(f"{name} {value}" for name, value in residual.items())
+    return [*facts, ("stand-in's joints from the recorded ones, mm", numbers)]
+
+
+# ---------------------------------------------------------------------------------------- results
+
+
+def _claims(judged: Judged) -> list[str]:
+    if not judged:
+        return ["Nothing can be compared: that takes runs that differ in one choice."]
+    parts = [LEGEND]
+    for block, findings in judged:
+        measured = [finding for finding in findings if finding.estimate is not None]
+        counts = Counter(finding.verdict for finding in measured)
+        words = ", ".join(f"{verdict}: {count}" for verdict, count in sorted(counts.items()))
+        parts += [f"**{heading(block)}**", f"{runs_text(block)} Verdicts: {words}."]
+        parts.append(grid(SHORT_HEAD, map(short_line, measured)))
+        if missing := dict.fromkeys(finding.missing for finding in findings if finding.missing):
+            parts.append(f"Not measured: {'; '.join(missing)}.")
+    return parts
+
+
+def _tables(tables: Iterable[FilledTable]) -> list[str]:
+    """Measured rows of the ablations' tables."""
+    parts = []
+    for filled in tables:
+        if filled.table.number not in _ABLATIONS:
+            continue
+        parts.append(f"**Table {filled.table.number}. {filled.table.title}**")
+        for block in blocks(filled):
+            if block.is_measured:
+                head = [filled.table.first_heading]
+                head += [column_heading(column, True) for column in filled.table.columns]
+                lines = ([r.label, *map(cell_text, r.cells), _row_source(r)] for r in block.rows)
+                parts += [f"{block.title}:", grid([*head, "Measured by"], lines)]
+    return parts or ["No run is of one of them."]
+
+
+def _row_source(row: Row) -> str:
+    run, data = row.evaluations[0].run, row.evaluations[0].data
+    where = f"{data.name} {data.split}, {data.frames:,} frames"
+    if not isinstance(run, Run):
+        return f"{run.method}; {where}"
+    seeds = [str(e.run.seed) for e in row.evaluations]
+    several = f"seeds {', '.join(seeds)} (mean ± standard deviation)"
+    words = several if len(seeds) > 1 else f"seed {seeds[0]}"
+    return f"{run.experiment}, step {run.step:,}, {words}; {where}"
+
+
+def _runs(runs: Sequence[KeptRun]) -> str:
+    head = (
+        "Run", "Steps", "Seed", "Began with", "Minutes", "Windows/s", "Validation PA, mm",
+        "Test PA, mm", "Test root-aligned, mm", "Test accel., mm/frame²",
+    )  # fmt: skip
+    note = (
+        "Validation is the last one of the training; PA: Procrustes-aligned. Minutes are of the "
+        "training alone, as its log tells, on the machine that it ran on."
+    )
+    return f"{note}\n\n{grid(head, map(_run_line, runs))}"
+
+
+def _run_line(run: KeptRun) -> tuple[str, ...]:
+    return (
+        run.name, f"{run.steps:,}", str(run.seed), run.start_from or DASH,
+        _number(run.minutes, 1), _number(run.windows_per_s, 1),
+        _number(run.validation_pa_mpjpe_mm), _number(run.test_pa_mpjpe_mm),
+        _number(run.test_ra_mpjpe_mm), _number(run.test_accel_mm_per_frame2),
+    )  # fmt: skip
+
+
+def _number(value: float | None, decimals: int = 2) -> str:
+    return DASH if value is None else f"{value:,.{decimals}f}"
+
+
+# ---------------------------------------------------------------------------------------- the end
+
+
+def _commands(
+    material: Material, infos: Iterable[tuple[Path, dict]], command: str
+) -> Iterable[str]:
+    """The commands in their order, each kind under a sentence."""
+    for folder, info in infos:
+        mark = info["synthetic"] or {}
+        yield f"{folder.name}, {'made and ' if 'generator' in mark else ''}built:"
+        yield _code(dataset_commands(info, folder.name))
+        if "motions_sha256" in mark:
+            yield "MOTIONS is the file of recorded hand joints, which is not part of this project."
+    if trainings := over_seeds(training_commands(material)):
+        yield "Trained, as the checkpoints tell, on one process:"
+        yield _code(trainings)
+    yield "Evaluated:"
+    yield _code(over_seeds(evaluation_commands(material)))
+    yield "Kept here:"
+    yield _code([command])
+
+
+def _machine() -> str:
+    # Not the commit: this folder is part of one that does not exist yet when it is written
+    facts = [fact for fact in machine_facts() if fact[0] != "commit"]
+    return f"Of the machine that wrote this page.\n\n{grid(('', ''), facts)}"
+
+
+def _code(lines: Iterable[str]) -> str:
+    return "\n".join(["```", *lines, "```"])
+
+
+def grid(head: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
+    """A Markdown table; empty heads make one without a heading."""
+    rows = [head, ("---",) * len(head), *lines]
+    cells = ([cell.replace("|", "\\|") for cell in row] for row in rows)
+    return "\n".join(f"| {' | '.join(row)} |" for row in cells)

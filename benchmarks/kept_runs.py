@@ -1,0 +1,236 @@
+"""The runs that were evaluated, a line each, and the commands that repeat them: for what
+`benchmarks.keep` writes.
+"""
+
+import csv
+import io
+import re
+import shlex
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks.evaluation import Evaluation, Run
+from benchmarks.figures.training_log import TrainingLog
+from benchmarks.report.material import Material
+from benchmarks.report.runs import evaluations_of, training_command
+from deformer.box import AugmentationRange
+
+_NAMED_BY_SEED = ("--out", "--checkpoint")
+"""Options whose folders end in the seed, as `benchmarks.ablations` names them."""
+
+
+@dataclass(frozen=True)
+class KeptRun:
+    """An evaluation of a run, and how it was trained. None: not known, such as without a log."""
+
+    name: str
+    """Of the evaluation."""
+    experiment: str
+    seed: int
+    steps: int
+    """Of the checkpoint that was evaluated."""
+    fusion: str
+    point_loss: str
+    adversarial: bool
+    start_from: str | None
+    """The run whose model this one began with; "nothing" where there was none."""
+    trained_steps: int | None
+    """Of the whole training."""
+    minutes: float | None
+    """Of the whole training, without its validations."""
+    windows_per_s: float | None
+    """Median over the records of the log."""
+    validation_pa_mpjpe_mm: float | None
+    """Of the last validation, as the next one."""
+    validation_mpjpe_mm: float | None
+    synthetic: bool
+    data: str
+    split: str
+    frames: int
+    test_pa_mpjpe_mm: float | None
+    test_ra_mpjpe_mm: float | None
+    test_accel_mm_per_frame2: float | None
+    dataset_sha256: str
+
+
+def kept_runs(material: Material) -> list[KeptRun]:
+    """A line per evaluation of a run of this project, by name."""
+    return [
+        _kept_run(name, e, log_of(name, e, material.logs))
+        for name, e in material.evaluations.items()
+        if isinstance(e.run, Run)
+    ]
+
+
+def log_of(name: str, evaluation: Evaluation, logs: list[TrainingLog]) -> TrainingLog | None:
+    """Of the run whose checkpoint was evaluated; the innermost, where one run's folder holds
+    another's."""
+    found = [log for log in logs if evaluations_of(log, {name: evaluation})]
+    return max(found, key=lambda log: len(log.folder.parts), default=None)
+
+
+def _kept_run(name: str, evaluation: Evaluation, log: TrainingLog | None) -> KeptRun:
+    run, data, scores = evaluation.run, evaluation.data, evaluation.metrics["all"]
+    speeds = None if log is None else log.train.get("windows_per_s")
+    experiment = None if log is None else log.experiment
+    return KeptRun(
+        name=name,
+        experiment=run.experiment,
+        seed=run.seed,
+        steps=run.step,
+        fusion=run.fusion,
+        point_loss=run.point_loss,
+        adversarial=run.adversarial,
+        start_from=None if experiment is None else experiment.start_from or "nothing",
+        trained_steps=None if log is None else log.last_step,
+        minutes=None if log is None else training_minutes(log),
+        windows_per_s=None if speeds is None else float(np.nanmedian(speeds)),
+        validation_pa_mpjpe_mm=_last_validation(log, "pa_mpjpe_mm"),
+        validation_mpjpe_mm=_last_validation(log, "mpjpe_mm"),
+        synthetic=data.synthetic,
+        data=data.name,
+        split=data.split,
+        frames=data.frames,
+        test_pa_mpjpe_mm=_mean(scores["pa_mpjpe_mm"]),
+        test_ra_mpjpe_mm=_mean(scores["ra_mpjpe_mm"]),
+        test_accel_mm_per_frame2=_mean(scores["accel_mm_per_frame2"]),
+        dataset_sha256=data.sha256,
+    )
+
+
+def training_minutes(log: TrainingLog) -> float | None:
+    """Windows ÷ (windows/s), summed over the records of a training; None where the size of a step
+    or a record's speed is not known. What was trained twice after an interruption counts once."""
+    speeds = log.train.get("windows_per_s")
+    if log.experiment is None or speeds is None or not (speeds > 0).all():
+        return None
+    windows = np.diff(log.step, prepend=0) * log.experiment.stream.order.global_batch
+    return float((windows / speeds).sum() / 60)
+
+
+def _last_validation(log: TrainingLog | None, name: str) -> float | None:
+    values = None if log is None else log.validation.get(name)
+    return None if values is None or np.isnan(values[-1]) else float(values[-1])
+
+
+def _mean(summary: dict | None) -> float | None:
+    return None if summary is None else summary["mean"]
+
+
+def runs_csv(runs: Iterable[KeptRun]) -> str:
+    """A line per `KeptRun`; what is not known is empty."""
+    text = io.StringIO()
+    names = [field.name for field in fields(KeptRun)]
+    writer = csv.DictWriter(text, names, lineterminator="\n")
+    writer.writeheader()
+    for run in runs:
+        writer.writerow({name: _cell(value) for name, value in asdict(run).items()})
+    return text.getvalue()
+
+
+def _cell(value: object) -> object:
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return f"{value:.6g}" if isinstance(value, float) else value
+
+
+# --------------------------------------------------------------------------------------- commands
+
+
+def dataset_commands(info: dict, name: str) -> list[str]:
+    """What makes and builds a dataset, from what its `dataset.json` (info) says. RAW and MOTIONS
+    stand for what cannot be made."""
+    parameters, mark = info["parameters"], info["synthetic"] or {}
+    is_made_here = "generator" in mark
+    raw = f"data/{name}" if is_made_here else "RAW"
+    build = [
+        "python", "-m", "pipelines.build_shards", "--dataset", parameters["dataset"], "--root", raw,
+        "--out", f"shards/{name}", "--frames-per-shard", str(parameters["frames_per_shard"]),
+    ]  # fmt: skip
+    if parameters["limit"] is not None:
+        build += ["--limit", str(parameters["limit"])]
+    for field, value in parameters["augmentation"].items():
+        if value != getattr(AugmentationRange(), field):
+            build += [f"--augmentation.{field}", str(value)]
+    if parameters["hand"] == "none":
+        build += ["--hand", "none"]
+    return [*([_synthesize(mark, raw)] if is_made_here else []), shlex.join(build)]
+
+
+def _synthesize(mark: dict, out: str) -> str:
+    words = ["python", "-m", "pipelines.synthesize", "--layout", mark["layout"], "--out", out]
+    if "benchmark" in mark:
+        words += ["--benchmark", mark["benchmark"]]
+    words += ["--sequences", str(mark["sequences"])]
+    if mark["layout"] == "dexycb":
+        words += ["--cameras", str(mark["cameras"])]
+    words += ["--frames", str(mark["frames"]), "--seed", str(mark["seed"])]
+    words += ["--motions", "MOTIONS"] if "motions_sha256" in mark else []
+    words += [] if mark["depth"] else ["--no-depth"]
+    return shlex.join(words)
+
+
+def training_commands(material: Material) -> list[tuple[int, str]]:
+    """(seed, command) of every run that was evaluated and of those that they started from, each
+    after the one that it started from; runs without a checkpoint are left out."""
+    used = [log for log in material.logs if evaluations_of(log, material.evaluations)]
+    starts = [start for log in used for start in _starts_of(log, material.logs)]
+    commands = []
+    for log in dict.fromkeys([*starts, *used]):
+        if (text := training_command(log, material.evaluations)) is not None:
+            seed, words = log.experiment.stream.seed, shlex.split(text)
+            if "--stream.seed" in words:  # not where it is the preset's
+                at = words.index("--stream.seed")
+                del words[at : at + 2]
+            commands.append((seed, shlex.join([*words, "--stream.seed", str(seed)])))
+    return commands
+
+
+def _starts_of(log: TrainingLog, logs: list[TrainingLog]) -> list[TrainingLog]:
+    """The runs that one began with, directly or not, the first of all first."""
+    if log.experiment is None or log.experiment.start_from is None:
+        return []
+    start = Path(log.experiment.start_from).resolve()  # of a run, or one of its checkpoints
+    folders = [start, *start.parents]
+    found = [other for other in logs if other is not log and other.folder.resolve() in folders]
+    others = [other for other in logs if other is not log]
+    return [start for other in found for start in (*_starts_of(other, others), other)]
+
+
+def evaluation_commands(material: Material) -> list[tuple[int | None, str]]:
+    """(seed, command) of every evaluation; of others' predictions the seed is None."""
+    evaluations = material.evaluations.values()
+    return [(e.run.seed if isinstance(e.run, Run) else None, e.command) for e in evaluations]
+
+
+def over_seeds(commands: Iterable[tuple[int | None, str]]) -> list[str]:
+    """(seed, command) → commands; those that differ by their seed alone become one shell loop."""
+    groups: dict[str, dict[int | None, str]] = {}
+    for seed, text in commands:
+        groups.setdefault(_for_any_seed(text, seed), {})[seed] = text
+    return [
+        f"for s in {' '.join(map(str, by_seed))}; do {pattern}; done"
+        if len(by_seed) > 1
+        else next(iter(by_seed.values()))
+        for pattern, by_seed in groups.items()
+    ]
+
+
+def _for_any_seed(command: str, seed: int | None) -> str:
+    """The command with $s for the seed: of --stream.seed, and at the end of a run's folder."""
+    words, pattern, option = shlex.split(command), [], ""
+    for word in words:
+        named = re.fullmatch(rf"(.*seed){seed}", word) if option in _NAMED_BY_SEED else None
+        if option == "--stream.seed" and word == str(seed):
+            pattern.append("$s")
+        elif named:
+            pattern.append(f"{shlex.quote(named[1])}$s")
+        else:
+            pattern.append(shlex.quote(word))
+        option = word
+    return " ".join(pattern)

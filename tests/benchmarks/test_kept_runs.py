@@ -1,0 +1,95 @@
+"""The runs that are kept, and the commands that repeat them."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tyro
+
+from benchmarks.figures.training_log import read_log
+from benchmarks.kept_runs import dataset_commands, over_seeds, training_minutes
+from deformer.checkpoint import save_checkpoint
+from pipelines import build_shards, synthesize
+from tests.deformer.training import VERY_SMALL
+
+RECORDS = (
+    {"step": 0, "kind": "validation", "pa_mpjpe_mm": 20.0, "mpjpe_mm": 120.0},
+    {"step": 10, "kind": "train", "total": 9.0, "windows_per_s": 2.0, "rate": 1.0},
+    {"step": 20, "kind": "train", "total": 8.0, "windows_per_s": 4.0, "rate": 1.0},
+    {"step": 25, "kind": "validation", "pa_mpjpe_mm": 11.5, "mpjpe_mm": 60.0},
+    {"step": 40, "kind": "train", "total": 7.0, "windows_per_s": 1.0, "rate": 1.0},
+)
+MINUTES = (10 * 4 / 2 + 10 * 4 / 4 + 20 * 4 / 1) / 60
+"""Of four windows a step."""
+MARK = {
+    "generator": "pipelines.synthesize", "version": 1, "layout": "dexycb", "seed": 3,
+    "sequences": 200, "cameras": 2, "frames": 72, "depth": False, "benchmark": "occluded-hands",
+    "benchmark_version": 2, "motions_sha256": "ab" * 32,
+    "retargeting_residual_mm": {"mean": 4.9, "p90": 8.3, "left": 5.1},
+}  # fmt: skip
+"""What a dataset says of how it was synthesized."""
+
+
+def train(folder: Path, name: str, seed: int, start_from: str | None, **changed) -> None:
+    """A run that never was: a log, and a checkpoint with an empty model."""
+    experiment = replace(
+        VERY_SMALL, name=name, start_from=start_from, stream=replace(VERY_SMALL.stream, seed=seed),
+        model=replace(VERY_SMALL.model, fusion=changed.get("fusion", "dynamic")),
+    )  # fmt: skip
+    save_checkpoint(folder, 40, experiment, {"name": "standin", "sha256": ""}, {}, {},
+                    {"model": {}}, 1)  # fmt: skip
+    (folder / "log.jsonl").write_text("".join(json.dumps(r) + "\n" for r in RECORDS))
+
+
+def test_minutes_are_not_known_without_the_speed_or_the_size_of_a_step(tmp_path):
+    train(tmp_path / "run", "tiny", 0, None)
+    log = read_log(tmp_path / "run", tmp_path)
+    assert training_minutes(log) == pytest.approx(MINUTES)
+    assert training_minutes(replace(log, experiment=None)) is None
+    assert training_minutes(replace(log, train={})) is None
+    lacking = {"windows_per_s": np.array([2.0, np.nan, 1.0])}
+    assert training_minutes(replace(log, train=lacking)) is None
+
+
+def test_commands_that_make_and_build_a_dataset():
+    parameters = {
+        "dataset": "dexycb", "hand": "standin", "limit": 7, "frames_per_shard": 12,
+        "augmentation": {"scale": 0.2, "shift": 0.3},
+    }  # fmt: skip
+    make, build = dataset_commands({"parameters": parameters, "synthetic": MARK}, "occluded")
+    assert make == (
+        "python -m pipelines.synthesize --layout dexycb --out data/occluded --benchmark "
+        "occluded-hands --sequences 200 --cameras 2 --frames 72 --seed 3 --motions MOTIONS "
+        "--no-depth"
+    )
+    config = tyro.cli(synthesize.SynthesisConfig, args=make.split()[3:])
+    assert config.mark().items() <= (config.mark() | MARK).items()
+    assert build == (
+        "python -m pipelines.build_shards --dataset dexycb --root data/occluded --out "
+        "shards/occluded --frames-per-shard 12 --limit 7 --augmentation.shift 0.3"
+    )
+    assert tyro.cli(build_shards.Options, args=build.split()[3:]).augmentation.shift == 0.3
+    recorded = parameters | {"dataset": "ho3d", "hand": "none", "limit": None}
+    (build,) = dataset_commands({"parameters": recorded, "synthetic": None}, "ho3d")
+    assert "--dataset ho3d --root RAW --out shards/ho3d" in build and "--hand none" in build
+
+
+def test_commands_that_differ_by_the_seed_are_one():
+    def evaluate(run: str, seed: int, more: str = "") -> tuple[int, str]:
+        return seed, f"python x --checkpoint runs/{run}-seed{seed} --out r/{run}-seed{seed}{more}"
+
+    assert over_seeds(
+        [evaluate("a", 0), evaluate("b", 10), evaluate("a", 10), evaluate("a", 2, " --limit 2")]
+    ) == [
+        "for s in 0 10; do python x --checkpoint runs/a-seed$s --out r/a-seed$s; done",
+        evaluate("b", 10)[1],
+        evaluate("a", 2, " --limit 2")[1],
+    ]
+    start = "python x --out 'my runs'/a-seed{} --start-from s-seed0 --stream.seed {}"
+    assert over_seeds([(s, start.format(s, s)) for s in (0, 1)]) == [
+        "for s in 0 1; do python x --out 'my runs/a-seed'$s --start-from s-seed0 --stream.seed $s; "
+        "done"
+    ]
+    assert over_seeds([(None, "python x --out seedNone")] * 2) == ["python x --out seedNone"]
