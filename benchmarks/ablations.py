@@ -1,4 +1,4 @@
-"""Train and evaluate every run that Tables 4, 5 and 6 need.
+"""Train and evaluate every run that Tables 4, 5 and 6 need, and the fusion `nearby`.
 
     python -m benchmarks.ablations --preset tiny --data shards/occluded --dry-run
     python -m benchmarks.ablations --preset paper --data shards/dexycb --seeds 0 1 2
@@ -32,8 +32,8 @@ from deformer.experiments import EXPERIMENTS, Experiment, get_experiment
 from deformer.store import open_store
 from deformer.stream import Stream
 
-FUSION_ABLATIONS = ("", "center", "average", "occlusion")
-"""Tables 4 and 6; "" is the whole method."""
+FUSION_ABLATIONS = ("", "center", "average", "occlusion", "nearby")
+"""Tables 4 and 6; "" is the whole method, `nearby` is not in the paper."""
 LOSS_ABLATIONS = ("noadv", "mse", "mse_noadv")
 """Table 5, beside the whole method."""
 

@@ -81,7 +81,7 @@ def method_row(run: Run | Method) -> str | None:
 
 
 def fusion_row(run: Run | Method) -> str | None:
-    """Tables 4 and 6: with maxMSE and discriminator, the ways of fusion."""
+    """Tables 4 and 6: with maxMSE and discriminator, the ways of fusion, ours too."""
     if isinstance(run, Method) or run.point_loss != "max_mse" or not run.adversarial:
         return None
     names = {
@@ -89,6 +89,7 @@ def fusion_row(run: Run | Method) -> str | None:
         "average": "Average",
         "occlusion": "Weighted (Occlusion Level)",
         "dynamic": "Dynamic",
+        "nearby": "Nearby (not in the paper)",
     }
     return names[run.fusion]
 

@@ -246,6 +246,10 @@ ABLATIONS: dict[str, tuple[str, Callable[[Experiment], Experiment]]] = {
         "frames weighted by what is seen of the hand (Tables 4 and 6)",
         lambda e: replace(e, model=replace(e.model, fusion="occlusion")),
     ),
+    "nearby": (
+        "nearer frames count more (not in the paper)",
+        lambda e: replace(e, model=replace(e.model, fusion="nearby")),
+    ),
     "noadv": ("no motion discrimination (Table 5)", lambda e: replace(e, adversarial=False)),
     "mse": ("MSE for maxMSE (Table 5)", lambda e: replace(e, point_loss="mse")),
     "mse_noadv": (

@@ -3,15 +3,20 @@
 Poses and motions are rot6d throughout and add as plain vectors; Gram-Schmidt comes after the last
 sum. With exact motions fw_t = θ_{t+1} − θ_t and bw_t = θ_{t−1} − θ_t, every deformed pose θ_{i→j}
 equals θ_j. (The paper's Eq. 2 sums the backward motions k = j … i−1, one frame off; it is
-k = j+1 … i.) Source: the paper's section 3.1 and the variants of its Tables 4 and 6.
+k = j+1 … i.) Source: the paper's section 3.1 and the variants of its Tables 4 and 6; `nearby` is
+ours.
 """
 
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
 
-FusionVariant = Literal["center", "average", "occlusion", "dynamic"]
+FusionVariant = Literal["center", "average", "occlusion", "dynamic", "nearby"]
+
+REACH = 1.0
+"""Of `nearby`: a pose that is deformed over so many more steps of the window counts 1/e as much.
+Chosen on the validation split of `occluded-hands`, where 1 and 2 are nearly equal."""
 
 
 def deform_poses(poses: Tensor, forward: Tensor, backward: Tensor) -> Tensor:
@@ -49,7 +54,9 @@ def fusion_weights(
 
     confidence (B, T): logits, which `dynamic` takes the softmax of. occlusion (B, T): share of
     each frame's hand that is hidden, in [0, 1]; `occlusion` weights by what is seen.
-    `center` takes each frame by itself, `average` all alike.
+    `center` takes each frame by itself, `average` all alike. `nearby`, which is not in the paper,
+    is `dynamic` with less weight for frames that are farther from frame j: a deformed pose is the
+    worse the farther it comes, and one number per frame cannot say so for every j.
 
     Returns (B, T, T): [:, i, j], of sum 1 over i. Raises `ValueError` for an unknown variant, or
     when `occlusion` is chosen and not given.
@@ -68,7 +75,12 @@ def fusion_weights(
             return (seen / seen.sum(1, keepdim=True))[..., None].expand(B, T, T)
         case "dynamic":
             return confidence.softmax(1)[..., None].expand(B, T, T)
-    raise ValueError(f"fusion is {variant!r}, must be center, average, occlusion or dynamic")
+        case "nearby":
+            frames = torch.arange(T, dtype=confidence.dtype, device=confidence.device)
+            steps = (frames[:, None] - frames).abs()
+            return (confidence[..., None] - steps / REACH).softmax(1)
+    variants = ", ".join(get_args(FusionVariant))
+    raise ValueError(f"fusion is {variant!r}, must be one of {variants}")
 
 
 def fuse_poses(deformed: Tensor, weights: Tensor) -> Tensor:

@@ -41,7 +41,7 @@ class DeformerConfig:
     norm: NormName = "frozen"
     """How the ResNet normalises: see `Backbone`."""
     fusion: FusionVariant = "dynamic"
-    """How the frames' poses are fused: the rows of Tables 4 and 6."""
+    """How the frames' poses are fused: the rows of Tables 4 and 6, and `nearby`."""
     tips: Literal["dexycb", "ho3d"] = "dexycb"
     """Whose fingertip vertices the joints end in."""
     width: int = 256
@@ -108,7 +108,7 @@ class DeformerOutput(NamedTuple):
     joints_2d: Tensor
     """(B, T, 21, 2) x, y in [0, 1] of the hand box, dataset order."""
     confidence: Tensor
-    """(B, T) logits; only the fusion `dynamic` uses and trains them."""
+    """(B, T) logits; only the fusions `dynamic` and `nearby` use and train them."""
     deformed: Tensor
     """(B, T, T, 16, 6) rot6d, MANO's order: [:, i, j] is the pose of frame i deformed to frame j,
     which the fusion takes the mean of; [:, i, i] is frame i's own."""

@@ -89,7 +89,7 @@ def _usable(scored: Scored) -> np.ndarray:
 
 def _windows(scored: Scored) -> tuple[np.ndarray, np.ndarray] | None:
     """Rows and weights (N, T) of the usable windows."""
-    is_learned = getattr(scored.evaluation.run, "fusion", None) == "dynamic"
+    is_learned = getattr(scored.evaluation.run, "fusion", None) in ("dynamic", "nearby")
     if scored.window_rows is None or not is_learned or not (use := _usable(scored)).any():
         return None
     return scored.window_rows[use], scored.window_weights[use]

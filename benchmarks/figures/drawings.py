@@ -57,7 +57,7 @@ def _rank(s: Scored) -> tuple:
     run = s.evaluation.run
     if not isinstance(run, Run):
         return (9, 0, 0, s.name)
-    fusion = ("dynamic", "occlusion", "average", "center").index(run.fusion)
+    fusion = ("dynamic", "nearby", "occlusion", "average", "center").index(run.fusion)
     return (run.point_loss != "max_mse", not run.adversarial, fusion, (run.seed, s.name))
 
 

@@ -93,7 +93,12 @@ def run_label(run: Run | Method) -> str:
     """What a run is, in a word or two, as Tables 4 and 5 name it."""
     if isinstance(run, Method):
         return run.method
-    fusions = {"center": "Center", "average": "Average", "occlusion": "Weighted"}
+    fusions = {
+        "center": "Center",
+        "average": "Average",
+        "occlusion": "Weighted",
+        "nearby": "Nearby",
+    }
     parts = [fusions.get(run.fusion, "Dynamic")]
     parts += [] if run.point_loss == "max_mse" else ["MSE"]
     parts += [] if run.adversarial else ["no discriminator"]

@@ -29,13 +29,13 @@ def _finish(job, steps: int) -> None:
     write_evaluation(job.result / EVALUATION_FILE, make_evaluation({"step": steps}))
 
 
-def test_the_seven_models_of_tables_4_and_5_once_per_seed(data, tmp_path):
+def test_the_models_of_tables_4_and_5_and_ours_once_per_seed(data, tmp_path):
     jobs = plan(_options(data, tmp_path, seeds=(0, 1)))
     names = [job.experiment for job in jobs]
-    assert len(jobs) == 14 and names[:7] == names[7:] and names[0] == "tiny"
-    assert set(names) <= EXPERIMENTS.keys() and len(set(names)) == 7
-    assert len({job.run for job in jobs}) == len({job.result for job in jobs}) == 14
-    one = jobs[8].train
+    assert len(jobs) == 16 and names[:8] == names[8:] and names[0] == "tiny"
+    assert set(names) <= EXPERIMENTS.keys() and len(set(names)) == 8
+    assert len({job.run for job in jobs}) == len({job.result for job in jobs}) == 16
+    one = jobs[9].train
     assert one[one.index("--stream.seed") + 1] == "1" and "--resume" in one
 
 
@@ -55,7 +55,7 @@ def test_on_the_benchmark_all_runs_start_from_one(occluded, tmp_path):
     assert (start.experiment, start.steps, start.seed) == ("tiny_occluded_windows", 9, 0)
     assert "--start-from" not in frames.train
     assert start.train[start.train.index("--start-from") + 1] == str(frames.run)
-    assert len(jobs) == 14 and {job.steps for job in jobs} == {5}
+    assert len(jobs) == 16 and {job.steps for job in jobs} == {5}
     for job in jobs:
         assert job.train[job.train.index("--start-from") + 1] == str(start.run)
         assert job.evaluate[job.evaluate.index("--split") + 1] == "s3_test"
@@ -115,4 +115,4 @@ def test_a_dry_run_trains_nothing(data, tmp_path, monkeypatch, capsys):
     where = ["--runs", str(tmp_path), "--results", str(tmp_path), "--data", str(data)]
     monkeypatch.setattr(sys, "argv", ["ablations", *where, "--dry-run"])
     assert ablations.main() == 0
-    assert "7 runs" in capsys.readouterr().err
+    assert "8 runs" in capsys.readouterr().err

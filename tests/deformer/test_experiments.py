@@ -27,7 +27,9 @@ NEEDED = ["--data", "shards/here"]
 def test_every_base_has_every_ablation():
     bases = [base.name for base in BASES]
     assert {"dexycb", "ho3d", "dexycb_fast", "ho3d_fast", "small", "tiny"} <= set(bases)
-    assert list(ABLATIONS) == ["center", "average", "occlusion", "noadv", "mse", "mse_noadv"]
+    assert list(ABLATIONS) == [
+        "center", "average", "occlusion", "nearby", "noadv", "mse", "mse_noadv",
+    ]  # fmt: skip
     names = {f"{base}_{ablation}" for base in bases for ablation in ABLATIONS}
     starts = {f"{size}_occluded_{of}" for size in ("tiny", "small") for of in ("frames", "windows")}
     assert EXPERIMENTS.keys() == names | set(bases) | starts
@@ -41,6 +43,7 @@ def test_an_ablation_changes_what_its_table_asks_for(base):
         "center": {"model.fusion": "center"},
         "average": {"model.fusion": "average"},
         "occlusion": {"model.fusion": "occlusion"},
+        "nearby": {"model.fusion": "nearby"},
         "noadv": {"adversarial": False},
         "mse": {"point_loss": "mse"},
         "mse_noadv": {"point_loss": "mse", "adversarial": False},

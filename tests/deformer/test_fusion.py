@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from deformer.fusion import deform_poses, fuse_poses, fusion_weights, step_poses
+from deformer.fusion import REACH, deform_poses, fuse_poses, fusion_weights, step_poses
 
 
 def _exact_motions(T: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -55,7 +55,7 @@ def test_steps_are_the_neighbours_of_the_diagonal(T):
         assert torch.allclose(back[:, t], deformed[:, t + 1, t], atol=1e-5)
 
 
-@pytest.mark.parametrize("variant", ["center", "average", "occlusion", "dynamic"])
+@pytest.mark.parametrize("variant", ["center", "average", "occlusion", "dynamic", "nearby"])
 @pytest.mark.parametrize("T", [1, 2, 7])
 def test_weights_of_every_variant_sum_to_one(variant, T):
     weights = fusion_weights(variant, torch.randn(3, T), torch.rand(3, T))
@@ -72,6 +72,15 @@ def test_what_each_variant_weighs():
     assert torch.allclose(by_occlusion, torch.tensor([2 / 3, 1 / 3, 0]), atol=1e-5)
     expected = confidence.exp() / confidence.exp().sum()
     assert torch.allclose(fusion_weights("dynamic", confidence)[0, :, 0], expected[0])
+
+
+def test_nearer_frames_count_more_where_confidence_is_alike():
+    weights = fusion_weights("nearby", torch.zeros(1, 5))[0]
+    for j in range(5):
+        steps = (torch.arange(5) - j).abs()
+        assert torch.allclose(weights[:, j] / weights[j, j], torch.exp(-steps / REACH))
+    sure = torch.tensor([[0.0, 0.0, 0.0, 0.0, 9.0]])
+    assert fusion_weights("nearby", sure)[0, 4, 0] > 0.9  # what sees the hand outweighs distance
 
 
 def test_a_window_hidden_throughout_is_averaged():
