@@ -31,6 +31,9 @@ class OptimConfig:
     decay_epochs: int = 10
     warmup_steps: int = 0
     """The model's rate rises linearly over so many steps."""
+    cooldown: float = 0.0
+    """Share of a run's steps, at its end, over which both rates also fall linearly to 0: the last
+    weights of a run at a constant rate are as good as its last batches were kind."""
     clip_norm: float = 1000.0
     """Largest norm of a gradient. Not in the paper. Adam takes no notice of a constant factor, so a
     bound only evens out the steps; what it is for is the rare batch far off the rest."""
@@ -46,12 +49,16 @@ class OptimConfig:
         for name in ("lr", "lr_discriminator", "decay", "clip_norm"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"optim.{name} is {getattr(self, name)}, must be more than 0")
+        if not 0 <= self.cooldown <= 1:
+            raise ValueError(f"optim.cooldown is {self.cooldown}, must be a share, 0 to 1")
         if self.warmup_steps < 0:
             raise ValueError(f"optim.warmup_steps is {self.warmup_steps}, must be 0 or more")
 
-    def rate(self, step: int, steps_per_epoch: int) -> float:
-        """The factor on both rates at a step."""
-        return self.decay ** (step // steps_per_epoch // self.decay_epochs)
+    def rate(self, step: int, steps_per_epoch: int, total_steps: int) -> float:
+        """The factor on both rates at a step of a run of so many."""
+        rate = self.decay ** (step // steps_per_epoch // self.decay_epochs)
+        left = total_steps - step
+        return rate * min(1.0, left / (self.cooldown * total_steps)) if self.cooldown else rate
 
 
 @dataclass(frozen=True)
@@ -118,15 +125,15 @@ def ho3d() -> Experiment:
 def on_occluded(base: Experiment) -> Experiment:
     """A base for DexYCB's layout, for the ablations on the synthetic benchmark `occluded-hands`.
 
-    All of them go on from one `windows_of` this, at a lower rate: so a short training, of several
-    seeds each, shows what they differ in and not how far each got in learning to see hands.
+    All of them go on from one `windows_of` this: so a short training, of several seeds each, shows
+    what they differ in and not how far each got in learning to see hands.
     """
     return replace(
         base,
         name=f"{base.name}_occluded",
         summary=f"{base.summary}; on occluded-hands",
         stream=replace(base.stream, split="s3_train"),
-        optim=replace(base.optim, lr=base.optim.lr / 4, epochs=4, decay_epochs=1),
+        optim=replace(base.optim, lr=base.optim.lr / 2, epochs=4, decay_epochs=1, cooldown=0.6),
         validation=replace(base.validation, split="s3_val", every=200, limit=256),
     )
 
@@ -144,7 +151,7 @@ def windows_of(base: Experiment) -> Experiment:
         point_loss="mse",
         adversarial=False,
         model=replace(base.model, fusion="center"),
-        optim=replace(base.optim, lr=2 * base.optim.lr, epochs=1),
+        optim=replace(base.optim, epochs=1),
     )
 
 
@@ -161,7 +168,7 @@ def frames_of(base: Experiment) -> Experiment:
             order=replace(order, global_batch=4 * order.global_batch),
             window=replace(base.stream.window, num_frames=1),
         ),
-        optim=replace(base.optim, lr=4 * base.optim.lr, epochs=6),
+        optim=replace(base.optim, lr=2 * base.optim.lr, epochs=6, cooldown=0.0),
         validation=replace(base.validation, every=500),
     )
 

@@ -168,7 +168,7 @@ def train(options: Options, place: Place, console: Console) -> int:
     for batch in stream.batches(first_step, total_steps):
         waited += time.monotonic() - asked
         try:
-            rate = experiment.optim.rate(step, stream.steps_per_epoch)
+            rate = experiment.optim.rate(step, stream.steps_per_epoch, total_steps)
             terms = learner.step(batch, step, rate)
         except NonFiniteError as error:
             path = _save_keys(run, index, batch, step, place)

@@ -98,6 +98,7 @@ def test_every_network_can_be_made(hands, name):
         (OptimConfig, {"epochs": 0}, "optim.epochs is 0, must be 1 or more"),
         (OptimConfig, {"decay_epochs": 0}, "optim.decay_epochs is 0"),
         (OptimConfig, {"micro_batch": 0}, "optim.micro_batch is 0"),
+        (OptimConfig, {"cooldown": 1.5}, "optim.cooldown is 1.5, must be a share, 0 to 1"),
         (OptimConfig, {"warmup_steps": -1}, "optim.warmup_steps is -1, must be 0 or more"),
         (ValidationConfig, {"every": 0}, "validation.every is 0, must be 1 or more"),
     ],
