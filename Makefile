@@ -8,6 +8,7 @@ STEPS ?= 300
 PRESET ?= tiny
 SEEDS ?= 0 1 2
 MOTIONS ?=
+AT_ONCE ?= 2
 
 .PHONY: demo ablations test test-all lint format install clean
 
@@ -32,13 +33,17 @@ demo: install
 	$(PY) benchmarks.report --data shards/demo shards/demo_ho3d
 
 # The paper's ablations on the benchmark occluded-hands, for some hours. MOTIONS=FILE has hands move
-# as recorded ones; PRESET=small is for a GPU. Interrupted, the same command goes on.
+# as recorded ones; PRESET=small STEPS=3000 AT_ONCE=1 is for a GPU. Interrupted, the same command goes
+# on.
 ablations: install
 	$(PY) pipelines.synthesize --layout dexycb --out data/occluded --benchmark occluded-hands \
 		--sequences 200 --cameras 2 --no-depth $(if $(MOTIONS),--motions $(MOTIONS))
 	$(PY) pipelines.build_shards --dataset dexycb --root data/occluded --out shards/occluded
-	$(PY) benchmarks.ablations --preset $(PRESET) --data shards/occluded --seeds $(SEEDS)
-	$(PY) benchmarks.keep --results results/occluded --runs runs/occluded --out results/kept
+	$(PY) benchmarks.ablations --preset $(PRESET) --data shards/occluded --seeds $(SEEDS) \
+		--steps $(STEPS) --at-once $(AT_ONCE)
+	$(PY) benchmarks.tables --results results/occluded
+	$(PY) benchmarks.claims --results results/occluded
+	$(PY) benchmarks.report --results results/occluded --runs runs/occluded --data shards/occluded
 
 # One process a core, of one thread each: threads of several processes only wait for one another.
 PYTEST := OMP_NUM_THREADS=1 $(PY) pytest --numprocesses auto --dist loadscope

@@ -1,4 +1,4 @@
-"""Train and evaluate every run that Tables 4, 5 and 6 need, and the fusion `nearby`.
+"""Train and evaluate every run that Tables 4, 5 and 6 need.
 
     python -m benchmarks.ablations --preset tiny --data shards/occluded --dry-run
     python -m benchmarks.ablations --preset paper --data shards/dexycb --seeds 0 1 2
@@ -11,8 +11,11 @@ runs/<data>/<experiment>-seed<k>, their evaluations in results/<data>/ likewise,
 `python -m benchmarks.tables` and `python -m benchmarks.claims` find them.
 """
 
+import os
 import subprocess
 import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -32,8 +35,10 @@ from deformer.experiments import EXPERIMENTS, Experiment, get_experiment
 from deformer.store import open_store
 from deformer.stream import Stream
 
-FUSION_ABLATIONS = ("", "center", "average", "occlusion", "nearby")
-"""Tables 4 and 6; "" is the whole method, `nearby` is not in the paper."""
+FUSION_ABLATIONS = ("", "center", "average", "occlusion")
+"""Tables 4 and 6; "" is the whole method."""
+OURS = ("nearby",)
+"""Not in the paper: by default on the synthetic benchmark alone."""
 LOSS_ABLATIONS = ("noadv", "mse", "mse_noadv")
 """Table 5, beside the whole method."""
 
@@ -80,22 +85,30 @@ class Options:
     results: Path = Path("results")
     seeds: tuple[int, ...] = (0,)
     only: tuple[str, ...] = ()
-    """Ablations by name, such as center mse; "full" is the whole method. By default all."""
+    """Ablations by name, such as center mse; "full" is the whole method. By default all of the
+    tables, and on occluded-hands also nearby."""
     steps: int | None = None
     """Instead of the preset's."""
     start_steps: int | None = None
     """Of each run that the others start from, instead of its epochs."""
     num_processes: int | None = None
     """Instead of the preset's."""
+    at_once: int = 1
+    """So many runs at a time, each with its share of the cores; what they say lands in the file
+    console.log of their folders."""
+    workers: int = 2
+    """Processes per rank that read ahead."""
     dry_run: bool = False
     """Print the plan with an estimate of its time, and stop."""
 
     def __post_init__(self) -> None:
-        if unknown := set(self.only) - {"full", *FUSION_ABLATIONS, *LOSS_ABLATIONS}:
+        known = ("full", *FUSION_ABLATIONS[1:], *LOSS_ABLATIONS, *OURS)
+        if unknown := set(self.only) - set(known):
             raise ValueError(
-                f"--only {' '.join(sorted(unknown))}: the ablations are full, "
-                f"{', '.join((*FUSION_ABLATIONS[1:], *LOSS_ABLATIONS))}"
+                f"--only {' '.join(sorted(unknown))}: the ablations are {', '.join(known)}"
             )
+        if self.at_once < 1:
+            raise ValueError(f"--at-once {self.at_once} must be 1 or more")
         if not self.seeds:
             raise ValueError("--seeds needs one at least")
 
@@ -111,6 +124,10 @@ class Job:
     train: list[str]
     evaluate: list[str]
     steps: int
+    split: str
+    """That it is evaluated on."""
+    is_start: bool
+    """Others begin with its model."""
 
     @property
     def trained_steps(self) -> int:
@@ -121,7 +138,10 @@ class Job:
     @property
     def is_done(self) -> bool:
         path = self.result / EVALUATION_FILE
-        return path.exists() and read_evaluation(path).run.step >= self.steps
+        if not path.exists():
+            return False
+        evaluation = read_evaluation(path)
+        return (evaluation.run.step, evaluation.data.split) == (self.steps, self.split)
 
 
 def plan(options: Options) -> list[Job]:
@@ -136,18 +156,28 @@ def plan(options: Options) -> list[Job]:
     steps = options.steps or preset.steps or _whole_steps(options, base)
     names = FUSION_ABLATIONS + (LOSS_ABLATIONS if kind != "ho3d" else ())
     if options.only:
-        names = tuple(name for name in names if (name or "full") in options.only)
+        names = tuple(name for name in (*names, *OURS) if (name or "full") in options.only)
+    elif kind == _OCCLUDED:
+        names += OURS
+    split = options.split or _SPLITS[kind]
     start, jobs = None, []
-    for name in (f"{base.name}_{start}" for start in STARTS):
+    for name in (f"{base.name}_{which}" for which in STARTS):
         if name in EXPERIMENTS:
             start_steps = options.start_steps or _whole_steps(options, get_experiment(name))
-            start = _job(options, name, _START_SEED, start_steps, _SPLITS[kind], start)
+            start = _job(options, name, _START_SEED, start_steps, split, start)
             jobs.append(start)
-    return jobs + [
-        _job(options, f"{base.name}_{name}".removesuffix("_"), seed, steps, _SPLITS[kind], start)
+    jobs += [
+        _job(options, f"{base.name}_{name}".removesuffix("_"), seed, steps, split, start)
         for seed in options.seeds
         for name in names
     ]
+    for job in jobs:
+        if job.trained_steps > job.steps:
+            raise ValueError(
+                f"{job.run} was trained for {job.trained_steps:,} steps, and {job.steps:,} are "
+                "asked for: give its --steps, or other --runs and --results"
+            )
+    return jobs
 
 
 def _kind_of(data: Path) -> str:
@@ -174,34 +204,56 @@ def _job(
     train = [
         *launch, "deformer.train", "--experiment", experiment, "--data", data, "--out", str(run),
         "--stream.seed", str(seed), "--steps", str(steps), "--resume",
+        "--workers", str(options.workers),
         *([] if start is None else ["--start-from", str(start.run)]),
     ]  # fmt: skip
     evaluate = [
         *launch, "benchmarks.evaluate", "--checkpoint", str(run), "--data", data,
-        "--split", options.split or split, "--which", "last", "--out", str(result),
+        "--split", split, "--which", "last", "--out", str(result),
+        "--workers", str(options.workers),
         *(["--sources"] if preset.sources else []),
     ]  # fmt: skip
-    return Job(experiment, seed, run, result, train, evaluate, steps)
+    is_start = experiment.rpartition("_")[2] in STARTS
+    return Job(experiment, seed, run, result, train, evaluate, steps, split, is_start)
 
 
 # ------------------------------------------------------------------------------------- the time
 
 
-def seconds_per_step(options: Options, jobs: list[Job], console: Console) -> float:
-    """From the logs of the runs there are; without any, measured by three steps of the first."""
+def seconds_of_training(options: Options, jobs: list[Job], console: Console) -> float:
+    """What is left, by the logs of the runs there are; where no run of a job's kind (frames of a
+    window, windows of a step) has one, by three steps that are measured here."""
+    known: dict[tuple[int, int], float] = {}
     for job in jobs:
         if (job.run / LOG_FILE).exists():
             speeds = read_log(job.run, options.runs).train.get("windows_per_s", ())
             if len(speeds):
-                batch = get_experiment(job.experiment).stream.order.global_batch
-                return batch / float(np.median(speeds))
-    console.print("no run has logged its speed yet: measuring three steps here, in one process")
-    name = jobs[0].experiment
+                known.setdefault(_kind_of_step(job), _batch(job) / float(np.median(speeds)))
+    total = 0.0
+    for job in jobs:
+        if left := max(0, job.steps - job.trained_steps):
+            kind = _kind_of_step(job)
+            if kind not in known:
+                known[kind] = _measured_step(options, job, console)
+            total += left * known[kind]
+    return total
+
+
+def _kind_of_step(job: Job) -> tuple[int, int]:
+    return get_experiment(job.experiment).stream.window.num_frames, _batch(job)
+
+
+def _batch(job: Job) -> int:
+    return get_experiment(job.experiment).stream.order.global_batch
+
+
+def _measured_step(options: Options, job: Job, console: Console) -> float:
+    console.print(f"no run like {job.experiment} has logged its speed: measuring three steps here")
     config = ModelSpeed(
         data=str(options.data),
-        experiments=(name,),
+        experiments=(job.experiment,),
         precisions=("bf16" if torch.cuda.is_available() else "float32",),
-        split=get_experiment(name).stream.split,
+        split=get_experiment(job.experiment).stream.split,
         steps=3,
     )
     (row,) = measure_model(config)["rows"]
@@ -218,22 +270,60 @@ def print_plan(options: Options, jobs: list[Job], console: Console) -> None:
         table.add_row(job.experiment, str(job.seed), f"{job.steps:,}", state)
     console.print(table)
     if left:
-        hours = left * seconds_per_step(options, jobs, console) / 3600
-        console.print(f"{left:,} steps left: about {hours:.1f} hours of training here")
+        hours = seconds_of_training(options, jobs, console) / 3600
+        console.print(
+            f"{left:,} steps left: about {hours:.1f} hours of training here, one run at a time"
+        )
 
 
-def run_jobs(jobs: list[Job], console: Console) -> None:
-    """Run what is not done. Raises `SystemExit` with the status of a command that fails."""
-    for k, job in enumerate(jobs, 1):
-        if job.is_done:
-            continue
-        console.rule(f"{k}/{len(jobs)}  {job.experiment}, seed {job.seed}")
+# ------------------------------------------------------------------------------------ the running
+
+
+def run_jobs(jobs: list[Job], console: Console, at_once: int = 1) -> None:
+    """Run what is not done: what others start from one by one, then `at_once` at a time. Raises
+    `SystemExit` with the status of a command that fails, when those beside it have ended."""
+    left = [job for job in jobs if not job.is_done]
+    for job in left:
+        if job.is_start:
+            _run(job, console)
+    others = [job for job in left if not job.is_start]
+    if at_once == 1:
+        for job in others:
+            _run(job, console)
+        return
+    threads = max(1, (os.cpu_count() or 1) // at_once)
+    with ThreadPoolExecutor(at_once) as pool:
+        futures = [pool.submit(_run, job, console, threads) for job in others]
+        try:
+            for future in as_completed(futures):
+                future.result()
+        except BaseException:
+            pool.shutdown(wait=True, cancel_futures=True)
+            raise
+
+
+def _run(job: Job, console: Console, threads: int | None = None) -> None:
+    """threads: of each process; what it says then goes to a file, since others run beside it."""
+    console.rule(f"{job.experiment}, seed {job.seed}")
+    if threads is None:
+        statuses = (subprocess.run(command).returncode for command in (job.train, job.evaluate))
+    else:
+        statuses = _statuses(job, threads)
+    for command, status in zip((job.train, job.evaluate), statuses, strict=True):
+        if status:
+            console.print(f"stopped at: {' '.join(command[1:])}", soft_wrap=True)
+            raise SystemExit(status)
+    console.print(f"step {job.trained_steps:,} → {job.result}", soft_wrap=True)
+
+
+def _statuses(job: Job, threads: int) -> Iterator[int]:
+    """Of each command, run with so many threads, its words in the run's folder."""
+    job.run.mkdir(parents=True, exist_ok=True)
+    environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
+    with (job.run / "console.log").open("a") as file:
         for command in (job.train, job.evaluate):
-            status = subprocess.run(command).returncode
-            if status:
-                console.print(f"stopped at: {' '.join(command[1:])}", soft_wrap=True)
-                raise SystemExit(status)
-        console.print(f"step {job.trained_steps:,} → {job.result}", soft_wrap=True)
+            run = subprocess.run(command, env=environment, stdout=file, stderr=subprocess.STDOUT)
+            yield run.returncode
 
 
 def main() -> int:
@@ -243,8 +333,9 @@ def main() -> int:
         jobs = plan(options)
         print_plan(options, jobs, console)
         if not options.dry_run:
-            run_jobs(jobs, console)
-            console.print("all runs are done: python -m benchmarks.tables", soft_wrap=True)
+            run_jobs(jobs, console, options.at_once)
+            words = "all runs are done: python -m benchmarks.tables, python -m benchmarks.claims"
+            console.print(words, soft_wrap=True)
     except (ValueError, OSError) as error:
         console.print(f"[red]error:[/red] {escape(str(error))}", soft_wrap=True, highlight=False)
         return 1

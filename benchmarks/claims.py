@@ -2,11 +2,12 @@
 
     python -m benchmarks.claims [--results results] [--data shards/NAME …] [--out results/tables]
 
-For each claim of Tables 2, 4 and 5 and of Figures 3 and 5, two kinds of runs are compared frame by
-frame, on the same frames of the same split of the same build, over all seeds that both have. Writes
-claims.md and claims.csv. Runs are compared if they are of one experiment and its ablations, and
-were trained equally long. Exit status: 0 all well, 1 a file that cannot be read, runs that cannot
-be compared, or evaluations none of which has its frames here.
+For each claim of Tables 4 and 5 and of Figure 3, and for questions that the paper has no number
+for, two kinds of runs are compared frame by frame, on the same frames of the same split of the same
+build, over all seeds that both have. Writes claims.md and claims.csv. Runs are compared if they are
+of one experiment and its ablations, and were trained alike and equally long. Exit status: 0 all
+well, 1 a file that cannot be read, runs that cannot be compared, or evaluations none of which has
+its frames here.
 """
 
 import csv
@@ -25,7 +26,7 @@ from rich.table import Table
 from benchmarks.evaluation import find_evaluations
 from benchmarks.figures.scored import load_scored
 from benchmarks.figures.style import provenance, signed
-from benchmarks.findings import CLAIMS, Block, Finding, judge, make_blocks, seeds_text
+from benchmarks.findings import Block, Finding, Judged, judge_all, seeds_text
 from benchmarks.paired import Estimate
 from benchmarks.rows import DASH
 
@@ -35,16 +36,14 @@ NOTHING = (
     "shards/NAME"
 )
 
-Judged = list[tuple[Block, list[Finding]]]
-"""Every block with what became of each of `CLAIMS`."""
-
 CSV_COLUMNS = (
     "source", "claim", "metric", "statistic", "occlusion", "unit", "first", "first_deviation",
-    "second", "second_deviation", "difference", "low", "high", "per_seed", "seeds", "frames",
-    "sequences", "verdict", "synthetic", "dataset", "data", "split", "experiment", "step", "hand",
-    "trained_on", "precision", "first_results", "second_results",
+    "second", "second_deviation", "difference", "low", "high", "published", "per_seed", "seeds",
+    "frames", "sequences", "verdict", "synthetic", "dataset", "data", "split", "experiment", "step",
+    "hand", "trained_on", "precision", "config", "first_results", "second_results",
 )  # fmt: skip
-"""One line per claim and block. low and high: 95 % interval of the difference, first − second."""
+"""One line per claim and block. low and high: 95 % interval of the difference, first −
+second; published: that difference as the paper prints it."""
 
 
 _console = Console(stderr=True)
@@ -63,16 +62,20 @@ class Options:
 
 
 LEGEND = (
-    "Each line compares two kinds of runs on the same frames; *first* and *second* are the kinds "
-    "in the order of the sentence, ± is the standard deviation over seeds. The difference, first "
-    "− second, is negative where the claim is right; its 95 % interval is over recordings and, "
-    "with several seeds, over chance in training. A claim **holds** if the whole interval is below "
-    "0, **does not hold** if it is above, and is **too noisy to say** otherwise. *One seed*: the "
+    "Each line compares two kinds of runs on the same frames; first and second are the kinds in "
+    "the order of the sentence, ± is the standard deviation over seeds. The difference, first − "
+    "second, is negative where the sentence is right; Paper is the one that the paper prints, of "
+    "its own recordings and models. The 95 % interval is over recordings and, with several seeds, "
+    "over chance in the part of the training that the runs do not share. A sentence holds if the "
+    "whole interval is below 0, does not hold if it is above, and is too noisy to say otherwise. "
+    "That covers small differences too: the interval tells how large one could be. One seed: the "
     "interval knows nothing of chance in training, another seed may tell otherwise. Of two seeds "
     "that chance is hardly known, so intervals are wide; three or more are better. With ten or "
-    "fewer recordings intervals are a little narrow: one in ten misses, not one in twenty. And of "
-    "so many lines, one or two verdicts are chance."
+    "fewer recordings intervals are a little narrow: one in ten misses, not one in twenty. At 95 % "
+    "about one line in twenty is chance, and lines are not independent: many are of the same runs "
+    "and the same frames."
 )
+"""Of `SHORT_HEAD` and of claims.md, plain text."""
 
 
 def heading(block: Block) -> str:
@@ -81,9 +84,13 @@ def heading(block: Block) -> str:
 
 
 def runs_text(block: Block) -> str:
-    """The runs of a block by kind, with their seeds, as a sentence."""
+    """The runs of a block by kind, with their seeds, and what they began with, as sentences."""
     kinds = (f"{kind.experiment(block.base)} ({seeds_text(s)})" for kind, s in block.runs.items())
-    return f"Runs: {', '.join(kinds)}."
+    text = f"Runs: {', '.join(kinds)}."
+    if known := sorted(block.starts - {None}):
+        who = "All" if len(block.starts) == 1 else "Some"
+        text += f" {who} began with the model of {' or of '.join(known)}."
+    return text
 
 
 def to_markdown(results: Judged) -> str:
@@ -91,15 +98,15 @@ def to_markdown(results: Judged) -> str:
     parts = ["# The paper's claims on the runs there are", LEGEND]
     for block, findings in results:
         run = block.like
-        words = [f"hand {run.hand}", f"trained on {run.trained_on}", run.precision]
+        words = [f"hand {run.hand}", f"trained on {run.trained_on}", run.precision,
+                 f"configuration {run.config}"]  # fmt: skip
         parts += [f"## {heading(block)}", f"{'; '.join(words)}. {runs_text(block)}"]
         if block.data.synthetic:
             parts.append("**Synthetic data**: what holds here need not hold on recordings.")
-        if all(finding.missing for finding in findings):
+        if not any(finding.is_measured for finding in findings):
             parts.append(NOTHING)
             continue
-        head = ("Source", "Claim", "Measure", "First", "Second", "Difference", "By seed",
-                "Frames (recordings)", "Verdict")  # fmt: skip
+        head = (*SHORT_HEAD[:-1], "By seed", "Frames (recordings)", "Verdict")
         lines = [head, ("---",) * len(head), *map(_markdown_line, findings)]
         parts.append("\n".join(f"| {' | '.join(line)} |" for line in lines))
     if not results:
@@ -108,30 +115,34 @@ def to_markdown(results: Judged) -> str:
 
 
 def _markdown_line(finding: Finding) -> tuple[str, ...]:
-    claim, e = finding.claim, finding.estimate
-    about = (claim.source, claim.sentence, claim.measure)
+    e = finding.estimate
+    *about, verdict = short_line(finding)
     if e is None:
-        return (*about, *[DASH] * 5, finding.verdict)
+        return (*about, DASH, DASH, verdict)
     by_seed = zip(finding.seeds, e.per_seed, strict=True)
     return (
         *about,
-        mean_text(e.one),
-        mean_text(e.other),
-        difference_text(e),
         ", ".join(f"{seed}: {signed(value, 3)}" for seed, value in by_seed),
         f"{e.num_frames:,} ({e.num_sequences:,})",
-        finding.verdict,
+        verdict,
     )
 
 
-SHORT_HEAD = ("Source", "Claim", "Measure", "First", "Second", "Difference [95 %]", "Verdict")
+SHORT_HEAD = (
+    "Source", "Claim", "Measure", "First", "Second", "Difference [95 %]", "Paper", "Verdict",
+)  # fmt: skip
 
 
 def short_line(finding: Finding) -> tuple[str, ...]:
-    """A measured claim in a line under `SHORT_HEAD`."""
+    """A claim in a line under `SHORT_HEAD`."""
     claim, e = finding.claim, finding.estimate
-    about = (claim.source, claim.sentence, claim.measure)
-    return (*about, mean_text(e.one), mean_text(e.other), difference_text(e), finding.verdict)
+    numbers = (DASH,) * 3
+    if e is not None:
+        numbers = (mean_text(e.one), mean_text(e.other), difference_text(e))
+    published = DASH if claim.published is None else signed(claim.published, 2)
+    return (
+        claim.source, claim.sentence, claim.measure, *numbers, published, finding.verdict,
+    )  # fmt: skip
 
 
 def mean_text(values: tuple[float, ...]) -> str:
@@ -159,6 +170,7 @@ def to_csv(results: Judged) -> str:
             "synthetic": "yes" if data.synthetic else "no", "dataset": data.dataset,
             "data": data.name, "split": data.split, "experiment": block.base, "step": run.step,
             "hand": run.hand, "trained_on": run.trained_on, "precision": run.precision,
+            "config": run.config,
         }  # fmt: skip
         for finding in findings:
             writer.writerow(about | _claim_fields(finding) | _number_fields(block, finding))
@@ -174,6 +186,7 @@ def _claim_fields(finding: Finding) -> dict[str, str]:
         "statistic": claim.statistic,
         "occlusion": claim.occlusion if other is None else f"{claim.occlusion} - {other}",
         "unit": claim.unit,
+        "published": "" if claim.published is None else f"{claim.published:.2f}",
         "verdict": finding.verdict,
     }
 
@@ -215,11 +228,11 @@ def print_block(block: Block, findings: list[Finding]) -> None:
     for _ in range(2):
         lines.add_column(no_wrap=True)
     for finding in findings:
-        if finding.estimate is not None:
+        if finding.is_measured:
             claim = finding.claim
             words = f"{claim.source}: {claim.sentence} ({claim.measure})"
             lines.add_row(*map(escape, (finding.verdict, difference_text(finding.estimate), words)))
-    counts = Counter("not measured" if f.estimate is None else f.verdict for f in findings)
+    counts = Counter(f.verdict if f.is_measured else "not measured" for f in findings)
     words = ", ".join(f"{verdict}: {count}" for verdict, count in sorted(counts.items()))
     _console.print(f"{heading(block)}:", soft_wrap=True, markup=False, highlight=False)
     _console.print(lines, highlight=False)
@@ -230,7 +243,7 @@ def run(options: Options) -> int:
     """Judge all claims, write and print what became of them; returns the exit status."""
     found = find_evaluations(options.results)
     scored, problems = load_scored(found, options.results, options.data)
-    judged = [(block, [judge(block, claim) for claim in CLAIMS]) for block in make_blocks(scored)]
+    judged = judge_all(scored)
     out = options.out or options.results / "tables"
     out.mkdir(parents=True, exist_ok=True)
     for suffix, write in ((".md", to_markdown), (".csv", to_csv)):
@@ -240,7 +253,7 @@ def run(options: Options) -> int:
     for name, problem in problems.items():
         words = f"[yellow]{escape(name)}:[/yellow] {escape(problem)}"
         _console.print(words, soft_wrap=True, highlight=False)
-    if all(finding.estimate is None for _, findings in judged for finding in findings):
+    if not any(finding.is_measured for _, findings in judged for finding in findings):
         _console.print(f"{options.results}: {NOTHING}", soft_wrap=True, markup=False)
     words = f"{out / 'claims.md'} and claims.csv, of {len(scored)} evaluations"
     _console.print(words, soft_wrap=True, markup=False)

@@ -25,7 +25,15 @@ import tyro
 from rich.console import Console
 from rich.markup import escape
 
-from benchmarks.evaluation import EVALUATION_FILE, Data, Evaluation, Method, Run, write_evaluation
+from benchmarks.evaluation import (
+    EVALUATION_FILE,
+    Data,
+    Evaluation,
+    Method,
+    Run,
+    config_hash,
+    write_evaluation,
+)
 from benchmarks.file_order import FileOrder, dexycb_order, ho3d_order
 from benchmarks.inference import Combine, Precision, predict
 from benchmarks.predictions import add_vertices, read_predictions
@@ -124,7 +132,9 @@ def evaluate(options: Options, place: Place, console: Console) -> Evaluation | N
         return None
     if stream.skipped:
         console.print(f"[yellow]{len(stream.skipped)} members are corrupt; see the warnings")
-    truth = read_truth(store.folder, options.split, _kept(options, stream))
+    is_part = options.where is not None or options.limit is not None
+    rows = stream.windows.centre_rows if is_part else None
+    truth = read_truth(store.folder, options.split, rows)
     predictions = read_predictions(path)
     if options.vertices and "vertices_m" not in predictions:
         row = predictions["row"]
@@ -134,19 +144,9 @@ def evaluate(options: Options, place: Place, console: Console) -> Evaluation | N
 
 
 def _load(options: Options) -> Checkpoint:
-    try:
-        return load_checkpoint(options.checkpoint, options.which, only=("model",))
-    except FileNotFoundError:
-        if options.which != "best":
-            raise
-        return load_checkpoint(options.checkpoint, "last", only=("model",))
-
-
-def _kept(options: Options, stream: Stream) -> np.ndarray | None:
-    """The rows to score where not the whole split is asked for."""
-    if options.where is None and options.limit is None:
-        return None
-    return stream.windows.centre_rows
+    has_best = options.which != "best" or (options.checkpoint / "best.json").exists()
+    which = options.which if has_best else "last"
+    return load_checkpoint(options.checkpoint, which, only=("model",))
 
 
 # ------------------------------------------------------------------------------- of a checkpoint
@@ -202,6 +202,7 @@ def _score_run(
         adversarial=experiment.adversarial,
         trained_on=f"{checkpoint.stream['dataset']} {experiment.stream.split}",
         precision=options.precision,
+        config=config_hash(checkpoint),
     )
     evaluation = _write(options, store, run, truth, len(at), metrics)
     _write_submission(options, truth, at, joints, vertices, console)

@@ -4,20 +4,24 @@
 
     {"format": 1,
      "run": {"experiment": …, "row": …, "checkpoint": …, "step": …, "seed": …, "hand": …,
-             "fusion": …, "point_loss": …, "adversarial": …, "trained_on": …, "precision": …}
+             "fusion": …, "point_loss": …, "adversarial": …, "trained_on": …, "precision": …,
+             "config": …}
             or, of predictions that others made, {"method": …, "predictions": …},
      "data": {"name": …, "dataset": …, "split": …, "synthetic": …, "frames": …, "sha256": …},
      "command": "python -m benchmarks.evaluate …",
      "metrics": what `benchmarks.protocol.score` returns}
 """
 
+import hashlib
 import json
 import math
 from dataclasses import asdict, dataclass
+from functools import reduce
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
 from benchmarks.protocol import BINS, METRICS
+from deformer.checkpoint import OF_NO_EFFECT, Checkpoint
 from deformer.fusion import FusionVariant
 from deformer.losses import PointLossName
 from deformer.wellformed import check_types, read_json_object
@@ -47,6 +51,9 @@ class Run:
     """Dataset and split, as "dexycb s0_train"."""
     precision: str
     """Of the evaluation: "float32" or "bf16"."""
+    config: str
+    """Hash of all else that shaped the run (`config_hash`): runs are compared,
+    and seeds taken together, only where it is the same."""
 
     def __post_init__(self) -> None:
         _check_choice("run.hand", self.hand, HANDS)
@@ -102,6 +109,18 @@ class Evaluation:
                 summary = scores[metric]
                 if summary is not None and not _is_number(summary.get("mean")):
                     raise ValueError(f"metrics.{name}.{metric} is {summary!r:.80}, without a mean")
+
+
+def config_hash(checkpoint: Checkpoint) -> str:
+    """Of an experiment but for its name, its seed and what ablations differ in; of the model that
+    it began with and of the steps that it was to go."""
+    content = asdict(checkpoint.experiment)
+    for name in (*OF_NO_EFFECT, "name", "start_from", "stream.seed", "model.fusion", "point_loss",
+                 "adversarial"):  # fmt: skip
+        *parts, field = name.split(".")
+        reduce(dict.__getitem__, parts, content).pop(field)
+    text = json.dumps([content, checkpoint.origin], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def write_evaluation(path: Path, evaluation: Evaluation) -> None:

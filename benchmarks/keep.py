@@ -3,15 +3,13 @@
     python -m benchmarks.keep --results results/occluded --runs runs/occluded \\
         --out benchmarks/results/occluded-hands
 
-Writes README.md (verdicts, tables, figures, runs, commands), claims.csv and .md, runs.csv, tables/
-of the paper that have measured rows, evaluations/ as they were written, a few figures, and
-files.sha256, the list of all that. The folder is replaced whole by the next call, which refuses one
-that holds anything else. Give paths relative to the repository's root, and run the evaluations
-likewise: what is kept names no folder of this machine. Exit status: 0 all well, 1 something cannot
-be used, 2 an option is wrong.
+Writes README.md (verdicts, tables, figures, runs, commands), claims.csv, runs.csv, tables/ of the
+paper that have measured rows, evaluations/ as they were written, and a few figures. The folder is
+replaced whole by the next call, which refuses one without such a README.md. Give paths relative to
+the repository's root, and run the evaluations likewise: what is kept names no folder of this
+machine. Exit status: 0 all well, 1 something cannot be used, 2 an option is wrong.
 """
 
-import hashlib
 import io
 import re
 import shlex
@@ -30,20 +28,18 @@ from rich.markup import escape
 from benchmarks import claims
 from benchmarks.evaluation import EVALUATION_FILE, Run
 from benchmarks.figures.drawings import Drawn, draw_run, draw_split, group_by_split
-from benchmarks.figures.scored import result_name
+from benchmarks.figures.scored import Scored, result_name, start_of
 from benchmarks.figures.style import MAX_LINES, PNG_DPI, figure_bytes, title_of
 from benchmarks.figures.training_curves import training_curves
-from benchmarks.figures.training_log import TrainingLog
-from benchmarks.findings import CLAIMS, Block, judge, make_blocks
-from benchmarks.kept_page import KeptFigure, page
+from benchmarks.findings import judge_all, make_blocks, seeds_text
+from benchmarks.kept_page import FIRST_LINE, KeptFigure, page
 from benchmarks.kept_runs import kept_runs, log_of, runs_csv, training_commands
-from benchmarks.render import to_csv, to_markdown
+from benchmarks.render import to_csv
 from benchmarks.report.material import Material, gather
-from benchmarks.rows import FilledTable, fill_tables
+from benchmarks.rows import fill_tables
 from deformer.dataset import dataset_sha256
 
-LIST_FILE = "files.sha256"
-"""Names and hashes of all other files, as sha256sum has them."""
+PAGE = "README.md"
 MAX_FIGURE_BYTES = 150_000
 OF_A_SPLIT = ("error_by_occlusion", "pck")
 OF_A_RUN = ("joint_errors", "confidence", "borrowing", "borrowed_error", "headroom", "acceleration")
@@ -58,7 +54,7 @@ class Options:
     """What to keep, and where. Paths are relative to the repository's root."""
 
     out: Path
-    """A new folder, or one that an earlier call wrote, which is replaced."""
+    """A new folder, or one that an earlier call wrote, which is replaced whole."""
     results: Path = Path("results")
     """Every evaluation.json under it is kept."""
     runs: Path = Path("runs")
@@ -105,16 +101,13 @@ def keep(options: Options) -> dict[str, bytes]:
 def collect(material: Material, command: str) -> dict[str, bytes]:
     """Contents by name of all files; command: that writes them, for the page."""
     tables = [t for t in fill_tables(material.evaluations.values()) if t.recorded or t.synthetic]
-    judged = [(block, [judge(block, c) for c in CLAIMS]) for block in make_blocks(material.scored)]
-    # Such as what others start from: nothing is compared with it
-    judged = [item for item in judged if any(f.estimate is not None for f in item[1])]
-    runs = kept_runs(material)
-    texts = _table_texts(tables) | {
-        "claims.csv": claims.to_csv(judged),
-        "claims.md": claims.to_markdown(judged),
-        "runs.csv": runs_csv(runs),
+    judged, runs = judge_all(material.scored), kept_runs(material)
+    texts = {f"tables/table{filled.table.number}.csv": to_csv(filled) for filled in tables}
+    texts |= {"claims.csv": claims.to_csv(judged), "runs.csv": runs_csv(runs)}
+    files = {name: text.encode() for name, text in texts.items()} | {
+        f"evaluations/{result_name(path, material.results)}.json": path.read_bytes()
+        for path in sorted(material.results.rglob(EVALUATION_FILE))
     }
-    files = {name: text.encode() for name, text in texts.items()} | _evaluation_files(material)
     figures = []
     for drawn in draw(material):
         name = f"figures/{drawn.name}.png"
@@ -123,23 +116,7 @@ def collect(material: Material, command: str) -> dict[str, bytes]:
     hashes = {e.data.sha256 for e in material.evaluations.values()}
     datasets = [folder for folder in material.datasets if dataset_sha256(folder) in hashes]
     text = page(material, datasets, judged, tables, figures, runs, command)
-    return files | {"README.md": text.encode()}
-
-
-def _table_texts(tables: list[FilledTable]) -> dict[str, str]:
-    return {
-        f"tables/table{filled.table.number}{suffix}": write(filled)
-        for filled in tables
-        for suffix, write in ((".csv", to_csv), (".md", to_markdown))
-    }
-
-
-def _evaluation_files(material: Material) -> dict[str, bytes]:
-    results = material.results
-    return {
-        f"evaluations/{result_name(path, results)}.json": path.read_bytes()
-        for path in sorted(results.rglob(EVALUATION_FILE))
-    }
+    return files | {PAGE: text.encode()}
 
 
 # ---------------------------------------------------------------------------------------- figures
@@ -148,44 +125,45 @@ def _evaluation_files(material: Material) -> dict[str, bytes]:
 def draw(material: Material) -> Iterator[Drawn]:
     """The figures that are kept: of every split, of its first run, of its trainings."""
     problems: dict[str, str] = {}
-    trainings: set[tuple[str, ...]] = set()
     for group in group_by_split(material.scored):
         yield from (d for d in draw_split(group) if Path(d.name).name in OF_A_SPLIT)
         if isinstance(group[0].evaluation.run, Run):
             for drawn in draw_run(group[0], group, material.mano_dir, problems):
                 if Path(drawn.name).name in OF_A_RUN:
                     yield replace(drawn, heading=f"{drawn.heading}, {group[0].name}")
-        for block in make_blocks(group):
-            logs = _logs_of(block, material)
-            names = tuple(log.name for log in logs)
-            if logs and names not in trainings:  # evaluated on two splits, it is one training
-                trainings.add(names)
-                yield _draw_training(logs, block)
+    yield from draw_trainings(material)
     if problems:
         words = "; ".join(f"{name}: {why}" for name, why in problems.items())
         raise ValueError(f"not all figures can be drawn: {words}")
 
 
-def _logs_of(block: Block, material: Material) -> list[TrainingLog]:
-    """Of the runs of the first seed, one per kind, as many as one figure shows."""
-    seed = min(min(runs) for runs in block.runs.values())
-    chosen = [runs[seed] for runs in block.runs.values() if seed in runs]
-    logs = [log_of(scored.name, scored.evaluation, material.logs) for scored in chosen]
-    return [log for log in logs if log is not None][:MAX_LINES]
-
-
-def _draw_training(logs: list[TrainingLog], block: Block) -> Drawn:
-    data, seed = block.data, min(min(runs) for runs in block.runs.values())
-    kind = "SYNTHETIC data" if data.synthetic else "recordings"
-    return Drawn(
-        f"training-{data.name}-{block.base}-step{block.like.step}",
-        f"Training of {block.base}, seed {seed}",
-        "From above: the errors on the validation split, which should fall and then level off; the "
-        "sum of all losses, which are not the same in all runs; the learning rate; the "
-        "discriminator's loss; and its saturation: near 1 for long, it has won and teaches "
-        "nothing.",
-        training_curves(logs, f"{block.base}, seed {seed} · {kind} · {data.name}"),
-    )
+def draw_trainings(material: Material) -> Iterator[Drawn]:
+    """Of each kind of run its first seed; evaluated on two splits, it is one training."""
+    trainings: dict[tuple[str, str, int], dict[str, Scored]] = {}
+    for block in make_blocks(material.scored):
+        found = trainings.setdefault((block.data.name, block.base, block.like.step), {})
+        for runs in block.runs.values():
+            first = runs[min(runs)]
+            found.setdefault(first.evaluation.run.checkpoint, first)
+    for (data, base, step), found in trainings.items():
+        logs = {s.name: log_of(s.name, s.evaluation, material.logs) for s in found.values()}
+        shown = [log for log in logs.values() if log is not None][:MAX_LINES]
+        if not shown:
+            continue
+        left_out = [name for name, log in logs.items() if log not in shown]
+        note = f" Not drawn: {', '.join(left_out)}." if left_out else ""
+        runs = [s.evaluation for s in found.values()]
+        seeds = seeds_text({e.run.seed for e in runs})
+        kind = "SYNTHETIC data" if runs[0].data.synthetic else "recordings"
+        yield Drawn(
+            f"training-{data}-{base}-step{step}",
+            f"Training of {base}, {seeds}",
+            "From above: the errors on the validation split, which should fall and then level off; "
+            "the sum of all losses, which are not the same in all runs; the learning rate; the "
+            "discriminator's loss; and its saturation: near 1 for long, it has won and teaches "
+            f"nothing.{note}",
+            training_curves(shown, f"{base}, {seeds} · {kind} · {data}"),
+        )
 
 
 def small_png(figure: Figure) -> bytes:
@@ -216,6 +194,7 @@ def check_paths(material: Material) -> None:
     """Raises `ValueError` for a path that means something on this machine only."""
     for name, evaluation in material.evaluations.items():
         about = [*asdict(evaluation.run).values(), *asdict(evaluation.data).values()]
+        about += [start_of(evaluation.run)] if isinstance(evaluation.run, Run) else []
         for word in [*about, *shlex.split(evaluation.command)]:
             if isinstance(word, str):
                 _check_relative(f"evaluation {name}", word)
@@ -244,21 +223,17 @@ def _check_frames(material: Material) -> None:
 
 
 def check_is_ours(out: Path) -> None:
-    """Raises `FileExistsError` where a folder holds a file that no earlier call wrote."""
-    if not out.exists() and not out.is_symlink():
-        return
-    if out.is_symlink() or not out.is_dir():
+    """Raises `FileExistsError` for a folder with files whose page no earlier call wrote."""
+    if out.is_symlink() or (out.exists() and not out.is_dir()):
         raise FileExistsError(f"{out} is no folder: give another --out")
-    path = out / LIST_FILE
-    lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
-    ours = {LIST_FILE, *(line.partition("  ")[2] for line in lines)}
-    for found in sorted(out.rglob("*")):
-        name = found.relative_to(out).as_posix()
-        if (found.is_symlink() or not found.is_dir()) and name not in ours:
-            raise FileExistsError(
-                f"{out} holds {name}, which no call of this program wrote, and the folder is "
-                "replaced whole: move the file away, or give another --out"
-            )
+    if not out.exists() or not any(out.iterdir()):
+        return
+    path = out / PAGE
+    if not path.is_file() or not path.read_bytes().startswith(f"{FIRST_LINE}\n".encode()):
+        raise FileExistsError(
+            f"{out} holds files and no {PAGE} that this program wrote, and the folder is replaced "
+            "whole: give another --out"
+        )
 
 
 # ---------------------------------------------------------------------------------------- command
@@ -268,8 +243,7 @@ def replace_folder(out: Path, files: dict[str, bytes]) -> None:
     """Write all files beside the folder, then put them in its place."""
     unfinished = out.with_name(f".{out.name}.part")
     shutil.rmtree(unfinished, ignore_errors=True)
-    lines = (f"{hashlib.sha256(files[name]).hexdigest()}  {name}\n" for name in sorted(files))
-    for name, data in (files | {LIST_FILE: "".join(lines).encode()}).items():
+    for name, data in files.items():
         path = unfinished / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(data)
@@ -289,7 +263,7 @@ def main() -> int:
         _console.print(words, soft_wrap=True, highlight=False)
         return 1
     size = sum(map(len, files.values()))
-    words = f"{options.out / 'README.md'} and {len(files)} other files, {size / 1e6:.1f} MB"
+    words = f"{options.out / PAGE} and {len(files) - 1} other files, {size / 1e6:.1f} MB"
     _console.print(words, soft_wrap=True, markup=False)
     return 0
 

@@ -14,6 +14,7 @@ from benchmarks.kept_runs import (
     KeptRun,
     dataset_commands,
     evaluation_commands,
+    make_commands,
     over_seeds,
     training_commands,
 )
@@ -24,6 +25,10 @@ from benchmarks.report.material import Material
 from benchmarks.rows import DASH, FilledTable, Row
 from deformer.dataset import dataset_sha256, read_info
 
+FIRST_LINE = "<!-- written by python -m benchmarks.keep -->"
+"""Of the page; by it the program knows a folder that it may replace."""
+_BENCHMARK = "occluded-hands"
+"""That `make ablations` is of."""
 _ABLATIONS = (4, 5, 6)
 """Tables that the page shows; the others are files."""
 _LAYOUTS = {"dexycb": "DexYCB", "ho3d": "HO-3D"}
@@ -51,13 +56,14 @@ def page(
 ) -> str:
     """The whole README.md.
 
-    datasets: folders of what was evaluated; judged: blocks with something measured; tables: those
-    with measured rows; command: what writes all this.
+    datasets: folders of what was evaluated; tables: those with measured rows; command: what writes
+    all this.
     """
     infos = [(folder, read_info(folder)) for folder in datasets]
     titles = [_title_of(folder, info) for folder, info in infos]
     names = titles or [e.data.name for e in material.evaluations.values()]
-    parts = [f"# Measured on {', '.join(dict.fromkeys(names))}", _top(material), "## The data"]
+    parts = [FIRST_LINE, f"# Measured on {', '.join(dict.fromkeys(names))}", _top(material)]
+    parts.append("## The data")
     parts += [_data_text(folder, info, material.evaluations) for folder, info in infos]
     parts += ["## What the paper claims, on these runs", *_claims(judged)]
     parts += ["## The ablations", *_tables(tables)]
@@ -87,7 +93,7 @@ def _top(material: Material) -> str:
         f"{words}\n\nThis folder is written by a program (the last command below), not by hand. "
         "All digits are in the files: `claims.csv` (what the paper claims), `tables/` (its tables, "
         "published beside measured), `runs.csv` (each run), `evaluations/` (each `evaluation.json` "
-        "as it was written). `sha256sum -c files.sha256` says whether they are as they were."
+        "as it was written)."
     )
 
 
@@ -135,11 +141,11 @@ def _synthetic_facts(mark: dict) -> list[tuple[str, str]]:
 
 
 def _claims(judged: Judged) -> list[str]:
-    if not judged:
+    if not any(finding.is_measured for _, findings in judged for finding in findings):
         return ["Nothing can be compared: that takes runs that differ in one choice."]
     parts = [LEGEND]
     for block, findings in judged:
-        measured = [finding for finding in findings if finding.estimate is not None]
+        measured = [finding for finding in findings if finding.is_measured]
         counts = Counter(finding.verdict for finding in measured)
         words = ", ".join(f"{verdict}: {count}" for verdict, count in sorted(counts.items()))
         parts += [f"**{heading(block)}**", f"{runs_text(block)} Verdicts: {words}."]
@@ -178,12 +184,15 @@ def _row_source(row: Row) -> str:
 
 def _runs(runs: Sequence[KeptRun]) -> str:
     head = (
-        "Run", "Steps", "Seed", "Began with", "Minutes", "Windows/s", "Validation PA, mm",
-        "Test PA, mm", "Test root-aligned, mm", "Test accel., mm/frame²",
+        "Run", "Steps", "Seed", "Began with", "Minutes", "Windows/s", "Saturation",
+        "Validation PA, mm", "Validation root-aligned, mm", "Test PA, mm", "Test root-aligned, mm",
+        "Test accel., mm/frame²",
     )  # fmt: skip
     note = (
-        "Validation is the last one of the training; PA: Procrustes-aligned. Minutes are of the "
-        "training alone, as its log tells, on the machine that it ran on."
+        "Validation: at step 0 → the last one; PA: Procrustes-aligned. Saturation is the "
+        "discriminator's, over the last tenth of the training: near 1 it has won and teaches "
+        "nothing. Minutes are of the training alone, as its log tells, on the machine that it ran "
+        "on."
     )
     return f"{note}\n\n{grid(head, map(_run_line, runs))}"
 
@@ -191,9 +200,11 @@ def _runs(runs: Sequence[KeptRun]) -> str:
 def _run_line(run: KeptRun) -> tuple[str, ...]:
     return (
         run.name, f"{run.steps:,}", str(run.seed), run.start_from or DASH,
-        _number(run.minutes, 1), _number(run.windows_per_s, 1),
-        _number(run.validation_pa_mpjpe_mm), _number(run.test_pa_mpjpe_mm),
-        _number(run.test_ra_mpjpe_mm), _number(run.test_accel_mm_per_frame2),
+        _number(run.minutes, 1), _number(run.windows_per_s, 1), _number(run.saturation),
+        f"{_number(run.start_pa_mpjpe_mm)} → {_number(run.validation_pa_mpjpe_mm)}",
+        f"{_number(run.start_mpjpe_mm)} → {_number(run.validation_mpjpe_mm)}",
+        _number(run.test_pa_mpjpe_mm), _number(run.test_ra_mpjpe_mm),
+        _number(run.test_accel_mm_per_frame2),
     )  # fmt: skip
 
 
@@ -207,13 +218,18 @@ def _number(value: float | None, decimals: int = 2) -> str:
 def _commands(
     material: Material, infos: Iterable[tuple[Path, dict]], command: str
 ) -> Iterable[str]:
-    """The commands in their order, each kind under a sentence."""
+    """The one command where there is one, then all in their order, each kind under a sentence."""
     for folder, info in infos:
-        mark = info["synthetic"] or {}
+        mark, sha256 = info["synthetic"] or {}, dataset_sha256(folder)
+        found = [e for e in material.evaluations.values() if e.data.sha256 == sha256]
+        runs = [e.run for e in found if isinstance(e.run, Run)]
+        if mark.get("benchmark") == _BENCHMARK and (whole := make_commands(mark, runs)):
+            yield "In one, at the benchmark's own size, all but the last command below:"
+            yield _code(whole)
         yield f"{folder.name}, {'made and ' if 'generator' in mark else ''}built:"
         yield _code(dataset_commands(info, folder.name))
         if "motions_sha256" in mark:
-            yield "MOTIONS is the file of recorded hand joints, which is not part of this project."
+            yield "MOTIONS, or FILE, is one of recorded hand joints, not part of this project."
     if trainings := over_seeds(training_commands(material)):
         yield "Trained, as the checkpoints tell, on one process:"
         yield _code(trainings)

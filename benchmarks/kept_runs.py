@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.evaluation import Evaluation, Run
+from benchmarks.figures.scored import is_start
 from benchmarks.figures.training_log import TrainingLog
 from benchmarks.report.material import Material
 from benchmarks.report.runs import evaluations_of, training_command
@@ -43,6 +44,12 @@ class KeptRun:
     """Of the whole training, without its validations."""
     windows_per_s: float | None
     """Median over the records of the log."""
+    saturation: float | None
+    """Of the discriminator, mean over the last tenth of the log's records; near 1 it has won."""
+    start_pa_mpjpe_mm: float | None
+    """Of the validation at step 0, before any training, as the next one."""
+    start_mpjpe_mm: float | None
+    """Root-aligned."""
     validation_pa_mpjpe_mm: float | None
     """Of the last validation, as the next one."""
     validation_mpjpe_mm: float | None
@@ -88,8 +95,11 @@ def _kept_run(name: str, evaluation: Evaluation, log: TrainingLog | None) -> Kep
         trained_steps=None if log is None else log.last_step,
         minutes=None if log is None else training_minutes(log),
         windows_per_s=None if speeds is None else float(np.nanmedian(speeds)),
-        validation_pa_mpjpe_mm=_last_validation(log, "pa_mpjpe_mm"),
-        validation_mpjpe_mm=_last_validation(log, "mpjpe_mm"),
+        saturation=None if log is None else last_saturation(log),
+        start_pa_mpjpe_mm=_validation(log, "pa_mpjpe_mm", at_start=True),
+        start_mpjpe_mm=_validation(log, "mpjpe_mm", at_start=True),
+        validation_pa_mpjpe_mm=_validation(log, "pa_mpjpe_mm"),
+        validation_mpjpe_mm=_validation(log, "mpjpe_mm"),
         synthetic=data.synthetic,
         data=data.name,
         split=data.split,
@@ -111,9 +121,20 @@ def training_minutes(log: TrainingLog) -> float | None:
     return float((windows / speeds).sum() / 60)
 
 
-def _last_validation(log: TrainingLog | None, name: str) -> float | None:
-    values = None if log is None else log.validation.get(name)
-    return None if values is None or np.isnan(values[-1]) else float(values[-1])
+def last_saturation(log: TrainingLog) -> float | None:
+    """The discriminator's, mean over the last tenth of the records, one at least; None where it was
+    not logged, such as without a discriminator."""
+    values = log.train.get("saturation", np.zeros(0))[-max(1, len(log.step) // 10) :]
+    return float(np.nanmean(values)) if np.isfinite(values).any() else None
+
+
+def _validation(log: TrainingLog | None, name: str, at_start: bool = False) -> float | None:
+    """The last one, or the one at step 0."""
+    if log is None or name not in log.validation:
+        return None
+    values = log.validation[name]
+    chosen = values[log.validation_step == 0][:1] if at_start else values[-1:]
+    return float(chosen[0]) if np.isfinite(chosen).any() else None
 
 
 def _mean(summary: dict | None) -> float | None:
@@ -140,6 +161,27 @@ def _cell(value: object) -> object:
 
 
 # --------------------------------------------------------------------------------------- commands
+
+
+def make_commands(mark: dict, runs: Iterable[Run]) -> list[str]:
+    """`make ablations` as it was measured, one per preset and number of steps. FILE stands for what
+    cannot be made.
+
+    mark: what `dataset.json` says of how the benchmark was synthesized; runs: that were evaluated
+    on it.
+    """
+    seeds: dict[tuple[str, int], set[int]] = {}
+    for run in runs:
+        preset = run.experiment.split("_")[0]
+        if preset in ("tiny", "small") and not is_start(run):
+            seeds.setdefault((preset, run.step), set()).add(run.seed)
+    motions = ["MOTIONS=FILE"] if "motions_sha256" in mark else []
+    lines = []
+    for (preset, step), found in sorted(seeds.items()):
+        numbers = " ".join(map(str, sorted(found)))
+        words = [f"PRESET={preset}", *motions, f'SEEDS="{numbers}"', f"STEPS={step}"]
+        lines.append(" ".join(["make ablations", *words]))
+    return lines
 
 
 def dataset_commands(info: dict, name: str) -> list[str]:

@@ -132,7 +132,9 @@ def _group(table: Table, evaluations: list[Evaluation]) -> list[tuple[str, tuple
         if name is None or data.dataset.split("_")[0] != table.dataset:
             continue
         if isinstance(run, Run):
-            kind = (run.experiment, run.step, run.hand, run.trained_on, run.precision)
+            kind = (
+                run.experiment, run.step, run.hand, run.trained_on, run.precision, run.config
+            )  # fmt: skip
         else:
             kind = (run.predictions,)
         groups.setdefault((name, kind, data), []).append(evaluation)

@@ -2,7 +2,7 @@
 
     runs/NAME/checkpoints/step-00001200/
         model.safetensors  discriminator.safetensors  optimizer.safetensors
-        state.json         written last: step, experiment, hand, stream, metrics, sizes and hashes
+        state.json         written last: step, experiment, hand, stream, metrics, origin, files
 
 A folder is written under another name and renamed when it is whole. `best.json` beside them names
 the step with the lowest validation error.
@@ -26,7 +26,7 @@ from deformer.experiments import Experiment
 from deformer.mano import Hands
 
 FORMAT = 1
-_OF_NO_EFFECT = ("summary", "optim.micro_batch", "stream.max_skipped")
+OF_NO_EFFECT = ("summary", "optim.micro_batch", "stream.max_skipped")
 """Fields that a run may be resumed without: they change no number."""
 _log = logging.getLogger(__name__)
 
@@ -50,6 +50,9 @@ class Checkpoint:
     """Of the validation at this step; empty where there was none."""
     model_sha256: str
     """Of the model's weights."""
+    origin: dict
+    """What else shaped the run: "total_steps", as far as it was to go, and "start_sha256", of the
+    model that it began with (None: of none). Empty in checkpoints from before these were kept."""
     tensors: dict[str, dict[str, Tensor]]
     """By file: "model", and where kept "discriminator" and "optimizer"."""
 
@@ -66,10 +69,12 @@ def save_checkpoint(
     metrics: dict[str, float],
     tensors: dict[str, dict[str, Tensor]],
     keep: int,
+    origin: dict | None = None,
 ) -> Path:
     """Write a checkpoint; then delete all but the last `keep` and the best one. Returns its folder.
 
     metrics: where it holds "pa_mpjpe_mm", the lowest of them makes a checkpoint the best one.
+    origin: as in `Checkpoint`.
     """
     root = run / "checkpoints"
     folder, temporary = root / f"step-{step:08d}", root / f".step-{step:08d}.tmp"
@@ -87,6 +92,7 @@ def save_checkpoint(
         "hand": hand,
         "stream": stream,
         "metrics": metrics,
+        "origin": origin or {},
         "files": files,
     }
     _write_synced(temporary / "state.json", json.dumps(state, indent=1) + "\n")
@@ -206,6 +212,7 @@ def read_checkpoint(folder: Path, only: tuple[str, ...] = ()) -> Checkpoint:
         state["stream"],
         state["metrics"],
         model_sha256,
+        state.get("origin", {}),
         tensors,
     )
 
@@ -221,11 +228,16 @@ def _read_state(path: Path) -> dict:
 
 
 def experiment_from_dict(content: dict, kind: type, where: str) -> Any:
-    """The inverse of `asdict` for nested configurations. Raises `ValueError` naming the fields that
-    `kind` lacks or that are missing."""
+    """The inverse of `asdict` for nested configurations.
+
+    A field that a checkpoint lacks has its default, so the default of a new field must mean what
+    was done before there was one. Raises `ValueError` naming the fields that `kind` does not know,
+    or that are missing and have no default.
+    """
     hints = get_type_hints(kind)
-    names = {field.name for field in dataclasses.fields(kind)}
-    if difference := names ^ content.keys():
+    fields = {field.name: field for field in dataclasses.fields(kind)}
+    needed = {n for n, f in fields.items() if f.default is f.default_factory is dataclasses.MISSING}
+    if difference := (content.keys() - fields.keys()) | (needed - content.keys()):
         raise ValueError(
             f"{where}: {kind.__name__} is of another version of this program; fields lacking or "
             f"unknown: {', '.join(sorted(difference))}"
@@ -252,7 +264,7 @@ def differences(saved: Experiment, asked: Experiment) -> dict[str, tuple]:
     return {
         name: (before[name], after[name])
         for name in before
-        if before[name] != after[name] and name not in _OF_NO_EFFECT
+        if before[name] != after[name] and name not in OF_NO_EFFECT
     }
 
 

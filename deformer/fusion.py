@@ -14,10 +14,6 @@ from torch import Tensor
 
 FusionVariant = Literal["center", "average", "occlusion", "dynamic", "nearby"]
 
-REACH = 1.0
-"""Of `nearby`: a pose that is deformed over so many more steps of the window counts 1/e as much.
-Chosen on the validation split of `occluded-hands`, where 1 and 2 are nearly equal."""
-
 
 def deform_poses(poses: Tensor, forward: Tensor, backward: Tensor) -> Tensor:
     """Deform each frame's pose to each frame.
@@ -48,7 +44,10 @@ def step_poses(poses: Tensor, forward: Tensor, backward: Tensor) -> tuple[Tensor
 
 
 def fusion_weights(
-    variant: FusionVariant, confidence: Tensor, occlusion: Tensor | None = None
+    variant: FusionVariant,
+    confidence: Tensor,
+    occlusion: Tensor | None = None,
+    reach: float = 1.0,
 ) -> Tensor:
     """How much frame i counts in the fused pose of frame j.
 
@@ -56,7 +55,8 @@ def fusion_weights(
     each frame's hand that is hidden, in [0, 1]; `occlusion` weights by what is seen.
     `center` takes each frame by itself, `average` all alike. `nearby`, which is not in the paper,
     is `dynamic` with less weight for frames that are farther from frame j: a deformed pose is the
-    worse the farther it comes, and one number per frame cannot say so for every j.
+    worse the farther it comes, and one number per frame cannot say so for every j. It counts 1/e
+    as much for every `reach` steps of the window.
 
     Returns (B, T, T): [:, i, j], of sum 1 over i. Raises `ValueError` for an unknown variant, or
     when `occlusion` is chosen and not given.
@@ -78,7 +78,7 @@ def fusion_weights(
         case "nearby":
             frames = torch.arange(T, dtype=confidence.dtype, device=confidence.device)
             steps = (frames[:, None] - frames).abs()
-            return (confidence[..., None] - steps / REACH).softmax(1)
+            return (confidence[..., None] - steps / reach).softmax(1)
     variants = ", ".join(get_args(FusionVariant))
     raise ValueError(f"fusion is {variant!r}, must be one of {variants}")
 

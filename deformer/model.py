@@ -42,6 +42,12 @@ class DeformerConfig:
     """How the ResNet normalises: see `Backbone`."""
     fusion: FusionVariant = "dynamic"
     """How the frames' poses are fused: the rows of Tables 4 and 6, and `nearby`."""
+    confidence_scale: float = 1.0
+    """Factor on the confidence before its softmax: a small network trained for minutes needs more
+    than 1 to tell frames apart in that time."""
+    reach: float = 1.0
+    """Steps of the window over which a borrowed pose loses a factor e of its weight: of the fusion
+    `nearby`. By the validation split of `occluded-hands`, where 1 and 2 are nearly alike."""
     tips: Literal["dexycb", "ho3d"] = "dexycb"
     """Whose fingertip vertices the joints end in."""
     width: int = 256
@@ -64,6 +70,9 @@ class DeformerConfig:
         for name in numbers:
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}, must be 1 or more")
+        for name in ("confidence_scale", "reach"):
+            if not getattr(self, name) > 0:
+                raise ValueError(f"{name} is {getattr(self, name)}, must be more than 0")
         if len(self.regressor) != 2 or min(self.regressor) < 1:
             raise ValueError(f"regressor is {self.regressor}, must be two widths of 1 or more")
         if self.width % self.heads or self.width % 4:
@@ -247,9 +256,9 @@ class Deformer(nn.Module):
     ) -> DeformerOutput:
         """Fuse, pose all hands in one call of the layer, undo the mirroring."""
         T = predicted.shape[1]
-        confidence = predicted[..., -1]
+        confidence = self.config.confidence_scale * predicted[..., -1]
         poses, forward, backward = predicted[..., :-1].unflatten(-1, (3, -1, 6)).unbind(2)
-        weights = fusion_weights(self.config.fusion, confidence, occlusion)
+        weights = fusion_weights(self.config.fusion, confidence, occlusion, self.config.reach)
         deformed = deform_poses(poses, forward, backward)
         fused = fuse_poses(deformed, weights)
         monocular_poses = monocular[..., :_POSE].unflatten(-1, (-1, 6))

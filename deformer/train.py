@@ -26,7 +26,8 @@ from rich.console import Console
 from rich.markup import escape
 
 from deformer.batch import Batch
-from deformer.checkpoint import check_hand, differences, load_checkpoint, save_checkpoint
+from deformer.beginning import begin
+from deformer.checkpoint import save_checkpoint
 from deformer.discriminator import saturation
 from deformer.distributed import Place, any_rank, mean_over_ranks, process_group, wait_for_all
 from deformer.experiments import EXPERIMENTS, Experiment, get_experiment
@@ -120,14 +121,12 @@ def train(options: Options, place: Place, console: Console) -> int:
         options.precision == "auto" and place.device.type == "cuda"
     )
     learner = Learner(experiment, hands, place, motion, bf16, options.compile)
-    first_step, is_validated = (
-        _resume(options, learner, stream, console) if options.resume else _begin(run)
-    )
-    if first_step == 0 and experiment.start_from is not None:
-        start = load_checkpoint(experiment.start_from, only=("model",))
-        check_hand(start, hands)
-        learner.start(start.tensors["model"])
     total_steps = options.steps or experiment.optim.epochs * stream.steps_per_epoch
+    begun = begin(run, options.resume, learner, stream, hands, total_steps)
+    if place.is_first and begun.words:
+        console.print(begun.words, soft_wrap=True, markup=False, highlight=False)
+    first_step = begun.step
+    origin = {"total_steps": total_steps, "start_sha256": begun.start_sha256}
     journal = None
     if place.is_first:
         run.mkdir(parents=True, exist_ok=True)
@@ -139,7 +138,7 @@ def train(options: Options, place: Place, console: Console) -> int:
             hand = {"name": hands.name, "sha256": hands.sha256}
             state = stream.state(step)
             save_checkpoint(
-                run, step, experiment, hand, state, metrics, learner.tensors(), options.keep
+                run, step, experiment, hand, state, metrics, learner.tensors(), options.keep, origin
             )
 
     def is_due(step: int) -> bool:
@@ -158,7 +157,7 @@ def train(options: Options, place: Place, console: Console) -> int:
 
     if validation is not None and first_step == 0:
         measure(0)  # what is to be improved upon
-    elif is_due(first_step) and not is_validated:  # it was stopped before that
+    elif is_due(first_step) and not begun.is_validated:  # it was stopped before that
         save(first_step, measure(first_step))
     stopping = _Stopping()
     seen = waited = 0.0
@@ -214,37 +213,6 @@ class _Stopping:
 
     def _note(self, *_) -> None:
         self.is_asked = True
-
-
-def _begin(run: Path) -> tuple[int, bool]:
-    if any((run / "checkpoints").glob("step-*")):
-        raise ValueError(f"{run} holds a run: --resume goes on with it, another --out begins anew")
-    return 0, False
-
-
-def _resume(
-    options: Options, learner: Learner, stream: Stream, console: Console
-) -> tuple[int, bool]:
-    """Load the last checkpoint; returns its step and whether it was validated. Raises `ValueError`
-    when it is of another configuration or stream."""
-    if not any((options.run / "checkpoints").glob("step-*")):
-        if learner.place.is_first:
-            text = f"{options.run} has no checkpoint yet: beginning at step 0"
-            console.print(text, soft_wrap=True, markup=False, highlight=False)
-        return 0, False
-    checkpoint = load_checkpoint(options.run)
-    if different := differences(checkpoint.experiment, options.config):
-        raise ValueError(
-            f"{checkpoint.folder} is of another configuration: "
-            + "; ".join(f"{k} was {old!r}, now {new!r}" for k, (old, new) in different.items())
-            + ". Resume with what the run began with, or choose another --out"
-        )
-    stream.check_state(checkpoint.stream)
-    learner.load(checkpoint.tensors)
-    if learner.place.is_first:
-        text = f"going on from {checkpoint.folder}"
-        console.print(text, soft_wrap=True, markup=False, highlight=False)
-    return checkpoint.step, bool(checkpoint.metrics)
 
 
 def _describe(

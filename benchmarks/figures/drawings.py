@@ -16,7 +16,7 @@ from benchmarks.evaluation import Evaluation, Run
 from benchmarks.figures import diagnostics, lending, numbers, windows
 from benchmarks.figures.examples import Choice, largest_gain, steadiest_sequence, worst_failures
 from benchmarks.figures.numbers import Line
-from benchmarks.figures.scored import NotDrawableError, Scored, run_label
+from benchmarks.figures.scored import NotDrawableError, Scored, is_start, run_label
 from benchmarks.figures.style import MAX_LINES
 from benchmarks.figures.window_view import WindowView, view_window
 from deformer.labels import load_hands_of
@@ -62,17 +62,17 @@ def _rank(s: Scored) -> tuple:
 
 
 def lines_of(group: list[Scored]) -> list[Line]:
-    """A line per kind of run, its seeds together."""
+    """A line per kind of run, the seeds that were trained alike together."""
     kinds: dict[tuple, list[Scored]] = {}
     for s in group:
         run = s.evaluation.run
-        experiment = run.experiment if isinstance(run, Run) else ""
-        kinds.setdefault((run_label(run), experiment), []).append(s)
-    labels = [label for label, _ in kinds]
+        alike = (run.experiment, run.step, run.config) if isinstance(run, Run) else ()
+        kinds.setdefault((run_label(run), *alike), []).append(s)
+    labels = [label for label, *_ in kinds]
     lines = []
-    for (label, experiment), runs in kinds.items():
+    for (label, *_), runs in kinds.items():
         seeds = f" ({len(runs)} runs)" if len(runs) > 1 else ""
-        apart = f" [{experiment}]" if labels.count(label) > 1 else ""
+        apart = f" [{runs[0].name}]" if labels.count(label) > 1 else ""
         lines.append(
             Line(
                 f"{label}{apart}{seeds}",
@@ -85,11 +85,13 @@ def lines_of(group: list[Scored]) -> list[Line]:
 
 
 def draw_split(group: list[Scored]) -> Iterator[Drawn]:
-    """Figures that show all runs of a split."""
-    data, lines = group[0].evaluation.data, lines_of(group)
-    folder = f"{data.name}-{_file_name(data.split)}"
-    left_out = lines[MAX_LINES:]
+    """Figures that show all runs of a split; what others only start from where there is no more."""
+    starts = [s for s in group if is_start(s.evaluation.run)]
+    compared = [s for s in group if not is_start(s.evaluation.run)]
+    lines, data = lines_of(compared or starts), group[0].evaluation.data
+    left_out = lines[MAX_LINES:] + (lines_of(starts) if compared else [])
     note = f" Not drawn: {', '.join(line.label for line in left_out)}." if left_out else ""
+    folder = f"{data.name}-{_file_name(data.split)}"
     yield Drawn(
         f"{folder}/error_by_occlusion",
         "Error against occlusion (the paper's Fig. 5)",
@@ -307,7 +309,7 @@ def loss_partner(scored: Scored, group: list[Scored]) -> Scored | None:
 
     def kind(run: Run) -> tuple:
         base = run.experiment.replace("_mse", "")
-        return (base, run.step, run.seed, run.hand, run.fusion, run.adversarial)
+        return (base, run.step, run.seed, run.hand, run.fusion, run.adversarial, run.config)
 
     run, data = scored.evaluation.run, scored.evaluation.data
     if not isinstance(run, Run):
@@ -326,7 +328,7 @@ def unfused_partner(scored: Scored, group: list[Scored]) -> Scored | None:
 
     def kind(run: Run) -> tuple:
         base = run.experiment.removesuffix(f"_{run.fusion}")
-        return (base, run.seed, run.step, run.hand, run.point_loss, run.adversarial)
+        return (base, run.seed, run.step, run.hand, run.point_loss, run.adversarial, run.config)
 
     run = scored.evaluation.run
     if not isinstance(run, Run) or run.fusion == "center":

@@ -62,8 +62,11 @@ class Lending:
 
 
 def lending(scored: Scored) -> Lending | None:
-    """None where the evaluation has no sources, or its windows are not known."""
+    """None where the evaluation has no sources, its windows are not known or not what its result is
+    of alone, or no window has labels of all its frames."""
     if "lent_joints_m" not in scored.predictions or scored.window_rows is None:
+        return None
+    if (scored.predictions["num_windows"] > 1).any():  # of --combine overlap
         return None
     use = ~scored.is_borrowed
     rows, source = scored.window_rows[use], scored.source[use]
@@ -78,6 +81,8 @@ def lending(scored: Scored) -> Lending | None:
     there = align_root(truth.joints_m[at])
     here = there[:, scored.centre]
     known = (row[at] == rows).all(1) & np.isfinite(there).all((1, 2, 3))
+    if not known.any():
+        return None
     rows, at, own, lent, fused, there, here = (
         value[known] for value in (rows, at, own, lent, fused, there, here)
     )
@@ -128,7 +133,7 @@ def borrowed_error_figure(lending: Lending, data: Data) -> Figure:
     """By distance: error of borrowed poses, deformed and not; how much motion the deformation has
     right."""
     figure = new_figure(height_in=7.6)
-    set_title(figure, "What a borrowed pose is worth, by distance", data)
+    set_title(figure, f"What a borrowed pose is worth, by distance: {_count(lending)}", data)
     distance = np.abs(lending.offset)
     distances = np.unique(distance[lending.is_lender])
     top, middle, bottom = figure.subplots(3, 1, sharex=True)
@@ -167,7 +172,7 @@ def headroom_figure(lending: Lending, data: Data) -> Figure:
     """By occlusion of the centre: its own pose, the fused one, that of the frame which sees most,
     and the best of all frames, which no fusion can know."""
     figure = new_figure(height_in=6.2)
-    set_title(figure, "What there is to borrow, by occlusion of the centre", data)
+    set_title(figure, f"What there is to borrow, by occlusion: {_count(lending)}", data)
     hidden = lending.occlusion[:, lending.centre]
     axes = figure.subplots(2, 1, sharex=True)
     for ax, errors, words in (
@@ -198,6 +203,10 @@ def candidates(lending: Lending, errors: Errors) -> dict[str, np.ndarray]:
         "of the frame least hidden": errors.lent[windows, clearest],
         "the best of all, unknowable": lent.min(1),
     }
+
+
+def _count(lending: Lending) -> str:
+    return f"{len(lending.offset):,} windows"
 
 
 def _look(k: int) -> dict:

@@ -52,11 +52,11 @@ def error_by_occlusion(lines: list[Line], data: Data) -> Figure:
 
     A range without frames is a gap in the line. At most `MAX_LINES` lines.
     """
-    figure = new_figure(height_in=3.9)
+    lines = lines[:MAX_LINES]
+    figure = new_figure(height_in=3.9 + 0.15 * max(0, len(lines) - 4))
     set_title(figure, "Error against occlusion (Fig. 5): mean ± deviation", data)
     ax = figure.subplots()
     middles = (OCCLUSION_EDGES[:-1] + OCCLUSION_EDGES[1:]) / 2
-    lines = lines[:MAX_LINES]
     for k, line in enumerate(lines):
         mean, deviation, _ = binned(line.occlusion, line.pa_mm.mean(1), OCCLUSION_EDGES)
         x = middles + 0.012 * (k - (len(lines) - 1) / 2)  # bars beside each other

@@ -2,7 +2,7 @@
 command that makes it.
 """
 
-from benchmarks.claims import SHORT_HEAD, runs_text, short_line
+from benchmarks.claims import LEGEND, SHORT_HEAD, runs_text, short_line
 from benchmarks.claims import heading as block_heading
 from benchmarks.evaluation import Data, Evaluation, Method, Run
 from benchmarks.figures.drawings import (
@@ -14,7 +14,7 @@ from benchmarks.figures.drawings import (
     unfused_partner,
 )
 from benchmarks.figures.scored import run_label
-from benchmarks.findings import CLAIMS, Block, judge, make_blocks
+from benchmarks.findings import Block, Finding, judge_all
 from benchmarks.layout import OURS, read_published
 from benchmarks.report.data import dataset_card
 from benchmarks.report.machine import machine
@@ -31,7 +31,6 @@ from benchmarks.report.page import (
 from benchmarks.report.runs import curves, runs_table, split_logs, training_command
 from benchmarks.report.tables import paper_table, results_table, unmeasured
 from benchmarks.rows import fill_tables
-from deformer.experiments import ABLATIONS, EXPERIMENTS
 
 SYNTHESIZE = "python -m pipelines.synthesize --layout dexycb --out data/demo/dexycb"
 BUILD = (
@@ -149,14 +148,6 @@ def tables_section(material: Material) -> str:
     return "".join([*parts, *map(paper_table, filled)])
 
 
-_CLAIMS_LEGEND = (
-    "Each line compares two kinds of runs on the same frames; first and second are the kinds in "
-    "the order of the sentence, ± is the standard deviation over seeds. The difference, first − "
-    "second, is negative where the claim is right; in brackets its 95 % interval. A claim holds if "
-    "the whole interval is below 0, does not hold if it is above, and is too noisy to say "
-    "otherwise. Of one seed the interval knows nothing of chance in training. Of so many lines, "
-    "one or two verdicts are chance."
-)
 _NOTHING_TO_COMPARE = (
     "Nothing to compare yet: that takes runs that differ in one choice, at the same step. These "
     "are trained and evaluated by:"
@@ -166,28 +157,24 @@ _NOTHING_TO_COMPARE = (
 def claims_section(material: Material) -> str:
     """Of every block of runs that may be compared, what became of the paper's claims."""
     try:
-        blocks = make_blocks(material.scored)
-        blocks = [block for block in blocks if _has_ablations(block)] or blocks
-        parts = [_claims_of(block) for block in blocks]
+        judged = judge_all(material.scored)
     except ValueError as error:  # such as the same run twice, which the tables show twice
         return paragraph(str(error))
-    return "".join(parts) or what_to_run(_NOTHING_TO_COMPARE, ABLATE)
+    if not judged:
+        return what_to_run(_NOTHING_TO_COMPARE, ABLATE)
+    parts = [_claims_of(block, findings) for block, findings in judged]
+    if any(finding.is_measured for _, findings in judged for finding in findings):
+        parts.insert(0, paragraph(LEGEND, "note"))
+    return "".join(parts)
 
 
-def _has_ablations(block: Block) -> bool:
-    """Not so of the start of other runs: nothing is ever compared with it."""
-    return any(f"{block.base}_{name}" in EXPERIMENTS for name in ABLATIONS)
-
-
-def _claims_of(block: Block) -> str:
-    findings = [judge(block, claim) for claim in CLAIMS]
-    measured = [finding for finding in findings if finding.estimate is not None]
+def _claims_of(block: Block, findings: list[Finding]) -> str:
+    measured = [finding for finding in findings if finding.is_measured]
     parts = [heading(block_heading(block)), paragraph(runs_text(block), "note")]
     if not measured:
         parts.append(what_to_run(_NOTHING_TO_COMPARE, _ablations(block.like, block.data)))
         return "".join(parts)
-    parts.append(table(SHORT_HEAD, map(short_line, measured), words=(0, 1, 2, 6)))
-    parts.append(paragraph(_CLAIMS_LEGEND, "note"))
+    parts.append(table(SHORT_HEAD, map(short_line, measured), words=(0, 1, 2, 7)))
     if missing := dict.fromkeys(finding.missing for finding in findings if finding.missing):
         words = f"Claims that are not measured: {'; '.join(missing)}. These runs are made by:"
         parts.append(what_to_run(words, _ablations(block.like, block.data)))

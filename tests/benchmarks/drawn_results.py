@@ -72,7 +72,7 @@ def write_result(
     fields = {
         "experiment": "tiny", "row": folder.name, "checkpoint": str(run), "step": 40, "seed": seed,
         "hand": "standin", "fusion": "dynamic", "point_loss": "max_mse", "adversarial": True,
-        "precision": "float32", "trained_on": "demo s0_train",
+        "precision": "float32", "config": "0", "trained_on": "demo s0_train",
     }  # fmt: skip
     about = Data(
         data.name, "dexycb", SPLIT, synthetic, int(keep.sum()), dataset_sha256(data)

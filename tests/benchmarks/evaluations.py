@@ -33,6 +33,7 @@ def make_evaluation(
         "experiment": "dexycb", "row": "dynamic", "checkpoint": "runs/dexycb", "step": 1234,
         "seed": 0, "hand": "mano", "fusion": "dynamic", "point_loss": "max_mse",
         "adversarial": True, "trained_on": "dexycb s0_train", "precision": "float32",
+        "config": "0",
     }  # fmt: skip
     recordings = {
         "name": "dexycb", "dataset": "dexycb", "split": "s0_test", "synthetic": False,

@@ -2,7 +2,6 @@
 
 import contextlib
 import csv
-import hashlib
 import io
 import json
 import re
@@ -18,8 +17,10 @@ import tyro
 from PIL import Image
 
 from benchmarks import keep
+from benchmarks.claims import LEGEND
 from benchmarks.evaluation import EVALUATION_FILE, read_evaluation, write_evaluation
 from benchmarks.figures.style import figure_bytes, new_figure
+from benchmarks.kept_page import FIRST_LINE
 from deformer.dataset import dataset_sha256
 from deformer.train import parse
 from tests.benchmarks.drawn_results import write_result
@@ -96,8 +97,8 @@ def test_the_files_are_those_that_a_reader_needs_and_small(kept):
         f"figures/training-{NAME}-tiny_occluded_windows-step40.png",
     }  # fmt: skip
     assert files.keys() - figures == {
-        "README.md", "claims.csv", "claims.md", "runs.csv", "files.sha256",
-        *(f"tables/table{number}{suffix}" for number in (1, 2, 4, 5) for suffix in (".csv", ".md")),
+        "README.md", "claims.csv", "runs.csv",
+        *(f"tables/table{number}.csv" for number in (1, 2, 4, 5)),
         *(f"evaluations/{name}.json" for name in RUNS),
     }  # fmt: skip
     assert max(len(files[name]) for name in figures) < 150_000
@@ -105,11 +106,6 @@ def test_the_files_are_those_that_a_reader_needs_and_small(kept):
     for name in RUNS:
         written = (Path("results/tried") / name / EVALUATION_FILE).read_bytes()
         assert files[f"evaluations/{name}.json"] == written
-    lines = files["files.sha256"].decode().splitlines()
-    assert [line.split("  ") for line in lines] == [
-        [hashlib.sha256(data).hexdigest(), name]
-        for name, data in files.items() if name != "files.sha256"
-    ]  # fmt: skip
 
 
 def test_a_run_is_a_line(kept):
@@ -122,7 +118,8 @@ def test_a_run_is_a_line(kept):
         "name": "tiny_center-seed0", "experiment": "tiny_center", "seed": "0", "steps": "40",
         "fusion": "center", "point_loss": "max_mse", "adversarial": "yes",
         "start_from": f"runs/tried/{WINDOWS}", "trained_steps": "40",
-        "minutes": "1.83333", "windows_per_s": "2", "validation_pa_mpjpe_mm": "11.5",
+        "minutes": "1.83333", "windows_per_s": "2", "saturation": "0.75",
+        "start_pa_mpjpe_mm": "20", "start_mpjpe_mm": "120", "validation_pa_mpjpe_mm": "11.5",
         "validation_mpjpe_mm": "60", "synthetic": "yes", "data": NAME, "split": "s0_train",
         "frames": "25", "test_pa_mpjpe_mm": means["pa_mpjpe_mm"],
         "test_ra_mpjpe_mm": means["ra_mpjpe_mm"],
@@ -136,6 +133,7 @@ def test_a_run_is_a_line(kept):
 
 def test_the_page_says_what_was_measured_and_shows_it(kept):
     text = (kept / "README.md").read_text(encoding="utf-8")
+    assert text.startswith("<!-- written by python -m benchmarks.keep -->\n\n# Measured on ")
     sections = [line[3:] for line in text.splitlines() if line.startswith("## ")]
     assert sections == [
         "The data", "What the paper claims, on these runs", "The ablations", "The runs", "Figures",
@@ -152,18 +150,25 @@ def test_the_page_says_what_was_measured_and_shows_it(kept):
         assert words in text, words
     assert "| evaluated | s0_train: 25 frames |" in text
     claims = text[text.index("## What the paper") : text.index("## The ablations")]
-    assert "Runs: tiny (seeds 0, 1), tiny_center (seed 0), tiny_mse (seed 0)." in claims
+    assert (
+        "Runs: tiny (seeds 0, 1), tiny_center (seed 0), tiny_mse (seed 0). All began with the "
+        f"model of runs/tried/{WINDOWS}. Verdicts: "
+    ) in claims
+    assert LEGEND in claims
     assert "too noisy to say (one seed): " in claims and "no run of tiny_average" in claims
     row = next(x for x in claims.splitlines() if x.startswith("| Table 4 | dynamic fusion errs"))
-    assert row.endswith("| +0.000 [+0.000, +0.000] | too noisy to say (one seed) |")
-    assert "tiny_occluded" not in claims  # nothing is compared with it
+    assert row.endswith("| +0.000 [+0.000, +0.000] | −0.50 | too noisy to say (one seed) |")
+    assert "**tiny_occluded" not in claims  # no block: nothing is compared with it
     tables = text[text.index("## The ablations") : text.index("## The runs")]
     (row,) = (line for line in tables.splitlines() if line.startswith("| Dynamic † |"))
     assert row.endswith(
         f"| tiny, step 40, seeds 0, 1 (mean ± standard deviation); {NAME} s0_train, 25 frames |"
     )
     assert "Table 5." in tables and "5.22" not in tables  # what was measured, and no published row
-    assert f"| tiny-seed1 | 40 | 1 | runs/tried/{WINDOWS} | 1.8 | 2.0 |" in text
+    assert (
+        f"| tiny-seed1 | 40 | 1 | runs/tried/{WINDOWS} | 1.8 | 2.0 | 0.75 | 20.00 → 11.50 | "
+        "120.00 → 60.00 |"
+    ) in text
     shown = re.findall(r"!\[.+?\]\((.+?)\)\n\n\*.+\.\* \S", text)
     assert sorted(shown) == sorted(n for n in contents(kept) if n.startswith("figures/"))
     assert "*Confidence against occlusion and blur, tiny-seed0.*" in text
@@ -174,6 +179,7 @@ def test_the_commands_are_ones_that_the_programs_take_in_their_order(kept):
     text = (kept / "README.md").read_text(encoding="utf-8")
     text = text[text.index("## How to repeat it") :]
     lines = [line for block in text.split("```")[1::2] for line in block.strip().splitlines()]
+    assert lines[0] == 'make ablations PRESET=tiny MOTIONS=FILE SEEDS="0 1" STEPS=40'
     trainings = [line for line in lines if "deformer.train" in line]
     names = [re.search("--experiment ([a-z_]+) ", line)[1] for line in trainings]
     assert names[:2] == ["tiny_occluded_frames", "tiny_occluded_windows"]
@@ -204,11 +210,8 @@ def test_no_text_names_a_place_of_this_machine(kept, root):
 def test_the_same_again_gives_the_same_bytes_and_takes_away_what_is_gone(kept, monkeypatch, capsys):
     before = contents(kept)
     (kept / "runs.csv").write_text("changed")
-    (kept / "tables" / "table4.md").unlink()
-    stale = kept / "evaluations" / "stale.json"
-    stale.write_text("{}")
-    with (kept / "files.sha256").open("a") as file:
-        file.write(f"{'0' * 64}  evaluations/stale.json\n")
+    (kept / "tables" / "table4.csv").unlink()
+    (kept / "evaluations" / "stale.json").write_text("{}")
     assert call(monkeypatch, *COMMAND) == 0
     assert contents(kept) == before
     assert list(kept.parent.iterdir()) == [kept]
@@ -218,23 +221,38 @@ def test_the_same_again_gives_the_same_bytes_and_takes_away_what_is_gone(kept, m
 # ------------------------------------------------------------------------------------ what is not
 
 
-def test_a_folder_with_anything_else_is_refused_and_left_alone(here, monkeypatch, capsys):
+def test_a_folder_that_is_not_ours_is_refused_and_left_alone(here, monkeypatch, capsys):
     out = here / "mine"
-    (out / "tables").mkdir(parents=True)
-    (out / "tables" / "notes.md").write_text("mine")
+    keep.check_is_ours(out)
+    out.mkdir()
+    keep.check_is_ours(out)  # empty
+    (out / "notes.md").write_text("mine")
     assert call(monkeypatch, *COMMAND[:-1], "mine") == 1
     told = " ".join(capsys.readouterr().err.split())
-    assert "mine holds tables/notes.md, which no call of this program wrote" in told
-    (out / "tables" / "notes.md").unlink()
-    (out / "README.md").write_text("mine")  # a name that is also one of ours
+    assert "mine holds files and no README.md that this program wrote" in told
+    (out / "README.md").write_text(f"# Mine\n{FIRST_LINE}\n")  # not at its beginning
     assert call(monkeypatch, *COMMAND[:-1], "mine") == 1
-    assert contents(out) == {"README.md": b"mine"}
-    (out / "README.md").unlink()
-    (out / "link").symlink_to(here / "shards", target_is_directory=True)
-    with pytest.raises(FileExistsError, match="mine holds link"):
-        keep.check_is_ours(Path("mine"))
-    with pytest.raises(FileExistsError, match="is no folder"):
-        keep.check_is_ours(out / "link")
+    assert contents(out).keys() == {"README.md", "notes.md"}
+    (out / "README.md").write_text(f"{FIRST_LINE}\n")
+    keep.check_is_ours(out)
+    (here / "link").symlink_to(out, target_is_directory=True)
+    for path in (here / "link", out / "README.md"):
+        with pytest.raises(FileExistsError, match="is no folder"):
+            keep.check_is_ours(path)
+
+
+def test_no_training_is_left_out_in_silence(here):
+    material = keep.gather(Path("results/tried"), Path("runs/tried"))
+    logs = [log for log in material.logs if log.name != "tiny_center-seed0"]
+    drawn = {d.name: d for d in keep.draw_trainings(replace(material, logs=logs))}
+    assert drawn.keys() == {
+        f"training-{NAME}-tiny-step40", f"training-{NAME}-tiny_occluded_windows-step40",
+    }  # fmt: skip
+    tiny = drawn[f"training-{NAME}-tiny-step40"]
+    assert tiny.heading == "Training of tiny, seed 0"
+    assert tiny.caption.endswith(" Not drawn: tiny_center-seed0.")
+    shown = [text.get_text() for text in tiny.figure.legends[0].get_texts()]
+    assert shown == ["tiny-seed0", "tiny_mse-seed0"]
 
 
 @pytest.mark.parametrize(
@@ -272,6 +290,14 @@ def test_an_absolute_start_is_refused(here, monkeypatch):
     logs = [replace(log, experiment=experiment)]
     with pytest.raises(ValueError, match="training of tiny, seed 1, names /elsewhere/start"):
         keep.check_paths(replace(material, logs=logs))
+
+
+def test_an_absolute_start_without_a_log_is_refused_too(here, monkeypatch):
+    material = replace(keep.gather(Path("results/tried"), Path("runs/tried")), logs=[])
+    keep.check_paths(material)
+    monkeypatch.setattr(keep, "start_of", lambda _: "/elsewhere/start")
+    with pytest.raises(ValueError, match="evaluation .* names /elsewhere/start, an absolute path"):
+        keep.check_paths(material)
 
 
 def test_nothing_and_frames_that_are_not_here_are_refused(tmp_path, monkeypatch, capsys):

@@ -1,6 +1,7 @@
 """The runs that are kept, and the commands that repeat them."""
 
 import json
+import shlex
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,18 +9,26 @@ import numpy as np
 import pytest
 import tyro
 
+from benchmarks.evaluation import Run
 from benchmarks.figures.training_log import read_log
-from benchmarks.kept_runs import dataset_commands, over_seeds, training_minutes
+from benchmarks.kept_runs import (
+    dataset_commands,
+    last_saturation,
+    make_commands,
+    over_seeds,
+    training_minutes,
+)
 from deformer.checkpoint import save_checkpoint
 from pipelines import build_shards, synthesize
+from tests.benchmarks.evaluations import make_evaluation
 from tests.deformer.training import VERY_SMALL
 
 RECORDS = (
     {"step": 0, "kind": "validation", "pa_mpjpe_mm": 20.0, "mpjpe_mm": 120.0},
-    {"step": 10, "kind": "train", "total": 9.0, "windows_per_s": 2.0, "rate": 1.0},
-    {"step": 20, "kind": "train", "total": 8.0, "windows_per_s": 4.0, "rate": 1.0},
+    {"step": 10, "kind": "train", "total": 9.0, "windows_per_s": 2.0, "saturation": 0.2},
+    {"step": 20, "kind": "train", "total": 8.0, "windows_per_s": 4.0, "saturation": 0.4},
     {"step": 25, "kind": "validation", "pa_mpjpe_mm": 11.5, "mpjpe_mm": 60.0},
-    {"step": 40, "kind": "train", "total": 7.0, "windows_per_s": 1.0, "rate": 1.0},
+    {"step": 40, "kind": "train", "total": 7.0, "windows_per_s": 1.0, "saturation": 0.75},
 )
 MINUTES = (10 * 4 / 2 + 10 * 4 / 4 + 20 * 4 / 1) / 60
 """Of four windows a step."""
@@ -51,6 +60,39 @@ def test_minutes_are_not_known_without_the_speed_or_the_size_of_a_step(tmp_path)
     assert training_minutes(replace(log, train={})) is None
     lacking = {"windows_per_s": np.array([2.0, np.nan, 1.0])}
     assert training_minutes(replace(log, train=lacking)) is None
+
+
+def test_the_saturation_is_of_the_last_tenth(tmp_path):
+    train(tmp_path / "run", "tiny", 0, None)
+    log = read_log(tmp_path / "run", tmp_path)
+    assert last_saturation(log) == 0.75  # of three records the last
+    values = np.r_[np.zeros(28), 0.5, np.nan]
+    many = replace(log, step=np.arange(30), train={"saturation": values})
+    assert last_saturation(many) == pytest.approx(0.25)  # 0, 0.5, and one that is not known
+    assert last_saturation(replace(log, train={})) is None
+    assert last_saturation(replace(many, train={"saturation": values * np.nan})) is None
+
+
+def test_one_command_makes_the_benchmark_again():
+    def run(experiment: str, seed: int, step: int = 600) -> Run:
+        return make_evaluation({"experiment": experiment, "seed": seed, "step": step}).run
+
+    runs = [run("tiny_occluded", 1), run("tiny_occluded_mse", 0), run("small_occluded", 0, 3000)]
+    starts = [run("tiny_occluded_windows", 5), run("tiny_occluded_frames", 5, 900)]
+    lines = make_commands(MARK, [*starts, *runs])
+    assert lines == [
+        'make ablations PRESET=small MOTIONS=FILE SEEDS="0" STEPS=3000',
+        'make ablations PRESET=tiny MOTIONS=FILE SEEDS="0 1" STEPS=600',
+    ]
+    without = {name: value for name, value in MARK.items() if name != "motions_sha256"}
+    assert make_commands(without, runs[:1]) == [
+        'make ablations PRESET=tiny SEEDS="1" STEPS=600'
+    ]  # fmt: skip
+    assert make_commands(MARK, starts) == []
+    rule = (Path(__file__).parents[2] / "Makefile").read_text().split("\nablations:")[1]
+    rule = rule.split("\n\n")[0]
+    for word in shlex.split(lines[0])[2:]:
+        assert f"$({word.partition('=')[0]})" in rule
 
 
 def test_commands_that_make_and_build_a_dataset():

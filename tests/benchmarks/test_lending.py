@@ -35,7 +35,8 @@ def make(monkeypatch):
         own = truth[WINDOWS] if own is None else own
         lent = np.repeat(truth[WINDOWS[:, [CENTRE]]], 3, 1) if lent is None else lent
         fused = lent.mean(1)
-        flat = {"own_joints_m": own, "lent_joints_m": lent, "joints_m": fused}
+        flat = {"own_joints_m": own, "lent_joints_m": lent, "joints_m": fused,
+                "num_windows": np.ones(3, int)}  # fmt: skip
         scored = SimpleNamespace(
             predictions={name: value.reshape(3, -1) for name, value in flat.items()},
             window_rows=WINDOWS, centre=CENTRE, is_borrowed=np.zeros(3, bool), source=np.arange(3),
@@ -105,6 +106,9 @@ def test_what_has_no_sources_is_left_out(make):
     del scored.predictions["lent_joints_m"]
     assert lending(scored) is None
     assert lending(made(window_rows=None)) is None
+    overlapping = made()
+    overlapping.predictions["num_windows"][1] = 3  # its result is not of one window's sources
+    assert lending(overlapping) is None
     assert len(lending(made(is_borrowed=np.array([True, False, False]))).offset) == 2
 
 
@@ -114,6 +118,8 @@ def test_frames_without_labels_lend_nothing(make):
     scored.truth.joints_m = truth.copy()
     scored.truth.joints_m[0] = np.nan
     assert len(lending(scored).offset) == 2  # the window with row 0 is out
+    scored.truth.joints_m[1:] = np.nan
+    assert lending(scored) is None
 
 
 def test_both_figures_are_drawn(make):

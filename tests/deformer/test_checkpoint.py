@@ -195,10 +195,22 @@ def test_another_format_is_named(tmp_path):
 def test_fields_of_another_version_are_named(tmp_path):
     folder = _save(tmp_path, 1)
     experiment = json.loads((folder / "state.json").read_text())["experiment"]
-    experiment["optim"]["momentum"] = experiment["optim"].pop("decay")
+    experiment["optim"]["momentum"] = 0.9
     _edit_state(folder, experiment=experiment)
-    with pytest.raises(ValueError, match=r"OptimConfig is of another .*: decay, momentum"):
+    with pytest.raises(ValueError, match=r"OptimConfig is of another .*: momentum"):
         load_checkpoint(tmp_path)
+    del experiment["optim"]["momentum"], experiment["name"]
+    _edit_state(folder, experiment=experiment)
+    with pytest.raises(ValueError, match=r"Experiment is of another .*: name"):
+        load_checkpoint(tmp_path)
+
+
+def test_a_field_that_an_older_checkpoint_lacks_has_its_default(tmp_path):
+    folder = _save(tmp_path, 1)
+    experiment = json.loads((folder / "state.json").read_text())["experiment"]
+    del experiment["optim"]["cooldown"]
+    _edit_state(folder, experiment=experiment)
+    assert load_checkpoint(tmp_path).experiment == VERY_SMALL
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from deformer.fusion import REACH, deform_poses, fuse_poses, fusion_weights, step_poses
+from deformer.fusion import deform_poses, fuse_poses, fusion_weights, step_poses
 
 
 def _exact_motions(T: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -75,10 +75,11 @@ def test_what_each_variant_weighs():
 
 
 def test_nearer_frames_count_more_where_confidence_is_alike():
-    weights = fusion_weights("nearby", torch.zeros(1, 5))[0]
-    for j in range(5):
-        steps = (torch.arange(5) - j).abs()
-        assert torch.allclose(weights[:, j] / weights[j, j], torch.exp(-steps / REACH))
+    for reach in (1.0, 2.5):
+        weights = fusion_weights("nearby", torch.zeros(1, 5), reach=reach)[0]
+        for j in range(5):
+            steps = (torch.arange(5) - j).abs()
+            assert torch.allclose(weights[:, j] / weights[j, j], torch.exp(-steps / reach))
     sure = torch.tensor([[0.0, 0.0, 0.0, 0.0, 9.0]])
     assert fusion_weights("nearby", sure)[0, 4, 0] > 0.9  # what sees the hand outweighs distance
 

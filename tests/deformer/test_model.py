@@ -13,6 +13,7 @@ from deformer.model import (
     pose_hands,
     soft_argmax,
 )
+from deformer.rotations import rot6d_to_rotmat
 
 TINY = DeformerConfig(
     backbone="resnet18",
@@ -145,6 +146,10 @@ def test_a_left_hand_is_the_mirrored_right_hand(layer):
         assert torch.allclose(b.rotmats, flipped, atol=1e-4)
         assert torch.allclose(b.vertices_m, a.vertices_m * FLIP, atol=1e-4)
         assert torch.allclose(b.joints_m, a.joints_m * FLIP, atol=1e-4)
+    a, b = (rot6d_to_rotmat(output.deformed) for output in (right, left))
+    assert torch.allclose(b, a * FLIP[:, None] * FLIP, atol=1e-4)
+    fused = torch.einsum("bij,bijkc->bjkc", left.weights, left.deformed)
+    assert torch.allclose(rot6d_to_rotmat(fused), left.fused.rotmats, atol=1e-4)
     x, y = right.joints_2d.unbind(-1)
     assert torch.allclose(left.joints_2d, torch.stack([1 - x, y], -1), atol=1e-4)
 

@@ -105,7 +105,6 @@ def test_a_stop_is_heard_at_the_next_line_of_the_log(dataset, tmp_path, monkeypa
     assert checkpoint_steps(tmp_path / "run") == [2, 3]
 
 
-@pytest.mark.slow
 def test_it_starts_from_another_runs_model(whole, dataset, tmp_path):
     begun = load_checkpoint(whole)
     slow = changed("optim", replace(VERY_SMALL, start_from=str(whole)), lr=1e-9)
@@ -139,6 +138,40 @@ def test_a_start_of_another_network_or_hand_is_refused(whole, dataset, tmp_path)
         run(dataset, tmp_path / "other", other)
 
 
+def test_a_run_that_cools_down_is_resumed_to_the_same_end_alone(dataset, tmp_path, monkeypatch):
+    experiment = changed("optim", cooldown=1.0)
+    assert run(dataset, tmp_path / "whole", experiment) == 0
+    rates = [r["rate"] for r in records(tmp_path / "whole") if r["kind"] == "train"]
+    assert rates == pytest.approx([1, 5 / 6, 4 / 6, 3 / 6, 2 / 6, 1 / 6])
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        interrupt(patch, 3)
+        run(dataset, tmp_path / "run", experiment)
+    with pytest.raises(ValueError, match="of a run of 6 steps, .* and --steps is now 9"):
+        run(dataset, tmp_path / "run", experiment, steps=9, resume=True)
+    assert run(dataset, tmp_path / "run", experiment, resume=True) == 0
+    assert_same_run(tmp_path / "whole", tmp_path / "run")
+
+
+def test_what_a_run_started_from_is_kept(whole, dataset, tmp_path):
+    experiment = replace(VERY_SMALL, start_from=str(whole))
+    run(dataset, tmp_path, experiment, steps=2)
+    run(dataset, tmp_path, experiment, steps=3, resume=True)
+    origin = load_checkpoint(tmp_path).origin
+    assert origin == {"total_steps": 3, "start_sha256": load_checkpoint(whole).model_sha256}
+
+
+def test_a_start_that_is_not_there_is_named(dataset, tmp_path):
+    with pytest.raises(ValueError, match="--start-from runs/none names no run"):
+        run(dataset, tmp_path / "run", replace(VERY_SMALL, start_from="runs/none"))
+
+
+def test_single_frames_are_trained_on_too(dataset, tmp_path):
+    window = replace(VERY_SMALL.stream.window, num_frames=1)
+    experiment = replace(changed("stream", window=window), adversarial=False)
+    assert run(dataset, tmp_path / "run", experiment) == 0
+
+
+@pytest.mark.slow
 def test_resumed_without_a_discriminator_too(dataset, tmp_path, monkeypatch):
     experiment = replace(VERY_SMALL, adversarial=False)
     assert run(dataset, tmp_path / "whole", experiment) == 0

@@ -57,7 +57,7 @@ class TestPlan:
         assert {p.side for p in benchmark_plan(10)} == {"right", "left"}
 
     def test_sizes_that_cannot_be_are_named(self, tmp_path):
-        for count in (2, 501):
+        for count in (2, 751):
             with pytest.raises(ValueError, match=f"--sequences {count}: the benchmark has 3 to"):
                 benchmark_plan(count)
         with pytest.raises(ValueError, match="--benchmark .*for --layout dexycb only"):

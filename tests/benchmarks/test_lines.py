@@ -1,0 +1,56 @@
+"""Which runs have a line in the figures of a split, and how the lines are told apart."""
+
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+
+from benchmarks.figures.drawings import draw_split, lines_of
+from benchmarks.figures.scored import is_start
+from benchmarks.figures.style import DASHES, MARKERS, MAX_LINES, PALETTE
+from deformer.experiments import ABLATIONS
+from tests.benchmarks.evaluations import make_evaluation
+
+
+def of(experiment: str, seed: int = 0, **changed) -> SimpleNamespace:
+    """What is needed of a `Scored`, of three frames."""
+    return SimpleNamespace(
+        name=f"{experiment}-seed{seed}",
+        evaluation=make_evaluation({"experiment": experiment, "seed": seed, **changed}),
+        occlusion=np.array([0.1, 0.5, 0.9]),
+        values=dict.fromkeys(("pa_mpjpe_mm", "ra_mpjpe_mm"), np.full((3, 21), 6.0)),
+    )
+
+
+def test_all_kinds_have_a_line_and_starts_take_no_place():
+    base, loss = "tiny_occluded", {"point_loss": "mse"}
+    ablations = {a: {"fusion": a} for a in ("center", "average", "occlusion", "nearby")}
+    ablations |= {"noadv": {"adversarial": False}, "mse": loss,
+                  "mse_noadv": {"adversarial": False, **loss}}  # fmt: skip
+    assert ablations.keys() == ABLATIONS.keys()
+    runs = [of(base), of(base, 1), *(of(f"{base}_{a}", **c) for a, c in ablations.items())]
+    starts = [of(f"{base}_{name}", fusion="center", adversarial=False, **loss)
+              for name in ("frames", "windows")]  # fmt: skip
+    assert [is_start(s.evaluation.run) for s in (*starts, *runs)] == [True] * 2 + [False] * 9
+    drawn = {Path(d.name).name: d for d in draw_split([*starts, *runs])}
+    lines = drawn["pck"].figure.axes[0].lines
+    assert len({(line.get_color(), str(line.get_linestyle())) for line in lines}) == 8
+    assert sum("Dynamic (2 runs)" in line.get_label() for line in lines) == 1
+    label = f"Center, MSE, no discriminator [{base}_{{}}-seed0]"
+    note = f" Not drawn: {label.format('frames')}, {label.format('windows')}."
+    assert all(drawn[name].caption.endswith(note) for name in ("error_by_occlusion", "pck"))
+    alone = next(draw_split(starts))
+    assert "Not drawn" not in alone.caption and len(alone.figure.axes[0].containers) == 2
+
+
+def test_eight_lines_are_told_apart():
+    assert MAX_LINES == 8
+    assert all(len(set(map(str, kinds))) == 8 for kinds in (PALETTE, DASHES, MARKERS))
+
+
+def test_seeds_are_taken_together_where_they_were_trained_alike():
+    group = [of("tiny", 0), of("tiny", 1), of("tiny", 2, step=9), of("tiny", 3, config="1")]
+    assert [line.label for line in lines_of(group)] == [
+        "Dynamic [tiny-seed0] (2 runs)", "Dynamic [tiny-seed2]", "Dynamic [tiny-seed3]",
+    ]  # fmt: skip
+    assert [line.label for line in lines_of(group[:2])] == ["Dynamic (2 runs)"]
