@@ -76,7 +76,8 @@ def test_a_fast_variant_differs_in_the_size_alone(base):
 @pytest.mark.parametrize("of", ["frames", "windows"])
 def test_a_start_has_the_network_of_its_base_and_none_of_what_is_ablated(of):
     base, start = get_experiment("tiny_occluded"), get_experiment(f"tiny_occluded_{of}")
-    assert replace(start.model, fusion=base.model.fusion) == base.model
+    scale = base.model.confidence_scale  # of what a start does not use
+    assert replace(start.model, fusion="dynamic", confidence_scale=scale) == base.model
     assert (start.model.fusion, start.point_loss, start.adversarial) == ("center", "mse", False)
     assert start.stream.window.num_frames == {"frames": 1, "windows": 7}[of]
     assert start.stream.split == base.stream.split == "s3_train"
