@@ -14,8 +14,8 @@ runs/<data>/<experiment>-seed<k>, their evaluations in results/<data>/ likewise,
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -31,7 +31,7 @@ from benchmarks.evaluation import EVALUATION_FILE, read_evaluation
 from benchmarks.figures.training_log import LOG_FILE, read_log
 from benchmarks.model_speed import ModelSpeed, measure_model
 from deformer.dataset import read_info
-from deformer.experiments import EXPERIMENTS, Experiment, get_experiment
+from deformer.experiments import STARTS, Experiment, get_experiment
 from deformer.store import open_store
 from deformer.stream import Stream
 
@@ -65,10 +65,8 @@ PRESETS = {
     "paper": Preset({"dexycb": "dexycb", "ho3d": "ho3d"}, None, 8, sources=False),
 }
 _SPLITS = {"dexycb": "s0_test", "ho3d": "evaluation", _OCCLUDED: "s3_test"}
-STARTS = ("frames", "windows")
-"""Runs that come before the ablations, each from the one before it, where a base has them: the same
-for all ablations and seeds."""
 _START_SEED = 0
+"""The runs that ablations start from are the same for all of them and for all seeds."""
 
 
 @dataclass(frozen=True)
@@ -126,8 +124,6 @@ class Job:
     steps: int
     split: str
     """That it is evaluated on."""
-    is_start: bool
-    """Others begin with its model."""
 
     @property
     def trained_steps(self) -> int:
@@ -161,9 +157,9 @@ def plan(options: Options) -> list[Job]:
         names += OURS
     split = options.split or _SPLITS[kind]
     start, jobs = None, []
-    for name in (f"{base.name}_{which}" for which in STARTS):
-        if name in EXPERIMENTS:
-            start_steps = options.start_steps or _whole_steps(options, get_experiment(name))
+    for name, experiment in STARTS.items():
+        if name.rpartition("_")[0] == base.name:
+            start_steps = options.start_steps or _whole_steps(options, experiment)
             start = _job(options, name, _START_SEED, start_steps, split, start)
             jobs.append(start)
     jobs += [
@@ -213,8 +209,7 @@ def _job(
         "--workers", str(options.workers),
         *(["--sources"] if preset.sources else []),
     ]  # fmt: skip
-    is_start = experiment.rpartition("_")[2] in STARTS
-    return Job(experiment, seed, run, result, train, evaluate, steps, split, is_start)
+    return Job(experiment, seed, run, result, train, evaluate, steps, split)
 
 
 # ------------------------------------------------------------------------------------- the time
@@ -283,17 +278,12 @@ def run_jobs(jobs: list[Job], console: Console, at_once: int = 1) -> None:
     """Run what is not done: what others start from one by one, then `at_once` at a time. Raises
     `SystemExit` with the status of a command that fails, when those beside it have ended."""
     left = [job for job in jobs if not job.is_done]
-    for job in left:
-        if job.is_start:
-            _run(job, console)
-    others = [job for job in left if not job.is_start]
-    if at_once == 1:
-        for job in others:
-            _run(job, console)
-        return
+    alone = [job for job in left if at_once == 1 or job.experiment in STARTS]
+    for job in alone:
+        _run(job, console)
     threads = max(1, (os.cpu_count() or 1) // at_once)
     with ThreadPoolExecutor(at_once) as pool:
-        futures = [pool.submit(_run, job, console, threads) for job in others]
+        futures = [pool.submit(_run, job, console, threads) for job in left if job not in alone]
         try:
             for future in as_completed(futures):
                 future.result()
@@ -305,25 +295,18 @@ def run_jobs(jobs: list[Job], console: Console, at_once: int = 1) -> None:
 def _run(job: Job, console: Console, threads: int | None = None) -> None:
     """threads: of each process; what it says then goes to a file, since others run beside it."""
     console.rule(f"{job.experiment}, seed {job.seed}")
-    if threads is None:
-        statuses = (subprocess.run(command).returncode for command in (job.train, job.evaluate))
-    else:
-        statuses = _statuses(job, threads)
-    for command, status in zip((job.train, job.evaluate), statuses, strict=True):
-        if status:
-            console.print(f"stopped at: {' '.join(command[1:])}", soft_wrap=True)
-            raise SystemExit(status)
-    console.print(f"step {job.trained_steps:,} → {job.result}", soft_wrap=True)
-
-
-def _statuses(job: Job, threads: int) -> Iterator[int]:
-    """Of each command, run with so many threads, its words in the run's folder."""
-    job.run.mkdir(parents=True, exist_ok=True)
-    environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
-    with (job.run / "console.log").open("a") as file:
+    with ExitStack() as stack:
+        settings = {}
+        if threads is not None:
+            job.run.mkdir(parents=True, exist_ok=True)
+            file = stack.enter_context((job.run / "console.log").open("a"))
+            settings = {"env": {**os.environ, "OMP_NUM_THREADS": str(threads)},
+                        "stdout": file, "stderr": subprocess.STDOUT}  # fmt: skip
         for command in (job.train, job.evaluate):
-            run = subprocess.run(command, env=environment, stdout=file, stderr=subprocess.STDOUT)
-            yield run.returncode
+            if status := subprocess.run(command, **settings).returncode:
+                console.print(f"stopped at: {' '.join(command[1:])}", soft_wrap=True)
+                raise SystemExit(status)
+    console.print(f"step {job.trained_steps:,} → {job.result}", soft_wrap=True)
 
 
 def main() -> int:

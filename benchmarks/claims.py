@@ -28,6 +28,7 @@ from benchmarks.figures.scored import load_scored
 from benchmarks.figures.style import provenance, signed
 from benchmarks.findings import Block, Finding, Judged, judge_all, seeds_text
 from benchmarks.paired import Estimate
+from benchmarks.render import grid
 from benchmarks.rows import DASH
 
 NOTHING = (
@@ -107,8 +108,7 @@ def to_markdown(results: Judged) -> str:
             parts.append(NOTHING)
             continue
         head = (*SHORT_HEAD[:-1], "By seed", "Frames (recordings)", "Verdict")
-        lines = [head, ("---",) * len(head), *map(_markdown_line, findings)]
-        parts.append("\n".join(f"| {' | '.join(line)} |" for line in lines))
+        parts.append(grid(head, map(_markdown_line, findings)))
     if not results:
         parts.append(NOTHING)
     return "\n\n".join(parts) + "\n"

@@ -20,7 +20,7 @@ from benchmarks.layout import fusion_row, loss_row, read_published
 from benchmarks.paired import Estimate, mean_error, paired_difference, unevenness
 from benchmarks.protocol import BINS, is_in_bin
 from benchmarks.rows import DASH
-from deformer.experiments import ABLATIONS
+from deformer.experiments import base_of
 
 RANGES = BINS | {"50-100": (0.5, 1.0), "0-25": (0.0, 0.25)}
 """Occlusion, with borders as `BINS` has them."""
@@ -176,14 +176,6 @@ class Block:
     def starts(self) -> set[str | None]:
         """What its runs began with: `scored.start_of`."""
         return {start_of(s.evaluation.run) for runs in self.runs.values() for s in runs.values()}
-
-
-def base_of(experiment: str) -> str:
-    """`tiny_mse_noadv` → `tiny`."""
-    for ablation in sorted(ABLATIONS, key=len, reverse=True):
-        if experiment.endswith(f"_{ablation}"):
-            return experiment.removesuffix(f"_{ablation}")
-    return experiment
 
 
 def make_blocks(scored: Iterable[Scored]) -> list[Block]:

@@ -18,7 +18,7 @@ from benchmarks.kept_runs import (
     over_seeds,
     training_commands,
 )
-from benchmarks.render import blocks, cell_text
+from benchmarks.render import blocks, cell_text, grid
 from benchmarks.render import heading as column_heading
 from benchmarks.report.machine import machine_facts
 from benchmarks.report.material import Material
@@ -247,10 +247,3 @@ def _machine() -> str:
 
 def _code(lines: Iterable[str]) -> str:
     return "\n".join(["```", *lines, "```"])
-
-
-def grid(head: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
-    """A Markdown table; empty heads make one without a heading."""
-    rows = [head, ("---",) * len(head), *lines]
-    cells = ([cell.replace("|", "\\|") for cell in row] for row in rows)
-    return "\n".join(f"| {' | '.join(row)} |" for row in cells)

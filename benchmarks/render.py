@@ -6,7 +6,7 @@ row has a † at its name besides, so that it keeps its label when it is copied 
 
 import csv
 import io
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from benchmarks.evaluation import Run
@@ -98,6 +98,13 @@ def _markdown_grid(lines: list[list[str]]) -> str:
     ]
     rule = "|" + "|".join("-" * (w + 2) for w in widths) + "|"
     return "\n".join([padded[0], rule, *padded[1:]])
+
+
+def grid(head: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
+    """A Markdown table; empty heads make one without a heading."""
+    rows = [head, ("---",) * len(head), *lines]
+    cells = ([cell.replace("|", "\\|") for cell in row] for row in rows)
+    return "\n".join(f"| {' | '.join(row)} |" for row in cells)
 
 
 # ---------------------------------------------------------------------------------------------- CSV

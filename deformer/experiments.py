@@ -287,13 +287,25 @@ def ablate(base: Experiment, ablation: str) -> Experiment:
     return replace(change(base), name=name, summary=f"{base.name}, but {summary}")
 
 
+STARTS = {
+    start.name: start for base in (small(), tiny()) for start in (frames_of(base), windows_of(base))
+}
+"""What the ablations of a base start from, each after the one before it: others begin with their
+models, and nothing is compared with them."""
+
 EXPERIMENTS = {
     experiment.name: experiment
     for base in BASES
     for experiment in (base, *(ablate(base, ablation) for ablation in ABLATIONS))
-} | {
-    start.name: start for base in (small(), tiny()) for start in (frames_of(base), windows_of(base))
-}
+} | STARTS
+
+
+def base_of(name: str) -> str:
+    """The experiment's name without an ablation: `tiny_mse_noadv` → `tiny`."""
+    for ablation in sorted(ABLATIONS, key=len, reverse=True):
+        if name.endswith(f"_{ablation}"):
+            return name.removesuffix(f"_{ablation}")
+    return name
 
 
 def get_experiment(name: str) -> Experiment:

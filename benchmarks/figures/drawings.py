@@ -19,6 +19,7 @@ from benchmarks.figures.numbers import Line
 from benchmarks.figures.scored import NotDrawableError, Scored, is_start, run_label
 from benchmarks.figures.style import MAX_LINES
 from benchmarks.figures.window_view import WindowView, view_window
+from deformer.experiments import base_of
 from deformer.labels import load_hands_of
 from deformer.mano import HandLayer, Hands
 from deformer.store import CorruptMemberError
@@ -308,7 +309,7 @@ def loss_partner(scored: Scored, group: list[Scored]) -> Scored | None:
     """The run of a group that differs from this one by the loss alone."""
 
     def kind(run: Run) -> tuple:
-        base = run.experiment.replace("_mse", "")
+        base = base_of(run.experiment)
         return (base, run.step, run.seed, run.hand, run.fusion, run.adversarial, run.config)
 
     run, data = scored.evaluation.run, scored.evaluation.data
@@ -327,7 +328,7 @@ def unfused_partner(scored: Scored, group: list[Scored]) -> Scored | None:
     """The run of a group that differs from this one by having no fusion."""
 
     def kind(run: Run) -> tuple:
-        base = run.experiment.removesuffix(f"_{run.fusion}")
+        base = base_of(run.experiment)
         return (base, run.seed, run.step, run.hand, run.point_loss, run.adversarial, run.config)
 
     run = scored.evaluation.run

@@ -18,7 +18,7 @@ from benchmarks.protocol import Comparison, frame_values
 from benchmarks.truth import Truth, compare, pair_predictions, read_truth
 from deformer.checkpoint import load_checkpoint
 from deformer.dataset import DATASET_FILE, dataset_sha256
-from deformer.experiments import ABLATIONS, BASES, EXPERIMENTS, Experiment, get_experiment
+from deformer.experiments import STARTS, Experiment, get_experiment
 from deformer.index import FrameIndex, make_windows, read_index
 
 
@@ -124,12 +124,8 @@ def start_of(run: Run) -> str | None:
 
 
 def is_start(run: Run | Method) -> bool:
-    """Of a preset that is no base and no ablation of one: others begin with it, and nothing is
-    compared with it."""
-    if isinstance(run, Method) or run.experiment not in EXPERIMENTS:
-        return False
-    names = {b.name for b in BASES}
-    return run.experiment not in names | {f"{base}_{a}" for base in names for a in ABLATIONS}
+    """Others begin with its model, and nothing is compared with it."""
+    return isinstance(run, Run) and run.experiment in STARTS
 
 
 def find_dataset(evaluation: Evaluation, datasets: Iterable[Path]) -> Path:

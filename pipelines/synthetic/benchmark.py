@@ -73,7 +73,8 @@ def benchmark_plan(count: int | None) -> list[SequencePlan]:
         return [plan for part in PARTS for plan in mixed[part]]
     wanted = {part: max(1, round(share * count)) for part, share in _SHARES.items()}
     wanted["train"] = count - sum(wanted.values())
-    most = min(int(len(mixed[p]) / s) for p, s in (("train", 0.7), *_SHARES.items()))
+    shares = {"train": 1 - sum(_SHARES.values()), **_SHARES}
+    most = min(int(len(mixed[part]) / share) for part, share in shares.items())
     if wanted["train"] < 1 or count > most:
         raise ValueError(
             f"--sequences {count}: the benchmark has 3 to {most} sequences, or `all` ("

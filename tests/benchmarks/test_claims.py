@@ -16,14 +16,13 @@ from benchmarks.findings import (
     CLAIMS,
     RANGES,
     Kind,
-    base_of,
     judge,
     judge_all,
     make_blocks,
 )
 from benchmarks.paired import FAILS, HOLDS, NOISY
 from benchmarks.protocol import BINS, is_in_bin
-from deformer.experiments import ABLATIONS, get_experiment
+from deformer.experiments import ABLATIONS, base_of, get_experiment
 from tests.benchmarks.drawn_results import write_result
 from tests.benchmarks.evaluations import SYNTHETIC, make_evaluation
 from tests.deformer.training import build_dataset
