@@ -16,12 +16,11 @@ import hashlib
 import json
 import math
 from dataclasses import asdict, dataclass
-from functools import reduce
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
 from benchmarks.protocol import BINS, METRICS
-from deformer.checkpoint import OF_NO_EFFECT, Checkpoint
+from deformer.checkpoint import Checkpoint, shaping_fields
 from deformer.fusion import FusionVariant
 from deformer.losses import PointLossName
 from deformer.wellformed import check_types, read_json_object
@@ -30,6 +29,10 @@ EVALUATION_FILE = "evaluation.json"
 FORMAT = 1
 
 HANDS = ("mano", "standin")
+MAY_DIFFER = (
+    "name", "start_from", "stream.seed", "model.fusion", "point_loss", "adversarial",
+)  # fmt: skip
+"""Fields of an experiment in which runs that are compared may differ."""
 
 
 @dataclass(frozen=True)
@@ -114,12 +117,9 @@ class Evaluation:
 def config_hash(checkpoint: Checkpoint) -> str:
     """Of an experiment but for its name, its seed and what ablations differ in; of the model that
     it began with and of the steps that it was to go."""
-    content = asdict(checkpoint.experiment)
-    for name in (*OF_NO_EFFECT, "name", "start_from", "stream.seed", "model.fusion", "point_loss",
-                 "adversarial"):  # fmt: skip
-        *parts, field = name.split(".")
-        reduce(dict.__getitem__, parts, content).pop(field)
-    text = json.dumps([content, checkpoint.origin], sort_keys=True)
+    fields = shaping_fields(checkpoint.experiment)
+    shared = {name: value for name, value in fields.items() if name not in MAY_DIFFER}
+    text = json.dumps([shared, checkpoint.origin], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 

@@ -251,8 +251,8 @@ def experiment_from_dict(content: dict, kind: type, where: str) -> Any:
     return kind(**{name: restore(value, hints[name]) for name, value in content.items()})
 
 
-def differences(saved: Experiment, asked: Experiment) -> dict[str, tuple]:
-    """Fields in which two experiments differ: dotted name → (saved, asked)."""
+def shaping_fields(experiment: Experiment) -> dict[str, Any]:
+    """Dotted name → value of all fields of an experiment but those that change no number."""
 
     def flatten(value: Any, name: str) -> dict:
         if not isinstance(value, dict):
@@ -260,12 +260,14 @@ def differences(saved: Experiment, asked: Experiment) -> dict[str, tuple]:
         parts = [flatten(item, f"{name}.{key}".lstrip(".")) for key, item in value.items()]
         return {key: item for part in parts for key, item in part.items()}
 
-    before, after = flatten(asdict(saved), ""), flatten(asdict(asked), "")
-    return {
-        name: (before[name], after[name])
-        for name in before
-        if before[name] != after[name] and name not in OF_NO_EFFECT
-    }
+    fields = flatten(asdict(experiment), "")
+    return {name: value for name, value in fields.items() if name not in OF_NO_EFFECT}
+
+
+def differences(saved: Experiment, asked: Experiment) -> dict[str, tuple]:
+    """Fields in which two experiments differ: dotted name → (saved, asked)."""
+    before, after = shaping_fields(saved), shaping_fields(asked)
+    return {name: (before[name], after[name]) for name in before if before[name] != after[name]}
 
 
 # ------------------------------------------------------------------------------------- optimizers
