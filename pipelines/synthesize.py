@@ -4,8 +4,9 @@
     python -m pipelines.synthesize --layout ho3d-v2 --out data/ho3d-synthetic --sequences 10
     python -m pipelines.synthesize --layout dexycb --out data/occluded --benchmark occluded-hands
 
-`--motions FILE` has the stand-in do what recorded hands did, each sequence its own recording;
-without it motion is drawn. `--benchmark occluded-hands` chooses sequences and what scenes are made
+`--motions FILE` has the stand-in do what recorded hands did, each sequence its own recording, which
+the file holds under the same name (`pipelines/synthetic/motions_file.py` has its format); without
+it motion is drawn. `--benchmark occluded-hands` chooses sequences and what scenes are made
 of so that DexYCB's setup s3 splits them into train, val and test that share no sequence, object or
 background, with much of the hand hidden and blurred by motion; `--sequences 40 --cameras 2` makes a
 small one.
@@ -47,10 +48,12 @@ from pipelines.synthetic.plan import SequencePlan, dexycb_plan, dexycb_serials, 
 from pipelines.synthetic.recording import Recorded, Recordings
 from pipelines.synthetic.sequence import single_threaded, standin_hands
 
-VERSION = 1
+VERSION = 2
 """Raised whenever the same parameters give other files."""
 
 _PARTIAL = ".partial"
+_MEASURED = ("retargeting_residual_mm", "hand_in_object_mm")
+_HIGH_RESIDUAL_MM = 8.0
 
 
 @dataclass(frozen=True)
@@ -62,18 +65,20 @@ class SynthesisConfig:
     out: Path
     """Folder to write: new, empty, or an earlier run of the same parameters."""
     sequences: int | Literal["all"] = 20
-    """How many sequences, spread over subjects and splits; `all`: DexYCB's 1000, HO-3D's 68."""
+    """How many sequences, spread over subjects and splits; `all`: DexYCB's 1000, HO-3D's 68, and
+    those of DexYCB that the benchmark has objects for."""
     cameras: int | None = None
     """Cameras per sequence: DexYCB 1 to 8 (default 8), HO-3D 1."""
     frames: int = 72
-    """Frames per sequence, at 30 a second; of a recording those that end with the hand, at
-    most as many as it has."""
+    """Frames per sequence, at 30 a second. With --motions at most: of a longer recording the last
+    ones up to where the hand leaves, of a shorter one all."""
     seed: int = 0
     """Everything is drawn from it."""
     benchmark: Literal["occluded-hands"] | None = None
     """Make this benchmark; --sequences and --cameras say how much of it."""
     motions: Path | None = None
-    """Recorded motion of DexYCB's sequences (npz), for the layout dexycb."""
+    """An npz with joints and object poses of every sequence that is made (its format:
+    pipelines/synthetic/motions_file.py), for the layout dexycb; without it motion is drawn."""
     depth: bool = True
     """Also write the depth images."""
     workers: int | None = None
@@ -141,9 +146,11 @@ def synthesize(config: SynthesisConfig, console: Console | None = None) -> None:
     """
     single_threaded()
     root, plans, console = config.out, config.plan(), console or Console(stderr=True)
-    recordings = None if config.motions is None else Recordings(config.motions)
-    recorded = {} if recordings is None else _retarget_all(config, recordings, plans, console)
-    claim_root(root, config.mark() | _motions_mark(recordings, recorded))
+    recordings = None if config.motions is None else _read_motions(config.motions, plans, console)
+    motions = {} if recordings is None else {"motions_sha256": recordings.file.sha256}
+    claim_root(root, config.mark() | motions)
+    missing = [plan for plan in plans if not (root / plan.folder).is_dir()]
+    recorded = {} if recordings is None else _retarget_all(config, plans, missing, console)
     shutil.rmtree(root / _PARTIAL, ignore_errors=True)
     write_models(root)
     subjects: dict[str, Subject] = {}
@@ -152,9 +159,7 @@ def synthesize(config: SynthesisConfig, console: Console | None = None) -> None:
             subjects[name] = Subject.drawn(config.seed, name, recordings)
         dexycb_layout.write_shared(root, list(subjects.values()))
     jobs = [
-        (config, plan, subjects.get(plan.subject), _motion(recorded, plan))
-        for plan in plans
-        if not (root / plan.folder).is_dir()
+        (config, plan, subjects.get(plan.subject), recorded.get(plan.folder)) for plan in missing
     ]
     _each(make_sequence, jobs, config.workers, "sequences", len(plans), console)
     shutil.rmtree(root / _PARTIAL, ignore_errors=True)
@@ -163,13 +168,16 @@ def synthesize(config: SynthesisConfig, console: Console | None = None) -> None:
 
 
 def claim_root(root: Path, mark: dict) -> None:
-    """Mark the folder as synthetic before anything else is in it, or check that it is ours."""
+    """Mark the folder as synthetic before anything else is in it, or check that it is ours.
+
+    What was measured there (`_MEASURED`) is not compared: another processor rounds otherwise.
+    """
     path = root / SYNTHETIC_MARK
     if path.is_file():
         found = json.loads(path.read_text())
         differences = [
             f"{key}: there {found.get(key)!r}, asked {mark.get(key)!r}"
-            for key in sorted({*found, *mark})
+            for key in sorted({*found, *mark} - {*_MEASURED})
             if found.get(key) != mark.get(key)
         ]
         if differences:
@@ -184,57 +192,92 @@ def claim_root(root: Path, mark: dict) -> None:
             "and nothing is written into it. Give another --out."
         )
     root.mkdir(parents=True, exist_ok=True)
-    text = json.dumps(mark, indent=2) + "\n"
+    _write_mark(path, mark)
+
+
+def _write_mark(path: Path, mark: dict) -> None:
     draft = path.with_suffix(".tmp")
-    draft.write_text(text)
+    draft.write_text(json.dumps(mark, indent=2) + "\n")
     draft.replace(path)
 
 
-def _retarget_all(
-    config: SynthesisConfig, recordings: Recordings, plans: list[SequencePlan], console: Console
-) -> dict[str, Recorded]:
-    """By folder: what the stand-in makes of each recording; prints how near it comes."""
+def _read_motions(path: Path, plans: list[SequencePlan], console: Console) -> Recordings:
+    """The file, once it is known to have every plan's recording."""
+    recordings = _recordings(path)
+    if recordings.file.reading != "axis-angle":
+        console.print(
+            f"--motions {path}: object_rotvec is read as {recordings.file.reading} quaternions: "
+            "so objects stand upright at first, and as axis-angle they do not"
+        )
     for plan in plans:
-        recordings.number(plan.folder)  # complains before any work
-    jobs = [(config.motions, plan.folder, config.frames) for plan in plans]
-    found = _each(_retarget, jobs, config.workers, "retargeting", len(plans), console)
-    recorded = dict(zip((plan.folder for plan in plans), found, strict=True))
-    residual = _motions_mark(recordings, recorded)["retargeting_residual_mm"]
-    numbers = ", ".join(f"{key} {value}" for key, value in residual.items())
-    console.print(f"joints of the stand-in from the recorded ones, mm: {numbers}")
-    return recorded
+        recordings.recording(plan)
+    return recordings
 
 
-def _retarget(path: Path, folder: str, num_frames: int) -> Recorded:
+def _retarget_all(
+    config: SynthesisConfig,
+    plans: list[SequencePlan],
+    missing: list[SequencePlan],
+    console: Console,
+) -> dict[str, Motion]:
+    """By folder: what the stand-in makes of the recordings of missing sequences.
+
+    The first time it does all, measures how near it comes, and puts that into the root's mark.
+    """
+    path = config.out / SYNTHETIC_MARK
+    mark = json.loads(path.read_text())
+    first_time = not {*_MEASURED} <= {*mark}
+    chosen = plans if first_time else missing
+    jobs = [(config.motions, plan, config.frames) for plan in chosen]
+    recorded = _each(_retarget, jobs, config.workers, "retargeting", len(plans), console)
+    if first_time:
+        mark |= measured_mm(recorded)
+        _write_mark(path, mark)
+    for key, what in zip(_MEASURED, ("joints from the recorded", "hand in object"), strict=True):
+        numbers = ", ".join(f"{name} {value}" for name, value in mark[key].items())
+        console.print(f"{what}, mm: {numbers}")
+    if mark["retargeting_residual_mm"]["mean"] > _HIGH_RESIDUAL_MM:
+        console.print(
+            f"warning: the stand-in's joints are more than {_HIGH_RESIDUAL_MM:g} mm from the "
+            "recorded ones: look whether --motions has their order as deformer.hand has it"
+        )
+    return {p.folder: r.motion for p, r in zip(chosen, recorded, strict=True)}
+
+
+def _retarget(path: Path, plan: SequencePlan, num_frames: int) -> Recorded:
     single_threaded()
-    hands, _ = standin_hands()
-    return _recordings(path).retarget(folder, num_frames, hands)
+    return _recordings(path).retarget(plan, num_frames)
 
 
 @cache
 def _recordings(path: Path) -> Recordings:
-    return Recordings(path)
+    """A file, read once per process."""
+    hands, _ = standin_hands()
+    return Recordings(path, hands)
 
 
-def _motions_mark(recordings: Recordings | None, recorded: dict[str, Recorded]) -> dict:
-    """What the root says of the motions: the file's hash, and how near the stand-in comes."""
-    if recordings is None:
-        return {}
-    distances = {
-        side: [r.residual_m.ravel() * 1000 for r in recorded.values() if r.side == side]
+def measured_mm(recorded: list[Recorded]) -> dict[str, dict[str, float]]:
+    """How near the stand-in's joints come to the recorded ones, and how deep it is in what it
+    carries: the deepest vertex, over a few frames of every sequence. By the names of `_MEASURED`.
+    """
+    residual = {
+        side: np.concatenate([r.residual_m.ravel() for r in recorded if r.side == side])
         for side in SIDES
+        if any(r.side == side for r in recorded)
     }
-    everything = np.concatenate([d for parts in distances.values() for d in parts])
-    residual = {"mean": everything.mean(), "p90": np.percentile(everything, 90)}
-    residual |= {side: np.concatenate(parts).mean() for side, parts in distances.items() if parts}
+    distances = {
+        "retargeting_residual_mm": _mean_and_p90(np.concatenate([*residual.values()]))
+        | {side: part.mean() for side, part in residual.items()},
+        "hand_in_object_mm": _mean_and_p90(np.concatenate([r.penetration_m for r in recorded])),
+    }
     return {
-        "motions_sha256": recordings.sha256,
-        "retargeting_residual_mm": {key: round(float(x), 1) for key, x in residual.items()},
+        name: {key: round(float(x) * 1000, 1) for key, x in values.items()}
+        for name, values in distances.items()
     }
 
 
-def _motion(recorded: dict[str, Recorded], plan: SequencePlan) -> Motion | None:
-    return recorded[plan.folder].motion if plan.folder in recorded else None
+def _mean_and_p90(values: np.ndarray) -> dict[str, float]:
+    return {"mean": values.mean(), "p90": np.percentile(values, 90)} if len(values) else {}
 
 
 def make_sequence(
@@ -314,9 +357,10 @@ def main() -> None:
     except (ValueError, FileExistsError, FileNotFoundError) as error:
         sys.exit(f"error: {error}")
     plans = config.plan()
+    frames = f"{config.frames} frames" + (" at most" if config.motions else "")
     print(
-        f"{config.out}: {len(plans)} sequences × {config.num_cameras} cameras × "
-        f"{config.frames} frames, layout {config.layout}, synthetic"
+        f"{config.out}: {len(plans)} sequences × {config.num_cameras} cameras × {frames}, "
+        f"layout {config.layout}, synthetic"
     )
 
 

@@ -1,13 +1,14 @@
 """What stands about on the table: free of each other, of the arm and of the hand's whole way."""
 
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 
 from pipelines.synthetic.cameras import Camera
 from pipelines.synthetic.objects import YcbObject, surface_samples_m
+from pipelines.synthetic.rays import RayScene
 from pipelines.synthetic.setting import Setting
-from pipelines.synthetic.shapes import Box, Lathe
 from pipelines.synthetic.ycb import YCB_OBJECTS
 
 UNPAINTED = np.zeros((1, 1, 3), np.float32)
@@ -16,9 +17,14 @@ _GAP_M = 0.012  # objects keep at least this far apart
 _FINGER_ROOM_M = 0.075  # and this far from the one that is to be grasped
 _SWEPT_ROOM_M = 0.02  # and this far from a recorded way
 _TRIES = 60
-_SCREEN_TRIES = 40
-_SCREEN_EXCESS_M = (-0.06, 0.06)  # of a pile's top over the line of sight to the hand's middle
-_SCREEN_FROM_HAND_M = (0.13, 0.34)
+_SCREEN_TRIES = 300
+_SCREEN_EXCESS_M = (0.0, 0.1)  # of a pile's top over the line of sight to the hand's middle
+_SCREEN_FROM_HAND_M = (0.08, 0.28)
+_HIDES, _LOST = 0.75, 0.95  # shares of the hand: what a screen hides somewhere; it is lost
+_WAY_POINTS = 24
+_SUPPORTED = 0.75  # share of a bottom that lies on what is below
+_TOP_M = 0.006  # how far below its top an object that carries another is solid
+_HAND_RADIUS_M, _HAND_POINTS = 0.07, 48  # a ball that stands for the hand, whatever its pose
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,7 +53,7 @@ class Course:
     @classmethod
     def nearby(cls, grasped: Placed) -> "Course":
         """The way of a motion that is not drawn yet: somewhere over the object."""
-        way = grasped.position_m + np.array([[0, 0, 0.04], [0, 0, 0.1], [0, 0, 0.16]])
+        way = grasped.position_m + np.linspace([0, 0, 0.02], [0, 0, 0.18], 9)
         return cls(grasped.rotation, grasped.position_m, way, np.zeros((0, 3)))
 
 
@@ -59,6 +65,10 @@ def placed(thing: YcbObject, yaw: float, position: np.ndarray) -> Placed:
 
 class Clutter:
     """The objects of a scene, `objects[0]` the grasped one, while more are put to them.
+
+    Screens are to hide the hand in part, or for a part of its way: what no frame of a clip shows
+    cannot be inferred from its evidence. How much they hide is measured by rays to a ball that goes
+    the hand's way.
 
     sign: +1 for a right hand's arm, −1 for a left one's.
     """
@@ -79,7 +89,8 @@ class Clutter:
         return [c for c in rng.permutation(self._setting.classes).tolist() if c not in used]
 
     def add_others(self, rng: np.random.Generator, num_objects: int, keep_clear: bool) -> None:
-        """Up to `num_objects` in all, tall ones before low cameras first.
+        """Up to `num_objects` in all, or as many as the setting allows; without screens tall ones
+        before low cameras first.
 
         keep_clear: none of them between the first camera and the grasped object.
         """
@@ -87,11 +98,11 @@ class Clutter:
         free = self._unused(rng)
         tall = [c for c in free if YCB_OBJECTS[c].is_tall]
         low_cameras = [c for c in cameras if c.center_m[2] < 0.42 and c.center_m[1] > -0.3]
-        low_cameras = [] if keep_clear else low_cameras
+        low_cameras = [] if keep_clear or self._setting.screens else low_cameras
         blocked = rng.permutation(len(low_cameras)).tolist()[: rng.integers(3, 5)]
         wanted = [(tall.pop(), low_cameras[k]) for k in blocked if tall]
         others = [c for c in free if c not in {t for t, _ in wanted}]
-        missing = max(0, num_objects - len(self.objects))
+        missing = max(0, min(num_objects, self._setting.max_objects) - len(self.objects))
         wanted += [(c, None) for c in others[: max(0, missing - len(wanted))]]
         for class_id, camera in wanted[:missing]:
             for _ in range(_TRIES):
@@ -99,53 +110,82 @@ class Clutter:
                 toward = cameras[0].center_m[:2] / np.linalg.norm(cameras[0].center_m[:2])
                 if keep_clear and candidate.position_m[:2] @ toward > 0.02:
                     continue
-                if self._stands_free([candidate]):
+                if self._may_stand([candidate]):
                     self.objects.append(candidate)
                     break
 
     def add_screens(self, rng: np.random.Generator) -> None:
         """Piles of objects, each between one camera and some point of the hand's way."""
-        standing = 0
-        for _ in range(_SCREEN_TRIES if self._setting.screens else 0):
-            pile = self._pile(rng, self.cameras[rng.integers(len(self.cameras))])
-            if pile and self._stands_free(pile):
-                self.objects += pile
-                standing += 1
-            if standing == self._setting.screens:
-                return
+        for _ in range(self._setting.screens):
+            for camera, foot_m, height_m in self._gaps(rng):
+                pile = self._pile(rng, camera, foot_m, height_m)
+                if pile and self._hidden(pile, camera).max() > _HIDES and self._may_stand(pile):
+                    self.objects += pile
+                    break
 
-    def _pile(self, rng: np.random.Generator, camera: Camera) -> list[Placed]:
-        """Objects one on the other, as high as to hide the hand; none where they do not reach."""
-        aim = self.course.way_m[rng.integers(len(self.course.way_m))]
-        gap = camera.center_m - aim
-        share = rng.uniform(*_SCREEN_FROM_HAND_M) / np.linalg.norm(gap[:2])
-        foot = aim[:2] + gap[:2] * share + rng.normal(0, 0.02, 2)
-        wanted = aim[2] + gap[2] * share + rng.uniform(*_SCREEN_EXCESS_M)
-        facing = np.arctan2(gap[1], gap[0])
+    def _gaps(self, rng: np.random.Generator) -> list[tuple[Camera, np.ndarray, float]]:
+        """Where a screen may find room: its camera, its foot (2,), and how high it must be."""
+        gaps, points = [], np.concatenate([self.course.swept_m[::3], _surface_m(self.objects[0])])
+        for _ in range(_SCREEN_TRIES):
+            camera = self.cameras[rng.integers(len(self.cameras))]
+            aim = self.course.way_m[rng.integers(len(self.course.way_m))]
+            gap = camera.center_m - aim
+            share = rng.uniform(*_SCREEN_FROM_HAND_M) / np.linalg.norm(gap[:2])
+            foot = aim[:2] + gap[:2] * share
+            height = aim[2] + gap[2] * share + rng.uniform(*_SCREEN_EXCESS_M)
+            low = points[points[:, 2] < height, :2]
+            in_the_way = self._is_in_the_way(*foot) and height > 0.04
+            if height > 0 and not in_the_way and (np.hypot(*(low - foot).T) > 0.06).all():
+                gaps.append((camera, foot, height))
+        return gaps
+
+    def _pile(
+        self, rng: np.random.Generator, camera: Camera, foot_m: np.ndarray, height_m: float
+    ) -> list[Placed]:
+        """Objects one on the other, at least as high as wanted; none where they do not reach."""
+        facing = np.arctan2(*(camera.center_m[:2] - foot_m)[::-1])
         pile, top = [], 0.0
         for class_id in self._unused(rng):
-            if top >= wanted:
+            if top >= height_m or len(pile) == self._setting.max_objects - len(self.objects):
                 break
             thing = YCB_OBJECTS[class_id]
-            if pile and not _is_flat_on_top(pile[-1].thing):
-                continue
-            if not (_is_flat_on_top(thing) or thing.is_tall):
-                continue
-            spot = np.array([*(foot + rng.normal(0, 0.003, 2)), top - thing.bottom_m])
-            pile.append(placed(thing, facing + rng.normal(0, 0.3), spot))
-            top += float(np.ptp(thing.mesh.vertices_m[:, 2]))
-        return pile if top >= wanted else []
+            spot = np.array([*(foot_m + rng.normal(0, 0.003, 2)), top - thing.bottom_m])
+            candidate = placed(thing, facing + rng.normal(0, 0.3), spot)
+            if not pile or rests_on(candidate, pile[-1]):
+                pile.append(candidate)
+                top += float(np.ptp(thing.mesh.vertices_m[:, 2]))
+        return pile if top >= height_m else []
 
-    def _stands_free(self, candidates: list[Placed]) -> bool:
-        return all(self._is_free(candidate) for candidate in candidates)
+    def _is_in_the_way(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+        """Whether spots on the table, any shape, are the arm's."""
+        return (y < 0.02) & (x * self._sign > -0.16) & (x * self._sign < 0.3)
+
+    def _hidden(self, things: list[Placed], camera: Camera) -> np.ndarray:
+        """Share of the hand that things hide from a camera, (N,): at points spread over its way."""
+        way = self.course.way_m[:: 1 + len(self.course.way_m) // _WAY_POINTS]
+        hand = way[:, None] + _ball_m()
+        toward = camera.center_m - hand.reshape(-1, 3)
+        blocked = _ray_scene(things).is_blocked(hand.reshape(-1, 3), toward, 1.0)
+        return blocked.reshape(hand.shape[:2]).mean(1)
+
+    def _may_stand(self, candidates: list[Placed]) -> bool:
+        """Whether they are free of all else and no camera loses the hand for too long."""
+        if not all(self._is_free(candidate) for candidate in candidates):
+            return False
+        most, still = self._setting.most_lost, self.objects[1:] + candidates
+        return most >= 1 or all(
+            (self._hidden(still, camera) > _LOST).mean() <= most for camera in self.cameras
+        )
 
     def _is_free(self, candidate: Placed) -> bool:
         points = _surface_m(candidate)
         x, y = points[:, 0], points[:, 1]
         if np.abs(x).max() > 0.6 or y.min() < -0.36 or y.max() > 0.52:
             return False
-        in_the_way = (y < 0.02) & (x * self._sign > -0.16) & (x * self._sign < 0.3)
-        if in_the_way.any() and points[:, 2].max() > 0.04:
+        centers = np.array([camera.center_m for camera in self.cameras])
+        if np.linalg.norm(points - centers[:, None], axis=-1).min() < self._setting.camera_room_m:
+            return False
+        if self._is_in_the_way(x, y).any() and points[:, 2].max() > 0.04:
             return False
         if len(self.course.swept_m) and _gap_m(candidate, self.course.swept_m) < _SWEPT_ROOM_M:
             return False
@@ -165,15 +205,38 @@ def _gap_m(thing: Placed, points_m: np.ndarray) -> float:
     return thing.thing.signed_distance_m((points_m - thing.position_m) @ thing.rotation).min()
 
 
-def _is_flat_on_top(thing: YcbObject) -> bool:
-    """A box or a can: another object may stand on it."""
-    if len(thing.parts) > 1:
-        return False
-    part = thing.parts[0]
-    if isinstance(part, Lathe) and part.along == "z":
-        radii = [radius for radius, _ in part.profile_m]
-        return radii[-2] > 0.6 * max(radii)
-    return isinstance(part, Box)
+@cache
+def _foot_m(thing: YcbObject) -> np.ndarray:
+    """The middle of an object's bottom, then points all over it, in the object's frame (N, 3)."""
+    points = surface_samples_m(thing, 0.012).astype(float)
+    foot = points[points[:, 2] < points[:, 2].min() + 0.004]
+    return np.concatenate([[[0, 0, points[:, 2].min()]], foot])
+
+
+def rests_on(upper: Placed, lower: Placed) -> bool:
+    """Whether the upper object's middle and most of its bottom lie on the lower one's top."""
+    foot = _foot_m(upper.thing) @ upper.rotation.T + upper.position_m
+    foot[:, 2] -= _TOP_M  # inside of what is flat on top, in the hole of a vessel
+    local = (foot - lower.position_m) @ lower.rotation
+    is_on = lower.thing.signed_distance_m(local[:1]) < 0
+    return bool(is_on[0]) and bool(
+        (lower.thing.signed_distance_m(local[1:]) < 0).mean() >= _SUPPORTED
+    )
+
+
+@cache
+def _ball_m() -> np.ndarray:
+    """Points spread evenly in a ball as large as a hand, (_HAND_POINTS, 3)."""
+    k = np.arange(_HAND_POINTS) + 0.5
+    z, angle = 1 - 2 * k / _HAND_POINTS, k * 2.399963  # the golden angle
+    flat = np.sqrt(1 - z**2)
+    radius = _HAND_RADIUS_M * (k * 0.618034 % 1) ** (1 / 3)
+    return radius[:, None] * np.stack([flat * np.cos(angle), flat * np.sin(angle), z], 1)
+
+
+def _ray_scene(things: list[Placed]) -> RayScene:
+    meshes = [(o.thing.mesh.vertices_m @ o.rotation.T + o.position_m, o.thing.mesh) for o in things]
+    return RayScene([(vertices, mesh.faces) for vertices, mesh in meshes])
 
 
 def _placed_randomly(rng, thing: YcbObject, grasped: Placed, camera: Camera | None) -> Placed:

@@ -4,6 +4,7 @@ Layout and meaning of every value: section 5 of the project's method, after DexY
 """
 
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -45,9 +46,10 @@ class Subject:
         people, rng = dict.fromkeys(SIDES, person), generator(seed, name, "rig")
         if recordings is None:
             return cls(name, rig(rng), people)
-        hands, _ = standin_hands()
+        unknown = np.zeros(10, np.float32)
         people = {
-            side: replace(person, betas=recordings.betas(name, side, hands)) for side in SIDES
+            side: replace(person, betas=recordings.betas.get((name, side), unknown))
+            for side in SIDES
         }
         return cls(name, rig(rng, recordings.middle_m(name)), people)
 
@@ -92,18 +94,17 @@ def write_sequence(
     motion: a recorded one; without it `num_frames` frames are drawn.
     """
     cameras = [c for c in subject.cameras if c.name in serials]
-    scene = (
-        seed,
-        plan.folder,
-        subject.person(plan.side, seed, plan.setting),
-        plan.side,
-        CLASS_IDS[plan.object_name],
-        cameras,
+    draw = partial(
+        compose if motion is None else compose_recorded,
+        seed=seed,
+        name=plan.folder,
+        person=subject.person(plan.side, seed, plan.setting),
+        side=plan.side,
+        grasped_id=CLASS_IDS[plan.object_name],
+        cameras=cameras,
+        setting=plan.setting,
     )
-    if motion is None:
-        sequence = compose(*scene, num_frames, setting=plan.setting)
-    else:
-        sequence = compose_recorded(*scene, motion, plan.setting)
+    sequence = draw(num_frames=num_frames) if motion is None else draw(motion=motion)
     folder.mkdir(parents=True, exist_ok=True)
     _write_yaml(folder / "meta.yml", _meta(sequence, plan.subject, plan.side))
     _write_poses(folder / "pose.npz", sequence, subject.cameras)
@@ -150,7 +151,9 @@ def camera_labels(sequence: Sequence, camera: Camera) -> dict[str, np.ndarray]:
     }
 
 
-def _hand_pose(sequence: Sequence, rotation, translation) -> tuple[np.ndarray, np.ndarray]:
+def _hand_pose(
+    sequence: Sequence, rotation: np.ndarray, translation: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
     """pose_m (F, 51) float32 and the wrist (F, 3), in the frame that the two lead to."""
     motion, handrig = sequence.motion, sequence.rig
     turned = Rotation.from_matrix(rotation) * Rotation.from_rotvec(motion.global_rotvec)
@@ -164,7 +167,7 @@ def _hand_pose(sequence: Sequence, rotation, translation) -> tuple[np.ndarray, n
     return pose, pose[:, 48:] + handrig.wrist_m
 
 
-def _object_poses(sequence: Sequence, rotation, translation) -> np.ndarray:
+def _object_poses(sequence: Sequence, rotation: np.ndarray, translation: np.ndarray) -> np.ndarray:
     """(F, n, 3, 4) float32 in the frame that rotation, translation lead to."""
     world, motion = sequence.world, sequence.motion
     poses = np.zeros((motion.num_frames, len(world.objects), 3, 4))

@@ -15,6 +15,10 @@ HAND_LABEL = 255
 MIN_BLUR_PX = 1.3
 """Shorter ways than this are not blurred."""
 
+_MAX_BLUR_PX = 24.0
+"""Longer ways are blurred as if they were this long: the work grows with it, since all that the
+blur may bring to a visible pixel needs a colour."""
+
 
 @dataclass(frozen=True, eq=False)
 class Frame:
@@ -96,17 +100,19 @@ def draw_frame(
     """Draw one camera's picture before exposure, and its labels.
 
     shadow: of `moving_shadow`, None for none; motion_px (2,): the way the hand moves while the
-    shutter is open; without_object: the grasped object is in the view already.
+    shutter is open; without_object: the grasped object is in the view already. Hand, arm and object
+    are blurred along this one way, however they turn, and at most by `_MAX_BLUR_PX`.
     """
     image, depth, label = view.image.copy(), view.depth_m.copy(), view.label.copy()
     if shadow is not None:
         _darken_table(image, view, shadow)
     layer = None
     if not (without_object and posed.hand_m is None):
-        layer = cast_layer(stage, posed, view, without_object)
+        blur = _line_kernel(motion_px)
+        layer = cast_layer(stage, posed, view, without_object, len(blur) // 2)
     if layer is not None:
         box = layer.box
-        image[box] = _blend(image[box], depth[box], layer, motion_px)
+        image[box] = _blend(image[box], layer, blur)
         front = layer.depth_m < depth[box]
         codes = np.zeros(3, np.uint8)
         codes[HAND], codes[ARM] = HAND_LABEL, 0
@@ -169,17 +175,10 @@ def _darken_table(image: np.ndarray, view: View, shadow) -> None:
     image[box] = cv2.multiply(image[box], cv2.merge([seen] * 3), dtype=cv2.CV_8U)
 
 
-def _blend(
-    image: np.ndarray, still_depth: np.ndarray, layer: Layer, motion_px: np.ndarray
-) -> np.ndarray:
-    """The layer laid over a piece of the picture; still objects in front stay in front."""
-    stacked, reach = layer.colour, 3
-    if np.hypot(*motion_px) > MIN_BLUR_PX:
-        kernel = _line_kernel(motion_px)
-        stacked = cv2.filter2D(stacked, -1, kernel, borderType=cv2.BORDER_CONSTANT)
-        reach = kernel.shape[0] | 1
-    nearest = cv2.erode(layer.depth_m, np.ones((reach, reach), np.uint8))
-    front = cv2.blur((nearest < still_depth).astype(np.float32), (3, 3)).reshape(-1)
+def _blend(image: np.ndarray, layer: Layer, blur: np.ndarray) -> np.ndarray:
+    """The blurred layer laid over a piece of the picture; still objects in front stay in front."""
+    stacked = cv2.filter2D(layer.colour, -1, blur, borderType=cv2.BORDER_CONSTANT)
+    front = cv2.blur(layer.shows.astype(np.float32), (3, 3)).reshape(-1)
     piece = np.ascontiguousarray(image)
     flat, stacked = piece.reshape(-1, 3), stacked.reshape(-1, 4)
     chosen = np.flatnonzero(stacked[:, 3])
@@ -194,9 +193,13 @@ def _blend(
 
 
 def _line_kernel(motion_px: np.ndarray) -> np.ndarray:
-    """A line of the motion's length and direction, sum 1."""
-    half = min(float(np.hypot(*motion_px)), 24.0) / 2
-    direction = motion_px / np.hypot(*motion_px)
+    """A line of the motion's length and direction, sum 1, with an empty pixel round it.
+
+    Of a motion not worth blurring its middle alone: (3, 3).
+    """
+    length = float(np.hypot(*motion_px))
+    half = min(length, _MAX_BLUR_PX) / 2 if length > MIN_BLUR_PX else 0.0
+    direction = motion_px / max(length, 1e-9)
     size = 2 * int(np.ceil(half)) + 3
     kernel = np.zeros((size, size), np.float32)
     for t in np.linspace(-half, half, 4 * size):

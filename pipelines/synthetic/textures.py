@@ -206,7 +206,7 @@ def tabletop(
 ) -> np.ndarray:
     """A table's surface: wood, cloth, a plain board or a checked cloth; linear RGB.
 
-    hues, woods: the colours to choose from, "#rrggbb".
+    hues, woods: the colours to choose from, "#rrggbb"; nothing has a colour from elsewhere.
     """
     kind = rng.choice(["wood", "cloth", "plain", "checked"], p=[0.34, 0.34, 0.2, 0.12])
     hue = hex_to_linear(str(rng.choice(hues)))
@@ -218,7 +218,7 @@ def tabletop(
         return (hue * shade[..., None]).astype(np.float32)
     surface = cloth(rng, height, width, hue)
     if kind == "checked":
-        period, other = int(rng.integers(40, 90)), _vary(np.array([0.45, 0.4, 0.35]), rng)
+        period, other = int(rng.integers(40, 90)), _vary(hex_to_linear(str(rng.choice(hues))), rng)
         rows, columns = np.arange(height) // period % 2, np.arange(width) // period % 2
         share = 0.3 * (rows[:, None] + columns[None])[..., None]
         surface = surface * (1 - share) + other * share
@@ -228,14 +228,15 @@ def tabletop(
 def room(rng: np.random.Generator, height: int, width: int, walls: Sequence[str]) -> np.ndarray:
     """A room out of focus: wall, dim corners, blurred furniture and lamps; linear RGB.
 
-    walls: the colours to choose from, "#rrggbb".
+    walls: the colours to choose from, "#rrggbb", for the furniture too, lighter or darker.
     """
     h, w = height // 4, width // 4
     wall = _vary(hex_to_linear(str(rng.choice(walls))), rng)
     slope = np.linspace(1.25, 0.5, h, dtype=np.float32)[:, None, None]
     image = np.ascontiguousarray(np.broadcast_to(wall * slope, (h, w, 3)), dtype=np.float32)
     for _ in range(rng.integers(7, 16)):
-        colour = _vary(rng.uniform(0.02, 0.6) * rng.uniform(0.5, 1.2, 3), rng).tolist()
+        tone = hex_to_linear(str(rng.choice(walls)))
+        colour = _vary(tone / tone.mean() * rng.uniform(0.02, 0.6), rng).tolist()
         x, y = int(rng.integers(-10, w)), int(rng.integers(-10, h))
         if rng.random() < 0.6:
             corner = (x + int(rng.integers(5, 50)), y + int(rng.integers(8, 70)))

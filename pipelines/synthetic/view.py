@@ -7,6 +7,7 @@ import numpy as np
 
 from pipelines.synthetic.appearance import sample_texture
 from pipelines.synthetic.cameras import IMAGE_SIZE, Camera
+from pipelines.synthetic.cover import SPACING_M, may_cover
 from pipelines.synthetic.lighting import shade
 from pipelines.synthetic.objects import surface_samples_m
 from pipelines.synthetic.rays import RayScene, interpolate, unit
@@ -202,30 +203,16 @@ def _inside_hull(camera: Camera, points_m: np.ndarray) -> np.ndarray:
     return np.flatnonzero(mask)
 
 
-def _worth_casting(camera: Camera, points_m: np.ndarray, spread: int) -> np.ndarray:
-    """Flat indices of the pixels within `spread` px of the projected points."""
-    width, height = IMAGE_SIZE
-    mask = np.zeros((height, width), np.uint8)
-    uv = camera.to_pixels(points_m)
-    front = camera.to_camera(points_m)[:, 2] > 0.05
-    uv = np.round(uv[front]).astype(int)
-    margin = spread
-    near = ((uv > -margin) & (uv < np.array([width, height]) + margin)).all(1)
-    uv = np.clip(uv[near], 0, [width - 1, height - 1])
-    mask[uv[:, 1], uv[:, 0]] = 1
-    mask = cv2.dilate(mask, np.ones((2 * spread + 1, 2 * spread + 1), np.uint8))
-    return np.flatnonzero(mask)
-
-
 def _add_objects(world, still, camera, directions, image, depth, label, is_table) -> None:
     """Cast the objects that stay: pixel centres for depth and label, more samples for colour."""
     width, _ = IMAGE_SIZE
-    points = [
-        surface_samples_m(world.objects[k].thing, 0.012) @ world.objects[k].rotation.T
-        + world.objects[k].position_m
-        for k in still.indices
-    ]
-    chosen = _worth_casting(camera, np.concatenate(points), 9)
+    worth = np.zeros(depth.shape, np.uint8)
+    for k in still.indices:
+        placed = world.objects[k]
+        points = surface_samples_m(placed.thing, SPACING_M) @ placed.rotation.T + placed.position_m
+        box, mask = may_cover(camera, points)
+        worth[box] |= mask
+    chosen = np.flatnonzero(worth)
     flat, flat_depth = image.reshape(-1, 3), depth.reshape(-1)
     flat_label, flat_table = label.reshape(-1), is_table.reshape(-1)
     hits = still.scene.cast(camera.center_m, directions[chosen])

@@ -8,8 +8,8 @@ from scipy.spatial.transform import Rotation
 from deformer.mano import STANDIN_DIR
 from pipelines.synthetic.kinematics import HandRig
 from pipelines.synthetic.motion import smooth_noise
+from pipelines.synthetic.motions_file import MODEL_YAW_DEG
 from pipelines.synthetic.plan import SequencePlan, dexycb_plan
-from pipelines.synthetic.recording import MODEL_YAW_DEG
 from pipelines.synthetic.ycb import CLASS_IDS, YCB_OBJECTS
 
 FRAMES, HIDDEN = 8, 2
@@ -21,9 +21,9 @@ CAMERA_M = np.array([0.05, 0.03, 1.0])
 
 
 def sequences_of(subjects: list[str]) -> list[SequencePlan]:
-    """Four sequences of each subject: those that a small plan takes, and more of the same."""
-    plans = dexycb_plan(40)
-    return [p for s in subjects for p in [q for q in plans if q.subject == s][:4]]
+    """Six sequences of each subject: those that a small plan takes, and more of the same."""
+    plans = dexycb_plan(60)
+    return [p for s in subjects for p in [q for q in plans if q.subject == s][:6]]
 
 
 def hand_poses(rng: np.random.Generator, num_frames: int, amount: float = 0.5) -> np.ndarray:
@@ -39,8 +39,13 @@ def mirrored(rotvec: np.ndarray) -> np.ndarray:
     return (rotvec.reshape(-1, 3) * [1, -1, -1]).reshape(rotvec.shape)
 
 
-def write_motions(path: Path, plans: list[SequencePlan], hands, layer, betas) -> dict[str, dict]:
-    """Write the file; by folder the truth in the table's frame: joints, object poses."""
+def write_motions(
+    path: Path, plans: list[SequencePlan], hands, layer, betas, *, shifted: bool = False
+) -> dict[str, dict]:
+    """Write the file; by folder the truth in the table's frame: joints, object poses.
+
+    shifted: by way of misread quaternions, as the recorded file is.
+    """
     rows = {"joints": [], "object_rotvec": [], "object_trans": [], "valid": []}
     truth = {}
     for k, plan in enumerate(plans):
@@ -50,9 +55,11 @@ def write_motions(path: Path, plans: list[SequencePlan], hands, layer, betas) ->
         truth[plan.folder] = made
         yaw = Rotation.from_euler("z", MODEL_YAW_DEG.get(plan.object_name, 0), degrees=True)
         rotation = CAMERA_ROTATION @ made["object_rotation"] @ yaw.as_matrix()
-        x, y, z, w = Rotation.from_matrix(rotation).as_quat().T
-        misread = Rotation.from_quat(np.stack([y, z, w, x], 1))  # as the recorded file has it
-        rows["object_rotvec"].append(misread.as_rotvec())
+        turn = Rotation.from_matrix(rotation)
+        if shifted:
+            x, y, z, w = turn.as_quat().T
+            turn = Rotation.from_quat(np.stack([y, z, w, x], 1))
+        rows["object_rotvec"].append(turn.as_rotvec())
         rows["object_trans"].append(made["object_m"] @ CAMERA_ROTATION.T + CAMERA_M)
         rows["joints"].append(made["joints"] @ CAMERA_ROTATION.T + CAMERA_M)
         rows["valid"].append(np.arange(FRAMES) >= HIDDEN)

@@ -12,7 +12,7 @@ import yaml
 
 from deformer.camera import project
 from deformer.rotations import rotvec_to_rotmat
-from pipelines.synthesize import SynthesisConfig, synthesize
+from pipelines.synthesize import VERSION, SynthesisConfig, synthesize
 from pipelines.synthetic.cameras import SERIALS
 from pipelines.synthetic.plan import dexycb_plan, dexycb_serials, ho3d_plan
 from pipelines.synthetic.rays import RayScene
@@ -275,7 +275,7 @@ class TestRoot:
         mark = json.loads((dexycb_root / "synthetic.json").read_text())
         assert mark == {
             "generator": "pipelines.synthesize",
-            "version": 1,
+            "version": VERSION,
             "layout": "dexycb",
             "hand": "standin",
             "hand_sha256": hands.sha256,
