@@ -8,14 +8,15 @@ On the benchmark `occluded-hands` two runs come first, one on single frames and,
 on windows without fusion; all others start from there. What is done is skipped, what was
 interrupted goes on; run it again until it is through. The runs land in
 runs/<data>/<experiment>-seed<k>, their evaluations in results/<data>/ likewise, where
-`python -m benchmarks.tables` and `python -m benchmarks.claims` find them.
+`python -m benchmarks.tables` and `python -m benchmarks.claims` find them. A run that fails stops no
+other; those that failed are listed at the end. Exit status: 0 all done, 1 something failed or
+cannot be used, 2 an option is wrong, 143 stopped by SIGTERM or Ctrl-C, each training with a
+checkpoint.
 """
 
 import os
-import subprocess
+import signal
 import sys
-from concurrent.futures import ThreadPoolExecutor, as_completed
-from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -27,13 +28,14 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from benchmarks.evaluation import EVALUATION_FILE, read_evaluation
 from benchmarks.figures.training_log import LOG_FILE, read_log
+from benchmarks.jobs import Job, make_slots, run_jobs, visible_gpus
 from benchmarks.model_speed import ModelSpeed, measure_model
 from deformer.dataset import read_info
-from deformer.experiments import STARTS, Experiment, get_experiment
+from deformer.experiments import BASES, Experiment, base_of, get_experiment, starts_of
 from deformer.store import open_store
 from deformer.stream import Stream
+from deformer.train import STOPPED
 
 FUSION_ABLATIONS = ("", "center", "average", "occlusion")
 """Tables 4 and 6; "" is the whole method."""
@@ -56,17 +58,17 @@ class Preset:
     """Keep what every frame lends, for the figures; 4 KB a frame are much on whole DexYCB."""
 
 
-_OCCLUDED = "occluded-hands"
+OCCLUDED = "occluded-hands"
+"""The synthetic benchmark."""
 PRESETS = {
-    "tiny": Preset({"dexycb": "tiny", "ho3d": "tiny_ho3d", _OCCLUDED: "tiny_occluded"}, 600, 1),
-    "small": Preset(
-        {"dexycb": "small", "ho3d": "small_ho3d", _OCCLUDED: "small_occluded"}, 3000, 1
-    ),
+    "tiny": Preset({"dexycb": "tiny", "ho3d": "tiny_ho3d", OCCLUDED: "tiny_occluded"}, 600, 1),
+    "small": Preset({"dexycb": "small", "ho3d": "small_ho3d", OCCLUDED: "small_occluded"}, 3000, 1),
     "paper": Preset({"dexycb": "dexycb", "ho3d": "ho3d"}, None, 8, sources=False),
 }
-_SPLITS = {"dexycb": "s0_test", "ho3d": "evaluation", _OCCLUDED: "s3_test"}
+_SPLITS = {"dexycb": "s0_test", "ho3d": "evaluation", OCCLUDED: "s3_test"}
 _START_SEED = 0
-"""The runs that ablations start from are the same for all of them and for all seeds."""
+"""The runs that ablations start from are the same for all of them and for all seeds, so what seeds
+differ by is chance in the last part of the training alone."""
 
 
 @dataclass(frozen=True)
@@ -77,6 +79,10 @@ class Options:
     """A built dataset: DexYCB (or its layout) for Tables 4 and 5, HO-3D for Table 6."""
     preset: Literal["tiny", "small", "paper"] = "tiny"
     """tiny: a CPU. small: one GPU. paper: 8 GPUs."""
+    base: str | None = None
+    """The experiment that the ablations vary, by default the preset's for this data. For a dataset
+    of your own add one to BASES in deformer/experiments.py, with your splits as its stream.split
+    and validation.split; name it here, and by --split what to evaluate on."""
     split: str | None = None
     """To evaluate on; by default s0_test, of HO-3D evaluation, of occluded-hands s3_test."""
     runs: Path = Path("runs")
@@ -92,8 +98,8 @@ class Options:
     num_processes: int | None = None
     """Instead of the preset's."""
     at_once: int = 1
-    """So many runs at a time, each with its share of the cores; what they say lands in the file
-    console.log of their folders."""
+    """So many runs at a time, each with its share of the cores and of the GPUs; what they say lands
+    in the file console.log of their folders."""
     workers: int = 2
     """Processes per rank that read ahead."""
     dry_run: bool = False
@@ -111,59 +117,26 @@ class Options:
             raise ValueError("--seeds needs one at least")
 
 
-@dataclass(frozen=True)
-class Job:
-    """One run: its commands and where they leave what they make."""
-
-    experiment: str
-    seed: int
-    run: Path
-    result: Path
-    train: list[str]
-    evaluate: list[str]
-    steps: int
-    split: str
-    """That it is evaluated on."""
-
-    @property
-    def trained_steps(self) -> int:
-        """So many are done: the step of the last checkpoint."""
-        steps = [int(p.name[5:]) for p in (self.run / "checkpoints").glob("step-*")]
-        return max(steps, default=0)
-
-    @property
-    def is_done(self) -> bool:
-        path = self.result / EVALUATION_FILE
-        if not path.exists():
-            return False
-        evaluation = read_evaluation(path)
-        return (evaluation.run.step, evaluation.data.split) == (self.steps, self.split)
-
-
 def plan(options: Options) -> list[Job]:
     """All jobs in the order in which they are run: what the others start from, where there are such
     runs, then seed by seed, the whole method first."""
     preset, kind = PRESETS[options.preset], _kind_of(options.data)
-    if kind not in preset.bases:
-        raise ValueError(
-            f"{options.data} is {kind}; --preset {options.preset} is for {', '.join(preset.bases)}"
-        )
-    base = get_experiment(preset.bases[kind])
+    base, split = _base(options, kind), options.split or _SPLITS.get(kind)
+    if split is None:
+        raise ValueError(f"{options.data} is {kind}: give --split, what to evaluate on")
     steps = options.steps or preset.steps or _whole_steps(options, base)
     names = FUSION_ABLATIONS + (LOSS_ABLATIONS if kind != "ho3d" else ())
     if options.only:
         names = tuple(name for name in (*names, *OURS) if (name or "full") in options.only)
-    elif kind == _OCCLUDED:
+    elif kind == OCCLUDED:
         names += OURS
-    split = options.split or _SPLITS[kind]
     start, jobs = None, []
-    for name, experiment in STARTS.items():
-        if name.rpartition("_")[0] == base.name:
-            start_steps = options.start_steps or _whole_steps(options, experiment)
-            start = _job(options, name, _START_SEED, start_steps, split, start)
-            jobs.append(start)
+    for name in starts_of(base.name):
+        start_steps = options.start_steps or _whole_steps(options, get_experiment(name))
+        start = _job(options, name, _START_SEED, start_steps, split, start)
+        jobs.append(start)
     jobs += [
-        _job(options, f"{base.name}_{name}".removesuffix("_"), seed, steps, split, start)
+        _job(options, f"{base.name}_{name}" if name else base.name, seed, steps, split, start)
         for seed in options.seeds
         for name in names
     ]
@@ -174,6 +147,34 @@ def plan(options: Options) -> list[Job]:
                 "asked for: give its --steps, or other --runs and --results"
             )
     return jobs
+
+
+def preset_of(experiment: str) -> str | None:
+    """The one that makes an experiment's runs: of a base's ablations, or what they start from."""
+    for name, preset in PRESETS.items():
+        for base in preset.bases.values():
+            if base_of(experiment) == base or experiment in starts_of(base):
+                return name
+    return None
+
+
+def _base(options: Options, kind: str) -> Experiment:
+    """What the ablations vary. Raises `ValueError` where there is no such experiment."""
+    bases = PRESETS[options.preset].bases
+    if options.base is None:
+        if kind not in bases:
+            raise ValueError(
+                f"{options.data} is {kind}; --preset {options.preset} is for {', '.join(bases)}. "
+                "For other data name the experiment to vary by --base"
+            )
+        return get_experiment(bases[kind])
+    named = {base.name: base for base in BASES}
+    if options.base not in named:
+        raise ValueError(
+            f"--base {options.base} has no ablations; those that have are {', '.join(named)}, and "
+            "what you add to BASES in deformer/experiments.py"
+        )
+    return named[options.base]
 
 
 def _kind_of(data: Path) -> str:
@@ -193,7 +194,7 @@ def _job(
     place = Path(options.data.name) / f"{experiment}-seed{seed}"
     run, result, data = options.runs / place, options.results / place, str(options.data)
     preset = PRESETS[options.preset]
-    processes = options.num_processes or preset.num_processes
+    processes = _processes(options)
     launch = [sys.executable, "-m"]
     if processes > 1:
         launch += ["torch.distributed.run", "--nproc-per-node", str(processes), "-m"]
@@ -209,7 +210,14 @@ def _job(
         "--workers", str(options.workers),
         *(["--sources"] if preset.sources else []),
     ]  # fmt: skip
-    return Job(experiment, seed, run, result, train, evaluate, steps, split)
+    return Job(
+        experiment, seed, options.data, run, result, train, evaluate, steps, split,
+        None if start is None else start.run,
+    )  # fmt: skip
+
+
+def _processes(options: Options) -> int:
+    return options.num_processes or PRESETS[options.preset].num_processes
 
 
 # ------------------------------------------------------------------------------------- the time
@@ -252,8 +260,7 @@ def _measured_step(options: Options, job: Job, console: Console) -> float:
         steps=3,
     )
     (row,) = measure_model(config)["rows"]
-    processes = options.num_processes or PRESETS[options.preset].num_processes
-    return row["batch"] / row["windows_per_second"] / processes
+    return row["batch"] / row["windows_per_second"] / _processes(options)
 
 
 def print_plan(options: Options, jobs: list[Job], console: Console) -> None:
@@ -271,61 +278,30 @@ def print_plan(options: Options, jobs: list[Job], console: Console) -> None:
         )
 
 
-# ------------------------------------------------------------------------------------ the running
-
-
-def run_jobs(jobs: list[Job], console: Console, at_once: int = 1) -> None:
-    """Run what is not done: what others start from one by one, then `at_once` at a time. Raises
-    `SystemExit` with the status of a command that fails, when those beside it have ended."""
-    left = [job for job in jobs if not job.is_done]
-    alone = [job for job in left if at_once == 1 or job.experiment in STARTS]
-    for job in alone:
-        _run(job, console)
-    threads = max(1, (os.cpu_count() or 1) // at_once)
-    with ThreadPoolExecutor(at_once) as pool:
-        futures = [pool.submit(_run, job, console, threads) for job in left if job not in alone]
-        try:
-            for future in as_completed(futures):
-                future.result()
-        except BaseException:
-            pool.shutdown(wait=True, cancel_futures=True)
-            raise
-
-
-def _run(job: Job, console: Console, threads: int | None = None) -> None:
-    """threads: of each process; what it says then goes to a file, since others run beside it."""
-    console.rule(f"{job.experiment}, seed {job.seed}")
-    with ExitStack() as stack:
-        settings = {}
-        if threads is not None:
-            job.run.mkdir(parents=True, exist_ok=True)
-            file = stack.enter_context((job.run / "console.log").open("a"))
-            settings = {"env": {**os.environ, "OMP_NUM_THREADS": str(threads)},
-                        "stdout": file, "stderr": subprocess.STDOUT}  # fmt: skip
-        for command in (job.train, job.evaluate):
-            if status := subprocess.run(command, **settings).returncode:
-                console.print(f"stopped at: {' '.join(command[1:])}", soft_wrap=True)
-                raise SystemExit(status)
-    console.print(f"step {job.trained_steps:,} → {job.result}", soft_wrap=True)
-
-
 def main() -> int:
     console = Console(stderr=True)
     try:
         options = tyro.cli(Options, prog="python -m benchmarks.ablations", description=__doc__)
         jobs = plan(options)
         print_plan(options, jobs, console)
-        if not options.dry_run:
-            run_jobs(jobs, console, options.at_once)
-            words = "all runs are done: python -m benchmarks.tables, python -m benchmarks.claims"
-            console.print(words, soft_wrap=True)
+        if options.dry_run:
+            return 0
+        cores = os.cpu_count() or 1
+        slots = make_slots(options.at_once, _processes(options), cores, visible_gpus())
+        signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C
+        failures = run_jobs(jobs, console, slots)
     except (ValueError, OSError) as error:
         console.print(f"[red]error:[/red] {escape(str(error))}", soft_wrap=True, highlight=False)
         return 1
     except KeyboardInterrupt:
-        console.print("interrupted; the same command goes on")
-        return 130
-    return 0
+        console.print("stopped; the same command goes on")
+        return STOPPED
+    for words in failures:
+        console.print(f"[red]failed:[/red] {escape(words)}", soft_wrap=True, highlight=False)
+    if not failures:
+        words = "all runs are done: python -m benchmarks.tables, python -m benchmarks.claims"
+        console.print(words, soft_wrap=True)
+    return 1 if failures else 0
 
 
 if __name__ == "__main__":

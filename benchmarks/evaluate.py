@@ -316,10 +316,16 @@ def _write(
         frames=num_frames,
         sha256=dataset_sha256(store.folder),
     )
-    command = "python -m benchmarks.evaluate " + shlex.join(sys.argv[1:])
-    evaluation = Evaluation(run, data, command, metrics)
+    evaluation = Evaluation(run, data, _command(), metrics)
     write_evaluation(options.out / EVALUATION_FILE, evaluation)
     return evaluation
+
+
+def _command() -> str:
+    """This one, to be run again."""
+    processes = int(os.environ.get("WORLD_SIZE", "1"))  # as torchrun says
+    launch = f"torchrun --nproc-per-node {processes}" if processes > 1 else "python"
+    return f"{launch} -m benchmarks.evaluate {shlex.join(sys.argv[1:])}"
 
 
 def main() -> int:

@@ -34,6 +34,13 @@ MAY_DIFFER = (
 )  # fmt: skip
 """Fields of an experiment in which runs that are compared may differ."""
 
+HEADLINE = (
+    ("PA", "pa_mpjpe_mm", "mm"),
+    ("root-aligned", "ra_mpjpe_mm", "mm"),
+    ("acceleration", "accel_mm_per_frame2", "mm/frame²"),
+)
+"""What is told first of a result: in words, the metric, its unit."""
+
 
 @dataclass(frozen=True)
 class Run:
@@ -116,7 +123,7 @@ class Evaluation:
 
 def config_hash(checkpoint: Checkpoint) -> str:
     """Of an experiment but for its name, its seed and what ablations differ in; of the model that
-    it began with and of the steps that it was to go."""
+    it began with, of the steps that it was to go and of the training's precision."""
     fields = shaping_fields(checkpoint.experiment)
     shared = {name: value for name, value in fields.items() if name not in MAY_DIFFER}
     text = json.dumps([shared, checkpoint.origin], sort_keys=True)

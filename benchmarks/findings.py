@@ -1,142 +1,23 @@
-"""The paper's claims as data, the runs that may be compared, and what becomes of a claim.
+"""The runs that may be compared, and what becomes of each claim on them.
 
-A claim says that one kind of run has less of something than another kind. Of Tables 4 and 5 it is
-one of the paper's where their printed numbers say so, and a question of ours elsewhere. It is
-judged on all seeds that both kinds have, on the same frames; how sure that is, `benchmarks.paired`
-says.
+A claim of `benchmarks.claim_list` is judged on all seeds that both kinds of run have, on the same
+frames; how sure that is, `benchmarks.paired` says. Verdicts are corrected for the number of the
+main claims, and apart from them for that of the others.
 """
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Literal
 
 import numpy as np
 
+from benchmarks.claim_list import CLAIMS, RANGES, Claim
+from benchmarks.comparable import Kind, Setup, kind_of, setup_differences, setup_of
 from benchmarks.evaluation import Data, Run
-from benchmarks.figures.drawings import group_by_split
-from benchmarks.figures.scored import Scored, start_of
-from benchmarks.layout import fusion_row, loss_row, read_published
-from benchmarks.paired import Estimate, mean_error, paired_difference, unevenness
-from benchmarks.protocol import BINS, is_in_bin
+from benchmarks.paired import Estimate, holm, mean_error, paired_difference, unevenness
+from benchmarks.protocol import is_in_bin
 from benchmarks.rows import DASH
-from deformer.experiments import base_of
-
-RANGES = BINS | {"50-100": (0.5, 1.0), "0-25": (0.0, 0.25)}
-"""Occlusion, with borders as `BINS` has them."""
-
-METRICS = {
-    "pa_mpjpe_mm": ("PA-MPJPE", "mm"),
-    "ra_mpjpe_mm": ("root-aligned MPJPE", "mm"),
-    "accel_mm_per_frame2": ("acceleration error", "mm/frame²"),
-}
-"""What claims are about: its name and its unit."""
-
-BEYOND = "not in the paper"
-
-# ----------------------------------------------------------------------------------------- claims
-
-
-@dataclass(frozen=True)
-class Kind:
-    """What ablations differ in; the whole method where nothing is said."""
-
-    fusion: str = "dynamic"
-    point_loss: str = "max_mse"
-    adversarial: bool = True
-
-    def experiment(self, base: str) -> str:
-        """The preset that trains it, as `tiny_mse_noadv`."""
-        parts = [] if self.fusion == "dynamic" else [self.fusion]
-        parts += [] if self.point_loss == "max_mse" else [self.point_loss]
-        parts += [] if self.adversarial else ["noadv"]
-        return "_".join([base, *parts])
-
-
-@dataclass(frozen=True)
-class Claim:
-    """One thing that the paper says, or that we would know: the better kind has less of something
-    than the worse one."""
-
-    source: str
-    """Where the paper says it, or `BEYOND`."""
-    sentence: str
-    """In our words; it names the better kind first."""
-    better: Kind
-    worse: Kind
-    metric: str = "pa_mpjpe_mm"
-    """Of `METRICS`."""
-    occlusion: str = "all"
-    """Of `RANGES`: the frames that count."""
-    other_occlusion: str | None = None
-    """Of `RANGES`. If given, the claim is that better − worse is less in `occlusion` than here."""
-    statistic: Literal["mean", "unevenness"] = "mean"
-    """Of the 21 joints' errors."""
-    published: float | None = None
-    """better − worse as the paper prints them, in mm, where it does."""
-
-    @property
-    def unit(self) -> str:
-        return METRICS[self.metric][1] if self.statistic == "mean" else ""
-
-    @property
-    def measure(self) -> str:
-        """What is compared, in words."""
-        name, unit = METRICS[self.metric]
-        words = f"{name} in {unit}"
-        if self.statistic == "unevenness":
-            words = f"{name} of the worst joint ÷ of the best"
-        if self.other_occlusion is not None:
-            return f"differences of {words}: {self.occlusion} % and {self.other_occlusion} %"
-        return f"{words}, {'all' if self.occlusion == 'all' else f'{self.occlusion} %'}"
-
-
-def _claims() -> Iterator[Claim]:
-    whole, center, mse = Kind(), Kind("center"), Kind(point_loss="mse")
-    without, neither = Kind(adversarial=False), Kind(point_loss="mse", adversarial=False)
-    accel, ra, discriminator = (
-        "accel_mm_per_frame2",
-        "ra_mpjpe_mm",
-        "training with the discriminator",
-    )
-    printed = read_published()
-    for number, sentence, worse in (
-        (4, "dynamic fusion errs less than no fusion", center),
-        (4, "dynamic fusion errs less than the plain average", Kind("average")),
-        (4, "dynamic fusion errs less than weights by occlusion", Kind("occlusion")),
-        (5, "maxMSE errs less than MSE", mse),
-        (5, f"{discriminator} errs less than without", without),
-        (5, "maxMSE with the discriminator errs less than MSE without", neither),
-    ):
-        row_of = fusion_row if number == 4 else loss_row  # a kind has what it asks of a run
-        for name in BINS:
-            one, other = (float(printed[number][row_of(k)][name][0]) for k in (whole, worse))
-            if (difference := round(one - other, 2)) < 0:
-                yield Claim(f"Table {number}", sentence, whole, worse, occlusion=name,
-                            published=difference)  # fmt: skip
-            else:
-                yield Claim(BEYOND, sentence, whole, worse, occlusion=name)
-    sentence = "maxMSE makes the joints' errors more even than MSE"
-    yield Claim("Fig. 3", sentence, whole, mse, statistic="unevenness")
-    # Table 2 has the whole method alone
-    yield Claim(BEYOND, f"{discriminator} jitters less than without", whole, without, accel)
-    yield Claim(BEYOND, "dynamic fusion jitters less than no fusion", whole, center, accel)
-    for name in BINS:
-        yield Claim(BEYOND, "dynamic fusion errs less than no fusion", whole, center, ra, name)
-    # The paper's motivation, but Table 4's gains are alike in all ranges
-    sentence = "dynamic fusion gains more, over no fusion, on hidden hands than on seen ones"
-    for metric in ("pa_mpjpe_mm", ra):
-        yield Claim(BEYOND, sentence, whole, center, metric, "50-100", "0-25")
-    nearby, sentence = Kind("nearby"), "dynamic fusion that prefers near frames errs less than"
-    for metric in (ra, "pa_mpjpe_mm"):
-        for name in BINS:
-            yield Claim(BEYOND, f"{sentence} without", nearby, whole, metric, occlusion=name)
-            yield Claim(BEYOND, f"{sentence} no fusion", nearby, center, metric, occlusion=name)
-
-
-CLAIMS = tuple(sorted(_claims(), key=lambda claim: claim.source == BEYOND))
-"""The paper's first, then the questions."""
-
+from benchmarks.scored import Scored, group_by_split, start_of
 
 # ----------------------------------------------------------------------------------------- blocks
 
@@ -159,13 +40,17 @@ class Block:
 
     @property
     def like(self) -> Run:
-        """One of the runs; all have its step, hand, training data, configuration and precision."""
+        """One of the runs."""
         return self.first.evaluation.run
+
+    @property
+    def setup(self) -> Setup:
+        return setup_of(self.like)
 
     @property
     def base(self) -> str:
         """The experiment's name without an ablation."""
-        return base_of(self.like.experiment)
+        return self.setup.base
 
     @cached_property
     def sequence(self) -> np.ndarray:
@@ -184,13 +69,11 @@ def make_blocks(scored: Iterable[Scored]) -> list[Block]:
     Raises `ValueError` for the same run twice, and for runs of a block that are of other frames.
     """
     blocks = []
-    for group in group_by_split(list(scored)):
-        inside: dict[tuple, list[Scored]] = {}
+    for group in group_by_split(scored):
+        inside: dict[Setup, list[Scored]] = {}
         for s in group:
-            run = s.evaluation.run
-            if isinstance(run, Run):
-                key = (base_of(run.experiment), run.step, run.hand, run.trained_on, run.precision)
-                inside.setdefault((*key, run.config), []).append(s)
+            if isinstance(run := s.evaluation.run, Run):
+                inside.setdefault(setup_of(run), []).append(s)
         blocks += [_make_block(inside[key]) for key in sorted(inside)]
     return blocks
 
@@ -199,7 +82,7 @@ def _make_block(scored: list[Scored]) -> Block:
     first, runs = scored[0], {}
     for s in scored:
         run, data = s.evaluation.run, s.evaluation.data
-        seeds = runs.setdefault(Kind(run.fusion, run.point_loss, run.adversarial), {})
+        seeds = runs.setdefault(kind_of(run), {})
         if (twin := seeds.setdefault(run.seed, s)) is not s:
             raise ValueError(
                 f"{twin.name} and {s.name} are both of {run.experiment}, seed {run.seed}, step "
@@ -225,6 +108,8 @@ class Finding:
     seeds: tuple[int, ...] = ()
     """That both kinds have."""
     estimate: Estimate | None = None
+    p: float | None = None
+    """`Estimate.p`, corrected for the number of claims; None: not corrected."""
     missing: str = ""
     """Why nothing is measured, where runs are missing."""
 
@@ -236,7 +121,7 @@ class Finding:
     def verdict(self) -> str:
         if self.missing:
             return f"not measured: {self.missing}"
-        return DASH if self.estimate is None else self.estimate.verdict
+        return DASH if self.estimate is None else self.estimate.verdict(self.p)
 
 
 Judged = list[tuple[Block, list[Finding]]]
@@ -246,39 +131,99 @@ Judged = list[tuple[Block, list[Finding]]]
 def judge_all(scored: Iterable[Scored]) -> Judged:
     """Every block; those where nothing is compared, such as what other runs start from, are left
     out where another has something. Raises `ValueError` as `make_blocks` does."""
-    judged = [(block, [judge(block, claim) for claim in CLAIMS]) for block in make_blocks(scored)]
+    blocks = make_blocks(scored)
+    judged = [(block, judge_block(block, blocks)) for block in blocks]
     return [item for item in judged if any(f.is_measured for f in item[1])] or judged
 
 
-def judge(block: Block, claim: Claim) -> Finding:
-    """Compare the two kinds of a claim. Without runs, or without frames, it is not measured."""
+def judge_block(block: Block, others: Iterable[Block] = ()) -> list[Finding]:
+    """Each of `CLAIMS`, verdicts corrected for their number: of those that are measured in a
+    family, by Holm. others: where a run may stand that is missing here."""
+    findings = [judge(block, claim, others) for claim in CLAIMS]
+    for family in {claim.family for claim in CLAIMS}:
+        at = [
+            i for i, f in enumerate(findings)
+            if f.claim.family == family and f.estimate is not None and f.estimate.p is not None
+        ]  # fmt: skip
+        for i, p in zip(at, holm([findings[i].estimate.p for i in at]), strict=True):
+            findings[i] = replace(findings[i], p=p)
+    return findings
+
+
+def judge(block: Block, claim: Claim, others: Iterable[Block] = ()) -> Finding:
+    """Compare the two kinds of a claim, not corrected. Without runs, or without frames, it is not
+    measured."""
     kinds = (claim.better, claim.worse)
-    names = [kind.experiment(block.base) for kind in kinds]
-    absent = [name for kind, name in zip(kinds, names, strict=True) if kind not in block.runs]
+    absent = [_absent(block, kind, others) for kind in kinds if kind not in block.runs]
     if absent:
         return Finding(claim, missing=f"no run of {' and of '.join(absent)}")
-    better, worse = (block.runs[kind] for kind in kinds)
-    seeds = tuple(sorted(better.keys() & worse.keys()))
+    seeds = common_seeds(block, *kinds)
     if not seeds:
         have = (
-            f"{n} has {seeds_text(runs)}" for n, runs in zip(names, (better, worse), strict=True)
+            f"{kind.experiment(block.base)} has {seeds_text(block.runs[kind])}" for kind in kinds
         )
         return Finding(claim, missing=f"no seed in common, {', '.join(have)}")
-
-    def errors(runs: dict[int, Scored]) -> np.ndarray:
-        values = np.stack([runs[seed].values[claim.metric] for seed in seeds])  # (S, M, 21)
-        return values.mean(-1, keepdims=True) if claim.statistic == "mean" else values
-
     occlusion, other = block.first.occlusion, claim.other_occlusion
-    estimate = paired_difference(
-        errors(better),
-        errors(worse),
-        block.sequence,
-        is_in_bin(occlusion, RANGES[claim.occlusion]),
-        None if other is None else is_in_bin(occlusion, RANGES[other]),
-        mean_error if claim.statistic == "mean" else unevenness,
-    )
-    return Finding(claim, seeds, estimate)
+    part = is_in_bin(occlusion, RANGES[claim.occlusion])
+    other_part = None if other is None else is_in_bin(occlusion, RANGES[other])
+    return Finding(claim, seeds, compare_kinds(
+        block, *kinds, claim.metric, part, other_part, claim.statistic
+    ))  # fmt: skip
+
+
+def _absent(block: Block, kind: Kind, others: Iterable[Block]) -> str:
+    """The name of what is missing; and of the run that is nearest to it, why it is none."""
+    name = kind.experiment(block.base)
+    nearest = min(
+        ((_differences(other, block), other.runs[kind]) for other in others
+         if other.base == block.base and kind in other.runs),
+        key=lambda item: len(item[0]), default=None,
+    )  # fmt: skip
+    if nearest is None:
+        return name
+    differences, runs = nearest
+    result = runs[min(runs)].name
+    return f"{name} that compares ({result} differs: {', '.join(differences)})"
+
+
+def _differences(one: Block, other: Block) -> list[str]:
+    """In what the runs and the data of a block differ from another's, as far as evaluations
+    tell."""
+    words = setup_differences(one.setup, other.setup)
+    a, b = one.data, other.data
+    if (a.name, a.split) != (b.name, b.split):
+        words.append(f"of {a.name} {a.split}, not {b.name} {b.split}")
+    elif a != b:
+        words.append(f"of another build of {a.name}")
+    return words
+
+
+def common_seeds(block: Block, better: Kind, worse: Kind) -> tuple[int, ...]:
+    """That both kinds of a block have."""
+    return tuple(sorted(block.runs[better].keys() & block.runs[worse].keys()))
+
+
+def compare_kinds(
+    block: Block,
+    better: Kind,
+    worse: Kind,
+    metric: str,
+    part: np.ndarray,
+    other_part: np.ndarray | None = None,
+    statistic: str = "mean",
+) -> Estimate | None:
+    """`paired_difference` of two kinds of a block on all seeds that both have. part, other_part:
+    (M,) bool. None where a part has no frame with a value."""
+    seeds = common_seeds(block, better, worse)
+
+    def errors(kind: Kind) -> np.ndarray:
+        values = np.stack([block.runs[kind][seed].values[metric] for seed in seeds])  # (S, M, 21)
+        return values.mean(-1, keepdims=True) if statistic == "mean" else values
+
+    return paired_difference(
+        errors(better), errors(worse), block.sequence, part, other_part,
+        mean_error if statistic == "mean" else unevenness,
+    )  # fmt: skip
 
 
 def seeds_text(seeds: Iterable[int]) -> str:

@@ -3,8 +3,9 @@
     python -m benchmarks.keep --results results/occluded --runs runs/occluded \\
         --out benchmarks/results/occluded-hands
 
-Writes README.md (verdicts, tables, figures, runs, commands), claims.csv, runs.csv, tables/ of the
-paper that have measured rows, evaluations/ as they were written, and a few figures. The folder is
+Writes README.md (verdicts, tables, figures, runs, commands), claims.csv, runs.csv, tables/ (the
+ablations side by side, and those of the paper that have measured rows), evaluations/ as they were
+written, and a few figures. The folder is
 replaced whole by the next call, which refuses one without such a README.md. Give paths relative to
 the repository's root, and run the evaluations likewise: what is kept names no folder of this
 machine. Exit status: 0 all well, 1 something cannot be used, 2 an option is wrong.
@@ -25,23 +26,25 @@ from PIL import Image
 from rich.console import Console
 from rich.markup import escape
 
-from benchmarks import claims
+from benchmarks import claims_page
 from benchmarks.evaluation import EVALUATION_FILE, Run
-from benchmarks.figures.drawings import Drawn, draw_run, draw_split, group_by_split
-from benchmarks.figures.scored import Scored, result_name, start_of
+from benchmarks.figures.drawings import Drawn, draw_run, draw_split
 from benchmarks.figures.style import MAX_LINES, PNG_DPI, figure_bytes, title_of
-from benchmarks.figures.training_curves import training_curves
+from benchmarks.figures.training_curves import CAPTION, training_curves
 from benchmarks.findings import judge_all, make_blocks, seeds_text
+from benchmarks.kept_ablations import ablation_tables
+from benchmarks.kept_ablations import to_csv as ablations_csv
 from benchmarks.kept_page import FIRST_LINE, KeptFigure, page
 from benchmarks.kept_runs import kept_runs, log_of, runs_csv, training_commands
 from benchmarks.render import to_csv
 from benchmarks.report.material import Material, gather
 from benchmarks.rows import fill_tables
+from benchmarks.scored import Scored, group_by_split, result_name, start_of
 from deformer.dataset import dataset_sha256
 
 PAGE = "README.md"
 MAX_FIGURE_BYTES = 150_000
-OF_A_SPLIT = ("error_by_occlusion", "pck")
+OF_A_SPLIT = ("error_by_occlusion", "gain_by_occlusion", "pck")
 OF_A_RUN = ("joint_errors", "confidence", "borrowing", "borrowed_error", "headroom", "acceleration")
 """Names of figures without pictures, which would be large."""
 
@@ -102,8 +105,10 @@ def collect(material: Material, command: str) -> dict[str, bytes]:
     """Contents by name of all files; command: that writes them, for the page."""
     tables = [t for t in fill_tables(material.evaluations.values()) if t.recorded or t.synthetic]
     judged, runs = judge_all(material.scored), kept_runs(material)
+    ablations = ablation_tables(material.evaluations.values())
     texts = {f"tables/table{filled.table.number}.csv": to_csv(filled) for filled in tables}
-    texts |= {"claims.csv": claims.to_csv(judged), "runs.csv": runs_csv(runs)}
+    texts |= {"claims.csv": claims_page.to_csv(judged), "runs.csv": runs_csv(runs)}
+    texts["tables/ablations.csv"] = ablations_csv(ablations)
     files = {name: text.encode() for name, text in texts.items()} | {
         f"evaluations/{result_name(path, material.results)}.json": path.read_bytes()
         for path in sorted(material.results.rglob(EVALUATION_FILE))
@@ -115,7 +120,7 @@ def collect(material: Material, command: str) -> dict[str, bytes]:
         figures.append(KeptFigure(name, drawn.heading, drawn.caption))
     hashes = {e.data.sha256 for e in material.evaluations.values()}
     datasets = [folder for folder in material.datasets if dataset_sha256(folder) in hashes]
-    text = page(material, datasets, judged, tables, figures, runs, command)
+    text = page(material, datasets, judged, tables, ablations, figures, runs, command)
     return files | {PAGE: text.encode()}
 
 
@@ -158,10 +163,7 @@ def draw_trainings(material: Material) -> Iterator[Drawn]:
         yield Drawn(
             f"training-{data}-{base}-step{step}",
             f"Training of {base}, {seeds}",
-            "From above: the errors on the validation split, which should fall and then level off; "
-            "the sum of all losses, which are not the same in all runs; the learning rate; the "
-            "discriminator's loss; and its saturation: near 1 for long, it has won and teaches "
-            f"nothing.{note}",
+            f"{CAPTION}{note}",
             training_curves(shown, f"{base}, {seeds} · {kind} · {data}"),
         )
 
@@ -200,7 +202,8 @@ def check_paths(material: Material) -> None:
                 _check_relative(f"evaluation {name}", word)
     for seed, command in training_commands(material):
         for word in shlex.split(command):
-            _check_relative(f"the training of {command.split()[4]}, seed {seed},", word)
+            name = re.search("--experiment ([^ ]+)", command)[1]
+            _check_relative(f"the training of {name}, seed {seed},", word)
 
 
 def _check_relative(what: str, word: str) -> None:

@@ -8,10 +8,14 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.claims import LEGEND, SHORT_HEAD, Judged, heading, runs_text, short_line
+from benchmarks.claims_page import LEGEND, SHORT_HEAD, heading, runs_text, short_line
 from benchmarks.evaluation import Evaluation, Run
+from benchmarks.findings import Judged
+from benchmarks.kept_ablations import AblationTable, to_markdown
+from benchmarks.kept_ablations import title as ablation_title
 from benchmarks.kept_runs import (
     KeptRun,
+    common_start,
     dataset_commands,
     evaluation_commands,
     make_commands,
@@ -23,6 +27,7 @@ from benchmarks.render import heading as column_heading
 from benchmarks.report.machine import machine_facts
 from benchmarks.report.material import Material
 from benchmarks.rows import DASH, FilledTable, Row
+from benchmarks.words import DEVIATION, common_start_text
 from deformer.dataset import dataset_sha256, read_info
 
 FIRST_LINE = "<!-- written by python -m benchmarks.keep -->"
@@ -50,6 +55,7 @@ def page(
     datasets: Sequence[Path],
     judged: Judged,
     tables: Sequence[FilledTable],
+    ablations: Sequence[AblationTable],
     figures: Sequence[KeptFigure],
     runs: Sequence[KeptRun],
     command: str,
@@ -66,12 +72,12 @@ def page(
     parts.append("## The data")
     parts += [_data_text(folder, info, material.evaluations) for folder, info in infos]
     parts += ["## What the paper claims, on these runs", *_claims(judged)]
-    parts += ["## The ablations", *_tables(tables)]
+    parts += ["## The ablations", *_ablations(ablations, runs), *_tables(tables, runs)]
     parts += ["## The runs", _runs(runs)]
     parts.append("## Figures")
     parts += (f"![{f.heading}]({f.path})\n\n*{f.heading}.* {f.caption}" for f in figures)
     parts += ["## How to repeat it", *_commands(material, infos, command)]
-    parts += ["## Versions and hardware", _machine()]
+    parts += ["## Versions and hardware", _trained_on(runs), _machine()]
     return "\n\n".join(parts) + "\n"
 
 
@@ -91,9 +97,9 @@ def _top(material: Material) -> str:
     }[tuple(sorted(kinds))]
     return (
         f"{words}\n\nThis folder is written by a program (the last command below), not by hand. "
-        "All digits are in the files: `claims.csv` (what the paper claims), `tables/` (its tables, "
-        "published beside measured), `runs.csv` (each run), `evaluations/` (each `evaluation.json` "
-        "as it was written)."
+        "All digits are in the files: `claims.csv` (what the paper claims), `tables/` (the "
+        "ablations side by side, and the paper's tables, published beside measured), `runs.csv` "
+        "(each run), `evaluations/` (each `evaluation.json` as it was written)."
     )
 
 
@@ -155,8 +161,33 @@ def _claims(judged: Judged) -> list[str]:
     return parts
 
 
-def _tables(tables: Iterable[FilledTable]) -> list[str]:
-    """Measured rows of the ablations' tables."""
+def _ablations(tables: Iterable[AblationTable], runs: Sequence[KeptRun]) -> list[str]:
+    """All of them side by side, and what ± says."""
+    head = (
+        "Side by side: the error of the joints, Procrustes-aligned (PA) / root-aligned, by how "
+        "much of the hand objects hide (frames in no such column are hidden less), and that of the "
+        f"acceleration. {_deviation_text(runs)}"
+    )
+    parts = [head.strip()]
+    for table in tables:
+        parts += [f"**{ablation_title(table)}**", to_markdown(table)]
+    return parts if len(parts) > 1 else []
+
+
+def _deviation_text(runs: Sequence[KeptRun]) -> str:
+    """What ± is, where there is any."""
+    by_kind: dict[tuple, list[KeptRun]] = {}
+    for run in runs:
+        by_kind.setdefault((run.experiment, run.steps, run.data, run.split), []).append(run)
+    several = [group for group in by_kind.values() if len({run.seed for run in group}) > 1]
+    if not several:
+        return ""
+    starts = sorted({start for group in several if (start := common_start(group))})
+    return f"{DEVIATION}. {common_start_text(starts)}" if starts else f"{DEVIATION}."
+
+
+def _tables(tables: Iterable[FilledTable], runs: Sequence[KeptRun]) -> list[str]:
+    """Measured rows of the paper's tables of ablations."""
     parts = []
     for filled in tables:
         if filled.table.number not in _ABLATIONS:
@@ -166,25 +197,30 @@ def _tables(tables: Iterable[FilledTable]) -> list[str]:
             if block.is_measured:
                 head = [filled.table.first_heading]
                 head += [column_heading(column, True) for column in filled.table.columns]
-                lines = ([r.label, *map(cell_text, r.cells), _row_source(r)] for r in block.rows)
+                lines = (
+                    [r.label, *map(cell_text, r.cells), _row_source(r, runs)] for r in block.rows
+                )
                 parts += [f"{block.title}:", grid([*head, "Measured by"], lines)]
+        parts += filled.table.notes
     return parts or ["No run is of one of them."]
 
 
-def _row_source(row: Row) -> str:
+def _row_source(row: Row, runs: Sequence[KeptRun]) -> str:
     run, data = row.evaluations[0].run, row.evaluations[0].data
     where = f"{data.name} {data.split}, {data.frames:,} frames"
     if not isinstance(run, Run):
         return f"{run.method}; {where}"
     seeds = [str(e.run.seed) for e in row.evaluations]
-    several = f"seeds {', '.join(seeds)} (mean ± standard deviation)"
+    alike = [r for r in runs if (r.experiment, r.steps) == (run.experiment, run.step)]
+    after = " after a common start" if common_start(alike) else ""
+    several = f"seeds {', '.join(seeds)} (mean ± standard deviation{after})"
     words = several if len(seeds) > 1 else f"seed {seeds[0]}"
     return f"{run.experiment}, step {run.step:,}, {words}; {where}"
 
 
 def _runs(runs: Sequence[KeptRun]) -> str:
     head = (
-        "Run", "Steps", "Seed", "Began with", "Minutes", "Windows/s", "Saturation",
+        "Run", "Steps", "Seed", "Began with", "Trained on", "Minutes", "Windows/s", "Saturation",
         "Validation PA, mm", "Validation root-aligned, mm", "Test PA, mm", "Test root-aligned, mm",
         "Test accel., mm/frame²",
     )  # fmt: skip
@@ -199,13 +235,21 @@ def _runs(runs: Sequence[KeptRun]) -> str:
 
 def _run_line(run: KeptRun) -> tuple[str, ...]:
     return (
-        run.name, f"{run.steps:,}", str(run.seed), run.start_from or DASH,
+        run.name, f"{run.steps:,}", str(run.seed), run.start_from or DASH, _device_text(run),
         _number(run.minutes, 1), _number(run.windows_per_s, 1), _number(run.saturation),
         f"{_number(run.start_pa_mpjpe_mm)} → {_number(run.validation_pa_mpjpe_mm)}",
         f"{_number(run.start_mpjpe_mm)} → {_number(run.validation_mpjpe_mm)}",
         _number(run.test_pa_mpjpe_mm), _number(run.test_ra_mpjpe_mm),
         _number(run.test_accel_mm_per_frame2),
     )  # fmt: skip
+
+
+def _device_text(run: KeptRun) -> str:
+    """`8 × NVIDIA H100, bf16`."""
+    if run.device is None:
+        return DASH
+    times = f"{run.processes} × " if run.processes > 1 else ""
+    return f"{times}{run.device}, {run.trained_in}"
 
 
 def _number(value: float | None, decimals: int = 2) -> str:
@@ -224,19 +268,33 @@ def _commands(
         found = [e for e in material.evaluations.values() if e.data.sha256 == sha256]
         runs = [e.run for e in found if isinstance(e.run, Run)]
         if mark.get("benchmark") == _BENCHMARK and (whole := make_commands(mark, runs)):
-            yield "In one, at the benchmark's own size, all but the last command below:"
+            yield (
+                "In one, at the benchmark's own size; KEPT=FOLDER names another folder to keep in "
+                "than results/occluded/kept:"
+            )
             yield _code(whole)
         yield f"{folder.name}, {'made and ' if 'generator' in mark else ''}built:"
         yield _code(dataset_commands(info, folder.name))
         if "motions_sha256" in mark:
             yield "MOTIONS, or FILE, is one of recorded hand joints, not part of this project."
     if trainings := over_seeds(training_commands(material)):
-        yield "Trained, as the checkpoints tell, on one process:"
+        yield "Trained, as the checkpoints tell:"
         yield _code(trainings)
     yield "Evaluated:"
     yield _code(over_seeds(evaluation_commands(material)))
     yield "Kept here:"
     yield _code([command])
+
+
+def _trained_on(runs: Sequence[KeptRun]) -> str:
+    """Machines of the trainings, as their checkpoints tell."""
+    found = Counter(
+        (_device_text(run), run.processor, run.torch) for run in runs if run.device is not None
+    )
+    if not found:
+        return "What the runs were trained on their checkpoints do not tell."
+    lines = [(str(count), *about) for about, count in found.items()]
+    return f"Trained on:\n\n{grid(('Runs', 'Device', 'Processor', 'torch'), lines)}"
 
 
 def _machine() -> str:

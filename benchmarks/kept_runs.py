@@ -12,12 +12,14 @@ from pathlib import Path
 
 import numpy as np
 
+from benchmarks.ablations import PRESETS
 from benchmarks.evaluation import Evaluation, Run
-from benchmarks.figures.scored import is_start
-from benchmarks.figures.training_log import TrainingLog
+from benchmarks.figures.training_log import TrainingLog, last_checkpoint
 from benchmarks.report.material import Material
 from benchmarks.report.runs import evaluations_of, training_command
+from benchmarks.scored import is_start
 from deformer.box import AugmentationRange
+from deformer.experiments import base_of
 
 _NAMED_BY_SEED = ("--out", "--checkpoint")
 """Options whose folders end in the seed, as `benchmarks.ablations` names them."""
@@ -53,6 +55,14 @@ class KeptRun:
     validation_pa_mpjpe_mm: float | None
     """Of the last validation, as the next one."""
     validation_mpjpe_mm: float | None
+    trained_in: str | None
+    """Precision of the training: "float32" or "bf16"."""
+    device: str | None
+    """That it was trained on: the GPU's name, or "CPU"."""
+    processes: int | None
+    processor: str | None
+    torch: str | None
+    """Its version."""
     synthetic: bool
     data: str
     split: str
@@ -79,10 +89,18 @@ def log_of(name: str, evaluation: Evaluation, logs: list[TrainingLog]) -> Traini
     return max(found, key=lambda log: len(log.folder.parts), default=None)
 
 
+def common_start(runs: Iterable[KeptRun]) -> str | None:
+    """The run whose model all of them began with, where there is one."""
+    found = {run.start_from for run in runs}
+    return found.pop() if len(found) == 1 and not found & {None, "nothing"} else None
+
+
 def _kept_run(name: str, evaluation: Evaluation, log: TrainingLog | None) -> KeptRun:
     run, data, scores = evaluation.run, evaluation.data, evaluation.metrics["all"]
     speeds = None if log is None else log.train.get("windows_per_s")
     experiment = None if log is None else log.experiment
+    checkpoint = None if log is None else last_checkpoint(log.folder)
+    machine = None if checkpoint is None else checkpoint.machine
     return KeptRun(
         name=name,
         experiment=run.experiment,
@@ -100,6 +118,11 @@ def _kept_run(name: str, evaluation: Evaluation, log: TrainingLog | None) -> Kep
         start_mpjpe_mm=_validation(log, "mpjpe_mm", at_start=True),
         validation_pa_mpjpe_mm=_validation(log, "pa_mpjpe_mm"),
         validation_mpjpe_mm=_validation(log, "mpjpe_mm"),
+        trained_in=None if checkpoint is None else checkpoint.origin.get("precision"),
+        device=None if machine is None else machine.device,
+        processes=None if machine is None else machine.processes,
+        processor=None if machine is None else machine.processor,
+        torch=None if machine is None else machine.torch,
         synthetic=data.synthetic,
         data=data.name,
         split=data.split,
@@ -170,10 +193,11 @@ def make_commands(mark: dict, runs: Iterable[Run]) -> list[str]:
     mark: what `dataset.json` says of how the benchmark was synthesized; runs: that were evaluated
     on it.
     """
+    presets = {preset.bases.get(mark["benchmark"]): name for name, preset in PRESETS.items()}
     seeds: dict[tuple[str, int], set[int]] = {}
     for run in runs:
-        preset = run.experiment.split("_")[0]
-        if preset in ("tiny", "small") and not is_start(run):
+        preset = presets.get(base_of(run.experiment))
+        if preset is not None and not is_start(run):
             seeds.setdefault((preset, run.step), set()).add(run.seed)
     motions = ["MOTIONS=FILE"] if "motions_sha256" in mark else []
     lines = []
@@ -222,15 +246,11 @@ def training_commands(material: Material) -> list[tuple[int, str]]:
     after the one that it started from; runs without a checkpoint are left out."""
     used = [log for log in material.logs if evaluations_of(log, material.evaluations)]
     starts = [start for log in used for start in _starts_of(log, material.logs)]
-    commands = []
-    for log in dict.fromkeys([*starts, *used]):
-        if (text := training_command(log, material.evaluations)) is not None:
-            seed, words = log.experiment.stream.seed, shlex.split(text)
-            if "--stream.seed" in words:  # not where it is the preset's
-                at = words.index("--stream.seed")
-                del words[at : at + 2]
-            commands.append((seed, shlex.join([*words, "--stream.seed", str(seed)])))
-    return commands
+    return [
+        (log.experiment.stream.seed, text)
+        for log in dict.fromkeys([*starts, *used])
+        if (text := training_command(log, material.evaluations)) is not None
+    ]
 
 
 def _starts_of(log: TrainingLog, logs: list[TrainingLog]) -> list[TrainingLog]:

@@ -11,14 +11,17 @@ and only what the kinds differ in is left. Chance has a hand in it twice:
   smallest to the largest, and leave out the truth one time in four.
 
 With a single seed there is nothing to tell the second from, and the verdict says so.
+
+Of many lines some are beyond chance by chance; `holm` corrects for their number.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 HOLDS, FAILS, NOISY = "holds", "does not hold", "too noisy to say"
+ALPHA = 0.05
 
 Statistic = Callable[[np.ndarray], np.ndarray]
 """Of the mean errors of the joints (…, J) → (…)."""
@@ -30,8 +33,8 @@ def mean_error(per_joint: np.ndarray) -> np.ndarray:
 
 
 def unevenness(per_joint: np.ndarray) -> np.ndarray:
-    """(…, J) → (…): the largest ÷ the smallest of the joints' errors, 1 where all err alike."""
-    return per_joint.max(-1) / per_joint.min(-1)
+    """(…, J) → (…): standard deviation ÷ mean of the joints' errors, 0 where all err alike."""
+    return per_joint.std(-1) / per_joint.mean(-1)
 
 
 @dataclass(frozen=True)
@@ -44,6 +47,9 @@ class Estimate:
     """Per seed: the statistic of the worse kind, or the difference of the kinds in the other."""
     interval: tuple[float, float] | None
     """95 %; None with fewer than two recordings."""
+    p: float | None
+    """How often chance alone would show a difference as large, of this line alone: the interval
+    leaves out 0 where it is below 0.05. None where the interval is."""
     num_frames: int
     num_sequences: int
 
@@ -57,15 +63,30 @@ class Estimate:
         """Mean over seeds."""
         return float(np.mean(self.per_seed))
 
-    @property
-    def verdict(self) -> str:
-        """`HOLDS` if the whole interval is below 0, `FAILS` if above it, else `NOISY`; and of how
-        little that is known."""
+    def verdict(self, p: float | None = None) -> str:
+        """`HOLDS` if the difference is below 0 and not by chance, `FAILS` if above, else `NOISY`;
+        and of how little that is known.
+
+        p: corrected for the other lines; by default that of this line alone.
+        """
         if self.interval is None:
             return f"{NOISY} (one recording)"
         low, high = self.interval
-        word = HOLDS if high < 0 else FAILS if low > 0 else NOISY
+        is_kept = (self.p if p is None else p) <= ALPHA
+        word = HOLDS if high < 0 and is_kept else FAILS if low > 0 and is_kept else NOISY
         return f"{word} (one seed)" if len(self.one) == 1 else word
+
+
+def holm(p: Sequence[float]) -> list[float]:
+    """Holm's correction: the chance of each line → the chance that, of all these lines, chance
+    alone shows one as large. That of the smallest counts as often as there are lines, that of the
+    next once less, and so on; none becomes smaller than one before it."""
+    values = np.asarray(p, float)
+    order = np.argsort(values, kind="stable")
+    times = np.arange(len(values), 0, -1)
+    corrected = np.empty(len(values))
+    corrected[order] = np.minimum(1, np.maximum.accumulate(values[order] * times))
+    return corrected.tolist()
 
 
 def paired_difference(
@@ -77,7 +98,7 @@ def paired_difference(
     statistic: Statistic = mean_error,
     *,
     seed: int = 0,
-    num_draws: int = 2000,
+    num_draws: int = 10_000,
 ) -> Estimate | None:
     """By how much the better kind of run differs from the worse one.
 
@@ -118,8 +139,13 @@ def paired_difference(
     if other_part is not None:
         one, other = one - other, of_kind(better, parts[1]) - of_kind(worse, parts[1])
     fewest = min(len(np.unique(sequence[p])) for p in parts)
-    interval = _interval(one[1:] - other[1:], rng) if fewest > 1 else None
-    return Estimate(tuple(one[0].tolist()), tuple(other[0].tolist()), interval, int(kept.sum()), G)
+    interval = p = None
+    if fewest > 1:
+        draws = _with_seeds(one[1:] - other[1:], rng)
+        low, high = np.percentile(draws, [50 * ALPHA, 100 - 50 * ALPHA])
+        interval, p = (float(low), float(high)), _p_value(draws)
+    numbers = (tuple(x[0].tolist()) for x in (one, other))
+    return Estimate(*numbers, interval, p, int(kept.sum()), G)
 
 
 def _known_frames(better: np.ndarray, worse: np.ndarray) -> np.ndarray:
@@ -144,12 +170,18 @@ def _drawn_means(errors: np.ndarray, group: np.ndarray, times: np.ndarray) -> np
         return (times @ sums / num_frames[:, None]).reshape(D, S, J)
 
 
-def _interval(differences: np.ndarray, rng: np.random.Generator) -> tuple[float, float]:
-    """95 % of the draws (D, S): recordings are drawn already, seeds are drawn here."""
+def _with_seeds(differences: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Draws (D, S), in which recordings are drawn already → (D′,) means over seeds, which are drawn
+    here; draws without a frame are left out."""
     D, S = differences.shape
     draws = differences.mean(1)
     if S > 1:
         standard_error = differences.std(1, ddof=1) / np.sqrt(S)
         draws = draws + rng.standard_t(S - 1, D) * standard_error
-    low, high = np.nanpercentile(draws, [2.5, 97.5])
-    return float(low), float(high)
+    return draws[~np.isnan(draws)]
+
+
+def _p_value(draws: np.ndarray) -> float:
+    """Twice the share of draws on the other side of 0 than most; never 0, for draws are few."""
+    tail = min((draws >= 0).sum(), (draws <= 0).sum())
+    return float(min(1.0, 2 * (tail + 1) / (len(draws) + 1)))

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from benchmarks.comparable import kind_of, setup_of
 from benchmarks.evaluation import Evaluation, Run
 from benchmarks.layout import TABLES, Column, Quantity, Table, command_for, read_published
 from deformer.experiments import ABLATIONS
@@ -131,13 +132,8 @@ def _group(table: Table, evaluations: list[Evaluation]) -> list[tuple[str, tuple
         name = table.row_of(run)
         if name is None or data.dataset.split("_")[0] != table.dataset:
             continue
-        if isinstance(run, Run):
-            kind = (
-                run.experiment, run.step, run.hand, run.trained_on, run.precision, run.config
-            )  # fmt: skip
-        else:
-            kind = (run.predictions,)
-        groups.setdefault((name, kind, data), []).append(evaluation)
+        what = (kind_of(run), setup_of(run)) if isinstance(run, Run) else run.predictions
+        groups.setdefault((name, what, data), []).append(evaluation)
     result = []
     for (name, *_), group in groups.items():
         seeds = {e.run.seed for e in group if isinstance(e.run, Run)}

@@ -3,7 +3,13 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from deformer.checkpoint import check_hand, differences, load_checkpoint
+from deformer.checkpoint import (
+    Checkpoint,
+    DamagedCheckpointError,
+    check_hand,
+    differences,
+    load_checkpoint,
+)
 from deformer.learner import Learner
 from deformer.mano import Hands
 from deformer.stream import Stream
@@ -14,12 +20,12 @@ class Beginning:
     """Where a run begins, or goes on."""
 
     step: int
+    origin: dict
+    """As in `Checkpoint`."""
     words: str = ""
     """To be shown."""
     is_validated: bool = False
     """The validation of this step is done."""
-    start_sha256: str | None = None
-    """Of the model that the run once began with."""
 
 
 def begin(
@@ -34,24 +40,27 @@ def begin(
     has_begun = any((run / "checkpoints").glob("step-*"))
     if has_begun and not resume:
         raise ValueError(f"{run} holds a run: --resume goes on with it, another --out begins anew")
+    precision = "bf16" if learner.bf16 else "float32"
+    origin = {"total_steps": total_steps, "start_sha256": None, "precision": precision}
     if has_begun:
-        return _resume(run, learner, stream, total_steps)
+        return _resume(run, learner, stream, origin)
     words = f"{run} has no checkpoint yet: beginning at step 0" if resume else ""
     start_from = learner.experiment.start_from
     if start_from is None:
-        return Beginning(0, words)
+        return Beginning(0, origin, words)
     try:
         start = load_checkpoint(start_from, only=("model",))
     except FileNotFoundError as error:
         raise ValueError(f"--start-from {start_from} names no run to begin with: {error}") from None
     check_hand(start, hands)
     learner.start(start.tensors["model"])
-    return Beginning(0, words, start_sha256=start.model_sha256)
+    return Beginning(0, origin | {"start_sha256": start.model_sha256}, words)
 
 
-def _resume(run: Path, learner: Learner, stream: Stream, total_steps: int) -> Beginning:
-    """Load the last checkpoint. Raises `ValueError` when it is of another configuration or stream,
-    or its rates were to fall towards another end."""
+def _resume(run: Path, learner: Learner, stream: Stream, origin: dict) -> Beginning:
+    """Load the last checkpoint. origin: of the run that is asked for. Raises `ValueError` when the
+    checkpoint is of another configuration, stream, start or precision, or its rates were to fall
+    towards another end."""
     checkpoint, experiment = load_checkpoint(run), learner.experiment
     if different := differences(checkpoint.experiment, experiment):
         raise ValueError(
@@ -59,15 +68,41 @@ def _resume(run: Path, learner: Learner, stream: Stream, total_steps: int) -> Be
             + "; ".join(f"{k} was {old!r}, now {new!r}" for k, (old, new) in different.items())
             + ". Resume with what the run began with, or choose another --out"
         )
-    planned = checkpoint.origin.get("total_steps", total_steps)
-    if experiment.optim.cooldown and planned != total_steps:
+    known = origin | checkpoint.origin  # those of older checkpoints lack some
+    if known["precision"] != origin["precision"]:
+        raise ValueError(
+            f"{checkpoint.folder} was trained in {known['precision']}, now {origin['precision']}: "
+            f"resume with --precision {known['precision']}, or choose another --out"
+        )
+    planned, asked = known["total_steps"], origin["total_steps"]
+    if experiment.optim.cooldown and planned != asked:
         raise ValueError(
             f"{checkpoint.folder} is of a run of {planned:,} steps, whose rates fall to 0 at their "
-            f"end, and --steps is now {total_steps:,}: resume with --steps {planned}, or choose "
+            f"end, and --steps is now {asked:,}: resume with --steps {planned}, or choose "
             "another --out"
         )
+    _check_start(checkpoint)
     stream.check_state(checkpoint.stream)
     learner.load(checkpoint.tensors)
-    words = f"going on from {checkpoint.folder}"
-    start = checkpoint.origin.get("start_sha256")
-    return Beginning(checkpoint.step, words, bool(checkpoint.metrics), start)
+    return Beginning(
+        checkpoint.step,
+        known | {"total_steps": asked},
+        f"going on from {checkpoint.folder}",
+        bool(checkpoint.metrics),
+    )
+
+
+def _check_start(checkpoint: Checkpoint) -> None:
+    """Raises `ValueError` where the run that a checkpoint once began with has another model now."""
+    start_from, known = checkpoint.experiment.start_from, checkpoint.origin.get("start_sha256")
+    if start_from is None or known is None:
+        return
+    try:
+        start = load_checkpoint(start_from, only=("none",))
+    except (OSError, DamagedCheckpointError):
+        return  # it may be gone: its model is read once, at the beginning
+    if start.model_sha256 != known:
+        raise ValueError(
+            f"{checkpoint.folder} began with another model than {start_from} holds now (step "
+            f"{start.step:,}): bring that one back, or choose another --out to begin anew"
+        )

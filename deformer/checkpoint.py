@@ -2,7 +2,8 @@
 
     runs/NAME/checkpoints/step-00001200/
         model.safetensors  discriminator.safetensors  optimizer.safetensors
-        state.json         written last: step, experiment, hand, stream, metrics, origin, files
+        state.json         written last: step, experiment, hand, stream, metrics, origin,
+                           machine, files
 
 A folder is written under another name and renamed when it is whole. `best.json` beside them names
 the step with the lowest validation error.
@@ -23,6 +24,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from deformer.experiments import Experiment
+from deformer.machine import Machine
 from deformer.mano import Hands
 
 FORMAT = 1
@@ -51,8 +53,11 @@ class Checkpoint:
     model_sha256: str
     """Of the model's weights."""
     origin: dict
-    """What else shaped the run: "total_steps", as far as it was to go, and "start_sha256", of the
-    model that it began with (None: of none). Empty in checkpoints from before these were kept."""
+    """What else shaped the run: "total_steps", as far as it was to go, "start_sha256", of the model
+    that it began with (None: of none), and "precision", "float32" or "bf16". Checkpoints from
+    before these were kept lack them."""
+    machine: Machine | None
+    """What it was trained on, to be told alone; None where it was not kept."""
     tensors: dict[str, dict[str, Tensor]]
     """By file: "model", and where kept "discriminator" and "optimizer"."""
 
@@ -70,11 +75,12 @@ def save_checkpoint(
     tensors: dict[str, dict[str, Tensor]],
     keep: int,
     origin: dict | None = None,
+    machine: Machine | None = None,
 ) -> Path:
     """Write a checkpoint; then delete all but the last `keep` and the best one. Returns its folder.
 
     metrics: where it holds "pa_mpjpe_mm", the lowest of them makes a checkpoint the best one.
-    origin: as in `Checkpoint`.
+    origin, machine: as in `Checkpoint`.
     """
     root = run / "checkpoints"
     folder, temporary = root / f"step-{step:08d}", root / f".step-{step:08d}.tmp"
@@ -93,6 +99,7 @@ def save_checkpoint(
         "stream": stream,
         "metrics": metrics,
         "origin": origin or {},
+        "machine": None if machine is None else asdict(machine),
         "files": files,
     }
     _write_synced(temporary / "state.json", json.dumps(state, indent=1) + "\n")
@@ -204,6 +211,9 @@ def read_checkpoint(folder: Path, only: tuple[str, ...] = ()) -> Checkpoint:
     except (OSError, KeyError) as error:
         raise DamagedCheckpointError(f"{folder} is damaged ({error!r})") from None
     experiment = experiment_from_dict(state["experiment"], Experiment, str(folder))
+    machine = state.get("machine")
+    if machine is not None:
+        machine = experiment_from_dict(machine, Machine, str(folder))
     return Checkpoint(
         folder,
         state["step"],
@@ -213,6 +223,7 @@ def read_checkpoint(folder: Path, only: tuple[str, ...] = ()) -> Checkpoint:
         state["metrics"],
         model_sha256,
         state.get("origin", {}),
+        machine,
         tensors,
     )
 

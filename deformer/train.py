@@ -26,7 +26,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from deformer.batch import Batch
-from deformer.beginning import begin
+from deformer.beginning import Beginning, begin
 from deformer.checkpoint import save_checkpoint
 from deformer.discriminator import saturation
 from deformer.distributed import Place, any_rank, mean_over_ranks, process_group, wait_for_all
@@ -35,6 +35,8 @@ from deformer.index import FrameIndex
 from deformer.journal import Journal
 from deformer.labels import check_labels, load_hands_of
 from deformer.learner import Learner, NonFiniteError, RealMotion
+from deformer.machine import this_machine
+from deformer.mano import Hands
 from deformer.model import count_parameters
 from deformer.store import DEFAULT_CACHE, open_store
 from deformer.stream import Stream
@@ -97,23 +99,40 @@ class Options:
 def train(options: Options, place: Place, console: Console) -> int:
     """Run an experiment to its end; returns the exit status. Raises `ValueError` and `OSError` with
     a line that says what to do."""
+    training = _open(options, place, console)
+    step = _learn(training)
+    wait_for_all()
+    if training.journal:
+        training.journal.close()
+        console.print(_farewell(options, step, training.total_steps), soft_wrap=True)
+    return STOPPED if step < training.total_steps else 0
+
+
+@dataclass(frozen=True)
+class _Training:
+    """All that a run needs, ready for its first step."""
+
+    options: Options
+    place: Place
+    hands: Hands
+    stream: Stream
+    validation: Stream | None
+    """None: there is no validation."""
+    learner: Learner
+    total_steps: int
+    beginning: Beginning
+    journal: Journal | None
+    """Of the first process; the others have none."""
+
+
+def _open(options: Options, place: Place, console: Console) -> _Training:
+    """The data, and the learner as it is where the run begins; the first process tells of both."""
     experiment, run = options.config, options.run
     store, index = open_store(options.data, options.cache, int(options.cache_gb * 1e9))
     hands = load_hands_of(index.info, options.mano_dir)
     stream = Stream(experiment.stream, store, index, place.rank, place.num_ranks, options.workers)
-    validation = None
-    if experiment.validation.split is not None:
-        config = experiment.stream.for_evaluation(
-            experiment.validation.split, experiment.validation.limit
-        )
-        validation = Stream(config, store, index, place.rank, place.num_ranks, options.workers)
-        if np.isin(validation.windows.rows, stream.windows.rows).any():
-            raise ValueError(
-                f"--validation.split {experiment.validation.split} shares frames with "
-                f"--stream.split {experiment.stream.split}: choose another one, or None"
-            )
+    validation = _open_validation(options, place, stream)
     check_labels(index, stream.windows, hands, experiment.model)
-
     motion = None
     if experiment.adversarial:
         motion = RealMotion(index, stream.windows, experiment.stream.seed)
@@ -122,85 +141,127 @@ def train(options: Options, place: Place, console: Console) -> int:
     )
     learner = Learner(experiment, hands, place, motion, bf16, options.compile)
     total_steps = options.steps or experiment.optim.epochs * stream.steps_per_epoch
-    begun = begin(run, options.resume, learner, stream, hands, total_steps)
-    if place.is_first and begun.words:
-        console.print(begun.words, soft_wrap=True, markup=False, highlight=False)
-    first_step = begun.step
-    origin = {"total_steps": total_steps, "start_sha256": begun.start_sha256}
+    beginning = begin(run, options.resume, learner, stream, hands, total_steps)
     journal = None
     if place.is_first:
+        if beginning.words:
+            console.print(beginning.words, soft_wrap=True, markup=False, highlight=False)
         run.mkdir(parents=True, exist_ok=True)
-        _describe(options, place, learner, stream, bf16, console)
-        journal = Journal(run, first_step, total_steps, console)
+        _describe(options, place, learner, stream, console)
+        journal = Journal(run, beginning.step, total_steps, console)
+    return _Training(
+        options, place, hands, stream, validation, learner, total_steps, beginning, journal
+    )
 
-    def save(step: int, metrics: dict[str, float]) -> None:
-        if place.is_first:
-            hand = {"name": hands.name, "sha256": hands.sha256}
-            state = stream.state(step)
-            save_checkpoint(
-                run, step, experiment, hand, state, metrics, learner.tensors(), options.keep, origin
-            )
 
-    def is_due(step: int) -> bool:
-        return (
-            validation is not None
-            and step > 0
-            and (step == total_steps or step % experiment.validation.every == 0)
+def _open_validation(options: Options, place: Place, stream: Stream) -> Stream | None:
+    """stream: what is trained on. Raises `ValueError` where the two share frames."""
+    experiment = options.config
+    split, limit = experiment.validation.split, experiment.validation.limit
+    if split is None:
+        return None
+    config = experiment.stream.for_evaluation(split, limit)
+    validation = Stream(
+        config, stream.store, stream.index, place.rank, place.num_ranks, options.workers
+    )
+    if np.isin(validation.windows.rows, stream.windows.rows).any():
+        raise ValueError(
+            f"--validation.split {split} shares frames with "
+            f"--stream.split {experiment.stream.split}: choose another one, or None"
         )
+    return validation
 
-    def measure(step: int) -> dict[str, float]:
-        metrics = validate(learner, validation)
-        if journal:
-            journal.log(step, "validation", metrics)
-            journal.show_validation(step, metrics)
-        return metrics
 
-    if validation is not None and first_step == 0:
-        measure(0)  # what is to be improved upon
-    elif is_due(first_step) and not begun.is_validated:  # it was stopped before that
-        save(first_step, measure(first_step))
+def _learn(training: _Training) -> int:
+    """All steps that are left, until it is asked to stop; returns how many are done in all."""
+    options, place, learner = training.options, training.place, training.learner
+    stream, total_steps, step = training.stream, training.total_steps, training.beginning.step
+    _validate_first(training)
     stopping = _Stopping()
     seen = waited = 0.0
     since = time.monotonic()
     asked = since
-    step = first_step
-    for batch in stream.batches(first_step, total_steps):
+    for batch in stream.batches(step, total_steps):
         waited += time.monotonic() - asked
+        rate = options.config.optim.rate(step, stream.steps_per_epoch, total_steps)
         try:
-            rate = experiment.optim.rate(step, stream.steps_per_epoch, total_steps)
             terms = learner.step(batch, step, rate)
         except NonFiniteError as error:
-            path = _save_keys(run, index, batch, step, place)
+            path = _save_keys(options.run, stream.index, batch, step, place)
             raise ValueError(f"{error}. The windows of this step are named in {path}") from None
         step += 1
         seen += len(batch.images) * place.num_ranks
         is_last = step == total_steps
         is_stopped = False
         if step % options.log_every == 0 or is_last:
-            values = mean_over_ranks(terms)
+            values = mean_over_ranks(terms)  # waits for the device
             elapsed = time.monotonic() - since
-            if "discriminator" in values:
-                values["saturation"] = saturation(values["discriminator"])
             values |= {"rate": rate, "windows_per_s": seen / elapsed, "data_wait": waited / elapsed}
-            if journal:
-                journal.log(step, "train", values)
-                journal.show_training(step, values)
+            _log(training, step, values)
             is_stopped = any_rank(stopping.is_asked, place.device)
             seen = waited = 0.0
             since = time.monotonic()
-        if is_due(step) and not is_stopped:
-            save(step, measure(step))
+        if _is_due(training, step) and not is_stopped:
+            _save(training, step, _validate(training, step))
             since = time.monotonic()
         elif is_last or is_stopped or step % options.save_every == 0:
-            save(step, {})
+            _save(training, step, {})
         if is_stopped:
             break
         asked = time.monotonic()
-    wait_for_all()
-    if journal:
-        journal.close()
-        console.print(_farewell(options, step, total_steps), soft_wrap=True)
-    return STOPPED if step < total_steps else 0
+    return step
+
+
+def _log(training: _Training, step: int, values: dict[str, float]) -> None:
+    """values: means over all processes, with what the journal shows beside them."""
+    if "discriminator" in values:
+        values = values | {"saturation": saturation(values["discriminator"])}
+    if training.journal:
+        training.journal.log(step, "train", values)
+        training.journal.show_training(step, values)
+
+
+def _validate_first(training: _Training) -> None:
+    """Before the first step: at step 0, and where the run was stopped before a validation."""
+    step = training.beginning.step
+    if step == 0 and training.validation is not None:
+        _validate(training, 0)  # what is to be improved upon
+    elif _is_due(training, step) and not training.beginning.is_validated:
+        _save(training, step, _validate(training, step))
+
+
+def _is_due(training: _Training, step: int) -> bool:
+    """Whether a validation follows so many steps."""
+    every = training.options.config.validation.every
+    is_its_turn = step > 0 and (step == training.total_steps or step % every == 0)
+    return is_its_turn and training.validation is not None
+
+
+def _validate(training: _Training, step: int) -> dict[str, float]:
+    metrics = validate(training.learner, training.validation)
+    if training.journal:
+        training.journal.log(step, "validation", metrics)
+        training.journal.show_validation(step, metrics)
+    return metrics
+
+
+def _save(training: _Training, step: int, metrics: dict[str, float]) -> None:
+    """A checkpoint, by the first process. metrics: of a validation at this step, or none."""
+    if not training.place.is_first:
+        return
+    options, hands = training.options, training.hands
+    save_checkpoint(
+        options.run,
+        step,
+        options.config,
+        {"name": hands.name, "sha256": hands.sha256},
+        training.stream.state(step),
+        metrics,
+        training.learner.tensors(),
+        options.keep,
+        training.beginning.origin,
+        this_machine(training.place),
+    )
 
 
 class _Stopping:
@@ -216,7 +277,7 @@ class _Stopping:
 
 
 def _describe(
-    options: Options, place: Place, learner: Learner, stream: Stream, bf16: bool, console: Console
+    options: Options, place: Place, learner: Learner, stream: Stream, console: Console
 ) -> None:
     counts = count_parameters(learner.model)
     parts = ", ".join(f"{name} {n / 1e6:.2f}" for name, n in counts.items() if name != "total")
@@ -227,8 +288,8 @@ def _describe(
         f"{stream.store.url}{synthetic} {stream.config.split}: {len(stream.windows):,} windows, "
         f"{stream.steps_per_epoch:,} steps per epoch of {stream.config.order.global_batch}; "
         f"64 consecutive windows are of {mixed:.0f} clips ({full:.0f} in a full shuffle)\n"
-        f"{place.num_ranks} process(es) on {place.device.type}, {'bf16' if bf16 else 'float32'}, "
-        f"{options.workers} worker(s) each\n"
+        f"{place.num_ranks} process(es) on {place.device.type}, "
+        f"{'bf16' if learner.bf16 else 'float32'}, {options.workers} worker(s) each\n"
         f"{counts['total'] / 1e6:.2f}M parameters: {parts}",
         highlight=False,
         soft_wrap=True,

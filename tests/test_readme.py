@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import tyro
 
-from benchmarks import ablations, claims, evaluate, keep, tables
+from benchmarks import ablations, claims, constant_hand, evaluate, keep, tables
 from benchmarks.figures import __main__ as figures
 from benchmarks.model_speed import ModelSpeed
 from benchmarks.report import __main__ as report
@@ -40,6 +40,7 @@ PROGRAMS = {
     "benchmarks.evaluate": evaluate.Options,
     "benchmarks.ablations": ablations.Options,
     "benchmarks.claims": claims.Options,
+    "benchmarks.constant_hand": constant_hand.Options,
     "benchmarks.keep": keep.Options,
     "benchmarks.tables": tables.Options,
     "benchmarks.figures": figures.Options,

@@ -19,8 +19,8 @@ from rich.progress import track
 
 from benchmarks.evaluation import find_evaluations
 from benchmarks.figures.drawings import draw_all
-from benchmarks.figures.scored import load_scored
 from benchmarks.figures.style import FORMATS, save_figure
+from benchmarks.scored import load_scored
 
 _console = Console(stderr=True)
 

@@ -1,54 +1,82 @@
-"""Does the confidence do what it is for? Weights against occlusion and blur, and how far a pose is
-borrowed from. Measures and their figures.
+"""Does the confidence do what it is for? Weights against occlusion, blur and likeness within
+windows, and which frames a pose is borrowed from. Measures and their figures.
+
+Weights have the mean 1 in every window, while windows differ in how much is hidden: so a frame is
+compared with the others of its window only.
 """
 
+import warnings
 from dataclasses import dataclass
 
 import numpy as np
 import pyarrow.parquet as pq
 from matplotlib.figure import Figure
-from matplotlib.ticker import PercentFormatter
-from scipy.stats import spearmanr
+from matplotlib.ticker import FuncFormatter, PercentFormatter
+from scipy.stats import rankdata
 
 from benchmarks.evaluation import Data
 from benchmarks.figures.examples import MIN_DISTINCT, count_distinct
-from benchmarks.figures.scored import Scored, read_dataset
 from benchmarks.figures.style import (
     GREY,
     PALETTE,
     binned,
+    binned_intervals,
     new_figure,
     no_data,
     set_title,
-    signed,
     styled,
 )
+from benchmarks.scored import Scored, read_dataset
+from benchmarks.truth import Truth
+from benchmarks.words import signed
+from deformer.align import align_root, point_errors_mm
 from deformer.box import hand_box
 
 
 @dataclass(frozen=True, eq=False)
 class Confidence:
-    """Frames of windows, each with what may have made it count more or less: N pairs."""
+    """W windows of T frames, each with what may have made a frame count more or less, (W, T). NaN
+    where not known, and where a window repeats a frame."""
 
     weight: np.ndarray
-    """(N,) of the frame in the window; 1 is an equal share of it."""
+    """Of the frame in the window; 1 is an equal share of it."""
     occlusion: np.ndarray
-    """(N,) 0-1, NaN where not known."""
+    """0-1."""
     motion: np.ndarray
-    """(N,) way of the hand in the image from frame to frame, in sides of its box, which is what
-    blurs it; NaN where not known."""
+    """Way of the hand in the image from frame to frame, in sides of its box, which is what blurs
+    it."""
+    likeness: np.ndarray
+    """Minus the distance of the true root-aligned joints from their mean over the window, mm, mean
+    over joints."""
+    recording: np.ndarray
+    """(W,) int."""
+
+
+@dataclass(frozen=True)
+class Correlation:
+    """Of ranks within windows."""
+
+    value: float
+    """NaN where no window tells."""
+    interval: tuple[float, float] | None
+    """95 %, over recordings; None with fewer than two."""
+    num_windows: int
+
+    def __str__(self) -> str:
+        if np.isnan(self.value):
+            return "not known"
+        limits = [signed(limit, 2) for limit in self.interval or ()]
+        return signed(self.value, 2) + (f" [{', '.join(limits)}]" if limits else "")
 
 
 @dataclass(frozen=True, eq=False)
 class Borrowing:
-    """Windows of several different frames: N of them."""
+    """Windows without a repeated frame: N of them."""
 
     offset: np.ndarray
     """(N, T) frames from the middle one, negative before it."""
     weight: np.ndarray
     """(N, T)."""
-    pa_mm: np.ndarray
-    """(N,)."""
 
 
 def confidence(scored: Scored) -> Confidence | None:
@@ -65,20 +93,33 @@ def confidence(scored: Scored) -> Confidence | None:
     count = np.bincount(number.ravel(), minlength=len(rows) * T)
     with np.errstate(invalid="ignore"):
         mean = T * total / count
-    seen = rows[first]
-    return Confidence(mean[number[first]], occlusion[seen], motion[seen])
+    recording = np.unique(scored.comparison.sequence[_usable(scored)], return_inverse=True)[1]
+    values = (mean[number], occlusion[rows], motion[rows], _likeness(scored.truth, rows, first))
+    return Confidence(*(np.where(first, value, np.nan) for value in values), recording)
+
+
+def _likeness(truth: Truth, rows: np.ndarray, first: np.ndarray) -> np.ndarray:
+    """As `Confidence.likeness`, of windows (W, T) whose frames count where they stand first."""
+    at = np.minimum(np.searchsorted(truth.row, rows), len(truth.row) - 1)
+    joints = align_root(truth.joints_m[at])
+    is_known = (truth.row[at] == rows) & first & np.isfinite(joints).all((2, 3))
+    with np.errstate(invalid="ignore"):
+        mean = (np.where(is_known[..., None, None], joints, 0).sum(1)
+                / is_known.sum(1)[:, None, None])  # fmt: skip
+    return np.where(is_known, -point_errors_mm(joints, mean[:, None]).mean(-1), np.nan)
 
 
 def borrowing(scored: Scored) -> Borrowing | None:
-    """None where `confidence` is."""
+    """None where `confidence` is, or every window repeats a frame, as at a clip's border."""
     window = _windows(scored)
     if window is None:
         return None
-    rows, weights = window
+    is_whole = count_distinct(window[0]) == window[0].shape[1]
+    if not is_whole.any():
+        return None
+    rows, weights = (values[is_whole] for values in window)
     frame = read_dataset(scored.data).numbers["frame"].astype(int)
-    use = _usable(scored)
-    offset = frame[rows] - frame[rows[:, scored.centre]][:, None]
-    return Borrowing(offset, weights, scored.pa_mm[use])
+    return Borrowing(frame[rows] - frame[rows[:, scored.centre]][:, None], weights)
 
 
 def _usable(scored: Scored) -> np.ndarray:
@@ -137,14 +178,52 @@ def image_motion(
         return np.nansum(both, 0) / count / side_px
 
 
-def rank_correlation(x: np.ndarray, y: np.ndarray) -> tuple[float, int]:
-    """Spearman's ρ of what is known of both, and how many pairs that is; NaN where one of them does
-    not vary."""
-    known = ~(np.isnan(x) | np.isnan(y))
-    x, y = x[known], y[known]
-    if len(x) < 3 or np.ptp(x) == 0 or np.ptp(y) == 0:
-        return float("nan"), len(x)
-    return float(spearmanr(x, y).statistic), len(x)
+def rank_correlation(
+    x: np.ndarray,
+    y: np.ndarray,
+    recording: np.ndarray,
+    given: np.ndarray | None = None,
+    *,
+    seed: int = 0,
+    num_draws: int = 2000,
+) -> Correlation:
+    """Spearman's ρ of x and y within windows, (W, T) each: do frames with more of x than others of
+    their window have more of y? recording (W,) int. given (W, T): what is left of ρ at equal
+    values of it, a little too much, as ranks of few frames are coarse.
+
+    Frames with a value of all of them are ranked in their window; products of ranks, less their
+    mean, are summed over windows. Windows of fewer than `MIN_DISTINCT` such frames, or where one
+    of them does not vary, tell nothing and are left out.
+    """
+    variables = np.stack([v for v in (x, y, given) if v is not None])
+    is_known = np.isfinite(variables).all(0)
+    ranks = rankdata(np.where(is_known, variables, np.nan), axis=2, nan_policy="omit")
+    count = is_known.sum(1)
+    centred = np.where(is_known, ranks - (count[:, None] + 1) / 2, 0)
+    products = np.einsum("awt,bwt->wab", centred, centred)
+    tells = (count >= MIN_DISTINCT) & (products.diagonal(0, 1, 2) > 0).all(1)
+    if not tells.any():
+        return Correlation(float("nan"), None, 0)
+    names, group = np.unique(recording[tells], return_inverse=True)
+    sums = np.zeros((len(names), *products.shape[1:]))
+    np.add.at(sums, group, products[tells])
+    shares = np.full(len(names), 1 / len(names))
+    times = np.random.default_rng(seed).multinomial(len(names), shares, num_draws)
+    value, *draws = _correlation(np.concatenate([sums.sum(0)[None], np.tensordot(times, sums, 1)]))
+    low, high = np.nanpercentile(draws, [2.5, 97.5])
+    interval = (float(low), float(high)) if len(names) > 1 else None
+    return Correlation(float(value), interval, int(tells.sum()))
+
+
+def _correlation(products: np.ndarray) -> np.ndarray:
+    """Of the first two of 2 or 3 variables, beside the third: products (D, V, V) → (D,)."""
+    scale = np.sqrt(products.diagonal(0, 1, 2))
+    r = products / scale[:, :, None] / scale[:, None, :]
+    if r.shape[1] == 2:
+        return r[:, 0, 1]
+    a, b = r[:, 0, 2], r[:, 1, 2]
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return (r[:, 0, 1] - a * b) / np.sqrt((1 - a**2) * (1 - b**2))
 
 
 # ---------------------------------------------------------------------------------------- figures
@@ -152,67 +231,65 @@ def rank_correlation(x: np.ndarray, y: np.ndarray) -> tuple[float, int]:
 
 @styled
 def confidence_figure(c: Confidence, data: Data) -> Figure:
-    """Weight of a frame in its windows by its occlusion and by its motion in the image."""
-    figure = new_figure(height_in=5.4)
-    set_title(figure, "Confidence against occlusion and motion blur", data)
-    for ax, x, label, edges in zip(
-        figure.subplots(2, 1), (c.occlusion, c.motion),
-        ("share of the hand that objects hide",
-         "way of the hand in the image per frame, % of its box"),
-        (np.linspace(0, 1, 11), _quantile_edges(c.motion)), strict=True,
+    """Weight of a frame by what it has more or less of than the others of its window."""
+    figure = new_figure(height_in=7.8)
+    set_title(figure, "What a frame counts, beside others of its window", data)
+    beside = rank_correlation(c.occlusion, c.weight, c.recording, c.motion)
+    for ax, values, label, more in zip(
+        figure.subplots(3, 1), (c.occlusion, c.motion, c.likeness),
+        ("share hidden − window's mean, points",
+         "image motion − window's mean, % of the box",
+         "nearness to mean pose − window's mean, mm"),
+        (f"; at equal motion {beside}", "", ""), strict=True,
     ):  # fmt: skip
-        rho, count = rank_correlation(x, c.weight)
-        _mean_and_deviation(ax, x, c.weight, edges)
+        found = rank_correlation(values, c.weight, c.recording)
+        with warnings.catch_warnings():  # of windows in which nothing is known
+            warnings.simplefilter("ignore", RuntimeWarning)
+            more_than_others = values - np.nanmean(values, 1, keepdims=True)
+        _draw_means(ax, more_than_others.ravel(), c)
         ax.axhline(1, color=GREY, linewidth=0.9, linestyle=":")
         ax.set(xlabel=label, ylabel="weight ÷ equal share")
-        low, high = ax.get_xlim()
-        ax.xaxis.set_major_formatter(PercentFormatter(1, decimals=0 if high - low > 0.04 else 1))
-        found = "not known" if np.isnan(rho) else signed(rho, 2)
-        ax.set_title(f"rank correlation ρ = {found}, {count:,} pairs", loc="left", color=GREY)
+        if values is not c.likeness:
+            ax.xaxis.set_major_formatter(FuncFormatter(_in_hundredths))
+        ax.set_title(f"ρ {found}{more}", loc="left", color=GREY, fontsize=9.5)
     return figure
+
+
+def _in_hundredths(value: float, _) -> str:
+    return f"{100 * value:g}".replace("-", "−")
 
 
 @styled
 def borrowing_figure(b: Borrowing, data: Data) -> Figure:
-    """Which frames a pose is taken from, and whether it suffers when they are far away."""
-    figure = new_figure(height_in=5.4)
-    set_title(figure, "How far poses are borrowed from", data)
-    above, below = figure.subplots(2, 1)
+    """Which places in the window a pose is taken from."""
+    figure = new_figure(height_in=3.4)
+    set_title(figure, "Which frames poses are borrowed from", data)
+    ax = figure.subplots()
     offsets = np.unique(b.offset)
     totals = [(b.weight * (b.offset == k)).sum(1).mean() for k in offsets]
     width = 0.6 * np.diff(offsets).min(initial=10)
     colours = [PALETTE[0] if k == 0 else PALETTE[5] for k in offsets]
-    above.bar(offsets, totals, width, color=colours)
-    above.set(xlabel="frames from the middle of the window", ylabel="mean weight", xticks=offsets)
+    ax.bar(offsets, totals, width, color=colours)
+    ax.set(xlabel="frames from the middle of the window", ylabel="mean weight", xticks=offsets)
     if len(offsets) > 13:
-        above.set_xticks(offsets[:: len(offsets) // 7])
-    above.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
-    above.grid(False, axis="x")
-    distance = (b.weight * np.abs(b.offset)).sum(1)
-    rho, count = rank_correlation(distance, b.pa_mm)
-    _mean_and_deviation(below, distance, b.pa_mm, _quantile_edges(distance))
-    below.set(xlabel="mean distance of the borrowed frames, weighted", ylabel="PA-MPJPE, mm")
-    below.set_ylim(bottom=0)
-    found = "not known" if np.isnan(rho) else signed(rho, 2)
-    below.set_title(f"rank correlation ρ = {found}, {count:,} windows", loc="left", color=GREY)
+        ax.set_xticks(offsets[:: len(offsets) // 7])
+    ax.yaxis.set_major_formatter(PercentFormatter(1))
+    ax.grid(False, axis="x")
     return figure
 
 
-def _mean_and_deviation(ax, x: np.ndarray, y: np.ndarray, edges: np.ndarray) -> None:
-    """Mean ± standard deviation by bins, each at the mean of its x."""
-    mean, deviation, count = binned(x, y, edges)
-    at, *_ = binned(x, x, edges)
-    if not count.any():
+def _draw_means(ax, x: np.ndarray, c: Confidence) -> None:
+    """Mean weight by bins of x (W·T,), with intervals, each at the mean of its x."""
+    known = x[np.isfinite(x)]
+    if not known.size:
         no_data(ax, "not known")
         return
-    ax.errorbar(at, mean, deviation, color=PALETTE[0], marker="o", markersize=5, capsize=3,
-                elinewidth=1.1)  # fmt: skip
-
-
-def _quantile_edges(x: np.ndarray, bins: int = 10) -> np.ndarray:
-    """Borders with equally many values between them, the outermost hundredth left out."""
-    known = x[~np.isnan(x)]
-    if not known.size:
-        return np.array([0.0, 1.0])
-    edges = np.unique(np.quantile(known, np.linspace(0.0, 0.99, bins + 1)))
-    return edges if len(edges) > 1 else edges[0] + np.array([-0.5, 0.5])
+    edges = np.unique(np.quantile(known, np.linspace(0.01, 0.99, 11)))
+    if len(edges) < 2:
+        edges = edges[0] + np.array([-0.5, 0.5])
+    y, recording = c.weight.ravel(), np.repeat(c.recording, c.weight.shape[1])
+    mean, _, _ = binned(x, y, edges)
+    at, _, _ = binned(x, x, edges)
+    low, high = binned_intervals(x, y, edges, recording)
+    ax.errorbar(at, mean, (mean - low, high - mean), color=PALETTE[0], marker="o", markersize=4.5,
+                capsize=3, elinewidth=1.1)  # fmt: skip

@@ -12,14 +12,22 @@ import numpy as np
 import torch
 from matplotlib.figure import Figure
 
+from benchmarks.comparable import kind_of, setup_of
 from benchmarks.evaluation import Evaluation, Run
-from benchmarks.figures import diagnostics, lending, numbers, windows
+from benchmarks.figures import diagnostics, gains, lending, numbers, windows
 from benchmarks.figures.examples import Choice, largest_gain, steadiest_sequence, worst_failures
 from benchmarks.figures.numbers import Line
-from benchmarks.figures.scored import NotDrawableError, Scored, is_start, run_label
 from benchmarks.figures.style import MAX_LINES
 from benchmarks.figures.window_view import WindowView, view_window
-from deformer.experiments import base_of
+from benchmarks.findings import make_blocks
+from benchmarks.scored import (
+    NotDrawableError,
+    Scored,
+    group_by_split,
+    is_start,
+    partner,
+    run_label,
+)
 from deformer.labels import load_hands_of
 from deformer.mano import HandLayer, Hands
 from deformer.store import CorruptMemberError
@@ -43,31 +51,12 @@ class Drawn:
 # ------------------------------------------------------------------------------- of a whole split
 
 
-def group_by_split(scored: list[Scored]) -> list[list[Scored]]:
-    """Runs on the same split of the same build together, the whole method first."""
-    groups: dict[tuple, list[Scored]] = {}
-    for s in scored:
-        data = s.evaluation.data
-        groups.setdefault((data.synthetic, data.name, data.split, data.sha256), []).append(s)
-    ranked = sorted(groups.items(), key=lambda item: item[0])
-    return [sorted(group, key=_rank) for _, group in ranked]
-
-
-def _rank(s: Scored) -> tuple:
-    """The whole method, then other fusions, then other losses; seeds in their order."""
-    run = s.evaluation.run
-    if not isinstance(run, Run):
-        return (9, 0, 0, s.name)
-    fusion = ("dynamic", "nearby", "occlusion", "average", "center").index(run.fusion)
-    return (run.point_loss != "max_mse", not run.adversarial, fusion, (run.seed, s.name))
-
-
 def lines_of(group: list[Scored]) -> list[Line]:
     """A line per kind of run, the seeds that were trained alike together."""
     kinds: dict[tuple, list[Scored]] = {}
     for s in group:
         run = s.evaluation.run
-        alike = (run.experiment, run.step, run.config) if isinstance(run, Run) else ()
+        alike = (kind_of(run), setup_of(run)) if isinstance(run, Run) else ()
         kinds.setdefault((run_label(run), *alike), []).append(s)
     labels = [label for label, *_ in kinds]
     lines = []
@@ -96,11 +85,12 @@ def draw_split(group: list[Scored]) -> Iterator[Drawn]:
     yield Drawn(
         f"{folder}/error_by_occlusion",
         "Error against occlusion (the paper's Fig. 5)",
-        "Mean ± standard deviation of the Procrustes-aligned error over the frames in each range "
-        "of 10 % occlusion. Look at how steeply the error rises to the right: fusion is meant to "
-        "help where the hand is hidden. A range without frames is a gap." + note,
+        "The mean Procrustes-aligned error of the frames in each range of 10 % occlusion, of one "
+        "run with its standard deviation over frames. Look at how steeply the error rises to the "
+        "right. A range without frames is a gap." + note,
         numbers.error_by_occlusion(lines, data),
     )
+    yield from _draw_gains(group, folder)
     yield Drawn(
         f"{folder}/pck",
         "PCK curves",
@@ -118,6 +108,25 @@ def draw_split(group: list[Scored]) -> Iterator[Drawn]:
     )
 
 
+def _draw_gains(group: list[Scored], folder: str) -> Iterator[Drawn]:
+    """Of the runs that compare, where fusions and no fusion are among them."""
+    try:
+        found = [gains.fusion_gains(block) for block in make_blocks(group)]
+    except ValueError:  # the same run twice, as the claims tell by name
+        return
+    if not (most := max(found, key=len, default=[])):
+        return
+    yield Drawn(
+        f"{folder}/gain_by_occlusion",
+        "Gain of fusion by occlusion",
+        "Error of each fusion − error of the same method without fusion, on the same frames, by "
+        "ranges of 10 % occlusion: below 0 fusion errs less. Fusion is meant to help where the "
+        "hand is hidden. Bars are 95 % intervals as in the claims, each of its point alone: of "
+        "many, one in twenty misses by chance.",
+        gains.gain_by_occlusion(most, group[0].evaluation.data),
+    )
+
+
 # ------------------------------------------------------------------------------------ of one run
 
 
@@ -128,9 +137,15 @@ def draw_run(
     try:
         hands = _hands_for(scored, mano_dir)
         yield _draw_joint_errors(scored, loss_partner(scored, group), hands)
-        yield from _draw_frames(scored, hands, unfused_partner(scored, group))
+        yield from _draw_frames(scored, hands, partner(scored, group, fusion="center"))
     except (NotDrawableError, CorruptMemberError, FileNotFoundError) as error:
         problems[scored.name] = str(error)
+
+
+def loss_partner(scored: Scored, group: list[Scored]) -> Scored | None:
+    """The run of a group that differs from this one by the loss alone."""
+    is_mse = getattr(scored.evaluation.run, "point_loss", "") == "mse"
+    return partner(scored, group, point_loss="max_mse" if is_mse else "mse")
 
 
 def _hands_for(scored: Scored, mano_dir: Path | None) -> Hands:
@@ -154,7 +169,7 @@ def _draw_joint_errors(scored: Scored, partner: Scored | None, hands: Hands) -> 
     caption = (
         "Mean error of each joint after Procrustes alignment, drawn on the hand at rest; numbers "
         "at the wrist and the fingertips. maxMSE is meant to even the errors out: the tips should "
-        "stand out less, so largest ÷ smallest should be nearer to 1."
+        "stand out less, so standard deviation ÷ mean over joints should be smaller."
     )
     if partner is None and isinstance(evaluation.run, Run):
         caption += " The run with the other loss is not there, so there is nothing to compare with."
@@ -196,19 +211,20 @@ def _draw_frames(scored: Scored, hands: Hands, unfused: Scored | None) -> Iterat
         yield Drawn(
             f"{folder}/confidence",
             "Confidence against occlusion and blur",
-            "How much a frame counts in its windows, by how much of the hand is hidden and by how "
-            "fast it moves in the image, which blurs it. If the confidence learned what it is "
-            "for, the lines fall to the right and ρ is clearly negative; flat at 1 means that all "
-            "frames count alike.",
+            "How much a frame counts in its window, against how much more of the hand is hidden in "
+            "it than in the window's other frames, how much faster it moves in the image, which "
+            "blurs it, and how much nearer its true pose is to the window's mean pose. ρ is of "
+            "ranks within a window, bars and brackets are 95 % intervals over recordings. A "
+            "confidence that learned what it is for falls to the right in the first two; flat at 1 "
+            "means that all frames count alike.",
             diagnostics.confidence_figure(c, data),
         )
     if (b := diagnostics.borrowing(scored)) is not None:
         yield Drawn(
             f"{folder}/borrowing",
-            "Error by distance of the borrowed frames",
-            "Above: the mean weight of each place in the window; below: the error by the weighted "
-            "mean distance of the frames that the pose comes from. If deforming over many frames "
-            "adds error, the line rises.",
+            "Which frames poses are borrowed from",
+            "The mean weight of each place in the window, over windows that repeat no frame. "
+            "Equal bars are a plain average.",
             diagnostics.borrowing_figure(b, data),
         )
     yield from _draw_lending(scored, folder)
@@ -222,18 +238,21 @@ def _draw_lending(scored: Scored, folder: str) -> Iterator[Drawn]:
     yield Drawn(
         f"{folder}/borrowed_error",
         "What a borrowed pose is worth, by its distance",
-        "The error of the poses that frames lend to the centre of their window, before any mean. "
-        "Deforming is worth its name where the first line lies below the second; the third is the "
-        "error that the pose had at home. Below: 100 % if the deformed hand moved as the true one "
-        "did, 0 as if it had stood still, less is worse than that.",
+        "The error of the poses that frames lend to the centre of their window, before any mean, "
+        "less that of the centre's own pose: below 0 another frame's is better. Deforming is worth "
+        "its name where the first line lies below the second; the third is of the error that the "
+        "pose had at home. At the bottom: 100 % if the deformed hand moved as the true one "
+        "did, 0 as if it had stood still, less is worse than that. Bands and bars are 95 % "
+        "intervals over recordings.",
         lending.borrowed_error_figure(found, data),
     )
     yield Drawn(
         f"{folder}/headroom",
         "What there is to borrow, by occlusion of the centre",
-        "The frame's own pose, the fused one, that of the frame in the window which is hidden "
-        "least, and the best of all, which only the truth can name: between the first and the last "
-        "line lies all that fusion can win, and how much of it the second wins.",
+        "Errors less that of the frame's own pose: of the fused pose, of that of the frame in the "
+        "window which is hidden least, and of the best single pose, chosen by the truth. The last "
+        "is low by being chosen, and no bound: a mean of several poses can err less than each of "
+        "them. Bands are 95 % intervals over recordings.",
         lending.headroom_figure(found, data),
     )
 
@@ -300,42 +319,3 @@ def draw_all(
         yield from draw_split(group)
         for s in group:
             yield from draw_run(s, group, mano_dir, problems)
-
-
-# --------------------------------------------------------------------------------------- partners
-
-
-def loss_partner(scored: Scored, group: list[Scored]) -> Scored | None:
-    """The run of a group that differs from this one by the loss alone."""
-
-    def kind(run: Run) -> tuple:
-        base = base_of(run.experiment)
-        return (base, run.step, run.seed, run.hand, run.fusion, run.adversarial, run.config)
-
-    run, data = scored.evaluation.run, scored.evaluation.data
-    if not isinstance(run, Run):
-        return None
-    for other in group:
-        r = other.evaluation.run
-        if not isinstance(r, Run) or r.point_loss == run.point_loss:
-            continue
-        if kind(r) == kind(run) and other.evaluation.data == data:
-            return other
-    return None
-
-
-def unfused_partner(scored: Scored, group: list[Scored]) -> Scored | None:
-    """The run of a group that differs from this one by having no fusion."""
-
-    def kind(run: Run) -> tuple:
-        base = base_of(run.experiment)
-        return (base, run.seed, run.step, run.hand, run.point_loss, run.adversarial, run.config)
-
-    run = scored.evaluation.run
-    if not isinstance(run, Run) or run.fusion == "center":
-        return None
-    for other in group:
-        r = other.evaluation.run
-        if isinstance(r, Run) and r.fusion == "center" and kind(r) == kind(run):
-            return other
-    return None

@@ -48,21 +48,24 @@ class Line:
 
 @styled
 def error_by_occlusion(lines: list[Line], data: Data) -> Figure:
-    """Fig. 5: mean ± standard deviation of the PA error by ranges of 10 % occlusion.
+    """Fig. 5: the mean PA error by ranges of 10 % occlusion; of one line alone ± its standard
+    deviation over frames, which would hide the differences of several.
 
     A range without frames is a gap in the line. At most `MAX_LINES` lines.
     """
     lines = lines[:MAX_LINES]
     figure = new_figure(height_in=3.9 + 0.15 * max(0, len(lines) - 4))
-    set_title(figure, "Error against occlusion (Fig. 5): mean ± deviation", data)
+    alone = len(lines) == 1
+    words = "mean ± deviation" if alone else "mean"
+    set_title(figure, f"Error against occlusion (Fig. 5): {words}", data)
     ax = figure.subplots()
     middles = (OCCLUSION_EDGES[:-1] + OCCLUSION_EDGES[1:]) / 2
     for k, line in enumerate(lines):
         mean, deviation, _ = binned(line.occlusion, line.pa_mm.mean(1), OCCLUSION_EDGES)
-        x = middles + 0.012 * (k - (len(lines) - 1) / 2)  # bars beside each other
         ax.errorbar(
-            x, mean, deviation, color=PALETTE[k], linestyle=DASHES[k], marker=MARKERS[k],
-            markersize=5, capsize=3, elinewidth=1.1, label=line.label,
+            middles, mean, deviation if alone else None, color=PALETTE[k], linestyle=DASHES[k],
+            marker=MARKERS[k], markersize=3.5, linewidth=1.2, capsize=3, elinewidth=1.1,
+            label=line.label,
         )  # fmt: skip
     ax.set(xlim=(0, 1), xlabel="share of the hand that objects hide", ylabel="PA-MPJPE, mm")
     ax.set_ylim(bottom=0)
@@ -176,7 +179,7 @@ def acceleration_over_time(
         ax.plot(numbers, over_time(values), dash, color=color, label=label, linewidth=1.5)
     ax.set(ylabel="mm/frame²")
     ax.set_ylim(bottom=0)
-    ax.legend(loc="upper right", ncols=2)
+    figure.legend(*ax.get_legend_handles_labels(), loc="outside lower center", ncols=2)
     hidden = over_time(occlusion)
     below.fill_between(numbers, hidden, step="mid", color=FAINT)
     below.plot(numbers, hidden, color=GREY, linewidth=1, drawstyle="steps-mid")

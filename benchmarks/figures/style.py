@@ -11,6 +11,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from benchmarks.evaluation import Data
+from benchmarks.metrics import bootstrap_interval
+from benchmarks.words import provenance
 
 WIDTH_IN = 5.0
 """Of most figures: a phone shows them nearly as large as they are, 11 pt at 10."""
@@ -82,17 +84,6 @@ def new_figure(
     return Figure(figsize=(width_in, height_in), layout=layout)
 
 
-def signed(value: float, decimals: int = 0) -> str:
-    """With its sign, and a real minus."""
-    return f"{value:+.{decimals}f}".replace("-", "−")
-
-
-def provenance(data: Data) -> str:
-    """Of which data, in a line; synthetic data are called so first."""
-    kind = "SYNTHETIC data" if data.synthetic else "recordings"
-    return f"{kind} · {data.name}, {data.split} · {data.frames:,} frames"
-
-
 def set_title(figure: Figure, title: str, data: Data | str) -> None:
     """The title, and of which data the figure is."""
     second = data if isinstance(data, str) else provenance(data)
@@ -108,20 +99,40 @@ def no_data(ax: Axes, text: str) -> None:
     ax.text(0.5, 0.5, text, ha="center", va="center", color=GREY, transform=ax.transAxes)
 
 
+def bin_of(x: np.ndarray, edges: np.ndarray) -> np.ndarray:
+    """Which bin each x is in, −1 for none: a bin holds its lower border, the last one also its
+    upper; NaN is in none."""
+    which = np.minimum(np.searchsorted(edges, x, side="right") - 1, len(edges) - 2)
+    return np.where((x >= edges[0]) & (x <= edges[-1]), which, -1)
+
+
 def binned(
     x: np.ndarray, y: np.ndarray, edges: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Mean, standard deviation and number of y by bins of x, all (bins,); NaN for an empty bin.
 
-    A bin holds its lower border, the last one also its upper. NaN of x or y is in none.
+    Bins are those of `bin_of`; NaN of x or y is in none.
     """
-    known = ~(np.isnan(x) | np.isnan(y)) & (x >= edges[0]) & (x <= edges[-1])
-    which = np.minimum(np.searchsorted(edges, x[known], side="right") - 1, len(edges) - 2)
+    known = ~np.isnan(y) & (bin_of(x, edges) >= 0)
+    which = bin_of(x[known], edges)
     count = np.bincount(which, minlength=len(edges) - 1)
     with np.errstate(invalid="ignore", divide="ignore"):
         mean = np.bincount(which, y[known], len(count)) / count
         square = np.bincount(which, (y[known] - mean[which]) ** 2, len(count)) / count
     return mean, np.sqrt(square), count
+
+
+def binned_intervals(
+    x: np.ndarray, y: np.ndarray, edges: np.ndarray, recording: np.ndarray
+) -> np.ndarray:
+    """Lower and upper limit (2, bins) of the means of `binned`: 95 %, recordings (N,) int drawn
+    with replacement. NaN for a bin of fewer than two recordings."""
+    which = np.where(np.isnan(y), -1, bin_of(x, edges))
+    found = [
+        bootstrap_interval(y[which == k], recording[which == k], 0) or (np.nan, np.nan)
+        for k in range(len(edges) - 1)
+    ]
+    return np.array(found).T
 
 
 # ------------------------------------------------------------------------------------------ files

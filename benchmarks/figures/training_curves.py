@@ -17,70 +17,99 @@ from benchmarks.figures.style import (
 )
 from benchmarks.figures.training_log import TrainingLog
 
+CAPTION = (
+    "From above: the errors on the validation split; the sum of all losses, which are not the same "
+    "in all runs; the learning rate; the discriminator's loss, which is at 0.5 where it tells "
+    "nothing apart and at 0 where it tells all; and its saturation, 0 to 1 for the same: near 1 "
+    "for long, it has won and teaches nothing. Of one run, the model's adversarial loss too. What "
+    "no log has is left out."
+)
+"""What `training_curves` shows."""
+
+_PANELS = (
+    ("validation, PA-MPJPE, mm", "pa_mpjpe_mm"),
+    ("validation, root-aligned MPJPE, mm", "mpjpe_mm"),
+    ("total loss", "total"),
+    ("learning rate of the model", "rate"),
+    ("discriminator's loss; dotted: it says ½ to everything", "discriminator"),
+    ("saturation of the discriminator", "saturation"),
+)
+"""Title, and the value by which a panel is there."""
+
 
 @styled
 def training_curves(logs: list[TrainingLog], origin: str) -> Figure:
-    """Validation error, loss, learning rate, discriminator: of at most `MAX_LINES` runs.
+    """Validation error, loss, learning rate, discriminator: of at most `MAX_LINES` runs. A panel
+    that none has data of is left out.
 
     origin: of which data, for the title.
     """
     logs = logs[:MAX_LINES]
-    figure = new_figure(height_in=12.0 + 0.22 * (len(logs) if len(logs) > 1 else 0))
+    panels = [panel for panel in _PANELS if any(_has(log, panel[1]) for log in logs)]
+    more = 0.22 * len(logs) if len(logs) > 1 else 0
+    figure = new_figure(height_in=0.9 + 1.85 * max(1, len(panels)) + more)
     set_title(figure, "Training", origin)
-    axes = figure.subplots(6, 1, sharex=True)
-    for k, log in enumerate(logs):
-        _draw_run(axes, log, PALETTE[k], DASHES[k], alone=len(logs) == 1)
-    titles = (
-        "validation, PA-MPJPE, mm", "validation, root-aligned MPJPE, mm", "total loss",
-        "learning rate of the model",
-        "discriminator's loss, model's adversarial loss",
-        "saturation of the discriminator",
-    )  # fmt: skip
-    for ax, title in zip(axes, titles, strict=True):
+    if not panels:
+        no_data(figure.subplots(), "nothing was logged")
+        return figure
+    axes = figure.subplots(len(panels), 1, sharex=True, squeeze=False)[:, 0]
+    for ax, (title, name) in zip(axes, panels, strict=True):
+        for k, log in enumerate(logs):
+            _draw(ax, log, name, log.name, PALETTE[k], DASHES[k])
         ax.set_title(title, loc="left", color=GREY, fontsize=10.5)
-        if not ax.lines:
-            no_data(ax, "not known: it was not logged, or there is no checkpoint")
-            ax.set_yticks([])
-    low, high = axes[2].get_ylim()
-    if axes[2].lines and low > 0 and high > 20 * low:
-        axes[2].set_yscale("log")
-    axes[3].set_ylim(bottom=0)
-    axes[3].yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    axes[5].set_ylim(-0.03, 1.03)
-    axes[5].set_xlabel("step")
-    axes[5].xaxis.set_major_locator(MaxNLocator(5, integer=True, steps=[1, 2, 5, 10]))
+        if len(logs) == 1:
+            _draw_companion(ax, logs[0], name)
+        _set_scale(ax, name)
+    axes[-1].set_xlabel("step")
+    axes[-1].xaxis.set_major_locator(MaxNLocator(5, integer=True, steps=[1, 2, 5, 10]))
     if len(logs) > 1:
-        handles = [
-            next(line for ax in axes for line in ax.lines if line.get_label() == log.name)
-            for log in logs
-        ]
-        figure.legend(handles, [log.name for log in logs], loc="outside lower left", ncols=1)
-    else:
-        for ax in (axes[0], axes[4]):
-            if ax.lines:
-                ax.legend(loc="best")
+        lines = {line.get_label(): line for ax in axes for line in ax.lines}
+        shown = [log.name for log in logs if log.name in lines]
+        figure.legend([lines[name] for name in shown], shown, loc="outside lower left", ncols=1)
     return figure
 
 
-def _draw_run(axes: list[Axes], log: TrainingLog, color: str, dash, alone: bool) -> None:
-    """One run into the six panels; of several runs, one line each."""
+def _values(log: TrainingLog, name: str) -> tuple[np.ndarray, np.ndarray | None]:
+    """Steps and what was logged at them."""
+    if name.endswith("_mm"):
+        return log.validation_step, log.validation.get(name)
+    return log.step, log.learning_rate if name == "rate" else log.train.get(name)
 
-    def draw(ax: Axes, x: np.ndarray, values: dict, name: str, label: str, k: int = 0) -> None:
-        if name in values and np.isfinite(values[name]).any():
-            used, kind = (PALETTE[k], DASHES[k]) if alone else (color, dash)
-            marker = "o" if np.isfinite(values[name]).sum() < 20 else None
-            shown = label if alone else log.name
-            ax.plot(x, values[name], color=used, linestyle=kind, marker=marker, markersize=3.5,
-                    label=shown)  # fmt: skip
 
-    draw(axes[0], log.validation_step, log.validation, "pa_mpjpe_mm", "all")
-    if alone:
-        draw(axes[0], log.validation_step, log.validation, "pa_mpjpe_occluded_mm", "occluded", 1)
-    draw(axes[1], log.validation_step, log.validation, "mpjpe_mm", "all")
-    draw(axes[2], log.step, log.train, "total", "total")
-    if (rate := log.learning_rate) is not None:
-        draw(axes[3], log.step, {"rate": rate}, "rate", "rate")
-    draw(axes[4], log.step, log.train, "discriminator", "discriminator")
-    if alone:
-        draw(axes[4], log.step, log.train, "adversarial", "adversarial", 1)
-    draw(axes[5], log.step, log.train, "saturation", "saturation")
+def _has(log: TrainingLog, name: str) -> bool:
+    _, values = _values(log, name)
+    return values is not None and bool(np.isfinite(values).any())
+
+
+def _draw(ax: Axes, log: TrainingLog, name: str, label: str, color: str, dash) -> None:
+    if _has(log, name):
+        steps, values = _values(log, name)
+        marker = "o" if np.isfinite(values).sum() < 20 else None
+        ax.plot(steps, values, color=color, linestyle=dash, marker=marker, markersize=3.5,
+                label=label)  # fmt: skip
+
+
+def _draw_companion(ax: Axes, log: TrainingLog, name: str) -> None:
+    """Of a run alone, a second line in some panels."""
+    second, label, second_label = {
+        "pa_mpjpe_mm": ("pa_mpjpe_occluded_mm", "all", "occluded"),
+        "discriminator": ("adversarial", "discriminator", "model's adversarial loss"),
+    }.get(name, ("", "", ""))
+    if second and _has(log, second):
+        ax.lines[0].set_label(label)
+        _draw(ax, log, second, second_label, PALETTE[1], DASHES[1])
+        ax.legend(loc="best")
+
+
+def _set_scale(ax: Axes, name: str) -> None:
+    low, high = ax.get_ylim()
+    if name == "total" and low > 0 and high > 20 * low:
+        ax.set_yscale("log")
+    elif name == "rate":
+        ax.set_ylim(bottom=0)
+        ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    elif name == "discriminator":  # as `deformer.losses.discriminator_loss` has it
+        ax.axhline(0.5, color=GREY, linewidth=1.1, linestyle=":")
+        ax.set_ylim(bottom=0, top=max(high, 0.55))
+    elif name == "saturation":
+        ax.set_ylim(-0.03, 1.03)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from deformer.checkpoint import load_checkpoint
+from deformer.checkpoint import Checkpoint, load_checkpoint
 from deformer.experiments import Experiment
 
 LOG_FILE = "log.jsonl"
@@ -51,15 +51,21 @@ def read_log(folder: Path, runs: Path) -> TrainingLog:
         steps = {k: np.array([r["step"] for r in rs], int) for k, rs in kinds.items()}
     except (json.JSONDecodeError, KeyError, TypeError) as error:
         raise ValueError(f"{path} is no training log ({error!r}): take it away") from error
-    try:
-        experiment = load_checkpoint(folder, only=("none",)).experiment
-    except (OSError, ValueError):
-        experiment = None
+    checkpoint = last_checkpoint(folder)
     return TrainingLog(
         folder.relative_to(runs).as_posix(), folder, steps["train"], _columns(kinds["train"]),
-        steps["validation"], _columns(kinds["validation"]), experiment,
+        steps["validation"], _columns(kinds["validation"]),
+        None if checkpoint is None else checkpoint.experiment,
         max((r["step"] for r in records), default=0),
     )  # fmt: skip
+
+
+def last_checkpoint(folder: Path) -> Checkpoint | None:
+    """What that of a run tells, without its tensors; None where there is none."""
+    try:
+        return load_checkpoint(folder, only=("none",))
+    except (OSError, ValueError):
+        return None
 
 
 def _columns(records: list[dict]) -> dict[str, np.ndarray]:

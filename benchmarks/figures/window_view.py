@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from benchmarks.figures.draw_hand import is_in_front
-from benchmarks.figures.scored import Scored, read_dataset
+from benchmarks.scored import Scored, read_dataset
 from benchmarks.truth import pose_meshes
 from deformer.align import align_procrustes, point_errors_mm
 from deformer.augment import Draw

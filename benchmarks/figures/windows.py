@@ -30,10 +30,11 @@ from benchmarks.figures.style import (
     new_figure,
     no_data,
     set_title,
-    signed,
     styled,
 )
 from benchmarks.figures.window_view import FrameView, WindowView
+from benchmarks.paired import unevenness
+from benchmarks.words import signed
 from deformer.camera import project
 from deformer.hand import JOINT_PARENTS
 from deformer.mano import HandArrays
@@ -75,10 +76,10 @@ def joint_errors(
                 textcoords="offset points", ha="center", va="bottom", fontsize=10, zorder=3,
                 bbox={"boxstyle": "round,pad=0.12", "fc": "white", "ec": "none", "alpha": 0.75},
             )  # fmt: skip
-        spread = errors.max() / max(errors.min(), 1e-9)
         words = f"{name}\nmean {errors.mean():.1f} mm{', ' if large else chr(10)}"
+        words += f"deviation ÷ mean {unevenness(errors):.2f}"
         top = -95 if large else -155  # room above the fingers
-        ax.text(240, top, f"{words}largest ÷ smallest {spread:.1f}", ha="center", va="top")
+        ax.text(240, top, words, ha="center", va="top")
         ax.set(xlim=(20, 460), ylim=(485, top))
         _bare(ax)
     figure.colorbar(

@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 
 from benchmarks.report.page import definitions
+from deformer.machine import processor
 
 _PACKAGES = ("deformer-hands", "torch", "torchvision", "numpy", "smplx", "pyarrow", "matplotlib")
 
@@ -27,7 +28,7 @@ def machine_facts() -> list[tuple[str, str]]:
         *((name, _version(name)) for name in _PACKAGES),
         ("commit", _commit()),
         ("system", f"{platform.system()} {platform.machine()}"),
-        ("processor", f"{_processor()}; {cores} cores to use"),
+        ("processor", f"{processor()}; {cores} cores to use"),
         ("GPU", ", ".join(gpus) or "none"),
     ]
 
@@ -46,12 +47,3 @@ def _commit() -> str:
     except (OSError, subprocess.TimeoutExpired):
         return "not known"
     return run.stdout.strip() if run.returncode == 0 else "not known"
-
-
-def _processor() -> str:
-    info = Path("/proc/cpuinfo")
-    if info.is_file():
-        for line in info.read_text().splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or "not known"

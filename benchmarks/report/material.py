@@ -4,7 +4,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.evaluation import Evaluation, Run, find_evaluations
-from benchmarks.figures.scored import (
+from benchmarks.figures.training_log import TrainingLog, find_logs
+from benchmarks.scored import (
     NotDrawableError,
     Scored,
     find_dataset,
@@ -12,7 +13,6 @@ from benchmarks.figures.scored import (
     result_name,
     run_label,
 )
-from benchmarks.figures.training_log import TrainingLog, find_logs
 from deformer.dataset import DATASET_FILE
 
 

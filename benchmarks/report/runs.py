@@ -7,8 +7,8 @@ import numpy as np
 
 from benchmarks.evaluation import Evaluation, Run
 from benchmarks.figures.style import MAX_LINES
-from benchmarks.figures.training_curves import training_curves
-from benchmarks.figures.training_log import TrainingLog
+from benchmarks.figures.training_curves import CAPTION, training_curves
+from benchmarks.figures.training_log import TrainingLog, last_checkpoint
 from benchmarks.report.page import figure, table
 from deformer.checkpoint import differences
 from deformer.experiments import EXPERIMENTS
@@ -43,13 +43,7 @@ def curves(logs: list[TrainingLog], evaluations: dict[str, Evaluation]) -> str:
         kinds = {f"{'SYNTHETIC data' if d.synthetic else 'recordings'} · {d.name}" for d in found}
         origin = "; ".join(sorted(kinds)) or "data not known: no evaluation is of these runs"
         name = f"run {part[0].name}" if len(part) == 1 else f"{len(part)} runs"
-        caption = (
-            "From above: the error on the validation split, which should fall and then level off; "
-            "the sum of all losses; the learning rate; the discriminator's loss beside the model's "
-            "adversarial loss; and its saturation. Near 1 over a long time with the adversarial "
-            "loss near 1, the discriminator has won and teaches nothing."
-        )
-        parts.append(figure(training_curves(part, f"{name} · {origin}"), caption))
+        parts.append(figure(training_curves(part, f"{name} · {origin}"), CAPTION))
     return "".join(parts)
 
 
@@ -77,21 +71,26 @@ def _run_row(log: TrainingLog) -> tuple[str, ...]:
 
 
 def training_command(log: TrainingLog, evaluations: dict[str, Evaluation]) -> str | None:
-    """The command that trains the run again, as far as its checkpoint tells; None without one."""
-    experiment = log.experiment
-    if experiment is None:
+    """The command that trains the run again, with as many processes and the precision that it had,
+    as far as its checkpoint tells; None without one. It ends with the seed."""
+    experiment, checkpoint = log.experiment, last_checkpoint(log.folder)
+    if experiment is None or checkpoint is None:
         return None
     names = {e.data.name for e in evaluations_of(log, evaluations).values()}
     data = f"shards/{names.pop()}" if len(names) == 1 else "shards/NAME"
+    machine, precision = checkpoint.machine, checkpoint.origin.get("precision")
+    is_one = machine is None or machine.processes == 1
     words = [
-        "python", "-m", "deformer.train", "--experiment", experiment.name, "--data", data,
+        *(["python"] if is_one else ["torchrun", "--nproc-per-node", str(machine.processes)]),
+        "-m", "deformer.train", "--experiment", experiment.name, "--data", data,
         "--out", str(log.folder), "--steps", str(log.last_step),
     ]  # fmt: skip
     if experiment.name in EXPERIMENTS:
         changed = differences(EXPERIMENTS[experiment.name], experiment)
         for name, (_, value) in changed.items():
-            words += _option(name, value)
-    return shlex.join(words)
+            words += _option(name, value) if name != "stream.seed" else []
+    words += [] if precision is None else ["--precision", precision]
+    return shlex.join([*words, "--stream.seed", str(experiment.stream.seed)])
 
 
 def _option(name: str, value: object) -> list[str]:

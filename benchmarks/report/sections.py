@@ -2,18 +2,11 @@
 command that makes it.
 """
 
-from benchmarks.claims import LEGEND, SHORT_HEAD, runs_text, short_line
-from benchmarks.claims import heading as block_heading
+from benchmarks.ablations import preset_of
+from benchmarks.claims_page import LEGEND, SHORT_HEAD, runs_text, short_line
+from benchmarks.claims_page import heading as block_heading
 from benchmarks.evaluation import Data, Evaluation, Method, Run
-from benchmarks.figures.drawings import (
-    Drawn,
-    draw_run,
-    draw_split,
-    group_by_split,
-    loss_partner,
-    unfused_partner,
-)
-from benchmarks.figures.scored import run_label
+from benchmarks.figures.drawings import Drawn, draw_run, draw_split, loss_partner
 from benchmarks.findings import Block, Finding, judge_all
 from benchmarks.layout import OURS, read_published
 from benchmarks.report.data import dataset_card
@@ -31,6 +24,7 @@ from benchmarks.report.page import (
 from benchmarks.report.runs import curves, runs_table, split_logs, training_command
 from benchmarks.report.tables import paper_table, results_table, unmeasured
 from benchmarks.rows import fill_tables
+from benchmarks.scored import group_by_split, partner, run_label
 
 SYNTHESIZE = "python -m pipelines.synthesize --layout dexycb --out data/demo/dexycb"
 BUILD = (
@@ -183,8 +177,7 @@ def _claims_of(block: Block, findings: list[Finding]) -> str:
 
 def _ablations(run: Run, data: Data) -> str:
     """The command that makes all runs that one is compared with."""
-    preset = run.experiment.split("_")[0]
-    preset = preset if preset in ("tiny", "small") else "paper"
+    preset = preset_of(run.experiment) or "paper"
     return f"python -m benchmarks.ablations --preset {preset} --data shards/{data.name}"
 
 
@@ -247,13 +240,6 @@ def missing_section(material: Material) -> str:
     if comparisons:
         parts.append(heading("Comparisons that a figure lacks"))
         parts += (paragraph(why) + command(text) for why, text in comparisons)
-    parts.append(
-        paragraph(
-            "Not measurable from predictions alone: the error of each single frame's pose after it "
-            "is deformed over a given distance; shown instead is the error by the mean distance of "
-            "the borrowed frames."
-        )
-    )
     return "".join(parts)
 
 
@@ -268,7 +254,7 @@ def _missing_comparisons(material: Material) -> list[tuple[str, str]]:
         base = f"{_ablations(run, data)} --only"
         if loss_partner(first, group) is None:
             missing.append((f"{data.name}: maxMSE beside MSE (Fig. 3)", f"{base} full mse"))
-        if unfused_partner(first, group) is None and run.fusion != "center":
+        if partner(first, group, fusion="center") is None and run.fusion != "center":
             why = f"{data.name}: the gain of the fusion over a run without it"
             missing.append((why, f"{base} full center"))
     return missing

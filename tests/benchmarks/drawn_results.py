@@ -10,9 +10,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from benchmarks.evaluation import Data, Evaluation, Run, write_evaluation
-from benchmarks.figures.scored import dataset_sha256
 from benchmarks.predictions import SCHEMA
 from benchmarks.protocol import score
+from benchmarks.scored import dataset_sha256
 from benchmarks.truth import compare, pair_predictions, read_truth
 from deformer.checkpoint import save_checkpoint
 from tests.deformer.training import VERY_SMALL

@@ -7,12 +7,10 @@ import pytest
 from rich.console import Console
 
 from benchmarks import ablations
-from benchmarks.ablations import Options, plan, print_plan, run_jobs
-from benchmarks.evaluation import EVALUATION_FILE, write_evaluation
+from benchmarks.ablations import Options, plan, preset_of, print_plan
 from deformer.dataset import read_info
 from deformer.experiments import EXPERIMENTS, get_experiment
-from tests.benchmarks.evaluations import make_evaluation
-from tests.deformer.training import build_dataset
+from tests.deformer.training import build_dataset, own_signals
 
 
 @pytest.fixture(scope="module")
@@ -22,12 +20,6 @@ def data(raw_root) -> Path:
 
 def _options(data: Path, tmp_path: Path, **more) -> Options:
     return Options(data, runs=tmp_path / "runs", results=tmp_path / "results", **more)
-
-
-def _finish(job, steps: int, split: str = "s0_test") -> None:
-    (job.run / "checkpoints" / f"step-{steps:08d}").mkdir(parents=True)
-    evaluation = make_evaluation({"step": steps}, {"split": split})
-    write_evaluation(job.result / EVALUATION_FILE, evaluation)
 
 
 def test_the_seven_models_of_tables_4_and_5_once_per_seed(data, tmp_path):
@@ -64,9 +56,36 @@ def test_on_the_benchmark_all_runs_start_from_one(occluded, tmp_path):
         assert get_experiment(job.experiment).stream.split == "s3_train"
 
 
+def test_the_preset_of_an_experiment():
+    for name in ("tiny", "tiny_ho3d_mse", "tiny_occluded", "tiny_occluded_frames"):
+        assert preset_of(name) == "tiny"
+    assert preset_of("small_occluded_mse_noadv") == "small"
+    assert preset_of("ho3d_center") == "paper" and preset_of("my_own") is None
+
+
 def test_a_preset_without_the_kind_of_data_is_refused(occluded, tmp_path):
     with pytest.raises(ValueError, match="is occluded-hands; --preset paper is for dexycb, ho3d"):
         plan(_options(occluded, tmp_path, preset="paper"))
+
+
+def test_of_a_dataset_of_ones_own_the_experiment_and_the_split_are_named(
+    data, tmp_path, monkeypatch
+):
+    info = read_info(data)
+    mine = {**info, "parameters": {**info["parameters"], "dataset": "my_hands"}}
+    monkeypatch.setattr(ablations, "read_info", lambda _: mine)
+    with pytest.raises(ValueError, match="is my_hands; .* name the experiment to vary by --base"):
+        plan(_options(data, tmp_path))
+    with pytest.raises(ValueError, match="is my_hands: give --split"):
+        plan(_options(data, tmp_path, base="small"))
+    with pytest.raises(
+        ValueError, match="--base tiny_center has no ablations; .* dexycb, .* BASES"
+    ):
+        plan(_options(data, tmp_path, base="tiny_center"))
+    first, *jobs = plan(_options(data, tmp_path, base="small", split="train", steps=5))
+    assert first.experiment == "small" and len(jobs) == 6
+    assert all(get_experiment(job.experiment) for job in jobs)
+    assert first.evaluate[first.evaluate.index("--split") + 1] == "train"
 
 
 def test_only_some(data, tmp_path):
@@ -76,54 +95,35 @@ def test_only_some(data, tmp_path):
         _options(data, tmp_path, only=("centre",))
 
 
-def test_what_is_done_is_skipped_and_a_shorter_run_is_not_done(data, tmp_path, monkeypatch):
-    jobs = plan(_options(data, tmp_path, only=("full", "center", "mse"), steps=10))
-    _finish(jobs[0], 10)
-    _finish(jobs[1], 4)  # of an earlier, shorter call
-    _finish(jobs[2], 10, "s0_val")
-    assert [job.is_done for job in jobs] == [True, False, False]
-    called = []
-
-    def record(command):
-        called.append(command)
-        return type("Result", (), {"returncode": 0})
-
-    monkeypatch.setattr(ablations.subprocess, "run", record)
-    run_jobs(jobs, Console(quiet=True))
-    assert called == [jobs[1].train, jobs[1].evaluate, jobs[2].train, jobs[2].evaluate]
-
-
 def test_a_run_that_went_further_is_refused(data, tmp_path):
     (job,) = plan(_options(data, tmp_path, only=("full",), steps=10))
-    _finish(job, 12)
+    (job.run / "checkpoints" / "step-00000012").mkdir(parents=True)
     with pytest.raises(ValueError, match="was trained for 12 steps, and 10 are asked for"):
         plan(_options(data, tmp_path, only=("full",), steps=10))
 
 
-def test_several_at_once_come_after_what_they_start_from(occluded, tmp_path, monkeypatch):
-    jobs = plan(_options(occluded, tmp_path, steps=5, start_steps=9))
-    called = []
+def test_failures_are_listed_and_tell_in_the_status(data, tmp_path, monkeypatch, capsys):
+    where = ["--runs", str(tmp_path), "--results", str(tmp_path), "--data", str(data)]
+    monkeypatch.setattr(sys, "argv", ["ablations", *where, "--steps", "3", "--at-once", "2"])
+    monkeypatch.setattr(ablations, "seconds_of_training", lambda *_: 1.0)
+    given = []
 
-    def record(command, env=None, **_):
-        called.append((command, env and env["OMP_NUM_THREADS"]))
-        return type("Result", (), {"returncode": 0})
+    def run_jobs(jobs, console, slots) -> list[str]:
+        given.append((len(jobs), len(slots)))
+        return ["tiny, seed 0: training ended with status 1: [oh] (console.log)"]
 
-    monkeypatch.setattr(ablations.subprocess, "run", record)
-    monkeypatch.setattr(ablations.os, "cpu_count", lambda: 8)
-    run_jobs(jobs, Console(quiet=True), at_once=4)
-    commands = [command for command, _ in called]
-    starts = [c for job in jobs[:2] for c in (job.train, job.evaluate)]
-    assert commands[:4] == starts and {threads for _, threads in called[4:]} == {"2"}
-    assert sorted(map(str, commands)) == sorted(str(c) for j in jobs for c in (j.train, j.evaluate))
-    assert all(commands.index(job.train) < commands.index(job.evaluate) for job in jobs)
+    monkeypatch.setattr(ablations, "run_jobs", run_jobs)
+    with own_signals():
+        assert ablations.main() == 1
+    assert given == [(7, 2)]
+    assert "failed: tiny, seed 0: training ended with status 1: [oh]" in capsys.readouterr().err
 
+    def stop(*_) -> list[str]:
+        raise KeyboardInterrupt
 
-def test_a_command_that_fails_stops_with_its_status(data, tmp_path, monkeypatch):
-    jobs = plan(_options(data, tmp_path, only=("mse",), steps=10))
-    failing = type("Result", (), {"returncode": 7})
-    monkeypatch.setattr(ablations.subprocess, "run", lambda command: failing)
-    with pytest.raises(SystemExit, match="7"):
-        run_jobs(jobs, Console(quiet=True))
+    monkeypatch.setattr(ablations, "run_jobs", stop)
+    with own_signals():
+        assert ablations.main() == 143
 
 
 def test_the_estimate_comes_from_the_log_of_a_run(data, tmp_path):
@@ -139,7 +139,7 @@ def test_the_estimate_comes_from_the_log_of_a_run(data, tmp_path):
 
 def test_a_dry_run_trains_nothing(data, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(ablations, "seconds_of_training", lambda *_: 1.0)
-    monkeypatch.setattr(ablations.subprocess, "run", None)
+    monkeypatch.setattr(ablations, "run_jobs", None)
     where = ["--runs", str(tmp_path), "--results", str(tmp_path), "--data", str(data)]
     monkeypatch.setattr(sys, "argv", ["ablations", *where, "--dry-run"])
     assert ablations.main() == 0

@@ -274,3 +274,13 @@ def test_weights_by_occlusion_need_no_more_than_the_index(data, hands, tmp_path)
     save_checkpoint(tmp_path, 0, experiment, hand, stream.state(0), {}, learner.tensors(), keep=1)
     options = replace(_options(data, tmp_path, tmp_path / "out"), limit=4)
     assert evaluate(options, CPU, Console(quiet=True)).data.frames == 4
+
+
+def test_the_command_says_on_how_many_processes(data, run, tmp_path, monkeypatch):
+    options = replace(_options(data, run, tmp_path / "out"), limit=4)
+    monkeypatch.setattr(sys, "argv", ["evaluate", "--limit", "4"])
+    command = "-m benchmarks.evaluate --limit 4"
+    assert evaluate(options, CPU, Console(quiet=True)).command == f"python {command}"
+    monkeypatch.setenv("WORLD_SIZE", "8")
+    told = evaluate(options, CPU, Console(quiet=True)).command
+    assert told == f"torchrun --nproc-per-node 8 {command}"

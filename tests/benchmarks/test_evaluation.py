@@ -5,10 +5,18 @@ import json
 import numpy as np
 import pytest
 
-from benchmarks.evaluation import find_evaluations, read_evaluation, write_evaluation
+from benchmarks.evaluation import (
+    config_hash,
+    find_evaluations,
+    read_evaluation,
+    write_evaluation,
+)
 from benchmarks.protocol import Comparison, score
+from deformer.checkpoint import load_checkpoint, save_checkpoint
+from deformer.machine import Machine
 from tests.benchmarks.evaluations import make_evaluation
 from tests.benchmarks.hands_in_motion import random_hands
+from tests.deformer.training import VERY_SMALL
 
 
 @pytest.fixture
@@ -39,6 +47,18 @@ def test_evaluations_are_found_in_order(tmp_path, path):
     write_evaluation(other, make_evaluation({"seed": 1}))
     assert list(find_evaluations(tmp_path / "results")) == [other, path]
     assert find_evaluations(tmp_path / "nothing") == {}
+
+
+def test_runs_of_another_precision_or_start_are_not_alike_and_of_another_machine_are(tmp_path):
+    def hashed(origin: dict, machine: Machine | None = None) -> str:
+        hand, tensors = {"name": "standin", "sha256": ""}, {"model": {}}
+        save_checkpoint(tmp_path, 1, VERY_SMALL, hand, {}, {}, tensors, 1, origin, machine)
+        return config_hash(load_checkpoint(tmp_path))
+
+    full = {"total_steps": 9, "start_sha256": "ab", "precision": "float32"}
+    assert hashed(full) == hashed(full, Machine("NVIDIA H100", 8, "a processor", 64, "2.9"))
+    others = [full | {"precision": "bf16"}, full | {"start_sha256": "cd"}, {}]
+    assert len({hashed(origin) for origin in [full, *others]}) == 4
 
 
 FAULTS = {

@@ -2,6 +2,7 @@
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -10,15 +11,15 @@ import pytest
 
 from benchmarks.evaluation import find_evaluations
 from benchmarks.figures import __main__ as figures
-from benchmarks.figures.diagnostics import image_motion, rank_correlation
+from benchmarks.figures.diagnostics import confidence, image_motion, rank_correlation
 from benchmarks.figures.draw_hand import draw_mesh, error_colours, rest_view
 from benchmarks.figures.drawings import draw_all, lines_of, loss_partner
 from benchmarks.figures.examples import largest_gain, worst_failures
 from benchmarks.figures.numbers import Line, error_by_occlusion, occlusion_histogram, pck_curves
-from benchmarks.figures.scored import load_scored, parse_split
-from benchmarks.figures.style import binned, figure_bytes, title_of
+from benchmarks.figures.style import binned, binned_intervals, figure_bytes, title_of
 from benchmarks.figures.training_curves import training_curves
 from benchmarks.figures.training_log import find_logs, read_log
+from benchmarks.scored import load_scored, parse_split, partner
 from tests.benchmarks.drawn_results import made_up, write_result, write_run
 from tests.benchmarks.evaluations import make_evaluation
 from tests.deformer.training import build_dataset
@@ -105,17 +106,22 @@ def test_maxmse_stands_beside_mse(drawn):
 
 
 def test_a_partner_differs_by_the_loss_alone():
-    mse = {"experiment": "dexycb_mse", "point_loss": "mse"}
+    mse_run = {"experiment": "dexycb_mse", "point_loss": "mse"}
     evaluations = {
         "full": make_evaluation(),
-        "other seed": make_evaluation(mse | {"seed": 1}),
-        "mse": make_evaluation(mse),
+        "other seed": make_evaluation(mse_run | {"seed": 1}),
+        "mse": make_evaluation(mse_run),
         "others'": make_evaluation({"method": "New", "predictions": "p.txt"}),
     }
     group = [SimpleNamespace(name=name, evaluation=e) for name, e in evaluations.items()]
     full, other_seed, mse, others = group
-    assert loss_partner(full, group) is mse
+    assert loss_partner(full, group) is mse and loss_partner(mse, group) is full
     assert loss_partner(other_seed, group) is None
+    assert partner(full, group, fusion="center") is None
+    assert partner(full, group, fusion="dynamic") is None  # it is so itself
+    for changed in ({"trained_on": "else"}, {"precision": "bf16"}, {"step": 9}, {"config": "1"}):
+        other = SimpleNamespace(name="apart", evaluation=make_evaluation(mse_run | changed))
+        assert loss_partner(full, [full, other]) is None
     assert loss_partner(others, group) is None
 
 
@@ -140,6 +146,13 @@ def test_an_empty_range_is_a_gap_and_not_zero():
     heights = ax.lines[0].get_ydata()
     assert np.isnan(heights[1:-1]).all()
     assert heights[[0, -1]].tolist() == [6.0, 6.0]
+
+
+def test_intervals_of_bins_are_over_recordings():
+    x, y = np.array([0.1, 0.2, 0.3, 0.9]), np.array([1.0, 1.0, 3.0, 5.0])
+    low, high = binned_intervals(x, y, np.array([0, 0.5, 1.0]), np.array([0, 0, 1, 1]))
+    assert (low[0], high[0]) == (1.0, 3.0)
+    assert np.isnan([low[1], high[1]]).all()  # of one recording
 
 
 def test_figures_without_any_known_occlusion_say_so():
@@ -296,10 +309,50 @@ def test_motion_in_the_image_by_hand():
     assert np.allclose(motion, [0.3, 0.35, 0.4, np.nan, np.nan], equal_nan=True)
 
 
-def test_rank_correlation():
-    x = np.array([1.0, 2, 3, 4, np.nan])
-    assert rank_correlation(x, -np.exp(x)) == (pytest.approx(-1), 4)
-    assert np.isnan(rank_correlation(x, np.ones(5))[0])
+def test_rank_correlation_is_within_windows():
+    rng = np.random.default_rng(0)
+    x = np.array([[1.0, 2, 3, 4, np.nan], [11, 12, 13, 14, 15]])
+    found = rank_correlation(x, -np.exp(x), np.array([0, 1]))
+    assert (found.value, found.num_windows) == (pytest.approx(-1), 2)
+    assert found.interval == pytest.approx((-1, -1))
+    assert str(found) == "−1.00 [−1.00, −1.00]"
+    # between windows all falls, within them it rises
+    level = np.arange(40)[:, None]
+    y = np.arange(5) - 10.0 * level
+    found = rank_correlation(np.arange(5) + 10.0 * level, y, np.arange(40) // 4)
+    assert found.value == pytest.approx(1)
+    # windows that do not vary, or have too few frames, tell nothing
+    assert np.isnan(rank_correlation(x, np.ones((2, 5)), np.zeros(2, int)).value)
+    assert str(rank_correlation(x, np.ones((2, 5)), np.zeros(2, int))) == "not known"
+    few = np.where(np.arange(5) < 2, x, np.nan)
+    assert rank_correlation(few, few, np.zeros(2, int)).num_windows == 0
+    noise = rank_correlation(*rng.normal(size=(2, 400, 7)), np.arange(400) // 10)
+    assert noise.interval[0] < 0 < noise.interval[1] and abs(noise.value) < 0.1
+
+
+def test_what_is_due_to_motion_is_taken_out():
+    rng = np.random.default_rng(1)
+    motion = rng.normal(size=(500, 7))
+    occlusion, weight = (motion + rng.normal(size=motion.shape) for _ in range(2))
+    recording = np.arange(500) // 25
+    assert rank_correlation(occlusion, weight, recording).value > 0.4
+    left = rank_correlation(occlusion, weight, recording, motion).value
+    assert abs(left) < 0.12  # ranks of seven are coarse
+    both = rank_correlation(occlusion, weight + occlusion, recording, motion)
+    assert both.interval[0] > 0.3
+
+
+def test_likeness_is_nearness_to_the_mean_pose(results, data):
+    scored, _ = load_scored(find_evaluations(results), results, [data])
+    c = confidence(scored[0])
+    truth, rows = scored[0].truth, scored[0].window_rows[~scored[0].is_borrowed]
+    rows = rows[(np.diff(rows, axis=1) != 0).all(1)]
+    assert c.weight.shape == (len(rows), 3) and len(c.recording) == len(rows)
+    joints = truth.joints_m[np.searchsorted(truth.row, rows[0])]
+    joints = joints - joints[:, :1]
+    distance = np.linalg.norm(joints - joints.mean(0), axis=-1).mean(1)
+    assert c.likeness[0] == pytest.approx(-1000 * distance)
+    assert np.nansum(c.weight, 1) == pytest.approx(3)
 
 
 # ---------------------------------------------------------------------------------- training logs
@@ -313,7 +366,13 @@ def test_logs_are_read_whole_and_a_line_cut_off_is_left_out(tmp_path):
     assert (log.name, log.last_step, log.step.tolist()) == ("a", 40, [10, 20, 30, 40])
     assert np.allclose(log.learning_rate, 1e-3)
     assert log.validation["pa_mpjpe_mm"].tolist() == [12.0]
-    assert len(training_curves([log, log], "SYNTHETIC data").axes) == 6
+    # there is no root-aligned error in the log
+    assert len(training_curves([log, log], "SYNTHETIC data").axes) == 5
+    axes = training_curves([log], "SYNTHETIC data").axes
+    lines = next(ax for ax in axes if ax.get_title("left").startswith("discriminator")).lines
+    assert [list(line.get_ydata()) for line in lines] == [[0.3] * 4, [0.5] * 4, [0.5, 0.5]]
+    empty = replace(log, train={}, validation={})
+    assert "nothing was logged" in training_curves([empty], "").axes[0].texts[0].get_text()
     (run / "log.jsonl").write_text('{"step": 1}\n')
     with pytest.raises(ValueError, match=r"log\.jsonl is no training log"):
         read_log(run, tmp_path / "runs")

@@ -17,7 +17,7 @@ import tyro
 from PIL import Image
 
 from benchmarks import keep
-from benchmarks.claims import LEGEND
+from benchmarks.claims_page import LEGEND
 from benchmarks.evaluation import EVALUATION_FILE, read_evaluation, write_evaluation
 from benchmarks.figures.style import figure_bytes, new_figure
 from benchmarks.kept_page import FIRST_LINE
@@ -33,10 +33,10 @@ WINDOWS, FRAMES = "tiny_occluded_windows-seed0", "tiny_occluded_frames-seed0"
 """What the others start from, and what that starts from."""
 RUNS = {
     WINDOWS: {"fusion": "center", "point_loss": "mse", "adversarial": False},
-    "tiny-seed0": {},
-    "tiny-seed1": {},
-    "tiny_center-seed0": {"fusion": "center"},
-    "tiny_mse-seed0": {"point_loss": "mse"},
+    "tiny_occluded-seed0": {},
+    "tiny_occluded-seed1": {},
+    "tiny_occluded_center-seed0": {"fusion": "center"},
+    "tiny_occluded_mse-seed0": {"point_loss": "mse"},
 }
 COMMAND = ("--results", "results/tried", "--runs", "runs/tried", "--out", "kept/tried")
 
@@ -89,16 +89,17 @@ def contents(folder: Path) -> dict[str, bytes]:
 def test_the_files_are_those_that_a_reader_needs_and_small(kept):
     files = contents(kept)
     figures = {name for name in files if name.startswith("figures/")}
+    split = {"error_by_occlusion", "gain_by_occlusion", "pck"}
     run = {"joint_errors", "confidence", "borrowing", "borrowed_error", "headroom", "acceleration"}
     assert figures == {
-        f"figures/{NAME}-s0_train/error_by_occlusion.png", f"figures/{NAME}-s0_train/pck.png",
-        *(f"figures/tiny-seed0/{name}.png" for name in run),
-        f"figures/training-{NAME}-tiny-step40.png",
+        *(f"figures/{NAME}-s0_train/{name}.png" for name in split),
+        *(f"figures/tiny_occluded-seed0/{name}.png" for name in run),
+        f"figures/training-{NAME}-tiny_occluded-step40.png",
         f"figures/training-{NAME}-tiny_occluded_windows-step40.png",
     }  # fmt: skip
     assert files.keys() - figures == {
         "README.md", "claims.csv", "runs.csv",
-        *(f"tables/table{number}.csv" for number in (1, 2, 4, 5)),
+        "tables/ablations.csv", *(f"tables/table{number}.csv" for number in (1, 2, 4, 5)),
         *(f"evaluations/{name}.json" for name in RUNS),
     }  # fmt: skip
     assert max(len(files[name]) for name in figures) < 150_000
@@ -111,22 +112,25 @@ def test_the_files_are_those_that_a_reader_needs_and_small(kept):
 def test_a_run_is_a_line(kept):
     lines = {line["name"]: line for line in csv.DictReader((kept / "runs.csv").open(newline=""))}
     assert lines.keys() == RUNS.keys()
-    scores = read_evaluation(Path("results/tried/tiny_center-seed0") / EVALUATION_FILE).metrics
+    center = Path("results/tried/tiny_occluded_center-seed0")
+    scores = read_evaluation(center / EVALUATION_FILE).metrics
     means = {name: f"{scores['all'][name]['mean']:.6g}" for name in
              ("pa_mpjpe_mm", "ra_mpjpe_mm", "accel_mm_per_frame2")}  # fmt: skip
-    assert lines["tiny_center-seed0"] == {
-        "name": "tiny_center-seed0", "experiment": "tiny_center", "seed": "0", "steps": "40",
-        "fusion": "center", "point_loss": "max_mse", "adversarial": "yes",
+    assert lines["tiny_occluded_center-seed0"] == {
+        "name": "tiny_occluded_center-seed0", "experiment": "tiny_occluded_center", "seed": "0",
+        "steps": "40", "fusion": "center", "point_loss": "max_mse", "adversarial": "yes",
         "start_from": f"runs/tried/{WINDOWS}", "trained_steps": "40",
         "minutes": "1.83333", "windows_per_s": "2", "saturation": "0.75",
         "start_pa_mpjpe_mm": "20", "start_mpjpe_mm": "120", "validation_pa_mpjpe_mm": "11.5",
-        "validation_mpjpe_mm": "60", "synthetic": "yes", "data": NAME, "split": "s0_train",
+        "validation_mpjpe_mm": "60", "trained_in": "bf16", "device": "NVIDIA H100",
+        "processes": "2", "processor": "a processor", "torch": "2.9",
+        "synthetic": "yes", "data": NAME, "split": "s0_train",
         "frames": "25", "test_pa_mpjpe_mm": means["pa_mpjpe_mm"],
         "test_ra_mpjpe_mm": means["ra_mpjpe_mm"],
         "test_accel_mm_per_frame2": means["accel_mm_per_frame2"],
         "dataset_sha256": dataset_sha256(Path("shards") / NAME),
     }  # fmt: skip
-    assert float(lines["tiny-seed1"]["minutes"]) == pytest.approx(MINUTES, rel=1e-5)
+    assert float(lines["tiny_occluded-seed1"]["minutes"]) == pytest.approx(MINUTES, rel=1e-5)
     start = lines[WINDOWS]
     assert (start["start_from"], start["adversarial"]) == (f"runs/tried/{FRAMES}", "no")
 
@@ -151,27 +155,37 @@ def test_the_page_says_what_was_measured_and_shows_it(kept):
     assert "| evaluated | s0_train: 25 frames |" in text
     claims = text[text.index("## What the paper") : text.index("## The ablations")]
     assert (
-        "Runs: tiny (seeds 0, 1), tiny_center (seed 0), tiny_mse (seed 0). All began with the "
-        f"model of runs/tried/{WINDOWS}. Verdicts: "
+        "Runs: tiny_occluded (seeds 0, 1), tiny_occluded_center (seed 0), tiny_occluded_mse "
+        "(seed 0). All seeds began with one and the same model, that of "
+        f"runs/tried/{WINDOWS}: ± tells of chance in the training from there on, and nothing of "
+        "chance before. Verdicts: "
     ) in claims
     assert LEGEND in claims
-    assert "too noisy to say (one seed): " in claims and "no run of tiny_average" in claims
+    assert "too noisy to say (one seed): " in claims and "no run of tiny_occluded_average" in claims
     row = next(x for x in claims.splitlines() if x.startswith("| Table 4 | dynamic fusion errs"))
     assert row.endswith("| +0.000 [+0.000, +0.000] | −0.50 | too noisy to say (one seed) |")
-    assert "**tiny_occluded" not in claims  # no block: nothing is compared with it
+    assert "**tiny_occluded_windows" not in claims  # no block: nothing is compared with it
     tables = text[text.index("## The ablations") : text.index("## The runs")]
-    (row,) = (line for line in tables.splitlines() if line.startswith("| Dynamic † |"))
+    first, row = (line for line in tables.splitlines() if line.startswith("| Dynamic † |"))
+    assert first.count(" ± ") == 3 and first.endswith("| 0, 1 |")
     assert row.endswith(
-        f"| tiny, step 40, seeds 0, 1 (mean ± standard deviation); {NAME} s0_train, 25 frames |"
+        "| tiny_occluded, step 40, seeds 0, 1 (mean ± standard deviation after a common start); "
+        f"{NAME} s0_train, 25 frames |"
     )
+    assert f"**tiny_occluded, step 40 · SYNTHETIC data · {NAME} s0_train**" in tables
+    assert f"All seeds began with one and the same model, that of runs/tried/{WINDOWS}: " in tables
+    row = next(line for line in tables.splitlines() if line.startswith("| Center † |"))
+    assert row.endswith("| 0 |")  # its seed
+    assert "as the row ✗ ✗ of this table" in tables  # what there is to say of Table 5
     assert "Table 5." in tables and "5.22" not in tables  # what was measured, and no published row
     assert (
-        f"| tiny-seed1 | 40 | 1 | runs/tried/{WINDOWS} | 1.8 | 2.0 | 0.75 | 20.00 → 11.50 | "
-        "120.00 → 60.00 |"
+        f"| tiny_occluded-seed1 | 40 | 1 | runs/tried/{WINDOWS} | 2 × NVIDIA H100, bf16 | 1.8 | "
+        "2.0 | 0.75 | 20.00 → 11.50 | 120.00 → 60.00 |"
     ) in text
     shown = re.findall(r"!\[.+?\]\((.+?)\)\n\n\*.+\.\* \S", text)
     assert sorted(shown) == sorted(n for n in contents(kept) if n.startswith("figures/"))
-    assert "*Confidence against occlusion and blur, tiny-seed0.*" in text
+    assert "*Confidence against occlusion and blur, tiny_occluded-seed0.*" in text
+    assert "| 5 | 2 × NVIDIA H100, bf16 | a processor | 2.9 |" in text
     assert "| processor |" in text and "| commit |" not in text
 
 
@@ -183,17 +197,18 @@ def test_the_commands_are_ones_that_the_programs_take_in_their_order(kept):
     trainings = [line for line in lines if "deformer.train" in line]
     names = [re.search("--experiment ([a-z_]+) ", line)[1] for line in trainings]
     assert names[:2] == ["tiny_occluded_frames", "tiny_occluded_windows"]
-    assert sorted(names[2:]) == ["tiny", "tiny_center", "tiny_mse"]
+    assert sorted(names[2:]) == ["tiny_occluded", "tiny_occluded_center", "tiny_occluded_mse"]
     loop = next(line for line in trainings if line.startswith("for "))
     assert loop.startswith(
-        "for s in 0 1; do python -m deformer.train --experiment tiny --data "
-        f"shards/{NAME} --out runs/tried/tiny-seed$s --steps 40 "
+        "for s in 0 1; do torchrun --nproc-per-node 2 -m deformer.train --experiment "
+        f"tiny_occluded --data shards/{NAME} --out runs/tried/tiny_occluded-seed$s --steps 40 "
     )
     assert f"--start-from runs/tried/{WINDOWS} " in loop
-    assert loop.endswith(" --stream.seed $s; done")
+    assert loop.endswith(" --precision bf16 --stream.seed $s; done")
     options = parse(shlex.split(loop[loop.index("-m") : -len("; done")].replace("$s", "1"))[2:])
-    assert (options.config.stream.seed, options.out) == (1, Path("runs/tried/tiny-seed1"))
-    assert "for s in 0 1; do python -m benchmarks.evaluate --out tiny-seed$s; done" in lines
+    assert (options.config.stream.seed, options.out) == (1, Path("runs/tried/tiny_occluded-seed1"))
+    evaluations = "python -m benchmarks.evaluate --out tiny_occluded-seed$s"
+    assert f"for s in 0 1; do {evaluations}; done" in lines
     assert lines[-1] == f"python -m benchmarks.keep {' '.join(COMMAND)}"
     assert tyro.cli(keep.Options, args=lines[-1].split()[3:]).command == lines[-1]
 
@@ -243,16 +258,16 @@ def test_a_folder_that_is_not_ours_is_refused_and_left_alone(here, monkeypatch, 
 
 def test_no_training_is_left_out_in_silence(here):
     material = keep.gather(Path("results/tried"), Path("runs/tried"))
-    logs = [log for log in material.logs if log.name != "tiny_center-seed0"]
+    logs = [log for log in material.logs if log.name != "tiny_occluded_center-seed0"]
     drawn = {d.name: d for d in keep.draw_trainings(replace(material, logs=logs))}
     assert drawn.keys() == {
-        f"training-{NAME}-tiny-step40", f"training-{NAME}-tiny_occluded_windows-step40",
+        f"training-{NAME}-tiny_occluded-step40", f"training-{NAME}-tiny_occluded_windows-step40",
     }  # fmt: skip
-    tiny = drawn[f"training-{NAME}-tiny-step40"]
-    assert tiny.heading == "Training of tiny, seed 0"
-    assert tiny.caption.endswith(" Not drawn: tiny_center-seed0.")
+    tiny = drawn[f"training-{NAME}-tiny_occluded-step40"]
+    assert tiny.heading == "Training of tiny_occluded, seed 0"
+    assert tiny.caption.endswith(" Not drawn: tiny_occluded_center-seed0.")
     shown = [text.get_text() for text in tiny.figure.legends[0].get_texts()]
-    assert shown == ["tiny-seed0", "tiny_mse-seed0"]
+    assert shown == ["tiny_occluded-seed0", "tiny_occluded_mse-seed0"]
 
 
 @pytest.mark.parametrize(
@@ -285,10 +300,11 @@ def test_absolute_paths_in_an_evaluation_are_refused(tmp_path, monkeypatch, caps
 def test_an_absolute_start_is_refused(here, monkeypatch):
     material = keep.gather(Path("results/tried"), Path("runs/tried"))
     keep.check_paths(material)
-    log = next(log for log in material.logs if log.name == "tiny-seed1")
+    log = next(log for log in material.logs if log.name == "tiny_occluded-seed1")
     experiment = replace(log.experiment, start_from="/elsewhere/start")
     logs = [replace(log, experiment=experiment)]
-    with pytest.raises(ValueError, match="training of tiny, seed 1, names /elsewhere/start"):
+    told = "training of tiny_occluded, seed 1, names /elsewhere/start"
+    with pytest.raises(ValueError, match=told):
         keep.check_paths(replace(material, logs=logs))
 
 

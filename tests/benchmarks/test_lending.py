@@ -9,8 +9,10 @@ import pytest
 from benchmarks.evaluation import Data
 from benchmarks.figures import lending as lending_file
 from benchmarks.figures.lending import (
+    BEST,
     borrowed_error_figure,
     candidates,
+    explained_interval,
     explained_share,
     headroom_figure,
     lending,
@@ -39,6 +41,7 @@ def make(monkeypatch):
                 "num_windows": np.ones(3, int)}  # fmt: skip
         scored = SimpleNamespace(
             predictions={name: value.reshape(3, -1) for name, value in flat.items()},
+            comparison=SimpleNamespace(sequence=np.array(["a", "a", "b"])),
             window_rows=WINDOWS, centre=CENTRE, is_borrowed=np.zeros(3, bool), source=np.arange(3),
             data=None,
             truth=SimpleNamespace(
@@ -61,6 +64,18 @@ def test_exact_motions_lend_exact_poses_and_explain_all_motion(make):
     moved = found.is_lender & (found.offset != 0)
     assert explained_share(found, moved) == pytest.approx(1)
     assert np.array_equal(found.offset, [[-10, 0, 10], [-10, 0, 20], [-10, 0, 0]])
+
+
+def test_the_share_that_is_explained_has_an_interval_over_recordings(make):
+    truth, made = make
+    lent = truth[WINDOWS].copy()
+    lent[2] = truth[WINDOWS[2, CENTRE]]  # nothing of recording a's motion is explained, all of b's
+    found = lending(made(lent=lent))
+    moved = found.offset != 0
+    assert 0 < explained_share(found, moved) < 1
+    assert explained_interval(found, moved) == pytest.approx((0, 1))
+    assert np.isnan(explained_interval(lending(made(is_borrowed=np.array([True, True, False]))),
+                                       np.ones((1, 3), bool))).all()  # fmt: skip
 
 
 def test_poses_that_are_not_deformed_explain_nothing(make):
@@ -94,10 +109,9 @@ def test_the_candidates_are_who_they_say(make):
     found = lending(made(lent=lent))
     unit = 20 / 21 * np.sqrt(3)
     picked = candidates(found, found.ra)
-    assert picked["the frame itself"] == pytest.approx(4 * unit)
     # least hidden: position 0 (row 0), 1 (row 2), 0 (row 3); row 4's repeat lends nothing
     assert picked["of the frame least hidden"] == pytest.approx(np.array([1, 4, 1]) * unit)
-    assert picked["the best of all, unknowable"] == pytest.approx(1 * unit)
+    assert picked[BEST] == pytest.approx(1 * unit)
 
 
 def test_what_has_no_sources_is_left_out(make):
@@ -127,7 +141,8 @@ def test_both_figures_are_drawn(make):
     rng = np.random.default_rng(1)
     noise = rng.normal(scale=0.002, size=(3, 3, 21, 3))
     found = lending(made(lent=truth[WINDOWS] + noise))
-    for draw, lines in ((borrowed_error_figure, 4), (headroom_figure, 4)):
+    # 0 in each, the fused pose in the first
+    for draw, lines in ((borrowed_error_figure, 5), (headroom_figure, 4)):
         figure = draw(found, DATA)
         assert "SYNTHETIC" in figure.get_suptitle()
         assert len(figure.axes[0].lines) == lines

@@ -6,8 +6,8 @@ from types import SimpleNamespace
 import numpy as np
 
 from benchmarks.figures.drawings import draw_split, lines_of
-from benchmarks.figures.scored import is_start
 from benchmarks.figures.style import DASHES, MARKERS, MAX_LINES, PALETTE
+from benchmarks.scored import is_start
 from deformer.experiments import ABLATIONS
 from tests.benchmarks.evaluations import make_evaluation
 
@@ -17,8 +17,13 @@ def of(experiment: str, seed: int = 0, **changed) -> SimpleNamespace:
     return SimpleNamespace(
         name=f"{experiment}-seed{seed}",
         evaluation=make_evaluation({"experiment": experiment, "seed": seed, **changed}),
+        row=np.arange(3),
+        comparison=SimpleNamespace(sequence=np.array(["a", "b", "b"])),
         occlusion=np.array([0.1, 0.5, 0.9]),
-        values=dict.fromkeys(("pa_mpjpe_mm", "ra_mpjpe_mm"), np.full((3, 21), 6.0)),
+        values=dict.fromkeys(
+            ("pa_mpjpe_mm", "ra_mpjpe_mm"),
+            np.full((3, 21), 6.0 + (changed.get("fusion") == "center")),
+        ),
     )
 
 
@@ -41,6 +46,20 @@ def test_all_kinds_have_a_line_and_starts_take_no_place():
     assert all(drawn[name].caption.endswith(note) for name in ("error_by_occlusion", "pck"))
     alone = next(draw_split(starts))
     assert "Not drawn" not in alone.caption and len(alone.figure.axes[0].containers) == 2
+    gains = drawn["gain_by_occlusion"].figure.axes[0].containers
+    assert [bars.get_label() for bars in gains] == ["Dynamic", "Nearby", "Weighted", "Average"]
+    differences = gains[0].lines[0].get_ydata()
+    assert differences[[1, 5, 9]].tolist() == [-1.0] * 3  # 0.5 is in the upper of two ranges
+    assert np.isnan(differences).sum() == 7
+
+
+def test_gains_need_runs_without_fusion_that_compare():
+    names = [Path(d.name).name for d in draw_split([of("tiny"), of("tiny_average")])]
+    assert "gain_by_occlusion" not in names
+    apart = of("tiny_center", fusion="center", step=9)
+    assert "gain_by_occlusion" not in [Path(d.name).name for d in draw_split([of("tiny"), apart])]
+    twice = [of("tiny"), of("tiny"), of("tiny_center", fusion="center")]  # the claims tell of it
+    assert "gain_by_occlusion" not in [Path(d.name).name for d in draw_split(twice)]
 
 
 def test_eight_lines_are_told_apart():

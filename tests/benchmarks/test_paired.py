@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from benchmarks.metrics import bootstrap_interval
-from benchmarks.paired import FAILS, HOLDS, NOISY, paired_difference, unevenness
+from benchmarks.paired import FAILS, HOLDS, NOISY, holm, paired_difference, unevenness
 
 G, F = 20, 10
 """Recordings, and frames of each."""
@@ -37,7 +37,7 @@ def width(e) -> float:
 def test_an_effect_is_found_with_its_sign():
     chance = noise(np.random.default_rng(0), 3, seeds=0.02, recordings=0.1, frames=0.3)
     better, worse, none = (estimate(chance + shift) for shift in (-0.5, 0.5, 0.0))
-    assert (better.verdict, worse.verdict, none.verdict) == (HOLDS, FAILS, NOISY)
+    assert (better.verdict(), worse.verdict(), none.verdict()) == (HOLDS, FAILS, NOISY)
     assert better.difference == pytest.approx(-0.5 + chance.mean())
     assert better.per_seed == pytest.approx((-0.5 + chance.mean(1)).tolist())
     assert better.difference == pytest.approx(np.mean(better.one) - np.mean(better.other))
@@ -62,7 +62,7 @@ def test_one_seed_is_the_bootstrap_of_the_metrics():
 )
 def test_chance_is_seldom_taken_for_an_effect(S, chance):
     rng = np.random.default_rng(2)
-    found = [estimate(noise(rng, S, **chance), num_draws=300).verdict for _ in range(200)]
+    found = [estimate(noise(rng, S, **chance), num_draws=300).verdict() for _ in range(200)]
     wrong = sum(not verdict.startswith(NOISY) for verdict in found)
     assert 2 <= wrong <= 24  # 5 % are 10; seeds drawn with replacement would give 40 and more
 
@@ -86,22 +86,45 @@ def test_seeds_that_disagree_widen_the_interval():
 def test_what_is_hard_for_both_kinds_does_not_count():
     easy = estimate(np.full((1, G * F), -0.01))
     assert width(easy) < 1e-9
-    assert easy.verdict == f"{HOLDS} (one seed)"
+    assert easy.verdict() == f"{HOLDS} (one seed)"
 
 
 def test_unevenness_by_hand():
-    """Two frames: joints of 1, 2 and 3, 6 on average, so 2 and 4 ÷ 2; and all alike."""
+    """Two frames: joints of 1, 2 and 3, 6 on average, so 2 and 4, a third of their mean around it;
+    and all alike."""
     better = np.full((1, 2, 2), 3.0)
     worse = np.array([[[1.0, 2.0], [3.0, 6.0]]])
     e = paired_difference(better, worse, np.arange(2), np.ones(2, bool), statistic=unevenness)
-    assert (e.one, e.other, e.difference) == ((1.0,), (2.0,), -1.0)
-    assert unevenness(np.array([[1.0, 4.0], [2.0, 3.0]])).tolist() == [4.0, 1.5]
-    # either frame alone has the ratio 2 too, so no draw differs
-    assert e.interval == pytest.approx((-1.0, -1.0))
-    uneven = np.array([[[1.0, 2.0], [4.0, 4.0]]])  # ratios 2, 1, and 6 ÷ 5 together
+    assert (e.one, e.other) == ((0.0,), (pytest.approx(1 / 3),))
+    assert unevenness(np.array([[1.0, 3.0], [2.0, 2.0]])).tolist() == [0.5, 0.0]
+    # either frame alone has the same, so no draw differs
+    assert e.interval == pytest.approx((-1 / 3, -1 / 3))
+    uneven = np.array([[[1.0, 2.0], [4.0, 4.0]]])  # 1/3, 0, and 0.25 ÷ 2.75 together
     e = paired_difference(better, uneven, np.arange(2), np.ones(2, bool), statistic=unevenness)
-    assert e.difference == pytest.approx(1 - 6 / 5)
-    assert e.interval == pytest.approx((-1.0, 0.0))
+    assert e.difference == pytest.approx(-1 / 11)
+    assert e.interval == pytest.approx((-1 / 3, 0.0))
+
+
+def test_chance_and_interval_agree():
+    rng = np.random.default_rng(8)
+    for S in (1, 3):
+        for shift in np.linspace(-0.3, 0.3, 13):
+            e = estimate(noise(rng, S, recordings=0.4, frames=0.1) + shift, num_draws=2000)
+            low, high = e.interval
+            if abs(e.p - 0.05) > 0.005:
+                assert (e.p < 0.05) == (low > 0 or high < 0)
+
+
+def test_holm_by_hand():
+    assert holm([0.02, 0.01, 0.03]) == pytest.approx([0.04, 0.03, 0.04])
+    assert holm([0.5, 0.9]) == pytest.approx([1.0, 1.0])
+    assert holm([]) == []
+
+
+def test_no_line_holds_that_the_correction_does_not_keep():
+    e = estimate(np.full((1, G * F), -0.5) + noise(np.random.default_rng(0), 1, frames=0.1))
+    assert e.verdict() == e.verdict(0.05) == f"{HOLDS} (one seed)"
+    assert e.verdict(0.051) == f"{NOISY} (one seed)"
 
 
 def test_a_gain_is_compared_between_two_parts():
@@ -111,9 +134,9 @@ def test_a_gain_is_compared_between_two_parts():
     assert e.one == pytest.approx([difference[0, hidden].mean()])
     assert e.other == pytest.approx([difference[0, ~hidden].mean()])
     assert e.difference == pytest.approx(-0.3, abs=0.03)
-    assert e.verdict == f"{HOLDS} (one seed)"
+    assert e.verdict() == f"{HOLDS} (one seed)"
     assert (e.num_frames, e.num_sequences) == (G * F, G)
-    assert estimate(difference, ~hidden, hidden).verdict == f"{FAILS} (one seed)"
+    assert estimate(difference, ~hidden, hidden).verdict() == f"{FAILS} (one seed)"
 
 
 def test_what_cannot_be_said():
@@ -121,7 +144,7 @@ def test_what_cannot_be_said():
     assert estimate(difference, ~ALL) is None
     assert estimate(difference, ALL, ~ALL) is None
     assert estimate(difference, SEQUENCE == 3).interval is None
-    assert estimate(difference, SEQUENCE == 3).verdict == f"{NOISY} (one recording)"
+    assert estimate(difference, SEQUENCE == 3).verdict() == f"{NOISY} (one recording)"
     assert estimate(difference, SEQUENCE > 3, SEQUENCE == 3).interval is None
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from benchmarks.claims import LEGEND
+from benchmarks.claims_page import LEGEND
 from benchmarks.figures.training_log import read_log
 from benchmarks.report import __main__ as report
 from benchmarks.report.material import gather

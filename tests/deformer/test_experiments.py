@@ -9,9 +9,11 @@ from deformer.experiments import (
     ABLATIONS,
     BASES,
     EXPERIMENTS,
+    STARTS,
     OptimConfig,
     ValidationConfig,
     get_experiment,
+    starts_of,
 )
 from deformer.mano import HandLayer
 from deformer.model import Deformer
@@ -35,6 +37,12 @@ def test_every_base_has_every_ablation():
     assert EXPERIMENTS.keys() == names | set(bases) | starts
     assert all(get_experiment(name).name == name for name in EXPERIMENTS)
     assert len({experiment.summary for experiment in EXPERIMENTS.values()}) == len(EXPERIMENTS)
+
+
+def test_the_starts_of_a_base_are_in_their_order():
+    assert starts_of("tiny_occluded") == ("tiny_occluded_frames", "tiny_occluded_windows")
+    assert starts_of("tiny") == starts_of("tiny_occluded_mse") == ()
+    assert [name for base in BASES for name in starts_of(base.name)] == list(STARTS)
 
 
 @pytest.mark.parametrize("base", BASES, ids=lambda base: base.name)

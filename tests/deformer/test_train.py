@@ -156,8 +156,47 @@ def test_what_a_run_started_from_is_kept(whole, dataset, tmp_path):
     experiment = replace(VERY_SMALL, start_from=str(whole))
     run(dataset, tmp_path, experiment, steps=2)
     run(dataset, tmp_path, experiment, steps=3, resume=True)
-    origin = load_checkpoint(tmp_path).origin
-    assert origin == {"total_steps": 3, "start_sha256": load_checkpoint(whole).model_sha256}
+    start_sha256 = load_checkpoint(whole).model_sha256
+    assert load_checkpoint(tmp_path).origin == {
+        "total_steps": 3, "start_sha256": start_sha256, "precision": "float32",
+    }  # fmt: skip
+
+
+def test_a_start_that_holds_another_model_now_is_refused(whole, dataset, tmp_path):
+    shutil.copytree(whole, tmp_path / "start")
+    experiment = replace(VERY_SMALL, start_from=str(tmp_path / "start"))
+    run(dataset, tmp_path / "run", experiment, steps=1)
+    run(dataset, tmp_path / "start", steps=7, resume=True)
+    with pytest.raises(
+        ValueError, match=r"began with another model than .*start holds now .step 7"
+    ):
+        run(dataset, tmp_path / "run", experiment, steps=2, resume=True)
+
+
+def test_a_run_is_resumed_in_its_precision_alone(dataset, tmp_path):
+    run(dataset, tmp_path, steps=1, precision="bf16")
+    assert load_checkpoint(tmp_path).origin["precision"] == "bf16"
+    with pytest.raises(ValueError, match="trained in bf16, now float32: resume with --precision"):
+        run(dataset, tmp_path, steps=2, resume=True)
+    assert run(dataset, tmp_path, steps=2, resume=True, precision="bf16") == 0
+
+
+def test_a_checkpoint_tells_what_it_was_trained_on(whole):
+    machine = load_checkpoint(whole).machine
+    assert (machine.device, machine.processes) == ("CPU", 1)
+    assert machine.torch == torch.__version__ and machine.processor and machine.cores > 0
+
+
+def test_a_checkpoint_from_before_these_were_kept_is_resumed(dataset, tmp_path):
+    run(dataset, tmp_path, steps=1)
+    path = load_checkpoint(tmp_path).folder / "state.json"
+    state = json.loads(path.read_text())
+    del state["origin"], state["machine"]
+    path.write_text(json.dumps(state))
+    old = load_checkpoint(tmp_path)
+    assert (old.origin, old.machine) == ({}, None)
+    assert run(dataset, tmp_path, steps=2, resume=True) == 0
+    assert load_checkpoint(tmp_path).origin["precision"] == "float32"
 
 
 def test_a_start_that_is_not_there_is_named(dataset, tmp_path):

@@ -1,17 +1,19 @@
 """Evaluations with their frames in memory: predictions, truth and errors beside each other.
 
-What figures and the report draw from: an evaluation's `predictions.parquet`, and the dataset that
-it is of. The model is not needed.
+What claims, figures and the report are made from: an evaluation's `predictions.parquet`, and the
+dataset that it is of. The model is not needed.
 """
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 
+from benchmarks.comparable import kind_of, setup_of
 from benchmarks.evaluation import EVALUATION_FILE, Evaluation, Method, Run
 from benchmarks.predictions import PREDICTIONS_FILE, read_predictions
 from benchmarks.protocol import Comparison, frame_values
@@ -77,6 +79,13 @@ class Scored:
         return self.truth.row[self.at]
 
     @cached_property
+    def objects(self) -> tuple[str, ...]:
+        """Names of the grasped objects of the frames, each once; those that are not known left
+        out."""
+        names = pq.read_table(self.data / "frames.parquet", columns=["object"])["object"]
+        return tuple(sorted(set(names.take(self.row).to_pylist()) - {"", None}))
+
+    @cached_property
     def window_weights(self) -> np.ndarray:
         """(M, T) how much each frame of the window counts; NaN for a frame that borrows."""
         weights = self.predictions["weights"][self.source].astype(np.float64)
@@ -126,6 +135,46 @@ def start_of(run: Run) -> str | None:
 def is_start(run: Run | Method) -> bool:
     """Others begin with its model, and nothing is compared with it."""
     return isinstance(run, Run) and run.experiment in STARTS
+
+
+# ------------------------------------------------------------------------------- runs beside runs
+
+
+def group_by_split(scored: Iterable[Scored]) -> list[list[Scored]]:
+    """Runs on the same split of the same build together, the whole method first."""
+    groups: dict[tuple, list[Scored]] = {}
+    for s in scored:
+        data = s.evaluation.data
+        groups.setdefault((data.synthetic, data.name, data.split, data.sha256), []).append(s)
+    ranked = sorted(groups.items(), key=lambda item: item[0])
+    return [sorted(group, key=_rank) for _, group in ranked]
+
+
+def _rank(s: Scored) -> tuple:
+    """The whole method, then other fusions, then other losses; seeds in their order."""
+    run = s.evaluation.run
+    if not isinstance(run, Run):
+        return (9, 0, 0, s.name)
+    fusion = ("dynamic", "nearby", "occlusion", "average", "center").index(run.fusion)
+    return (run.point_loss != "max_mse", not run.adversarial, fusion, (run.seed, s.name))
+
+
+def partner(scored: Scored, group: Iterable[Scored], **changed: str) -> Scored | None:
+    """The run of a group on the same split that differs from this one in these fields of `Kind`
+    alone, as `fusion="center"`. None where there is none, and where this one is so itself."""
+    run = scored.evaluation.run
+    if not isinstance(run, Run) or (kind := replace(kind_of(run), **changed)) == kind_of(run):
+        return None
+    for other in group:
+        r = other.evaluation.run
+        if isinstance(r, Run) and (kind_of(r), r.seed, setup_of(r)) == (
+            kind, run.seed, setup_of(run)
+        ):  # fmt: skip
+            return other
+    return None
+
+
+# ---------------------------------------------------------------------------------------- reading
 
 
 def find_dataset(evaluation: Evaluation, datasets: Iterable[Path]) -> Path:

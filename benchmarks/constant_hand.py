@@ -1,0 +1,126 @@
+"""What a prediction is worth that never looks at the image: one hand for all frames, scored.
+
+    python -m benchmarks.constant_hand --data shards/occluded --train s3_train --split s3_test \
+        --out results/occluded/constant
+
+The hand is the mean of a training split after Procrustes alignment, turned as hands are in the
+mean, mirrored for left ones. A model whose Procrustes-aligned error is no smaller has not learned
+to see fingers, and differences between such models say nothing about seeing them.
+"""
+
+import shlex
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import tyro
+from rich.console import Console
+from rich.markup import escape
+
+from benchmarks.evaluation import EVALUATION_FILE, Data, Evaluation, Method, write_evaluation
+from benchmarks.protocol import score
+from benchmarks.truth import Truth, compare, read_truth
+from deformer.align import align_procrustes, align_root
+from deformer.dataset import dataset_sha256
+from deformer.store import open_store
+
+NAME = "constant hand"
+_MIRROR = np.array([-1.0, 1.0, 1.0])
+_ROUNDS = 10
+"""Of the alignment to a mean that changes with it: far beyond what it takes to settle."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """Which hand, scored on what."""
+
+    data: Path
+    """A built dataset."""
+    train: str
+    """The split whose mean the hand is: s0_train, train, …"""
+    split: str
+    """The split to score: s0_test, evaluation, …"""
+    out: Path
+    """The folder of the result."""
+
+
+def constant_hand(joints_m: np.ndarray, is_left: np.ndarray) -> np.ndarray:
+    """The mean right hand (21, 3) of hands (N, 21, 3), camera frame, m; its wrist is the mean one.
+
+    is_left (N,) bool: these are mirrored first. Shape: mean after generalized Procrustes alignment
+    (Gower 1975), in the mean size; orientation: that which brings it nearest to the plain mean of
+    the hands from their wrists.
+    """
+    right = np.where(is_left[:, None, None], joints_m * _MIRROR, joints_m)
+    rooted = align_root(right)
+    plain = shape = rooted.mean(0)
+    for _ in range(_ROUNDS):
+        aligned = align_procrustes(rooted, np.broadcast_to(shape, rooted.shape))
+        shape = _resized(aligned.mean(0), _size(rooted).mean())
+    turned = align_procrustes(shape[None], plain[None])[0]
+    return align_root(_resized(turned, _size(rooted).mean())) + right[:, 0].mean(0)
+
+
+def _size(points_m: np.ndarray) -> np.ndarray:
+    """Root of the mean squared distance from the centroid: (..., P, 3) → (...)."""
+    centred = points_m - points_m.mean(-2, keepdims=True)
+    return np.sqrt((centred**2).sum(-1).mean(-1))
+
+
+def _resized(points_m: np.ndarray, size_m: float) -> np.ndarray:
+    """About the centroid, (P, 3)."""
+    centre = points_m.mean(0)
+    return (points_m - centre) * (size_m / _size(points_m)) + centre
+
+
+def evaluate(options: Options) -> Evaluation:
+    """Score the constant hand on all labelled frames of a split. Raises `ValueError` for splits
+    without labelled hands."""
+    store, _ = open_store(options.data)
+    train = _labelled(store.folder, options.train)[0]
+    hand = constant_hand(train.joints_m[train.is_labelled], train.is_left[train.is_labelled])
+    truth, at = _labelled(store.folder, options.split)
+    joints = np.where(truth.is_left[at, None, None], hand * _MIRROR, hand)
+    data = Data(
+        name=store.name,
+        dataset=truth.frames["dataset"][0].as_py(),
+        split=options.split,
+        synthetic=truth.info["synthetic"] is not None,
+        frames=len(at),
+        sha256=dataset_sha256(store.folder),
+    )
+    method = Method(NAME, f"the mean hand of {options.train}")
+    command = "python -m benchmarks.constant_hand " + shlex.join(sys.argv[1:])
+    return Evaluation(method, data, command, score(compare(truth, at, joints, None, None)))
+
+
+def _labelled(folder: Path, split: str) -> tuple[Truth, np.ndarray]:
+    """A split's ground truth, and where in it labelled hands are."""
+    truth = read_truth(folder, split)
+    if not truth.is_labelled.any():
+        raise ValueError(f"no frame of {split} has labelled joints: choose another split")
+    return truth, np.flatnonzero(truth.is_labelled)
+
+
+def main() -> int:
+    console = Console(stderr=True)
+    try:
+        options = tyro.cli(Options, prog="python -m benchmarks.constant_hand", description=__doc__)
+        evaluation = evaluate(options)
+        write_evaluation(options.out / EVALUATION_FILE, evaluation)
+    except (ValueError, OSError) as error:
+        console.print(f"[red]error:[/red] {escape(str(error))}", soft_wrap=True, highlight=False)
+        return 1
+    scores = evaluation.metrics["all"]
+    console.print(
+        f"{evaluation.data.frames:,} frames of {evaluation.data.name} {options.split}: PA-MPJPE "
+        f"{scores['pa_mpjpe_mm']['mean']:.2f} mm, root-aligned {scores['ra_mpjpe_mm']['mean']:.1f} "
+        f"mm → {options.out / EVALUATION_FILE}",
+        soft_wrap=True,
+    )
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
