@@ -177,7 +177,8 @@ def _darken_table(image: np.ndarray, view: View, shadow) -> None:
 
 def _blend(image: np.ndarray, layer: Layer, blur: np.ndarray) -> np.ndarray:
     """The blurred layer laid over a piece of the picture; still objects in front stay in front."""
-    stacked = cv2.filter2D(layer.colour, -1, blur, borderType=cv2.BORDER_CONSTANT)
+    # A layer that reaches the picture's border goes on beyond it; elsewhere its box ends empty
+    stacked = cv2.filter2D(layer.colour, -1, blur, borderType=cv2.BORDER_REPLICATE)
     front = cv2.blur(layer.shows.astype(np.float32), (3, 3)).reshape(-1)
     piece = np.ascontiguousarray(image)
     flat, stacked = piece.reshape(-1, 3), stacked.reshape(-1, 4)

@@ -125,3 +125,10 @@ def test_a_hand_behind_an_edge_leaves_its_own_colour_and_no_shadow(motion_px, co
     np.testing.assert_array_equal(found[:, open_view], alone[:, open_view])
     if columns[1] > BLOCK_EDGE or motion_px[0]:
         assert found[240, BLOCK_EDGE + 1].min() > GROUND + 5
+
+
+@pytest.mark.parametrize("motion_px", [(20.0, 0.0), (-14.0, 14.0)])
+def test_what_leaves_the_picture_stays_solid_to_its_border(motion_px):
+    found, _ = picture(motion_px, (500, 760), with_block=False)
+    np.testing.assert_array_equal(found[240, 560:], 255)
+    assert found[240, 480].max() < 255  # it is blurred
