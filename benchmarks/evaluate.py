@@ -34,7 +34,7 @@ from benchmarks.evaluation import (
     config_hash,
     write_evaluation,
 )
-from benchmarks.file_order import FileOrder, dexycb_order, ho3d_order
+from benchmarks.file_order import order_of
 from benchmarks.inference import Combine, Precision, predict
 from benchmarks.predictions import add_vertices, read_predictions
 from benchmarks.protocol import score
@@ -156,7 +156,7 @@ def _score_run(
     options: Options, store: Store, checkpoint: Checkpoint, hands: Hands, truth: Truth,
     predictions: dict, console: Console,
 ) -> Evaluation | None:  # fmt: skip
-    is_ho3d = truth.info["parameters"]["dataset"] == "ho3d"
+    is_ho3d = truth.dataset == "ho3d"
     mesh = is_ho3d if options.mesh is None else options.mesh
     paired = pair_predictions(truth, predictions["row"])
     if not len(paired.at):
@@ -227,7 +227,7 @@ def _without_truth(
     options: Options, truth: Truth, predictions: dict, hands: Hands, console: Console
 ) -> None:
     """HO-3D's evaluation set without its ground truth: write what its server scores."""
-    if truth.info["parameters"]["dataset"] != "ho3d" or options.root is None:
+    if truth.dataset != "ho3d" or options.root is None:
         raise ValueError(
             f"no frame of {options.split} has labelled joints, so nothing can be scored. For "
             "HO-3D's evaluation set give --root RAW to write a submission for its server, or put "
@@ -258,7 +258,7 @@ def _write_submission(
     """The file that the dataset's own evaluator reads, where all its frames are predicted."""
     if options.where or options.limit:
         return
-    order = _file_order(options, truth)
+    order = order_of(truth.dataset, truth.frames, options.split, options.root)
     if order is None:
         return
     if order.note:
@@ -266,20 +266,12 @@ def _write_submission(
     if not np.array_equal(np.flatnonzero(order.is_required), at):
         console.print("not all frames of the split are predicted: no file for its evaluator")
         return
-    if truth.info["parameters"]["dataset"] == "ho3d":
+    if truth.dataset == "ho3d":
         if order.note or vertices is None:
             return
         write_pred_json(options.out / "pred.zip", order, joints, vertices)
     else:
         write_hpe(options.out / "hpe.txt", order, joints)
-
-
-def _file_order(options: Options, truth: Truth) -> FileOrder | None:
-    if truth.info["parameters"]["dataset"] == "dexycb":
-        return dexycb_order(truth.frames, options.split)
-    if truth.info["parameters"]["dataset"] == "ho3d" and options.root is not None:
-        return ho3d_order(truth.frames, options.root / "evaluation.txt")
-    return None
 
 
 # ------------------------------------------------------------------------------- of others' files
@@ -288,7 +280,7 @@ def _file_order(options: Options, truth: Truth) -> FileOrder | None:
 def _evaluate_file(options: Options, console: Console) -> Evaluation:
     store, _ = open_store(options.data)
     truth = read_truth(store.folder, options.split)
-    order = _file_order(options, truth)
+    order = order_of(truth.dataset, truth.frames, options.split, options.root)
     if order is None:
         raise ValueError("give --root, HO-3D's raw folder: its evaluation.txt orders the file")
     if order.note:

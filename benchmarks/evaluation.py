@@ -6,7 +6,7 @@
      "run": {"experiment": …, "row": …, "checkpoint": …, "step": …, "seed": …, "hand": …,
              "fusion": …, "point_loss": …, "adversarial": …, "trained_on": …, "precision": …,
              "config": …}
-            or, of predictions that others made, {"method": …, "predictions": …},
+            or, of a method without a checkpoint, {"method": …, "predictions": …},
      "data": {"name": …, "dataset": …, "split": …, "synthetic": …, "frames": …, "sha256": …},
      "command": "python -m benchmarks.evaluate …",
      "metrics": what `benchmarks.protocol.score` returns}
@@ -33,13 +33,6 @@ MAY_DIFFER = (
     "name", "start_from", "stream.seed", "model.fusion", "point_loss", "adversarial",
 )  # fmt: skip
 """Fields of an experiment in which runs that are compared may differ."""
-
-HEADLINE = (
-    ("PA", "pa_mpjpe_mm", "mm"),
-    ("root-aligned", "ra_mpjpe_mm", "mm"),
-    ("acceleration", "accel_mm_per_frame2", "mm/frame²"),
-)
-"""What is told first of a result: in words, the metric, its unit."""
 
 
 @dataclass(frozen=True)
@@ -73,12 +66,12 @@ class Run:
 
 @dataclass(frozen=True)
 class Method:
-    """Predictions that others made."""
+    """A method without a checkpoint: predictions that others made, or the constant hand."""
 
     method: str
     """Its name; a row of the paper's tables by the name that the paper prints, as `[36]`."""
     predictions: str
-    """The file."""
+    """The file, or what they are."""
 
 
 @dataclass(frozen=True)

@@ -40,6 +40,19 @@ class FileOrder:
     """Why the file is of this dataset alone, and no official one; empty where it is official."""
 
 
+def order_of(dataset: str, frames: pa.Table, split: str, root: Path | None) -> FileOrder | None:
+    """The order of the file that a dataset's own evaluator reads; None where it has none.
+
+    dataset: "dexycb", "ho3d", or another; root: HO-3D's raw folder, without which its order is not
+    known. Raises as `dexycb_order` and `ho3d_order`.
+    """
+    if dataset == "dexycb":
+        return dexycb_order(frames, split)
+    if dataset == "ho3d" and root is not None:
+        return ho3d_order(frames, root / "evaluation.txt")
+    return None
+
+
 def dexycb_order(frames: pa.Table, split: str) -> FileOrder:
     """The order of DexYCB's HPE files: subjects, sequences, cameras, frames, each sorted.
 

@@ -7,19 +7,20 @@ import subprocess
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from queue import SimpleQueue
 from threading import Lock
 
 import torch
 from rich.console import Console
-from rich.markup import escape
 
-from benchmarks.evaluation import EVALUATION_FILE, HEADLINE, Run, read_evaluation
-from deformer.checkpoint import load_checkpoint
+from benchmarks.evaluation import EVALUATION_FILE, Run, read_evaluation
+from benchmarks.words import HEADLINE
+from deformer.beginning import check_run, check_start
+from deformer.checkpoint import DamagedCheckpointError, load_checkpoint
 from deformer.dataset import dataset_sha256
-from deformer.experiments import STARTS
+from deformer.experiments import STARTS, Experiment, get_experiment
 
 CONSOLE_FILE = "console.log"
 """In a run's folder: what its commands said while others ran beside it."""
@@ -49,26 +50,43 @@ class Job:
         return max(steps, default=0)
 
     @property
+    def left_steps(self) -> int:
+        return 0 if self.is_done else max(0, self.steps - self.trained_steps)
+
+    @property
+    def asked(self) -> Experiment:
+        """What its command trains."""
+        base = get_experiment(self.experiment)
+        start_from = base.start_from if self.start is None else str(self.start)
+        return replace(base, start_from=start_from, stream=replace(base.stream, seed=self.seed))
+
+    @property
     def is_done(self) -> bool:
-        """It was evaluated at its last step, on this build of the dataset, and began with the model
-        that its start holds now."""
+        """It was evaluated at its last step, on this build of the dataset, as it is asked for now,
+        and began with the model that its start holds now."""
         path = self.result / EVALUATION_FILE
         if not path.exists():
             return False
         run, data = (evaluation := read_evaluation(path)).run, evaluation.data
         asked = (self.steps, self.split, dataset_sha256(self.data))
         is_asked = isinstance(run, Run) and (run.step, data.split, data.sha256) == asked
-        return is_asked and self._has_its_start()
+        return is_asked and self._is_the_run()
 
-    def _has_its_start(self) -> bool:
-        """True too where it cannot be known: checkpoints that are gone, or too old to tell."""
-        if self.start is None:
-            return True
+    def _is_the_run(self) -> bool:
+        """Whether its last checkpoint is of the run that is asked for. Without one the result has
+        to do; but others begin with a start's model."""
         try:
-            known = load_checkpoint(self.run, only=("none",)).origin.get("start_sha256")
-            return known in (None, load_checkpoint(self.start, only=("none",)).model_sha256)
-        except (OSError, ValueError):
-            return True
+            checkpoint = load_checkpoint(self.run, only=("none",))
+        except (OSError, DamagedCheckpointError):
+            return self.experiment not in STARTS
+        except ValueError:  # of another version: the training tells more
+            return False
+        try:
+            check_run(checkpoint, self.asked, self.steps)
+            check_start(checkpoint)
+        except ValueError:
+            return False
+        return True
 
 
 # -------------------------------------------------------------------------------- what each may use
@@ -122,14 +140,16 @@ class _Commands:
     """Commands that run now, and can be ended together."""
 
     def __init__(self) -> None:
-        self._lock, self._running, self._is_ending = Lock(), set(), False
+        self._lock, self._running = Lock(), set()
+        self.is_ending = False
 
     def call(self, command: list[str], **settings) -> int:
-        """Run a command to its end; returns its status."""
+        """Run a command to its end; returns its status, which is not 0 if none may begin."""
         with self._lock:
-            if self._is_ending:
+            if self.is_ending:
                 return 1
-            # In a session of its own Ctrl-C does not reach it: `end` tells it once, as SIGTERM does
+            # In a session of its own neither Ctrl-C nor a terminal that closes reach it: `end`
+            # tells it once, as SIGTERM does
             process = subprocess.Popen(command, start_new_session=True, **settings)
             self._running.add(process)
         status = process.wait()
@@ -140,7 +160,7 @@ class _Commands:
     def end(self) -> None:
         """Tell all to stop, and let no other begin. A training saves a checkpoint first."""
         with self._lock:
-            self._is_ending = True
+            self.is_ending = True
             for process in self._running:
                 process.terminate()
 
@@ -151,9 +171,7 @@ def run_jobs(jobs: Sequence[Job], console: Console, slots: Sequence[Slot]) -> li
     Returns what failed, a line each; others go on, but for those that start from it. Interrupted,
     it ends the commands, and raises `KeyboardInterrupt` when they have ended.
     """
-    left = [job for job in jobs if not job.is_done]
-    starts = [job for job in left if job.experiment in STARTS]
-    others = [job for job in left if job.experiment not in STARTS]
+    starts = [job for job in jobs if job.experiment in STARTS]
     commands, free = _Commands(), SimpleQueue()
     for slot in slots:
         free.put(slot)
@@ -168,11 +186,13 @@ def run_jobs(jobs: Sequence[Job], console: Console, slots: Sequence[Slot]) -> li
 
     with ThreadPoolExecutor(len(slots)) as pool:
         try:
-            for done, job in enumerate(starts, 1):
-                if failure := pool.submit(run, job, True).result():
-                    untried = len(left) - done
+            for job in starts:
+                if not job.is_done and (failure := pool.submit(run, job, True).result()):
+                    untried = sum(not other.is_done for other in jobs if other is not job)
                     return [failure, f"{untried} other runs start from it, and were not tried"]
-            futures = [pool.submit(run, job, len(slots) == 1) for job in others]
+            # Not before: what began with a start's old model is not done once it has a new one
+            left = [job for job in jobs if job not in starts and not job.is_done]
+            futures = [pool.submit(run, job, len(slots) == 1) for job in left]
             return [words for future in as_completed(futures) if (words := future.result())]
         except BaseException:
             commands.end()
@@ -183,9 +203,27 @@ def run_jobs(jobs: Sequence[Job], console: Console, slots: Sequence[Slot]) -> li
 def _run(
     job: Job, commands: _Commands, console: Console, slot: Slot, log: Path | None
 ) -> str | None:
-    """Train and evaluate; returns what failed. log: gets what the commands say; None: the terminal
-    does."""
-    console.rule(f"{job.experiment}, seed {job.seed}")
+    """Train and evaluate; returns what failed, with the name of the run. log: gets what the
+    commands say; None: the terminal does."""
+    name = f"{job.experiment}, seed {job.seed}"
+    console.rule(name)
+    try:
+        failure = _train_and_evaluate(job, commands, slot, log)
+        words = f"{name}, step {job.trained_steps:,}: {score_text(job)} → {job.result}"
+    except (OSError, ValueError) as error:
+        failure = str(error)
+    if failure and commands.is_ending:
+        words, failure = f"{name}: stopped at step {job.trained_steps:,}", None
+    elif failure:
+        words = failure = f"{name}: {failure}"
+    style = "red" if failure else None
+    console.print(words, style=style, soft_wrap=True, markup=False, highlight=False)
+    return failure
+
+
+def _train_and_evaluate(job: Job, commands: _Commands, slot: Slot, log: Path | None) -> str | None:
+    """Returns what failed, or could not begin any more. Raises `OSError` for a command or a log
+    that cannot be had."""
     settings = {"env": os.environ | slot.environment}
     with ExitStack() as stack:
         if log is not None:
@@ -194,18 +232,14 @@ def _run(
             settings |= {"stdout": file, "stderr": subprocess.STDOUT}
         for what, command in (("training", job.train), ("evaluation", job.evaluate)):
             if status := commands.call(command, **settings):
-                words = f"{job.experiment}, seed {job.seed}: {what} ended with status {status}"
-                if log is not None:
-                    words += f": {_last_line(log)} ({log})"
-                console.print(words, style="red", soft_wrap=True, markup=False, highlight=False)
-                return words
-    words = f"{job.experiment}, seed {job.seed}, step {job.trained_steps:,}: {score_text(job)}"
-    console.print(f"{escape(words)} → {job.result}", soft_wrap=True, highlight=False)
+                told = "" if log is None else f": {_last_line(log)} ({log})"
+                return f"{what} ended with status {status}{told}"
     return None
 
 
 def score_text(job: Job) -> str:
-    """What it reached, as its evaluation tells: `PA 9.20 mm, root-aligned 45.90 mm, …`."""
+    """What it reached, as its evaluation tells: `PA-MPJPE 9.20 mm, root-aligned MPJPE 45.90 mm, …`,
+    or that it was not scored."""
     path = job.result / EVALUATION_FILE
     if not path.exists():  # HO-3D's evaluation set may have no truth
         return "not scored"

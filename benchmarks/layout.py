@@ -12,7 +12,8 @@ from pathlib import Path
 
 from benchmarks.evaluation import Method, Run
 
-OURS = "Ours"
+OUR_ROW = "Ours"
+"""Of the whole method in Tables 1 to 3."""
 _PUBLISHED_FILE = Path(__file__).parent / "published.csv"
 
 
@@ -77,7 +78,7 @@ def method_row(run: Run | Method) -> str | None:
     """Tables 1-3: others by their name, ours where nothing is left out."""
     if isinstance(run, Method):
         return run.method
-    return OURS if fusion_row(run) == "Dynamic" else None
+    return OUR_ROW if fusion_row(run) == "Dynamic" else None
 
 
 def fusion_row(run: Run | Method) -> str | None:
@@ -176,7 +177,7 @@ def command_for(table: Table, row: str) -> str:
         return f"python -m benchmarks.ablations --preset paper {data}"
     if table.dataset == "ho3d":
         evaluate += " --root RAW"
-    if row != OURS:
+    if row != OUR_ROW:
         return f"{evaluate} --predictions FILE --method NAME --out results/NAME"
     run = f"runs/{table.dataset}"
     train = f"torchrun --nproc-per-node 8 -m deformer.train --experiment {table.dataset} {data}"

@@ -1,7 +1,6 @@
 """How fast a training step is, and what memory it takes."""
 
 import json
-import os
 import platform
 import statistics
 import time
@@ -16,6 +15,7 @@ from deformer.distributed import Place
 from deformer.experiments import Experiment, get_experiment
 from deformer.labels import load_hands_of
 from deformer.learner import Learner, RealMotion
+from deformer.processor import usable_cores
 from deformer.store import open_store
 from deformer.stream import Stream
 
@@ -50,7 +50,7 @@ def measure_model(config: ModelSpeed) -> dict:
             rows.append(_measure(experiment, config, torch.device(kind), precision == "bf16"))
     gpu = torch.cuda.get_device_name() if kind == "cuda" else None
     return {
-        "machine": gpu or f"{os.cpu_count()} cores, {platform.machine()}",
+        "machine": gpu or f"{usable_cores()} cores, {platform.machine()}",
         "torch": torch.__version__,
         "rows": rows,
     }

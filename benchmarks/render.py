@@ -11,7 +11,8 @@ from typing import NamedTuple
 
 from benchmarks.evaluation import Run
 from benchmarks.layout import Column
-from benchmarks.rows import SYNTHETIC_MARK, FilledTable, Number, Row
+from benchmarks.rows import FilledTable, Number, Row
+from benchmarks.words import SYNTHETIC_MARK
 
 CSV_COLUMNS = (
     "table", "row", "column", "value", "unit", "low", "high", "deviation", "source", "synthetic",

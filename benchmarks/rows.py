@@ -7,16 +7,12 @@ written; `benchmarks.render` does.
 import statistics
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
 
-from benchmarks.comparable import kind_of, setup_of
-from benchmarks.evaluation import Evaluation, Run
+from benchmarks.comparable import evaluations_by_kind, group_by_data
+from benchmarks.evaluation import Evaluation, Method, Run
 from benchmarks.layout import TABLES, Column, Quantity, Table, command_for, read_published
+from benchmarks.words import DASH, SYNTHETIC_MARK, mean_text
 from deformer.experiments import ABLATIONS
-
-SYNTHETIC_MARK = "†"
-DASH = "–"
-"""Stands where there is no number, as in an empty bin."""
 
 
 @dataclass(frozen=True)
@@ -100,17 +96,17 @@ def _is_as_in_paper(table: Table, row: Row) -> bool:
 
 
 def fill_tables(evaluations: Iterable[Evaluation]) -> list[FilledTable]:
-    """The six tables: published rows, and a measured row per kind of run, seeds taken together."""
+    """The six tables: published rows, and a measured row per kind of run, seeds taken together.
+
+    Raises `ValueError` for the same run twice.
+    """
     evaluations, published = list(evaluations), read_published()
     filled = []
     for table in TABLES:
         rows = [_published_row(table, *item) for item in published[table.number].items()]
         order = [row.name for row in rows]
         inputs = {row.name: row.input for row in rows}
-        measured = [
-            _measured_row(table, name, inputs.get(name, DASH), group)
-            for name, group in _group(table, evaluations)
-        ]
+        measured = [_measured_row(table, inputs, group) for group in _group(table, evaluations)]
         # rows of the paper in its order, then others
         measured.sort(key=lambda row: order.index(row.name) if row.name in order else len(order))
         filled.append(
@@ -124,24 +120,17 @@ def fill_tables(evaluations: Iterable[Evaluation]) -> list[FilledTable]:
     return filled
 
 
-def _group(table: Table, evaluations: list[Evaluation]) -> list[tuple[str, tuple[Evaluation, ...]]]:
+def _group(table: Table, evaluations: Iterable[Evaluation]) -> list[tuple[Evaluation, ...]]:
     """Evaluations of a table by row, those that differ by the seed alone together."""
-    groups: dict[Any, list[Evaluation]] = {}
-    for evaluation in evaluations:
-        run, data = evaluation.run, evaluation.data
-        name = table.row_of(run)
-        if name is None or data.dataset.split("_")[0] != table.dataset:
-            continue
-        what = (kind_of(run), setup_of(run)) if isinstance(run, Run) else run.predictions
-        groups.setdefault((name, what, data), []).append(evaluation)
-    result = []
-    for (name, *_), group in groups.items():
-        seeds = {e.run.seed for e in group if isinstance(e.run, Run)}
-        if len(seeds) == len(group):
-            result.append((name, tuple(group)))
-        else:  # the same seed twice is no second sample: a row for each
-            result += [(name, (evaluation,)) for evaluation in group]
-    return result
+    of_table = (
+        e for e in evaluations
+        if table.row_of(e.run) is not None and e.data.dataset.split("_")[0] == table.dataset
+    )  # fmt: skip
+    groups = []
+    for found in group_by_data(of_table):
+        groups += [(e,) for e in found if isinstance(e.run, Method)]
+        groups += [g for kinds in evaluations_by_kind(found).values() for g in kinds.values()]
+    return groups
 
 
 # ---------------------------------------------------------------------------------------- the cells
@@ -156,13 +145,14 @@ def _published_row(table: Table, name: str, values: dict[str, tuple[str, str]]) 
     return Row(name, values.get("input", ("", ""))[0], tuple(map(numbers, table.columns)))
 
 
-def _measured_row(table: Table, name: str, input: str, group: tuple[Evaluation, ...]) -> Row:
-    cells = []
+def _measured_row(table: Table, inputs: dict[str, str], group: tuple[Evaluation, ...]) -> Row:
+    """inputs: of the published rows, by name."""
+    name, cells = table.row_of(group[0].run), []
     for column in table.columns:
         numbers = tuple(_number(group, column, quantity) for quantity in column.quantities)
         is_known = numbers[0].value is not None
         cells.append(numbers if is_known else numbers[:1])  # one dash for an empty bin
-    return Row(name, input, tuple(cells), group)
+    return Row(name, inputs.get(name, DASH), tuple(cells), group)
 
 
 def _number(group: tuple[Evaluation, ...], column: Column, quantity: Quantity) -> Number:
@@ -171,12 +161,9 @@ def _number(group: tuple[Evaluation, ...], column: Column, quantity: Quantity) -
     if any(summary is None for summary in summaries):
         return Number(name, DASH, None, quantity.unit)
     means = [scale * summary["mean"] for summary in summaries]
-    value = statistics.fmean(means)
-    text = f"{value:.{quantity.decimals}f}"
+    value, text = statistics.fmean(means), mean_text(means, quantity.decimals)
     if len(means) > 1:
-        deviation = statistics.stdev(means)
-        text = f"{text} ± {deviation:.{quantity.decimals}f}"
-        return Number(name, text, value, quantity.unit, deviation)
+        return Number(name, text, value, quantity.unit, statistics.stdev(means))
     interval = summaries[0].get("interval")
     if interval is not None:
         interval = (scale * interval[0], scale * interval[1])

@@ -1,36 +1,37 @@
 """Evaluations with their frames in memory: predictions, truth and errors beside each other.
 
-What claims, figures and the report are made from: an evaluation's `predictions.parquet`, and the
-dataset that it is of. The model is not needed.
+What claims, figures and the report are made from: the `predictions.parquet` of a run's evaluation,
+and the dataset that it is of. The model is not needed. Of a method without a checkpoint no frames
+are kept.
 """
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
 
-from benchmarks.comparable import kind_of, setup_of
-from benchmarks.evaluation import EVALUATION_FILE, Evaluation, Method, Run
+from benchmarks.evaluation import EVALUATION_FILE, Evaluation, Run
 from benchmarks.predictions import PREDICTIONS_FILE, read_predictions
 from benchmarks.protocol import Comparison, frame_values
 from benchmarks.truth import Truth, compare, pair_predictions, read_truth
 from deformer.checkpoint import load_checkpoint
 from deformer.dataset import DATASET_FILE, dataset_sha256
-from deformer.experiments import STARTS, Experiment, get_experiment
+from deformer.experiments import Experiment, get_experiment
 from deformer.index import FrameIndex, make_windows, read_index
 
 
-class NotDrawableError(ValueError):
+class NoFramesError(ValueError):
     """The frames of an evaluation cannot be had; the message says why, and what to do."""
 
 
 @dataclass(frozen=True, eq=False)
 class Scored:
-    """One evaluation, frame by frame: M frames that count, as `benchmarks.evaluate` counts them."""
+    """One evaluation of a run, frame by frame: M frames that count, as `benchmarks.evaluate` counts
+    them."""
 
     name: str
     """Of its folder, from the folder of all results."""
@@ -98,22 +99,6 @@ class Scored:
         return None if self.windows is None else self.windows[self.source]
 
 
-def run_label(run: Run | Method) -> str:
-    """What a run is, in a word or two, as Tables 4 and 5 name it."""
-    if isinstance(run, Method):
-        return run.method
-    fusions = {
-        "center": "Center",
-        "average": "Average",
-        "occlusion": "Weighted",
-        "nearby": "Nearby",
-    }
-    parts = [fusions.get(run.fusion, "Dynamic")]
-    parts += [] if run.point_loss == "max_mse" else ["MSE"]
-    parts += [] if run.adversarial else ["no discriminator"]
-    return ", ".join(parts)
-
-
 def saved_experiment(run: Run) -> Experiment | None:
     """What a checkpoint was trained by; where it is not here, the preset of that name, if any."""
     try:
@@ -132,55 +117,13 @@ def start_of(run: Run) -> str | None:
     return None if experiment is None else experiment.start_from
 
 
-def is_start(run: Run | Method) -> bool:
-    """Others begin with its model, and nothing is compared with it."""
-    return isinstance(run, Run) and run.experiment in STARTS
-
-
-# ------------------------------------------------------------------------------- runs beside runs
-
-
-def group_by_split(scored: Iterable[Scored]) -> list[list[Scored]]:
-    """Runs on the same split of the same build together, the whole method first."""
-    groups: dict[tuple, list[Scored]] = {}
-    for s in scored:
-        data = s.evaluation.data
-        groups.setdefault((data.synthetic, data.name, data.split, data.sha256), []).append(s)
-    ranked = sorted(groups.items(), key=lambda item: item[0])
-    return [sorted(group, key=_rank) for _, group in ranked]
-
-
-def _rank(s: Scored) -> tuple:
-    """The whole method, then other fusions, then other losses; seeds in their order."""
-    run = s.evaluation.run
-    if not isinstance(run, Run):
-        return (9, 0, 0, s.name)
-    fusion = ("dynamic", "nearby", "occlusion", "average", "center").index(run.fusion)
-    return (run.point_loss != "max_mse", not run.adversarial, fusion, (run.seed, s.name))
-
-
-def partner(scored: Scored, group: Iterable[Scored], **changed: str) -> Scored | None:
-    """The run of a group on the same split that differs from this one in these fields of `Kind`
-    alone, as `fusion="center"`. None where there is none, and where this one is so itself."""
-    run = scored.evaluation.run
-    if not isinstance(run, Run) or (kind := replace(kind_of(run), **changed)) == kind_of(run):
-        return None
-    for other in group:
-        r = other.evaluation.run
-        if isinstance(r, Run) and (kind_of(r), r.seed, setup_of(r)) == (
-            kind, run.seed, setup_of(run)
-        ):  # fmt: skip
-            return other
-    return None
-
-
 # ---------------------------------------------------------------------------------------- reading
 
 
 def find_dataset(evaluation: Evaluation, datasets: Iterable[Path]) -> Path:
     """The folder among `datasets`, and then `shards/NAME`, that the evaluation is of.
 
-    Raises `NotDrawableError` when none of them is that build.
+    Raises `NoFramesError` when none of them is that build.
     """
     data, others = evaluation.data, []
     for folder in (*datasets, Path("shards") / data.name):
@@ -190,25 +133,28 @@ def find_dataset(evaluation: Evaluation, datasets: Iterable[Path]) -> Path:
             return folder
         others.append(str(folder))
     if others:
-        raise NotDrawableError(
+        raise NoFramesError(
             f"{others[0]} is another build of {data.name} than the one that was evaluated: "
             "evaluate again"
         )
-    raise NotDrawableError(f"the dataset {data.name} is not here: name its folder by --data")
+    raise NoFramesError(f"the dataset {data.name} is not here: name its folder by --data")
 
 
 def load_scored(
     evaluations: dict[Path, Evaluation], results: Path, datasets: Iterable[Path] = ()
 ) -> tuple[list[Scored], dict[str, str]]:
-    """What can be drawn of evaluations by path; and for the others, by name, why not."""
+    """Evaluations of runs by path → those whose frames are here; and of the others, by name, why
+    not."""
     datasets = tuple(datasets)
     scored, problems = [], {}
     for path, evaluation in evaluations.items():
+        if not isinstance(evaluation.run, Run):
+            continue
         name = result_name(path, results)
         try:
             folder = find_dataset(evaluation, datasets)
             scored.append(_load_one(name, path.parent, evaluation, folder))
-        except NotDrawableError as error:
+        except NoFramesError as error:
             problems[name] = str(error)
     return scored, problems
 
@@ -222,14 +168,13 @@ def result_name(path: Path, results: Path) -> str:
 def _load_one(name: str, folder: Path, evaluation: Evaluation, data: Path) -> Scored:
     path = folder / PREDICTIONS_FILE
     if not path.is_file():
-        how = "of others' files there are no windows" if isinstance(evaluation.run, Method) else ""
-        raise NotDrawableError(
-            f"{path} is not there, so only the means of {EVALUATION_FILE} are known"
-            + (f" ({how})" if how else f": {evaluation.command} makes it")
+        raise NoFramesError(
+            f"{path} is not there, so only the means of {EVALUATION_FILE} are known: "
+            f"{evaluation.command} makes it"
         )
     predictions = read_predictions(path)
     if np.diff(predictions["row"]).min(initial=1) <= 0:
-        raise NotDrawableError(f"{path} is not in the order of its rows: evaluate again")
+        raise NoFramesError(f"{path} is not in the order of its rows: evaluate again")
     split, is_part = parse_split(evaluation.data.split)
     truth = _read_truth(data, split)
     paired = pair_predictions(truth, predictions["row"])
@@ -237,7 +182,7 @@ def _load_one(name: str, folder: Path, evaluation: Evaluation, data: Path) -> Sc
     if is_part or keep.sum() != evaluation.data.frames:
         keep &= ~paired.is_borrowed
     if keep.sum() != evaluation.data.frames:
-        raise NotDrawableError(
+        raise NoFramesError(
             f"{path} has {keep.sum():,} frames that count, {EVALUATION_FILE} says "
             f"{evaluation.data.frames:,}: evaluate again"
         )

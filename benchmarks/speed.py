@@ -11,7 +11,6 @@ repeats, because machines are noisy.
 """
 
 import json
-import os
 import platform
 import pstats
 import resource
@@ -29,6 +28,7 @@ from rich.table import Table
 
 from benchmarks.model_speed import run_model
 from benchmarks.stream_speed import run_stream
+from deformer.processor import usable_cores
 
 STAGES = {
     "read labels and images": ("dexycb.py", "_read_frame"),
@@ -68,7 +68,7 @@ def measure_pipeline(config: Pipeline) -> dict:
             runs.append((frames - half["counts"]["frames"]) / (seconds - half_seconds))
         speed[workers] = statistics.median(runs)
     return {
-        "machine": f"{os.cpu_count()} cores, {platform.machine()}, Python {sys.version.split()[0]}",
+        "machine": f"{usable_cores()} cores, {platform.machine()}, Python {sys.version.split()[0]}",
         "frames": frames,
         "valid": whole["counts"]["valid"],
         "bytes_per_frame_in": _source_bytes(config.root) / frames,

@@ -1,7 +1,6 @@
 """How fast the stream alone reads, and how well it mixes."""
 
 import json
-import os
 import platform
 import statistics
 import time
@@ -12,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from deformer.plan import OrderConfig
+from deformer.processor import usable_cores
 from deformer.store import open_store
 from deformer.stream import Stream, StreamConfig
 
@@ -53,7 +53,7 @@ def measure_stream(config: StreamSpeed) -> dict:
     mixed, full = stream.mixing()
     distinct = (~(stream.windows.rows[:, 1:] == stream.windows.rows[:, :-1])).sum(1).mean() + 1
     return {
-        "machine": f"{os.cpu_count()} cores, {platform.machine()}",
+        "machine": f"{usable_cores()} cores, {platform.machine()}",
         "windows": len(stream.windows),
         "distinct_frames_per_window": float(distinct),
         "windows_per_second_by_size": speed,

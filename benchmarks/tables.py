@@ -5,7 +5,8 @@
 Reads every evaluation.json under `--results`, writes table1.md, .csv, .tex … table6.tex, and prints
 the Markdown. Measured rows stand in blocks of their own, apart from the published ones: recordings
 first, then synthetic data, which are marked † wherever they stand. Rows that nobody measured yet
-name the command that measures them. Exit status: 0 all well, 1 an evaluation that cannot be read.
+name the command that measures them. Exit status: 0 all well, 1 an evaluation that cannot be read,
+or the same run twice.
 """
 
 import sys

@@ -41,6 +41,11 @@ class Truth:
     """(N, 778, 3) camera frame, where the dataset gives them (HO-3D's evaluation set)."""
 
     @property
+    def dataset(self) -> str:
+        """Whose recordings, or whose layout: "dexycb", "ho3d", or one of one's own."""
+        return self.info["parameters"]["dataset"]
+
+    @property
     def is_left(self) -> np.ndarray:
         """(N,) bool."""
         return pc.equal(self.frames["side"], "left").to_numpy(zero_copy_only=False)

@@ -3,13 +3,8 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from deformer.checkpoint import (
-    Checkpoint,
-    DamagedCheckpointError,
-    check_hand,
-    differences,
-    load_checkpoint,
-)
+from deformer.checkpoint import Checkpoint, check_hand, differences, load_checkpoint
+from deformer.experiments import Experiment
 from deformer.learner import Learner
 from deformer.mano import Hands
 from deformer.stream import Stream
@@ -61,46 +56,52 @@ def _resume(run: Path, learner: Learner, stream: Stream, origin: dict) -> Beginn
     """Load the last checkpoint. origin: of the run that is asked for. Raises `ValueError` when the
     checkpoint is of another configuration, stream, start or precision, or its rates were to fall
     towards another end."""
-    checkpoint, experiment = load_checkpoint(run), learner.experiment
-    if different := differences(checkpoint.experiment, experiment):
+    checkpoint = load_checkpoint(run)
+    check_run(checkpoint, learner.experiment, origin["total_steps"])
+    precision = checkpoint.origin.get("precision")  # those of older checkpoints lack some
+    if precision not in (None, origin["precision"]):
         raise ValueError(
-            f"{checkpoint.folder} is of another configuration: "
-            + "; ".join(f"{k} was {old!r}, now {new!r}" for k, (old, new) in different.items())
-            + ". Resume with what the run began with, or choose another --out"
+            f"{checkpoint.folder} was trained in {precision}, now {origin['precision']}: "
+            f"resume with --precision {precision}, or choose another --out"
         )
-    known = origin | checkpoint.origin  # those of older checkpoints lack some
-    if known["precision"] != origin["precision"]:
-        raise ValueError(
-            f"{checkpoint.folder} was trained in {known['precision']}, now {origin['precision']}: "
-            f"resume with --precision {known['precision']}, or choose another --out"
-        )
-    planned, asked = known["total_steps"], origin["total_steps"]
-    if experiment.optim.cooldown and planned != asked:
-        raise ValueError(
-            f"{checkpoint.folder} is of a run of {planned:,} steps, whose rates fall to 0 at their "
-            f"end, and --steps is now {asked:,}: resume with --steps {planned}, or choose "
-            "another --out"
-        )
-    _check_start(checkpoint)
+    check_start(checkpoint)
     stream.check_state(checkpoint.stream)
     learner.load(checkpoint.tensors)
     return Beginning(
         checkpoint.step,
-        known | {"total_steps": asked},
+        checkpoint.origin | {"total_steps": origin["total_steps"]},
         f"going on from {checkpoint.folder}",
         bool(checkpoint.metrics),
     )
 
 
-def _check_start(checkpoint: Checkpoint) -> None:
+def check_run(checkpoint: Checkpoint, asked: Experiment, total_steps: int) -> None:
+    """Raises `ValueError` where a checkpoint is not of the run that is asked for: of another
+    configuration, or its rates fall towards another end."""
+    if different := differences(checkpoint.experiment, asked):
+        raise ValueError(
+            f"{checkpoint.folder} is of another configuration: "
+            + "; ".join(f"{k} was {old!r}, now {new!r}" for k, (old, new) in different.items())
+            + ". Resume with what the run began with, or choose another --out"
+        )
+    planned = checkpoint.origin.get("total_steps", total_steps)
+    if asked.optim.cooldown and planned != total_steps:
+        raise ValueError(
+            f"{checkpoint.folder} is of a run of {planned:,} steps, whose rates fall to 0 at their "
+            f"end, and --steps is now {total_steps:,}: resume with --steps {planned}, or choose "
+            "another --out"
+        )
+
+
+def check_start(checkpoint: Checkpoint) -> None:
     """Raises `ValueError` where the run that a checkpoint once began with has another model now."""
     start_from, known = checkpoint.experiment.start_from, checkpoint.origin.get("start_sha256")
     if start_from is None or known is None:
         return
     try:
         start = load_checkpoint(start_from, only=("none",))
-    except (OSError, DamagedCheckpointError):
-        return  # it may be gone: its model is read once, at the beginning
+    except (OSError, ValueError):
+        return  # gone, damaged or of another version: its model is read once, at the beginning
     if start.model_sha256 != known:
         raise ValueError(
             f"{checkpoint.folder} began with another model than {start_from} holds now (step "

@@ -15,7 +15,7 @@ import json
 import logging
 import os
 import shutil
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, get_origin, get_type_hints
 
@@ -37,76 +37,70 @@ class DamagedCheckpointError(ValueError):
     """A checkpoint is not what was written."""
 
 
-@dataclass(frozen=True)
-class Checkpoint:
-    """What `state.json` says, and the tensors by file."""
+@dataclass(frozen=True, kw_only=True)
+class Content:
+    """What a checkpoint holds: what `state.json` says, and the tensors by file."""
 
-    folder: Path
     step: int
     experiment: Experiment
     hand: dict
     """{"name", "sha256"} of the hand model that it was trained with."""
     stream: dict
     """Of `Stream.state`."""
-    metrics: dict[str, float]
+    tensors: dict[str, dict[str, Tensor]]
+    """By file: "model", and where kept "discriminator" and "optimizer"."""
+    metrics: dict[str, float] = field(default_factory=dict)
     """Of the validation at this step; empty where there was none."""
-    model_sha256: str
-    """Of the model's weights."""
-    origin: dict
+    origin: dict = field(default_factory=dict)
     """What else shaped the run: "total_steps", as far as it was to go, "start_sha256", of the model
     that it began with (None: of none), and "precision", "float32" or "bf16". Checkpoints from
     before these were kept lack them."""
-    machine: Machine | None
-    """What it was trained on, to be told alone; None where it was not kept."""
-    tensors: dict[str, dict[str, Tensor]]
-    """By file: "model", and where kept "discriminator" and "optimizer"."""
+    machine: Machine | None = None
+    """What it was trained on, to be told alone; None where it was not kept, or not as now."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Checkpoint(Content):
+    """One that was read."""
+
+    folder: Path
+    model_sha256: str
+    """Of the model's weights."""
 
 
 # --------------------------------------------------------------------------------------- writing
 
 
-def save_checkpoint(
-    run: Path,
-    step: int,
-    experiment: Experiment,
-    hand: dict,
-    stream: dict,
-    metrics: dict[str, float],
-    tensors: dict[str, dict[str, Tensor]],
-    keep: int,
-    origin: dict | None = None,
-    machine: Machine | None = None,
-) -> Path:
+def save_checkpoint(run: Path, content: Content, keep: int) -> Path:
     """Write a checkpoint; then delete all but the last `keep` and the best one. Returns its folder.
 
-    metrics: where it holds "pa_mpjpe_mm", the lowest of them makes a checkpoint the best one.
-    origin, machine: as in `Checkpoint`.
+    The one whose metrics have the lowest "pa_mpjpe_mm" is the best.
     """
-    root = run / "checkpoints"
+    root, step = run / "checkpoints", content.step
     folder, temporary = root / f"step-{step:08d}", root / f".step-{step:08d}.tmp"
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir(parents=True)
     files = {}
-    for name, content in tensors.items():
+    for name, tensors in content.tensors.items():
         path = temporary / f"{name}.safetensors"
-        save_file({key: value.detach().cpu().contiguous() for key, value in content.items()}, path)
+        save_file({key: value.detach().cpu().contiguous() for key, value in tensors.items()}, path)
         files[path.name] = _digest(path)
     state = {
         "format": FORMAT,
         "step": step,
-        "experiment": asdict(experiment),
-        "hand": hand,
-        "stream": stream,
-        "metrics": metrics,
-        "origin": origin or {},
-        "machine": None if machine is None else asdict(machine),
+        "experiment": asdict(content.experiment),
+        "hand": content.hand,
+        "stream": content.stream,
+        "metrics": content.metrics,
+        "origin": content.origin,
+        "machine": None if content.machine is None else asdict(content.machine),
         "files": files,
     }
     _write_synced(temporary / "state.json", json.dumps(state, indent=1) + "\n")
     shutil.rmtree(folder, ignore_errors=True)
     temporary.rename(folder)
     best = _best(run)
-    error = metrics.get("pa_mpjpe_mm")
+    error = content.metrics.get("pa_mpjpe_mm")
     if error is not None and (best is None or error < best["pa_mpjpe_mm"]):
         best = {"step": step, "pa_mpjpe_mm": error}
         _write_synced(run / "best.json.tmp", json.dumps(best) + "\n")
@@ -210,22 +204,26 @@ def read_checkpoint(folder: Path, only: tuple[str, ...] = ()) -> Checkpoint:
             tensors[Path(name).stem] = load_file(folder / name)
     except (OSError, KeyError) as error:
         raise DamagedCheckpointError(f"{folder} is damaged ({error!r})") from None
-    experiment = experiment_from_dict(state["experiment"], Experiment, str(folder))
-    machine = state.get("machine")
-    if machine is not None:
-        machine = experiment_from_dict(machine, Machine, str(folder))
     return Checkpoint(
-        folder,
-        state["step"],
-        experiment,
-        state["hand"],
-        state["stream"],
-        state["metrics"],
-        model_sha256,
-        state.get("origin", {}),
-        machine,
-        tensors,
+        folder=folder,
+        step=state["step"],
+        experiment=from_dict(state["experiment"], Experiment, str(folder)),
+        hand=state["hand"],
+        stream=state["stream"],
+        metrics=state["metrics"],
+        model_sha256=model_sha256,
+        origin=state.get("origin", {}),
+        machine=_read_machine(state.get("machine")),
+        tensors=tensors,
     )
+
+
+def _read_machine(content: Any) -> Machine | None:
+    """None where it is of another version of this program: a run is whole without it."""
+    try:
+        return from_dict(content, Machine, "machine") if isinstance(content, dict) else None
+    except ValueError:
+        return None
 
 
 def _read_state(path: Path) -> dict:
@@ -238,15 +236,15 @@ def _read_state(path: Path) -> dict:
     return state
 
 
-def experiment_from_dict(content: dict, kind: type, where: str) -> Any:
-    """The inverse of `asdict` for nested configurations.
+def from_dict(content: dict, kind: type, where: str) -> Any:
+    """The inverse of `asdict`, for nested dataclasses such as `Experiment`.
 
-    A field that a checkpoint lacks has its default, so the default of a new field must mean what
-    was done before there was one. Raises `ValueError` naming the fields that `kind` does not know,
-    or that are missing and have no default.
+    A field that `content` lacks has its default, so the default of a new field must mean what was
+    done before there was one. Raises `ValueError` naming the fields that `kind` does not know, or
+    that are missing and have no default, and `where` they were read.
     """
     hints = get_type_hints(kind)
-    fields = {field.name: field for field in dataclasses.fields(kind)}
+    fields = {f.name: f for f in dataclasses.fields(kind)}
     needed = {n for n, f in fields.items() if f.default is f.default_factory is dataclasses.MISSING}
     if difference := (content.keys() - fields.keys()) | (needed - content.keys()):
         raise ValueError(
@@ -256,7 +254,7 @@ def experiment_from_dict(content: dict, kind: type, where: str) -> Any:
 
     def restore(value: Any, hint: Any) -> Any:
         if dataclasses.is_dataclass(hint):
-            return experiment_from_dict(value, hint, where)
+            return from_dict(value, hint, where)
         return tuple(value) if get_origin(hint) is tuple else value  # JSON knows lists only
 
     return kind(**{name: restore(value, hints[name]) for name, value in content.items()})

@@ -18,6 +18,9 @@ from deformer.model import DeformerConfig
 from deformer.plan import OrderConfig
 from deformer.stream import StreamConfig
 
+OCCLUDED = "occluded-hands"
+"""The synthetic benchmark, as its `dataset.json` names it."""
+
 
 @dataclass(frozen=True)
 class OptimConfig:
@@ -123,7 +126,7 @@ def ho3d() -> Experiment:
 
 
 def on_occluded(base: Experiment) -> Experiment:
-    """A base for DexYCB's layout, for the ablations on the synthetic benchmark `occluded-hands`.
+    """A base for DexYCB's layout, for the ablations on the synthetic benchmark `OCCLUDED`.
 
     All of them go on from one run of `windows_of` the base, so a short training, of several seeds
     each, shows what they differ in and not how far each got in learning to see hands. Losses weigh
@@ -134,7 +137,7 @@ def on_occluded(base: Experiment) -> Experiment:
     return replace(
         base,
         name=f"{base.name}_occluded",
-        summary=f"{base.name} on occluded-hands: goes on from {base.name}_occluded_windows",
+        summary=f"{base.name} on {OCCLUDED}: goes on from {base.name}_occluded_windows",
         stream=replace(base.stream, split="s3_train"),
         model=replace(base.model, confidence_scale=10.0),
         losses=LossWeights(),

@@ -1,14 +1,12 @@
 """What a run was trained on. It is kept beside the run, and no number should depend on it beyond
 rounding."""
 
-import os
-import platform
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 
 from deformer.distributed import Place
+from deformer.processor import processor, usable_cores
 
 
 @dataclass(frozen=True)
@@ -20,29 +18,21 @@ class Machine:
     processes: int
     processor: str
     cores: int
-    """That the program may use."""
+    """That the program may use: by itself, or beside other runs."""
     torch: str
     """Its version."""
+    threads: int | None = None
+    """Of each process, for its tensors: what it did use of the cores. None where not kept."""
 
 
 def this_machine(place: Place) -> Machine:
     """What the processes of a run are on, by the one that asks."""
     is_gpu = place.device.type == "cuda"
-    has_affinity = hasattr(os, "sched_getaffinity")
     return Machine(
         device=torch.cuda.get_device_name(place.device) if is_gpu else "CPU",
         processes=place.num_ranks,
         processor=processor(),
-        cores=len(os.sched_getaffinity(0)) if has_affinity else os.cpu_count() or 1,
+        cores=usable_cores(),
         torch=torch.__version__,
+        threads=torch.get_num_threads(),
     )
-
-
-def processor() -> str:
-    """Its name, as the system tells it."""
-    info = Path("/proc/cpuinfo")
-    if info.is_file():
-        for line in info.read_text().splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or "not known"

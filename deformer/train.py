@@ -12,99 +12,47 @@ that it would have had. Exit status: 0 done, 1 something cannot be used, 2 an op
 
 import json
 import logging
-import signal
 import sys
 import time
-from dataclasses import dataclass, field
+from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
 
 import numpy as np
 import torch
-import tyro
 from rich.console import Console
 from rich.markup import escape
 
 from deformer.batch import Batch
 from deformer.beginning import Beginning, begin
-from deformer.checkpoint import save_checkpoint
+from deformer.checkpoint import Content, save_checkpoint
 from deformer.discriminator import saturation
 from deformer.distributed import Place, any_rank, mean_over_ranks, process_group, wait_for_all
-from deformer.experiments import EXPERIMENTS, Experiment, get_experiment
 from deformer.index import FrameIndex
 from deformer.journal import Journal
 from deformer.labels import check_labels, load_hands_of
 from deformer.learner import Learner, NonFiniteError, RealMotion
+from deformer.lock import locked
 from deformer.machine import this_machine
 from deformer.mano import Hands
 from deformer.model import count_parameters
-from deformer.store import DEFAULT_CACHE, open_store
+from deformer.stopping import STOPPED, Stopping
+from deformer.store import open_store
 from deformer.stream import Stream
+from deformer.train_options import Options, parse
 from deformer.validation import validate
-
-STOPPED = 143
-
-
-@dataclass(frozen=True)
-class Options:
-    """Where a run reads and writes; what it is, is the experiment."""
-
-    data: str
-    """A built dataset: a folder, or any fsspec URL."""
-    experiment: str = "dexycb"
-    """Which one; "help" lists them."""
-    out: Path | None = None
-    """The run's folder; by default runs/<experiment>."""
-    config: Annotated[Experiment, tyro.conf.arg(name="")] = field(
-        default_factory=lambda: get_experiment("dexycb")
-    )
-    steps: int | None = None
-    """Stop after so many steps instead of the experiment's epochs."""
-    resume: bool = False
-    """Go on from the last checkpoint in --out; from the beginning where there is none."""
-    mano_dir: Path | None = None
-    """The folder with MANO_RIGHT.pkl and MANO_LEFT.pkl; by default what $MANO_DIR names. Shards
-    that were built with the stand-in hand need none."""
-    workers: int = 2
-    """Processes per rank that read ahead; 0 reads in the training process."""
-    device: Literal["cpu", "cuda"] | None = None
-    """By default a GPU where there is one."""
-    precision: Literal["auto", "float32", "bf16"] = "auto"
-    """auto: bf16 autocast on a GPU, float32 on a CPU."""
-    compile: bool = False
-    """torch.compile the spatial half."""
-    log_every: int = 10
-    """Steps between two lines of the log."""
-    save_every: int = 1000
-    """Steps between two checkpoints; one more with every validation, and at the end."""
-    keep: int = 2
-    """Checkpoints to keep besides the best."""
-    cache: Path = DEFAULT_CACHE
-    """Where shards of a remote dataset are kept."""
-    cache_gb: float = 64.0
-    """How much of them."""
-
-    def __post_init__(self) -> None:
-        least = {"steps": 1, "workers": 0, "log_every": 1, "save_every": 1, "keep": 1}
-        for name, value in least.items():
-            if (given := getattr(self, name)) is not None and given < value:
-                option = name.replace("_", "-")
-                raise ValueError(f"--{option} {given} must be {value} or more")
-
-    @property
-    def run(self) -> Path:
-        return self.out or Path("runs") / self.experiment
 
 
 def train(options: Options, place: Place, console: Console) -> int:
     """Run an experiment to its end; returns the exit status. Raises `ValueError` and `OSError` with
     a line that says what to do."""
-    training = _open(options, place, console)
-    step = _learn(training)
-    wait_for_all()
-    if training.journal:
-        training.journal.close()
-        console.print(_farewell(options, step, training.total_steps), soft_wrap=True)
+    with ExitStack() as held:
+        training = _open(options, place, console, held)
+        step = _learn(training)
+        wait_for_all()
+        if training.journal:
+            training.journal.close()
+            console.print(_farewell(options, step, training.total_steps), soft_wrap=True)
     return STOPPED if step < training.total_steps else 0
 
 
@@ -125,8 +73,11 @@ class _Training:
     """Of the first process; the others have none."""
 
 
-def _open(options: Options, place: Place, console: Console) -> _Training:
-    """The data, and the learner as it is where the run begins; the first process tells of both."""
+def _open(options: Options, place: Place, console: Console, held: ExitStack) -> _Training:
+    """The data, and the learner as it is where the run begins; the first process tells of both.
+
+    held: gets the lock of the run's folder, which is taken when all else is known to be usable.
+    """
     experiment, run = options.config, options.run
     store, index = open_store(options.data, options.cache, int(options.cache_gb * 1e9))
     hands = load_hands_of(index.info, options.mano_dir)
@@ -141,12 +92,13 @@ def _open(options: Options, place: Place, console: Console) -> _Training:
     )
     learner = Learner(experiment, hands, place, motion, bf16, options.compile)
     total_steps = options.steps or experiment.optim.epochs * stream.steps_per_epoch
+    if place.is_first:
+        held.enter_context(locked(run, "training"))
     beginning = begin(run, options.resume, learner, stream, hands, total_steps)
     journal = None
     if place.is_first:
         if beginning.words:
             console.print(beginning.words, soft_wrap=True, markup=False, highlight=False)
-        run.mkdir(parents=True, exist_ok=True)
         _describe(options, place, learner, stream, console)
         journal = Journal(run, beginning.step, total_steps, console)
     return _Training(
@@ -177,7 +129,7 @@ def _learn(training: _Training) -> int:
     options, place, learner = training.options, training.place, training.learner
     stream, total_steps, step = training.stream, training.total_steps, training.beginning.step
     _validate_first(training)
-    stopping = _Stopping()
+    stopping = Stopping()
     seen = waited = 0.0
     since = time.monotonic()
     asked = since
@@ -250,30 +202,17 @@ def _save(training: _Training, step: int, metrics: dict[str, float]) -> None:
     if not training.place.is_first:
         return
     options, hands = training.options, training.hands
-    save_checkpoint(
-        options.run,
-        step,
-        options.config,
-        {"name": hands.name, "sha256": hands.sha256},
-        training.stream.state(step),
-        metrics,
-        training.learner.tensors(),
-        options.keep,
-        training.beginning.origin,
-        this_machine(training.place),
+    content = Content(
+        step=step,
+        experiment=options.config,
+        hand={"name": hands.name, "sha256": hands.sha256},
+        stream=training.stream.state(step),
+        tensors=training.learner.tensors(),
+        metrics=metrics,
+        origin=training.beginning.origin,
+        machine=this_machine(training.place),
     )
-
-
-class _Stopping:
-    """SIGTERM and Ctrl-C are noted; the loop stops after a step, with a checkpoint."""
-
-    def __init__(self) -> None:
-        self.is_asked = False
-        for kind in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(kind, self._note)
-
-    def _note(self, *_) -> None:
-        self.is_asked = True
+    save_checkpoint(options.run, content, options.keep)
 
 
 def _describe(
@@ -314,36 +253,11 @@ def _farewell(options: Options, step: int, total_steps: int) -> str:
     return f"done: {options.run} holds the checkpoints, log.jsonl and tensorboard/"
 
 
-# ------------------------------------------------------------------------------- the command line
-
-
-def parse(arguments: list[str]) -> Options:
-    """Options from the command line; the experiment named there gives the defaults of its fields.
-
-    Raises `ValueError` for an unknown experiment or a value that is not allowed.
-    """
-    name = "dexycb"
-    for i, argument in enumerate(arguments):
-        if argument == "--experiment" and i + 1 < len(arguments):
-            name = arguments[i + 1]
-        elif argument.startswith("--experiment="):
-            name = argument.partition("=")[2]
-    if name == "help":
-        for experiment in EXPERIMENTS.values():
-            print(f"{experiment.name:24} {experiment.summary}")
-        sys.exit(0)
-    default = Options(data=tyro.MISSING, experiment=name, config=get_experiment(name))
-    return tyro.cli(
-        Options, default=default, args=arguments, prog="python -m deformer.train",
-        description=__doc__, config=(tyro.conf.FlagCreatePairsOff,),
-    )  # fmt: skip
-
-
 def main() -> int:
     logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.WARNING)
     console = Console(stderr=True)
     try:
-        options = parse(sys.argv[1:])
+        options = parse(sys.argv[1:], __doc__)
         with process_group(options.device) as place:
             return train(options, place, console)
     except torch.OutOfMemoryError as error:

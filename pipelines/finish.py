@@ -1,9 +1,6 @@
 """Finished shards → a dataset: the two indices, the counts, and `dataset.json` last of all."""
 
-import fcntl
-import os
 import shutil
-import socket
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
@@ -13,6 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from deformer import lock
 from deformer.clip import SPLIT_COLUMNS
 from deformer.dataset import DATASET_FILE, split_name
 from pipelines.shard import (
@@ -27,47 +25,17 @@ from pipelines.shard import (
 )
 from pipelines.source import UnusableInputError
 
-LOCK_FILE = ".deformer-lock"
 TABLES = ("frames", "annotations")
 
 
 @contextmanager
 def locked(out: Path) -> Iterator[None]:
-    """Hold the only build of a folder; the lock goes with the process, however that ends.
-
-    Raises `UnusableInputError` when another build holds it or the folder cannot be written.
-    """
-    path = out / LOCK_FILE
+    """Hold the only build of a folder. Raises `UnusableInputError` where that cannot be."""
     try:
-        out.mkdir(parents=True, exist_ok=True)
-        file = path.open("a+")
-    except OSError as error:
-        raise UnusableInputError(
-            f"the output folder {out} cannot be written ({error.strerror}); give another by --out"
-        ) from None
-    with file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            file.seek(0)
-            raise UnusableInputError(
-                f"another build ({file.read().strip()}) is writing {out}; wait for it, or give "
-                "another --out"
-            ) from None
-        except OSError as error:
-            raise UnusableInputError(
-                f"the file system of {out} has no locks ({error.strerror}), and two builds into "
-                "one folder would not notice each other; give an --out on another file system"
-            ) from None
-        if not path.exists() or path.stat().st_ino != os.fstat(file.fileno()).st_ino:
-            raise UnusableInputError(f"another build of {out} has just ended; look at it first")
-        file.truncate(0)
-        file.write(f"process {os.getpid()} on {socket.gethostname()}")
-        file.flush()
-        try:
+        with lock.locked(out, "build"):
             yield
-        finally:
-            path.unlink()
+    except lock.LockError as error:
+        raise UnusableInputError(str(error)) from None
 
 
 def finish(out: Path, parameters: dict, marks: list[ShardMark], synthetic: dict | None) -> dict:

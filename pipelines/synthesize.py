@@ -15,45 +15,29 @@ The same parameters and seed give byte-identical files, whatever the number of w
 was interrupted goes on where it stopped: finished sequences are kept.
 """
 
-import json
-import multiprocessing
-import os
 import shutil
 import sys
-from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Literal
 
-import numpy as np
 import tyro
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
 
-from deformer.hand import SIDES
-from pipelines.source import SYNTHETIC_MARK
 from pipelines.synthetic import benchmark, dexycb_layout, ho3d_layout
 from pipelines.synthetic.dexycb_layout import Subject
+from pipelines.synthetic.mark import claim_root
 from pipelines.synthetic.model_files import write_models
 from pipelines.synthetic.motion import Motion
 from pipelines.synthetic.plan import SequencePlan, dexycb_plan, dexycb_serials, ho3d_plan
-from pipelines.synthetic.recording import Recorded, Recordings
-from pipelines.synthetic.sequence import single_threaded, standin_hands
+from pipelines.synthetic.retargeting import read_motions, retarget_all
+from pipelines.synthetic.sequence import single_threaded
+from pipelines.synthetic.workers import each
 
 VERSION = 2
 """Raised whenever the same parameters give other files."""
 
 _PARTIAL = ".partial"
-_MEASURED = ("retargeting_residual_mm", "hand_in_object_mm")
-_HIGH_RESIDUAL_MM = 8.0
 
 
 @dataclass(frozen=True)
@@ -146,11 +130,14 @@ def synthesize(config: SynthesisConfig, console: Console | None = None) -> None:
     """
     single_threaded()
     root, plans, console = config.out, config.plan(), console or Console(stderr=True)
-    recordings = None if config.motions is None else _read_motions(config.motions, plans, console)
+    recordings = None if config.motions is None else read_motions(config.motions, plans, console)
     motions = {} if recordings is None else {"motions_sha256": recordings.file.sha256}
     claim_root(root, config.mark() | motions)
     missing = [plan for plan in plans if not (root / plan.folder).is_dir()]
-    recorded = {} if recordings is None else _retarget_all(config, plans, missing, console)
+    recorded = {}
+    if recordings is not None:
+        sources = config.motions, config.frames, config.workers
+        recorded = retarget_all(root, *sources, plans, missing, console)
     shutil.rmtree(root / _PARTIAL, ignore_errors=True)
     write_models(root)
     subjects: dict[str, Subject] = {}
@@ -161,123 +148,10 @@ def synthesize(config: SynthesisConfig, console: Console | None = None) -> None:
     jobs = [
         (config, plan, subjects.get(plan.subject), recorded.get(plan.folder)) for plan in missing
     ]
-    _each(make_sequence, jobs, config.workers, "sequences", len(plans), console)
+    each(make_sequence, jobs, config.workers, "sequences", len(plans), console)
     shutil.rmtree(root / _PARTIAL, ignore_errors=True)
     if config.layout != "dexycb":
         ho3d_layout.finish_lists(root, plans)
-
-
-def claim_root(root: Path, mark: dict) -> None:
-    """Mark the folder as synthetic before anything else is in it, or check that it is ours.
-
-    What was measured there (`_MEASURED`) is not compared: another processor rounds otherwise.
-    """
-    path = root / SYNTHETIC_MARK
-    if path.is_file():
-        found = json.loads(path.read_text())
-        differences = [
-            f"{key}: there {found.get(key)!r}, asked {mark.get(key)!r}"
-            for key in sorted({*found, *mark} - {*_MEASURED})
-            if found.get(key) != mark.get(key)
-        ]
-        if differences:
-            raise FileExistsError(
-                f"{root} was synthesized with other parameters ({'; '.join(differences)}). "
-                "Give the same ones to continue it, another --out, or delete the folder."
-            )
-        return
-    if root.is_dir() and any(root.iterdir()):
-        raise FileExistsError(
-            f"{root} is not empty and holds no {SYNTHETIC_MARK}: it is not a synthesized dataset, "
-            "and nothing is written into it. Give another --out."
-        )
-    root.mkdir(parents=True, exist_ok=True)
-    _write_mark(path, mark)
-
-
-def _write_mark(path: Path, mark: dict) -> None:
-    draft = path.with_suffix(".tmp")
-    draft.write_text(json.dumps(mark, indent=2) + "\n")
-    draft.replace(path)
-
-
-def _read_motions(path: Path, plans: list[SequencePlan], console: Console) -> Recordings:
-    """The file, once it is known to have every plan's recording."""
-    recordings = _recordings(path)
-    if recordings.file.reading != "axis-angle":
-        console.print(
-            f"--motions {path}: object_rotvec is read as {recordings.file.reading} quaternions: "
-            "so objects stand upright at first, and as axis-angle they do not"
-        )
-    for plan in plans:
-        recordings.recording(plan)
-    return recordings
-
-
-def _retarget_all(
-    config: SynthesisConfig,
-    plans: list[SequencePlan],
-    missing: list[SequencePlan],
-    console: Console,
-) -> dict[str, Motion]:
-    """By folder: what the stand-in makes of the recordings of missing sequences.
-
-    The first time it does all, measures how near it comes, and puts that into the root's mark.
-    """
-    path = config.out / SYNTHETIC_MARK
-    mark = json.loads(path.read_text())
-    first_time = not {*_MEASURED} <= {*mark}
-    chosen = plans if first_time else missing
-    jobs = [(config.motions, plan, config.frames) for plan in chosen]
-    recorded = _each(_retarget, jobs, config.workers, "retargeting", len(plans), console)
-    if first_time:
-        mark |= measured_mm(recorded)
-        _write_mark(path, mark)
-    for key, what in zip(_MEASURED, ("joints from the recorded", "hand in object"), strict=True):
-        numbers = ", ".join(f"{name} {value}" for name, value in mark[key].items())
-        console.print(f"{what}, mm: {numbers}")
-    if mark["retargeting_residual_mm"]["mean"] > _HIGH_RESIDUAL_MM:
-        console.print(
-            f"warning: the stand-in's joints are more than {_HIGH_RESIDUAL_MM:g} mm from the "
-            "recorded ones: look whether --motions has their order as deformer.hand has it"
-        )
-    return {p.folder: r.motion for p, r in zip(chosen, recorded, strict=True)}
-
-
-def _retarget(path: Path, plan: SequencePlan, num_frames: int) -> Recorded:
-    single_threaded()
-    return _recordings(path).retarget(plan, num_frames)
-
-
-@cache
-def _recordings(path: Path) -> Recordings:
-    """A file, read once per process."""
-    hands, _ = standin_hands()
-    return Recordings(path, hands)
-
-
-def measured_mm(recorded: list[Recorded]) -> dict[str, dict[str, float]]:
-    """How near the stand-in's joints come to the recorded ones, and how deep it is in what it
-    carries: the deepest vertex, over a few frames of every sequence. By the names of `_MEASURED`.
-    """
-    residual = {
-        side: np.concatenate([r.residual_m.ravel() for r in recorded if r.side == side])
-        for side in SIDES
-        if any(r.side == side for r in recorded)
-    }
-    distances = {
-        "retargeting_residual_mm": _mean_and_p90(np.concatenate([*residual.values()]))
-        | {side: part.mean() for side, part in residual.items()},
-        "hand_in_object_mm": _mean_and_p90(np.concatenate([r.penetration_m for r in recorded])),
-    }
-    return {
-        name: {key: round(float(x) * 1000, 1) for key, x in values.items()}
-        for name, values in distances.items()
-    }
-
-
-def _mean_and_p90(values: np.ndarray) -> dict[str, float]:
-    return {"mean": values.mean(), "p90": np.percentile(values, 90)} if len(values) else {}
 
 
 def make_sequence(
@@ -314,39 +188,6 @@ def make_sequence(
     (root / plan.folder).parent.mkdir(parents=True, exist_ok=True)
     partial.rename(root / plan.folder)
     return plan.folder
-
-
-def _each(
-    work: Callable, jobs: list[tuple], workers: int | None, title: str, total: int, console: Console
-) -> list:
-    """`work(*job)` for every job, results in their order; `total` counts what is done already."""
-    columns = (
-        "{task.description}",
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-    )
-    workers = min(workers or os.cpu_count() or 1, max(len(jobs), 1))
-    with Progress(*columns, console=console) as progress:
-        bar = progress.add_task(title, total=total, completed=total - len(jobs))
-        if workers == 1:
-            results = []
-            for job in jobs:
-                results.append(work(*job))
-                progress.advance(bar)
-            return results
-        context = multiprocessing.get_context("spawn")  # threads of torch and Embree do not fork
-        with ProcessPoolExecutor(workers, mp_context=context) as pool:
-            futures = [pool.submit(work, *job) for job in jobs]
-            try:
-                for future in as_completed(futures):
-                    future.result()
-                    progress.advance(bar)
-            except BaseException:
-                pool.shutdown(cancel_futures=True)
-                raise
-            return [future.result() for future in futures]
 
 
 def main() -> None:

@@ -33,6 +33,7 @@ from rich.progress import track
 from deformer.clip import SPLIT_COLUMNS
 from deformer.dataset import DATASET_FILE, read_info
 from deformer.mano import HandLayer, load_hands
+from deformer.processor import usable_cores
 from pipelines.checks import check_clips
 from pipelines.finish import TABLES, count_index
 from pipelines.shard import CorruptShardError, index_shard, size_and_sha256
@@ -81,7 +82,7 @@ def verify(folder: Path, hand: str | None, workers: int | None = None) -> list[S
     with ExitStack() as stack:
         reports = map(_check_shard, jobs)
         if workers != 0:
-            workers = max(1, min(workers or os.cpu_count(), len(jobs)))
+            workers = max(1, min(workers or usable_cores(), len(jobs)))
             pool = stack.enter_context(ProcessPoolExecutor(workers, get_context("spawn")))
             reports = pool.map(_check_shard, jobs)
         return list(track(reports, "verifying", len(jobs), console=_console))

@@ -8,8 +8,10 @@ from pathlib import Path
 import pytest
 import tyro
 
-from benchmarks import ablations, claims, constant_hand, evaluate, keep, tables
+from benchmarks import ablation_plan, constant_hand, evaluate, tables
+from benchmarks.claims import __main__ as claims
 from benchmarks.figures import __main__ as figures
+from benchmarks.keep import __main__ as keep
 from benchmarks.model_speed import ModelSpeed
 from benchmarks.report import __main__ as report
 from benchmarks.speed import Pipeline
@@ -38,7 +40,7 @@ PROGRAMS = {
     "pipelines.inspect": inspect.Options,
     "pipelines.synthesize": synthesize.SynthesisConfig,
     "benchmarks.evaluate": evaluate.Options,
-    "benchmarks.ablations": ablations.Options,
+    "benchmarks.ablations": ablation_plan.Options,
     "benchmarks.claims": claims.Options,
     "benchmarks.constant_hand": constant_hand.Options,
     "benchmarks.keep": keep.Options,

@@ -1,11 +1,13 @@
-"""Figures 3 to 6 of the paper and more, of every evaluation that has predictions.
+"""Figures 3 to 6 of the paper and more, of every run that was evaluated.
 
     python -m benchmarks.figures [--results results] [--data shards/NAME …] [--out results/figures]
 
 Reads each evaluation.json with its predictions.parquet and the dataset, and writes every figure as
-PDF, SVG and PNG. Figures of a split (error by occlusion, PCK, occlusion) show all its runs; the
-others are of one run each. Synthetic data are called so in every title. Exit status: 0 all well, 1
-nothing could be drawn though there are evaluations, or a file cannot be read.
+PDF, SVG and PNG. Figures of a split (error by occlusion, gain of fusion, PCK, occlusion) show all
+its runs; the others are of one run each, among them what frames lend each other, of evaluations
+with --sources. Methods without a checkpoint have no frames to draw. Synthetic data are called so in
+every title. Exit status: 0 all well, 1 nothing could be drawn though there are runs, the same run
+twice, or a file that cannot be read.
 """
 
 import sys
@@ -60,9 +62,9 @@ def run(options: Options) -> int:
             markup=False,
         )
         return 0
-    words = f"{out}: {count} figures as {', '.join(FORMATS)}, of {len(scored)} evaluations"
+    words = f"{out}: {count} figures as {', '.join(FORMATS)}, of {len(scored)} runs"
     _console.print(words, soft_wrap=True, markup=False)
-    return 0 if count else 1
+    return 1 if problems and not count else 0
 
 
 def main() -> int:

@@ -1,7 +1,8 @@
 """What is drawn of which evaluations, and what to say of it: figures with their captions.
 
-The figures themselves are in `numbers`, `windows` and `diagnostics`; here is chosen what
-they are of. `benchmarks.figures` writes them to files, `benchmarks.report` into its page.
+The figures themselves are in `numbers`, `gains`, `windows`, `diagnostics` and `lending`; here is
+chosen what they are of. `benchmarks.figures` writes them to files, `benchmarks.report` into its
+page.
 """
 
 from collections.abc import Iterator
@@ -12,22 +13,15 @@ import numpy as np
 import torch
 from matplotlib.figure import Figure
 
-from benchmarks.comparable import kind_of, setup_of
-from benchmarks.evaluation import Evaluation, Run
+from benchmarks.claims.findings import make_blocks
+from benchmarks.comparable import group_by_split, is_start, partner, results_by_kind
+from benchmarks.evaluation import Evaluation
 from benchmarks.figures import diagnostics, gains, lending, numbers, windows
 from benchmarks.figures.examples import Choice, largest_gain, steadiest_sequence, worst_failures
 from benchmarks.figures.numbers import Line
 from benchmarks.figures.style import MAX_LINES
 from benchmarks.figures.window_view import WindowView, view_window
-from benchmarks.findings import make_blocks
-from benchmarks.scored import (
-    NotDrawableError,
-    Scored,
-    group_by_split,
-    is_start,
-    partner,
-    run_label,
-)
+from benchmarks.scored import Scored
 from deformer.labels import load_hands_of
 from deformer.mano import HandLayer, Hands
 from deformer.store import CorruptMemberError
@@ -52,20 +46,17 @@ class Drawn:
 
 
 def lines_of(group: list[Scored]) -> list[Line]:
-    """A line per kind of run, the seeds that were trained alike together."""
-    kinds: dict[tuple, list[Scored]] = {}
-    for s in group:
-        run = s.evaluation.run
-        alike = (kind_of(run), setup_of(run)) if isinstance(run, Run) else ()
-        kinds.setdefault((run_label(run), *alike), []).append(s)
-    labels = [label for label, *_ in kinds]
+    """A line per kind of run, the seeds that were trained alike together; kinds in their order."""
+    setups = results_by_kind(group).values()
+    kinds = [(kind, tuple(seeds.values())) for setup in setups for kind, seeds in setup.items()]
+    labels = [kind.label for kind, _ in kinds]
     lines = []
-    for (label, *_), runs in kinds.items():
+    for kind, runs in sorted(kinds, key=lambda item: item[0].rank):
         seeds = f" ({len(runs)} runs)" if len(runs) > 1 else ""
-        apart = f" [{runs[0].name}]" if labels.count(label) > 1 else ""
+        apart = f" [{runs[0].name}]" if labels.count(kind.label) > 1 else ""
         lines.append(
             Line(
-                f"{label}{apart}{seeds}",
+                f"{kind.label}{apart}{seeds}",
                 np.concatenate([s.occlusion for s in runs]),
                 np.concatenate([s.values["pa_mpjpe_mm"] for s in runs]),
                 np.concatenate([s.values["ra_mpjpe_mm"] for s in runs]),
@@ -112,7 +103,7 @@ def _draw_gains(group: list[Scored], folder: str) -> Iterator[Drawn]:
     """Of the runs that compare, where fusions and no fusion are among them."""
     try:
         found = [gains.fusion_gains(block) for block in make_blocks(group)]
-    except ValueError:  # the same run twice, as the claims tell by name
+    except ValueError:  # runs of different frames, as the claims tell by name
         return
     if not (most := max(found, key=len, default=[])):
         return
@@ -135,25 +126,21 @@ def draw_run(
 ) -> Iterator[Drawn]:
     """Figures of one run of a group; why others cannot be drawn is told in `problems`, by run."""
     try:
-        hands = _hands_for(scored, mano_dir)
+        hands = load_hands_of(scored.truth.info, mano_dir)
+    except (ValueError, OSError) as error:
+        problems[scored.name] = str(error)
+        return
+    try:
         yield _draw_joint_errors(scored, loss_partner(scored, group), hands)
         yield from _draw_frames(scored, hands, partner(scored, group, fusion="center"))
-    except (NotDrawableError, CorruptMemberError, FileNotFoundError) as error:
+    except (CorruptMemberError, FileNotFoundError) as error:
         problems[scored.name] = str(error)
 
 
 def loss_partner(scored: Scored, group: list[Scored]) -> Scored | None:
     """The run of a group that differs from this one by the loss alone."""
-    is_mse = getattr(scored.evaluation.run, "point_loss", "") == "mse"
+    is_mse = scored.evaluation.run.point_loss == "mse"
     return partner(scored, group, point_loss="max_mse" if is_mse else "mse")
-
-
-def _hands_for(scored: Scored, mano_dir: Path | None) -> Hands:
-    """Raises `NotDrawableError` when the hand model is not here."""
-    try:
-        return load_hands_of(scored.truth.info, mano_dir)
-    except (ValueError, OSError) as error:
-        raise NotDrawableError(str(error)) from error
 
 
 def _draw_joint_errors(scored: Scored, partner: Scored | None, hands: Hands) -> Drawn:
@@ -171,7 +158,7 @@ def _draw_joint_errors(scored: Scored, partner: Scored | None, hands: Hands) -> 
         "at the wrist and the fingertips. maxMSE is meant to even the errors out: the tips should "
         "stand out less, so standard deviation ÷ mean over joints should be smaller."
     )
-    if partner is None and isinstance(evaluation.run, Run):
+    if partner is None:
         caption += " The run with the other loss is not there, so there is nothing to compare with."
     return Drawn(
         f"{_file_name(scored.name)}/joint_errors",
@@ -183,8 +170,6 @@ def _draw_joint_errors(scored: Scored, partner: Scored | None, hands: Hands) -> 
 
 
 def _loss_name(evaluation: Evaluation) -> str:
-    if not isinstance(evaluation.run, Run):
-        return evaluation.run.method
     return "MSE" if evaluation.run.point_loss == "mse" else "maxMSE"
 
 

@@ -7,17 +7,17 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
+from benchmarks.claims.findings import Block, common_seeds, compare_kinds
+from benchmarks.claims.paired import Estimate
 from benchmarks.comparable import Kind
 from benchmarks.evaluation import Data
 from benchmarks.figures.numbers import OCCLUSION_EDGES
 from benchmarks.figures.style import GREY, MARKERS, PALETTE, new_figure, set_title, styled
-from benchmarks.findings import Block, common_seeds, compare_kinds
-from benchmarks.paired import Estimate
 from benchmarks.protocol import is_in_bin
-from benchmarks.scored import run_label
+from benchmarks.words import METRIC_NAMES
 
-PANELS = {"pa_mpjpe_mm": "Procrustes-aligned", "ra_mpjpe_mm": "root-aligned"}
-FUSIONS = ("dynamic", "nearby", "occlusion", "average")
+METRICS = ("pa_mpjpe_mm", "ra_mpjpe_mm")
+"""One above the other."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,7 +26,7 @@ class Gain:
 
     label: str
     estimates: dict[str, tuple[Estimate | None, ...]]
-    """By metric of `PANELS`: its error − that without fusion in each range of `OCCLUSION_EDGES`;
+    """By metric of `METRICS`: its error − that without fusion in each range of `OCCLUSION_EDGES`;
     None where no frame is."""
 
 
@@ -35,13 +35,12 @@ def fusion_gains(block: Block) -> list[Gain]:
     center, occlusion = Kind("center"), block.first.occlusion
     parts = [is_in_bin(occlusion, pair) for pair in pairwise(OCCLUSION_EDGES)]
     gains = []
-    for kind in map(Kind, FUSIONS):
-        is_there = center in block.runs and kind in block.runs
-        if is_there and (seeds := common_seeds(block, kind, center)):
-            label = run_label(block.runs[kind][seeds[0]].evaluation.run)
-            gains.append(Gain(label, {
+    for kind in block.runs if center in block.runs else ():
+        is_fusion = kind == Kind(kind.fusion) != center
+        if is_fusion and common_seeds(block, kind, center):
+            gains.append(Gain(kind.label, {
                 metric: tuple(compare_kinds(block, kind, center, metric, p) for p in parts)
-                for metric in PANELS
+                for metric in METRICS
             }))  # fmt: skip
     return gains
 
@@ -53,7 +52,7 @@ def gain_by_occlusion(gains: list[Gain], data: Data) -> Figure:
     set_title(figure, "Error with fusion − without, on the same frames", data)
     middles = (OCCLUSION_EDGES[:-1] + OCCLUSION_EDGES[1:]) / 2
     axes = figure.subplots(2, 1, sharex=True)
-    for ax, (metric, title) in zip(axes, PANELS.items(), strict=True):
+    for ax, metric in zip(axes, METRICS, strict=True):
         ax.axhline(0, color=GREY, linewidth=0.9)
         for k, gain in enumerate(gains):
             differences, low, high = _numbers(gain.estimates[metric])
@@ -64,7 +63,7 @@ def gain_by_occlusion(gains: list[Gain], data: Data) -> Figure:
                 label=gain.label,
             )  # fmt: skip
         ax.set(xlim=(0, 1), ylabel="mm")
-        ax.set_title(title, loc="left", color=GREY)
+        ax.set_title(METRIC_NAMES[metric], loc="left", color=GREY)
         ax.set_xticks(OCCLUSION_EDGES[::2])
     axes[1].set_xlabel("share of the hand that objects hide")
     axes[1].xaxis.set_major_formatter(PercentFormatter(1))

@@ -15,7 +15,7 @@ from benchmarks.figures.style import (
     set_title,
     styled,
 )
-from benchmarks.figures.training_log import TrainingLog
+from benchmarks.training_log import TrainingLog
 
 CAPTION = (
     "From above: the errors on the validation split; the sum of all losses, which are not the same "

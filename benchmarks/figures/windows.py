@@ -10,6 +10,7 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
+from benchmarks.claims.paired import unevenness
 from benchmarks.evaluation import Data
 from benchmarks.figures.draw_hand import (
     HAND_RGB,
@@ -33,7 +34,6 @@ from benchmarks.figures.style import (
     styled,
 )
 from benchmarks.figures.window_view import FrameView, WindowView
-from benchmarks.paired import unevenness
 from benchmarks.words import signed
 from deformer.camera import project
 from deformer.hand import JOINT_PARENTS

@@ -6,7 +6,8 @@
 Data, training, tables, the paper's claims, figures, the window that fusion helps most, the worst
 failures, versions and commands, and what was not measured with the command that measures it. The
 page needs no network and no script; it is read on a phone and printed. What is missing is said,
-with what to run. Exit status: 0 the page is written, 1 a file that cannot be read.
+with what to run. Exit status: 0 the page is written, 1 a file that cannot be read, or the same run
+twice.
 """
 
 import sys
@@ -17,8 +18,8 @@ import tyro
 from rich.console import Console
 from rich.markup import escape
 
+from benchmarks.material import gather
 from benchmarks.report import sections
-from benchmarks.report.material import gather
 from benchmarks.report.page import Section, page
 
 TITLE = "Deformer: 3D hands from video, measured"

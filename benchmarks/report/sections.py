@@ -2,18 +2,22 @@
 command that makes it.
 """
 
-from benchmarks.ablations import preset_of
-from benchmarks.claims_page import LEGEND, SHORT_HEAD, runs_text, short_line
-from benchmarks.claims_page import heading as block_heading
-from benchmarks.evaluation import Data, Evaluation, Method, Run
+import shlex
+
+from benchmarks.ablation_plan import preset_of
+from benchmarks.claims.findings import Block, Finding, judge_all
+from benchmarks.claims.page import LEGEND, SHORT_HEAD, runs_text, short_line
+from benchmarks.claims.page import heading as block_heading
+from benchmarks.comparable import group_by_split, partner, run_label
+from benchmarks.evaluation import Data, Evaluation, Run
 from benchmarks.figures.drawings import Drawn, draw_run, draw_split, loss_partner
-from benchmarks.findings import Block, Finding, judge_all
-from benchmarks.layout import OURS, read_published
+from benchmarks.layout import OUR_ROW, read_published
+from benchmarks.material import Material
+from benchmarks.repeat import training_command
 from benchmarks.report.data import dataset_card
-from benchmarks.report.machine import machine
-from benchmarks.report.material import Material
 from benchmarks.report.page import (
     command,
+    definitions,
     escape,
     figure,
     heading,
@@ -21,10 +25,11 @@ from benchmarks.report.page import (
     table,
     what_to_run,
 )
-from benchmarks.report.runs import curves, runs_table, split_logs, training_command
+from benchmarks.report.runs import curves, runs_table, split_logs
 from benchmarks.report.tables import paper_table, results_table, unmeasured
 from benchmarks.rows import fill_tables
-from benchmarks.scored import group_by_split, partner, run_label
+from benchmarks.versions import machine_facts
+from benchmarks.words import SYNTHETIC, SYNTHETIC_MARK, data_kind
 
 SYNTHESIZE = "python -m pipelines.synthesize --layout dexycb --out data/demo/dexycb"
 BUILD = (
@@ -46,7 +51,7 @@ def top(material: Material) -> str:
     kinds = {e.data.synthetic for e in material.evaluations.values()}
     if kinds == {True}:
         banner = (
-            "Everything measured here is of SYNTHETIC data, rendered by this project. It shows "
+            f"Everything measured here is of {SYNTHETIC}, rendered by this project. It shows "
             "that the program runs from end to end. These numbers compare with each other only, "
             "never with the paper's."
         )
@@ -54,8 +59,8 @@ def top(material: Material) -> str:
         banner = "Everything measured here is of recordings."
     else:
         banner = (
-            "Some of what is measured here is of SYNTHETIC data, marked †; it compares with "
-            "nothing but other synthetic numbers."
+            f"Some of what is measured here is of {SYNTHETIC}, marked {SYNTHETIC_MARK}; it "
+            "compares with nothing but other synthetic numbers."
         )
     return f'<p class="result">{_result(main)}</p><p class="banner">{escape(banner)}</p>'
 
@@ -77,7 +82,7 @@ def _result(main: Evaluation) -> str:
     words += f", and {ra['mean']:.1f} mm with only the wrist aligned. Model: {what}."
     html = escape(words).replace("{}", f"<strong>{pa['mean']:.1f} mm</strong>")
     if data.dataset == "dexycb":
-        value = read_published()[1][OURS]["all"][0]
+        value = read_published()[1][OUR_ROW]["all"][0]
         html += escape(
             f" The paper reports {value} mm on DexYCB's recordings"
             + (", which this does not compare with." if data.synthetic else ".")
@@ -152,7 +157,7 @@ def claims_section(material: Material) -> str:
     """Of every block of runs that may be compared, what became of the paper's claims."""
     try:
         judged = judge_all(material.scored)
-    except ValueError as error:  # such as the same run twice, which the tables show twice
+    except ValueError as error:  # such as runs of different frames
         return paragraph(str(error))
     if not judged:
         return what_to_run(_NOTHING_TO_COMPARE, ABLATE)
@@ -187,8 +192,7 @@ def figures_section(material: Material) -> str:
     problems = dict(material.problems)
     for group in group_by_split(material.scored):
         data, first = group[0].evaluation.data, group[0]
-        kind = "SYNTHETIC" if data.synthetic else "recordings"
-        title = f"{data.name}, {data.split} ({kind})"
+        title = f"{data.name}, {data.split} ({data_kind(data)})"
         parts.append(heading(f"{title}: all runs"))
         parts += map(_figure, draw_split(group))
         parts.append(heading(f"{title}: {run_label(first.evaluation.run)}, {first.name}"))
@@ -217,8 +221,7 @@ def how_section(material: Material) -> str:
         parts.append(paragraph("Evaluation:"))
         parts.append(command("\n".join(e.command for e in material.evaluations.values())))
     parts.append(paragraph("Tables, claims, figures and this page:"))
-    programs = ("tables", "claims", "figures", "report")
-    parts.append(command("\n".join(f"python -m benchmarks.{name}" for name in programs)))
+    parts.append(command("\n".join(_programs(material))))
     seeds = sorted({e.run.seed for e in material.evaluations.values() if isinstance(e.run, Run)})
     parts.append(
         paragraph(
@@ -227,8 +230,23 @@ def how_section(material: Material) -> str:
     )
     parts.append(heading("Versions and hardware"))
     parts.append(paragraph("Of the machine that wrote this page.", "note"))
-    parts.append(machine())
+    parts.append(definitions(machine_facts()))
     return "".join(parts)
+
+
+def _programs(material: Material) -> list[str]:
+    """Commands that write tables, claims, figures and this page from the same folders."""
+    results = ["--results", str(material.results)]
+    runs = ["--runs", str(material.runs)]
+    data = ["--data", *map(str, material.data)] if material.data else []
+    hand = ["--mano-dir", str(material.mano_dir)] if material.mano_dir else []
+    options = {
+        "tables": results,
+        "claims": results + data,
+        "figures": results + data + hand,
+        "report": results + runs + data + hand,
+    }
+    return [shlex.join(["python", "-m", f"benchmarks.{name}", *o]) for name, o in options.items()]
 
 
 def missing_section(material: Material) -> str:
@@ -249,8 +267,6 @@ def _missing_comparisons(material: Material) -> list[tuple[str, str]]:
     for group in group_by_split(material.scored):
         first = group[0]
         run, data = first.evaluation.run, first.evaluation.data
-        if isinstance(run, Method):
-            continue
         base = f"{_ablations(run, data)} --only"
         if loss_partner(first, group) is None:
             missing.append((f"{data.name}: maxMSE beside MSE (Fig. 3)", f"{base} full mse"))

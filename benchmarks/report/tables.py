@@ -1,11 +1,12 @@
 """Tables 1 to 6 and the list of evaluations, as HTML: published, measured and synthetic apart."""
 
+from benchmarks.comparable import run_label
 from benchmarks.evaluation import Evaluation, Run
 from benchmarks.render import blocks, cell_text
 from benchmarks.render import heading as column_heading
 from benchmarks.report.page import escape, heading, paragraph, scrolling, table
-from benchmarks.rows import DASH, SYNTHETIC_MARK, FilledTable, Number
-from benchmarks.scored import run_label
+from benchmarks.rows import FilledTable, Number
+from benchmarks.words import DASH, SYNTHETIC_MARK
 
 
 def results_table(evaluations: dict[str, Evaluation]) -> str:

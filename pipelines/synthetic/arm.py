@@ -8,6 +8,7 @@ from itertools import pairwise
 
 import numpy as np
 
+from pipelines.synthetic.cover import SPACING_M
 from pipelines.synthetic.kinematics import HandRig
 from pipelines.synthetic.shapes import carried_frames, grid_faces
 
@@ -63,9 +64,9 @@ class Arm:
         return np.concatenate(rings)
 
     def outline_m(self, vertices_m: np.ndarray) -> np.ndarray:
-        """Points on the arm, some 7 mm apart, from its vertices (V, 3): where rays may meet it."""
+        """Points on the arm, `SPACING_M` apart, from its vertices (V, 3), for `may_cover`."""
         rings = vertices_m.reshape(len(self.along_m), -1, 3)
-        fine = np.arange(0, self.along_m[-1], 0.007)
+        fine = np.arange(0, self.along_m[-1], SPACING_M)
         k = np.clip(np.searchsorted(self.along_m, fine, "right") - 1, 0, len(self.along_m) - 2)
         share = (fine - self.along_m[k]) / (self.along_m[k + 1] - self.along_m[k])
         rows = rings[k] + (rings[k + 1] - rings[k]) * share[:, None, None]

@@ -3,8 +3,8 @@
 Train, val and test are those of DexYCB's setup s3 (unseen objects), so every tool that knows the
 official splits knows these. The parts share no sequence, no object (grasped or standing about) and
 no colour of table, wall, furniture or clothes; textures are drawn anew for every sequence anyway.
-Some classes that s3 trains on are never grasped here, since another part's scenes need them. All
-scenes hold as many objects.
+Some classes that s3 trains on are never grasped here, since another part's scenes need them. The
+scenes of every part hold three or four objects.
 """
 
 from collections import Counter
@@ -34,9 +34,9 @@ _FIRST_AND_STEP = {"train": (0, 2), "val": (1, 4), "test": (3, 4)}
 """Which of a palette's colours a part has: every other one for training, the rest by turns."""
 
 _SHUTTER = (0.5, 1.0)
-_SCREENS = 3
+_PILES = 3
 _MAX_OBJECTS = 4
-_MOST_LOST = 0.3
+_MOST_HIDDEN = 0.3
 _CAMERA_ROOM_M = 0.4
 _CAMERA_ORDER = (0, 2, 3, 1, 4, 5, 6, 7)
 """A low one and a high one by turns: objects on the table hide little from those above."""
@@ -49,9 +49,9 @@ def setting(part: str) -> Setting:
     return Setting(
         classes=_CLASSES[part],
         shutter=_SHUTTER,
-        screens=_SCREENS,
+        piles=_PILES,
         max_objects=_MAX_OBJECTS,
-        most_lost=_MOST_LOST,
+        most_hidden=_MOST_HIDDEN,
         camera_room_m=_CAMERA_ROOM_M,
         **{name: getattr(EVERYTHING, name)[first::step] for name in palettes},
     )

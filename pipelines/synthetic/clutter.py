@@ -17,10 +17,10 @@ _GAP_M = 0.012  # objects keep at least this far apart
 _FINGER_ROOM_M = 0.075  # and this far from the one that is to be grasped
 _SWEPT_ROOM_M = 0.02  # and this far from a recorded way
 _TRIES = 60
-_SCREEN_TRIES = 300
-_SCREEN_EXCESS_M = (0.0, 0.1)  # of a pile's top over the line of sight to the hand's middle
-_SCREEN_FROM_HAND_M = (0.08, 0.28)
-_HIDES, _LOST = 0.75, 0.95  # shares of the hand: what a screen hides somewhere; it is lost
+_PILE_TRIES = 300
+_PILE_EXCESS_M = (0.0, 0.1)  # of a pile's top over the line of sight to the hand's middle
+_PILE_FROM_HAND_M = (0.08, 0.28)
+_HIDES, _HIDES_ALL = 0.75, 0.95  # shares of the hand: what a pile hides somewhere; all, about
 _WAY_POINTS = 24
 _SUPPORTED = 0.75  # share of a bottom that lies on what is below
 _TOP_M = 0.006  # how far below its top an object that carries another is solid
@@ -89,7 +89,7 @@ class Clutter:
         return [c for c in rng.permutation(self._setting.classes).tolist() if c not in used]
 
     def add_others(self, rng: np.random.Generator, num_objects: int, keep_clear: bool) -> None:
-        """Up to `num_objects` in all, or as many as the setting allows; without screens tall ones
+        """Up to `num_objects` in all, or as many as the setting allows; without piles tall ones
         before low cameras first.
 
         keep_clear: none of them between the first camera and the grasped object.
@@ -98,7 +98,7 @@ class Clutter:
         free = self._unused(rng)
         tall = [c for c in free if YCB_OBJECTS[c].is_tall]
         low_cameras = [c for c in cameras if c.center_m[2] < 0.42 and c.center_m[1] > -0.3]
-        low_cameras = [] if keep_clear or self._setting.screens else low_cameras
+        low_cameras = [] if keep_clear or self._setting.piles else low_cameras
         blocked = rng.permutation(len(low_cameras)).tolist()[: rng.integers(3, 5)]
         wanted = [(tall.pop(), low_cameras[k]) for k in blocked if tall]
         others = [c for c in free if c not in {t for t, _ in wanted}]
@@ -114,9 +114,9 @@ class Clutter:
                     self.objects.append(candidate)
                     break
 
-    def add_screens(self, rng: np.random.Generator) -> None:
+    def add_piles(self, rng: np.random.Generator) -> None:
         """Piles of objects, each between one camera and some point of the hand's way."""
-        for _ in range(self._setting.screens):
+        for _ in range(self._setting.piles):
             for camera, foot_m, height_m in self._gaps(rng):
                 pile = self._pile(rng, camera, foot_m, height_m)
                 if pile and self._hidden(pile, camera).max() > _HIDES and self._may_stand(pile):
@@ -124,15 +124,15 @@ class Clutter:
                     break
 
     def _gaps(self, rng: np.random.Generator) -> list[tuple[Camera, np.ndarray, float]]:
-        """Where a screen may find room: its camera, its foot (2,), and how high it must be."""
+        """Where a pile may find room: its camera, its foot (2,), and how high it must be."""
         gaps, points = [], np.concatenate([self.course.swept_m[::3], _surface_m(self.objects[0])])
-        for _ in range(_SCREEN_TRIES):
+        for _ in range(_PILE_TRIES):
             camera = self.cameras[rng.integers(len(self.cameras))]
             aim = self.course.way_m[rng.integers(len(self.course.way_m))]
             gap = camera.center_m - aim
-            share = rng.uniform(*_SCREEN_FROM_HAND_M) / np.linalg.norm(gap[:2])
+            share = rng.uniform(*_PILE_FROM_HAND_M) / np.linalg.norm(gap[:2])
             foot = aim[:2] + gap[:2] * share
-            height = aim[2] + gap[2] * share + rng.uniform(*_SCREEN_EXCESS_M)
+            height = aim[2] + gap[2] * share + rng.uniform(*_PILE_EXCESS_M)
             low = points[points[:, 2] < height, :2]
             in_the_way = self._is_in_the_way(*foot) and height > 0.04
             if height > 0 and not in_the_way and (np.hypot(*(low - foot).T) > 0.06).all():
@@ -169,12 +169,12 @@ class Clutter:
         return blocked.reshape(hand.shape[:2]).mean(1)
 
     def _may_stand(self, candidates: list[Placed]) -> bool:
-        """Whether they are free of all else and no camera loses the hand for too long."""
+        """Whether they are free of all else and hide all of the hand from no camera too long."""
         if not all(self._is_free(candidate) for candidate in candidates):
             return False
-        most, still = self._setting.most_lost, self.objects[1:] + candidates
+        most, still = self._setting.most_hidden, self.objects[1:] + candidates
         return most >= 1 or all(
-            (self._hidden(still, camera) > _LOST).mean() <= most for camera in self.cameras
+            (self._hidden(still, camera) > _HIDES_ALL).mean() <= most for camera in self.cameras
         )
 
     def _is_free(self, candidate: Placed) -> bool:

@@ -12,7 +12,8 @@ An npz, of N frames in S sequences:
     sequence_object    (S,)        str    the grasped object, e.g. 002_master_chef_can
     sequence_start     (S,)        int    its first row
     sequence_length    (S,)        int    its number of rows: consecutive frames, 30 a second
-    object_rotvec_is   ()          str    optional: "axis-angle", or "shifted" (see `_READINGS`)
+    object_rotvec_is   ()          str    optional: "axis-angle", or "shifted" where on the way to
+                                          it quaternions (x, y, z, w) were taken for (w, x, y, z)
 
 All are in the frame of one upright camera (x right, y down, z forward) that stands still for all
 sequences of a subject and looks down at the table. The object's axes and origin are those of
@@ -108,11 +109,13 @@ class Recording:
 
 @dataclass(frozen=True, eq=False)
 class MotionsFile:
-    """What a motions file holds; reading: how its `object_rotvec` was understood."""
+    """What a motions file holds. reading: how its `object_rotvec` was understood; is_stated: as the
+    file itself says."""
 
     path: Path
     sha256: str
     reading: str
+    is_stated: bool
     recordings: list[Recording]
 
     @classmethod
@@ -132,7 +135,8 @@ class MotionsFile:
             raise ValueError(
                 f"--motions {path}: {error}; pipelines/synthetic/motions_file.py has the format"
             ) from None
-        return cls(path, hashlib.sha256(content).hexdigest(), reading, _split(arrays, reading))
+        sha256, is_stated = hashlib.sha256(content).hexdigest(), "object_rotvec_is" in arrays
+        return cls(path, sha256, reading, is_stated, _split(arrays, reading))
 
 
 def common_up(rotations: np.ndarray) -> tuple[np.ndarray, int]:
@@ -165,8 +169,8 @@ _READINGS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "axis-angle": _axis_angle,
     "shifted": _shifted,
 }
-"""What `object_rotvec` (N, 3) may be → rotations (N, 3, 3). DexYCB's motions are about in a file
-that was written by way of misread quaternions; only "shifted" stands its objects on one table."""
+"""What `object_rotvec` (N, 3) may be → rotations (N, 3, 3). DexYCB's motions come in a file that is
+"shifted" and does not say so: read in no other way do its objects stand on one table."""
 
 
 def _arrays(path: Path, content: bytes) -> dict[str, np.ndarray]:

@@ -33,11 +33,11 @@ class Setting:
     )
     shutter: tuple[float, float] = (0.15, 0.55)
     """Range of the share of the time between frames during which light is gathered: motion blur."""
-    screens: int = 0
+    piles: int = 0
     """How many piles of objects stand between the hand's way and cameras."""
     max_objects: int = 6
     """How many objects a scene has at most, the grasped one among them."""
-    most_lost: float = 1.0
+    most_hidden: float = 1.0
     """The largest share of the hand's way on which still objects may hide all of it, about, from a
     camera."""
     camera_room_m: float = 0.25

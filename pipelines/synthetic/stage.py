@@ -18,6 +18,7 @@ from pipelines.synthetic.appearance import (
     vertex_normals_operator,
 )
 from pipelines.synthetic.arm import Arm
+from pipelines.synthetic.cover import SPACING_M
 from pipelines.synthetic.kinematics import HandRig
 from pipelines.synthetic.lighting import shade
 from pipelines.synthetic.motion import Motion
@@ -169,7 +170,7 @@ class Stage:
 
     def _object_outline(self, frame: int) -> np.ndarray:
         thing = self.world.objects[self.world.grasped].thing
-        samples = surface_samples_m(thing, 0.007)
+        samples = surface_samples_m(thing, SPACING_M)
         return samples @ self.motion.object_rotation[frame].T + self.motion.object_m[frame]
 
     def _openness(self, scene: RayScene, vertices: np.ndarray, normals: np.ndarray) -> np.ndarray:

@@ -98,7 +98,7 @@ def build_world(
         grasped = Placed(thing, course.start_rotation, course.start_m, UNPAINTED)
     sign = -1.0 if side == "left" else 1.0
     clutter = Clutter([grasped], course, cameras, sign, setting)
-    clutter.add_screens(rng)
+    clutter.add_piles(rng)
     clutter.add_others(rng, num_objects, keep_clear)
     objects = [replace(o, texture=paint_object(o.thing.paints, rng)) for o in clutter.objects]
     height, width = (round((b - a) * TEXELS_PER_M) for a, b in (TABLE_Y_M, TABLE_X_M))

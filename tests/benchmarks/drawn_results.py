@@ -14,7 +14,7 @@ from benchmarks.predictions import SCHEMA
 from benchmarks.protocol import score
 from benchmarks.scored import dataset_sha256
 from benchmarks.truth import compare, pair_predictions, read_truth
-from deformer.checkpoint import save_checkpoint
+from deformer.checkpoint import Content, save_checkpoint
 from tests.deformer.training import VERY_SMALL
 
 SPLIT = "s0_train"
@@ -24,7 +24,10 @@ def write_run(folder: Path, steps: int = 40) -> Path:
     """A run: a log, and a checkpoint with an empty model."""
     experiment = replace(VERY_SMALL, name="tiny")
     hand = {"name": "standin", "sha256": ""}
-    save_checkpoint(folder, steps, experiment, hand, {}, {}, {"model": {}}, 1)
+    content = Content(
+        step=steps, experiment=experiment, hand=hand, stream={}, tensors={"model": {}}
+    )
+    save_checkpoint(folder, content, keep=1)
     lines = []
     for step in range(10, steps + 1, 10):
         values = {"total": 1000 / step, "rate": 1.0, "windows_per_s": 3.0, "discriminator": 0.3,

@@ -1,15 +1,19 @@
 """The plan of the ablations: which runs, what is done, how long the rest takes."""
 
+import os
+import signal
 import sys
 from pathlib import Path
 
 import pytest
 from rich.console import Console
 
-from benchmarks import ablations
-from benchmarks.ablations import Options, plan, preset_of, print_plan
+from benchmarks import ablation_plan, ablations
+from benchmarks.ablation_plan import Options, plan, preset_of
+from benchmarks.ablations import print_plan
 from deformer.dataset import read_info
 from deformer.experiments import EXPERIMENTS, get_experiment
+from deformer.train import parse
 from tests.deformer.training import build_dataset, own_signals
 
 
@@ -37,7 +41,7 @@ def occluded(data, monkeypatch) -> Path:
     """The same shards, said to be of the benchmark."""
     info = read_info(data)
     marked = {**info, "synthetic": {**info["synthetic"], "benchmark": "occluded-hands"}}
-    monkeypatch.setattr(ablations, "read_info", lambda _: marked)
+    monkeypatch.setattr(ablation_plan, "read_info", lambda _: marked)
     return data
 
 
@@ -54,6 +58,8 @@ def test_on_the_benchmark_all_runs_start_from_one(occluded, tmp_path):
         assert job.train[job.train.index("--start-from") + 1] == str(start.run)
         assert job.evaluate[job.evaluate.index("--split") + 1] == "s3_test"
         assert get_experiment(job.experiment).stream.split == "s3_train"
+    for job in (frames, start, jobs[9]):  # what is compared with checkpoints is what is trained
+        assert parse(job.train[job.train.index("deformer.train") + 1 :]).config == job.asked
 
 
 def test_the_preset_of_an_experiment():
@@ -73,7 +79,7 @@ def test_of_a_dataset_of_ones_own_the_experiment_and_the_split_are_named(
 ):
     info = read_info(data)
     mine = {**info, "parameters": {**info["parameters"], "dataset": "my_hands"}}
-    monkeypatch.setattr(ablations, "read_info", lambda _: mine)
+    monkeypatch.setattr(ablation_plan, "read_info", lambda _: mine)
     with pytest.raises(ValueError, match="is my_hands; .* name the experiment to vary by --base"):
         plan(_options(data, tmp_path))
     with pytest.raises(ValueError, match="is my_hands: give --split"):
@@ -124,6 +130,36 @@ def test_failures_are_listed_and_tell_in_the_status(data, tmp_path, monkeypatch,
     monkeypatch.setattr(ablations, "run_jobs", stop)
     with own_signals():
         assert ablations.main() == 143
+
+
+@pytest.mark.parametrize("kind", [signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_stops_as_ctrl_c_does_and_is_heard_once(data, tmp_path, monkeypatch, kind):
+    where = ["--runs", str(tmp_path), "--results", str(tmp_path), "--data", str(data)]
+    monkeypatch.setattr(sys, "argv", ["ablations", *where, "--steps", "3"])
+    monkeypatch.setattr(ablations, "seconds_of_training", lambda *_: 1.0)
+    heard = []
+
+    def run_jobs(*_) -> list[str]:
+        try:
+            os.kill(os.getpid(), kind)
+        except KeyboardInterrupt:
+            os.kill(os.getpid(), kind)  # while the commands are ended
+            heard.append(kind)
+            raise
+        return []
+
+    monkeypatch.setattr(ablations, "run_jobs", run_jobs)
+    with own_signals():
+        assert ablations.main() == 143
+    assert heard == [kind]
+    with own_signals():  # as nohup has it
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        assert ablations.main() == (143 if kind == signal.SIGTERM else 0)
+
+
+def test_seeds_are_named_once(data, tmp_path):
+    with pytest.raises(ValueError, match="--seeds 0 1 0: a seed is one run, so name each once"):
+        _options(data, tmp_path, seeds=(0, 1, 0))
 
 
 def test_the_estimate_comes_from_the_log_of_a_run(data, tmp_path):

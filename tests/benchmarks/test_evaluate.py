@@ -17,10 +17,11 @@ from benchmarks.file_order import dexycb_order
 from benchmarks.predictions import read_predictions
 from benchmarks.submissions import read_hpe, write_hpe
 from benchmarks.truth import pair_predictions, read_truth
-from deformer.checkpoint import load_checkpoint, save_checkpoint
+from deformer.checkpoint import Content, load_checkpoint, save_checkpoint
+from deformer.experiments import Experiment
 from deformer.index import read_index
 from deformer.labels import load_hands_of
-from deformer.learner import move_batch
+from deformer.learner import Learner, move_batch
 from deformer.stream import Stream
 from tests.deformer.training import (
     CPU,
@@ -45,8 +46,16 @@ def run(tmp_path_factory, data, hands) -> Path:
     out = tmp_path_factory.mktemp("run")
     stream = make_stream(data)
     learner = make_learner(hands, stream)
-    hand = {"name": hands.name, "sha256": hands.sha256}
-    save_checkpoint(out, 0, VERY_SMALL, hand, stream.state(0), {}, learner.tensors(), keep=1)
+    return _save(out, VERY_SMALL, hands, stream, learner)
+
+
+def _save(out: Path, experiment: Experiment, hands, stream: Stream, learner: Learner) -> Path:
+    """A run of no step."""
+    content = Content(
+        step=0, experiment=experiment, hand={"name": hands.name, "sha256": hands.sha256},
+        stream=stream.state(0), tensors=learner.tensors(),
+    )  # fmt: skip
+    save_checkpoint(out, content, keep=1)
     return out
 
 
@@ -257,9 +266,8 @@ def test_options_that_contradict_each_other_are_named(more, text):
 
 def test_a_checkpoint_of_another_hand_is_refused(data, run, hands, tmp_path):
     checkpoint = load_checkpoint(run)
-    other = {"name": "mano", "sha256": "0" * 64}
     save_checkpoint(
-        tmp_path, 0, checkpoint.experiment, other, checkpoint.stream, {}, checkpoint.tensors, 1
+        tmp_path, replace(checkpoint, hand={"name": "mano", "sha256": "0" * 64}), keep=1
     )
     with pytest.raises(ValueError, match="trained with another hand model"):
         evaluate(_options(data, tmp_path, tmp_path / "out"), CPU, Console(quiet=True))
@@ -270,8 +278,7 @@ def test_weights_by_occlusion_need_no_more_than_the_index(data, hands, tmp_path)
     experiment = changed("model", fusion="occlusion")
     stream = make_stream(data)
     learner = make_learner(hands, stream, experiment)
-    hand = {"name": hands.name, "sha256": hands.sha256}
-    save_checkpoint(tmp_path, 0, experiment, hand, stream.state(0), {}, learner.tensors(), keep=1)
+    _save(tmp_path, experiment, hands, stream, learner)
     options = replace(_options(data, tmp_path, tmp_path / "out"), limit=4)
     assert evaluate(options, CPU, Console(quiet=True)).data.frames == 4
 

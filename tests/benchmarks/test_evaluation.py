@@ -12,7 +12,7 @@ from benchmarks.evaluation import (
     write_evaluation,
 )
 from benchmarks.protocol import Comparison, score
-from deformer.checkpoint import load_checkpoint, save_checkpoint
+from deformer.checkpoint import Content, load_checkpoint, save_checkpoint
 from deformer.machine import Machine
 from tests.benchmarks.evaluations import make_evaluation
 from tests.benchmarks.hands_in_motion import random_hands
@@ -51,8 +51,11 @@ def test_evaluations_are_found_in_order(tmp_path, path):
 
 def test_runs_of_another_precision_or_start_are_not_alike_and_of_another_machine_are(tmp_path):
     def hashed(origin: dict, machine: Machine | None = None) -> str:
-        hand, tensors = {"name": "standin", "sha256": ""}, {"model": {}}
-        save_checkpoint(tmp_path, 1, VERY_SMALL, hand, {}, {}, tensors, 1, origin, machine)
+        content = Content(
+            step=1, experiment=VERY_SMALL, hand={"name": "standin", "sha256": ""}, stream={},
+            tensors={"model": {}}, origin=origin, machine=machine,
+        )  # fmt: skip
+        save_checkpoint(tmp_path, content, keep=1)
         return config_hash(load_checkpoint(tmp_path))
 
     full = {"total_steps": 9, "start_sha256": "ab", "precision": "float32"}

@@ -1,5 +1,6 @@
 """Runs one after the other and several at once: what each may use, what is done, what failed."""
 
+import io
 import os
 import signal
 import sys
@@ -12,6 +13,7 @@ import pytest
 import torch
 from rich.console import Console
 
+from benchmarks import jobs
 from benchmarks.evaluation import EVALUATION_FILE, write_evaluation
 from benchmarks.jobs import (
     CONSOLE_FILE,
@@ -22,10 +24,9 @@ from benchmarks.jobs import (
     score_text,
     visible_gpus,
 )
-from deformer.checkpoint import load_checkpoint, save_checkpoint
+from deformer.checkpoint import Content, load_checkpoint, save_checkpoint
 from deformer.dataset import dataset_sha256
 from tests.benchmarks.evaluations import make_evaluation, make_metrics
-from tests.deformer.training import VERY_SMALL
 
 START = "tiny_occluded_windows"
 
@@ -60,8 +61,8 @@ def lines() -> list[list[str]]:
     return [line.split(";") for line in Path("told.txt").read_text().splitlines()]
 
 
-def quietly(jobs: list[Job], *slots: Slot) -> list[str]:
-    return run_jobs(jobs, Console(quiet=True), slots or [Slot()])
+def quietly(planned: list[Job], *slots: Slot) -> list[str]:
+    return run_jobs(planned, Console(quiet=True), slots or [Slot()])
 
 
 # ---------------------------------------------------------------------------------- what is done
@@ -72,11 +73,17 @@ def finish(job: Job, **data) -> None:
     write_evaluation(job.result / EVALUATION_FILE, make_evaluation({"step": 10}, about))
 
 
-def save(folder: Path, origin: dict | None, weights: float = 0.0) -> str:
-    """A checkpoint of nothing; returns the hash of its model."""
-    hand, tensors = {"name": "standin", "sha256": ""}, {"model": {"w": torch.tensor([weights])}}
-    save_checkpoint(folder, 10, VERY_SMALL, hand, {}, {}, tensors, 1, origin)
-    return load_checkpoint(folder).model_sha256
+def save(job: Job, origin: dict | None = None, weights: float = 0.0, **changed) -> str:
+    """A checkpoint of its run with one number for a model; returns the hash of the model.
+
+    changed: fields of the experiment that it was trained by.
+    """
+    content = Content(
+        step=10, experiment=replace(job.asked, **changed), origin=origin or {}, stream={},
+        hand={"name": "standin", "sha256": ""}, tensors={"model": {"w": torch.tensor([weights])}},
+    )  # fmt: skip
+    save_checkpoint(job.run, content, keep=1)
+    return load_checkpoint(job.run).model_sha256
 
 
 def test_another_length_split_or_build_is_not_done(here):
@@ -94,16 +101,55 @@ def test_another_length_split_or_build_is_not_done(here):
 
 
 def test_a_run_of_another_start_is_not_done(here):
-    one = job("one", start=Path("runs/start"))
+    start = job("start", experiment=START)
+    one = job("one", start=start.run)
     finish(one)
-    sha256 = save(Path("runs/start"), None)
+    sha256 = save(start)
     assert one.is_done  # its checkpoints are gone: nothing speaks against it
-    save(one.run, {"start_sha256": sha256})
+    save(one, {"start_sha256": sha256})
     assert one.is_done
-    save(Path("runs/start"), None, weights=1.0)  # trained anew
+    save(start, weights=1.0)  # trained anew
     assert not one.is_done
-    save(one.run, None)  # from before it was kept
+    save(one)  # from before it was kept
     assert one.is_done
+
+
+def test_a_start_is_done_with_its_model_alone(here):
+    start = job("start", experiment=START)
+    finish(start)
+    assert not start.is_done and start.left_steps == 10
+    save(start)
+    assert start.is_done and start.left_steps == 0
+    (model,) = start.run.rglob("model.safetensors")
+    (model.parent / "state.json").write_text("")
+    assert not start.is_done
+
+
+def test_a_run_of_another_configuration_or_towards_another_end_is_not_done(here):
+    one = job("one")
+    finish(one)
+    save(one, {"total_steps": 10})
+    assert one.is_done and one.left_steps == 0
+    save(one, optim=replace(one.asked.optim, lr=0.5))
+    assert not one.is_done
+    save(one, {"total_steps": 20})
+    assert one.is_done == (not one.asked.optim.cooldown)
+    cooling = job("cooling", experiment="tiny_occluded")
+    finish(cooling)
+    assert cooling.asked.optim.cooldown
+    for total_steps, is_done in ((10, True), (20, False)):
+        save(cooling, {"total_steps": total_steps})
+        assert cooling.is_done == is_done
+    state = next(one.run.rglob("state.json"))
+    state.write_text(state.read_text().replace('"format": 1', '"format": 0'))
+    assert not one.is_done  # the training says why
+
+
+def test_what_is_done_needs_no_steps_though_its_checkpoints_are_gone(here):
+    one = job("one")
+    assert one.left_steps == 10
+    finish(one)
+    assert one.left_steps == 0
 
 
 # ------------------------------------------------------------------------------- what each may use
@@ -146,17 +192,33 @@ def test_gpus_are_those_that_this_program_may_use(monkeypatch, given, count, exp
     assert visible_gpus() == expected
 
 
+USING = """
+import os, time
+slot = os.environ["CUDA_VISIBLE_DEVICES"]
+for what in ("begins", "ends"):
+    with open("told.txt", "a") as file:
+        print(slot, os.environ["OMP_NUM_THREADS"], what, file=file, sep=";")
+    time.sleep(0.4)
+"""
+
+
 def test_each_run_gets_a_slot_that_is_free(here):
     slots = [Slot(3, ("0",)), Slot(3, ("1",))]
-    assert quietly([job(str(k)) for k in range(4)], *slots) == []
-    assert {(threads, gpu) for _, threads, gpu in lines()} <= {("3", "0"), ("3", "1")}
-    assert len(lines()) == 8
+    planned = [replace(job(str(k), script(USING)), evaluate=script(USING)) for k in range(3)]
+    assert quietly(planned, *slots) == []
+    told = lines()
+    assert len(told) == 12 and {threads for _, threads, _ in told} == {"3"}
+    for slot in "01":  # one command at a time
+        events = [what for used, _, what in told if used == slot]
+        assert events == ["begins", "ends"] * (len(events) // 2) and len(events) in (4, 8)
+    used = [used for used, *_ in told]
+    assert used[:2] in (["0", "1"], ["1", "0"])  # and both at once
     assert (Path("runs/0") / CONSOLE_FILE).exists()
 
 
 def test_what_others_start_from_comes_first_and_may_use_everything(here):
-    jobs = [job("windows", experiment=START), *(job(str(k)) for k in range(3))]
-    assert quietly(jobs, Slot(1), Slot(1)) == []
+    planned = [job("windows", experiment=START), *(job(str(k)) for k in range(3))]
+    assert quietly(planned, Slot(1), Slot(1)) == []
     assert lines()[:2] == [["train windows", "", ""], ["evaluate windows", "", ""]]
     assert {threads for _, threads, _ in lines()[2:]} == {"1"}
     text = [words for words, *_ in lines()]
@@ -178,11 +240,41 @@ def test_a_run_that_fails_stops_no_other_and_is_told(here):
 
 
 def test_what_starts_from_a_run_that_failed_is_not_tried(here):
-    jobs = [job("windows", script("raise SystemExit(1)"), START), job("a"), job("b")]
-    first, rest = quietly(jobs, Slot(1), Slot(1))
+    planned = [job("windows", script("raise SystemExit(1)"), START), job("a"), job("b")]
+    first, rest = quietly(planned, Slot(1), Slot(1))
     assert first == f"{START}, seed 0: training ended with status 1"
     assert rest == "2 other runs start from it, and were not tried"
     assert not Path("told.txt").exists()
+
+
+def test_a_command_that_cannot_be_run_and_a_result_that_cannot_be_read_stop_no_other(here):
+    nothing, unread = job("nothing", ["no/such/program"]), job("unread")
+    file = unread.result / EVALUATION_FILE
+    write = f"import pathlib; pathlib.Path({str(file.parent)!r}).mkdir(parents=True); "
+    write += f"pathlib.Path({str(file)!r}).write_text('[')"
+    failures = quietly([nothing, replace(unread, evaluate=script(write)), job("good")])
+    first, second = sorted(failures)
+    assert first.startswith("tiny, seed 0: [Errno 2] No such file or directory: 'no/such/program'")
+    assert second.startswith(f"tiny, seed 0: {file} is no evaluation")
+    assert [words for words, *_ in lines()] == ["train unread", "train good", "evaluate good"]
+
+
+def test_what_began_with_the_old_model_of_a_start_is_not_passed_over(here, monkeypatch):
+    start = job("start", experiment=START)
+    one = job("one", start=start.run)
+    finish(one)
+    save(one, {"start_sha256": save(start)})
+    assert one.is_done and not start.is_done
+    tried = []
+
+    def run(job: Job, *_) -> None:
+        tried.append(job)
+        if job is start:
+            save(start, weights=1.0)
+
+    monkeypatch.setattr(jobs, "_run", run)
+    assert quietly([start, one]) == []
+    assert tried == [start, one]
 
 
 STOPPING = """
@@ -208,11 +300,33 @@ def test_ctrl_c_ends_the_commands_and_waits_for_them(here, slots):
 
     waiting = threading.Thread(target=interrupt)
     waiting.start()
+    console = Console(record=True, width=200, file=io.StringIO())
     with pytest.raises(KeyboardInterrupt):
-        quietly([*(job(str(k), script(STOPPING)) for k in range(3))], *slots)
+        run_jobs([*(job(str(k), script(STOPPING)) for k in range(3))], console, slots)
     waiting.join()
     assert Path("stopped").read_text() == "1" * len(slots)
     assert not Path("told.txt").exists()  # nothing was evaluated
+    text = console.export_text()
+    assert text.count("tiny, seed 0: stopped at step 0") == len(slots) and "status" not in text
+
+
+def test_a_training_that_ended_while_all_are_stopped_is_not_evaluated_and_did_not_fail(here):
+    commands, console = jobs._Commands(), Console(record=True, width=200, file=io.StringIO())
+    one = job("one")
+    ended = []
+
+    def call(command: list[str], **_) -> int:
+        if ended:
+            return 1
+        ended.append(command)
+        save(one)
+        commands.end()
+        return 0
+
+    commands.call = call
+    assert jobs._run(one, commands, console, Slot(), None) is None
+    assert ended == [one.train]
+    assert "tiny, seed 0: stopped at step 10" in console.export_text()
 
 
 # --------------------------------------------------------------------------------- what it reached
@@ -222,12 +336,12 @@ def test_scores_are_told(here):
     one = job("one")
     assert score_text(one) == "not scored"
     finish(one)
-    words = "PA 6.54 mm, root-aligned 14.57 mm, acceleration 2.22 mm/frame²"
+    words = "PA-MPJPE 6.54 mm, root-aligned MPJPE 14.57 mm, acceleration error 2.22 mm/frame²"
     assert score_text(one) == words
     metrics = make_metrics()
     metrics["all"]["accel_mm_per_frame2"] = None
     write_evaluation(one.result / EVALUATION_FILE, make_evaluation(metrics=metrics))
-    assert score_text(one) == "PA 6.54 mm, root-aligned 14.57 mm"
+    assert score_text(one) == "PA-MPJPE 6.54 mm, root-aligned MPJPE 14.57 mm"
     console = Console(record=True, width=200)
     run_jobs([one], console, [Slot()])
-    assert "tiny, seed 0, step 0: PA 6.54 mm" in console.export_text()
+    assert "tiny, seed 0, step 0: PA-MPJPE 6.54 mm" in console.export_text()

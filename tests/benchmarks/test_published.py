@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.layout import OURS, TABLES, read_published
+from benchmarks.layout import OUR_ROW, TABLES, read_published
 
 REPOSITORY = Path(__file__).parents[2]
 _PAPER = "paper/deformer_iccv2023.txt"
@@ -34,11 +34,11 @@ def test_every_number_is_there(lines):
 
 def test_values_and_units(lines):
     published = read_published()
-    assert published[1][OURS]["all"] == ("5.22", "mm")
-    assert published[1][OURS]["all_auc"] == ("89.6", "%")
+    assert published[1][OUR_ROW]["all"] == ("5.22", "mm")
+    assert published[1][OUR_ROW]["all_auc"] == ("89.6", "%")
     assert published[1]["A2J [55]"]["75-100"] == ("19.59", "mm")
     assert published[1]["S2HAND(V) [51]"]["input"] == ("Sequence", "")
-    assert published[2][OURS]["accel"] == ("31.7", "mm/s^2")
+    assert published[2][OUR_ROW]["accel"] == ("31.7", "mm/s^2")
     assert published[2]["[40]+Temporal Transformer+maxMSE"]["root_aligned_auc"] == ("70.8", "%")
     assert published[3]["[40]"]["f5"] == ("56.4", "%")
     assert published[4]["Weighted (Occlusion Level)"]["75-100"] == ("6.33", "mm")
@@ -50,10 +50,12 @@ def test_values_and_units(lines):
 def test_the_papers_own_repetitions():
     published = read_published()
     shared = [column.name for column in TABLES[3].columns]
-    assert [published[4]["Dynamic"][c] for c in shared] == [published[1][OURS][c] for c in shared]
+    assert [published[4]["Dynamic"][c] for c in shared] == [
+        published[1][OUR_ROW][c] for c in shared
+    ]
     assert published[5]["✓ ✓"] == published[4]["Dynamic"]
     assert published[5]["✗ ✗"] == published[4]["Center"]
-    ours = {k: v for k, v in published[3][OURS].items() if k != "input"}
+    ours = {k: v for k, v in published[3][OUR_ROW].items() if k != "input"}
     assert published[6]["Dynamic"] == ours
 
 

@@ -115,9 +115,10 @@ def test_what_differs_by_more_than_the_seed_is_not_averaged():
         make_evaluation({"seed": 1, "step": 99}),
         make_evaluation({"seed": 1, "hand": "standin"}),
         make_evaluation({"seed": 1}, {"split": "s1_test"}),
-        make_evaluation({"checkpoint": "runs/again"}),  # the same seed is no second sample
     ):
         assert len(table_of(1, one, other).recorded) == 2
+    with pytest.raises(ValueError, match="the same run twice is no second sample"):
+        table_of(1, one, make_evaluation({"checkpoint": "runs/again"}))
 
 
 # ----------------------------------------------------------------------------------- synthetic data

@@ -2,7 +2,7 @@ import json
 import os
 import re
 import shutil
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -11,15 +11,17 @@ from safetensors import safe_open
 
 from deformer import checkpoint as checkpoints
 from deformer.checkpoint import (
+    Content,
     DamagedCheckpointError,
     differences,
-    experiment_from_dict,
+    from_dict,
     load_checkpoint,
     load_optimizer,
     optimizer_tensors,
     save_checkpoint,
 )
 from deformer.experiments import EXPERIMENTS, Experiment
+from deformer.machine import Machine
 from tests.deformer.training import VERY_SMALL, assert_same_tensors, changed, checkpoint_steps
 
 HAND = {"name": "standin", "sha256": "0" * 64}
@@ -40,8 +42,9 @@ def _tensors(seed: int) -> dict[str, dict[str, torch.Tensor]]:
 
 def _save(run: Path, step: int, error: float | None = None, keep: int = 2, **change) -> Path:
     metrics = {} if error is None else {"loss": 1.5, "pa_mpjpe_mm": error}
-    arguments = {"experiment": VERY_SMALL, "hand": HAND, "stream": STREAM, "metrics": metrics}
-    return save_checkpoint(run, step, tensors=_tensors(step), keep=keep, **(arguments | change))
+    content = Content(step=step, experiment=VERY_SMALL, hand=HAND, stream=STREAM,
+                      tensors=_tensors(step), metrics=metrics)  # fmt: skip
+    return save_checkpoint(run, replace(content, **change), keep)
 
 
 def _damage(folder: Path, name: str = "model.safetensors") -> None:
@@ -213,6 +216,20 @@ def test_a_field_that_an_older_checkpoint_lacks_has_its_default(tmp_path):
     assert load_checkpoint(tmp_path).experiment == VERY_SMALL
 
 
+def test_a_machine_of_another_version_is_not_known_and_the_rest_is_read(tmp_path):
+    machine = Machine("CPU", 1, "a processor", 8, "2.9", 4)
+    folder = _save(tmp_path, 1, machine=machine)
+    assert load_checkpoint(folder).machine == machine
+    older = asdict(machine)
+    del older["threads"]
+    for told, expected in (
+        (older, replace(machine, threads=None)), (older | {"clock": 3}, None), ([], None),
+    ):  # fmt: skip
+        _edit_state(folder, machine=told)
+        assert load_checkpoint(folder).machine == expected
+        assert load_checkpoint(folder).experiment == VERY_SMALL
+
+
 @pytest.mark.parametrize(
     ("part", "change", "text"),
     [
@@ -224,7 +241,7 @@ def test_a_value_that_is_not_allowed_is_named(tmp_path, part, change, text):
     state = json.loads((_save(tmp_path, 1) / "state.json").read_text())["experiment"]
     state[part] |= change
     with pytest.raises(ValueError, match=text):
-        experiment_from_dict(state, Experiment, "here")
+        from_dict(state, Experiment, "here")
 
 
 def test_differences_are_named_with_both_values():
@@ -290,8 +307,7 @@ def test_adam_goes_on_as_if_nothing_had_happened(tmp_path):
         step(module, optimizer, seed)
     other, other_optimizer = make()
     tensors = {"model": module.state_dict(), "optimizer": optimizer_tensors(optimizer, module)}
-    folder = save_checkpoint(tmp_path, 3, VERY_SMALL, HAND, STREAM, {}, tensors, 1)
-    read = load_checkpoint(folder).tensors
+    read = load_checkpoint(_save(tmp_path, 3, tensors=tensors)).tensors
     other.load_state_dict(read["model"])
     load_optimizer(other_optimizer, other, read["optimizer"])
     other_optimizer.param_groups[0]["lr"] = optimizer.param_groups[0]["lr"] = 0.05

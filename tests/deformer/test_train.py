@@ -11,7 +11,8 @@ import torch
 
 from deformer import learner, store
 from deformer.checkpoint import load_checkpoint
-from deformer.train import STOPPED
+from deformer.lock import LOCK_FILE, locked
+from deformer.stopping import STOPPED
 from tests.deformer.training import (
     VERY_SMALL,
     Killed,
@@ -173,6 +174,27 @@ def test_a_start_that_holds_another_model_now_is_refused(whole, dataset, tmp_pat
         run(dataset, tmp_path / "run", experiment, steps=2, resume=True)
 
 
+def test_a_start_of_another_version_is_not_needed_to_go_on(whole, dataset, tmp_path):
+    shutil.copytree(whole, tmp_path / "start")
+    experiment = replace(VERY_SMALL, start_from=str(tmp_path / "start"))
+    run(dataset, tmp_path / "run", experiment, steps=1)
+    for path in (tmp_path / "start").rglob("state.json"):
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"format": 0}))
+    assert run(dataset, tmp_path / "run", experiment, steps=2, resume=True) == 0
+
+
+def test_two_trainings_into_one_folder(whole, dataset, tmp_path, monkeypatch):
+    before = checkpoint_steps(whole)
+    told = r"another training \(process \d+ on .*\) is writing"
+    with locked(whole, "training"), pytest.raises(ValueError, match=told):
+        run(dataset, whole, resume=True)
+    assert checkpoint_steps(whole) == before
+    with monkeypatch.context() as patch, pytest.raises(ValueError, match="another training"):
+        patch.setattr(learner.Learner, "step", lambda *_: run(dataset, tmp_path / "run"))
+        run(dataset, tmp_path / "run")
+    assert not list(tmp_path.rglob(LOCK_FILE))
+
+
 def test_a_run_is_resumed_in_its_precision_alone(dataset, tmp_path):
     run(dataset, tmp_path, steps=1, precision="bf16")
     assert load_checkpoint(tmp_path).origin["precision"] == "bf16"
@@ -185,6 +207,7 @@ def test_a_checkpoint_tells_what_it_was_trained_on(whole):
     machine = load_checkpoint(whole).machine
     assert (machine.device, machine.processes) == ("CPU", 1)
     assert machine.torch == torch.__version__ and machine.processor and machine.cores > 0
+    assert machine.threads == torch.get_num_threads()
 
 
 def test_a_checkpoint_from_before_these_were_kept_is_resumed(dataset, tmp_path):
@@ -196,7 +219,7 @@ def test_a_checkpoint_from_before_these_were_kept_is_resumed(dataset, tmp_path):
     old = load_checkpoint(tmp_path)
     assert (old.origin, old.machine) == ({}, None)
     assert run(dataset, tmp_path, steps=2, resume=True) == 0
-    assert load_checkpoint(tmp_path).origin["precision"] == "float32"
+    assert load_checkpoint(tmp_path).origin == {"total_steps": 2}  # the others nobody knows
 
 
 def test_a_start_that_is_not_there_is_named(dataset, tmp_path):

@@ -69,8 +69,9 @@ def build_dataset(raw_root: Path) -> Path:
 
 @contextmanager
 def own_signals() -> Iterator[None]:
-    """A run takes SIGTERM and Ctrl-C for itself; the tests need them back."""
-    before = {kind: signal.getsignal(kind) for kind in (signal.SIGTERM, signal.SIGINT)}
+    """A program takes signals for itself; the tests need them back."""
+    kinds = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+    before = {kind: signal.getsignal(kind) for kind in kinds}
     try:
         yield
     finally:

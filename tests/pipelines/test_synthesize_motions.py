@@ -110,6 +110,7 @@ class TestFile:
         truth = write_motions(path, everything, hands, layer, BETAS, shifted=shifted)
         recordings = Recordings(path, hands)
         assert recordings.file.reading == ("shifted" if shifted else "axis-angle")
+        assert not recordings.file.is_stated
         for plan in everything:
             made, recorded = truth[plan.folder], recordings.retarget(plan, FRAMES)
             motion = recorded.motion
@@ -184,7 +185,8 @@ class TestFile:
             Recordings(changed(tmp_path / "few.npz", motions[0], **few), hands)
         few |= {"object_rotvec_is": np.array("axis-angle")}
         told = Recordings(changed(tmp_path / "told.npz", motions[0], **few), hands)
-        assert told.file.reading == "axis-angle" and len(told.tables) == 1
+        assert (told.file.reading, told.file.is_stated) == ("axis-angle", True)
+        assert len(told.tables) == 1
 
     def test_a_plan_of_something_else_is_refused(self, motions, hands, plans):
         recordings = Recordings(motions[0], hands)

@@ -1,34 +1,26 @@
-"""Versions and hardware, for the report."""
+"""Versions and hardware of this machine, as pages tell them."""
 
 import importlib.metadata
-import os
 import platform
 import subprocess
 from pathlib import Path
 
 import torch
 
-from benchmarks.report.page import definitions
-from deformer.machine import processor
+from deformer.processor import processor, usable_cores
 
 _PACKAGES = ("deformer-hands", "torch", "torchvision", "numpy", "smplx", "pyarrow", "matplotlib")
 
 
-def machine() -> str:
-    """Versions and hardware of the machine that writes the report."""
-    return definitions(machine_facts())
-
-
 def machine_facts() -> list[tuple[str, str]]:
-    """Versions and hardware of this machine, by name; nothing in them names it or its user."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    """(name, value) each; nothing in them names the machine or its user."""
     gpus = [torch.cuda.get_device_name(k) for k in range(torch.cuda.device_count())]
     return [
         ("python", platform.python_version()),
         *((name, _version(name)) for name in _PACKAGES),
         ("commit", _commit()),
         ("system", f"{platform.system()} {platform.machine()}"),
-        ("processor", f"{processor()}; {cores} cores to use"),
+        ("processor", f"{processor()}; {usable_cores()} cores to use"),
         ("GPU", ", ".join(gpus) or "none"),
     ]
 

@@ -16,16 +16,22 @@ import pytest
 import tyro
 from PIL import Image
 
-from benchmarks import keep
-from benchmarks.claims_page import LEGEND
+from benchmarks.claims.page import LEGEND
 from benchmarks.evaluation import EVALUATION_FILE, read_evaluation, write_evaluation
 from benchmarks.figures.style import figure_bytes, new_figure
-from benchmarks.kept_page import FIRST_LINE
+from benchmarks.keep import __main__ as keep
+from benchmarks.keep import checks, figures
+from benchmarks.keep.checks import check_paths
+from benchmarks.keep.figures import draw_trainings, small_png
+from benchmarks.keep.folder import check_is_ours
+from benchmarks.keep.page import FIRST_LINE
+from benchmarks.material import gather
 from deformer.dataset import dataset_sha256
 from deformer.train import parse
 from tests.benchmarks.drawn_results import write_result
 from tests.benchmarks.evaluations import make_evaluation
-from tests.benchmarks.test_kept_runs import MARK, MINUTES, train
+from tests.benchmarks.keep.test_runs import MINUTES, train
+from tests.benchmarks.test_repeat import MARK
 from tests.deformer.training import build_dataset
 
 NAME = "built_for_training"
@@ -98,7 +104,7 @@ def test_the_files_are_those_that_a_reader_needs_and_small(kept):
         f"figures/training-{NAME}-tiny_occluded_windows-step40.png",
     }  # fmt: skip
     assert files.keys() - figures == {
-        "README.md", "claims.csv", "runs.csv",
+        "README.md", "claims.csv", "runs.csv", "figures.csv",
         "tables/ablations.csv", *(f"tables/table{number}.csv" for number in (1, 2, 4, 5)),
         *(f"evaluations/{name}.json" for name in RUNS),
     }  # fmt: skip
@@ -123,7 +129,7 @@ def test_a_run_is_a_line(kept):
         "minutes": "1.83333", "windows_per_s": "2", "saturation": "0.75",
         "start_pa_mpjpe_mm": "20", "start_mpjpe_mm": "120", "validation_pa_mpjpe_mm": "11.5",
         "validation_mpjpe_mm": "60", "trained_in": "bf16", "device": "NVIDIA H100",
-        "processes": "2", "processor": "a processor", "torch": "2.9",
+        "processes": "2", "threads": "4", "processor": "a processor", "torch": "2.9",
         "synthetic": "yes", "data": NAME, "split": "s0_train",
         "frames": "25", "test_pa_mpjpe_mm": means["pa_mpjpe_mm"],
         "test_ra_mpjpe_mm": means["ra_mpjpe_mm"],
@@ -133,6 +139,13 @@ def test_a_run_is_a_line(kept):
     assert float(lines["tiny_occluded-seed1"]["minutes"]) == pytest.approx(MINUTES, rel=1e-5)
     start = lines[WINDOWS]
     assert (start["start_from"], start["adversarial"]) == (f"runs/tried/{FRAMES}", "no")
+
+
+def test_numbers_of_the_figures_are_lines(kept):
+    lines = list(csv.DictReader((kept / "figures.csv").open(newline="")))
+    assert {x["name"] for x in lines if x["figure"] == "borrowed_error"} == RUNS.keys()
+    assert all(float(x["low"]) <= float(x["value"]) <= 1 for x in lines if "share" in x["what"])
+    assert len({(x["name"], x["what"]) for x in lines if x["figure"] == "confidence"}) == 4 * 3
 
 
 def test_the_page_says_what_was_measured_and_shows_it(kept):
@@ -147,7 +160,7 @@ def test_the_page_says_what_was_measured_and_shows_it(kept):
     assert f"`{dataset_sha256(Path('shards') / NAME)}`" in text
     for words in (
         "# Measured on occluded-hands", "| benchmark | occluded-hands, version 2 |",
-        "pipelines.synthesize, version 1, seed 3", "200 sequences × 2 cameras × 72 frames",
+        "pipelines.synthesize, version 1, seed 0", "200 sequences × 2 cameras × 72 frames",
         f"sha256 `{'ab' * 32}`", "mean 4.9, p90 8.3, left 5.1", "the stand-in hand (not MANO)",
         "--sequences 200 --cameras 2",
     ):  # fmt: skip
@@ -185,7 +198,7 @@ def test_the_page_says_what_was_measured_and_shows_it(kept):
     shown = re.findall(r"!\[.+?\]\((.+?)\)\n\n\*.+\.\* \S", text)
     assert sorted(shown) == sorted(n for n in contents(kept) if n.startswith("figures/"))
     assert "*Confidence against occlusion and blur, tiny_occluded-seed0.*" in text
-    assert "| 5 | 2 × NVIDIA H100, bf16 | a processor | 2.9 |" in text
+    assert "| 5 | 2 × NVIDIA H100, bf16 | a processor | 4 | 2.9 |" in text
     assert "| processor |" in text and "| commit |" not in text
 
 
@@ -238,9 +251,9 @@ def test_the_same_again_gives_the_same_bytes_and_takes_away_what_is_gone(kept, m
 
 def test_a_folder_that_is_not_ours_is_refused_and_left_alone(here, monkeypatch, capsys):
     out = here / "mine"
-    keep.check_is_ours(out)
+    check_is_ours(out)
     out.mkdir()
-    keep.check_is_ours(out)  # empty
+    check_is_ours(out)  # empty
     (out / "notes.md").write_text("mine")
     assert call(monkeypatch, *COMMAND[:-1], "mine") == 1
     told = " ".join(capsys.readouterr().err.split())
@@ -249,17 +262,17 @@ def test_a_folder_that_is_not_ours_is_refused_and_left_alone(here, monkeypatch, 
     assert call(monkeypatch, *COMMAND[:-1], "mine") == 1
     assert contents(out).keys() == {"README.md", "notes.md"}
     (out / "README.md").write_text(f"{FIRST_LINE}\n")
-    keep.check_is_ours(out)
+    check_is_ours(out)
     (here / "link").symlink_to(out, target_is_directory=True)
     for path in (here / "link", out / "README.md"):
         with pytest.raises(FileExistsError, match="is no folder"):
-            keep.check_is_ours(path)
+            check_is_ours(path)
 
 
 def test_no_training_is_left_out_in_silence(here):
-    material = keep.gather(Path("results/tried"), Path("runs/tried"))
+    material = gather(Path("results/tried"), Path("runs/tried"))
     logs = [log for log in material.logs if log.name != "tiny_occluded_center-seed0"]
-    drawn = {d.name: d for d in keep.draw_trainings(replace(material, logs=logs))}
+    drawn = {d.name: d for d in draw_trainings(replace(material, logs=logs))}
     assert drawn.keys() == {
         f"training-{NAME}-tiny_occluded-step40", f"training-{NAME}-tiny_occluded_windows-step40",
     }  # fmt: skip
@@ -298,22 +311,22 @@ def test_absolute_paths_in_an_evaluation_are_refused(tmp_path, monkeypatch, caps
 
 
 def test_an_absolute_start_is_refused(here, monkeypatch):
-    material = keep.gather(Path("results/tried"), Path("runs/tried"))
-    keep.check_paths(material)
+    material = gather(Path("results/tried"), Path("runs/tried"))
+    check_paths(material)
     log = next(log for log in material.logs if log.name == "tiny_occluded-seed1")
     experiment = replace(log.experiment, start_from="/elsewhere/start")
     logs = [replace(log, experiment=experiment)]
     told = "training of tiny_occluded, seed 1, names /elsewhere/start"
     with pytest.raises(ValueError, match=told):
-        keep.check_paths(replace(material, logs=logs))
+        check_paths(replace(material, logs=logs))
 
 
 def test_an_absolute_start_without_a_log_is_refused_too(here, monkeypatch):
-    material = replace(keep.gather(Path("results/tried"), Path("runs/tried")), logs=[])
-    keep.check_paths(material)
-    monkeypatch.setattr(keep, "start_of", lambda _: "/elsewhere/start")
+    material = replace(gather(Path("results/tried"), Path("runs/tried")), logs=[])
+    check_paths(material)
+    monkeypatch.setattr(checks, "start_of", lambda _: "/elsewhere/start")
     with pytest.raises(ValueError, match="evaluation .* names /elsewhere/start, an absolute path"):
-        keep.check_paths(material)
+        check_paths(material)
 
 
 def test_nothing_and_frames_that_are_not_here_are_refused(tmp_path, monkeypatch, capsys):
@@ -331,12 +344,12 @@ def test_a_figure_is_made_small(monkeypatch):
     figure = new_figure()
     figure.subplots().imshow(np.random.default_rng(0).random((9, 9)))
     png = figure_bytes(figure, "png")
-    assert keep.small_png(figure) == png
-    monkeypatch.setattr(keep, "MAX_FIGURE_BYTES", len(png))
-    smaller = keep.small_png(figure)
+    assert small_png(figure) == png
+    monkeypatch.setattr(figures, "MAX_FIGURE_BYTES", len(png))
+    smaller = small_png(figure)
     assert 100 < len(smaller) < len(png)
     image = Image.open(io.BytesIO(smaller))
     assert (image.mode, image.size) == ("P", Image.open(io.BytesIO(png)).size)
-    monkeypatch.setattr(keep, "MAX_FIGURE_BYTES", 100)
+    monkeypatch.setattr(figures, "MAX_FIGURE_BYTES", 100)
     with pytest.raises(ValueError, match="at 60 dpi .* must be below 100 to be kept"):
-        keep.small_png(figure)
+        small_png(figure)

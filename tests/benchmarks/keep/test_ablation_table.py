@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from benchmarks.kept_ablations import ablation_tables, title, to_csv, to_markdown
+from benchmarks.keep.ablation_table import ablation_tables, title, to_csv, to_markdown
 from tests.benchmarks.evaluations import SYNTHETIC, make_evaluation, make_metrics
 
 
@@ -34,19 +34,19 @@ RUNS = [
 ]
 
 
-def test_rows_are_in_the_papers_order_and_seeds_are_taken_together():
+def test_rows_are_in_the_order_of_kinds_and_seeds_are_taken_together():
     (table,) = ablation_tables(RUNS)
     assert title(table) == "tiny_occluded, step 1,234 · SYNTHETIC data · demo s0_test"
     lines = to_markdown(table).splitlines()
     names = [line.split(" | ")[0].removeprefix("| ") for line in lines[2:]]
     assert names == [
-        "frames", "constant hand †", "Center †", "Dynamic †", "Nearby †",
+        "frames", "constant hand †", "Dynamic †", "Nearby †", "Center †",
         "Dynamic, no discriminator †", "Dynamic, MSE †", "Dynamic, MSE, no discriminator †",
     ]  # fmt: skip
     assert lines[2] == "| frames | 10 | 10 | 10 | 0 | – |  |"
     assert lines[3].endswith("| 8.54 / 14.57 | 8.54 / 14.57 | – | 2.22 | – |")
     both = "6.64 ± 0.14 / 14.57 ± 0.00"
-    assert lines[5] == f"| Dynamic † | {both} | {both} | {both} | – | 2.22 ± 0.00 | 0, 1 |"
+    assert lines[4] == f"| Dynamic † | {both} | {both} | {both} | – | 2.22 ± 0.00 | 0, 1 |"
 
 
 def test_what_was_trained_otherwise_or_scored_elsewhere_has_a_table_of_its_own():
@@ -54,12 +54,17 @@ def test_what_was_trained_otherwise_or_scored_elsewhere_has_a_table_of_its_own()
     runs = [*RUNS, run("", config="1"), run("", step=9), run("", data=other)]
     tables = ablation_tables(runs)
     assert [(t.setup.config, t.setup.step, t.data.split, len(t.rows)) for t in tables] == [
-        ("0", 1234, "s0_test", 7), ("1", 1234, "s0_test", 2), ("0", 9, "s0_test", 2),
+        ("0", 9, "s0_test", 2), ("0", 1234, "s0_test", 7), ("1", 1234, "s0_test", 2),
         ("0", 1234, "s0_val", 1),
     ]  # fmt: skip
     (alone,) = ablation_tables([CONSTANT])
     assert title(alone) == "SYNTHETIC data · demo s0_test"
     assert ablation_tables([]) == []
+
+
+def test_the_same_run_twice_is_no_second_sample():
+    with pytest.raises(ValueError, match="are both of tiny_occluded, seed 0, step 1,234 on s0_tes"):
+        ablation_tables([*RUNS, run("")])
 
 
 def test_the_file_has_all_digits():

@@ -4,7 +4,8 @@ Pure numpy. A frame that is hard is hard for both kinds, so errors are subtracte
 and only what the kinds differ in is left. Chance has a hand in it twice:
 
 - in which recordings the split has: as in `metrics.bootstrap_interval`, each draw takes recordings
-  with replacement, all their frames together, the same ones for both kinds and for every seed;
+  with replacement, all their frames together, the same ones for both kinds and for every seed; and
+  as they are few, its distance from the estimate gets the tails of Student's t (`with_tails`);
 - in how the trainings went: each draw adds to the mean over S seeds their standard error times a
   draw of Student's t with S − 1 degrees of freedom. Seeds are too few to be taken with replacement
   too: of three, one draw in 27 is three times the smallest, so the 95 % interval would run from the
@@ -141,9 +142,12 @@ def paired_difference(
     fewest = min(len(np.unique(sequence[p])) for p in parts)
     interval = p = None
     if fewest > 1:
-        draws = _with_seeds(one[1:] - other[1:], rng)
+        estimate, draws = one[0] - other[0], one[1:] - other[1:]
+        draws = draws[~np.isnan(draws).any(1)]  # others have no frame in a part
+        chance_of_seeds = _chance_of_seeds(draws, rng)
+        draws = with_tails(draws.mean(1), estimate.mean(), fewest, rng) + chance_of_seeds
         low, high = np.percentile(draws, [50 * ALPHA, 100 - 50 * ALPHA])
-        interval, p = (float(low), float(high)), _p_value(draws)
+        interval, p = (float(low), float(high)), float(p_value(draws))
     numbers = (tuple(x[0].tolist()) for x in (one, other))
     return Estimate(*numbers, interval, p, int(kept.sum()), G)
 
@@ -170,18 +174,31 @@ def _drawn_means(errors: np.ndarray, group: np.ndarray, times: np.ndarray) -> np
         return (times @ sums / num_frames[:, None]).reshape(D, S, J)
 
 
-def _with_seeds(differences: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Draws (D, S), in which recordings are drawn already → (D′,) means over seeds, which are drawn
-    here; draws without a frame are left out."""
+def with_tails(
+    draws: np.ndarray, estimate: float | np.ndarray, num_recordings: int, rng: np.random.Generator
+) -> np.ndarray:
+    """Draws (D, …) of what is estimated as (…), G recordings each → with the tails that it takes.
+
+    The distance from the estimate is multiplied by √(G ÷ χ²), with one draw of χ² with G − 1
+    degrees of freedom for each: √((G − 1) ÷ χ²) makes Student's t of a normal number, and
+    √(G ÷ (G − 1)) makes up for recordings drawn with replacement, which vary by (G − 1) ÷ G of
+    what they should.
+    """
+    factor = np.sqrt(num_recordings / rng.chisquare(num_recordings - 1, len(draws)))
+    return estimate + factor.reshape(-1, *[1] * (draws.ndim - 1)) * (draws - estimate)
+
+
+def _chance_of_seeds(differences: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Differences (D, S) per draw of recordings → (D,) what chance in the trainings adds to their
+    means; none of one seed."""
     D, S = differences.shape
-    draws = differences.mean(1)
-    if S > 1:
-        standard_error = differences.std(1, ddof=1) / np.sqrt(S)
-        draws = draws + rng.standard_t(S - 1, D) * standard_error
-    return draws[~np.isnan(draws)]
+    if S == 1:
+        return np.zeros(D)
+    return rng.standard_t(S - 1, D) * differences.std(1, ddof=1) / np.sqrt(S)
 
 
-def _p_value(draws: np.ndarray) -> float:
-    """Twice the share of draws on the other side of 0 than most; never 0, for draws are few."""
-    tail = min((draws >= 0).sum(), (draws <= 0).sum())
-    return float(min(1.0, 2 * (tail + 1) / (len(draws) + 1)))
+def p_value(draws: np.ndarray) -> np.ndarray:
+    """Draws (D, …) → (…): twice the share on the other side of 0 than most; never 0, for draws are
+    few."""
+    tail = np.minimum((draws >= 0).sum(0), (draws <= 0).sum(0))
+    return np.minimum(1, 2 * (tail + 1) / (len(draws) + 1))

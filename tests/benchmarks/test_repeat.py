@@ -1,80 +1,28 @@
-"""The runs that are kept, and the commands that repeat them."""
+"""The commands that repeat what was measured are ones that the programs take."""
 
-import json
 import shlex
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 
-import numpy as np
-import pytest
 import tyro
 
 from benchmarks.evaluation import Run
-from benchmarks.figures.training_log import read_log
-from benchmarks.kept_runs import (
-    common_start,
-    dataset_commands,
-    last_saturation,
-    make_commands,
-    over_seeds,
-    training_minutes,
-)
-from deformer.checkpoint import save_checkpoint
-from deformer.machine import Machine
+from benchmarks.repeat import dataset_commands, make_commands, over_seeds, training_command
+from benchmarks.training_log import read_log
+from deformer.experiments import EXPERIMENTS
+from deformer.train import parse
 from pipelines import build_shards, synthesize
+from tests.benchmarks.drawn_results import write_run
 from tests.benchmarks.evaluations import make_evaluation
-from tests.deformer.training import VERY_SMALL
 
-RECORDS = (
-    {"step": 0, "kind": "validation", "pa_mpjpe_mm": 20.0, "mpjpe_mm": 120.0},
-    {"step": 10, "kind": "train", "total": 9.0, "windows_per_s": 2.0, "saturation": 0.2},
-    {"step": 20, "kind": "train", "total": 8.0, "windows_per_s": 4.0, "saturation": 0.4},
-    {"step": 25, "kind": "validation", "pa_mpjpe_mm": 11.5, "mpjpe_mm": 60.0},
-    {"step": 40, "kind": "train", "total": 7.0, "windows_per_s": 1.0, "saturation": 0.75},
-)
-MINUTES = (10 * 4 / 2 + 10 * 4 / 4 + 20 * 4 / 1) / 60
-"""Of four windows a step."""
-MACHINE = Machine("NVIDIA H100", 2, "a processor", 8, "2.9")
+REPOSITORY = Path(__file__).parents[2]
 MARK = {
-    "generator": "pipelines.synthesize", "version": 1, "layout": "dexycb", "seed": 3,
+    "generator": "pipelines.synthesize", "version": 1, "layout": "dexycb", "seed": 0,
     "sequences": 200, "cameras": 2, "frames": 72, "depth": False, "benchmark": "occluded-hands",
     "benchmark_version": 2, "motions_sha256": "ab" * 32,
     "retargeting_residual_mm": {"mean": 4.9, "p90": 8.3, "left": 5.1},
 }  # fmt: skip
 """What a dataset says of how it was synthesized."""
-
-
-def train(folder: Path, name: str, seed: int, start_from: str | None, **changed) -> None:
-    """A run that never was: a log, and a checkpoint with an empty model."""
-    experiment = replace(
-        VERY_SMALL, name=name, start_from=start_from, stream=replace(VERY_SMALL.stream, seed=seed),
-        model=replace(VERY_SMALL.model, fusion=changed.get("fusion", "dynamic")),
-    )  # fmt: skip
-    save_checkpoint(folder, 40, experiment, {"name": "standin", "sha256": ""}, {}, {},
-                    {"model": {}}, 1, {"precision": "bf16"}, MACHINE)  # fmt: skip
-    (folder / "log.jsonl").write_text("".join(json.dumps(r) + "\n" for r in RECORDS))
-
-
-def test_minutes_are_not_known_without_the_speed_or_the_size_of_a_step(tmp_path):
-    train(tmp_path / "run", "tiny", 0, None)
-    log = read_log(tmp_path / "run", tmp_path)
-    assert training_minutes(log) == pytest.approx(MINUTES)
-    assert training_minutes(replace(log, experiment=None)) is None
-    assert training_minutes(replace(log, train={})) is None
-    lacking = {"windows_per_s": np.array([2.0, np.nan, 1.0])}
-    assert training_minutes(replace(log, train=lacking)) is None
-
-
-def test_the_saturation_is_of_the_last_tenth(tmp_path):
-    train(tmp_path / "run", "tiny", 0, None)
-    log = read_log(tmp_path / "run", tmp_path)
-    assert last_saturation(log) == 0.75  # of three records the last
-    values = np.r_[np.zeros(28), 0.5, np.nan]
-    many = replace(log, step=np.arange(30), train={"saturation": values})
-    assert last_saturation(many) == pytest.approx(0.25)  # 0, 0.5, and one that is not known
-    assert last_saturation(replace(log, train={})) is None
-    assert last_saturation(replace(many, train={"saturation": values * np.nan})) is None
 
 
 def test_one_command_makes_the_benchmark_again():
@@ -94,10 +42,13 @@ def test_one_command_makes_the_benchmark_again():
         'make ablations PRESET=tiny SEEDS="1" STEPS=600'
     ]  # fmt: skip
     assert make_commands(MARK, starts) == []
-    rule = (Path(__file__).parents[2] / "Makefile").read_text().split("\nablations:")[1]
+    for name, value in (("sequences", 40), ("cameras", 4), ("seed", 1)):
+        assert make_commands(MARK | {name: value}, runs) == []
+    rule = (REPOSITORY / "Makefile").read_text().split("\nablations:")[1]
     rule = rule.split("\n\n")[0]
     for word in shlex.split(lines[0])[2:]:
         assert f"$({word.partition('=')[0]})" in rule
+    assert f"--sequences {MARK['sequences']} --cameras {MARK['cameras']} --no-depth" in rule
 
 
 def test_commands_that_make_and_build_a_dataset():
@@ -105,7 +56,8 @@ def test_commands_that_make_and_build_a_dataset():
         "dataset": "dexycb", "hand": "standin", "limit": 7, "frames_per_shard": 12,
         "augmentation": {"scale": 0.2, "shift": 0.3},
     }  # fmt: skip
-    make, build = dataset_commands({"parameters": parameters, "synthetic": MARK}, "occluded")
+    mark = MARK | {"seed": 3}
+    make, build = dataset_commands({"parameters": parameters, "synthetic": mark}, "occluded")
     assert make == (
         "python -m pipelines.synthesize --layout dexycb --out data/occluded --benchmark "
         "occluded-hands --sequences 200 --cameras 2 --frames 72 --seed 3 --motions MOTIONS "
@@ -113,7 +65,7 @@ def test_commands_that_make_and_build_a_dataset():
     )
     told = tyro.cli(synthesize.SynthesisConfig, args=make.split()[3:]).mark()
     versions = {"version", "benchmark_version"}
-    assert all(told[name] == MARK[name] for name in (told.keys() & MARK.keys()) - versions)
+    assert all(told[name] == mark[name] for name in (told.keys() & mark.keys()) - versions)
     assert build == (
         "python -m pipelines.build_shards --dataset dexycb --root data/occluded --out "
         "shards/occluded --frames-per-shard 12 --limit 7 --augmentation.shift 0.3"
@@ -124,13 +76,34 @@ def test_commands_that_make_and_build_a_dataset():
     assert "--dataset ho3d --root RAW --out shards/ho3d" in build and "--hand none" in build
 
 
-def test_seeds_have_a_common_start_or_none():
-    def start(*names: str | None) -> str | None:
-        return common_start([SimpleNamespace(start_from=name) for name in names])
+def test_the_training_command_names_what_differs_from_the_preset(tmp_path):
+    log = read_log(write_run(tmp_path / "run"), tmp_path)
+    command = training_command(log, {})
+    assert command.startswith("python -m deformer.train --experiment tiny --data shards/NAME")
+    assert " --steps 40" in command
+    assert " --stream.window.gap 1 " in command and " --discriminator.hidden 8 " in command
+    assert " --seed" not in command
 
-    assert start("runs/a", "runs/a") == "runs/a"
-    for names in (("runs/a", "runs/b"), ("runs/a", None), (None,), ("nothing", "nothing"), ()):
-        assert start(*names) is None
+
+def test_the_training_command_is_one_that_the_program_takes(tmp_path):
+    log = read_log(write_run(tmp_path / "run"), tmp_path)
+    preset = EXPERIMENTS["tiny"]
+    asked = replace(
+        preset,
+        adversarial=False,
+        stream=replace(
+            preset.stream,
+            where="occlusion > 0.5",
+            order=replace(preset.stream.order, shuffle=False, mix_clips=7),
+        ),
+        model=replace(preset.model, regressor=(32, 16)),
+        validation=replace(preset.validation, limit=None),
+    )
+    words = shlex.split(training_command(replace(log, experiment=asked), {}))
+    assert {"--no-adversarial", "--stream.order.no-shuffle"} <= set(words)
+    assert parse(words[3:]).config == asked
+    unset = replace(asked, name="tiny_noadv", adversarial=True)
+    assert "--adversarial" in training_command(replace(log, experiment=unset), {}).split()
 
 
 def test_commands_that_differ_by_the_seed_are_one():

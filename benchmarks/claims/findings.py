@@ -1,8 +1,8 @@
 """The runs that may be compared, and what becomes of each claim on them.
 
-A claim of `benchmarks.claim_list` is judged on all seeds that both kinds of run have, on the same
-frames; how sure that is, `benchmarks.paired` says. Verdicts are corrected for the number of the
-main claims, and apart from them for that of the others.
+A claim of `claim_list` is judged on all seeds that both kinds of run have, on the same frames; how
+sure that is, `paired` says. Verdicts are corrected for the number of lines that a block has
+measured, in each `Claim.family` apart: the main claims, and the others of each source.
 """
 
 from collections.abc import Iterable
@@ -11,13 +11,20 @@ from functools import cached_property
 
 import numpy as np
 
-from benchmarks.claim_list import CLAIMS, RANGES, Claim
-from benchmarks.comparable import Kind, Setup, kind_of, setup_differences, setup_of
+from benchmarks.claims.claim_list import CLAIMS, RANGES, Claim
+from benchmarks.claims.paired import Estimate, holm, mean_error, paired_difference, unevenness
+from benchmarks.comparable import (
+    Kind,
+    Setup,
+    group_by_split,
+    results_by_kind,
+    setup_differences,
+    setup_of,
+)
 from benchmarks.evaluation import Data, Run
-from benchmarks.paired import Estimate, holm, mean_error, paired_difference, unevenness
 from benchmarks.protocol import is_in_bin
-from benchmarks.rows import DASH
-from benchmarks.scored import Scored, group_by_split, start_of
+from benchmarks.scored import Scored, start_of
+from benchmarks.words import DASH, seeds_text
 
 # ----------------------------------------------------------------------------------------- blocks
 
@@ -28,7 +35,7 @@ class Block:
     long, evaluated on the same M frames."""
 
     runs: dict[Kind, dict[int, Scored]]
-    """Kind → seed → run."""
+    """Kind → seed → run, in the order of `comparable.by_kind`."""
 
     @cached_property
     def first(self) -> Scored:
@@ -64,37 +71,25 @@ class Block:
 
 
 def make_blocks(scored: Iterable[Scored]) -> list[Block]:
-    """All runs of this project, in blocks: recordings first, then by data, split and experiment.
+    """All runs, in blocks: recordings first, then by data, split and experiment.
 
     Raises `ValueError` for the same run twice, and for runs of a block that are of other frames.
     """
-    blocks = []
-    for group in group_by_split(scored):
-        inside: dict[Setup, list[Scored]] = {}
-        for s in group:
-            if isinstance(run := s.evaluation.run, Run):
-                inside.setdefault(setup_of(run), []).append(s)
-        blocks += [_make_block(inside[key]) for key in sorted(inside)]
+    groups = (results_by_kind(group) for group in group_by_split(scored))
+    blocks = [Block(runs) for group in groups for runs in group.values()]
+    for block in blocks:
+        _check_frames(block)
     return blocks
 
 
-def _make_block(scored: list[Scored]) -> Block:
-    first, runs = scored[0], {}
-    for s in scored:
-        run, data = s.evaluation.run, s.evaluation.data
-        seeds = runs.setdefault(kind_of(run), {})
-        if (twin := seeds.setdefault(run.seed, s)) is not s:
+def _check_frames(block: Block) -> None:
+    for s in (s for seeds in block.runs.values() for s in seeds.values()):
+        if not np.array_equal(block.first.row, s.row):
             raise ValueError(
-                f"{twin.name} and {s.name} are both of {run.experiment}, seed {run.seed}, step "
-                f"{run.step:,} on {data.split}: the same run twice is no second sample; take one "
-                "of them away"
+                f"{block.first.name} and {s.name} are of different frames of {block.data.name} "
+                f"{block.data.split}, {len(block.first.row):,} and {len(s.row):,}: evaluate both "
+                "again"
             )
-        if not np.array_equal(first.row, s.row):
-            raise ValueError(
-                f"{first.name} and {s.name} are of different frames of {data.name} {data.split}, "
-                f"{len(first.row):,} and {len(s.row):,}: evaluate both again"
-            )
-    return Block(runs)
 
 
 # --------------------------------------------------------------------------------------- findings
@@ -109,7 +104,7 @@ class Finding:
     """That both kinds have."""
     estimate: Estimate | None = None
     p: float | None = None
-    """`Estimate.p`, corrected for the number of claims; None: not corrected."""
+    """`Estimate.p`, corrected for the number of lines; None: not corrected."""
     missing: str = ""
     """Why nothing is measured, where runs are missing."""
 
@@ -224,8 +219,3 @@ def compare_kinds(
         errors(better), errors(worse), block.sequence, part, other_part,
         mean_error if statistic == "mean" else unevenness,
     )  # fmt: skip
-
-
-def seeds_text(seeds: Iterable[int]) -> str:
-    numbers = sorted(seeds)
-    return f"seed{'s' * (len(numbers) > 1)} {', '.join(map(str, numbers))}"

@@ -1,7 +1,7 @@
 """The ablations side by side: position errors by occlusion and acceleration, over seeds.
 
-Pure functions from evaluations to Markdown and CSV, for what `benchmarks.keep` writes. The paper
-has such numbers of the whole method alone, in its Tables 1 and 2.
+Pure functions from evaluations to Markdown and CSV. The paper has such numbers of the whole method
+alone, in its Tables 1 and 2.
 """
 
 import csv
@@ -10,25 +10,28 @@ import statistics
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from benchmarks.comparable import Setup, kind_of, setup_of
-from benchmarks.evaluation import HEADLINE, Data, Evaluation, Run
+from benchmarks.comparable import (
+    Setup,
+    evaluations_by_kind,
+    group_by_data,
+    is_start,
+    run_label,
+)
+from benchmarks.evaluation import Data, Evaluation, Method, Run
 from benchmarks.protocol import BINS
 from benchmarks.render import grid
-from benchmarks.rows import DASH, SYNTHETIC_MARK
-from benchmarks.scored import is_start, run_label
+from benchmarks.words import DASH, HEADLINE, SYNTHETIC_MARK, data_kind, mean_text
 
 CSV_COLUMNS = (
     "row", "experiment", "step", "seeds", "synthetic", "dataset", "data", "split", "metric",
     "occlusion", "frames", "value", "deviation", "unit", "per_seed",
 )  # fmt: skip
 """One line per number. value: the mean over seeds; deviation: the standard one."""
-_FUSIONS = ("center", "average", "occlusion", "dynamic", "nearby")
-"""In the order of Table 4."""
 
 
 @dataclass(frozen=True, eq=False)
 class AblationRow:
-    """A kind of run, or predictions that others made."""
+    """A kind of run, or a method without a checkpoint."""
 
     label: str
     evaluations: tuple[Evaluation, ...]
@@ -36,7 +39,7 @@ class AblationRow:
 
     @property
     def seeds(self) -> tuple[int, ...]:
-        """None of predictions that others made."""
+        """None of a method without a checkpoint."""
         return tuple(e.run.seed for e in self.evaluations if isinstance(e.run, Run))
 
     def values(self, metric: str, bin: str) -> tuple[float, ...]:
@@ -59,39 +62,20 @@ class AblationTable:
 
 
 def ablation_tables(evaluations: Iterable[Evaluation]) -> list[AblationTable]:
-    """A table for each way to train and each split, in the order in which they are found;
-    predictions that others made stand in all tables of their data, above the runs."""
-    by_data: dict[Data, list[Evaluation]] = {}
-    for evaluation in evaluations:
-        if not is_start(evaluation.run):
-            by_data.setdefault(evaluation.data, []).append(evaluation)
+    """A table for each way to train and each split; methods without a checkpoint stand in all
+    tables of their data, above the runs. Raises `ValueError` for the same run twice."""
     tables = []
-    for data, found in by_data.items():
-        others = tuple(
-            AblationRow(run_label(e.run), (e,)) for e in found if not isinstance(e.run, Run)
+    for found in group_by_data(e for e in evaluations if not is_start(e.run)):
+        data = found[0].data
+        methods = tuple(
+            AblationRow(run_label(e.run), (e,)) for e in found if isinstance(e.run, Method)
         )
-        runs: dict[Setup, list[Evaluation]] = {}
-        for e in found:
-            if isinstance(e.run, Run):
-                runs.setdefault(setup_of(e.run), []).append(e)
-        tables += [AblationTable(data, s, others + _rows(group)) for s, group in runs.items()]
-        tables += [] if runs else [AblationTable(data, None, others)]
+        setups = evaluations_by_kind(found)
+        for setup, kinds in setups.items():
+            rows = (AblationRow(kind.label, of_kind) for kind, of_kind in kinds.items())
+            tables.append(AblationTable(data, setup, (*methods, *rows)))
+        tables += [] if setups else [AblationTable(data, None, methods)]
     return tables
-
-
-def _rows(evaluations: Iterable[Evaluation]) -> tuple[AblationRow, ...]:
-    """By kind: the ways of fusion, then the other losses."""
-
-    def place(evaluation: Evaluation) -> tuple:
-        kind = kind_of(evaluation.run)
-        is_as_paper = kind.point_loss == "max_mse" and kind.adversarial
-        return (not is_as_paper, _FUSIONS.index(kind.fusion), kind.point_loss != "max_mse",
-                not kind.adversarial, evaluation.run.seed)  # fmt: skip
-
-    by_label: dict[str, list[Evaluation]] = {}
-    for evaluation in sorted(evaluations, key=place):
-        by_label.setdefault(run_label(evaluation.run), []).append(evaluation)
-    return tuple(AblationRow(label, tuple(found)) for label, found in by_label.items())
 
 
 # ----------------------------------------------------------------------------------------- writing
@@ -100,8 +84,7 @@ def _rows(evaluations: Iterable[Evaluation]) -> tuple[AblationRow, ...]:
 def title(table: AblationTable) -> str:
     """Which runs on which frames, in a line."""
     words = [] if table.setup is None else [f"{table.setup.base}, step {table.setup.step:,}"]
-    kind = "SYNTHETIC data" if table.data.synthetic else "recordings"
-    return " · ".join([*words, kind, f"{table.data.name} {table.data.split}"])
+    return " · ".join([*words, data_kind(table.data), f"{table.data.name} {table.data.split}"])
 
 
 def to_markdown(table: AblationTable) -> str:
@@ -115,22 +98,14 @@ def to_markdown(table: AblationTable) -> str:
 def _line(row: AblationRow) -> tuple[str, ...]:
     mark = f" {SYNTHETIC_MARK}" if row.evaluations[0].data.synthetic else ""
     errors = [
-        " / ".join(_text(row.values(metric, bin)) for metric in ("pa_mpjpe_mm", "ra_mpjpe_mm"))
+        " / ".join(mean_text(row.values(metric, bin)) for metric in ("pa_mpjpe_mm", "ra_mpjpe_mm"))
         if row.frames(bin)
         else DASH
         for bin in BINS
     ]
-    acceleration = _text(row.values("accel_mm_per_frame2", "all"))
+    acceleration = mean_text(row.values("accel_mm_per_frame2", "all"))
     seeds = ", ".join(map(str, row.seeds)) or DASH
     return (f"{row.label}{mark}", *errors, acceleration, seeds)
-
-
-def _text(values: tuple[float, ...]) -> str:
-    """`9.20 ± 0.05`."""
-    if not values:
-        return DASH
-    mean = f"{statistics.fmean(values):.2f}"
-    return f"{mean} ± {statistics.stdev(values):.2f}" if len(values) > 1 else mean
 
 
 def to_csv(tables: Iterable[AblationTable]) -> str:

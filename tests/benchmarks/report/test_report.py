@@ -1,6 +1,5 @@
 """The report: one file that needs nothing else, says what is synthetic, and works without parts."""
 
-import shlex
 import sys
 from dataclasses import replace
 from html.parser import HTMLParser
@@ -10,17 +9,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from benchmarks.claims_page import LEGEND
-from benchmarks.figures.training_log import read_log
+from benchmarks.claims.page import LEGEND
+from benchmarks.material import gather
 from benchmarks.report import __main__ as report
-from benchmarks.report.material import gather
 from benchmarks.report.page import Section, escape, page, table
-from benchmarks.report.runs import training_command
 from benchmarks.report.sections import claims_section
 from benchmarks.report.tables import paper_table
 from benchmarks.rows import fill_tables
-from deformer.experiments import EXPERIMENTS
-from deformer.train import parse
 from tests.benchmarks.drawn_results import write_result, write_run
 from tests.benchmarks.evaluations import SYNTHETIC, make_evaluation, make_metrics
 from tests.deformer.training import build_dataset
@@ -117,34 +112,13 @@ def test_it_holds_the_parts_that_a_reader_looks_for(text):
         assert words in text, words
 
 
-def test_the_training_command_names_what_differs_from_the_preset(written):
-    log = read_log(written / "runs" / "full", written / "runs")
-    command = training_command(log, {})
-    assert command.startswith("python -m deformer.train --experiment tiny --data shards/NAME")
-    assert " --steps 40" in command
-    assert " --stream.window.gap 1 " in command and " --discriminator.hidden 8 " in command
-    assert " --seed" not in command
-
-
-def test_the_training_command_is_one_that_the_program_takes(written):
-    log = read_log(written / "runs" / "full", written / "runs")
-    preset = EXPERIMENTS["tiny"]
-    asked = replace(
-        preset,
-        adversarial=False,
-        stream=replace(
-            preset.stream,
-            where="occlusion > 0.5",
-            order=replace(preset.stream.order, shuffle=False, mix_clips=7),
-        ),
-        model=replace(preset.model, regressor=(32, 16)),
-        validation=replace(preset.validation, limit=None),
-    )
-    words = shlex.split(training_command(replace(log, experiment=asked), {}))
-    assert {"--no-adversarial", "--stream.order.no-shuffle"} <= set(words)
-    assert parse(words[3:]).config == asked
-    unset = replace(asked, name="tiny_noadv", adversarial=True)
-    assert "--adversarial" in training_command(replace(log, experiment=unset), {}).split()
+def test_its_commands_repeat_its_own_options(written, text, raw_root):
+    results, data = f"--results {written / 'results'}", f"--data {build_dataset(raw_root)}"
+    for options in (
+        f"tables {results}\n", f"claims {results} {data}\n", f"figures {results} {data}\n",
+        f"report {results} --runs {written / 'runs'} {data}<",
+    ):  # fmt: skip
+        assert f"python -m benchmarks.{options}" in text
 
 
 def test_the_claims_are_judged_where_runs_can_be_compared(tmp_path, raw_root):

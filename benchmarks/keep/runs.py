@@ -1,28 +1,15 @@
-"""The runs that were evaluated, a line each, and the commands that repeat them: for what
-`benchmarks.keep` writes.
-"""
+"""The runs that were evaluated, a line each: runs.csv."""
 
 import csv
 import io
-import re
-import shlex
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, fields
-from pathlib import Path
 
 import numpy as np
 
-from benchmarks.ablations import PRESETS
 from benchmarks.evaluation import Evaluation, Run
-from benchmarks.figures.training_log import TrainingLog, last_checkpoint
-from benchmarks.report.material import Material
-from benchmarks.report.runs import evaluations_of, training_command
-from benchmarks.scored import is_start
-from deformer.box import AugmentationRange
-from deformer.experiments import base_of
-
-_NAMED_BY_SEED = ("--out", "--checkpoint")
-"""Options whose folders end in the seed, as `benchmarks.ablations` names them."""
+from benchmarks.material import Material
+from benchmarks.training_log import TrainingLog, evaluations_of, last_checkpoint
 
 
 @dataclass(frozen=True)
@@ -60,6 +47,8 @@ class KeptRun:
     device: str | None
     """That it was trained on: the GPU's name, or "CPU"."""
     processes: int | None
+    threads: int | None
+    """Of each process."""
     processor: str | None
     torch: str | None
     """Its version."""
@@ -121,6 +110,7 @@ def _kept_run(name: str, evaluation: Evaluation, log: TrainingLog | None) -> Kep
         trained_in=None if checkpoint is None else checkpoint.origin.get("precision"),
         device=None if machine is None else machine.device,
         processes=None if machine is None else machine.processes,
+        threads=None if machine is None else machine.threads,
         processor=None if machine is None else machine.processor,
         torch=None if machine is None else machine.torch,
         synthetic=data.synthetic,
@@ -181,118 +171,3 @@ def _cell(value: object) -> object:
     if isinstance(value, bool):
         return "yes" if value else "no"
     return f"{value:.6g}" if isinstance(value, float) else value
-
-
-# --------------------------------------------------------------------------------------- commands
-
-
-def make_commands(mark: dict, runs: Iterable[Run]) -> list[str]:
-    """`make ablations` as it was measured, one per preset and number of steps. FILE stands for what
-    cannot be made.
-
-    mark: what `dataset.json` says of how the benchmark was synthesized; runs: that were evaluated
-    on it.
-    """
-    presets = {preset.bases.get(mark["benchmark"]): name for name, preset in PRESETS.items()}
-    seeds: dict[tuple[str, int], set[int]] = {}
-    for run in runs:
-        preset = presets.get(base_of(run.experiment))
-        if preset is not None and not is_start(run):
-            seeds.setdefault((preset, run.step), set()).add(run.seed)
-    motions = ["MOTIONS=FILE"] if "motions_sha256" in mark else []
-    lines = []
-    for (preset, step), found in sorted(seeds.items()):
-        numbers = " ".join(map(str, sorted(found)))
-        words = [f"PRESET={preset}", *motions, f'SEEDS="{numbers}"', f"STEPS={step}"]
-        lines.append(" ".join(["make ablations", *words]))
-    return lines
-
-
-def dataset_commands(info: dict, name: str) -> list[str]:
-    """What makes and builds a dataset, from what its `dataset.json` (info) says. RAW and MOTIONS
-    stand for what cannot be made."""
-    parameters, mark = info["parameters"], info["synthetic"] or {}
-    is_made_here = "generator" in mark
-    raw = f"data/{name}" if is_made_here else "RAW"
-    build = [
-        "python", "-m", "pipelines.build_shards", "--dataset", parameters["dataset"], "--root", raw,
-        "--out", f"shards/{name}", "--frames-per-shard", str(parameters["frames_per_shard"]),
-    ]  # fmt: skip
-    if parameters["limit"] is not None:
-        build += ["--limit", str(parameters["limit"])]
-    for field, value in parameters["augmentation"].items():
-        if value != getattr(AugmentationRange(), field):
-            build += [f"--augmentation.{field}", str(value)]
-    if parameters["hand"] == "none":
-        build += ["--hand", "none"]
-    return [*([_synthesize(mark, raw)] if is_made_here else []), shlex.join(build)]
-
-
-def _synthesize(mark: dict, out: str) -> str:
-    words = ["python", "-m", "pipelines.synthesize", "--layout", mark["layout"], "--out", out]
-    if "benchmark" in mark:
-        words += ["--benchmark", mark["benchmark"]]
-    words += ["--sequences", str(mark["sequences"])]
-    if mark["layout"] == "dexycb":
-        words += ["--cameras", str(mark["cameras"])]
-    words += ["--frames", str(mark["frames"]), "--seed", str(mark["seed"])]
-    words += ["--motions", "MOTIONS"] if "motions_sha256" in mark else []
-    words += [] if mark["depth"] else ["--no-depth"]
-    return shlex.join(words)
-
-
-def training_commands(material: Material) -> list[tuple[int, str]]:
-    """(seed, command) of every run that was evaluated and of those that they started from, each
-    after the one that it started from; runs without a checkpoint are left out."""
-    used = [log for log in material.logs if evaluations_of(log, material.evaluations)]
-    starts = [start for log in used for start in _starts_of(log, material.logs)]
-    return [
-        (log.experiment.stream.seed, text)
-        for log in dict.fromkeys([*starts, *used])
-        if (text := training_command(log, material.evaluations)) is not None
-    ]
-
-
-def _starts_of(log: TrainingLog, logs: list[TrainingLog]) -> list[TrainingLog]:
-    """The runs that one began with, directly or not, the first of all first."""
-    if log.experiment is None or log.experiment.start_from is None:
-        return []
-    start = Path(log.experiment.start_from).resolve()  # of a run, or one of its checkpoints
-    folders = [start, *start.parents]
-    found = [other for other in logs if other is not log and other.folder.resolve() in folders]
-    others = [other for other in logs if other is not log]
-    return [start for other in found for start in (*_starts_of(other, others), other)]
-
-
-def evaluation_commands(material: Material) -> list[tuple[int | None, str]]:
-    """(seed, command) of every evaluation; of others' predictions the seed is None."""
-    evaluations = material.evaluations.values()
-    return [(e.run.seed if isinstance(e.run, Run) else None, e.command) for e in evaluations]
-
-
-def over_seeds(commands: Iterable[tuple[int | None, str]]) -> list[str]:
-    """(seed, command) → commands; those that differ by their seed alone become one shell loop."""
-    groups: dict[str, dict[int | None, str]] = {}
-    for seed, text in commands:
-        groups.setdefault(_for_any_seed(text, seed), {})[seed] = text
-    return [
-        f"for s in {' '.join(map(str, by_seed))}; do {pattern}; done"
-        if len(by_seed) > 1
-        else next(iter(by_seed.values()))
-        for pattern, by_seed in groups.items()
-    ]
-
-
-def _for_any_seed(command: str, seed: int | None) -> str:
-    """The command with $s for the seed: of --stream.seed, and at the end of a run's folder."""
-    words, pattern, option = shlex.split(command), [], ""
-    for word in words:
-        named = re.fullmatch(rf"(.*seed){seed}", word) if option in _NAMED_BY_SEED else None
-        if option == "--stream.seed" and word == str(seed):
-            pattern.append("$s")
-        elif named:
-            pattern.append(f"{shlex.quote(named[1])}$s")
-        else:
-            pattern.append(shlex.quote(word))
-        option = word
-    return " ".join(pattern)

@@ -1,4 +1,4 @@
-"""What trainings told: `log.jsonl` of a run as arrays."""
+"""What trainings told: `log.jsonl` of a run as arrays, and the evaluations that are of it."""
 
 import json
 from dataclasses import dataclass
@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from benchmarks.evaluation import Evaluation, Run
 from deformer.checkpoint import Checkpoint, load_checkpoint
 from deformer.experiments import Experiment
 
@@ -77,3 +78,15 @@ def find_logs(runs: Path) -> list[TrainingLog]:
     """Every run under a folder, which may be absent, by name; empty logs left out."""
     logs = [read_log(path.parent, runs) for path in sorted(runs.rglob(LOG_FILE))]
     return [log for log in logs if len(log.step) or len(log.validation_step)]
+
+
+def evaluations_of(log: TrainingLog, evaluations: dict[str, Evaluation]) -> dict[str, Evaluation]:
+    """Those of a checkpoint of the run."""
+    folder = log.folder.resolve()
+    return {
+        name: e
+        for name, e in evaluations.items()
+        if isinstance(e.run, Run)
+        and (checkpoint := Path(e.run.checkpoint).resolve())
+        and folder in (checkpoint, *checkpoint.parents)
+    }

@@ -6,8 +6,8 @@ For each claim of Tables 4 and 5 and of Figure 3, and for questions that the pap
 for, two kinds of runs are compared frame by frame, on the same frames of the same split of the same
 build, over all seeds that both have; verdicts are corrected for how many there are. Writes
 claims.md and claims.csv. Runs are compared if they are of one experiment and its ablations, and
-were trained alike and equally long. Exit status: 0 all well, 1 a file that cannot be read, runs
-that cannot be compared, or evaluations none of which has its frames here.
+were trained alike and equally long. Exit status: 0 all well, 1 a file that cannot be read, the same
+run twice, or runs of which none has its frames here.
 """
 
 import sys
@@ -20,7 +20,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from benchmarks.claims_page import (
+from benchmarks.claims.findings import Block, Finding, judge_all
+from benchmarks.claims.page import (
     NOTHING,
     difference_text,
     heading,
@@ -29,7 +30,6 @@ from benchmarks.claims_page import (
     to_markdown,
 )
 from benchmarks.evaluation import find_evaluations
-from benchmarks.findings import Block, Finding, judge_all
 from benchmarks.scored import load_scored
 
 _console = Console(stderr=True)
@@ -80,9 +80,9 @@ def run(options: Options) -> int:
         _console.print(words, soft_wrap=True, highlight=False)
     if not any(finding.is_measured for _, findings in judged for finding in findings):
         _console.print(f"{options.results}: {NOTHING}", soft_wrap=True, markup=False)
-    words = f"{out / 'claims.md'} and claims.csv, of {len(scored)} evaluations"
+    words = f"{out / 'claims.md'} and claims.csv, of {len(scored)} runs"
     _console.print(words, soft_wrap=True, markup=False)
-    return 1 if found and not scored else 0
+    return 1 if problems and not scored else 0
 
 
 def main() -> int:

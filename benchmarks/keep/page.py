@@ -1,4 +1,4 @@
-"""The README.md of what `benchmarks.keep` writes: what was measured, on what, and how to repeat it.
+"""The README.md of what is kept: what was measured, on what, and how to repeat it.
 
 Pure functions from what was read to Markdown.
 """
@@ -8,32 +8,30 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.claims_page import LEGEND, SHORT_HEAD, heading, runs_text, short_line
+from benchmarks.claims.findings import Judged
+from benchmarks.claims.page import LEGEND, SHORT_HEAD, heading, runs_text, short_line
 from benchmarks.evaluation import Evaluation, Run
-from benchmarks.findings import Judged
-from benchmarks.kept_ablations import AblationTable, to_markdown
-from benchmarks.kept_ablations import title as ablation_title
-from benchmarks.kept_runs import (
-    KeptRun,
-    common_start,
+from benchmarks.keep.ablation_table import AblationTable, to_markdown
+from benchmarks.keep.ablation_table import title as ablation_title
+from benchmarks.keep.runs import KeptRun, common_start
+from benchmarks.material import Material
+from benchmarks.render import blocks, cell_text, grid
+from benchmarks.render import heading as column_heading
+from benchmarks.repeat import (
     dataset_commands,
     evaluation_commands,
     make_commands,
     over_seeds,
     training_commands,
 )
-from benchmarks.render import blocks, cell_text, grid
-from benchmarks.render import heading as column_heading
-from benchmarks.report.machine import machine_facts
-from benchmarks.report.material import Material
-from benchmarks.rows import DASH, FilledTable, Row
-from benchmarks.words import DEVIATION, common_start_text
+from benchmarks.rows import FilledTable, Row
+from benchmarks.versions import machine_facts
+from benchmarks.words import DASH, DEVIATION, SYNTHETIC, SYNTHETIC_MARK, common_start_text
 from deformer.dataset import dataset_sha256, read_info
+from deformer.experiments import OCCLUDED
 
 FIRST_LINE = "<!-- written by python -m benchmarks.keep -->"
 """Of the page; by it the program knows a folder that it may replace."""
-_BENCHMARK = "occluded-hands"
-"""That `make ablations` is of."""
 _ABLATIONS = (4, 5, 6)
 """Tables that the page shows; the others are files."""
 _LAYOUTS = {"dexycb": "DexYCB", "ho3d": "HO-3D"}
@@ -88,18 +86,19 @@ def _title_of(folder: Path, info: dict) -> str:
 def _top(material: Material) -> str:
     kinds = {e.data.synthetic for e in material.evaluations.values()}
     words = {
-        (True,): "**Everything here is measured on SYNTHETIC data**, rendered by this project. The "
+        (True,): f"**Everything here is measured on {SYNTHETIC}**, rendered by this project. The "
         "numbers compare with each other only, never with the paper's, and what holds here need "
         "not hold on recordings.",
         (False,): "Everything here is measured on recordings.",
-        (False, True): "Some of this is measured on SYNTHETIC data, marked †, which compares with "
-        "nothing but other synthetic numbers.",
+        (False, True): f"Some of this is measured on {SYNTHETIC}, marked {SYNTHETIC_MARK}, which "
+        "compares with nothing but other synthetic numbers.",
     }[tuple(sorted(kinds))]
     return (
         f"{words}\n\nThis folder is written by a program (the last command below), not by hand. "
         "All digits are in the files: `claims.csv` (what the paper claims), `tables/` (the "
         "ablations side by side, and the paper's tables, published beside measured), `runs.csv` "
-        "(each run), `evaluations/` (each `evaluation.json` as it was written)."
+        "(each run), `figures.csv` (of each run, what its figures show), `evaluations/` (each "
+        "`evaluation.json` as it was written)."
     )
 
 
@@ -228,7 +227,8 @@ def _runs(runs: Sequence[KeptRun]) -> str:
         "Validation: at step 0 → the last one; PA: Procrustes-aligned. Saturation is the "
         "discriminator's, over the last tenth of the training: near 1 it has won and teaches "
         "nothing. Minutes are of the training alone, as its log tells, on the machine that it ran "
-        "on."
+        "on; like windows/s those of runs that ran beside each other do not compare with those of "
+        "runs alone."
     )
     return f"{note}\n\n{grid(head, map(_run_line, runs))}"
 
@@ -245,11 +245,14 @@ def _run_line(run: KeptRun) -> tuple[str, ...]:
 
 
 def _device_text(run: KeptRun) -> str:
-    """`8 × NVIDIA H100, bf16`."""
+    """`8 × NVIDIA H100, bf16`, or `CPU, 2 processes, float32`."""
     if run.device is None:
         return DASH
-    times = f"{run.processes} × " if run.processes > 1 else ""
-    return f"{times}{run.device}, {run.trained_in}"
+    device = run.device
+    if run.processes > 1:
+        is_cpu = device == "CPU"
+        device = f"CPU, {run.processes} processes" if is_cpu else f"{run.processes} × {device}"
+    return f"{device}, {run.trained_in}"
 
 
 def _number(value: float | None, decimals: int = 2) -> str:
@@ -267,10 +270,10 @@ def _commands(
         mark, sha256 = info["synthetic"] or {}, dataset_sha256(folder)
         found = [e for e in material.evaluations.values() if e.data.sha256 == sha256]
         runs = [e.run for e in found if isinstance(e.run, Run)]
-        if mark.get("benchmark") == _BENCHMARK and (whole := make_commands(mark, runs)):
+        if mark.get("benchmark") == OCCLUDED and (whole := make_commands(mark, runs)):
             yield (
-                "In one, at the benchmark's own size; KEPT=FOLDER names another folder to keep in "
-                "than results/occluded/kept:"
+                "In one, with as many processes as the preset has, which changes rounding alone; "
+                "KEPT=FOLDER names another folder to keep in than results/occluded/kept:"
             )
             yield _code(whole)
         yield f"{folder.name}, {'made and ' if 'generator' in mark else ''}built:"
@@ -289,12 +292,15 @@ def _commands(
 def _trained_on(runs: Sequence[KeptRun]) -> str:
     """Machines of the trainings, as their checkpoints tell."""
     found = Counter(
-        (_device_text(run), run.processor, run.torch) for run in runs if run.device is not None
+        (_device_text(run), run.processor, str(run.threads or DASH), run.torch)
+        for run in runs
+        if run.device is not None
     )
     if not found:
         return "What the runs were trained on their checkpoints do not tell."
     lines = [(str(count), *about) for about, count in found.items()]
-    return f"Trained on:\n\n{grid(('Runs', 'Device', 'Processor', 'torch'), lines)}"
+    head = ("Runs", "Device", "Processor", "Threads a process", "torch")
+    return f"Trained on:\n\n{grid(head, lines)}"
 
 
 def _machine() -> str:

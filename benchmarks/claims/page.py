@@ -1,18 +1,25 @@
 """How what became of the claims is told: legend, headings, lines, claims.md and claims.csv.
 
-Pure functions from `benchmarks.findings` to text.
+Pure functions from `findings` to text.
 """
 
 import csv
 import io
 import statistics
 
-from benchmarks.claim_list import Claim
-from benchmarks.findings import Block, Finding, Judged, seeds_text
-from benchmarks.paired import Estimate
+from benchmarks.claims.claim_list import Claim
+from benchmarks.claims.findings import Block, Finding, Judged
+from benchmarks.claims.paired import Estimate
 from benchmarks.render import grid
-from benchmarks.rows import DASH
-from benchmarks.words import DEVIATION, common_start_text, provenance, signed
+from benchmarks.words import (
+    DASH,
+    DEVIATION,
+    common_start_text,
+    mean_text,
+    provenance,
+    seeds_text,
+    signed,
+)
 
 NOTHING = (
     "Nothing to compare yet: that takes runs that differ in one choice, at the same step (evaluate "
@@ -29,7 +36,8 @@ CSV_COLUMNS = (
 )  # fmt: skip
 """One line per claim and block. low and high: 95 % interval of the difference, first −
 second; p: how often chance alone would show one as large, of the line alone and corrected for the
-number of lines; published: that difference as the paper prints it."""
+number of lines that the block has measured in its family (the main claims, the others of a source);
+published: that difference as the paper prints it."""
 
 
 LEGEND = (
@@ -42,12 +50,13 @@ LEGEND = (
     "does not hold if it is above, and is too noisy to say otherwise. That covers small "
     "differences too: the interval tells how large one could be. Of many lines some would hold by "
     "chance, so verdicts are corrected for their number, as Holm has it: over the main claims, one "
-    "of each table and one of what the benchmark asks, and over the other lines of each source. So "
-    "a line can be too noisy to say though its interval leaves out 0. Lines are not independent: "
-    "many are of the same runs and the same frames. One seed: the interval knows nothing of chance "
-    "in training, another seed may tell otherwise. Of two seeds that chance is hardly known, so "
-    "intervals are wide; three or more are better. With ten or fewer recordings intervals are a "
-    "little narrow: one in ten misses, not one in twenty."
+    "of each table and one of what the benchmark asks, and over the other lines of each source; in "
+    "each block of runs apart, and of those lines alone that are measured. So a line can be too "
+    "noisy to say though its interval leaves out 0. Lines are not independent: many are of the "
+    "same runs and the same frames. One seed: the interval knows nothing of chance in training, "
+    "another seed may tell otherwise. Of two seeds that chance is hardly known, so intervals are "
+    "wide; three or more are better. Few recordings make intervals wide too; they are narrow only "
+    "where of few recordings one or two differ far more than the others."
 )
 """Of `SHORT_HEAD` and of claims.md, plain text."""
 
@@ -130,12 +139,6 @@ def short_line(finding: Finding) -> tuple[str, ...]:
 def sentence(claim: Claim) -> str:
     """With a mark where it is a main one."""
     return f"{claim.sentence} (main)" if claim.is_main else claim.sentence
-
-
-def mean_text(values: tuple[float, ...]) -> str:
-    """Of the values of seeds, mean ± standard deviation: `9.51 ± 0.03`."""
-    text = f"{statistics.fmean(values):.2f}".replace("-", "−")
-    return f"{text} ± {statistics.stdev(values):.2f}" if len(values) > 1 else text
 
 
 def difference_text(estimate: Estimate) -> str:

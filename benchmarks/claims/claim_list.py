@@ -11,16 +11,10 @@ from typing import Literal
 from benchmarks.comparable import Kind
 from benchmarks.layout import fusion_row, loss_row, read_published
 from benchmarks.protocol import BINS
+from benchmarks.words import METRIC_NAMES, METRIC_UNITS
 
 RANGES = BINS | {"50-100": (0.5, 1.0), "0-25": (0.0, 0.25)}
 """Occlusion, with borders as `BINS` has them."""
-
-METRICS = {
-    "pa_mpjpe_mm": ("PA-MPJPE", "mm"),
-    "ra_mpjpe_mm": ("root-aligned MPJPE", "mm"),
-    "accel_mm_per_frame2": ("acceleration error", "mm/frame²"),
-}
-"""What claims are about: its name and its unit."""
 
 BEYOND = "not in the paper"
 
@@ -37,7 +31,7 @@ class Claim:
     better: Kind
     worse: Kind
     metric: str = "pa_mpjpe_mm"
-    """Of `METRICS`."""
+    """Of `words.METRIC_NAMES`."""
     occlusion: str = "all"
     """Of `RANGES`: the frames that count."""
     other_occlusion: str | None = None
@@ -57,18 +51,19 @@ class Claim:
 
     @property
     def family(self) -> str:
-        """Claims whose number a verdict is corrected for."""
+        """Claims whose number a verdict is corrected for: the main ones, and the others of each
+        source."""
         return "main" if self.is_main else self.source
 
     @property
     def unit(self) -> str:
-        return METRICS[self.metric][1] if self.statistic == "mean" else ""
+        return METRIC_UNITS[self.metric] if self.statistic == "mean" else ""
 
     @property
     def measure(self) -> str:
         """What is compared, in words."""
-        name, unit = METRICS[self.metric]
-        words = f"{name} in {unit}"
+        name = METRIC_NAMES[self.metric]
+        words = f"{name} in {METRIC_UNITS[self.metric]}"
         if self.statistic == "unevenness":
             words = f"{name}, deviation ÷ mean over joints"
         if self.other_occlusion is not None:
@@ -81,7 +76,7 @@ _WHOLE, _CENTER, _AVERAGE, _WEIGHTED, _NEARBY = (
 )
 _MSE, _NOADV = Kind(point_loss="mse"), Kind(adversarial=False)
 _NEITHER = Kind(point_loss="mse", adversarial=False)
-_PA, _RA, _ACCEL = METRICS
+_PA, _RA, _ACCEL = METRIC_NAMES
 _DISCRIMINATOR = "training with the discriminator"
 
 

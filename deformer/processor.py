@@ -1,0 +1,21 @@
+"""The processor that this program runs on, as the system tells of it."""
+
+import os
+import platform
+from pathlib import Path
+
+
+def usable_cores() -> int:
+    """That this program may use, which may be fewer than the machine has."""
+    has_affinity = hasattr(os, "sched_getaffinity")  # Linux
+    return len(os.sched_getaffinity(0)) if has_affinity else os.cpu_count() or 1
+
+
+def processor() -> str:
+    """Its name."""
+    info = Path("/proc/cpuinfo")
+    if info.is_file():
+        for line in info.read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or "not known"

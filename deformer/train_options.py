@@ -1,0 +1,85 @@
+"""The options of `deformer.train`: where a run reads and writes, and its experiment's fields."""
+
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+
+from deformer.experiments import EXPERIMENTS, Experiment, get_experiment
+from deformer.store import DEFAULT_CACHE
+
+
+@dataclass(frozen=True)
+class Options:
+    """Where a run reads and writes; what it is, is the experiment."""
+
+    data: str
+    """A built dataset: a folder, or any fsspec URL."""
+    experiment: str = "dexycb"
+    """Which one; "help" lists them."""
+    out: Path | None = None
+    """The run's folder; by default runs/<experiment>."""
+    config: Annotated[Experiment, tyro.conf.arg(name="")] = field(
+        default_factory=lambda: get_experiment("dexycb")
+    )
+    steps: int | None = None
+    """Stop after so many steps instead of the experiment's epochs."""
+    resume: bool = False
+    """Go on from the last checkpoint in --out; from the beginning where there is none."""
+    mano_dir: Path | None = None
+    """The folder with MANO_RIGHT.pkl and MANO_LEFT.pkl; by default what $MANO_DIR names. Shards
+    that were built with the stand-in hand need none."""
+    workers: int = 2
+    """Processes per rank that read ahead; 0 reads in the training process."""
+    device: Literal["cpu", "cuda"] | None = None
+    """By default a GPU where there is one."""
+    precision: Literal["auto", "float32", "bf16"] = "auto"
+    """auto: bf16 autocast on a GPU, float32 on a CPU."""
+    compile: bool = False
+    """torch.compile the spatial half."""
+    log_every: int = 10
+    """Steps between two lines of the log."""
+    save_every: int = 1000
+    """Steps between two checkpoints; one more with every validation, and at the end."""
+    keep: int = 2
+    """Checkpoints to keep besides the best."""
+    cache: Path = DEFAULT_CACHE
+    """Where shards of a remote dataset are kept."""
+    cache_gb: float = 64.0
+    """How much of them."""
+
+    def __post_init__(self) -> None:
+        least = {"steps": 1, "workers": 0, "log_every": 1, "save_every": 1, "keep": 1}
+        for name, value in least.items():
+            if (given := getattr(self, name)) is not None and given < value:
+                option = name.replace("_", "-")
+                raise ValueError(f"--{option} {given} must be {value} or more")
+
+    @property
+    def run(self) -> Path:
+        return self.out or Path("runs") / self.experiment
+
+
+def parse(arguments: list[str], description: str = "") -> Options:
+    """Options from the command line; the experiment named there gives the defaults of its fields.
+
+    description: of the program, for --help. Raises `ValueError` for an unknown experiment or a
+    value that is not allowed.
+    """
+    name = "dexycb"
+    for i, argument in enumerate(arguments):
+        if argument == "--experiment" and i + 1 < len(arguments):
+            name = arguments[i + 1]
+        elif argument.startswith("--experiment="):
+            name = argument.partition("=")[2]
+    if name == "help":
+        for experiment in EXPERIMENTS.values():
+            print(f"{experiment.name:24} {experiment.summary}")
+        sys.exit(0)
+    default = Options(data=tyro.MISSING, experiment=name, config=get_experiment(name))
+    return tyro.cli(
+        Options, default=default, args=arguments, prog="python -m deformer.train",
+        description=description, config=(tyro.conf.FlagCreatePairsOff,),
+    )  # fmt: skip

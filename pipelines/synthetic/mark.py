@@ -1,0 +1,48 @@
+"""What a synthesized root says of itself: `synthetic.json`."""
+
+import json
+from pathlib import Path
+
+from pipelines.source import SYNTHETIC_MARK
+
+MEASURED = ("retargeting_residual_mm", "hand_in_object_mm")
+"""What is measured while it is made, by names of the mark."""
+
+
+def claim_root(root: Path, mark: dict) -> None:
+    """Mark the folder as synthetic before anything else is in it, or check that it is ours.
+
+    What was measured there (`MEASURED`) is not compared: another processor rounds otherwise.
+    """
+    path = root / SYNTHETIC_MARK
+    if path.is_file():
+        found = json.loads(path.read_text())
+        differences = [
+            f"{key}: there {found.get(key)!r}, asked {mark.get(key)!r}"
+            for key in sorted({*found, *mark} - {*MEASURED})
+            if found.get(key) != mark.get(key)
+        ]
+        if differences:
+            raise FileExistsError(
+                f"{root} was synthesized with other parameters ({'; '.join(differences)}). "
+                "Give the same ones to continue it, another --out, or delete the folder."
+            )
+        return
+    if root.is_dir() and any(root.iterdir()):
+        raise FileExistsError(
+            f"{root} is not empty and holds no {SYNTHETIC_MARK}: it is not a synthesized dataset, "
+            "and nothing is written into it. Give another --out."
+        )
+    root.mkdir(parents=True, exist_ok=True)
+    write_mark(root, mark)
+
+
+def write_mark(root: Path, mark: dict) -> None:
+    path = root / SYNTHETIC_MARK
+    draft = path.with_suffix(".tmp")
+    draft.write_text(json.dumps(mark, indent=2) + "\n")
+    draft.replace(path)
+
+
+def read_mark(root: Path) -> dict:
+    return json.loads((root / SYNTHETIC_MARK).read_text())
