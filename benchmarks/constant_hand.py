@@ -18,11 +18,10 @@ import tyro
 from rich.console import Console
 from rich.markup import escape
 
-from benchmarks.evaluation import EVALUATION_FILE, Data, Evaluation, Method, write_evaluation
+from benchmarks.evaluation import EVALUATION_FILE, Evaluation, Method, write_evaluation
 from benchmarks.protocol import score
-from benchmarks.truth import Truth, compare, read_truth
+from benchmarks.truth import Truth, compare, data_of, read_truth
 from deformer.align import align_procrustes, align_root
-from deformer.dataset import dataset_sha256
 from deformer.store import open_store
 
 NAME = "constant hand"
@@ -82,14 +81,7 @@ def evaluate(options: Options) -> Evaluation:
     hand = constant_hand(train.joints_m[train.is_labelled], train.is_left[train.is_labelled])
     truth, at = _labelled(store.folder, options.split)
     joints = np.where(truth.is_left[at, None, None], hand * _MIRROR, hand)
-    data = Data(
-        name=store.name,
-        dataset=truth.frames["dataset"][0].as_py(),
-        split=options.split,
-        synthetic=truth.info["synthetic"] is not None,
-        frames=len(at),
-        sha256=dataset_sha256(store.folder),
-    )
+    data = data_of(store, truth, options.split, len(at))
     method = Method(NAME, f"the mean hand of {options.train}")
     command = "python -m benchmarks.constant_hand " + shlex.join(sys.argv[1:])
     return Evaluation(method, data, command, score(compare(truth, at, joints, None, None)))

@@ -27,7 +27,6 @@ from rich.markup import escape
 
 from benchmarks.evaluation import (
     EVALUATION_FILE,
-    Data,
     Evaluation,
     Method,
     Run,
@@ -39,9 +38,8 @@ from benchmarks.inference import Combine, Precision, predict
 from benchmarks.predictions import add_vertices, read_predictions
 from benchmarks.protocol import score
 from benchmarks.submissions import read_hpe, read_pred_json, write_hpe, write_pred_json
-from benchmarks.truth import Truth, compare, pair_predictions, pose_meshes, read_truth
+from benchmarks.truth import Truth, compare, data_of, pair_predictions, pose_meshes, read_truth
 from deformer.checkpoint import Checkpoint, check_hand, load_checkpoint
-from deformer.dataset import dataset_sha256
 from deformer.distributed import Place, process_group
 from deformer.labels import load_hands_of
 from deformer.mano import Hands
@@ -300,14 +298,8 @@ def _write(
     options: Options, store: Store, run: Run | Method, truth: Truth, num_frames: int, metrics: dict
 ) -> Evaluation:
     split = options.split + (f" where {options.where}" if options.where else "")
-    data = Data(
-        name=store.name,
-        dataset=truth.frames["dataset"][0].as_py(),
-        split=split + (f" limit {options.limit}" if options.limit else ""),
-        synthetic=truth.info["synthetic"] is not None,
-        frames=num_frames,
-        sha256=dataset_sha256(store.folder),
-    )
+    split += f" limit {options.limit}" if options.limit else ""
+    data = data_of(store, truth, split, num_frames)
     evaluation = Evaluation(run, data, _command(), metrics)
     write_evaluation(options.out / EVALUATION_FILE, evaluation)
     return evaluation

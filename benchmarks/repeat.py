@@ -9,7 +9,7 @@ from benchmarks.ablation_plan import PRESETS
 from benchmarks.comparable import is_start
 from benchmarks.evaluation import Evaluation, Run
 from benchmarks.material import Material
-from benchmarks.training_log import TrainingLog, evaluations_of, last_checkpoint
+from benchmarks.training_log import TrainingLog, evaluations_of
 from deformer.box import AugmentationRange
 from deformer.checkpoint import differences
 from deformer.experiments import EXPERIMENTS, base_of
@@ -103,9 +103,9 @@ def _starts_of(log: TrainingLog, logs: list[TrainingLog]) -> list[TrainingLog]:
 def training_command(log: TrainingLog, evaluations: dict[str, Evaluation]) -> str | None:
     """The command that trains the run again, with as many processes and the precision that it had,
     as far as its checkpoint tells; None without one. It ends with the seed."""
-    experiment, checkpoint = log.experiment, last_checkpoint(log.folder)
-    if experiment is None or checkpoint is None:
+    if (checkpoint := log.checkpoint) is None:
         return None
+    experiment = checkpoint.experiment
     names = {e.data.name for e in evaluations_of(log, evaluations).values()}
     data = f"shards/{names.pop()}" if len(names) == 1 else "shards/NAME"
     machine, precision = checkpoint.machine, checkpoint.origin.get("precision")

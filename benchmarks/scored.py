@@ -13,6 +13,8 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
+from rich.console import Console
+from rich.markup import escape
 
 from benchmarks.evaluation import EVALUATION_FILE, Evaluation, Run
 from benchmarks.predictions import PREDICTIONS_FILE, read_predictions
@@ -157,6 +159,13 @@ def load_scored(
         except NoFramesError as error:
             problems[name] = str(error)
     return scored, problems
+
+
+def print_problems(problems: dict[str, str], console: Console) -> None:
+    """A line each, as `load_scored` gives them."""
+    for name, problem in problems.items():
+        words = f"[yellow]{escape(name)}:[/yellow] {escape(problem)}"
+        console.print(words, soft_wrap=True, highlight=False)
 
 
 def result_name(path: Path, results: Path) -> str:

@@ -24,10 +24,15 @@ class TrainingLog:
     train: dict[str, np.ndarray]
     validation_step: np.ndarray
     validation: dict[str, np.ndarray]
-    experiment: Experiment | None
-    """What its last checkpoint was trained by; None without one."""
+    checkpoint: Checkpoint | None
+    """What the last one tells, without its tensors; None without one."""
     last_step: int
     """Of the last record."""
+
+    @property
+    def experiment(self) -> Experiment | None:
+        """What its last checkpoint was trained by; None without one."""
+        return None if self.checkpoint is None else self.checkpoint.experiment
 
     @property
     def learning_rate(self) -> np.ndarray | None:
@@ -52,17 +57,15 @@ def read_log(folder: Path, runs: Path) -> TrainingLog:
         steps = {k: np.array([r["step"] for r in rs], int) for k, rs in kinds.items()}
     except (json.JSONDecodeError, KeyError, TypeError) as error:
         raise ValueError(f"{path} is no training log ({error!r}): take it away") from error
-    checkpoint = last_checkpoint(folder)
     return TrainingLog(
         folder.relative_to(runs).as_posix(), folder, steps["train"], _columns(kinds["train"]),
         steps["validation"], _columns(kinds["validation"]),
-        None if checkpoint is None else checkpoint.experiment,
+        _last_checkpoint(folder),
         max((r["step"] for r in records), default=0),
     )  # fmt: skip
 
 
-def last_checkpoint(folder: Path) -> Checkpoint | None:
-    """What that of a run tells, without its tensors; None where there is none."""
+def _last_checkpoint(folder: Path) -> Checkpoint | None:
     try:
         return load_checkpoint(folder, only=("none",))
     except (OSError, ValueError):

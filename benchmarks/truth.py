@@ -9,10 +9,12 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import torch
 
+from benchmarks.evaluation import Data
 from benchmarks.protocol import Comparison
-from deformer.dataset import read_info, split_column
+from deformer.dataset import dataset_sha256, read_info, split_column
 from deformer.mano import HandLayer, Hands
 from deformer.rotations import rotvec_to_rotmat
+from deformer.store import Store
 
 _FRAMES_COLUMNS = [
     "dataset", "clip", "subject", "sequence", "camera", "frame", "side", "is_halo", "valid",
@@ -92,6 +94,19 @@ def _floats(column: pa.ChunkedArray) -> np.ndarray:
     there = array.is_valid().to_numpy(zero_copy_only=False)
     values[there] = array.flatten().to_numpy().reshape(-1, length)
     return values
+
+
+def data_of(store: Store, truth: Truth, split: str, num_frames: int) -> Data:
+    """What was scored: `num_frames` frames of a split, with its filter in words, of a built
+    dataset."""
+    return Data(
+        name=store.name,
+        dataset=truth.frames["dataset"][0].as_py(),
+        split=split,
+        synthetic=truth.info["synthetic"] is not None,
+        frames=num_frames,
+        sha256=dataset_sha256(store.folder),
+    )
 
 
 @dataclass(frozen=True, eq=False)

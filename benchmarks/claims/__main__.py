@@ -30,7 +30,7 @@ from benchmarks.claims.page import (
     to_markdown,
 )
 from benchmarks.evaluation import find_evaluations
-from benchmarks.scored import load_scored
+from benchmarks.scored import load_scored, print_problems
 
 _console = Console(stderr=True)
 
@@ -75,9 +75,7 @@ def run(options: Options) -> int:
         (out / f"claims{suffix}").write_text(write(judged), encoding="utf-8")
     for block, findings in judged:
         print_block(block, findings)
-    for name, problem in problems.items():
-        words = f"[yellow]{escape(name)}:[/yellow] {escape(problem)}"
-        _console.print(words, soft_wrap=True, highlight=False)
+    print_problems(problems, _console)
     if not any(finding.is_measured for _, findings in judged for finding in findings):
         _console.print(f"{options.results}: {NOTHING}", soft_wrap=True, markup=False)
     words = f"{out / 'claims.md'} and claims.csv, of {len(scored)} runs"

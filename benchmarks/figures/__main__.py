@@ -22,7 +22,7 @@ from rich.progress import track
 from benchmarks.evaluation import find_evaluations
 from benchmarks.figures.drawings import draw_all
 from benchmarks.figures.style import FORMATS, save_figure
-from benchmarks.scored import load_scored
+from benchmarks.scored import load_scored, print_problems
 
 _console = Console(stderr=True)
 
@@ -51,9 +51,7 @@ def run(options: Options) -> int:
     for item in track(drawn, "drawing", console=_console, disable=not scored):
         save_figure(item.figure, out / item.name)
         count += 1
-    for name, problem in problems.items():
-        words = f"[yellow]{escape(name)}:[/yellow] {escape(problem)}"
-        _console.print(words, soft_wrap=True, highlight=False)
+    print_problems(problems, _console)
     if not found:
         _console.print(
             f"{options.results} holds no evaluation.json: python -m benchmarks.evaluate "

@@ -9,7 +9,7 @@ import numpy as np
 
 from benchmarks.evaluation import Evaluation, Run
 from benchmarks.material import Material
-from benchmarks.training_log import TrainingLog, evaluations_of, last_checkpoint
+from benchmarks.training_log import TrainingLog, evaluations_of
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,7 @@ def _kept_run(name: str, evaluation: Evaluation, log: TrainingLog | None) -> Kep
     run, data, scores = evaluation.run, evaluation.data, evaluation.metrics["all"]
     speeds = None if log is None else log.train.get("windows_per_s")
     experiment = None if log is None else log.experiment
-    checkpoint = None if log is None else last_checkpoint(log.folder)
+    checkpoint = None if log is None else log.checkpoint
     machine = None if checkpoint is None else checkpoint.machine
     return KeptRun(
         name=name,

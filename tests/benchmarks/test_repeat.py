@@ -8,8 +8,8 @@ import tyro
 
 from benchmarks.evaluation import Run
 from benchmarks.repeat import dataset_commands, make_commands, over_seeds, training_command
-from benchmarks.training_log import read_log
-from deformer.experiments import EXPERIMENTS
+from benchmarks.training_log import TrainingLog, read_log
+from deformer.experiments import EXPERIMENTS, Experiment
 from deformer.train import parse
 from pipelines import build_shards, synthesize
 from tests.benchmarks.drawn_results import write_run
@@ -85,6 +85,10 @@ def test_the_training_command_names_what_differs_from_the_preset(tmp_path):
     assert " --seed" not in command
 
 
+def _of(log: TrainingLog, experiment: Experiment) -> TrainingLog:
+    return replace(log, checkpoint=replace(log.checkpoint, experiment=experiment))
+
+
 def test_the_training_command_is_one_that_the_program_takes(tmp_path):
     log = read_log(write_run(tmp_path / "run"), tmp_path)
     preset = EXPERIMENTS["tiny"]
@@ -99,11 +103,11 @@ def test_the_training_command_is_one_that_the_program_takes(tmp_path):
         model=replace(preset.model, regressor=(32, 16)),
         validation=replace(preset.validation, limit=None),
     )
-    words = shlex.split(training_command(replace(log, experiment=asked), {}))
+    words = shlex.split(training_command(_of(log, asked), {}))
     assert {"--no-adversarial", "--stream.order.no-shuffle"} <= set(words)
     assert parse(words[3:]).config == asked
     unset = replace(asked, name="tiny_noadv", adversarial=True)
-    assert "--adversarial" in training_command(replace(log, experiment=unset), {}).split()
+    assert "--adversarial" in training_command(_of(log, unset), {}).split()
 
 
 def test_commands_that_differ_by_the_seed_are_one():

@@ -315,7 +315,7 @@ def test_an_absolute_start_is_refused(here, monkeypatch):
     check_paths(material)
     log = next(log for log in material.logs if log.name == "tiny_occluded-seed1")
     experiment = replace(log.experiment, start_from="/elsewhere/start")
-    logs = [replace(log, experiment=experiment)]
+    logs = [replace(log, checkpoint=replace(log.checkpoint, experiment=experiment))]
     told = "training of tiny_occluded, seed 1, names /elsewhere/start"
     with pytest.raises(ValueError, match=told):
         check_paths(replace(material, logs=logs))

@@ -48,7 +48,7 @@ def test_minutes_are_not_known_without_the_speed_or_the_size_of_a_step(tmp_path)
     train(tmp_path / "run", "tiny", 0, None)
     log = read_log(tmp_path / "run", tmp_path)
     assert training_minutes(log) == pytest.approx(MINUTES)
-    assert training_minutes(replace(log, experiment=None)) is None
+    assert training_minutes(replace(log, checkpoint=None)) is None
     assert training_minutes(replace(log, train={})) is None
     lacking = {"windows_per_s": np.array([2.0, np.nan, 1.0])}
     assert training_minutes(replace(log, train=lacking)) is None
