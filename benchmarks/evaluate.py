@@ -33,11 +33,11 @@ from benchmarks.evaluation import (
     config_hash,
     write_evaluation,
 )
-from benchmarks.file_order import order_of
 from benchmarks.inference import Combine, Precision, predict
 from benchmarks.predictions import add_vertices, read_predictions
 from benchmarks.protocol import score
-from benchmarks.submissions import read_hpe, read_pred_json, write_hpe, write_pred_json
+from benchmarks.submissions.file_order import order_of
+from benchmarks.submissions.files import read_hpe, read_pred_json, write_hpe, write_pred_json
 from benchmarks.truth import Truth, compare, data_of, pair_predictions, pose_meshes, read_truth
 from deformer.checkpoint import Checkpoint, check_hand, load_checkpoint
 from deformer.distributed import Place, process_group

@@ -5,7 +5,7 @@ import shlex
 from collections.abc import Iterable
 from pathlib import Path
 
-from benchmarks.ablation_plan import PRESETS
+from benchmarks.ablations.plan import PRESETS
 from benchmarks.comparable import is_start
 from benchmarks.evaluation import Evaluation, Run
 from benchmarks.material import Material
@@ -17,7 +17,7 @@ from deformer.experiments import EXPERIMENTS, base_of
 _OWN_SIZE = {"sequences": 200, "cameras": 2, "frames": 72, "seed": 0, "depth": False}
 """The benchmark as `make ablations` makes it."""
 _NAMED_BY_SEED = ("--out", "--checkpoint")
-"""Options whose folders end in the seed, as `benchmarks.ablation_plan` names them."""
+"""Options whose folders end in the seed, as `benchmarks.ablations.plan` names them."""
 
 
 def make_commands(mark: dict, runs: Iterable[Run]) -> list[str]:

@@ -8,14 +8,16 @@ from pathlib import Path
 import pytest
 import tyro
 
-from benchmarks import ablation_plan, constant_hand, evaluate, tables
+from benchmarks import constant_hand, evaluate
+from benchmarks.ablations import plan as ablations
 from benchmarks.claims import __main__ as claims
 from benchmarks.figures import __main__ as figures
 from benchmarks.keep import __main__ as keep
-from benchmarks.model_speed import ModelSpeed
 from benchmarks.report import __main__ as report
-from benchmarks.speed import Pipeline
-from benchmarks.stream_speed import StreamSpeed
+from benchmarks.speed.model import ModelSpeed
+from benchmarks.speed.pipeline import Pipeline
+from benchmarks.speed.stream import StreamSpeed
+from benchmarks.tables import __main__ as tables
 from deformer import train
 from pipelines import build_shards, inspect, synthesize, verify
 
@@ -40,7 +42,7 @@ PROGRAMS = {
     "pipelines.inspect": inspect.Options,
     "pipelines.synthesize": synthesize.SynthesisConfig,
     "benchmarks.evaluate": evaluate.Options,
-    "benchmarks.ablations": ablation_plan.Options,
+    "benchmarks.ablations": ablations.Options,
     "benchmarks.claims": claims.Options,
     "benchmarks.constant_hand": constant_hand.Options,
     "benchmarks.keep": keep.Options,

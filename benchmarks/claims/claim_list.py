@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from benchmarks.comparable import Kind
-from benchmarks.layout import fusion_row, loss_row, read_published
 from benchmarks.protocol import BINS
+from benchmarks.tables.layout import fusion_row, loss_row, read_published
 from benchmarks.words import METRIC_NAMES, METRIC_UNITS
 
 RANGES = BINS | {"50-100": (0.5, 1.0), "0-25": (0.0, 0.25)}

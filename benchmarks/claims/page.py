@@ -10,7 +10,7 @@ import statistics
 from benchmarks.claims.claim_list import Claim
 from benchmarks.claims.findings import Block, Finding, Judged
 from benchmarks.claims.paired import Estimate
-from benchmarks.render import grid
+from benchmarks.tables.render import grid
 from benchmarks.words import (
     DASH,
     DEVIATION,

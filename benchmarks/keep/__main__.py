@@ -32,9 +32,9 @@ from benchmarks.keep.folder import PAGE, check_is_ours, replace_folder
 from benchmarks.keep.page import KeptFigure, page
 from benchmarks.keep.runs import kept_runs, runs_csv
 from benchmarks.material import Material, gather
-from benchmarks.render import to_csv
-from benchmarks.rows import fill_tables
 from benchmarks.scored import result_name
+from benchmarks.tables.render import to_csv
+from benchmarks.tables.rows import fill_tables
 from deformer.dataset import dataset_sha256
 
 _console = Console(stderr=True)

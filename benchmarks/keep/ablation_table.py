@@ -19,7 +19,7 @@ from benchmarks.comparable import (
 )
 from benchmarks.evaluation import Data, Evaluation, Method, Run
 from benchmarks.protocol import BINS
-from benchmarks.render import grid
+from benchmarks.tables.render import grid
 from benchmarks.words import DASH, HEADLINE, SYNTHETIC_MARK, data_kind, mean_text
 
 CSV_COLUMNS = (

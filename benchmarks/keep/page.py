@@ -15,8 +15,6 @@ from benchmarks.keep.ablation_table import AblationTable, to_markdown
 from benchmarks.keep.ablation_table import title as ablation_title
 from benchmarks.keep.runs import KeptRun, common_start
 from benchmarks.material import Material
-from benchmarks.render import blocks, cell_text, grid
-from benchmarks.render import heading as column_heading
 from benchmarks.repeat import (
     dataset_commands,
     evaluation_commands,
@@ -24,7 +22,9 @@ from benchmarks.repeat import (
     over_seeds,
     training_commands,
 )
-from benchmarks.rows import FilledTable, Row
+from benchmarks.tables.render import blocks, cell_text, grid
+from benchmarks.tables.render import heading as column_heading
+from benchmarks.tables.rows import FilledTable, Row
 from benchmarks.versions import machine_facts
 from benchmarks.words import DASH, DEVIATION, SYNTHETIC, SYNTHETIC_MARK, common_start_text
 from deformer.dataset import dataset_sha256, read_info

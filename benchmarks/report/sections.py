@@ -4,14 +4,13 @@ command that makes it.
 
 import shlex
 
-from benchmarks.ablation_plan import preset_of
+from benchmarks.ablations.plan import preset_of
 from benchmarks.claims.findings import Block, Finding, judge_all
 from benchmarks.claims.page import LEGEND, SHORT_HEAD, runs_text, short_line
 from benchmarks.claims.page import heading as block_heading
 from benchmarks.comparable import group_by_split, partner, run_label
 from benchmarks.evaluation import Data, Evaluation, Run
 from benchmarks.figures.drawings import Drawn, draw_run, draw_split, loss_partner
-from benchmarks.layout import OUR_ROW, read_published
 from benchmarks.material import Material
 from benchmarks.repeat import training_command
 from benchmarks.report.data import dataset_card
@@ -27,7 +26,8 @@ from benchmarks.report.page import (
 )
 from benchmarks.report.runs import curves, runs_table, split_logs
 from benchmarks.report.tables import paper_table, results_table, unmeasured
-from benchmarks.rows import fill_tables
+from benchmarks.tables.layout import OUR_ROW, read_published
+from benchmarks.tables.rows import fill_tables
 from benchmarks.versions import machine_facts
 from benchmarks.words import SYNTHETIC, SYNTHETIC_MARK, data_kind
 

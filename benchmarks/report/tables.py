@@ -2,10 +2,10 @@
 
 from benchmarks.comparable import run_label
 from benchmarks.evaluation import Evaluation, Run
-from benchmarks.render import blocks, cell_text
-from benchmarks.render import heading as column_heading
 from benchmarks.report.page import escape, heading, paragraph, scrolling, table
-from benchmarks.rows import FilledTable, Number
+from benchmarks.tables.render import blocks, cell_text
+from benchmarks.tables.render import heading as column_heading
+from benchmarks.tables.rows import FilledTable, Number
 from benchmarks.words import DASH, SYNTHETIC_MARK
 
 

@@ -13,9 +13,9 @@ from benchmarks import evaluate as program
 from benchmarks import inference
 from benchmarks.evaluate import Options, evaluate
 from benchmarks.evaluation import Method, read_evaluation
-from benchmarks.file_order import dexycb_order
 from benchmarks.predictions import read_predictions
-from benchmarks.submissions import read_hpe, write_hpe
+from benchmarks.submissions.file_order import dexycb_order
+from benchmarks.submissions.files import read_hpe, write_hpe
 from benchmarks.truth import pair_predictions, read_truth
 from deformer.checkpoint import Content, load_checkpoint, save_checkpoint
 from deformer.experiments import Experiment

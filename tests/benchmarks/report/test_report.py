@@ -15,7 +15,7 @@ from benchmarks.report import __main__ as report
 from benchmarks.report.page import Section, escape, page, table
 from benchmarks.report.sections import claims_section
 from benchmarks.report.tables import paper_table
-from benchmarks.rows import fill_tables
+from benchmarks.tables.rows import fill_tables
 from tests.benchmarks.drawn_results import write_result, write_run
 from tests.benchmarks.evaluations import SYNTHETIC, make_evaluation, make_metrics
 from tests.deformer.training import build_dataset

@@ -13,9 +13,8 @@ import pytest
 import torch
 from rich.console import Console
 
-from benchmarks import jobs
-from benchmarks.evaluation import EVALUATION_FILE, write_evaluation
-from benchmarks.jobs import (
+from benchmarks.ablations import jobs
+from benchmarks.ablations.jobs import (
     CONSOLE_FILE,
     Job,
     Slot,
@@ -24,6 +23,7 @@ from benchmarks.jobs import (
     score_text,
     visible_gpus,
 )
+from benchmarks.evaluation import EVALUATION_FILE, write_evaluation
 from deformer.checkpoint import Content, load_checkpoint, save_checkpoint
 from deformer.dataset import dataset_sha256
 from tests.benchmarks.evaluations import make_evaluation, make_metrics

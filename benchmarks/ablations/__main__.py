@@ -24,9 +24,9 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from benchmarks.ablation_plan import Options, plan
-from benchmarks.jobs import Job, make_slots, run_jobs, visible_gpus
-from benchmarks.model_speed import ModelSpeed, measure_model
+from benchmarks.ablations.jobs import Job, make_slots, run_jobs, visible_gpus
+from benchmarks.ablations.plan import Options, plan
+from benchmarks.speed.model import ModelSpeed, measure_model
 from benchmarks.training_log import LOG_FILE, read_log
 from deformer.experiments import get_experiment
 from deformer.processor import usable_cores

@@ -1,13 +1,8 @@
-"""How fast it is, where the time goes, and what memory it takes.
+"""How fast raw frames become shards, where the time goes, and what memory it takes.
 
-    python -m benchmarks.speed pipeline --root data/demo/dexycb
-    python -m benchmarks.speed stream --data shards/demo
-    python -m benchmarks.speed model --data shards/demo --experiments dexycb dexycb_fast
-
-The first builds the shards of a raw dataset, and of half its clips, in processes of their own; the
+The shards of a raw dataset are built, and those of half its clips, in processes of their own; the
 difference of the two gives the speed without the start of Python and of the workers, which a long
-build does not feel. Each prints a table and writes JSON to `results/speed`. Medians over the
-repeats, because machines are noisy.
+build does not feel.
 """
 
 import json
@@ -22,12 +17,9 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-import tyro
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.model_speed import run_model
-from benchmarks.stream_speed import run_stream
 from deformer.processor import usable_cores
 
 STAGES = {
@@ -143,14 +135,3 @@ def run_pipeline(config: Pipeline) -> None:
     print_pipeline(result)
     config.out.mkdir(parents=True, exist_ok=True)
     (config.out / "pipeline.json").write_text(json.dumps(result, indent=1) + "\n")
-
-
-def main() -> None:
-    commands = {"pipeline": run_pipeline, "stream": run_stream, "model": run_model}
-    tyro.extras.subcommand_cli_from_dict(
-        commands, description=__doc__, config=(tyro.conf.OmitArgPrefixes,)
-    )
-
-
-if __name__ == "__main__":
-    main()

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from benchmarks.jobs import Job
+from benchmarks.ablations.jobs import Job
 from deformer.dataset import read_info
 from deformer.experiments import BASES, OCCLUDED, Experiment, base_of, get_experiment, starts_of
 from deformer.store import open_store

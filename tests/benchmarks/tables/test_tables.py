@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import tables
 from benchmarks.evaluation import write_evaluation
-from benchmarks.render import to_csv, to_latex, to_markdown
-from benchmarks.rows import fill_tables
+from benchmarks.tables import __main__ as tables
+from benchmarks.tables.render import to_csv, to_latex, to_markdown
+from benchmarks.tables.rows import fill_tables
 from tests.benchmarks.evaluations import HO3D, SYNTHETIC, make_evaluation, make_metrics
 
-REPOSITORY = Path(__file__).parents[2]
+REPOSITORY = Path(__file__).parents[3]
 
 
 def table_of(number: int, *evaluations):

@@ -7,16 +7,18 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.layout import OUR_ROW, TABLES, read_published
+from benchmarks.tables.layout import OUR_ROW, TABLES, read_published
 
-REPOSITORY = Path(__file__).parents[2]
+REPOSITORY = Path(__file__).parents[3]
 _PAPER = "paper/deformer_iccv2023.txt"
 _NUMBER = re.compile(r"\d+\.\d+")
 
 
 @pytest.fixture(scope="module")
 def lines() -> list[dict[str, str]]:
-    with (REPOSITORY / "benchmarks" / "published.csv").open(newline="", encoding="utf-8") as file:
+    with (REPOSITORY / "benchmarks" / "tables" / "published.csv").open(
+        newline="", encoding="utf-8"
+    ) as file:
         return list(csv.DictReader(file))
 
 

@@ -1,7 +1,7 @@
 """The rows of the six tables: those that the paper publishes, and those that were measured.
 
 Seeds of the same run become one row, mean ± standard deviation. Nothing here knows how a table is
-written; `benchmarks.render` does.
+written; `benchmarks.tables.render` does.
 """
 
 import statistics
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from benchmarks.comparable import evaluations_by_kind, group_by_data
 from benchmarks.evaluation import Evaluation, Method, Run
-from benchmarks.layout import TABLES, Column, Quantity, Table, command_for, read_published
+from benchmarks.tables.layout import TABLES, Column, Quantity, Table, command_for, read_published
 from benchmarks.words import DASH, SYNTHETIC_MARK, mean_text
 from deformer.experiments import ABLATIONS
 

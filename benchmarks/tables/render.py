@@ -10,8 +10,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from benchmarks.evaluation import Run
-from benchmarks.layout import Column
-from benchmarks.rows import FilledTable, Number, Row
+from benchmarks.tables.layout import Column
+from benchmarks.tables.rows import FilledTable, Number, Row
 from benchmarks.words import SYNTHETIC_MARK
 
 CSV_COLUMNS = (

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from benchmarks import ablation_plan, ablations
-from benchmarks.ablation_plan import Options, plan, preset_of
-from benchmarks.ablations import print_plan
+from benchmarks.ablations import __main__ as ablations
+from benchmarks.ablations import plan as ablation_plan
+from benchmarks.ablations.plan import Options, plan, preset_of
 from deformer.dataset import read_info
 from deformer.experiments import EXPERIMENTS, get_experiment
 from deformer.train import parse
@@ -169,7 +169,7 @@ def test_the_estimate_comes_from_the_log_of_a_run(data, tmp_path):
     line = '{"step": 10, "kind": "train", "windows_per_s": 4.0}\n'
     (job.run / "log.jsonl").write_text(line + '{"step": 20, "ki')  # cut off by a kill
     console = Console(record=True, width=200)
-    print_plan(options, [job], console)
+    ablations.print_plan(options, [job], console)
     assert "3,600 steps left: about 2.0 hours" in console.export_text()  # 8 windows a step
 
 

@@ -18,8 +18,8 @@ from rich.console import Console
 from rich.markup import escape
 
 from benchmarks.evaluation import find_evaluations
-from benchmarks.render import to_csv, to_latex, to_markdown
-from benchmarks.rows import fill_tables
+from benchmarks.tables.render import to_csv, to_latex, to_markdown
+from benchmarks.tables.rows import fill_tables
 
 _console = Console(stderr=True)
 

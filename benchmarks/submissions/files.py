@@ -22,8 +22,8 @@ from typing import IO
 
 import numpy as np
 
-from benchmarks.conventions import check_conventions
-from benchmarks.file_order import FileOrder
+from benchmarks.submissions.conventions import check_conventions
+from benchmarks.submissions.file_order import FileOrder
 from deformer.align import MM_PER_M
 from deformer.hand import (
     DATASET_TO_MANO,
