@@ -7,7 +7,7 @@
 Every field of the experiment is an option: --optim.lr 3e-5 --model.fusion average. Kill it at any
 step and run the same command with --resume: it goes on from the last checkpoint with the numbers
 that it would have had. Exit status: 0 done, 1 something cannot be used, 2 an option is wrong,
-143 stopped by SIGTERM or Ctrl-C, after a checkpoint.
+143 stopped by SIGTERM, Ctrl-C or the hang-up of a terminal, after a checkpoint.
 """
 
 import json
@@ -154,8 +154,9 @@ def _learn(training: _Training) -> int:
             seen = waited = 0.0
             since = time.monotonic()
         if _is_due(training, step) and not is_stopped:
+            paused = time.monotonic()
             _save(training, step, _validate(training, step))
-            since = time.monotonic()
+            since += time.monotonic() - paused
         elif is_last or is_stopped or step % options.save_every == 0:
             _save(training, step, {})
         if is_stopped:

@@ -30,7 +30,7 @@ from benchmarks.speed.model import ModelSpeed, measure_model
 from benchmarks.training_log import LOG_FILE, read_log
 from deformer.experiments import get_experiment
 from deformer.processor import usable_cores
-from deformer.stopping import STOPPED
+from deformer.stopping import STOPPED, hang_ups, leave_terminal
 
 
 def seconds_of_training(options: Options, jobs: list[Job], console: Console) -> float:
@@ -91,9 +91,11 @@ def print_plan(options: Options, jobs: list[Job], console: Console) -> None:
 def _stop_on_signals() -> None:
     """Take SIGTERM, and the hang-up of a terminal that closes, as Ctrl-C; under nohup a hang-up is
     still passed over."""
-    kinds = [k for k in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(k) != signal.SIG_IGN]
+    kinds = (signal.SIGTERM, *hang_ups())
 
-    def stop(*_) -> None:
+    def stop(heard: int, _) -> None:
+        if heard == signal.SIGHUP:
+            leave_terminal()
         for kind in kinds:
             signal.signal(kind, signal.SIG_IGN)  # a shell repeats it, while the runs are ended
         raise KeyboardInterrupt

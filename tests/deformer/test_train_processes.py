@@ -1,13 +1,16 @@
 """The program as it is called: bad input, several processes, kills."""
 
+import fcntl
 import json
 import os
 import signal
 import subprocess
 import sys
+import termios
 import time
 from contextlib import nullcontext
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -187,16 +190,18 @@ def test_out_of_memory_names_the_settings(main, dataset, tmp_path, monkeypatch):
 # ------------------------------------------------------------------------------------- processes
 
 
-def _start(dataset: Path, out: Path, *more: str, processes: int = 0) -> subprocess.Popen:
-    """The real command; by torchrun where `processes` are asked for."""
+def _start(
+    dataset: Path, out: Path, *more: str, processes: int = 0, **how: Any
+) -> subprocess.Popen:
+    """The real command; by torchrun where `processes` are asked for. how: of `Popen`."""
     torchrun = ["torch.distributed.run", "--standalone", "--nproc-per-node", str(processes), "-m"]
     line = [sys.executable, "-m", *(torchrun if processes else []), "deformer.train"]
     return subprocess.Popen(
         [*line, *arguments(dataset, out, "--save-every", "4", *more)],
         cwd=REPOSITORY,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
-        stderr=subprocess.PIPE,
         text=True,
+        **{"stderr": subprocess.PIPE} | how,
     )
 
 
@@ -205,16 +210,21 @@ def _finish(process: subprocess.Popen) -> tuple[int, str]:
     return process.returncode, said
 
 
-def _signal_at(process: subprocess.Popen, out: Path, step: int, kind: signal.Signals) -> str:
-    """Send the signal when the log holds that step; returns what was said, when all is over."""
+def _wait_for(process: subprocess.Popen, out: Path, step: int) -> None:
+    """Until the log holds that step."""
     deadline = time.monotonic() + 200
     while (
         not (out / "log.jsonl").exists()
         or f'{{"step": {step}, ' not in (out / "log.jsonl").read_text()
     ):
-        assert process.poll() is None, process.stderr.read()
+        assert process.poll() is None, process.stderr and process.stderr.read()
         assert time.monotonic() < deadline
         time.sleep(0.01)
+
+
+def _signal_at(process: subprocess.Popen, out: Path, step: int, kind: signal.Signals) -> str:
+    """Send the signal when the log holds that step; returns what was said, when all is over."""
+    _wait_for(process, out, step)
     process.send_signal(kind)
     return _finish(process)[1]
 
@@ -244,6 +254,26 @@ def test_interrupted_and_resumed_equals_uninterrupted(whole, dataset, tmp_path, 
     status, said = _finish(_start(dataset, out, *more, "--resume"))
     assert status == 0, said
     assert f"going on from {out}" in said.replace("\n", "")
+    assert_same_run(out, whole)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("workers", ["0", "2"])
+def test_a_terminal_that_closes_costs_no_step(whole, dataset, tmp_path, workers):
+    out, more = tmp_path / "run", ("--steps", "30", "--workers", workers)
+    ours, its = os.openpty()
+    process = _start(
+        dataset, out, *more, stdin=its, stdout=its, stderr=its, start_new_session=True,
+        preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
+    )  # fmt: skip
+    os.close(its)
+    _wait_for(process, out, 5)
+    os.close(ours)
+    assert process.wait(200) == 143
+    (*_, last) = checkpoint_steps(out)
+    assert 30 > last == max(record["step"] for record in records(out)) >= 5
+    status, said = _finish(_start(dataset, out, *more, "--resume"))
+    assert status == 0, said
     assert_same_run(out, whole)
 
 
