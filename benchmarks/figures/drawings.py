@@ -52,14 +52,14 @@ def lines_of(group: list[Scored]) -> list[Line]:
     labels = [kind.label for kind, _ in kinds]
     lines = []
     for kind, runs in sorted(kinds, key=lambda item: item[0].rank):
-        seeds = f" ({len(runs)} runs)" if len(runs) > 1 else ""
         apart = f" [{runs[0].name}]" if labels.count(kind.label) > 1 else ""
         lines.append(
             Line(
-                f"{kind.label}{apart}{seeds}",
+                f"{kind.label}{apart}",
                 np.concatenate([s.occlusion for s in runs]),
                 np.concatenate([s.values["pa_mpjpe_mm"] for s in runs]),
                 np.concatenate([s.values["ra_mpjpe_mm"] for s in runs]),
+                len(runs),
             )
         )
     return lines
@@ -78,7 +78,8 @@ def draw_split(group: list[Scored]) -> Iterator[Drawn]:
         "Error against occlusion (the paper's Fig. 5)",
         "The mean Procrustes-aligned error of the frames in each range of 10 % occlusion, of one "
         "run with its standard deviation over frames. Look at how steeply the error rises to the "
-        "right. A range without frames is a gap." + note,
+        "right; of several runs the axis does not begin at 0. A range without frames is a gap."
+        + note,
         numbers.error_by_occlusion(lines, data),
     )
     yield from _draw_gains(group, folder)

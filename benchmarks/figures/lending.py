@@ -142,7 +142,7 @@ def borrowed_error_figure(lending: Lending, data: Data) -> Figure:
     """By distance: error of borrowed poses, deformed and not, less that of the centre's own; how
     much motion the deformation has right. With intervals over recordings."""
     figure = new_figure(height_in=7.6)
-    set_title(figure, f"What a borrowed pose is worth, by distance: {_count(lending)}", data)
+    set_title(figure, f"What a borrowed pose is worth: {_count(lending)}", data)
     distance = np.where(lending.is_lender, np.abs(lending.offset), -1)
     distances = np.unique(distance[lending.is_lender])
     top, middle, bottom = figure.subplots(3, 1, sharex=True)

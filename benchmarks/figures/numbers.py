@@ -44,6 +44,7 @@ class Line:
     """(N, 21) per joint."""
     ra_mm: np.ndarray
     """(N, 21) root-aligned."""
+    num_runs: int = 1
 
 
 @styled
@@ -57,7 +58,8 @@ def error_by_occlusion(lines: list[Line], data: Data) -> Figure:
     figure = new_figure(height_in=3.9 + 0.15 * max(0, len(lines) - 4))
     alone = len(lines) == 1
     words = "mean ± deviation" if alone else "mean"
-    set_title(figure, f"Error against occlusion (Fig. 5): {words}", data)
+    labels, of_runs = _labels(lines)
+    set_title(figure, f"Error against occlusion (Fig. 5): {words}{of_runs}", data)
     ax = figure.subplots()
     middles = (OCCLUSION_EDGES[:-1] + OCCLUSION_EDGES[1:]) / 2
     for k, line in enumerate(lines):
@@ -65,10 +67,11 @@ def error_by_occlusion(lines: list[Line], data: Data) -> Figure:
         ax.errorbar(
             middles, mean, deviation if alone else None, color=PALETTE[k], linestyle=DASHES[k],
             marker=MARKERS[k], markersize=3.5, linewidth=1.2, capsize=3, elinewidth=1.1,
-            label=line.label,
+            label=labels[k],
         )  # fmt: skip
     ax.set(xlim=(0, 1), xlabel="share of the hand that objects hide", ylabel="PA-MPJPE, mm")
-    ax.set_ylim(bottom=0)
+    if alone:  # of several the differences are looked at
+        ax.set_ylim(bottom=0)
     ax.set_xticks(OCCLUSION_EDGES[::2])
     ax.xaxis.set_major_formatter(PercentFormatter(1))
     if not any(np.isfinite(line.occlusion).any() for line in lines):
@@ -83,14 +86,15 @@ def pck_curves(lines: list[Line], data: Data) -> Figure:
     lines = lines[:MAX_LINES]
     stacked = len(lines) > 2
     figure = new_figure(height_in=6.2 + 0.2 * len(lines) if stacked else 3.7)
-    set_title(figure, "PCK: joints within a distance of the truth", data)
+    labels, of_runs = _labels(lines)
+    set_title(figure, f"PCK: joints within a distance of the truth{of_runs}", data)
     axes = figure.subplots(2, 1, sharex=True) if stacked else figure.subplots(1, 2, sharey=True)
     for ax, name, title in (
         (axes[0], "ra_mm", "root-aligned"), (axes[1], "pa_mm", "Procrustes-aligned"),
     ):  # fmt: skip
         for k, line in enumerate(lines):
             errors = getattr(line, name)
-            words = f"{line.label} · " if len(lines) > 1 else ""
+            words = f"{labels[k]} · " if len(lines) > 1 else ""
             ax.plot(
                 AUC_THRESHOLDS_MM, pck(errors), color=PALETTE[k], linestyle=DASHES[k],
                 label=f"{words}AUC {_auc(errors)}",
@@ -104,9 +108,22 @@ def pck_curves(lines: list[Line], data: Data) -> Figure:
     for ax in axes[1:] if stacked else axes:
         ax.set_xlabel("distance, mm")
     if stacked:  # below, where it hides no line
-        words = [f"{line.label} · AUC {_auc(line.ra_mm)}, {_auc(line.pa_mm)}" for line in lines]
+        words = [
+            f"{label} · AUC {_auc(line.ra_mm)}, {_auc(line.pa_mm)}"
+            for label, line in zip(labels, lines, strict=True)
+        ]
         figure.legend(axes[0].lines, words, loc="outside lower left")
     return figure
+
+
+def _labels(lines: list[Line]) -> tuple[list[str], str]:
+    """What lines are called, and what the title says of all of them: of how many runs each is, if
+    all are of as many; else each line says it."""
+    numbers = {line.num_runs for line in lines}
+    if len(numbers) == 1:
+        (n,) = numbers
+        return [line.label for line in lines], f", {n} runs each" if n > 1 else ""
+    return [f"{line.label} ({line.num_runs} run{'s' * (line.num_runs > 1)})" for line in lines], ""
 
 
 def _auc(errors_mm: np.ndarray) -> str:

@@ -7,7 +7,8 @@ import numpy as np
 
 from benchmarks.comparable import is_start
 from benchmarks.figures.drawings import draw_split, lines_of
-from benchmarks.figures.style import DASHES, MARKERS, MAX_LINES, PALETTE
+from benchmarks.figures.numbers import error_by_occlusion, pck_curves
+from benchmarks.figures.style import DASHES, MARKERS, MAX_LINES, PALETTE, title_of
 from deformer.experiments import ABLATIONS
 from tests.benchmarks.evaluations import make_evaluation
 
@@ -71,7 +72,18 @@ def test_eight_lines_are_told_apart():
 
 def test_seeds_are_taken_together_where_they_were_trained_alike():
     group = [of("tiny", 0), of("tiny", 1), of("tiny", 2, step=9), of("tiny", 3, config="1")]
-    assert [line.label for line in lines_of(group)] == [
-        "Dynamic [tiny-seed2]", "Dynamic [tiny-seed0] (2 runs)", "Dynamic [tiny-seed3]",
+    lines = lines_of(group)
+    assert [(line.label, line.num_runs) for line in lines] == [
+        ("Dynamic [tiny-seed2]", 1), ("Dynamic [tiny-seed0]", 2), ("Dynamic [tiny-seed3]", 1),
     ]  # fmt: skip
-    assert [line.label for line in lines_of(group[:2])] == ["Dynamic (2 runs)"]
+    (ax,) = error_by_occlusion(lines[:2], group[0].evaluation.data).axes
+    _, legend = ax.get_legend_handles_labels()
+    assert legend == ["Dynamic [tiny-seed2] (1 run)", "Dynamic [tiny-seed0] (2 runs)"]
+
+
+def test_what_is_the_same_for_all_lines_stands_in_the_title():
+    group = [of("tiny", 0), of("tiny", 1)]
+    for make in (error_by_occlusion, pck_curves):
+        title = title_of(make(lines_of(group), group[0].evaluation.data))
+        assert title.partition("\n")[0].endswith(", 2 runs each")
+        assert "runs each" not in title_of(make(lines_of(group[:1]), group[0].evaluation.data))
