@@ -8,6 +8,7 @@ from benchmarks.figures.training_curves import CAPTION, training_curves
 from benchmarks.report.page import figure, table
 from benchmarks.training_log import TrainingLog, evaluations_of
 from benchmarks.words import DASH, data_kind
+from deformer.experiments import base_of
 
 
 def split_logs(
@@ -19,16 +20,35 @@ def split_logs(
 
 
 def curves(logs: list[TrainingLog], evaluations: dict[str, Evaluation]) -> str:
-    """Figures of at most `MAX_LINES` runs each."""
+    """A figure of each experiment with its ablations, of one seed and equally long; of no more than
+    `MAX_LINES` runs each."""
+    groups: dict[tuple, list[TrainingLog]] = {}
+    for log in logs:
+        groups.setdefault(_group(log), []).append(log)
     parts = []
-    for i in range(0, len(logs), MAX_LINES):
-        part = logs[i : i + MAX_LINES]
-        found = [e.data for log in part for e in evaluations_of(log, evaluations).values()]
-        kinds = {f"{data_kind(d)} · {d.name}" for d in found}
-        origin = "; ".join(sorted(kinds)) or "data not known: no evaluation is of these runs"
-        name = f"run {part[0].name}" if len(part) == 1 else f"{len(part)} runs"
-        parts.append(figure(training_curves(part, f"{name} · {origin}"), CAPTION))
+    for group in groups.values():
+        for i in range(0, len(group), MAX_LINES):
+            part = group[i : i + MAX_LINES]
+            parts.append(figure(training_curves(part, _origin(part, evaluations)), CAPTION))
     return "".join(parts)
+
+
+def _group(log: TrainingLog) -> tuple:
+    """What runs have in common whose curves belong in one figure."""
+    if log.experiment is None:
+        return (log.last_step,)
+    return base_of(log.experiment.name), log.experiment.stream.seed, log.last_step
+
+
+def _origin(part: list[TrainingLog], evaluations: dict[str, Evaluation]) -> str:
+    """Which runs, on which data, for a title."""
+    found = [e.data for log in part for e in evaluations_of(log, evaluations).values()]
+    kinds = {f"{data_kind(d)} · {d.name}" for d in found}
+    origin = "; ".join(sorted(kinds)) or "data not known: no evaluation is of these runs"
+    name = f"run {part[0].name}" if len(part) == 1 else f"{len(part)} runs"
+    if len(part) > 1 and (experiment := part[0].experiment):
+        name += f" of {base_of(experiment.name)}, seed {experiment.stream.seed}"
+    return f"{name} · {origin}"
 
 
 def runs_table(logs: list[TrainingLog]) -> str:

@@ -20,9 +20,10 @@ from tests.deformer.training import VERY_SMALL
 SPLIT = "s0_train"
 
 
-def write_run(folder: Path, steps: int = 40) -> Path:
+def write_run(folder: Path, steps: int = 40, name: str = "tiny", seed: int = 0) -> Path:
     """A run: a log, and a checkpoint with an empty model."""
-    experiment = replace(VERY_SMALL, name="tiny")
+    stream = replace(VERY_SMALL.stream, seed=seed)
+    experiment = replace(VERY_SMALL, name=name, stream=stream)
     hand = {"name": "standin", "sha256": ""}
     content = Content(
         step=steps, experiment=experiment, hand=hand, stream={}, tensors={"model": {}}

@@ -12,10 +12,12 @@ from PIL import Image
 from benchmarks.claims.page import LEGEND
 from benchmarks.material import gather
 from benchmarks.report import __main__ as report
+from benchmarks.report import runs
 from benchmarks.report.page import Section, escape, page, table
 from benchmarks.report.sections import claims_section
 from benchmarks.report.tables import paper_table
 from benchmarks.tables.rows import fill_tables
+from benchmarks.training_log import find_logs
 from tests.benchmarks.drawn_results import write_result, write_run
 from tests.benchmarks.evaluations import SYNTHETIC, make_evaluation, make_metrics
 from tests.deformer.training import build_dataset
@@ -220,6 +222,28 @@ def test_tables_keep_kinds_apart_and_an_empty_bin_is_a_dash():
     assert 'class="published"' in published and "5.22\u00a0(89.6)" in published
     assert 'class="recorded"' in recorded and "SYNTHETIC" not in recorded
     assert "Ours †" in synthetic and '<td class="number">–</td>' in synthetic
+
+
+def test_a_figure_of_trainings_is_of_one_experiment_one_seed_and_one_length(tmp_path, monkeypatch):
+    for seed in (0, 1):
+        for name in ("tiny_occluded", "tiny_occluded_center"):
+            write_run(tmp_path / f"{name}-seed{seed}", 20, name, seed)
+    write_run(tmp_path / "tiny_occluded_frames-seed0", 40, "tiny_occluded_frames")
+    write_run(tmp_path / "tiny_occluded_nearby-seed0", 30, "tiny_occluded_nearby")
+    (tmp_path / "tiny_occluded_nearby-seed0" / "checkpoints").rename(tmp_path / "away")
+    drawn = []
+    monkeypatch.setattr(
+        runs, "training_curves", lambda part, origin: drawn.append((len(part), origin))
+    )
+    monkeypatch.setattr(runs, "figure", lambda *_: "")
+    runs.curves(find_logs(tmp_path), {})
+    unknown = "data not known: no evaluation is of these runs"
+    assert drawn == [
+        (2, f"2 runs of tiny_occluded, seed 0 · {unknown}"),
+        (2, f"2 runs of tiny_occluded, seed 1 · {unknown}"),
+        (1, f"run tiny_occluded_frames-seed0 · {unknown}"),
+        (1, f"run tiny_occluded_nearby-seed0 · {unknown}"),
+    ]
 
 
 def test_what_is_written_is_escaped():
