@@ -98,7 +98,7 @@ def to_markdown(results: Judged) -> str:
         if not any(finding.is_measured for finding in findings):
             parts.append(NOTHING)
             continue
-        head = (*SHORT_HEAD[:-1], "By seed", "Frames (recordings)", "Verdict")
+        head = (*SHORT_HEAD, "By seed", "Frames (recordings)")
         parts.append(grid(head, map(_markdown_line, findings)))
     if not results:
         parts.append(NOTHING)
@@ -107,20 +107,18 @@ def to_markdown(results: Judged) -> str:
 
 def _markdown_line(finding: Finding) -> tuple[str, ...]:
     e = finding.estimate
-    *about, verdict = short_line(finding)
     if e is None:
-        return (*about, DASH, DASH, verdict)
+        return (*short_line(finding), DASH, DASH)
     by_seed = zip(finding.seeds, e.per_seed, strict=True)
     return (
-        *about,
+        *short_line(finding),
         ", ".join(f"{seed}: {signed(value, 3)}" for seed, value in by_seed),
         f"{e.num_frames:,} ({e.num_sequences:,})",
-        verdict,
     )
 
 
 SHORT_HEAD = (
-    "Source", "Claim", "Measure", "First", "Second", "Difference [95 %]", "Paper", "Verdict",
+    "Source", "Claim", "Measure", "Verdict", "Difference [95 %]", "First", "Second", "Paper",
 )  # fmt: skip
 
 
@@ -129,10 +127,10 @@ def short_line(finding: Finding) -> tuple[str, ...]:
     claim, e = finding.claim, finding.estimate
     numbers = (DASH,) * 3
     if e is not None:
-        numbers = (mean_text(e.one), mean_text(e.other), difference_text(e))
+        numbers = (difference_text(e), mean_text(e.one), mean_text(e.other))
     published = DASH if claim.published is None else signed(claim.published, 2)
     return (
-        claim.label, sentence(claim), claim.measure, *numbers, published, finding.verdict,
+        claim.label, sentence(claim), claim.measure, finding.verdict, *numbers, published,
     )  # fmt: skip
 
 

@@ -173,7 +173,7 @@ def _claims_of(block: Block, findings: list[Finding]) -> str:
     if not measured:
         parts.append(what_to_run(_NOTHING_TO_COMPARE, _ablations(block.like, block.data)))
         return "".join(parts)
-    parts.append(table(SHORT_HEAD, map(short_line, measured), words=(0, 1, 2, 7)))
+    parts.append(table(SHORT_HEAD, map(short_line, measured), words=(0, 1, 2, 3)))
     if missing := dict.fromkeys(finding.missing for finding in findings if finding.missing):
         words = f"Claims that are not measured: {'; '.join(missing)}. These runs are made by:"
         parts.append(what_to_run(words, _ablations(block.like, block.data)))

@@ -10,13 +10,14 @@ import pytest
 from deformer.lock import LOCK_FILE, LockError, locked
 
 HOLDING = """
-import multiprocessing, sys, time
+import multiprocessing, os, sys, time
 from pathlib import Path
 from deformer.lock import locked
+def read():  # the fork is over when this begins, which is not sure when `start` returns
+    print(os.getpid(), flush=True)
+    time.sleep(60)
 with locked(Path(sys.argv[1]), "training"):
-    child = multiprocessing.get_context("fork").Process(target=time.sleep, args=(60,))
-    child.start()
-    print(child.pid, flush=True)
+    multiprocessing.get_context("fork").Process(target=read).start()
     time.sleep(60)
 """
 

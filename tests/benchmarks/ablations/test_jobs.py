@@ -27,6 +27,7 @@ from benchmarks.evaluation import EVALUATION_FILE, write_evaluation
 from deformer.checkpoint import Content, load_checkpoint, save_checkpoint
 from deformer.dataset import dataset_sha256
 from tests.benchmarks.evaluations import make_evaluation, make_metrics
+from tests.deformer.training import own_signals
 
 START = "tiny_occluded_windows"
 
@@ -301,7 +302,8 @@ def test_ctrl_c_ends_the_commands_and_waits_for_them(here, slots):
     waiting = threading.Thread(target=interrupt)
     waiting.start()
     console = Console(record=True, width=200, file=io.StringIO())
-    with pytest.raises(KeyboardInterrupt):
+    with own_signals(), pytest.raises(KeyboardInterrupt):
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background ignores it
         run_jobs([*(job(str(k), script(STOPPING)) for k in range(3))], console, slots)
     waiting.join()
     assert Path("stopped").read_text() == "1" * len(slots)
