@@ -118,20 +118,27 @@ def _markdown_line(finding: Finding) -> tuple[str, ...]:
 
 
 SHORT_HEAD = (
-    "Source", "Claim", "Measure", "Verdict", "Difference [95 %]", "First", "Second", "Paper",
+    "Source", "Claim", "Measure", "Verdict", "Difference [95 %]", "p, corrected", "First", "Second",
+    "Paper",
 )  # fmt: skip
 
 
 def short_line(finding: Finding) -> tuple[str, ...]:
     """A claim in a line under `SHORT_HEAD`."""
     claim, e = finding.claim, finding.estimate
-    numbers = (DASH,) * 3
+    numbers = (DASH,) * 4
     if e is not None:
-        numbers = (difference_text(e), mean_text(e.one), mean_text(e.other))
+        numbers = (difference_text(e), _p_text(finding.p), mean_text(e.one), mean_text(e.other))
     published = DASH if claim.published is None else signed(claim.published, 2)
     return (
         claim.label, sentence(claim), claim.measure, finding.verdict, *numbers, published,
     )  # fmt: skip
+
+
+def _p_text(p: float | None) -> str:
+    if p is None:
+        return DASH
+    return "< 0.001" if p < 0.001 else f"{p:.3f}"
 
 
 def sentence(claim: Claim) -> str:

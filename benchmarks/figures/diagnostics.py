@@ -48,6 +48,8 @@ class Confidence:
     likeness: np.ndarray
     """Minus the distance of the true root-aligned joints from their mean over the window, mm, mean
     over joints."""
+    place: np.ndarray
+    """In the window, from 0: later frames are of later in the recording."""
     recording: np.ndarray
     """(W,) int."""
 
@@ -94,7 +96,9 @@ def confidence(scored: Scored) -> Confidence | None:
     with np.errstate(invalid="ignore"):
         mean = T * total / count
     recording = np.unique(scored.comparison.sequence[_usable(scored)], return_inverse=True)[1]
-    values = (mean[number], occlusion[rows], motion[rows], _likeness(scored.truth, rows, first))
+    place = np.broadcast_to(np.arange(T), rows.shape)
+    likeness = _likeness(scored.truth, rows, first)
+    values = (mean[number], occlusion[rows], motion[rows], likeness, place)
     return Confidence(*(np.where(first, value, np.nan) for value in values), recording)
 
 
@@ -232,15 +236,17 @@ def _correlation(products: np.ndarray) -> np.ndarray:
 @styled
 def confidence_figure(c: Confidence, data: Data) -> Figure:
     """Weight of a frame by what it has more or less of than the others of its window."""
-    figure = new_figure(height_in=7.8)
+    figure = new_figure(height_in=8.0)
     set_title(figure, "What a frame counts, beside others of its window", data)
-    beside = rank_correlation(c.occlusion, c.weight, c.recording, c.motion)
+    at_motion, at_time = (
+        rank_correlation(c.occlusion, c.weight, c.recording, given) for given in (c.motion, c.place)
+    )
     for ax, values, label, more in zip(
         figure.subplots(3, 1), (c.occlusion, c.motion, c.likeness),
         ("share hidden − window's mean, points",
          "image motion − window's mean, % of the box",
          "nearness to mean pose − window's mean, mm"),
-        (f"; at equal motion {beside}", "", ""), strict=True,
+        (f"; at equal motion {at_motion};\nat equal time {at_time}", "", ""), strict=True,
     ):  # fmt: skip
         found = rank_correlation(values, c.weight, c.recording)
         with warnings.catch_warnings():  # of windows in which nothing is known
@@ -263,7 +269,7 @@ def _in_hundredths(value: float, _) -> str:
 def borrowing_figure(b: Borrowing, data: Data) -> Figure:
     """Which places in the window a pose is taken from."""
     figure = new_figure(height_in=3.4)
-    set_title(figure, "Which frames poses are borrowed from", data)
+    set_title(figure, f"Which frames poses are borrowed from: {len(b.weight):,} windows", data)
     ax = figure.subplots()
     offsets = np.unique(b.offset)
     totals = [(b.weight * (b.offset == k)).sum(1).mean() for k in offsets]

@@ -76,10 +76,9 @@ def draw_split(group: list[Scored]) -> Iterator[Drawn]:
     yield Drawn(
         f"{folder}/error_by_occlusion",
         "Error against occlusion (the paper's Fig. 5)",
-        "The mean Procrustes-aligned error of the frames in each range of 10 % occlusion, of one "
-        "run with its standard deviation over frames. Look at how steeply the error rises to the "
-        "right; of several runs the axis does not begin at 0. A range without frames is a gap."
-        + note,
+        "The mean Procrustes-aligned error of the frames in each range of 10 % occlusion; of a run "
+        "alone with its standard deviation over frames, of several on an axis that does not begin "
+        "at 0. Look at how the lines part to the right. A range without frames is a gap." + note,
         numbers.error_by_occlusion(lines, data),
     )
     yield from _draw_gains(group, folder)
@@ -200,9 +199,10 @@ def _draw_frames(scored: Scored, hands: Hands, unfused: Scored | None) -> Iterat
             "How much a frame counts in its window, against how much more of the hand is hidden in "
             "it than in the window's other frames, how much faster it moves in the image, which "
             "blurs it, and how much nearer its true pose is to the window's mean pose. ρ is of "
-            "ranks within a window, bars and brackets are 95 % intervals over recordings. A "
-            "confidence that learned what it is for falls to the right in the first two; flat at 1 "
-            "means that all frames count alike.",
+            "ranks within a window, bars and brackets are 95 % intervals over recordings; at equal "
+            "motion or time (the place in the window) it is what is left of ρ between frames that "
+            "are alike in that. A confidence that learned what it is for falls to the right in the "
+            "first two; flat at 1 means that all frames count alike.",
             diagnostics.confidence_figure(c, data),
         )
     if (b := diagnostics.borrowing(scored)) is not None:

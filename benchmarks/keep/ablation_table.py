@@ -90,9 +90,11 @@ def title(table: AblationTable) -> str:
 def to_markdown(table: AblationTable) -> str:
     """A grid: a line of how many frames there are, then one per row."""
     hidden = [name if name == "all" else f"{name} % hidden" for name in BINS]
-    head = ("PA / root-aligned, mm", *hidden, "Acceleration, mm/frame²", "Seeds")
+    jitter = [f"acceleration, mm/frame², {name}" for name in (hidden[0], hidden[-1])]
+    head = ("PA / root-aligned, mm", *hidden, *jitter, "Seeds")
     counts = [f"{table.rows[0].frames(bin):,}" for bin in BINS]
-    return grid(head, [("frames", *counts, DASH, ""), *(_line(row) for row in table.rows)])
+    lines = [_line(row) for row in table.rows]
+    return grid(head, [("frames", *counts, DASH, DASH, ""), *lines])
 
 
 def _line(row: AblationRow) -> tuple[str, ...]:
@@ -103,9 +105,10 @@ def _line(row: AblationRow) -> tuple[str, ...]:
         else DASH
         for bin in BINS
     ]
-    acceleration = mean_text(row.values("accel_mm_per_frame2", "all"))
+    _, *_, most = BINS
+    jitter = [mean_text(row.values("accel_mm_per_frame2", bin)) for bin in ("all", most)]
     seeds = ", ".join(map(str, row.seeds)) or DASH
-    return (f"{row.label}{mark}", *errors, acceleration, seeds)
+    return (f"{row.label}{mark}", *errors, *jitter, seeds)
 
 
 def to_csv(tables: Iterable[AblationTable]) -> str:

@@ -47,7 +47,8 @@ def _correlations(run: Scored) -> Iterator[tuple]:
         return
     for what, values, given in (
         ("occlusion", c.occlusion, None), ("occlusion at equal motion", c.occlusion, c.motion),
-        ("motion", c.motion, None), ("likeness", c.likeness, None),
+        ("occlusion at equal time", c.occlusion, c.place), ("motion", c.motion, None),
+        ("likeness", c.likeness, None), ("time", c.place, None),
     ):  # fmt: skip
         found = rank_correlation(values, c.weight, c.recording, given)
         low, high = found.interval or (float("nan"), float("nan"))

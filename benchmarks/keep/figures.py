@@ -20,8 +20,9 @@ from benchmarks.words import data_kind, seeds_text
 
 MAX_FIGURE_BYTES = 150_000
 OF_A_SPLIT = ("error_by_occlusion", "gain_by_occlusion", "pck")
-OF_A_RUN = ("joint_errors", "confidence", "borrowing", "borrowed_error", "headroom", "acceleration")
-"""Names of figures without pictures, which would be large."""
+OF_A_RUN = ("joint_errors", "confidence", "borrowing", "borrowed_error", "headroom")
+"""Names of figures without pictures, which would be large, and without the motion of a recording,
+which is not ours to pass on."""
 
 
 def draw(material: Material) -> Iterator[Drawn]:

@@ -137,9 +137,13 @@ def _synthetic_facts(mark: dict) -> list[tuple[str, str]]:
     if "motions_sha256" not in mark:
         return [*facts, ("motion", "drawn at random")]
     facts.append(("motion", f"of recorded hands, a file with sha256 `{mark['motions_sha256']}`"))
-    residual = mark["retargeting_residual_mm"]
-    numbers = ", ".join(f"{name} {value}" for name, value in residual.items())
-    return [*facts, ("stand-in's joints from the recorded ones, mm", numbers)]
+    for name, what in (
+        ("retargeting_residual_mm", "stand-in's joints from the recorded ones, mm"),
+        ("hand_in_object_mm", "deepest point of the hand in what it carries, mm"),
+    ):
+        if name in mark:
+            facts.append((what, ", ".join(f"{key} {value}" for key, value in mark[name].items())))
+    return facts
 
 
 # ---------------------------------------------------------------------------------------- results
@@ -224,7 +228,9 @@ def _runs(runs: Sequence[KeptRun]) -> str:
         "Test accel., mm/frame²",
     )  # fmt: skip
     note = (
-        "Validation: at step 0 → the last one; PA: Procrustes-aligned. Saturation is the "
+        "Validation: at step 0 → the last one; PA: Procrustes-aligned. At step 0 a run that began "
+        "with another's model is that model under its own method: by what two of them differ "
+        "there, they differ before either has learned. Saturation is the "
         "discriminator's, over the last tenth of the training: near 1 it has won and teaches "
         "nothing. Minutes are of the training alone, as its log tells, on the machine that it ran "
         "on; like windows/s those of runs that ran beside each other do not compare with those of "

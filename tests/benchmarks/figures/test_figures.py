@@ -360,6 +360,7 @@ def test_likeness_is_nearness_to_the_mean_pose(results, data):
     distance = np.linalg.norm(joints - joints.mean(0), axis=-1).mean(1)
     assert c.likeness[0] == pytest.approx(-1000 * distance)
     assert np.nansum(c.weight, 1) == pytest.approx(3)
+    assert c.place[0].tolist() == [0, 1, 2]
 
 
 def test_the_curves_of_a_training(tmp_path):

@@ -96,7 +96,7 @@ def test_the_files_are_those_that_a_reader_needs_and_small(kept):
     files = contents(kept)
     figures = {name for name in files if name.startswith("figures/")}
     split = {"error_by_occlusion", "gain_by_occlusion", "pck"}
-    run = {"joint_errors", "confidence", "borrowing", "borrowed_error", "headroom", "acceleration"}
+    run = {"joint_errors", "confidence", "borrowing", "borrowed_error", "headroom"}
     assert figures == {
         *(f"figures/{NAME}-s0_train/{name}.png" for name in split),
         *(f"figures/tiny_occluded-seed0/{name}.png" for name in run),
@@ -145,7 +145,7 @@ def test_numbers_of_the_figures_are_lines(kept):
     lines = list(csv.DictReader((kept / "figures.csv").open(newline="")))
     assert {x["name"] for x in lines if x["figure"] == "borrowed_error"} == RUNS.keys()
     assert all(float(x["low"]) <= float(x["value"]) <= 1 for x in lines if "share" in x["what"])
-    assert len({(x["name"], x["what"]) for x in lines if x["figure"] == "confidence"}) == 4 * 3
+    assert len({(x["name"], x["what"]) for x in lines if x["figure"] == "confidence"}) == 6 * 3
 
 
 def test_the_page_says_what_was_measured_and_shows_it(kept):
