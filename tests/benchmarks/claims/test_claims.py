@@ -348,6 +348,7 @@ def test_the_command_without_results(tmp_path, monkeypatch, capsys):
 
 
 def test_evaluations_that_are_of_no_use_are_told(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)  # where `make demo` was run there is a dataset of this name
     path = tmp_path / "lost" / "evaluation.json"
     write_evaluation(path, make_evaluation(data=SYNTHETIC))
     assert run_command(monkeypatch, "--results", tmp_path) == 1
