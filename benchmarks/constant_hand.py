@@ -16,13 +16,13 @@ from pathlib import Path
 import numpy as np
 import tyro
 from rich.console import Console
-from rich.markup import escape
 
 from benchmarks.evaluation import EVALUATION_FILE, Evaluation, Method, write_evaluation
 from benchmarks.protocol import score
 from benchmarks.truth import Truth, compare, data_of, read_truth
 from deformer.align import align_procrustes, align_root
 from deformer.store import open_store
+from deformer.telling import print_error
 
 NAME = "constant hand"
 _MIRROR = np.array([-1.0, 1.0, 1.0])
@@ -102,7 +102,7 @@ def main() -> int:
         evaluation = evaluate(options)
         write_evaluation(options.out / EVALUATION_FILE, evaluation)
     except (ValueError, OSError) as error:
-        console.print(f"[red]error:[/red] {escape(str(error))}", soft_wrap=True, highlight=False)
+        print_error(error, console)
         return 1
     scores = evaluation.metrics["all"]
     console.print(

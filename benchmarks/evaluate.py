@@ -23,7 +23,6 @@ import numpy as np
 import torch
 import tyro
 from rich.console import Console
-from rich.markup import escape
 
 from benchmarks.evaluation import (
     EVALUATION_FILE,
@@ -46,6 +45,7 @@ from deformer.mano import Hands
 from deformer.plan import OrderConfig
 from deformer.store import Store, open_store
 from deformer.stream import Stream
+from deformer.telling import print_error
 
 
 @dataclass(frozen=True)
@@ -320,10 +320,10 @@ def main() -> int:
         with process_group(options.device) as place:
             evaluation = evaluate(options, place, console)
     except (ValueError, OSError, ImportError) as error:
-        console.print(f"[red]error:[/red] {escape(str(error))}", soft_wrap=True, highlight=False)
+        print_error(error, console)
         return 1
     except torch.OutOfMemoryError:
-        console.print("[red]error:[/red] the GPU is out of memory: lower --batch")
+        print_error("the GPU is out of memory: lower --batch", console)
         return 1
     if evaluation is not None:
         scores = evaluation.metrics["all"]

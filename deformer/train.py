@@ -21,7 +21,6 @@ from pathlib import Path
 import numpy as np
 import torch
 from rich.console import Console
-from rich.markup import escape
 
 from deformer.batch import Batch
 from deformer.beginning import Beginning, begin
@@ -39,6 +38,7 @@ from deformer.model import count_parameters
 from deformer.stopping import STOPPED, Stopping
 from deformer.store import open_store
 from deformer.stream import Stream
+from deformer.telling import print_error
 from deformer.train_options import Options, parse
 from deformer.validation import validate
 
@@ -262,14 +262,14 @@ def main() -> int:
         with process_group(options.device) as place:
             return train(options, place, console)
     except torch.OutOfMemoryError as error:
-        console.print(
-            f"[red]error:[/red] the GPU is out of memory ({str(error).splitlines()[0]}). Lower "
-            "--optim.micro-batch (the result stays the same), --stream.size, --stream.window."
-            "num-frames or --stream.order.global-batch",
-            soft_wrap=True,
+        print_error(
+            f"the GPU is out of memory ({str(error).splitlines()[0]}). Lower --optim.micro-batch "
+            "(the result stays the same), --stream.size, --stream.window.num-frames or "
+            "--stream.order.global-batch",
+            console,
         )
     except (ValueError, OSError, ImportError) as error:
-        console.print(f"[red]error:[/red] {escape(str(error))}", soft_wrap=True, highlight=False)
+        print_error(error, console)
     return 1
 
 

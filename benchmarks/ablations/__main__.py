@@ -31,6 +31,7 @@ from benchmarks.training_log import LOG_FILE, read_log
 from deformer.experiments import get_experiment
 from deformer.processor import usable_cores
 from deformer.stopping import STOPPED, hang_ups, leave_terminal
+from deformer.telling import print_error
 
 
 def seconds_of_training(options: Options, jobs: list[Job], console: Console) -> float:
@@ -116,7 +117,7 @@ def main() -> int:
         _stop_on_signals()
         failures = run_jobs(jobs, console, slots)
     except (ValueError, OSError) as error:
-        console.print(f"[red]error:[/red] {escape(str(error))}", soft_wrap=True, highlight=False)
+        print_error(error, console)
         return 1
     except KeyboardInterrupt:
         console.print("stopped; the same command goes on")

@@ -31,6 +31,7 @@ from benchmarks.claims.page import (
 )
 from benchmarks.evaluation import find_evaluations
 from benchmarks.scored import load_scored, print_problems
+from deformer.telling import print_error
 
 _console = Console(stderr=True)
 
@@ -87,8 +88,7 @@ def main() -> int:
     try:
         return run(tyro.cli(Options, prog="python -m benchmarks.claims", description=__doc__))
     except (ValueError, OSError) as error:
-        words = f"[red]error:[/red] {escape(str(error))}"
-        _console.print(words, soft_wrap=True, highlight=False)
+        print_error(error, _console)
         return 1
 
 

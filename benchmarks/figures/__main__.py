@@ -16,13 +16,13 @@ from pathlib import Path
 
 import tyro
 from rich.console import Console
-from rich.markup import escape
 from rich.progress import track
 
 from benchmarks.evaluation import find_evaluations
 from benchmarks.figures.drawings import draw_all
 from benchmarks.figures.style import FORMATS, save_figure
 from benchmarks.scored import load_scored, print_problems
+from deformer.telling import print_error
 
 _console = Console(stderr=True)
 
@@ -69,8 +69,7 @@ def main() -> int:
     try:
         return run(tyro.cli(Options, prog="python -m benchmarks.figures", description=__doc__))
     except (ValueError, OSError) as error:
-        words = f"[red]error:[/red] {escape(str(error))}"
-        _console.print(words, soft_wrap=True, highlight=False)
+        print_error(error, _console)
         return 1
 
 

@@ -18,7 +18,6 @@ from pathlib import Path
 
 import tyro
 from rich.console import Console
-from rich.markup import escape
 
 from benchmarks.claims import page as claims_page
 from benchmarks.claims.findings import judge_all
@@ -36,6 +35,7 @@ from benchmarks.scored import result_name
 from benchmarks.tables.render import to_csv
 from benchmarks.tables.rows import fill_tables
 from deformer.dataset import dataset_sha256
+from deformer.telling import print_error
 
 _console = Console(stderr=True)
 
@@ -119,8 +119,7 @@ def main() -> int:
         with _console.status("drawing the figures"):
             files = keep(options)
     except (ValueError, OSError) as error:
-        words = f"[red]error:[/red] {escape(str(error))}"
-        _console.print(words, soft_wrap=True, highlight=False)
+        print_error(error, _console)
         return 1
     size = sum(map(len, files.values()))
     words = f"{options.out / PAGE} and {len(files) - 1} other files, {size / 1e6:.1f} MB"

@@ -105,7 +105,7 @@ def _line(row: AblationRow) -> tuple[str, ...]:
         else DASH
         for bin in BINS
     ]
-    _, *_, most = BINS
+    *_, most = BINS
     jitter = [mean_text(row.values("accel_mm_per_frame2", bin)) for bin in ("all", most)]
     seeds = ", ".join(map(str, row.seeds)) or DASH
     return (f"{row.label}{mark}", *errors, *jitter, seeds)

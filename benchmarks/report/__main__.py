@@ -16,11 +16,11 @@ from pathlib import Path
 
 import tyro
 from rich.console import Console
-from rich.markup import escape
 
 from benchmarks.material import gather
 from benchmarks.report import sections
 from benchmarks.report.page import Section, page
+from deformer.telling import print_error
 
 TITLE = "Deformer: 3D hands from video, measured"
 _SECTIONS = (
@@ -74,8 +74,7 @@ def main() -> int:
         options = tyro.cli(Options, prog="python -m benchmarks.report", description=__doc__)
         out = write_report(options)
     except (ValueError, OSError) as error:
-        words = f"[red]error:[/red] {escape(str(error))}"
-        _console.print(words, soft_wrap=True, highlight=False)
+        print_error(error, _console)
         return 1
     words = f"{out}: {out.stat().st_size / 1e6:.1f} MB"
     _console.print(words, soft_wrap=True, markup=False)

@@ -83,7 +83,7 @@ def table(
     def line(cells: Sequence[object], tag: str) -> str:
         kinds = ["number" if i not in words else "words" if i else "" for i in range(len(cells))]
         return "".join(
-            f"<{tag}{_class(kind)}>{_unbroken(escape(cell))}</{tag}>"
+            f"<{tag}{_class(kind)}>{unbroken(escape(cell))}</{tag}>"
             for cell, kind in zip(cells, kinds, strict=True)
         )
 
@@ -93,7 +93,7 @@ def table(
     return scrolling(f"<table>{above}{head}<tbody>{body}</tbody></table>")
 
 
-def _unbroken(text: str) -> str:
+def unbroken(text: str) -> str:
     """A mean and its deviation stay in one line."""
     return text.replace(" ± ", "\u00a0±\u00a0")
 

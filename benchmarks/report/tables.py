@@ -2,7 +2,7 @@
 
 from benchmarks.comparable import run_label
 from benchmarks.evaluation import Evaluation, Run
-from benchmarks.report.page import escape, heading, paragraph, scrolling, table
+from benchmarks.report.page import escape, heading, paragraph, scrolling, table, unbroken
 from benchmarks.tables.render import blocks, cell_text
 from benchmarks.tables.render import heading as column_heading
 from benchmarks.tables.rows import FilledTable, Number
@@ -85,7 +85,7 @@ def _cells(words: list[str], numbers: list[str], tag: str) -> str:
 def _numbers_text(cell: tuple[Number, ...]) -> str:
     """`5.22 (89.6)` in a line; with deviations it may be broken before the parenthesis."""
     text = cell_text(cell)
-    return text.replace(" ± ", "\u00a0±\u00a0") if "±" in text else text.replace(" ", "\u00a0")
+    return unbroken(text) if "±" in text else text.replace(" ", "\u00a0")
 
 
 def unmeasured(tables: list[FilledTable]) -> dict[str, list[str]]:

@@ -15,11 +15,11 @@ from pathlib import Path
 
 import tyro
 from rich.console import Console
-from rich.markup import escape
 
 from benchmarks.evaluation import find_evaluations
 from benchmarks.tables.render import to_csv, to_latex, to_markdown
 from benchmarks.tables.rows import fill_tables
+from deformer.telling import print_error
 
 _console = Console(stderr=True)
 
@@ -59,7 +59,7 @@ def main() -> int:
     try:
         run(tyro.cli(Options, description=__doc__))
     except (ValueError, OSError) as error:
-        _console.print(f"[red]error:[/red] {escape(str(error))}", soft_wrap=True)
+        print_error(error, _console)
         return 1
     return 0
 
