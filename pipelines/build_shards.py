@@ -30,6 +30,7 @@ from rich.text import Text
 
 from deformer.box import AugmentationRange
 from deformer.dataset import DATASET_FILE, read_info
+from deformer.telling import print_error
 from pipelines.finish import finish, locked, remove_build
 from pipelines.plan import FRAMES_PER_SHARD, BuildPlan, differences, make_plan
 from pipelines.shard import BUILD_FOLDER, ShardTask, build_shard, read_mark, write_json
@@ -274,7 +275,7 @@ def main() -> int:
     try:
         build(tyro.cli(Options, prog="python -m pipelines.build_shards", description=__doc__))
     except (UnusableInputError, OSError) as error:
-        _console.print(f"[red]error:[/red] {error}", soft_wrap=True)
+        print_error(error, _console)
         return 1
     except KeyboardInterrupt:
         _console.print("interrupted; what is finished is kept: run the same command to go on")

@@ -26,6 +26,7 @@ from rich.table import Table
 
 from deformer.clip import SPLIT_COLUMNS, decode_labels
 from deformer.dataset import read_info, read_member, split_column, split_name
+from deformer.telling import print_error
 from pipelines.coco import write_coco
 from pipelines.contact_sheet import Tile, draw_sheet
 
@@ -282,7 +283,7 @@ def main() -> int:
     try:
         run(tyro.cli(Options, description=__doc__))
     except (ValueError, OSError) as error:
-        _console.print(f"[red]error:[/red] {error}", soft_wrap=True)
+        print_error(error, _console)
         return 1
     except KeyboardInterrupt:
         return 130

@@ -34,6 +34,7 @@ from deformer.clip import SPLIT_COLUMNS
 from deformer.dataset import DATASET_FILE, read_info
 from deformer.mano import HandLayer, load_hands
 from deformer.processor import usable_cores
+from deformer.telling import print_error
 from pipelines.checks import check_clips
 from pipelines.finish import TABLES, count_index
 from pipelines.shard import CorruptShardError, index_shard, size_and_sha256
@@ -291,7 +292,7 @@ def main() -> int:
     try:
         return run(tyro.cli(Options, description=__doc__))
     except (ValueError, OSError) as error:
-        _console.print(f"[red]error:[/red] {error}", soft_wrap=True)
+        print_error(error, _console)
         return 1
     except KeyboardInterrupt:
         return 130
