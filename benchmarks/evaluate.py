@@ -38,7 +38,7 @@ from benchmarks.protocol import score
 from benchmarks.submissions.file_order import order_of
 from benchmarks.submissions.files import read_hpe, read_pred_json, write_hpe, write_pred_json
 from benchmarks.truth import Truth, compare, data_of, pair_predictions, pose_meshes, read_truth
-from deformer.checkpoint import Checkpoint, check_hand, load_checkpoint
+from deformer.checkpoint import Checkpoint, check_hand
 from deformer.distributed import Place, process_group
 from deformer.labels import load_hands_of
 from deformer.mano import Hands
@@ -46,6 +46,7 @@ from deformer.plan import OrderConfig
 from deformer.store import Store, open_store
 from deformer.stream import Stream
 from deformer.telling import print_error
+from deformer.weights import open_model
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,7 @@ class Options:
     out: Path
     """The folder of the result."""
     checkpoint: Path | None = None
-    """A run, or one of its checkpoints."""
+    """A run, one of its checkpoints, a file of weights, or the name of those that ship."""
     which: str = "best"
     """Of a run: best, last, or a step. Where there was no validation, best is the last."""
     predictions: Path | None = None
@@ -143,8 +144,7 @@ def evaluate(options: Options, place: Place, console: Console) -> Evaluation | N
 
 def _load(options: Options) -> Checkpoint:
     has_best = options.which != "best" or (options.checkpoint / "best.json").exists()
-    which = options.which if has_best else "last"
-    return load_checkpoint(options.checkpoint, which, only=("model",))
+    return open_model(options.checkpoint, options.which if has_best else "last")
 
 
 # ------------------------------------------------------------------------------- of a checkpoint

@@ -3,11 +3,12 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from deformer.checkpoint import Checkpoint, check_hand, differences, load_checkpoint
+from deformer.checkpoint import Checkpoint, differences, load_checkpoint
 from deformer.experiments import Experiment
 from deformer.learner import Learner
 from deformer.mano import Hands
 from deformer.stream import Stream
+from deformer.weights import open_model
 
 
 @dataclass(frozen=True)
@@ -44,10 +45,14 @@ def begin(
     if start_from is None:
         return Beginning(0, origin, words)
     try:
-        start = load_checkpoint(start_from, only=("model",))
+        start = open_model(start_from)
     except FileNotFoundError as error:
         raise ValueError(f"--start-from {start_from} names no run to begin with: {error}") from None
-    check_hand(start, hands)
+    if start.hand["sha256"] != hands.sha256:
+        words += (
+            f"{start_from} was trained with the hand {start.hand['name']}, the shards are labelled "
+            f"with {hands.name}: what it sees carries over, its poses change with training"
+        )
     learner.start(start.tensors["model"])
     return Beginning(0, origin | {"start_sha256": start.model_sha256}, words)
 
@@ -99,7 +104,7 @@ def check_start(checkpoint: Checkpoint) -> None:
     if start_from is None or known is None:
         return
     try:
-        start = load_checkpoint(start_from, only=("none",))
+        start = open_model(start_from, only=("none",))
     except (OSError, ValueError):
         return  # gone, damaged or of another version: its model is read once, at the beginning
     if start.model_sha256 != known:

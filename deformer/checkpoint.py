@@ -84,7 +84,7 @@ def save_checkpoint(run: Path, content: Content, keep: int) -> Path:
     for name, tensors in content.tensors.items():
         path = temporary / f"{name}.safetensors"
         save_file({key: value.detach().cpu().contiguous() for key, value in tensors.items()}, path)
-        files[path.name] = _digest(path)
+        files[path.name] = digest_of(path)
     state = {
         "format": FORMAT,
         "step": step,
@@ -119,7 +119,7 @@ def _write_synced(path: Path, text: str) -> None:
         os.fsync(file.fileno())
 
 
-def _digest(path: Path) -> dict:
+def digest_of(path: Path) -> dict:
     with path.open("rb") as file:
         os.fsync(file.fileno())
         digest = hashlib.file_digest(file, "sha256").hexdigest()
@@ -199,7 +199,7 @@ def read_checkpoint(folder: Path, only: tuple[str, ...] = ()) -> Checkpoint:
         for name, written in state["files"].items():
             if only and Path(name).stem not in only:
                 continue
-            if _digest(folder / name) != written:
+            if digest_of(folder / name) != written:
                 raise DamagedCheckpointError(f"{folder / name} is damaged or cut off")
             tensors[Path(name).stem] = load_file(folder / name)
     except (OSError, KeyError) as error:

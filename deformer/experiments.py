@@ -87,10 +87,10 @@ class Experiment:
     name: tyro.conf.Fixed[str]
     summary: tyro.conf.Fixed[str]
     backbone_weights: str = "imagenet"
-    """"imagenet", the path of a torchvision ResNet's state dict, or "none"."""
+    """"imagenet", the path of a state dict of the same network, or "none"."""
     start_from: str | None = None
-    """A run (its last checkpoint), or one of its checkpoints, whose whole model this one begins
-    with, in place of `backbone_weights`: of another dataset, or the common start of ablations."""
+    """A run (its last checkpoint), one of its checkpoints, or weights that ship ("lite"), whose
+    whole model this one begins with, in place of `backbone_weights`."""
     point_loss: PointLossName = "max_mse"
     """Or "mse": Table 5."""
     adversarial: bool = True
@@ -205,6 +205,48 @@ def fast(base: Experiment) -> Experiment:
     )
 
 
+def lite() -> Experiment:
+    """Windows, after `singles_of` it or from the weights that ship."""
+    return Experiment(
+        "lite",
+        "EfficientNet-Lite0 at 160²: a CPU in hours, a GPU in minutes; --start-from lite",
+        stream=StreamConfig(size=160, order=OrderConfig(global_batch=32, mix_clips=256)),
+        model=DeformerConfig(
+            backbone="efficientnet_lite0",
+            width=160,
+            heads=5,
+            ffn=320,
+            roi_size=16,
+            regressor=(512, 256),
+        ),
+        discriminator=DiscriminatorConfig(hidden=256, noise=0.1),
+        losses=LossWeights(joints_2d=2e3, pose=20.0),
+        optim=OptimConfig(
+            epochs=4, lr=2e-4, lr_discriminator=3e-5, decay=1.0, warmup_steps=100, cooldown=0.5
+        ),
+        validation=ValidationConfig(every=500, limit=1024),
+    )
+
+
+def singles_of(base: Experiment) -> Experiment:
+    """What a base starts from: hands in single frames. The frames of a window look alike, so single
+    ones from everywhere teach more a minute."""
+    return replace(
+        base,
+        name=f"{base.name}_frames",
+        summary=f"single frames: where {base.name} starts",
+        point_loss="mse",
+        adversarial=False,
+        stream=replace(
+            base.stream,
+            order=replace(base.stream.order, global_batch=128),
+            window=replace(base.stream.window, num_frames=1),
+        ),
+        model=replace(base.model, fusion="center"),
+        optim=replace(base.optim, epochs=20, lr=5e-4, warmup_steps=200),
+    )
+
+
 def tiny() -> Experiment:
     return Experiment(
         "tiny",
@@ -254,6 +296,8 @@ BASES = (
     fast(dexycb()),
     ho3d(),
     fast(ho3d()),
+    lite(),
+    on_ho3d(lite()),
     small(),
     on_ho3d(small()),
     on_occluded(small()),
@@ -298,7 +342,11 @@ def ablate(base: Experiment, ablation: str) -> Experiment:
 _STARTS_OF = {
     on_occluded(base).name: (frames_of(base), windows_of(base)) for base in (small(), tiny())
 }
-STARTS = {start.name: start for starts in _STARTS_OF.values() for start in starts}
+STARTS = {
+    start.name: start
+    for starts in (*_STARTS_OF.values(), (singles_of(lite()),))
+    for start in starts
+}
 """What ablations start from: they begin with its model, and nothing is compared with it."""
 
 EXPERIMENTS = {

@@ -115,12 +115,16 @@ class Learner:
         """Begin with another run's model, whose optimizer and discriminator stay behind.
 
         Raises `ValueError` where it is of another network."""
-        try:
-            self.model.load_state_dict(tensors)
-        except RuntimeError as error:
+        own = self.model.state_dict()
+        other = [k for k in own.keys() | tensors.keys() if _shape(own, k) != _shape(tensors, k)]
+        if other:
+            parts = ", ".join(sorted({key.partition(".")[0] for key in other}))
             raise ValueError(
-                f"--start-from {self.experiment.start_from} is of another network: {error}"
-            ) from error
+                f"--start-from {self.experiment.start_from} is of another network "
+                f"({parts} differ): choose an experiment with the same --model options, or another "
+                "start"
+            )
+        self.model.load_state_dict(tensors)
 
     # ------------------------------------------------------------------------------- one step
 
@@ -290,6 +294,10 @@ def move_batch(batch: Batch, device: torch.device) -> Batch:
             for name, value in batch._asdict().items()
         }
     )
+
+
+def _shape(tensors: dict[str, Tensor], key: str) -> torch.Size | None:
+    return tensors[key].shape if key in tensors else None
 
 
 def _add(terms: dict[str, Tensor], losses: dict[str, Tensor], share: float) -> None:

