@@ -11,8 +11,11 @@ STEPS ?=
 MOTIONS ?=
 AT_ONCE ?= 2
 KEPT ?= results/occluded/kept
+SIZE ?= 100
+WORKERS ?= 2
+WEIGHTS := runs/weights
 
-.PHONY: demo ablations test test-all lint format install clean
+.PHONY: demo weights ablations test test-all lint format install clean
 
 # Everything on synthetic data, from nothing to the report. What is there already is not made again.
 demo: install
@@ -33,6 +36,23 @@ demo: install
 	$(PY) benchmarks.tables
 	$(PY) benchmarks.figures --data shards/demo shards/demo_ho3d
 	$(PY) benchmarks.report --data shards/demo shards/demo_ho3d
+
+# The weights that ship, from nothing: drawn scenes, single frames, windows. SIZE is a percentage of
+# all of it: 1 rehearses in minutes, 100 is for a GPU beside 16 cores (WORKERS=15) or for a night.
+# Interrupted, the same command goes on. Another SIZE wants the folders of the last one gone.
+WIDE := --data shards/wide --stream.split train --validation.split val --workers $(WORKERS) --resume
+weights: install
+	$(PY) pipelines.synthesize --layout hands --out data/wide --cameras 1 --frames 8 \
+		--sequences $$((80 * $(SIZE)))
+	$(PY) pipelines.build_shards --dataset hands --root data/wide --out shards/wide
+	$(PY) pipelines.inspect shards/wide --sheet results/weights/shards.png
+	$(PY) deformer.train --experiment lite_frames $(WIDE) --out $(WEIGHTS)/frames \
+		--steps $$((60 * $(SIZE)))
+	$(PY) deformer.train --experiment lite $(WIDE) --start-from $(WEIGHTS)/frames \
+		--out $(WEIGHTS)/windows --steps $$((10 * $(SIZE)))
+	$(PY) benchmarks.evaluate --checkpoint $(WEIGHTS)/windows --data shards/wide --split val \
+		--out results/weights --workers $(WORKERS)
+	$(PY) deformer.weights --checkpoint $(WEIGHTS)/windows --out $(WEIGHTS)/lite.safetensors
 
 # The paper's ablations on the benchmark occluded-hands, for some hours. MOTIONS=FILE has hands move
 # as recorded ones; PRESET=small is for a GPU; STEPS=N trains each ablation for other than the
