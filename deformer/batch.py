@@ -15,6 +15,7 @@ from deformer.augment import (
     rotation_about_z,
     turn_intrinsics,
     turn_pose,
+    warp_to_input,
 )
 from deformer.box import hand_box, tight_box
 from deformer.store import ClipReader, CorruptMemberError
@@ -64,12 +65,17 @@ def without_padding(batch: Batch) -> Batch:
 def to_input(batch: Batch, device: torch.device | str | None = None) -> Tensor:
     """The images as the network takes them: (B, T, 3, H, W) float in [0, 1], channels last in
     memory, colours augmented."""
-    images = batch.images.to(device, non_blocking=True).permute(0, 1, 4, 2, 3).float() / 255
+    images = as_float(batch.images.to(device, non_blocking=True))
     if (batch.photometric != _NEUTRAL).any():
         images = adjust_colours(images, batch.photometric.to(device, non_blocking=True))
     return images.flatten(0, 1).contiguous(memory_format=torch.channels_last).unflatten(
         0, images.shape[:2]
     )  # fmt: skip
+
+
+def as_float(images: Tensor) -> Tensor:
+    """Images (…, H, W, 3) uint8 → (…, 3, H, W) float in [0, 1]."""
+    return images.movedim(-1, -3).float() / 255
 
 
 _NEUTRAL = torch.tensor(Draw().photometric)
@@ -144,5 +150,5 @@ def _decode_and_warp(reader: ClipReader, row: int, affine: np.ndarray, out: np.n
         crop = np.asarray(turbojpeg.decompress(jpeg, turbojpeg.PF.RGBX))
     except (RuntimeError, ValueError) as error:  # the latter where not even a size can be read
         raise CorruptMemberError(f"{reader.member_name(row)}: {error}") from None
-    warped = cv2.warpAffine(crop, affine[:2], out.shape[:2], flags=cv2.INTER_LINEAR)
+    warped = warp_to_input(crop, affine, len(out))
     cv2.cvtColor(warped, cv2.COLOR_RGBA2RGB, dst=out)

@@ -1,0 +1,213 @@
+"""How well a network does on a real video, by its distance from MediaPipe's landmarks.
+
+    python -m benchmarks.real_video --checkpoint runs/dexycb --video clip.mp4 [--out DIR]
+
+Networks here are trained on recordings of laboratories or on synthetic pictures; this tells whether
+they see hands elsewhere. MediaPipe's landmarks are a yardstick, not the truth: they are those of
+another network, of the skin rather than of MANO's joints, and they are wrong at times. On a hand
+that holds something its own two modes may differ by a tenth of the box for every sixth landmark.
+
+The measure: the share of joints that are within 0.1 (0.2) of the side of the hand box from
+MediaPipe's landmark of that joint. The hand box is the tight box of the landmarks, made square,
+times 1.5; it is what the network is shown. Detections with a landmark outside the image are left
+out. Measured are, of each frame by itself ("single") and of windows ("window"):
+
+- joints_2d: the 2D joints that the network sees in the box;
+- projected_3d: its 3D joints, moved to where they project onto its own 2D joints as nearly as they
+  can. The camera is not known: its focal length is taken as 1.2 times the longer side.
+
+Written are `real_video.json` and `real_video.png`, twelve hands with MediaPipe's landmarks (white),
+the network's 2D joints (coloured) and its mesh.
+"""
+
+import json
+import sys
+from dataclasses import asdict, dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+import tyro
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks.figures.video_sheet import as_sheet, draw_pair
+from benchmarks.video_hands import (
+    FOCAL_PER_SIDE,
+    Predicted,
+    SeenHands,
+    decode,
+    encode,
+    guess_intrinsics,
+    read_frames,
+    see_hands,
+)
+from deformer.box import hand_box, tight_box
+from deformer.camera import project
+from deformer.checkpoint import Checkpoint, check_hand, load_checkpoint
+from deformer.mano import HandLayer, load_hands
+from deformer.model import Deformer
+from deformer.telling import print_error
+from deformer.windows import WindowConfig
+
+WITHIN = (0.1, 0.2)
+_TILES = 12
+
+
+@dataclass(frozen=True)
+class Options:
+    """Which network, on what."""
+
+    checkpoint: Path
+    """A run, or one of its checkpoints."""
+    video: Path
+    """A file that OpenCV reads; not mirrored, or sides are wrong."""
+    out: Path = Path("results/real_video")
+    """The folder of the result."""
+    which: str = "best"
+    """Of a run: best, last, or a step. Where there was no validation, best is the last."""
+    window: WindowConfig = field(default_factory=WindowConfig)
+    """Of the windows: the paper's, whatever the network was trained with."""
+    mano_dir: Path | None = None
+    """The folder with MANO's files, for networks trained with it; by default what $MANO_DIR
+    names."""
+
+
+def load_network(options: Options) -> tuple[Checkpoint, Deformer, np.ndarray]:
+    """The checkpoint, its network, and the faces of its hand model, (F, 3).
+
+    Raises `ValueError` for a network that needs to know how much of a hand is hidden.
+    """
+    has_best = options.which != "best" or (options.checkpoint / "best.json").exists()
+    which = options.which if has_best else "last"
+    checkpoint = load_checkpoint(options.checkpoint, which, only=("model",))
+    if checkpoint.experiment.model.fusion == "occlusion":
+        raise ValueError(
+            f"--checkpoint {options.checkpoint} fuses by occlusion, which nobody knows of a video: "
+            "choose a network of another fusion"
+        )
+    name = checkpoint.hand["name"]
+    hands = load_hands("standin" if name == "standin" else options.mano_dir)
+    check_hand(checkpoint, hands)
+    model = Deformer(checkpoint.experiment.model, HandLayer(hands))
+    model.load_state_dict(checkpoint.tensors["model"])
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    model = model.to(device, memory_format=torch.channels_last).eval()
+    return checkpoint, model, hands.right.faces
+
+
+# ---------------------------------------------------------------------------------- the measure
+
+
+def agreement(points_px: np.ndarray, landmarks_px: np.ndarray) -> dict[str, float]:
+    """Shares of joints (N, 21, 2) near their landmarks (N, 21, 2), and the median distance, all in
+    sides of the hand box. A joint without an image (NaN) is near nothing."""
+    _, side = hand_box(tight_box(landmarks_px))
+    distance = np.linalg.norm(points_px - landmarks_px, axis=-1) / side[:, None]
+    distance = np.where(np.isfinite(distance), distance, np.inf)
+    shares = {f"within_{limit}": float((distance <= limit).mean()) for limit in WITHIN}
+    return shares | {"median_distance": float(np.median(distance))}
+
+
+def measure(seen: SeenHands, predicted: Predicted) -> dict[str, dict[str, dict[str, float]]]:
+    """{"joints_2d" or "projected_3d": {"all", "right", "left": `agreement`}}, of sides seen."""
+    K = guess_intrinsics(seen.image_wh)
+    points = {
+        "joints_2d": predicted.joints_px,
+        "projected_3d": project(predicted.joints_cam_m, K),
+    }
+    groups = {"all": np.ones(len(seen.frame), bool), "right": ~seen.is_left, "left": seen.is_left}
+    return {
+        name: {
+            group: agreement(value[chosen], seen.landmarks_px[chosen])
+            for group, chosen in groups.items()
+            if chosen.any()
+        }
+        for name, value in points.items()
+    }
+
+
+def choose_tiles(is_left: np.ndarray, num: int) -> np.ndarray:
+    """Places of `num` hands at most, evenly in each side, as many of either where there are."""
+    sides = [np.flatnonzero(is_left == side) for side in (False, True)]
+    fewer, more = sorted(sides, key=len)
+    num_fewer = min(len(fewer), num // 2)
+    counts = (num_fewer, min(len(more), num - num_fewer))
+    chosen = [
+        side[np.linspace(0, len(side) - 1, n).round().astype(int)]
+        for side, n in zip((fewer, more), counts, strict=True)
+        if n
+    ]
+    return np.sort(np.concatenate(chosen))
+
+
+def draw_sheet(
+    video: Path, seen: SeenHands, predicted: Predicted, tiles: np.ndarray, faces: np.ndarray
+) -> np.ndarray:
+    """Those hands of the video, `tiles` being places among them, as one picture."""
+    K = guess_intrinsics(seen.image_wh)
+    pairs: dict[int, np.ndarray] = {}
+    for k, (image, _) in enumerate(read_frames(video)):
+        for i in tiles[seen.frame[tiles] == k].tolist():
+            values = predicted.joints_px[i], predicted.vertices_cam_m[i]
+            label = f"{k} {'left' if seen.is_left[i] else 'right'}"
+            pairs[i] = draw_pair(image, seen.landmarks_px[i], *values, faces, K, label)
+    return as_sheet([pairs[i] for i in tiles.tolist()])
+
+
+def run(options: Options) -> dict:
+    """Measure, write both files, return what the JSON holds."""
+    checkpoint, model, faces = load_network(options)
+    seen = see_hands(options.video, checkpoint.experiment.stream.size)
+    features = encode(model, seen)
+    single = decode(model, seen, features, WindowConfig(num_frames=1))
+    window = decode(model, seen, features, options.window)
+    result = {
+        "video": options.video.name,
+        "frames": seen.num_frames,
+        "hands": {"right": int((~seen.is_left).sum()), "left": int(seen.is_left.sum())},
+        "detections_left_out": seen.num_left_out,
+        "checkpoint": str(options.checkpoint),
+        "experiment": checkpoint.experiment.name,
+        "step": checkpoint.step,
+        "model_sha256": checkpoint.model_sha256,
+        "mediapipe": version("mediapipe"),
+        "focal_per_side": FOCAL_PER_SIDE,
+        "window": asdict(options.window),
+        "agreement": {"single": measure(seen, single), "window": measure(seen, window)},
+    }
+    options.out.mkdir(parents=True, exist_ok=True)
+    (options.out / "real_video.json").write_text(json.dumps(result, indent=1) + "\n")
+    sheet = draw_sheet(options.video, seen, window, choose_tiles(seen.is_left, _TILES), faces)
+    cv2.imwrite(str(options.out / "real_video.png"), cv2.cvtColor(sheet, cv2.COLOR_RGB2BGR))
+    return result
+
+
+def as_table(result: dict) -> Table:
+    table = Table("", "joints", *(f"within {limit}" for limit in WITHIN), "median")
+    for frames, kinds in result["agreement"].items():
+        for kind, groups in kinds.items():
+            for group, values in groups.items():
+                shares = [f"{values[f'within_{limit}']:.1%}" for limit in WITHIN]
+                median = f"{values['median_distance']:.3f}"
+                table.add_row(f"{frames} {kind}", group, *shares, median)
+    return table
+
+
+def main() -> int:
+    console = Console(stderr=True)
+    try:
+        options = tyro.cli(Options, prog="python -m benchmarks.real_video", description=__doc__)
+        result = run(options)
+    except (ValueError, OSError, ImportError) as error:
+        print_error(error, console)
+        return 1
+    console.print(as_table(result))
+    console.print(f"→ {options.out}", soft_wrap=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

