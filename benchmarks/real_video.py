@@ -46,10 +46,11 @@ from benchmarks.video_hands import (
 )
 from deformer.box import hand_box, tight_box
 from deformer.camera import project
-from deformer.checkpoint import Checkpoint, check_hand, load_checkpoint
+from deformer.checkpoint import Checkpoint
 from deformer.mano import HandLayer, load_hands
 from deformer.model import Deformer
 from deformer.telling import print_error
+from deformer.weights import open_model
 from deformer.windows import WindowConfig
 
 WITHIN = (0.1, 0.2)
@@ -61,7 +62,7 @@ class Options:
     """Which network, on what."""
 
     checkpoint: Path
-    """A run, or one of its checkpoints."""
+    """A run, one of its checkpoints, a file of weights, or the name of those that ship."""
     video: Path
     """A file that OpenCV reads; not mirrored, or sides are wrong."""
     out: Path = Path("results/real_video")
@@ -78,19 +79,23 @@ class Options:
 def load_network(options: Options) -> tuple[Checkpoint, Deformer, np.ndarray]:
     """The checkpoint, its network, and the faces of its hand model, (F, 3).
 
-    Raises `ValueError` for a network that needs to know how much of a hand is hidden.
+    Raises `ValueError` for a network of another hand model than is here, or one that needs to know
+    how much of a hand is hidden.
     """
     has_best = options.which != "best" or (options.checkpoint / "best.json").exists()
-    which = options.which if has_best else "last"
-    checkpoint = load_checkpoint(options.checkpoint, which, only=("model",))
+    checkpoint = open_model(options.checkpoint, options.which if has_best else "last")
     if checkpoint.experiment.model.fusion == "occlusion":
         raise ValueError(
             f"--checkpoint {options.checkpoint} fuses by occlusion, which nobody knows of a video: "
             "choose a network of another fusion"
         )
-    name = checkpoint.hand["name"]
+    name, sha256 = checkpoint.hand["name"], checkpoint.hand["sha256"]
     hands = load_hands("standin" if name == "standin" else options.mano_dir)
-    check_hand(checkpoint, hands)
+    if hands.sha256 != sha256:
+        raise ValueError(
+            f"--checkpoint {options.checkpoint} was trained with the hand model {name} "
+            f"{sha256[:12]}, here is {hands.sha256[:12]}: name the same files by --mano-dir"
+        )
     model = Deformer(checkpoint.experiment.model, HandLayer(hands))
     model.load_state_dict(checkpoint.tensors["model"])
     device = "cuda" if torch.cuda.is_available() else "cpu"

@@ -182,6 +182,13 @@ def test_what_fuses_by_occlusion_is_refused(data, hands, tmp_path):
         load_network(real_video.Options(out, tmp_path))
 
 
+def test_another_hand_model_is_refused(data, hands, tmp_path):
+    other = replace(hands, sha256="0123456789abcdef")
+    out = save_run(tmp_path, other, data)
+    with pytest.raises(ValueError, match=r"the hand model standin 0123456789ab, here is"):
+        load_network(real_video.Options(out, tmp_path))
+
+
 # ----------------------------------------------------------------------------------- the command
 
 
