@@ -24,7 +24,7 @@ from typing import Literal
 import tyro
 from rich.console import Console
 
-from pipelines.synthetic import benchmark, dexycb_layout, ho3d_layout
+from pipelines.synthetic import benchmark, dexycb_layout, hands_layout, ho3d_layout
 from pipelines.synthetic.dexycb_layout import Subject
 from pipelines.synthetic.mark import claim_root
 from pipelines.synthetic.model_files import write_models
@@ -44,18 +44,20 @@ _PARTIAL = ".partial"
 class SynthesisConfig:
     """What to write."""
 
-    layout: Literal["dexycb", "ho3d-v2", "ho3d-v3"]
-    """Whose layout."""
+    layout: Literal["dexycb", "ho3d-v2", "ho3d-v3", "hands"]
+    """Whose layout; hands is this project's own (pipelines/hands.py), with the widest scenes."""
     out: Path
     """Folder to write: new, empty, or an earlier run of the same parameters."""
     sequences: int | Literal["all"] = 20
     """How many sequences, spread over subjects and splits; `all`: DexYCB's 1000, HO-3D's 68, and
     those of DexYCB that the benchmark has objects for."""
     cameras: int | None = None
-    """Cameras per sequence: DexYCB 1 to 8 (default 8), HO-3D 1."""
+    """Cameras per sequence: DexYCB 1 to 8 (default 8), HO-3D 1, hands 1 to 8 (default 1)."""
     frames: int = 72
     """Frames per sequence, at 30 a second. With --motions at most: of a longer recording the last
     ones up to where the hand leaves, of a shorter one all."""
+    stride: int = 1
+    """Of the layout hands: frames are this many thirtieths of a second apart."""
     seed: int = 0
     """Everything is drawn from it."""
     benchmark: Literal["occluded-hands"] | None = None
@@ -73,7 +75,11 @@ class SynthesisConfig:
             raise ValueError(f"--frames {self.frames}: a motion needs at least 2")
         if self.workers is not None and self.workers < 1:
             raise ValueError(f"--workers {self.workers}: at least 1")
-        if self.layout != "dexycb" and self.cameras not in (None, 1):
+        if self.stride < 1 or (self.stride > 1 and self.layout != "hands"):
+            raise ValueError(f"--stride {self.stride}: 1, or more with --layout hands")
+        if self.layout == "hands" and self.cameras not in (None, *range(1, 9)):
+            raise ValueError(f"--cameras {self.cameras}: the layout hands has 1 to 8")
+        if self.layout.startswith("ho3d") and self.cameras not in (None, 1):
             raise ValueError(
                 f"--cameras {self.cameras}: a sequence of HO-3D has 1 camera; leave the option out"
             )
@@ -90,12 +96,16 @@ class SynthesisConfig:
         if self.layout == "dexycb":
             self.serials()
             return benchmark.benchmark_plan(count) if self.benchmark else dexycb_plan(count)
+        if self.layout == "hands":
+            if count is None:
+                raise ValueError("--sequences all: the layout hands has no end; give a number")
+            return hands_layout.hands_plan(count)
         return ho3d_plan(count)
 
     @property
     def num_cameras(self) -> int:
         if self.layout != "dexycb":
-            return 1
+            return self.cameras or 1
         return 8 if self.cameras is None else self.cameras
 
     def serials(self) -> list[str]:
@@ -118,6 +128,8 @@ class SynthesisConfig:
             "frames": self.frames,
             "depth": self.depth,
         }
+        if self.layout == "hands":
+            mark |= {"stride": self.stride, "hands_version": hands_layout.VERSION}
         if self.benchmark:
             mark |= {"benchmark": self.benchmark, "benchmark_version": benchmark.VERSION}
         return mark
@@ -139,7 +151,8 @@ def synthesize(config: SynthesisConfig, console: Console | None = None) -> None:
         sources = config.motions, config.frames, config.workers
         recorded = retarget_all(root, *sources, plans, missing, console)
     shutil.rmtree(root / _PARTIAL, ignore_errors=True)
-    write_models(root)
+    if config.layout != "hands":
+        write_models(root)
     subjects: dict[str, Subject] = {}
     if config.layout == "dexycb":
         for name in sorted({plan.subject for plan in plans}):
@@ -150,7 +163,7 @@ def synthesize(config: SynthesisConfig, console: Console | None = None) -> None:
     ]
     each(make_sequence, jobs, config.workers, "sequences", len(plans), console)
     shutil.rmtree(root / _PARTIAL, ignore_errors=True)
-    if config.layout != "dexycb":
+    if config.layout.startswith("ho3d"):
         ho3d_layout.finish_lists(root, plans)
 
 
@@ -174,6 +187,15 @@ def make_sequence(
             num_frames=config.frames,
             with_depth=config.depth,
             motion=motion,
+        )
+    elif config.layout == "hands":
+        hands_layout.write_sequence(
+            partial,
+            plan,
+            seed=config.seed,
+            num_cameras=config.num_cameras,
+            num_frames=config.frames,
+            stride=config.stride,
         )
     else:
         ho3d_layout.write_sequence(

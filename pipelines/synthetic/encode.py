@@ -13,12 +13,12 @@ _LEVEL = 1
 _UP_FILTER = 2
 
 
-def encode_jpeg(image_bgr: np.ndarray) -> bytes:
+def encode_jpeg(image_bgr: np.ndarray, quality: int = JPEG_QUALITY) -> bytes:
     """(H, W, 3) uint8 BGR → JPEG, 4:2:0."""
     return bytes(
         turbojpeg.compress(
             np.ascontiguousarray(image_bgr),
-            JPEG_QUALITY,
+            quality,
             turbojpeg.SAMP.Y420,
             pixelformat=turbojpeg.BGR,
         )

@@ -108,7 +108,7 @@ def draw_frame(
         _darken_table(image, view, shadow)
     layer = None
     if not (without_object and posed.hand_m is None):
-        blur = _line_kernel(motion_px)
+        blur = line_kernel(motion_px)
         layer = cast_layer(stage, posed, view, without_object, len(blur) // 2)
     if layer is not None:
         box = layer.box
@@ -193,7 +193,7 @@ def _blend(image: np.ndarray, layer: Layer, blur: np.ndarray) -> np.ndarray:
     return piece
 
 
-def _line_kernel(motion_px: np.ndarray) -> np.ndarray:
+def line_kernel(motion_px: np.ndarray) -> np.ndarray:
     """A line of the motion's length and direction, sum 1, with an empty pixel round it.
 
     Of a motion not worth blurring its middle alone: (3, 3).

@@ -72,14 +72,14 @@ def find_grasp(
     fingers: np.ndarray,
     rng: np.random.Generator,
     num_placements: int = 90,
+    num_tables: int = 4,
 ) -> Grasp:
-    """The best of `num_placements` drawn placements.
+    """The best of `num_placements` drawn placements, of `num_tables` turns of the thumb.
 
     approach, fingers (3,): wished directions of palm and fingers in the object's frame, at right
     angles. The table is at the object's resting height.
     """
     style, best = _STYLES[grip.approach], None
-    num_tables = 4
     for turn in rng.uniform(*style.thumb_turn_rad, num_tables):
         spread = np.array([turn, 0.08, 0.0, -0.06, -0.12]) + rng.normal(0, 0.03, 5)
         table = _FingerTable(rig, spread)

@@ -1,7 +1,7 @@
 """What an object of the scene is: parts, paint, grips; its surface and its signed distance."""
 
 from dataclasses import dataclass
-from functools import cache, cached_property, lru_cache
+from functools import cache, cached_property
 
 import numpy as np
 from scipy.ndimage import map_coordinates
@@ -86,9 +86,9 @@ class DistanceField:
         return found.reshape(points_m.shape[:-1]) + beyond
 
 
-@lru_cache(maxsize=4)
+@cache
 def distance_field(thing: YcbObject) -> DistanceField:
-    """The field of an object, built once while it is in use."""
+    """The field of an object, built once: some megabytes each."""
     return DistanceField(thing)
 
 

@@ -90,7 +90,7 @@ def build_world(
     thing, hold = YCB_OBJECTS[grasped_id], None
     if course is None:
         grip = thing.grips[rng.integers(len(thing.grips))]
-        approach, fingers, yaw = _grasp_directions(rng, side, grip)
+        approach, fingers, yaw = grasp_directions(rng, side, grip)
         middle = np.array([rng.uniform(-0.04, 0.04), rng.uniform(-0.05, 0.03), -thing.bottom_m])
         grasped, hold = placed(thing, yaw, middle), Hold(grip, approach, fingers)
         course = Course.nearby(grasped)
@@ -125,7 +125,7 @@ def build_world(
     )
 
 
-def _grasp_directions(rng, side: str, grip: Grip):
+def grasp_directions(rng, side: str, grip: Grip):
     """Palm and finger directions that an arm from −y can take, and the object's yaw; world."""
     sign = -1.0 if side == "left" else 1.0
     if grip.approach == "side":

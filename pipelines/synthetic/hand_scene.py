@@ -1,0 +1,329 @@
+"""One wide sequence before it is filmed: who, which hands do what, what stands about, which light.
+
+World: z up, metres, the first hand near the origin. Time is in frames of 1/30 s; each frame asked
+for has two moments, its own and the next, which says how fast things move (`Scene.times`).
+"""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from scipy.spatial.transform import Rotation
+
+from pipelines.synthetic.clutter import Placed, placed
+from pipelines.synthetic.grasp import find_grasp
+from pipelines.synthetic.hand_poses import finger_course, own_way, smooth
+from pipelines.synthetic.kinematics import HandRig
+from pipelines.synthetic.lighting import Light
+from pipelines.synthetic.objects import YcbObject, surface_samples_m
+from pipelines.synthetic.patterns import colour, texture
+from pipelines.synthetic.textures import paint_object, srgb_to_linear
+from pipelines.synthetic.world import grasp_directions
+from pipelines.synthetic.ycb import YCB_OBJECTS
+
+_FOREARM_M = 0.57  # to where the arm ends, straight on from the wrist
+_PLACEMENTS = 20
+_TONES = ("fbe9df", "f6d5c8", "f3c9b4", "eccdb8", "e2b79c", "d4a384", "c08d6d", "a37456", "835a44",
+          "624234", "4a3128", "33211b")  # fmt: skip
+
+
+@dataclass(frozen=True, eq=False)
+class Looks:
+    """Of a person. skin linear RGB (3,); mottle, freckles, gloss: strengths; cloth: linear RGB
+    texture of the sleeves, which begin sleeve_from_m from the wrist; band: linear RGB of something
+    round the wrist, or None."""
+
+    betas: np.ndarray
+    skin: np.ndarray
+    mottle: float
+    freckles: float
+    gloss: float
+    cloth: np.ndarray
+    sleeve_from_m: float
+    sleeve_bulge_m: float
+    band: np.ndarray | None
+
+
+@dataclass(frozen=True, eq=False)
+class Held:
+    """What a hand holds, by moment: rotation (T, 3, 3), position_m (T, 3)."""
+
+    thing: YcbObject
+    rotation: np.ndarray
+    position_m: np.ndarray
+    texture: np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
+class Player:
+    """One hand by moment: global_rotvec (T, 3), finger_rotvec (T, 45), wrist_m (T, 3); elbow (3,)
+    the direction from the wrist along the forearm."""
+
+    rig: HandRig
+    global_rotvec: np.ndarray
+    finger_rotvec: np.ndarray
+    wrist_m: np.ndarray
+    elbow: np.ndarray
+    held: Held | None
+
+    @property
+    def side(self) -> str:
+        return self.rig.side
+
+    @property
+    def shoulder_m(self) -> np.ndarray:
+        return self.wrist_m.mean(0) + self.elbow * _FOREARM_M
+
+    def posed(self) -> tuple[np.ndarray, np.ndarray]:
+        """Vertices (T, 778, 3) and joints (T, 21, 3) in the world."""
+        vertices, joints = self.rig.pose(self.finger_rotvec, self.global_rotvec)
+        return vertices + self.wrist_m[:, None], joints + self.wrist_m[:, None]
+
+    def moved(self, by_m: np.ndarray) -> "Player":
+        held = self.held
+        if held is not None:
+            held = replace(held, position_m=held.position_m + by_m)
+        return replace(self, wrist_m=self.wrist_m + by_m, held=held)
+
+
+@dataclass(frozen=True, eq=False)
+class Scene:
+    """players: one or two hands, of different sides; ground_m: height of a surface below them, None
+    for no surface; still: objects that stay."""
+
+    looks: Looks
+    players: list[Player]
+    ground_m: float | None
+    still: list[Placed]
+    light: Light
+    times: np.ndarray
+
+
+def moments(num_frames: int, stride: int) -> np.ndarray:
+    """The times of frames 0 … F − 1, then those of one 1/30 s later, (2F,)."""
+    times = np.arange(num_frames) * float(stride)
+    return np.concatenate([times, times + 1])
+
+
+def draw_looks(rng: np.random.Generator) -> Looks:
+    """Anybody: skin from pale pink to very dark, any sleeves."""
+    position = rng.uniform(0, len(_TONES) - 1.001) ** 1.0
+    tones = [[int(_TONES[int(position) + k][i : i + 2], 16) for i in (0, 2, 4)] for k in (0, 1)]
+    tone = np.array(tones[0]) + (np.array(tones[1]) - tones[0]) * (position % 1)
+    skin = srgb_to_linear(tone / 255) * rng.uniform(0.85, 1.15)
+    skin = skin * (1 + rng.uniform(-0.4, 1.0) * np.array([0.04, -0.1, -0.08]))  # pale or red
+    sleeve = rng.choice(
+        [rng.uniform(0.0, 0.05), rng.uniform(0.05, 0.25), 0.9], p=[0.42, 0.2, 0.38]
+    )
+    band = None
+    if rng.random() < 0.22:
+        band = srgb_to_linear(colour(rng)[::-1] / 255)
+    return Looks(
+        betas=np.clip(rng.normal(0, 0.9, 10), -2.2, 2.2),
+        skin=np.clip(skin, 0.01, 0.9),
+        mottle=rng.uniform(0, 0.16),
+        freckles=rng.choice([0.0, rng.uniform(0.1, 0.45)], p=[0.75, 0.25]),
+        gloss=rng.uniform(0.01, 0.1) if rng.random() < 0.75 else rng.uniform(0.1, 0.3),
+        cloth=linear_rgb(texture(rng, 128, 128)),
+        sleeve_from_m=float(sleeve),
+        sleeve_bulge_m=rng.uniform(0.002, 0.02),
+        band=band,
+    )
+
+
+def linear_rgb(image_bgr: np.ndarray) -> np.ndarray:
+    """8-bit sRGB BGR → linear RGB float32."""
+    table = srgb_to_linear(np.arange(256) / 255)
+    return table[image_bgr[..., ::-1]]
+
+
+def draw_scene(rng: np.random.Generator, hands, layer, num_frames: int, stride: int) -> Scene:
+    """Everything but the camera."""
+    times, looks = moments(num_frames, stride), draw_looks(rng)
+    sides = ["right", "left"] if rng.random() < 0.5 else ["left", "right"]
+    rigs = [HandRig(hands, layer, side, looks.betas) for side in sides]
+    on_table = rng.random() < 0.6
+    holds = rng.random() < 0.5
+    liveliness = np.exp(rng.uniform(np.log(0.25), np.log(1.6)))
+    if holds:
+        first = _holding(rng, rigs[0], times, liveliness, on_table)
+    else:
+        first = _free(rng, rigs[0], times, liveliness, on_table)
+    players = [first]
+    if rng.random() < 0.4:
+        second = _free(rng, rigs[1], times, liveliness, on_table, beside=first)
+        players.append(_put_beside(rng, first, second))
+    ground, still = None, []
+    if on_table:
+        points = np.concatenate([_points(player).reshape(-1, 3) for player in players])
+        gap = rng.choice([0.0, rng.exponential(0.06)], p=[0.45, 0.55])
+        ground = float(points[:, 2].min() - gap)
+        still = _still(rng, points, ground)
+    return Scene(looks, players, ground, still, draw_light(rng), times)
+
+
+def _points(player: Player) -> np.ndarray:
+    """What a player sweeps, (T, N, 3): some of the hand's skin and of what it holds."""
+    vertices, _ = player.posed()
+    parts = [vertices[:, ::6]]
+    if player.held is not None:
+        held = player.held
+        samples = surface_samples_m(held.thing, 0.02)
+        parts.append(
+            np.einsum("tij,sj->tsi", held.rotation, samples) + held.position_m[:, None]
+        )
+    return np.concatenate(parts, 1)
+
+
+def _elbow(rng, rig: HandRig, rotation: np.ndarray) -> np.ndarray:
+    """Where the forearm goes from a hand turned by rotation (3, 3): a wrist bends so far."""
+    flexion, deviation = np.clip(rng.normal(0, [0.42, 0.16]), [-1.1, -0.4], [1.1, 0.4])
+    f, p, a = rig.axes
+    bent = -f * np.cos(flexion) + p * np.sin(flexion)
+    return rotation @ (bent * np.cos(deviation) + a * np.sin(deviation))
+
+
+def _free(rng, rig, times, liveliness, on_table, beside: Player | None = None) -> Player:
+    """A hand that holds nothing, at any orientation; over a table none whose arm comes from below,
+    and beside another hand mostly one whose arm comes from where the other's does."""
+    candidates = []
+    for _ in range(16):
+        rotation = Rotation.from_quat(rng.standard_normal(4)).as_matrix()
+        candidates.append((rotation, _elbow(rng, rig, rotation)))
+    if on_table:
+        flat = rng.random() < 0.6
+        candidates.sort(key=lambda c: max(0, -c[1][2]) + flat * max(0, abs(c[1][2] - 0.25) - 0.35))
+        candidates = candidates[:5]
+    if beside is not None and rng.random() < 0.7:
+        candidates.sort(key=lambda c: -(c[1] @ beside.elbow))
+    rotation, elbow = candidates[0]
+    turn = Rotation.from_rotvec(smooth(rng, times, 3, 28 / liveliness) * 0.3)
+    drift = smooth(rng, times, 3, 24 / liveliness) * rng.uniform(0.01, 0.05)
+    return Player(
+        rig,
+        (turn * Rotation.from_matrix(rotation)).as_rotvec(),
+        finger_course(rng, rig, times, liveliness),
+        drift,
+        elbow,
+        None,
+    )
+
+
+def _holding(rng, rig, times, liveliness, on_table) -> Player:
+    """A hand that holds an object, or is about to take it."""
+    thing = YCB_OBJECTS[int(rng.choice(list(YCB_OBJECTS)))]
+    grip = thing.grips[rng.integers(len(thing.grips))]
+    approach, fingers, yaw = grasp_directions(rng, rig.side, grip)
+    start = placed(thing, yaw, np.zeros(3)).rotation
+    grasp = find_grasp(
+        rig, thing, grip, start.T @ approach, start.T @ fingers, rng, _PLACEMENTS, num_tables=1
+    )
+    spin = Rotation.from_rotvec([0, 0, rng.uniform(-np.pi, np.pi)])
+    tilt = Rotation.from_rotvec(rng.normal(0, 0.35, 3))
+    if not on_table and rng.random() < 0.5:
+        tilt = Rotation.from_quat(rng.standard_normal(4))
+    still = on_table and rng.random() < 0.3
+    if still:
+        tilt = Rotation.identity()
+    strength = 0.0 if still else 1.0
+    turn = Rotation.from_rotvec(smooth(rng, times, 3, 26 / liveliness) * 0.35 * strength)
+    rotation = (turn * spin * tilt).as_matrix() @ start
+    position = smooth(rng, times, 3, 24 / liveliness) * rng.uniform(0.01, 0.06) * strength
+    # opened and drawn back: 0 holds, 1 is some centimetres away
+    away = np.zeros(len(times))
+    if rng.random() < 0.3:
+        away = np.clip(rng.uniform(-0.2, 0.5) + 0.6 * smooth(rng, times, 1, 20)[:, 0], 0, 1)
+    bend = grasp.closed.towards(grasp.open, np.clip(2 * away, 0, 1)[:, None])
+    wrist = grasp.wrist_m - grasp.approach * away[:, None] * rng.uniform(0.02, 0.08)
+    hand = rotation @ grasp.rotation
+    base = rotation[0] @ grasp.rotation
+    options = [_elbow(rng, rig, base) for _ in range(8)]
+    elbow = max(options, key=lambda e: min(e[2], 0.1)) if on_table else options[0]
+    surface = paint_object(thing.paints, rng)
+    if rng.random() < 0.5:
+        surface = linear_rgb(texture(rng, *surface.shape[:2]))
+    return Player(
+        rig,
+        Rotation.from_matrix(hand).as_rotvec(),
+        own_way_little(rng, rig.finger_rotvec(bend)),
+        np.einsum("tij,tj->ti", rotation, wrist) + position,
+        elbow,
+        Held(thing, rotation, position, surface),
+    )
+
+
+def own_way_little(rng, finger_rotvec: np.ndarray) -> np.ndarray:
+    """A little of `own_way`: a hold must stay one."""
+    return finger_rotvec + 0.25 * (own_way(rng, finger_rotvec) - finger_rotvec)
+
+
+def _put_beside(rng, first: Player, second: Player) -> Player:
+    """The second hand near the first, touching it at most."""
+    target = _points(first)
+    direction = rng.standard_normal(3)
+    direction /= np.linalg.norm(direction)
+    gap = rng.choice([0.004, rng.uniform(0.01, 0.16)], p=[0.4, 0.6])
+    shared = (first.wrist_m - first.wrist_m.mean(0)) * rng.choice([0.0, 1.0])
+    second = second.moved(shared + target.mean((0, 1)) - _points(second).mean((0, 1)))
+    own, moments_ = _points(second), range(0, len(target), 2)
+    for distance in np.arange(0.02, 0.5, 0.015):
+        shifted = own + direction * distance
+        nearest = min(_nearest_m(target[t][::2], shifted[t][::2]) for t in moments_)
+        if nearest > gap:
+            break
+    return second.moved(direction * distance)
+
+
+def _nearest_m(a: np.ndarray, b: np.ndarray) -> float:
+    """The least distance between two sets of points (N, 3)."""
+    square = (a * a).sum(1)[:, None] + (b * b).sum(1) - 2 * a @ b.T
+    return float(np.sqrt(max(square.min(), 0)))
+
+
+def _still(rng, points: np.ndarray, ground: float) -> list[Placed]:
+    """Objects that stand or lie about on the ground, clear of all points."""
+    found, sample = [], points[:: max(1, len(points) // 400)]
+    middle = points.mean(0)
+    for _ in range(int(rng.integers(0, 6))):
+        thing = YCB_OBJECTS[int(rng.choice(list(YCB_OBJECTS)))]
+        angle, far = rng.uniform(0, 2 * np.pi), rng.uniform(0.06, 0.45)
+        spot = [middle[0] + far * np.cos(angle), middle[1] + far * np.sin(angle)]
+        new = placed(thing, rng.uniform(0, 2 * np.pi), np.array([*spot, ground - thing.bottom_m]))
+        local = (sample - new.position_m) @ new.rotation
+        others = [
+            np.linalg.norm(o.position_m[:2] - new.position_m[:2])
+            - 0.7 * (_reach(o.thing) + _reach(thing))
+            for o in found
+        ]
+        if thing.signed_distance_m(local).min() > 0.008 and min(others, default=1) > 0:
+            found.append(replace(new, texture=_paint(rng, thing)))
+    return found
+
+
+def _reach(thing: YcbObject) -> float:
+    return float(np.linalg.norm(thing.mesh.vertices_m[:, :2], axis=1).max())
+
+
+def _paint(rng, thing: YcbObject) -> np.ndarray:
+    if rng.random() < 0.5:
+        return paint_object(thing.paints, rng)
+    return linear_rgb(texture(rng, 128, 192))
+
+
+def draw_light(rng: np.random.Generator) -> Light:
+    """A lamp or the sun anywhere above, hard or soft, of any usual colour, strong or hardly there."""
+    azimuth, height = rng.uniform(0, 2 * np.pi), np.arcsin(rng.uniform(0.05, 1.0))
+    away = np.array([np.cos(azimuth) * np.cos(height), np.sin(azimuth) * np.cos(height), np.sin(height)])
+    warm, sky = rng.normal(0, 0.6), rng.uniform(0.2, 0.7)
+    tint = np.array([1 + 0.16 * warm, 1.0, 1 - 0.22 * warm]).clip(0.4, 1.6)
+    cool = np.array([1 - 0.08 * warm, 1.0, 1 + 0.12 * warm]).clip(0.4, 1.6)
+    fill = rng.standard_normal(3)
+    fill[2] = abs(fill[2]) * 0.5
+    return Light(
+        key_m=away * rng.uniform(0.9, 2.5),
+        key_radius_m=rng.choice([rng.uniform(0.0, 0.06), rng.uniform(0.06, 0.5)]),
+        key=rng.uniform(0.05, 1.1) * tint,
+        sky=sky * cool,
+        ground=sky * rng.uniform(0.25, 0.9) * rng.uniform(0.75, 1.1, 3),
+        fill=rng.uniform(0.0, 0.4) * cool,
+        fill_direction=fill / np.linalg.norm(fill),
+    )

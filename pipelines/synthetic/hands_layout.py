@@ -1,0 +1,143 @@
+"""The layout of `pipelines/hands.py`, written: many short, wide sequences of the stand-in hand."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+from scipy.spatial.transform import Rotation
+
+from pipelines.source import GRASPED_OBJECT, HAND, OTHER_OBJECT
+from pipelines.synthetic import hand_stage
+from pipelines.synthetic.cameras import Camera
+from pipelines.synthetic.encode import pack_npz
+from pipelines.synthetic.hand_picture import (
+    Picture,
+    draw_occluders,
+    draw_picture,
+    draw_surroundings,
+)
+from pipelines.synthetic.hand_scene import Player, draw_scene
+from pipelines.synthetic.hand_stage import Actor, Layer, Stage
+from pipelines.synthetic.hand_view import draw_cameras, image_size
+from pipelines.synthetic.lens import draw_lens, photograph
+from pipelines.synthetic.plan import SequencePlan
+from pipelines.synthetic.sequence import generator, standin_hands
+
+VERSION = 1
+"""Raised whenever the same parameters give other files."""
+
+_VAL_EVERY = 25
+_MIN_JOINTS, _MIN_DEPTH_M = 6, 0.08
+
+
+def hands_plan(count: int) -> list[SequencePlan]:
+    """`count` sequences, one for validation to twenty-four for training."""
+    if count < 1:
+        raise ValueError(f"--sequences {count}: at least 1")
+    splits = ["val" if k % _VAL_EVERY == _VAL_EVERY - 1 else "train" for k in range(count)]
+    return [SequencePlan(f"{k:06d}", "", "", "", split) for k, split in enumerate(splits)]
+
+
+def write_sequence(
+    folder: Path, plan: SequencePlan, *, seed: int, num_cameras: int, num_frames: int, stride: int
+) -> None:
+    """Render one sequence into `folder`: meta.json and a folder per camera."""
+    rng = generator(seed, plan.folder, "hands")
+    hands, layer = standin_hands()
+    scene, size = draw_scene(rng, hands, layer, num_frames, stride), image_size(rng)
+    folder.mkdir(parents=True, exist_ok=True)
+    objects = {p.side: p.held.thing.name if p.held else "" for p in scene.players}
+    meta = {
+        "subject": plan.name,
+        "objects": objects,
+        "image_size": list(size),
+        "num_frames": num_frames,
+        "tips": "dexycb",
+        "hand": hands.name,
+    }
+    (folder / "meta.json").write_text(json.dumps(meta, indent=1) + "\n")
+    plain = Stage(scene, [], rng)
+    solid = _solid_m(plain)
+    for number in range(num_cameras):
+        own = generator(seed, plan.folder, "camera", str(number))
+        name = f"{number}"
+        cameras = draw_cameras(own, name, scene, solid, size)
+        occluders = draw_occluders(own, scene, cameras[0], solid)
+        stage = Stage(scene, occluders, generator(seed, plan.folder, "stage"))
+        around, lens = draw_surroundings(own, scene, cameras[0], size), draw_lens(own, size)
+        (folder / name).mkdir(exist_ok=True)
+        pictures = []
+        for frame in range(num_frames):
+            moving = stage.moving(frame)
+            way = _motion_px(stage, cameras, frame, num_frames) * lens.shutter
+            picture = draw_picture(stage, moving, cameras[frame], cameras[0], around, way, size)
+            pictures.append((picture, moving))
+            jpeg = photograph(lens, picture.image, own)
+            (folder / name / f"{frame:06d}.jpg").write_bytes(jpeg)
+        for actor in stage.actors:
+            labels = _labels(actor, cameras[:num_frames], pictures, size)
+            if labels["valid"].any():
+                labels["segmentation"] = np.stack(
+                    [_segmentation(p, m, actor.number) for p, m in pictures]
+                )
+                path = folder / name / f"{actor.player.side}.npz"
+                path.write_bytes(pack_npz(labels))
+
+
+def _solid_m(stage: Stage) -> np.ndarray:
+    """Points (N, 3) of everything that a camera must not be in."""
+    points = [actor.vertices_m[::2, ::12].reshape(-1, 3) for actor in stage.actors]
+    for moment in (0, len(stage.scene.times) // 2 - 1):
+        for part in stage.moving(moment).parts:
+            points.append(part.vertices_m[::4])
+    points += [part.vertices_m[::6] for part in stage.still.parts]
+    return np.concatenate(points)
+
+
+def _motion_px(stage: Stage, cameras: list[Camera], frame: int, num_frames: int) -> np.ndarray:
+    """How far the first hand moves on the picture in 1/30 s, (2,)."""
+    middle = stage.actors[0].joints_m.mean(1)
+    after = cameras[frame + num_frames].to_pixels(middle[frame + num_frames])
+    return after - cameras[frame].to_pixels(middle[frame])
+
+
+def _labels(actor: Actor, cameras: list[Camera], pictures, size) -> dict[str, np.ndarray]:
+    """Every array of a hand's npz but the segmentation."""
+    player, frames = actor.player, len(cameras)
+    turned = [
+        (Rotation.from_matrix(c.rotation) * Rotation.from_rotvec(r)).as_rotvec()
+        for c, r in zip(cameras, player.global_rotvec, strict=False)
+    ]
+    pose = np.concatenate([turned, player.finger_rotvec[:frames]], 1).astype(np.float32)
+    wrist = np.stack([c.to_camera(w) for c, w in zip(cameras, player.wrist_m, strict=False)])
+    trans = (wrist - player.rig.wrist_m).astype(np.float32)
+    # What a reader computes from the stored numbers, not from those before rounding
+    _, joints = player.rig.pose(pose[:, 3:], pose[:, :3])
+    joints = (joints + player.rig.wrist_m + trans[:, None]).astype(np.float32)
+    K = cameras[0].K.astype(np.float32)
+    px = joints @ K.T
+    px = px[..., :2] / np.maximum(px[..., 2:], 1e-6)
+    inside = ((px >= 0) & (px <= np.array(size) - 1)).all(-1)
+    valid = (inside.sum(1) >= _MIN_JOINTS) & (joints[..., 2].min(1) > _MIN_DEPTH_M)
+    return {
+        "K": K,
+        "joints_cam_m": joints,
+        "valid": valid,
+        "pose_rotvec": pose,
+        "betas": player.rig.betas.astype(np.float32),
+        "trans_m": trans,
+    }
+
+
+def _segmentation(picture: Picture, moving: Layer, number: int) -> np.ndarray:
+    """(H, W) uint8 as player `number` sees it: the other's hand and arm are things in front."""
+    codes = []
+    for part in moving.parts:
+        own = {hand_stage.HAND: HAND, hand_stage.ARM: 0, hand_stage.THING: GRASPED_OBJECT}
+        codes.append(own[part.kind] if part.owner == number else OTHER_OBJECT)
+    seen = np.array([*codes, 0], np.uint8)[picture.moving]
+    seen[(picture.still >= 0) | picture.veiled] = OTHER_OBJECT
+    return seen
+
+
+__all__ = ["VERSION", "Player", "hands_plan", "write_sequence"]
