@@ -4,6 +4,7 @@ It is no part of the hand model and, as in DexYCB, background in every segmentat
 """
 
 from dataclasses import dataclass
+from functools import cache
 from itertools import pairwise
 
 import numpy as np
@@ -30,7 +31,8 @@ class Arm:
 
     def __init__(self, rig: HandRig, style: ArmStyle) -> None:
         self.rig, self.style = rig, style
-        loop = _open_edge(rig.arrays.faces)
+        faces = rig.arrays.faces
+        loop = _open_edge(faces.tobytes(), faces.dtype.str)
         self.edge = loop[np.linspace(0, len(loop), _NUM_SIDES, endpoint=False).astype(int)]
         self.along_m = np.array(
             [0, 0.012, 0.03, 0.055, 0.08, 0.11, 0.15, 0.2, 0.26, 0.34, 0.46, 0.6, 0.8]
@@ -93,8 +95,10 @@ class Arm:
         return wrist + forearm / np.linalg.norm(forearm) * _FOREARM_M
 
 
-def _open_edge(faces: np.ndarray) -> np.ndarray:
-    """The vertices round the mesh's longest open edge (the wrist), in order."""
+@cache
+def _open_edge(data: bytes, dtype: str) -> np.ndarray:
+    """The vertices round the longest open edge (the wrist) of a mesh's faces (F, 3), in order."""
+    faces = np.frombuffer(data, dtype).reshape(-1, 3)
     edges = np.concatenate([faces[:, [0, 1]], faces[:, [1, 2]], faces[:, [2, 0]]])
     twin = {(b, a) for a, b in edges.tolist()}
     following = {a: b for a, b in edges.tolist() if (a, b) not in twin}

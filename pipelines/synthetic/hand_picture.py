@@ -12,14 +12,13 @@ import numpy as np
 from scipy.spatial.transform import Rotation
 
 from pipelines.synthetic.cameras import Camera
+from pipelines.synthetic.clutter import Placed
 from pipelines.synthetic.film import MIN_BLUR_PX, line_kernel
 from pipelines.synthetic.hand_scene import Scene, linear_rgb
-from pipelines.synthetic.hand_stage import ARM, Layer, Part, Stage, placed_part
-from pipelines.synthetic.clutter import Placed
-from pipelines.synthetic.patterns import texture
+from pipelines.synthetic.hand_stage import ARM, Layer, Part, Stage, placed_part, thing_part
+from pipelines.synthetic.patterns import colour, texture
 from pipelines.synthetic.scenery import background
-from pipelines.synthetic.shapes import Box
-from pipelines.synthetic.hand_stage import _thing
+from pipelines.synthetic.shapes import Box, Lathe
 from pipelines.synthetic.textures import linear_to_srgb
 from pipelines.synthetic.ycb import YCB_OBJECTS
 
@@ -28,6 +27,20 @@ _TEXELS = 512
 _NOTHING_M = np.float32(99)
 _MAX_BLUR_PX = 26.0
 _SHADOW_STEP = 6  # px between points of the ground at which shadows are cast
+
+BODY = -2
+_CHEST = Lathe(
+    ((0, -0.55), (0.17, -0.55), (0.165, -0.1), (0.19, 0.12), (0.19, 0.2), (0.13, 0.28),
+     (0.06, 0.31), (0.05, 0.4), (0, 0.4)),
+    aspect=0.62,
+    crease_rad=1.2,
+)  # fmt: skip
+_ACROSS = np.array([[0, -1.0, 0], [1, 0, 0], [0, 0, 1]])  # its broad side across the facing
+_HEAD = Lathe(
+    tuple(
+        (max(0.085 * np.cos(a), 0.0), 0.12 * np.sin(a)) for a in np.linspace(-1, 1, 9) * np.pi / 2
+    )
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,16 +78,55 @@ def draw_occluders(rng, scene: Scene, camera: Camera, solid_m: np.ndarray) -> li
         rotation = Rotation.from_quat(rng.standard_normal(4)).as_matrix()
         if rng.random() < 0.5:
             thing = YCB_OBJECTS[int(rng.choice(list(YCB_OBJECTS)))]
-            part = placed_part(Placed(thing, rotation, spot, linear_rgb(texture(rng, 128, 192))), 0.1)
+            part = placed_part(
+                Placed(thing, rotation, spot, linear_rgb(texture(rng, 128, 192))), 0.1
+            )
         else:
             size = np.exp(rng.uniform(np.log(0.012), np.log([0.03, 0.1, 0.5])))
             mesh = Box(tuple(size.tolist())).mesh()
-            part = _thing(mesh, rotation, spot, linear_rgb(texture(rng, 128, 192)), -1)
+            part = thing_part(mesh, rotation, spot, linear_rgb(texture(rng, 128, 192)), -1)
         nearest = np.linalg.norm(solid_m[::3, None] - part.vertices_m[None, ::5], axis=-1).min()
         from_camera = np.linalg.norm(part.vertices_m - camera.center_m, axis=1).min()
         if nearest > 0.02 and from_camera > 0.08:
             parts.append(part)
     return parts
+
+
+def body_parts(scene: Scene, camera: Camera, rng) -> list[Part]:
+    """The person's chest and head, unless the camera is where they are."""
+    if scene.body is None:
+        return []
+    middle, facing = scene.body
+    c, s = np.cos(facing), np.sin(facing)
+    turn = np.array([[c, -s, 0], [s, c, 0], [0, 0, 1.0]])
+    head_m = middle + turn @ [0.03, 0, 0.5]
+    if (
+        np.linalg.norm(camera.center_m[:2] - middle[:2]) < 0.38
+        or np.linalg.norm(camera.center_m - head_m) < 0.25
+    ):
+        return []
+    cloth = scene.looks.cloth
+    if rng.random() < 0.4:
+        cloth = linear_rgb(texture(rng, 128, 128))
+    chest = thing_part(_CHEST.mesh(), turn @ _ACROSS, middle, cloth, BODY, 0.01)
+    head = thing_part(_HEAD.mesh(), turn, head_m, _face(rng, scene.looks.skin), BODY, 0.03)
+    return [chest, head]
+
+
+def _face(rng, skin: np.ndarray) -> np.ndarray:
+    """The head's texture, linear RGB: hair round a face in front."""
+    size = 96
+    face = np.full((size, size, 3), skin, np.float32)
+    hair = linear_rgb(colour(rng, str(rng.choice(["grey", "wood"])))[None, None].astype(np.uint8))
+    hair = (hair[0, 0] * rng.uniform(0.05, 0.6)).tolist()
+    cv2.rectangle(face, (0, 0), (size, round(size * rng.uniform(0.2, 0.4))), hair, -1)
+    side = round(size * rng.uniform(0.25, 0.34))
+    for x in (0, size - side):
+        cv2.rectangle(face, (x, 0), (x + side, round(size * rng.uniform(0.5, 0.85))), hair, -1)
+    for x in (0.43, 0.57):
+        cv2.ellipse(face, (round(x * size), 45), (4, 2), 0, 0, 360, (skin * 0.15).tolist(), -1)
+    cv2.ellipse(face, (size // 2, 67), (6, 2), 0, 0, 360, (skin * [0.8, 0.4, 0.4]).tolist(), -1)
+    return face
 
 
 def draw_surroundings(rng, scene: Scene, camera: Camera, size: tuple[int, int]) -> Surroundings:
@@ -132,15 +184,15 @@ def draw_picture(
     """One moment before one camera; start: the same camera at the first moment, whose view the
     backdrop is; motion_px (2,): the hand's way while the shutter is open."""
     image = _warp_backdrop(around.backdrop, camera, start, size)
-    if around.ground is not None:
-        _lay_ground(image, stage, moving, camera, around)
     shape = image.shape[:2]
+    floor = np.zeros(shape, np.uint8)
+    if around.ground is not None:
+        floor = _lay_ground(image, stage, moving, camera, around)
     still_depth, still_part = np.full(shape, _NOTHING_M), np.full(shape, -1, np.int16)
     if stage.still.parts:
-        colour, still_depth, still_part = _cast(stage, stage.still, moving, camera, shape)
-        met = still_part >= 0
-        image[met] = colour[met][:, :3]
-    colour, depth, part = _cast(stage, moving, moving, camera, shape)
+        colour, still_depth, still_part = _cast(stage, stage.still, moving, camera, floor)
+        _paste(image, colour, still_part >= 0)
+    colour, depth, part = _cast(stage, moving, moving, camera, floor)
     shows = depth < still_depth
     _blend(image, colour, part, shows, motion_px)
     part[~shows] = -1
@@ -164,8 +216,13 @@ def _warp_backdrop(backdrop, camera: Camera, start: Camera, size) -> np.ndarray:
     return cv2.warpPerspective(backdrop, turn @ shift, size, borderMode=cv2.BORDER_REFLECT)
 
 
-def _lay_ground(image, stage: Stage, moving: Layer, camera: Camera, around: Surroundings) -> None:
-    """The ground's texture, lit and in shadow, over the backdrop."""
+def _paste(image: np.ndarray, colour: np.ndarray, where: np.ndarray) -> None:
+    """The first three channels of colour, where it says so (H, W) bool."""
+    cv2.copyTo(np.ascontiguousarray(colour[..., :3]), where.view(np.uint8), image)
+
+
+def _lay_ground(image, stage, moving, camera: Camera, around: Surroundings) -> np.ndarray:
+    """The ground's texture, lit and in shadow, over the backdrop; returns where, (H, W) uint8."""
     height, width = image.shape[:2]
     scene, light = stage.scene, stage.scene.light
     plane = camera.rotation @ np.array([[1, 0, 0], [0, 1, 0], [0, 0, scene.ground_m]])
@@ -174,11 +231,12 @@ def _lay_ground(image, stage: Stage, moving: Layer, camera: Camera, around: Surr
     seen = cv2.warpPerspective(around.ground, to_image, (width, height))
     x, y = np.arange(width), np.arange(height)[:, None]
     a, b, c = (np.linalg.inv(camera.K).T @ camera.rotation)[:, 2]
-    alpha = (a * x + b * y + c < -1e-4) * seen[..., 3].astype(np.float32) * np.float32(1 / 255)
-    if not alpha.any():
-        return
-    rows, columns = np.arange(0, height + _SHADOW_STEP, _SHADOW_STEP), np.arange(
-        0, width + _SHADOW_STEP, _SHADOW_STEP
+    where = (a * x + b * y + c < -1e-4) & (seen[..., 3] > 127)
+    if not where.any():
+        return where.view(np.uint8)
+    rows, columns = (
+        np.arange(0, height + _SHADOW_STEP, _SHADOW_STEP),
+        np.arange(0, width + _SHADOW_STEP, _SHADOW_STEP),
     )
     u, v = np.meshgrid(columns, rows)
     rays = camera.ray_directions(np.stack([u, v], -1).reshape(-1, 2))
@@ -188,14 +246,16 @@ def _lay_ground(image, stage: Stage, moving: Layer, camera: Camera, around: Surr
     factor = np.ones(len(rays), np.float32)
     points = (camera.center_m + rays[hit] * reach[hit, None] + [0, 0, 1e-3]).astype(np.float32)
     factor[hit] = _ground_light(stage, moving, points)
-    small = factor.reshape(u.shape) ** np.float32(1 / 2.2)
+    small = cv2.GaussianBlur(factor.reshape(u.shape) ** np.float32(1 / 2.2), (0, 0), 0.8)
     full = cv2.resize(small, (u.shape[1] * _SHADOW_STEP, u.shape[0] * _SHADOW_STEP))
     half = _SHADOW_STEP // 2
     full = np.pad(full, ((0, half), (0, half)), "edge")[half : half + height, half : half + width]
     tint = (light.key * max(light.key_m[2] / np.linalg.norm(light.key_m), 0.1) + light.sky)[::-1]
-    lit = seen[..., :3] * ((tint / max(tint.max(), 0.3)) ** (1 / 2.2)).astype(np.float32)
-    lit *= full[..., None]
-    image[:] = image + (lit - image) * alpha[..., None]
+    tint = (tint / max(tint.max(), 0.3)) ** (1 / 2.2)
+    shadow = cv2.merge([full * np.float32(t) for t in tint])
+    lit = cv2.multiply(np.ascontiguousarray(seen[..., :3]), shadow, dtype=cv2.CV_8U)
+    _paste(image, lit, where)
+    return where.view(np.uint8)
 
 
 def _ground_light(stage: Stage, moving: Layer, points: np.ndarray) -> np.ndarray:
@@ -215,20 +275,28 @@ def _ground_light(stage: Stage, moving: Layer, points: np.ndarray) -> np.ndarray
     return (total / (strength + ambient)).astype(np.float32)
 
 
-_SKIES = (np.array([[0, 0, 1], [0.8, 0, 0.6], [-0.4, 0.7, 0.6], [-0.4, -0.7, 0.6]]) * 0.12).astype(
-    np.float32
-)
+_SKIES = (
+    np.array([[0.3, 0.1, 0.95], [-0.5, 0.5, 0.7], [0.1, -0.75, 0.65], [0.85, 0.3, 0.4],
+              [-0.85, -0.2, 0.5], [0.3, 0.85, 0.4]]) * 0.1
+).astype(np.float32)  # fmt: skip
 
 
-def _cast(stage: Stage, layer: Layer, moving: Layer, camera: Camera, shape):
-    """Colour (H, W, 4) uint8 BGR and cover, depth (H, W) and part (H, W) of a layer."""
-    height, width = shape
+def _cast(stage: Stage, layer: Layer, moving: Layer, camera: Camera, floor: np.ndarray):
+    """Colour (H, W, 4) uint8 BGR and cover, depth (H, W) and part (H, W) of a layer.
+
+    floor (H, W) uint8: where the ground is seen; what is below it there is not.
+    """
+    height, width = shape = floor.shape
     colour = np.zeros((height, width, 4), np.uint8)
     depth, part = np.full(shape, _NOTHING_M), np.full(shape, -1, np.int16)
     chosen = np.flatnonzero(_may_cover(layer, camera, shape))
     rays = camera.ray_directions(np.stack([chosen % width, chosen // width], 1))
     hits = layer.scene.cast(camera.center_m, rays)
-    met = np.flatnonzero((hits.mesh >= 0) & (hits.depth < _NOTHING_M))
+    seen = (hits.mesh >= 0) & (hits.depth < _NOTHING_M)
+    if stage.scene.ground_m is not None:
+        below = camera.center_m[2] + rays[:, 2] * hits.depth < stage.scene.ground_m - 0.004
+        seen &= ~(below & (floor.reshape(-1)[chosen] > 0))
+    met = np.flatnonzero(seen)
     at, some = chosen[met], hits.take(met)
     depth.reshape(-1)[at], part.reshape(-1)[at] = some.depth, some.mesh
     if len(met):
@@ -265,8 +333,7 @@ def _blend(image, colour, part, shows, motion_px: np.ndarray) -> None:
     """What moves over the picture, blurred along its way; what is nearer stays in front."""
     length = np.hypot(*motion_px)
     if length <= MIN_BLUR_PX:
-        seen = shows & (part >= 0)
-        image[seen] = colour[seen][:, :3]
+        _paste(image, colour, shows & (part >= 0))
         return
     kernel = line_kernel(motion_px * min(1, _MAX_BLUR_PX / length))
     smeared = cv2.filter2D(colour, -1, kernel, borderType=cv2.BORDER_REPLICATE)

@@ -5,6 +5,7 @@ for has two moments, its own and the next, which says how fast things move (`Sce
 """
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 from scipy.spatial.transform import Rotation
@@ -21,20 +22,21 @@ from pipelines.synthetic.world import grasp_directions
 from pipelines.synthetic.ycb import YCB_OBJECTS
 
 _FOREARM_M = 0.57  # to where the arm ends, straight on from the wrist
-_PLACEMENTS = 20
+_PLACEMENTS = 10
 _TONES = ("fbe9df", "f6d5c8", "f3c9b4", "eccdb8", "e2b79c", "d4a384", "c08d6d", "a37456", "835a44",
           "624234", "4a3128", "33211b")  # fmt: skip
 
 
 @dataclass(frozen=True, eq=False)
 class Looks:
-    """Of a person. skin linear RGB (3,); mottle, freckles, gloss: strengths; cloth: linear RGB
+    """Of a person. skin linear RGB (3,); mottle, roughness, freckles, gloss: strengths; cloth: linear RGB
     texture of the sleeves, which begin sleeve_from_m from the wrist; band: linear RGB of something
     round the wrist, or None."""
 
     betas: np.ndarray
     skin: np.ndarray
     mottle: float
+    roughness: float
     freckles: float
     gloss: float
     cloth: np.ndarray
@@ -51,6 +53,8 @@ class Held:
     rotation: np.ndarray
     position_m: np.ndarray
     texture: np.ndarray
+    gloss: float
+    mirror: float
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,6 +77,7 @@ class Player:
     def shoulder_m(self) -> np.ndarray:
         return self.wrist_m.mean(0) + self.elbow * _FOREARM_M
 
+    @cached_property
     def posed(self) -> tuple[np.ndarray, np.ndarray]:
         """Vertices (T, 778, 3) and joints (T, 21, 3) in the world."""
         vertices, joints = self.rig.pose(self.finger_rotvec, self.global_rotvec)
@@ -88,7 +93,7 @@ class Player:
 @dataclass(frozen=True, eq=False)
 class Scene:
     """players: one or two hands, of different sides; ground_m: height of a surface below them, None
-    for no surface; still: objects that stay."""
+    for no surface; still: objects that stay; body: the person's, middle and direction, or None."""
 
     looks: Looks
     players: list[Player]
@@ -96,6 +101,7 @@ class Scene:
     still: list[Placed]
     light: Light
     times: np.ndarray
+    body: tuple[np.ndarray, float] | None
 
 
 def moments(num_frames: int, stride: int) -> np.ndarray:
@@ -111,16 +117,15 @@ def draw_looks(rng: np.random.Generator) -> Looks:
     tone = np.array(tones[0]) + (np.array(tones[1]) - tones[0]) * (position % 1)
     skin = srgb_to_linear(tone / 255) * rng.uniform(0.85, 1.15)
     skin = skin * (1 + rng.uniform(-0.4, 1.0) * np.array([0.04, -0.1, -0.08]))  # pale or red
-    sleeve = rng.choice(
-        [rng.uniform(0.0, 0.05), rng.uniform(0.05, 0.25), 0.9], p=[0.42, 0.2, 0.38]
-    )
+    sleeve = rng.choice([rng.uniform(0.0, 0.05), rng.uniform(0.05, 0.25), 0.9], p=[0.42, 0.2, 0.38])
     band = None
     if rng.random() < 0.22:
         band = srgb_to_linear(colour(rng)[::-1] / 255)
     return Looks(
         betas=np.clip(rng.normal(0, 0.9, 10), -2.2, 2.2),
         skin=np.clip(skin, 0.01, 0.9),
-        mottle=rng.uniform(0, 0.16),
+        mottle=rng.uniform(0, 0.09),
+        roughness=rng.uniform(0.1, 0.9),
         freckles=rng.choice([0.0, rng.uniform(0.1, 0.45)], p=[0.75, 0.25]),
         gloss=rng.uniform(0.01, 0.1) if rng.random() < 0.75 else rng.uniform(0.1, 0.3),
         cloth=linear_rgb(texture(rng, 128, 128)),
@@ -158,19 +163,27 @@ def draw_scene(rng: np.random.Generator, hands, layer, num_frames: int, stride: 
         gap = rng.choice([0.0, rng.exponential(0.06)], p=[0.45, 0.55])
         ground = float(points[:, 2].min() - gap)
         still = _still(rng, points, ground)
-    return Scene(looks, players, ground, still, draw_light(rng), times)
+    body = _body(players) if rng.random() < 0.6 else None
+    return Scene(looks, players, ground, still, draw_light(rng), times, body)
+
+
+def _body(players: list[Player]) -> tuple[np.ndarray, float]:
+    """The chest's middle (3,) and the direction that it faces (radians), from the first shoulder."""
+    elbow, shoulder = players[0].elbow, players[0].shoulder_m
+    facing = np.arctan2(-elbow[1], -elbow[0]) if np.hypot(*elbow[:2]) > 0.2 else 0.3
+    right = np.array([np.sin(facing), -np.cos(facing), 0])
+    sign = 1 if players[0].side == "right" else -1
+    return shoulder - 0.17 * sign * right - [0, 0, 0.2], float(facing)
 
 
 def _points(player: Player) -> np.ndarray:
     """What a player sweeps, (T, N, 3): some of the hand's skin and of what it holds."""
-    vertices, _ = player.posed()
+    vertices, _ = player.posed
     parts = [vertices[:, ::6]]
     if player.held is not None:
         held = player.held
         samples = surface_samples_m(held.thing, 0.02)
-        parts.append(
-            np.einsum("tij,sj->tsi", held.rotation, samples) + held.position_m[:, None]
-        )
+        parts.append(np.einsum("tij,sj->tsi", held.rotation, samples) + held.position_m[:, None])
     return np.concatenate(parts, 1)
 
 
@@ -247,8 +260,12 @@ def _holding(rng, rig, times, liveliness, on_table) -> Player:
         own_way_little(rng, rig.finger_rotvec(bend)),
         np.einsum("tij,tj->ti", rotation, wrist) + position,
         elbow,
-        Held(thing, rotation, position, surface),
+        Held(thing, rotation, position, surface, rng.uniform(0.01, 0.35), _mirror(rng)),
     )
+
+
+def _mirror(rng) -> float:
+    return float(rng.uniform(0.15, 0.9)) if rng.random() < 0.2 else 0.0
 
 
 def own_way_little(rng, finger_rotvec: np.ndarray) -> np.ndarray:
@@ -263,14 +280,15 @@ def _put_beside(rng, first: Player, second: Player) -> Player:
     direction /= np.linalg.norm(direction)
     gap = rng.choice([0.004, rng.uniform(0.01, 0.16)], p=[0.4, 0.6])
     shared = (first.wrist_m - first.wrist_m.mean(0)) * rng.choice([0.0, 1.0])
-    second = second.moved(shared + target.mean((0, 1)) - _points(second).mean((0, 1)))
     own, moments_ = _points(second), range(0, len(target), 2)
+    to_first = shared + target.mean((0, 1)) - own.mean((0, 1))
+    own = own + to_first[:, None]
     for distance in np.arange(0.02, 0.5, 0.015):
         shifted = own + direction * distance
         nearest = min(_nearest_m(target[t][::2], shifted[t][::2]) for t in moments_)
         if nearest > gap:
             break
-    return second.moved(direction * distance)
+    return second.moved(to_first + direction * distance)
 
 
 def _nearest_m(a: np.ndarray, b: np.ndarray) -> float:
@@ -312,7 +330,9 @@ def _paint(rng, thing: YcbObject) -> np.ndarray:
 def draw_light(rng: np.random.Generator) -> Light:
     """A lamp or the sun anywhere above, hard or soft, of any usual colour, strong or hardly there."""
     azimuth, height = rng.uniform(0, 2 * np.pi), np.arcsin(rng.uniform(0.05, 1.0))
-    away = np.array([np.cos(azimuth) * np.cos(height), np.sin(azimuth) * np.cos(height), np.sin(height)])
+    away = np.array(
+        [np.cos(azimuth) * np.cos(height), np.sin(azimuth) * np.cos(height), np.sin(height)]
+    )
     warm, sky = rng.normal(0, 0.6), rng.uniform(0.2, 0.7)
     tint = np.array([1 + 0.16 * warm, 1.0, 1 - 0.22 * warm]).clip(0.4, 1.6)
     cool = np.array([1 - 0.08 * warm, 1.0, 1 + 0.12 * warm]).clip(0.4, 1.6)

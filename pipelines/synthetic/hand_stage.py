@@ -1,6 +1,6 @@
 """The meshes of a wide scene, posed and coloured: hands, arms, what is held, what stands about."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -13,9 +13,10 @@ from pipelines.synthetic.appearance import (
 )
 from pipelines.synthetic.arm import Arm, ArmStyle
 from pipelines.synthetic.clutter import Placed
-from pipelines.synthetic.hand_scene import Looks, Player, Scene
-from pipelines.synthetic.lighting import Light, shade
+from pipelines.synthetic.hand_scene import Looks, Player, Scene, linear_rgb
+from pipelines.synthetic.lighting import shade
 from pipelines.synthetic.rays import Hits, RayScene, interpolate, unit
+from pipelines.synthetic.scenery import background
 from pipelines.synthetic.textures import sample_noise
 
 HAND, ARM, THING = 0, 1, 2
@@ -45,6 +46,8 @@ class Part:
     attributes: np.ndarray
     texture: np.ndarray
     gloss: float
+    mirror: float = 0.0
+    """How much of its surroundings shows in it: metal, glaze."""
 
 
 class Layer:
@@ -86,7 +89,7 @@ class Actor:
         self.player, self.looks, self.number = player, looks, number
         style = ArmStyle(player.shoulder_m, looks.sleeve_from_m, looks.sleeve_bulge_m)
         rig, self.arm = player.rig, Arm(player.rig, style)
-        self.vertices_m, self.joints_m = player.posed()
+        self.vertices_m, self.joints_m = player.posed
         self._rotation = player_rotations(player)
         self._faces = rig.arrays.faces.astype(np.int32)
         self._operator = vertex_normals_operator(self._faces, 778)
@@ -98,7 +101,8 @@ class Actor:
         held = self.player.held
         if held is not None:
             pose = held.rotation[moment], held.position_m[moment]
-            parts.append(_thing(held.thing.mesh, *pose, held.texture, self.number))
+            thing = thing_part(held.thing.mesh, *pose, held.texture, self.number, held.gloss)
+            parts.append(replace(thing, mirror=held.mirror))
         return parts
 
     def _hand(self, moment: int) -> Part:
@@ -135,7 +139,8 @@ def player_rotations(player: Player) -> np.ndarray:
     return Rotation.from_rotvec(player.global_rotvec).as_matrix()
 
 
-def _thing(mesh, rotation, position, texture, owner, gloss=0.1) -> Part:
+def thing_part(mesh, rotation, position, texture, owner, gloss=0.1) -> Part:
+    """A textured mesh at its place."""
     attributes = _attributes(mesh.normals @ rotation.T, 0.0, 0.0, mesh.uv, 1.0)
     vertices = mesh.vertices_m @ rotation.T + position
     return Part(THING, owner, vertices, mesh.faces, attributes, texture, gloss)
@@ -143,7 +148,7 @@ def _thing(mesh, rotation, position, texture, owner, gloss=0.1) -> Part:
 
 def placed_part(placed: Placed, gloss: float) -> Part:
     """An object that stays."""
-    return _thing(
+    return thing_part(
         placed.thing.mesh, placed.rotation, placed.position_m, placed.texture, -1, gloss
     )
 
@@ -151,12 +156,17 @@ def placed_part(placed: Placed, gloss: float) -> Part:
 class Stage:
     """A scene's layers, moment by moment."""
 
-    def __init__(self, scene: Scene, occluders: list[Part], rng: np.random.Generator) -> None:
+    def __init__(self, scene: Scene, rng: np.random.Generator) -> None:
         self.scene = scene
         self.actors = [Actor(p, scene.looks, k, rng) for k, p in enumerate(scene.players)]
-        still = [placed_part(p, rng.uniform(0.01, 0.35)) for p in scene.still]
-        self.still = Layer(still + occluders)
+        self.objects = [placed_part(p, rng.uniform(0.01, 0.35)) for p in scene.still]
+        self.still = Layer(self.objects)
         self._turns = rng.uniform(-1, 1, (_AO_RAYS, 3)).astype(np.float32)
+        self._mirrored = linear_rgb(background(rng, 96, 192))
+
+    def add(self, parts: list[Part]) -> None:
+        """Put these still parts to the scene's own, in place of those added before."""
+        self.still = Layer(self.objects + parts)
 
     def moving(self, moment: int) -> Layer:
         """What moves, with the light that arrives at hands."""
@@ -212,8 +222,11 @@ class Stage:
         skin = np.flatnonzero((kinds != THING) & (values[:, _SHARE] <= 0.5))
         if len(skin):
             rest = values[skin][:, _REST]
-            albedo[skin], normals[skin] = skin_surface(albedo[skin], normals[skin], rest)
-            albedo[skin] *= _blemishes(looks, rest)
+            plain, smooth = albedo[skin], normals[skin]
+            rough, bumped = skin_surface(plain, smooth, rest)
+            share = np.float32(looks.roughness)
+            albedo[skin] = (plain + share * (rough - plain)) * _blemishes(looks, rest)
+            normals[skin] = smooth + share * (bumped - smooth)
         sleeve = np.flatnonzero((kinds == ARM) & (values[:, _SHARE] > 0.5))
         if len(sleeve):
             folds = sample_noise(values[sleeve][:, _REST], 260.0)
@@ -224,7 +237,21 @@ class Stage:
         normals[inner] *= -1  # the inside of a bowl
         points = np.asarray(origin_m, np.float32) + directions * hits.depth[:, None]
         lit = self._shadows(layer, moving, kinds, points + 0.0012 * normals) * values[:, _LIT]
-        return shade(light, albedo, normals, points, view, lit, gloss, values[:, _AO], softness)
+        colour = shade(light, albedo, normals, points, view, lit, gloss, values[:, _AO], softness)
+        for number, part in enumerate(layer.parts):
+            if part.mirror:
+                mine = np.flatnonzero(hits.mesh == number)
+                n, eye = normals[mine], view[mine]
+                seen = self._in_mirror(2 * n * np.einsum("ni,ni->n", n, eye)[:, None] - eye)
+                colour[mine] += np.float32(part.mirror) * (seen - colour[mine])
+        return colour
+
+    def _in_mirror(self, directions: np.ndarray) -> np.ndarray:
+        """What stands round the scene, seen along unit directions (N, 3): linear RGB."""
+        if not len(directions):
+            return np.zeros((0, 3), np.float32)
+        around = np.arctan2(directions[:, 1], directions[:, 0]) / (2 * np.pi) + 0.5
+        return sample_texture(self._mirrored, np.stack([around, directions[:, 2] / 2 + 0.5], 1))
 
     def _shadows(self, layer, moving, kinds, start: np.ndarray) -> np.ndarray:
         """Whether light arrives, point by point where no vertex says so, (N,)."""

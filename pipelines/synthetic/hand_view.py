@@ -7,7 +7,7 @@ from pipelines.synthetic.cameras import Camera
 from pipelines.synthetic.hand_poses import smooth
 from pipelines.synthetic.hand_scene import Scene
 
-_SIZES = ((480, 352), (400, 400), (352, 480), (448, 336), (384, 384))
+_SIZES = ((416, 320), (352, 352), (320, 416), (384, 288), (384, 320))
 _HAND_M = 0.17
 _CLEAR_M = 0.14
 _TRIES = 30
@@ -24,16 +24,20 @@ def draw_cameras(
     """A camera's pose at every moment, (T,) of them; solid_m (N, 3): points it keeps away from."""
     width, height = size
     times = scene.times
-    hand_px = np.exp(rng.uniform(np.log(60), np.log(290)))
+    hand_px = np.exp(rng.uniform(np.log(55), np.log(240)))
     focal = width * np.exp(rng.uniform(np.log(0.6), np.log(2.0)))
     distance = float(np.clip(focal * _HAND_M / hand_px, 0.25, 1.5))
     focal = float(np.clip(hand_px * distance / _HAND_M, 0.6 * width, 2.0 * width))
     middle = np.array([width, height]) * (0.5 + rng.normal(0, 0.025, 2))
-    K = np.array([[focal, 0, middle[0]], [0, focal * rng.uniform(0.99, 1.01), middle[1]], [0, 0, 1.0]])
+    K = np.array(
+        [[focal, 0, middle[0]], [0, focal * rng.uniform(0.99, 1.01), middle[1]], [0, 0, 1.0]]
+    )
     target = scene.players[0].wrist_m.mean(0) - 0.08 * scene.players[0].elbow
     center = _place(rng, scene, solid_m, target, distance)
-    spread = rng.choice([0.17, 0.42], p=[0.85, 0.15])  # the latter partly out of the picture
-    spot = np.clip(rng.normal(0.5, spread, 2), 0.02, 0.98) * (width, height)
+    room = np.maximum(np.array([width, height]) / 2 - 0.6 * hand_px, 4)
+    if rng.random() < 0.12:  # maybe partly out of the picture
+        room = np.array([width, height]) / 2
+    spot = np.array([width, height]) / 2 + rng.uniform(-1, 1, 2) * room
     ray = np.linalg.solve(K, [*spot, 1.0])
     base = _aim(rng, target - center, ray)
     steady = rng.random() < 0.35

@@ -11,7 +11,9 @@ from pipelines.synthetic import hand_stage
 from pipelines.synthetic.cameras import Camera
 from pipelines.synthetic.encode import pack_npz
 from pipelines.synthetic.hand_picture import (
+    BODY,
     Picture,
+    body_parts,
     draw_occluders,
     draw_picture,
     draw_surroundings,
@@ -56,14 +58,14 @@ def write_sequence(
         "hand": hands.name,
     }
     (folder / "meta.json").write_text(json.dumps(meta, indent=1) + "\n")
-    plain = Stage(scene, [], rng)
-    solid = _solid_m(plain)
+    stage = Stage(scene, rng)
+    solid = _solid_m(stage)
     for number in range(num_cameras):
         own = generator(seed, plan.folder, "camera", str(number))
         name = f"{number}"
         cameras = draw_cameras(own, name, scene, solid, size)
         occluders = draw_occluders(own, scene, cameras[0], solid)
-        stage = Stage(scene, occluders, generator(seed, plan.folder, "stage"))
+        stage.add(occluders + body_parts(scene, cameras[0], own))
         around, lens = draw_surroundings(own, scene, cameras[0], size), draw_lens(own, size)
         (folder / name).mkdir(exist_ok=True)
         pictures = []
@@ -78,7 +80,7 @@ def write_sequence(
             labels = _labels(actor, cameras[:num_frames], pictures, size)
             if labels["valid"].any():
                 labels["segmentation"] = np.stack(
-                    [_segmentation(p, m, actor.number) for p, m in pictures]
+                    [_segmentation(p, m, stage.still.parts, actor.number) for p, m in pictures]
                 )
                 path = folder / name / f"{actor.player.side}.npz"
                 path.write_bytes(pack_npz(labels))
@@ -88,8 +90,8 @@ def _solid_m(stage: Stage) -> np.ndarray:
     """Points (N, 3) of everything that a camera must not be in."""
     points = [actor.vertices_m[::2, ::12].reshape(-1, 3) for actor in stage.actors]
     for moment in (0, len(stage.scene.times) // 2 - 1):
-        for part in stage.moving(moment).parts:
-            points.append(part.vertices_m[::4])
+        for actor in stage.actors:
+            points += [part.vertices_m[::4] for part in actor.parts(moment)]
     points += [part.vertices_m[::6] for part in stage.still.parts]
     return np.concatenate(points)
 
@@ -129,14 +131,17 @@ def _labels(actor: Actor, cameras: list[Camera], pictures, size) -> dict[str, np
     }
 
 
-def _segmentation(picture: Picture, moving: Layer, number: int) -> np.ndarray:
+def _segmentation(picture: Picture, moving: Layer, still_parts, number: int) -> np.ndarray:
     """(H, W) uint8 as player `number` sees it: the other's hand and arm are things in front."""
     codes = []
     for part in moving.parts:
         own = {hand_stage.HAND: HAND, hand_stage.ARM: 0, hand_stage.THING: GRASPED_OBJECT}
         codes.append(own[part.kind] if part.owner == number else OTHER_OBJECT)
     seen = np.array([*codes, 0], np.uint8)[picture.moving]
-    seen[(picture.still >= 0) | picture.veiled] = OTHER_OBJECT
+    still = [0 if part.owner == BODY else OTHER_OBJECT for part in still_parts]
+    over = picture.still >= 0
+    seen[over] = np.array([*still, 0], np.uint8)[picture.still[over]]
+    seen[picture.veiled] = OTHER_OBJECT
     return seen
 
 

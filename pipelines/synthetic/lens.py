@@ -52,7 +52,7 @@ def draw_lens(rng: np.random.Generator, size: tuple[int, int]) -> Lens:
 
 def _tone_curves(rng) -> np.ndarray:
     """Exposure, white balance, gamma and contrast as a table, (256, 1, 3) uint8 BGR."""
-    gain = np.exp2(rng.choice([rng.normal(0.15, 0.35), rng.uniform(-1.6, 1.1)], p=[0.7, 0.3]))
+    gain = np.exp2(rng.choice([rng.normal(0.45, 0.4), rng.uniform(-1.4, 1.5)], p=[0.7, 0.3]))
     balance = np.exp(rng.normal(0, 0.07, 3))
     linear = (np.arange(256)[:, None] / 255.0) ** 2.2 * gain * balance
     exposed = linear / (1 + 0.18 * linear) * 1.18
@@ -77,7 +77,9 @@ def _noise_sheet(rng, size: tuple[int, int]) -> np.ndarray:
     grey = rng.standard_normal(shape, np.float32)
     if rng.random() < 0.5:
         grey = cv2.GaussianBlur(grey, (0, 0), 0.7) * 2
-    hue = cv2.resize(rng.standard_normal((shape[0] // 2, shape[1] // 2, 3), np.float32), shape[::-1])
+    hue = cv2.resize(
+        rng.standard_normal((shape[0] // 2, shape[1] // 2, 3), np.float32), shape[::-1]
+    )
     sheet = strength * (0.8 * grey[..., None] + rng.uniform(0.2, 0.8) * hue)
     return np.clip(np.round(sheet), -90, 90).astype(np.int16)
 

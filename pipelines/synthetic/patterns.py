@@ -22,7 +22,9 @@ _NAMED = {
 def colour(rng: np.random.Generator, kinds: str = "any") -> np.ndarray:
     """A colour (3,) float BGR: of a name in the table, or "any": greys, muted, some strong."""
     if kinds == "any":
-        kinds = str(rng.choice(["grey", "hue", "wood", "skin", "wall"], p=[0.3, 0.4, 0.1, 0.06, 0.14]))
+        kinds = str(
+            rng.choice(["grey", "hue", "wood", "skin", "wall"], p=[0.3, 0.4, 0.1, 0.06, 0.14])
+        )
     if kinds in _NAMED:
         text = str(rng.choice(_NAMED[kinds]))
         rgb = np.array([int(text[i : i + 2], 16) for i in (0, 2, 4)], float)

@@ -86,7 +86,9 @@ def _outdoors(rng, height: int, width: int) -> np.ndarray:
     image[horizon:] = ground
     for _ in range(int(rng.integers(2, 14))):  # trees, bushes, houses
         x, size = rng.uniform(0, width), width * rng.uniform(0.05, 0.3)
-        outline = _blob(rng, (x, horizon - size * rng.uniform(-0.2, 0.6)), size, rng.uniform(0.2, 1))
+        outline = _blob(
+            rng, (x, horizon - size * rng.uniform(-0.2, 0.6)), size, rng.uniform(0.2, 1)
+        )
         _paint(rng, image, outline, sheets)
     _add_shapes(rng, image, sheets, int(rng.integers(0, 10)), 0.15, 0.4)
     return image
@@ -116,7 +118,9 @@ def _paint(rng, image: np.ndarray, outline: np.ndarray, sheets: list[np.ndarray]
             sheet = cv2.multiply(sheet, tuple(rng.uniform(0.4, 1.2, 3)) + (1.0,))
         image[box] = cv2.copyTo(np.ascontiguousarray(sheet), mask, np.ascontiguousarray(image[box]))
     if rng.random() < 0.3:
-        cv2.polylines(image, [points], True, colour(rng).tolist(), int(rng.integers(1, 4)), cv2.LINE_AA)
+        cv2.polylines(
+            image, [points], True, colour(rng).tolist(), int(rng.integers(1, 4)), cv2.LINE_AA
+        )
 
 
 def _add_shapes(rng, image, sheets, count: int, size: float, upright: float) -> None:
