@@ -12,37 +12,18 @@ from scipy.spatial.transform import Rotation
 
 from pipelines.synthetic.clutter import Placed, placed
 from pipelines.synthetic.grasp import find_grasp
+from pipelines.synthetic.hand_looks import Looks, draw_light, draw_looks, linear_rgb
 from pipelines.synthetic.hand_poses import finger_course, own_way, smooth
 from pipelines.synthetic.kinematics import HandRig
 from pipelines.synthetic.lighting import Light
 from pipelines.synthetic.objects import YcbObject, surface_samples_m
-from pipelines.synthetic.patterns import colour, texture
-from pipelines.synthetic.textures import paint_object, srgb_to_linear
+from pipelines.synthetic.patterns import texture
+from pipelines.synthetic.textures import paint_object
 from pipelines.synthetic.world import grasp_directions
 from pipelines.synthetic.ycb import YCB_OBJECTS
 
 _FOREARM_M = 0.57  # to where the arm ends, straight on from the wrist
 _PLACEMENTS = 10
-_TONES = ("fbe9df", "f6d5c8", "f3c9b4", "eccdb8", "e2b79c", "d4a384", "c08d6d", "a37456", "835a44",
-          "624234", "4a3128", "33211b")  # fmt: skip
-
-
-@dataclass(frozen=True, eq=False)
-class Looks:
-    """Of a person. skin linear RGB (3,); mottle, roughness, freckles, gloss: strengths; cloth: linear RGB
-    texture of the sleeves, which begin sleeve_from_m from the wrist; band: linear RGB of something
-    round the wrist, or None."""
-
-    betas: np.ndarray
-    skin: np.ndarray
-    mottle: float
-    roughness: float
-    freckles: float
-    gloss: float
-    cloth: np.ndarray
-    sleeve_from_m: float
-    sleeve_bulge_m: float
-    band: np.ndarray | None
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,37 +91,6 @@ def moments(num_frames: int, stride: int) -> np.ndarray:
     return np.concatenate([times, times + 1])
 
 
-def draw_looks(rng: np.random.Generator) -> Looks:
-    """Anybody: skin from pale pink to very dark, any sleeves."""
-    position = rng.uniform(0, len(_TONES) - 1.001) ** 1.0
-    tones = [[int(_TONES[int(position) + k][i : i + 2], 16) for i in (0, 2, 4)] for k in (0, 1)]
-    tone = np.array(tones[0]) + (np.array(tones[1]) - tones[0]) * (position % 1)
-    skin = srgb_to_linear(tone / 255) * rng.uniform(0.85, 1.15)
-    skin = skin * (1 + rng.uniform(-0.4, 1.0) * np.array([0.04, -0.1, -0.08]))  # pale or red
-    sleeve = rng.choice([rng.uniform(0.0, 0.05), rng.uniform(0.05, 0.25), 0.9], p=[0.42, 0.2, 0.38])
-    band = None
-    if rng.random() < 0.22:
-        band = srgb_to_linear(colour(rng)[::-1] / 255)
-    return Looks(
-        betas=np.clip(rng.normal(0, 0.9, 10), -2.2, 2.2),
-        skin=np.clip(skin, 0.01, 0.9),
-        mottle=rng.uniform(0, 0.09),
-        roughness=rng.uniform(0.1, 0.9),
-        freckles=rng.choice([0.0, rng.uniform(0.1, 0.45)], p=[0.75, 0.25]),
-        gloss=rng.uniform(0.01, 0.1) if rng.random() < 0.75 else rng.uniform(0.1, 0.3),
-        cloth=linear_rgb(texture(rng, 128, 128)),
-        sleeve_from_m=float(sleeve),
-        sleeve_bulge_m=rng.uniform(0.002, 0.02),
-        band=band,
-    )
-
-
-def linear_rgb(image_bgr: np.ndarray) -> np.ndarray:
-    """8-bit sRGB BGR → linear RGB float32."""
-    table = srgb_to_linear(np.arange(256) / 255)
-    return table[image_bgr[..., ::-1]]
-
-
 def draw_scene(rng: np.random.Generator, hands, layer, num_frames: int, stride: int) -> Scene:
     """Everything but the camera."""
     times, looks = moments(num_frames, stride), draw_looks(rng)
@@ -163,12 +113,12 @@ def draw_scene(rng: np.random.Generator, hands, layer, num_frames: int, stride: 
         gap = rng.choice([0.0, rng.exponential(0.06)], p=[0.45, 0.55])
         ground = float(points[:, 2].min() - gap)
         still = _still(rng, points, ground)
-    body = _body(players) if rng.random() < 0.6 else None
+    body = _body(players) if rng.random() < 0.85 else None
     return Scene(looks, players, ground, still, draw_light(rng), times, body)
 
 
 def _body(players: list[Player]) -> tuple[np.ndarray, float]:
-    """The chest's middle (3,) and the direction that it faces (radians), from the first shoulder."""
+    """The chest's middle (3,) and where it faces (radians), from the first shoulder."""
     elbow, shoulder = players[0].elbow, players[0].shoulder_m
     facing = np.arctan2(-elbow[1], -elbow[0]) if np.hypot(*elbow[:2]) > 0.2 else 0.3
     right = np.array([np.sin(facing), -np.cos(facing), 0])
@@ -325,25 +275,3 @@ def _paint(rng, thing: YcbObject) -> np.ndarray:
     if rng.random() < 0.5:
         return paint_object(thing.paints, rng)
     return linear_rgb(texture(rng, 128, 192))
-
-
-def draw_light(rng: np.random.Generator) -> Light:
-    """A lamp or the sun anywhere above, hard or soft, of any usual colour, strong or hardly there."""
-    azimuth, height = rng.uniform(0, 2 * np.pi), np.arcsin(rng.uniform(0.05, 1.0))
-    away = np.array(
-        [np.cos(azimuth) * np.cos(height), np.sin(azimuth) * np.cos(height), np.sin(height)]
-    )
-    warm, sky = rng.normal(0, 0.6), rng.uniform(0.2, 0.7)
-    tint = np.array([1 + 0.16 * warm, 1.0, 1 - 0.22 * warm]).clip(0.4, 1.6)
-    cool = np.array([1 - 0.08 * warm, 1.0, 1 + 0.12 * warm]).clip(0.4, 1.6)
-    fill = rng.standard_normal(3)
-    fill[2] = abs(fill[2]) * 0.5
-    return Light(
-        key_m=away * rng.uniform(0.9, 2.5),
-        key_radius_m=rng.choice([rng.uniform(0.0, 0.06), rng.uniform(0.06, 0.5)]),
-        key=rng.uniform(0.05, 1.1) * tint,
-        sky=sky * cool,
-        ground=sky * rng.uniform(0.25, 0.9) * rng.uniform(0.75, 1.1, 3),
-        fill=rng.uniform(0.0, 0.4) * cool,
-        fill_direction=fill / np.linalg.norm(fill),
-    )

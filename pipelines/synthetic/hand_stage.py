@@ -13,7 +13,8 @@ from pipelines.synthetic.appearance import (
 )
 from pipelines.synthetic.arm import Arm, ArmStyle
 from pipelines.synthetic.clutter import Placed
-from pipelines.synthetic.hand_scene import Looks, Player, Scene, linear_rgb
+from pipelines.synthetic.hand_looks import Looks, linear_rgb
+from pipelines.synthetic.hand_scene import Player, Scene
 from pipelines.synthetic.lighting import shade
 from pipelines.synthetic.rays import Hits, RayScene, interpolate, unit
 from pipelines.synthetic.scenery import background
@@ -94,7 +95,11 @@ class Actor:
         self._faces = rig.arrays.faces.astype(np.int32)
         self._operator = vertex_normals_operator(self._faces, 778)
         self._arm_operator = vertex_normals_operator(self.arm.faces, self.arm.num_vertices)
-        self._albedo = paint_hand(rig, looks.skin, rng)
+        # what is painted on the hand fades towards the arm
+        along = (rig.rest_vertices_m @ rig.axes[0])[:, None]
+        share = np.clip((along + 0.005) / 0.05, 0, 1).astype(np.float32)
+        skin = looks.skin.astype(np.float32)
+        self._albedo = skin + share * (paint_hand(rig, looks.skin, rng) - skin)
 
     def parts(self, moment: int) -> list[Part]:
         parts = [self._hand(moment), self._arm(moment)]

@@ -29,9 +29,8 @@ def draw_cameras(
     distance = float(np.clip(focal * _HAND_M / hand_px, 0.25, 1.5))
     focal = float(np.clip(hand_px * distance / _HAND_M, 0.6 * width, 2.0 * width))
     middle = np.array([width, height]) * (0.5 + rng.normal(0, 0.025, 2))
-    K = np.array(
-        [[focal, 0, middle[0]], [0, focal * rng.uniform(0.99, 1.01), middle[1]], [0, 0, 1.0]]
-    )
+    other = focal * rng.uniform(0.99, 1.01)
+    K = np.array([[focal, 0, middle[0]], [0, other, middle[1]], [0, 0, 1.0]])
     target = scene.players[0].wrist_m.mean(0) - 0.08 * scene.players[0].elbow
     center = _place(rng, scene, solid_m, target, distance)
     room = np.maximum(np.array([width, height]) / 2 - 0.6 * hand_px, 4)
@@ -56,7 +55,7 @@ def _place(rng, scene: Scene, solid_m, target: np.ndarray, distance: float) -> n
     elbow, best = scene.players[0].elbow, None
     for _ in range(_TRIES):
         if rng.random() < 0.35:  # the person's own eyes
-            direction = elbow * rng.uniform(0.3, 1.0) + [0, 0, rng.uniform(0.3, 1.2)]
+            direction = elbow * rng.uniform(0.2, 1.0) + [0, 0, rng.uniform(0.4, 1.3)]
             direction = direction + rng.normal(0, 0.3, 3)
         else:
             direction = rng.standard_normal(3)

@@ -10,16 +10,15 @@ from pipelines.source import GRASPED_OBJECT, HAND, OTHER_OBJECT
 from pipelines.synthetic import hand_stage
 from pipelines.synthetic.cameras import Camera
 from pipelines.synthetic.encode import pack_npz
-from pipelines.synthetic.hand_picture import (
+from pipelines.synthetic.hand_picture import Picture, draw_picture
+from pipelines.synthetic.hand_scene import draw_scene
+from pipelines.synthetic.hand_stage import Actor, Layer, Stage
+from pipelines.synthetic.hand_surroundings import (
     BODY,
-    Picture,
     body_parts,
     draw_occluders,
-    draw_picture,
     draw_surroundings,
 )
-from pipelines.synthetic.hand_scene import Player, draw_scene
-from pipelines.synthetic.hand_stage import Actor, Layer, Stage
 from pipelines.synthetic.hand_view import draw_cameras, image_size
 from pipelines.synthetic.lens import draw_lens, photograph
 from pipelines.synthetic.plan import SequencePlan
@@ -29,7 +28,7 @@ VERSION = 1
 """Raised whenever the same parameters give other files."""
 
 _VAL_EVERY = 25
-_MIN_JOINTS, _MIN_DEPTH_M = 6, 0.08
+_MIN_JOINTS, _MIN_DEPTH_M = 9, 0.08
 
 
 def hands_plan(count: int) -> list[SequencePlan]:
@@ -143,6 +142,3 @@ def _segmentation(picture: Picture, moving: Layer, still_parts, number: int) -> 
     seen[over] = np.array([*still, 0], np.uint8)[picture.still[over]]
     seen[picture.veiled] = OTHER_OBJECT
     return seen
-
-
-__all__ = ["VERSION", "Player", "hands_plan", "write_sequence"]

@@ -52,7 +52,7 @@ def draw_lens(rng: np.random.Generator, size: tuple[int, int]) -> Lens:
 
 def _tone_curves(rng) -> np.ndarray:
     """Exposure, white balance, gamma and contrast as a table, (256, 1, 3) uint8 BGR."""
-    gain = np.exp2(rng.choice([rng.normal(0.45, 0.4), rng.uniform(-1.4, 1.5)], p=[0.7, 0.3]))
+    gain = np.exp2(rng.choice([rng.normal(0.35, 0.35), rng.uniform(-1.5, 1.2)], p=[0.7, 0.3]))
     balance = np.exp(rng.normal(0, 0.07, 3))
     linear = (np.arange(256)[:, None] / 255.0) ** 2.2 * gain * balance
     exposed = linear / (1 + 0.18 * linear) * 1.18
