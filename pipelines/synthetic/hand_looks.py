@@ -38,6 +38,9 @@ def draw_looks(rng: np.random.Generator) -> Looks:
     skin = srgb_to_linear(tone / 255) * rng.uniform(0.85, 1.15)
     skin = skin * (1 + rng.uniform(-0.4, 1.0) * np.array([0.04, -0.1, -0.08]))  # pale or red
     sleeve = rng.choice([rng.uniform(0.0, 0.05), rng.uniform(0.05, 0.25), 0.9], p=[0.42, 0.2, 0.38])
+    cloth = texture(rng, 128, 128)
+    if rng.random() < 0.45:  # plain, often white or dark
+        cloth = texture(rng, 128, 128, str(rng.choice(["grey", "wall", "hue"])), 0.25)
     band = None
     if rng.random() < 0.22:
         band = srgb_to_linear(colour(rng)[::-1] / 255)
@@ -45,10 +48,10 @@ def draw_looks(rng: np.random.Generator) -> Looks:
         betas=np.clip(rng.normal(0, 0.9, 10), -2.2, 2.2),
         skin=np.clip(skin, 0.01, 0.9),
         mottle=rng.uniform(0, 0.09),
-        roughness=rng.uniform(0.1, 0.9),
+        roughness=rng.uniform(0.05, 0.65),
         freckles=rng.choice([0.0, rng.uniform(0.1, 0.45)], p=[0.75, 0.25]),
         gloss=rng.uniform(0.01, 0.1) if rng.random() < 0.75 else rng.uniform(0.1, 0.3),
-        cloth=linear_rgb(texture(rng, 128, 128)),
+        cloth=linear_rgb(cloth),
         sleeve_from_m=float(sleeve),
         sleeve_bulge_m=rng.uniform(0.002, 0.02),
         band=band,

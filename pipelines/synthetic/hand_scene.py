@@ -11,9 +11,10 @@ import numpy as np
 from scipy.spatial.transform import Rotation
 
 from pipelines.synthetic.clutter import Placed, placed
-from pipelines.synthetic.grasp import find_grasp
+from pipelines.synthetic.grasp import Grasp, find_grasp
 from pipelines.synthetic.hand_looks import Looks, draw_light, draw_looks, linear_rgb
 from pipelines.synthetic.hand_poses import finger_course, own_way, smooth
+from pipelines.synthetic.household import HOUSEHOLD
 from pipelines.synthetic.kinematics import HandRig
 from pipelines.synthetic.lighting import Light
 from pipelines.synthetic.objects import YcbObject, surface_samples_m
@@ -23,7 +24,7 @@ from pipelines.synthetic.world import grasp_directions
 from pipelines.synthetic.ycb import YCB_OBJECTS
 
 _FOREARM_M = 0.57  # to where the arm ends, straight on from the wrist
-_PLACEMENTS = 10
+_PLACEMENTS, _HOLD_TRIES, _SUNK_M = 10, 3, 0.006
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,6 +90,12 @@ def moments(num_frames: int, stride: int) -> np.ndarray:
     """The times of frames 0 … F − 1, then those of one 1/30 s later, (2F,)."""
     times = np.arange(num_frames) * float(stride)
     return np.concatenate([times, times + 1])
+
+
+def draw_thing(rng: np.random.Generator) -> YcbObject:
+    """Any object to hold or to stand about."""
+    pool = HOUSEHOLD if rng.random() < 0.6 else tuple(YCB_OBJECTS.values())
+    return pool[int(rng.integers(len(pool)))]
 
 
 def draw_scene(rng: np.random.Generator, hands, layer, num_frames: int, stride: int) -> Scene:
@@ -171,15 +178,26 @@ def _free(rng, rig, times, liveliness, on_table, beside: Player | None = None) -
     )
 
 
+def _hold(rng, rig: HandRig) -> tuple[YcbObject, np.ndarray, Grasp]:
+    """An object, how it is turned (3, 3), and a grasp that hardly sinks into it."""
+    best = None
+    for _ in range(_HOLD_TRIES):
+        thing = draw_thing(rng)
+        grip = thing.grips[rng.integers(len(thing.grips))]
+        approach, fingers, yaw = grasp_directions(rng, rig.side, grip)
+        start = placed(thing, yaw, np.zeros(3)).rotation
+        wished = start.T @ approach, start.T @ fingers
+        grasp = find_grasp(rig, thing, grip, *wished, rng, _PLACEMENTS, num_tables=1)
+        if best is None or grasp.penetration_m < best[2].penetration_m:
+            best = thing, start, grasp
+        if grasp.penetration_m < _SUNK_M:
+            break
+    return best
+
+
 def _holding(rng, rig, times, liveliness, on_table) -> Player:
     """A hand that holds an object, or is about to take it."""
-    thing = YCB_OBJECTS[int(rng.choice(list(YCB_OBJECTS)))]
-    grip = thing.grips[rng.integers(len(thing.grips))]
-    approach, fingers, yaw = grasp_directions(rng, rig.side, grip)
-    start = placed(thing, yaw, np.zeros(3)).rotation
-    grasp = find_grasp(
-        rig, thing, grip, start.T @ approach, start.T @ fingers, rng, _PLACEMENTS, num_tables=1
-    )
+    thing, start, grasp = _hold(rng, rig)
     spin = Rotation.from_rotvec([0, 0, rng.uniform(-np.pi, np.pi)])
     tilt = Rotation.from_rotvec(rng.normal(0, 0.35, 3))
     if not on_table and rng.random() < 0.5:
@@ -201,9 +219,7 @@ def _holding(rng, rig, times, liveliness, on_table) -> Player:
     base = rotation[0] @ grasp.rotation
     options = [_elbow(rng, rig, base) for _ in range(8)]
     elbow = max(options, key=lambda e: min(e[2], 0.1)) if on_table else options[0]
-    surface = paint_object(thing.paints, rng)
-    if rng.random() < 0.5:
-        surface = linear_rgb(texture(rng, *surface.shape[:2]))
+    surface = draw_paint(rng, thing)
     return Player(
         rig,
         Rotation.from_matrix(hand).as_rotvec(),
@@ -252,7 +268,7 @@ def _still(rng, points: np.ndarray, ground: float) -> list[Placed]:
     found, sample = [], points[:: max(1, len(points) // 400)]
     middle = points.mean(0)
     for _ in range(int(rng.integers(0, 6))):
-        thing = YCB_OBJECTS[int(rng.choice(list(YCB_OBJECTS)))]
+        thing = draw_thing(rng)
         angle, far = rng.uniform(0, 2 * np.pi), rng.uniform(0.06, 0.45)
         spot = [middle[0] + far * np.cos(angle), middle[1] + far * np.sin(angle)]
         new = placed(thing, rng.uniform(0, 2 * np.pi), np.array([*spot, ground - thing.bottom_m]))
@@ -263,7 +279,7 @@ def _still(rng, points: np.ndarray, ground: float) -> list[Placed]:
             for o in found
         ]
         if thing.signed_distance_m(local).min() > 0.008 and min(others, default=1) > 0:
-            found.append(replace(new, texture=_paint(rng, thing)))
+            found.append(replace(new, texture=draw_paint(rng, thing)))
     return found
 
 
@@ -271,7 +287,13 @@ def _reach(thing: YcbObject) -> float:
     return float(np.linalg.norm(thing.mesh.vertices_m[:, :2], axis=1).max())
 
 
-def _paint(rng, thing: YcbObject) -> np.ndarray:
-    if rng.random() < 0.5:
+def draw_paint(rng: np.random.Generator, thing: YcbObject) -> np.ndarray:
+    """A texture, linear RGB: the object's own (of DexYCB's), every part in one colour, or any."""
+    kind = rng.choice(["own", "plain", "any"], p=[0.3, 0.4, 0.3])
+    if kind == "own" and thing.class_id in YCB_OBJECTS:
         return paint_object(thing.paints, rng)
-    return linear_rgb(texture(rng, 128, 192))
+    if kind == "any":
+        return linear_rgb(texture(rng, 128, 192))
+    tiles = [texture(rng, 96, 96, "any", 0.12) for _ in thing.parts]
+    same = rng.random() < 0.5
+    return linear_rgb(np.concatenate([tiles[0] if same else tile for tile in tiles], 1))

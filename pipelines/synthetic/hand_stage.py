@@ -231,6 +231,9 @@ class Stage:
             rough, bumped = skin_surface(plain, smooth, rest)
             share = np.float32(looks.roughness)
             albedo[skin] = (plain + share * (rough - plain)) * _blemishes(looks, rest)
+            # light that comes out between fingers has been through skin
+            closed = 1 - values[skin, _AO, None]
+            albedo[skin] *= 1 - closed * np.array([0.05, 0.42, 0.5], np.float32)
             normals[skin] = smooth + share * (bumped - smooth)
         sleeve = np.flatnonzero((kinds == ARM) & (values[:, _SHARE] > 0.5))
         if len(sleeve):

@@ -9,12 +9,11 @@ from scipy.spatial.transform import Rotation
 from pipelines.synthetic.cameras import Camera
 from pipelines.synthetic.clutter import Placed
 from pipelines.synthetic.hand_looks import linear_rgb
-from pipelines.synthetic.hand_scene import Scene
+from pipelines.synthetic.hand_scene import Scene, draw_thing
 from pipelines.synthetic.hand_stage import Part, placed_part, thing_part
 from pipelines.synthetic.patterns import colour, texture
 from pipelines.synthetic.scenery import background
 from pipelines.synthetic.shapes import Box, Lathe
-from pipelines.synthetic.ycb import YCB_OBJECTS
 
 MARGIN = 0.15
 """Of the backdrop beyond the picture, in shares of its sides."""
@@ -61,7 +60,7 @@ def draw_occluders(rng, scene: Scene, camera: Camera, solid_m: np.ndarray) -> li
         spot = camera.center_m + way * rng.uniform(0.45, 0.85) + side
         rotation = Rotation.from_quat(rng.standard_normal(4)).as_matrix()
         if rng.random() < 0.5:
-            thing = YCB_OBJECTS[int(rng.choice(list(YCB_OBJECTS)))]
+            thing = draw_thing(rng)
             part = placed_part(
                 Placed(thing, rotation, spot, linear_rgb(texture(rng, 128, 192))), 0.1
             )
@@ -90,7 +89,7 @@ def body_parts(scene: Scene, camera: Camera, rng) -> list[Part]:
     if (aside < 0.33).any() or np.linalg.norm(way - head_m, axis=1).min() < 0.2:
         return []
     cloth = scene.looks.cloth
-    if rng.random() < 0.4:
+    if rng.random() < 0.25:
         cloth = linear_rgb(texture(rng, 128, 128))
     chest = thing_part(_CHEST.mesh(), turn @ _ACROSS, middle, cloth, BODY, 0.01)
     head = thing_part(_HEAD.mesh(), turn, head_m, _face(rng, scene.looks.skin), BODY, 0.03)

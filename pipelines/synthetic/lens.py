@@ -32,8 +32,8 @@ class Lens:
 def draw_lens(rng: np.random.Generator, size: tuple[int, int]) -> Lens:
     """A phone, a webcam, a good camera, a bad one."""
     width, height = size
-    sigma = rng.choice([rng.uniform(0.42, 0.9), rng.uniform(0.9, 2.4)], p=[0.85, 0.15])
-    scale = rng.choice([1.0, rng.uniform(0.3, 0.8)], p=[0.82, 0.18])
+    sigma = rng.choice([rng.uniform(0.38, 0.75), rng.uniform(0.75, 2.4)], p=[0.82, 0.18])
+    scale = rng.choice([1.0, rng.uniform(0.3, 0.8)], p=[0.86, 0.14])
     shake = rng.normal(0, 1, 2) * rng.uniform(0.5, 5) * (rng.random() < 0.2)
     x, y = np.meshgrid(np.linspace(-1, 1, width), np.linspace(-1, 1, height))
     shading = (1 - rng.uniform(0, 0.22) * (x * x + y * y) / 2).astype(np.float32)
@@ -46,7 +46,7 @@ def draw_lens(rng: np.random.Generator, size: tuple[int, int]) -> Lens:
         _colour_mix(rng),
         cv2.merge([shading] * 3),
         _noise_sheet(rng, size),
-        int(rng.integers(40, 96)),
+        round(40 + 55 * rng.beta(2, 1.2)),
     )
 
 
@@ -57,7 +57,7 @@ def _tone_curves(rng) -> np.ndarray:
     linear = (np.arange(256)[:, None] / 255.0) ** 2.2 * gain * balance
     exposed = linear / (1 + 0.18 * linear) * 1.18
     value = np.clip(exposed, 0, 1) ** (np.exp(rng.normal(0, 0.12)) / 2.2)
-    contrast = rng.normal(0.1, 0.2)
+    contrast = rng.normal(0.2, 0.25)
     value = value + contrast * (value - 0.5) * (1 - np.abs(2 * value - 1))
     low, high = rng.uniform(0, 0.06), 1 - rng.uniform(0, 0.04)
     return np.clip(np.round((low + value * (high - low)) * 255), 0, 255).astype(np.uint8)[:, None]
@@ -72,7 +72,7 @@ def _colour_mix(rng) -> np.ndarray:
 
 def _noise_sheet(rng, size: tuple[int, int]) -> np.ndarray:
     width, height = size
-    strength = np.exp(rng.uniform(np.log(0.4), np.log(9)))
+    strength = np.exp(rng.uniform(np.log(0.3), np.log(6)))
     shape = (height + _TILE_ROOM, width + _TILE_ROOM)
     grey = rng.standard_normal(shape, np.float32)
     if rng.random() < 0.5:
