@@ -18,7 +18,10 @@ from pipelines.synthetic.textures import linear_to_srgb
 
 _NOTHING_M = np.float32(99)
 _MAX_BLUR_PX = 26.0
-_SHADOW_STEP = 6  # px between points of the ground at which shadows are cast
+_EDGE_SAMPLES = np.array([[-0.3, -0.2], [0.3, 0.2]])
+_EDGE_M = 0.012
+_SQUARE = np.ones((3, 3), np.uint8)
+_SHADOW_STEP = 7  # px between points of the ground at which shadows are cast
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,37 +35,44 @@ class Picture:
     veiled: np.ndarray
 
 
-def draw_picture(
-    stage: Stage,
-    moving: Layer,
-    camera: Camera,
-    start: Camera,
-    around: Surroundings,
-    motion_px: np.ndarray,
-    size: tuple[int, int],
-) -> Picture:
-    """One moment before one camera; start: the same camera at the first moment, whose view the
-    backdrop is; motion_px (2,): the hand's way while the shutter is open."""
-    image = _warp_backdrop(around.backdrop, camera, start, size)
-    shape = image.shape[:2]
-    floor = np.zeros(shape, np.uint8)
-    if around.ground is not None:
-        floor = _lay_ground(image, stage, moving, camera, around)
-    still_depth, still_part = np.full(shape, _NOTHING_M), np.full(shape, -1, np.int16)
-    if stage.still.parts:
-        colour, still_depth, still_part = _cast(stage, stage.still, moving, camera, floor)
-        _paste(image, colour, still_part >= 0)
-    colour, depth, part = _cast(stage, moving, moving, camera, floor)
-    shows = depth < still_depth
-    _blend(image, colour, part, shows, motion_px)
-    part[~shows] = -1
-    still_part[part >= 0] = -1
-    veiled = np.zeros(shape, bool)
-    if around.veil is not None:
-        alpha = around.veil[..., 3:]
-        image = (image * (1 - alpha) + around.veil[..., :3]).astype(np.uint8)
-        veiled = alpha[..., 0] > 0.5
-    return Picture(image, part, still_part, veiled)
+class Shot:
+    """A scene before one camera; start: its pose at first, whose view the backdrop is."""
+
+    def __init__(
+        self, stage: Stage, start: Camera, around: Surroundings, size: tuple[int, int]
+    ) -> None:
+        self.stage, self.start, self.around, self.size = stage, start, around, size
+        self._still: tuple | None = None  # the last view of what stays, and from where
+
+    def picture(self, moving: Layer, camera: Camera, motion_px: np.ndarray) -> Picture:
+        """One moment; motion_px (2,): the hand's way while the shutter is open."""
+        image = _warp_backdrop(self.around.backdrop, camera, self.start, self.size)
+        shape = image.shape[:2]
+        floor = np.zeros(shape, np.uint8)
+        if self.around.ground is not None:
+            floor = _lay_ground(image, self.stage, camera, self.around)
+        still_depth, still_part = np.full(shape, _NOTHING_M), np.full(shape, -1, np.int16)
+        if self.stage.still.parts:
+            colour, still_depth, still_part = self._view_of_still(camera, floor)
+            _paste(image, colour, still_depth <= _NOTHING_M)
+        colour, depth, part = _cast(self.stage, moving, camera, floor)
+        _blend(image, colour, depth, still_depth, motion_px)
+        part[depth >= still_depth] = -1
+        still_part[part >= 0] = -1
+        veiled = np.zeros(shape, bool)
+        if self.around.veil is not None:
+            alpha = self.around.veil[..., 3:]
+            image = (image * (1 - alpha) + self.around.veil[..., :3]).astype(np.uint8)
+            veiled = alpha[..., 0] > 0.5
+        return Picture(image, part, still_part, veiled)
+
+    def _view_of_still(self, camera: Camera, floor: np.ndarray):
+        """What stays, cast anew when the camera has moved: shadows on it stay, too."""
+        pose = camera.rotation.tobytes() + camera.translation_m.tobytes()
+        if self._still is None or self._still[0] != pose:
+            self._still = pose, _cast(self.stage, self.stage.still, camera, floor)
+        colour, depth, part = self._still[1]
+        return colour, depth, part.copy()
 
 
 def _warp_backdrop(backdrop, camera: Camera, start: Camera, size) -> np.ndarray:
@@ -76,12 +86,7 @@ def _warp_backdrop(backdrop, camera: Camera, start: Camera, size) -> np.ndarray:
     return cv2.warpPerspective(backdrop, turn @ shift, size, borderMode=cv2.BORDER_REFLECT)
 
 
-def _paste(image: np.ndarray, colour: np.ndarray, where: np.ndarray) -> None:
-    """The first three channels of colour, where it says so (H, W) bool."""
-    cv2.copyTo(np.ascontiguousarray(colour[..., :3]), where.view(np.uint8), image)
-
-
-def _lay_ground(image, stage, moving, camera: Camera, around: Surroundings) -> np.ndarray:
+def _lay_ground(image, stage, camera: Camera, around: Surroundings) -> np.ndarray:
     """The ground's texture, lit and in shadow, over the backdrop; returns where, (H, W) uint8."""
     height, width = image.shape[:2]
     scene, light = stage.scene, stage.scene.light
@@ -105,7 +110,7 @@ def _lay_ground(image, stage, moving, camera: Camera, around: Surroundings) -> n
     hit = np.flatnonzero((reach > 0) & (reach < 6))
     factor = np.ones(len(rays), np.float32)
     points = (camera.center_m + rays[hit] * reach[hit, None] + [0, 0, 1e-3]).astype(np.float32)
-    factor[hit] = _ground_light(stage, moving, points)
+    factor[hit] = _ground_light(stage, points)
     small = cv2.GaussianBlur(factor.reshape(u.shape) ** np.float32(1 / 2.2), (0, 0), 0.8)
     full = cv2.resize(small, (u.shape[1] * _SHADOW_STEP, u.shape[0] * _SHADOW_STEP))
     half = _SHADOW_STEP // 2
@@ -114,24 +119,19 @@ def _lay_ground(image, stage, moving, camera: Camera, around: Surroundings) -> n
     tint = (tint / max(tint.max(), 0.3)) ** (1 / 2.2)
     shadow = cv2.merge([full * np.float32(t) for t in tint])
     lit = cv2.multiply(np.ascontiguousarray(seen[..., :3]), shadow, dtype=cv2.CV_8U)
-    _paste(image, lit, where)
+    cv2.copyTo(lit, where.view(np.uint8), image)
     return where.view(np.uint8)
 
 
-def _ground_light(stage: Stage, moving: Layer, points: np.ndarray) -> np.ndarray:
+def _ground_light(stage: Stage, points: np.ndarray) -> np.ndarray:
     """Share of its light that each point of the ground gets, (N,)."""
     light = stage.scene.light
-    lamps, skies = light.key_samples_m(3).astype(np.float32), _SKIES
-    key, sky = np.zeros(len(points), np.float32), np.zeros(len(points), np.float32)
-    for lamp in lamps:
-        reach = lamp - points
-        key += ~(moving.blocks(points, reach) | stage.still.blocks(points, reach))
-    for direction in skies:
-        reach = np.broadcast_to(direction, points.shape)
-        sky += ~(moving.blocks(points, reach) | stage.still.blocks(points, reach))
+    key = stage.share_m(points, light.key_samples_m(3)[:, None].astype(np.float32) - points)
+    reaches = np.broadcast_to(_SKIES[:, None], (len(_SKIES), *points.shape))
+    sky = stage.share_m(points, np.ascontiguousarray(reaches))
     strength = light.key.mean() * max(light.key_m[2] / np.linalg.norm(light.key_m), 0.1)
     ambient = light.sky.mean() + 1e-3
-    total = strength * key / len(lamps) + ambient * sky / len(skies)
+    total = strength * key + ambient * sky
     return (total / (strength + ambient)).astype(np.float32)
 
 
@@ -141,8 +141,9 @@ _SKIES = (
 ).astype(np.float32)  # fmt: skip
 
 
-def _cast(stage: Stage, layer: Layer, moving: Layer, camera: Camera, floor: np.ndarray):
-    """Colour (H, W, 4) uint8 BGR and cover, depth (H, W) and part (H, W) of a layer.
+def _cast(stage: Stage, layer: Layer, camera: Camera, floor: np.ndarray):
+    """Colour (H, W, 4) uint8 BGR and cover, the former times the latter; depth (H, W) and part
+    (H, W) at the pixels' centres.
 
     floor (H, W) uint8: where the ground is seen; what is below it there is not.
     """
@@ -150,21 +151,39 @@ def _cast(stage: Stage, layer: Layer, moving: Layer, camera: Camera, floor: np.n
     colour = np.zeros((height, width, 4), np.uint8)
     depth, part = np.full(shape, _NOTHING_M), np.full(shape, -1, np.int16)
     chosen = np.flatnonzero(_may_cover(layer, camera, shape))
-    rays = camera.ray_directions(np.stack([chosen % width, chosen // width], 1))
+    centres = np.stack([chosen % width, chosen // width], 1)
+    shades, hits, met = _shades(stage, layer, camera, centres, floor.reshape(-1)[chosen])
+    at = chosen[met]
+    depth.reshape(-1)[at], part.reshape(-1)[at] = hits.depth, hits.mesh
+    flat = colour.reshape(-1, 4)
+    flat[chosen] = shades + np.float32(0.5)
+    # at edges more rays share in colour and cover
+    jump = cv2.dilate(depth, _SQUARE) - cv2.erode(depth, _SQUARE) > _EDGE_M
+    edge = np.flatnonzero(jump | (cv2.dilate(part, _SQUARE) != cv2.erode(part, _SQUARE)))
+    if len(edge):
+        around = np.stack([edge % width, edge // width], 1)[:, None] + _EDGE_SAMPLES
+        below = np.repeat(floor.reshape(-1)[edge], len(_EDGE_SAMPLES))
+        more, _, _ = _shades(stage, layer, camera, around.reshape(-1, 2), below)
+        total = more.reshape(len(edge), len(_EDGE_SAMPLES), 4).sum(1) + flat[edge]
+        flat[edge] = total / (len(_EDGE_SAMPLES) + 1) + np.float32(0.5)
+    return colour, depth, part
+
+
+def _shades(stage, layer: Layer, camera: Camera, pixels, floor: np.ndarray):
+    """Colour and cover (N, 4) float32 at pixels (N, 2); the hits that count, and which they are."""
+    rays = camera.ray_directions(pixels)
     hits = layer.scene.cast(camera.center_m, rays)
     seen = (hits.mesh >= 0) & (hits.depth < _NOTHING_M)
     if stage.scene.ground_m is not None:
         below = camera.center_m[2] + rays[:, 2] * hits.depth < stage.scene.ground_m - 0.004
-        seen &= ~(below & (floor.reshape(-1)[chosen] > 0))
+        seen &= ~(below & (floor > 0))
     met = np.flatnonzero(seen)
-    at, some = chosen[met], hits.take(met)
-    depth.reshape(-1)[at], part.reshape(-1)[at] = some.depth, some.mesh
+    hits, shades = hits.take(met), np.zeros((len(pixels), 4), np.float32)
     if len(met):
-        linear = stage.colour(layer, some, camera.center_m, rays[met], moving)
-        flat = colour.reshape(-1, 4)
-        flat[at, :3] = linear_to_srgb(linear)[:, ::-1] * np.float32(255) + np.float32(0.5)
-        flat[at, 3] = 255
-    return colour, depth, part
+        linear = stage.colour(layer, hits, camera.center_m, rays[met])
+        shades[met, :3] = linear_to_srgb(linear)[:, ::-1] * np.float32(255)
+        shades[met, 3] = 255
+    return shades, hits, met
 
 
 def _may_cover(layer: Layer, camera: Camera, shape) -> np.ndarray:
@@ -189,16 +208,25 @@ def _may_cover(layer: Layer, camera: Camera, shape) -> np.ndarray:
     return cv2.dilate(mask, np.ones((3, 3), np.uint8))
 
 
-def _blend(image, colour, part, shows, motion_px: np.ndarray) -> None:
-    """What moves over the picture, blurred along its way; what is nearer stays in front."""
-    length = np.hypot(*motion_px)
-    if length <= MIN_BLUR_PX:
-        _paste(image, colour, shows & (part >= 0))
-        return
-    kernel = line_kernel(motion_px * min(1, _MAX_BLUR_PX / length))
-    smeared = cv2.filter2D(colour, -1, kernel, borderType=cv2.BORDER_REPLICATE)
-    chosen = np.flatnonzero((smeared[..., 3] > 0) & shows)
-    over = smeared.reshape(-1, 4)[chosen].astype(np.float32)
+def _blend(image, colour, depth, behind: np.ndarray, motion_px: np.ndarray) -> None:
+    """What moves over the picture, blurred along its way; what is nearer (`behind`: its depth)
+    stays in front."""
+    length, reach = np.hypot(*motion_px), 1
+    if length > MIN_BLUR_PX:
+        kernel = line_kernel(motion_px * min(1, _MAX_BLUR_PX / length))
+        colour = cv2.filter2D(colour, -1, kernel, borderType=cv2.BORDER_REPLICATE)
+        reach = len(kernel) // 2
+    nearest = cv2.erode(depth, np.ones((2 * reach + 1,) * 2, np.uint8))
+    _paste(image, colour, nearest < behind)
+
+
+def _paste(image: np.ndarray, colour: np.ndarray, where: np.ndarray) -> None:
+    """Lay colour (H, W, 4), times its cover, over the picture where it says so (H, W) bool."""
+    cover = colour[..., 3]
+    whole = where & (cover == 255)
+    cv2.copyTo(np.ascontiguousarray(colour[..., :3]), whole.view(np.uint8), image)
+    chosen = np.flatnonzero(where & (cover > 0) & ~whole)
+    over = colour.reshape(-1, 4)[chosen].astype(np.float32)
     flat = image.reshape(-1, 3)
     mixed = flat[chosen] * (1 - over[:, 3:] / 255) + over[:, :3]
-    flat[chosen] = np.clip(mixed + 0.5, 0, 255).astype(np.uint8)
+    flat[chosen] = np.minimum(mixed + np.float32(0.5), 255).astype(np.uint8)

@@ -56,17 +56,11 @@ class Layer:
 
     def __init__(self, parts: list[Part]) -> None:
         self.parts = parts
-        self.scene = RayScene([(p.vertices_m, p.faces) for p in parts]) if parts else None
         if parts:
+            self.scene = RayScene([(p.vertices_m, p.faces) for p in parts])
             sizes = [len(p.vertices_m) for p in parts]
             self.first_vertex = np.cumsum([0, *sizes[:-1]])
             self.attributes = np.concatenate([p.attributes for p in parts]).astype(np.float32)
-
-    def blocks(self, start: np.ndarray, reach: np.ndarray) -> np.ndarray:
-        """Whether something is on the way from start (N, 3) along reach (N, 3), (N,) bool."""
-        if self.scene is None:
-            return np.zeros(len(start), bool)
-        return self.scene.is_blocked(start, reach, 0.999)
 
     def update(self, values: np.ndarray, column: int, part: int) -> None:
         first = self.first_vertex[part]
@@ -174,40 +168,41 @@ class Stage:
         self.still = Layer(self.objects + parts)
 
     def moving(self, moment: int) -> Layer:
-        """What moves, with the light that arrives at hands."""
+        """What moves, with the light that arrives at hands; `blockers` is then of this moment."""
         layer = Layer([part for actor in self.actors for part in actor.parts(moment)])
         light = self.scene.light
+        everything = layer.parts + self.still.parts
+        self.blockers = RayScene([(p.vertices_m, p.faces) for p in everything])
         for number, part in enumerate(layer.parts):
             if part.kind == THING:
                 continue
             normals = part.attributes[:, _NORMAL]
             start = (part.vertices_m + 0.0015 * normals).astype(np.float32)
             if part.kind == HAND:
-                layer.update(self._openness(layer, start, normals), _AO, number)
+                layer.update(self._openness(start, normals), _AO, number)
             if light.key_radius_m > _HARD_M:
-                layer.update(self._lit(layer, start), _LIT, number)
+                layer.update(self._lit(start), _LIT, number)
         return layer
 
-    def _openness(self, layer: Layer, start: np.ndarray, normals: np.ndarray) -> np.ndarray:
+    def _openness(self, start: np.ndarray, normals: np.ndarray) -> np.ndarray:
         """Share of the surroundings that each vertex sees past fingers and object, (V,)."""
-        blocked = np.zeros(len(start), np.float32)
-        for turn in self._turns:
-            direction = (normals + 0.95 * turn) * _AO_REACH_M
-            blocked += layer.scene.is_blocked(start, direction, 1.0)
-        open_ = 1 - 0.85 * blocked / _AO_RAYS
+        reaches = (normals + 0.95 * self._turns[:, None]) * _AO_REACH_M
+        open_ = 0.15 + 0.85 * self.share_m(start, reaches)
         if self.scene.ground_m is not None:
             open_ *= np.clip(0.55 + (start[:, 2] - self.scene.ground_m) / 0.08, 0.55, 1.0)
         return open_
 
-    def _lit(self, layer: Layer, start: np.ndarray) -> np.ndarray:
+    def _lit(self, start: np.ndarray) -> np.ndarray:
         """Share of a wide lamp that each vertex sees, (V,)."""
-        lit, lamps = np.zeros(len(start), np.float32), self.scene.light.key_samples_m(6)
-        for lamp in lamps.astype(np.float32):
-            reach = lamp - start
-            lit += ~(layer.blocks(start, reach) | self.still.blocks(start, reach))
-        return lit / len(lamps)
+        return self.share_m(start, self.scene.light.key_samples_m(6)[:, None] - start)
 
-    def colour(self, layer: Layer, hits: Hits, origin_m, directions, moving: Layer) -> np.ndarray:
+    def share_m(self, start: np.ndarray, reaches: np.ndarray) -> np.ndarray:
+        """Share of the ways (R, N, 3) from start (N, 3) that nothing blocks, (N,) float32."""
+        starts = np.broadcast_to(start, (len(reaches), *start.shape)).reshape(-1, 3)
+        met = self.blockers.is_blocked(starts, reaches.reshape(-1, 3), 0.999)
+        return 1 - met.reshape(len(reaches), -1).mean(0, dtype=np.float32)
+
+    def colour(self, layer: Layer, hits: Hits, origin_m, directions) -> np.ndarray:
         """Linear RGB (N, 3) of hits that all met something."""
         looks, light = self.scene.looks, self.scene.light
         rows = hits.corners + layer.first_vertex[hits.mesh][:, None]
@@ -244,7 +239,7 @@ class Stage:
         inner = np.flatnonzero(np.einsum("ni,ni->n", normals, view) < -0.2)
         normals[inner] *= -1  # the inside of a bowl
         points = np.asarray(origin_m, np.float32) + directions * hits.depth[:, None]
-        lit = self._shadows(layer, moving, kinds, points + 0.0012 * normals) * values[:, _LIT]
+        lit = self._shadows(kinds, points + 0.0012 * normals) * values[:, _LIT]
         colour = shade(light, albedo, normals, points, view, lit, gloss, values[:, _AO], softness)
         for number, part in enumerate(layer.parts):
             if part.mirror:
@@ -261,15 +256,14 @@ class Stage:
         around = np.arctan2(directions[:, 1], directions[:, 0]) / (2 * np.pi) + 0.5
         return sample_texture(self._mirrored, np.stack([around, directions[:, 2] / 2 + 0.5], 1))
 
-    def _shadows(self, layer, moving, kinds, start: np.ndarray) -> np.ndarray:
+    def _shadows(self, kinds, start: np.ndarray) -> np.ndarray:
         """Whether light arrives, point by point where no vertex says so, (N,)."""
         light, lit = self.scene.light, np.ones(len(start), np.float32)
         cast = np.arange(len(start))
         if light.key_radius_m > _HARD_M:
             cast = np.flatnonzero(kinds == THING)
         begin = start[cast].astype(np.float32)
-        reach = light.key_m.astype(np.float32) - begin
-        lit[cast] = ~(moving.blocks(begin, reach) | self.still.blocks(begin, reach))
+        lit[cast] = self.share_m(begin, (light.key_m.astype(np.float32) - begin)[None])
         return lit
 
 

@@ -7,7 +7,7 @@ from pipelines.synthetic.cameras import Camera
 from pipelines.synthetic.hand_poses import smooth
 from pipelines.synthetic.hand_scene import Scene
 
-_SIZES = ((416, 320), (352, 352), (320, 416), (384, 288), (384, 320))
+_SIZES = ((368, 288), (320, 320), (288, 368), (352, 256), (336, 288))
 _HAND_M = 0.17
 _CLEAR_M = 0.14
 _TRIES = 30
@@ -24,7 +24,7 @@ def draw_cameras(
     """A camera's pose at every moment, (T,) of them; solid_m (N, 3): points it keeps away from."""
     width, height = size
     times = scene.times
-    hand_px = np.exp(rng.uniform(np.log(55), np.log(240)))
+    hand_px = np.exp(rng.uniform(np.log(55), np.log(220)))
     focal = width * np.exp(rng.uniform(np.log(0.6), np.log(2.0)))
     distance = float(np.clip(focal * _HAND_M / hand_px, 0.25, 1.5))
     focal = float(np.clip(hand_px * distance / _HAND_M, 0.6 * width, 2.0 * width))
@@ -39,7 +39,7 @@ def draw_cameras(
     spot = np.array([width, height]) / 2 + rng.uniform(-1, 1, 2) * room
     ray = np.linalg.solve(K, [*spot, 1.0])
     base = _aim(rng, target - center, ray)
-    steady = rng.random() < 0.35
+    steady = rng.random() < 0.45
     shake = 0.0 if steady else np.exp(rng.uniform(np.log(0.1), np.log(1.2)))
     tremble = smooth(rng, times, 3, 14) * 0.03 * shake
     sway = smooth(rng, times, 3, 25) * 0.02 * shake

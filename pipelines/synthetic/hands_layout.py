@@ -10,7 +10,7 @@ from pipelines.source import GRASPED_OBJECT, HAND, OTHER_OBJECT
 from pipelines.synthetic import hand_stage
 from pipelines.synthetic.cameras import Camera
 from pipelines.synthetic.encode import pack_npz
-from pipelines.synthetic.hand_picture import Picture, draw_picture
+from pipelines.synthetic.hand_picture import Picture, Shot
 from pipelines.synthetic.hand_scene import draw_scene
 from pipelines.synthetic.hand_stage import Actor, Layer, Stage
 from pipelines.synthetic.hand_surroundings import (
@@ -67,11 +67,11 @@ def write_sequence(
         stage.add(occluders + body_parts(scene, cameras[0], own))
         around, lens = draw_surroundings(own, scene, cameras[0], size), draw_lens(own, size)
         (folder / name).mkdir(exist_ok=True)
-        pictures = []
+        shot, pictures = Shot(stage, cameras[0], around, size), []
         for frame in range(num_frames):
             moving = stage.moving(frame)
             way = _motion_px(stage, cameras, frame, num_frames) * lens.shutter
-            picture = draw_picture(stage, moving, cameras[frame], cameras[0], around, way, size)
+            picture = shot.picture(moving, cameras[frame], way)
             pictures.append((picture, moving))
             jpeg = photograph(lens, picture.image, own)
             (folder / name / f"{frame:06d}.jpg").write_bytes(jpeg)
