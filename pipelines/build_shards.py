@@ -45,9 +45,9 @@ class Options:
     """What to build, from where, to where, and on how many workers."""
 
     dataset: str
-    """dexycb, ho3d, or the dotted name of a dataset module of your own."""
+    """dexycb, ho3d, hands, or the dotted name of a dataset module of your own."""
     root: Path | None = None
-    """The raw dataset; by default what $DEX_YCB_DIR or $HO3D_DIR names."""
+    """The raw dataset; by default what $DEX_YCB_DIR, $HO3D_DIR or $HANDS_DIR names."""
     out: Path | None = None
     """The folder to build; by default shards/<dataset>."""
     mano_dir: Path | None = None

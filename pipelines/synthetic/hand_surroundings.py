@@ -12,6 +12,7 @@ from pipelines.synthetic.hand_looks import linear_rgb
 from pipelines.synthetic.hand_scene import Scene, draw_thing
 from pipelines.synthetic.hand_stage import Part, placed_part, thing_part
 from pipelines.synthetic.patterns import colour, texture
+from pipelines.synthetic.rays import RayScene
 from pipelines.synthetic.scenery import background
 from pipelines.synthetic.shapes import Box, Lathe
 
@@ -19,6 +20,8 @@ MARGIN = 0.15
 """Of the backdrop beyond the picture, in shares of its sides."""
 
 _TEXELS = 512
+_MOST_HIDDEN = 0.6
+"""The share of what the hands sweep that one thing in front may hide."""
 
 BODY = -2
 """Owner of the parts of the person's body."""
@@ -70,7 +73,11 @@ def draw_occluders(rng, scene: Scene, camera: Camera, solid_m: np.ndarray) -> li
             part = thing_part(mesh, rotation, spot, linear_rgb(texture(rng, 128, 192)), -1)
         nearest = np.linalg.norm(solid_m[::3, None] - part.vertices_m[None, ::5], axis=-1).min()
         from_camera = np.linalg.norm(part.vertices_m - camera.center_m, axis=1).min()
-        if nearest > 0.02 and from_camera > 0.08:
+        to_points = solid_m[::3] - camera.center_m
+        hidden = RayScene([(part.vertices_m, part.faces)]).is_blocked(
+            camera.center_m, to_points, 1.0
+        )
+        if nearest > 0.02 and from_camera > 0.08 and hidden.mean() < _MOST_HIDDEN:
             parts.append(part)
     return parts
 
