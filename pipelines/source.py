@@ -196,7 +196,7 @@ class DatasetModule(Protocol):
 
 
 def load_dataset(name: str) -> DatasetModule:
-    """The module of a dataset: `dexycb`, `ho3d`, `hands`, or the dotted name of a module of one's own."""
+    """The module of a dataset: one of this package's, or the dotted name of one of one's own."""
     full_name = name if "." in name else f"pipelines.{name}"
     try:
         module = importlib.import_module(full_name)
@@ -204,8 +204,8 @@ def load_dataset(name: str) -> DatasetModule:
         if error.name not in (full_name, full_name.rpartition(".")[0]):
             raise
         raise UnusableInputError(
-            f"--dataset {name!r}: there is no module {full_name}; known are dexycb, ho3d and hands, or "
-            "give the dotted name of a module of your own (README, Adding a dataset)"
+            f"--dataset {name!r}: there is no module {full_name}; known are dexycb, ho3d "
+            "and hands, or give the dotted name of a module of your own (README, Adding a dataset)"
         ) from None
     missing = [n for n in ("ROOT_VARIABLE", "list_clips", "read_clip") if not hasattr(module, n)]
     if missing:

@@ -1,9 +1,9 @@
-"""Write a raw dataset of the stand-in hand, in the official layout of DexYCB or HO-3D or in our own.
+"""Write a raw dataset of the stand-in hand: DexYCB's layout, HO-3D's, or this project's own.
 
     python -m pipelines.synthesize --layout dexycb --out data/dexycb-synthetic
     python -m pipelines.synthesize --layout ho3d-v2 --out data/ho3d-synthetic --sequences 10
     python -m pipelines.synthesize --layout dexycb --out data/occluded --benchmark occluded-hands
-    python -m pipelines.synthesize --layout hands --out data/wide --sequences 6000 --frames 8 --stride 10
+    python -m pipelines.synthesize --layout hands --out data/wide --frames 8 --stride 10
 
 `--motions FILE` has the stand-in do what recorded hands did, each sequence its own recording, which
 the file holds under the same name (`pipelines/synthetic/motions_file.py` has its format); without
