@@ -42,7 +42,7 @@ demo: install
 # Interrupted, the same command goes on. Another SIZE wants the folders of the last one gone.
 WIDE := --data shards/wide --stream.split train --validation.split val --workers $(WORKERS) --resume
 weights: install
-	$(PY) pipelines.synthesize --layout hands --out data/wide --cameras 1 --frames 8 \
+	$(PY) pipelines.synthesize --layout hands --out data/wide --cameras 1 --frames 8 --stride 10 \
 		--sequences $$((80 * $(SIZE)))
 	$(PY) pipelines.build_shards --dataset hands --root data/wide --out shards/wide
 	$(PY) pipelines.inspect shards/wide --sheet results/weights/shards.png

@@ -6,8 +6,10 @@
     <root>/<split>/<sequence>/<camera>/left.npz      and of its left hand
 
 meta.json: `subject` (who), `objects` (by side: what that hand holds, "" for nothing), `image_size`
-[width, height] and `num_frames` (of every camera), `tips` ("dexycb" or "ho3d", whose fingertips the
-joints end in; "dexycb" where it is missing). `<split>` is any name; `train` and `val` are usual.
+[width, height] and `num_frames` (of every camera), `frame_step` (how many frames of the recording,
+at 30 a second, lie from one image to the next; 1 where it is missing), `tips` ("dexycb" or "ho3d",
+whose fingertips the joints end in; "dexycb" where it is missing). `<split>` is any name; `train`
+and `val` are usual.
 
 An npz holds F rows, one per image; camera frame x right, y down, z forward, metres:
 
@@ -77,7 +79,7 @@ def _clips_of_sequence(path: Path) -> Iterator[ClipRef]:
                 side=side,
                 object=meta["objects"].get(side, ""),
                 splits=(("split", folder.parent.name),),
-                frames=tuple(range(meta["num_frames"])),
+                frames=tuple(meta["frame_step"] * k for k in range(meta["num_frames"])),
                 image_size=tuple(meta["image_size"]),
                 tips=meta.get("tips", "dexycb"),
             )
@@ -97,8 +99,10 @@ def _read_meta(path: Path) -> dict:
             "[width, height]",
         ),
     }
+    rules["frame_step"] = rules["num_frames"]
+    meta = {"frame_step": 1} | meta if isinstance(meta, dict) else {}
     for key, (holds, rule) in rules.items():
-        value = meta.get(key) if isinstance(meta, dict) else None
+        value = meta.get(key)
         if not holds(value):
             raise UnusableInputError(f"{path}: {key} is {value!r:.80}, not {rule}; correct it")
     return meta
@@ -111,9 +115,9 @@ def read_clip(root: Path, ref: ClipRef) -> Iterator[RawFrame]:
         labels, reason = _read_labels(folder / f"{ref.side}.npz", ref), ""
     except BadFrameError as error:
         labels, reason = None, error.reason
-    for frame in ref.frames:
+    for k, frame in enumerate(ref.frames):
         try:
-            image = read_bytes(folder / f"{frame:06d}.jpg", "image_missing")
+            image = read_bytes(folder / f"{k:06d}.jpg", "image_missing")
         except BadFrameError as error:
             image, reason_here = None, error.reason
         else:
@@ -121,19 +125,19 @@ def read_clip(root: Path, ref: ClipRef) -> Iterator[RawFrame]:
         if labels is None:
             yield RawFrame(frame, reason, image=image)
             continue
-        yield _raw_frame(frame, reason_here, image, labels)
+        yield _raw_frame(k, frame, reason_here, image, labels)
 
 
-def _raw_frame(frame: int, reason: str, image: bytes | None, labels: dict) -> RawFrame:
-    K = labels["K"] if labels["K"].ndim == 2 else labels["K"][frame]
-    if not labels["valid"][frame]:
+def _raw_frame(k: int, frame: int, reason: str, image: bytes | None, labels: dict) -> RawFrame:
+    K = labels["K"] if labels["K"].ndim == 2 else labels["K"][k]
+    if not labels["valid"][k]:
         return RawFrame(frame, "no_hand", image=image, K=K)
     pose = None
     if "pose_rotvec" in labels:
-        rotvec = labels["pose_rotvec"][frame]
-        pose = ManoPose(rotvec[:3], rotvec[3:], False, labels["betas"], labels["trans_m"][frame])
-    seen = labels["segmentation"][frame] if "segmentation" in labels else None
-    joints = labels["joints_cam_m"][frame]
+        rotvec = labels["pose_rotvec"][k]
+        pose = ManoPose(rotvec[:3], rotvec[3:], False, labels["betas"], labels["trans_m"][k])
+    seen = labels["segmentation"][k] if "segmentation" in labels else None
+    joints = labels["joints_cam_m"][k]
     return RawFrame(
         frame, reason, image=image, K=K, joints_cam_m=joints, pose=pose, segmentation=seen
     )

@@ -53,6 +53,7 @@ def write_sequence(
         "objects": objects,
         "image_size": list(size),
         "num_frames": num_frames,
+        "frame_step": stride,
         "tips": "dexycb",
         "hand": hands.name,
     }
