@@ -32,7 +32,7 @@ class Looks:
 
 def draw_looks(rng: np.random.Generator) -> Looks:
     """Anybody: skin from pale pink to very dark, any sleeves."""
-    position = rng.uniform(0, len(_TONES) - 1.001) ** 1.0
+    position = rng.uniform(0, len(_TONES) - 1.001)
     tones = [[int(_TONES[int(position) + k][i : i + 2], 16) for i in (0, 2, 4)] for k in (0, 1)]
     tone = np.array(tones[0]) + (np.array(tones[1]) - tones[0]) * (position % 1)
     skin = srgb_to_linear(tone / 255) * rng.uniform(0.85, 1.15)

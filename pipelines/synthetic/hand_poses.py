@@ -86,7 +86,7 @@ def _open(rng) -> np.ndarray:
     return _row(flexion, rng.uniform(0, 0.15), _spread(rng))
 
 
-def _folded(rng) -> np.ndarray:
+def _fist(rng) -> np.ndarray:
     """Fingers in the palm, the thumb over them or beside."""
     flexion = rng.uniform(1.05, 1.4) + rng.normal(0, 0.06, 5)
     curl = rng.uniform(0.7, 1.0) + rng.normal(0, 0.04, 5)
@@ -96,12 +96,9 @@ def _folded(rng) -> np.ndarray:
     return _row(flexion, curl, spread)
 
 
-_fist = _folded
-
-
 def _some_out(rng) -> np.ndarray:
     """Any fingers out, the others folded: pointing, counting, thumb up."""
-    folded, opened = _folded(rng), _open(rng)
+    folded, opened = _fist(rng), _open(rng)
     out = rng.random(5) < 0.5
     if rng.random() < 0.35:  # pointing
         out = np.array([rng.random() < 0.3, True, False, False, False])

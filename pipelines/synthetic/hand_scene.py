@@ -223,7 +223,7 @@ def _holding(rng, rig, times, liveliness, on_table) -> Player:
     return Player(
         rig,
         Rotation.from_matrix(hand).as_rotvec(),
-        own_way_little(rng, rig.finger_rotvec(bend)),
+        _own_way_a_little(rng, rig.finger_rotvec(bend)),
         np.einsum("tij,tj->ti", rotation, wrist) + position,
         elbow,
         Held(thing, rotation, position, surface, rng.uniform(0.01, 0.35), _mirror(rng)),
@@ -234,7 +234,7 @@ def _mirror(rng) -> float:
     return float(rng.uniform(0.15, 0.9)) if rng.random() < 0.2 else 0.0
 
 
-def own_way_little(rng, finger_rotvec: np.ndarray) -> np.ndarray:
+def _own_way_a_little(rng, finger_rotvec: np.ndarray) -> np.ndarray:
     """A little of `own_way`: a hold must stay one."""
     return finger_rotvec + 0.25 * (own_way(rng, finger_rotvec) - finger_rotvec)
 

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, replace
 
 import numpy as np
+from scipy.spatial.transform import Rotation
 
 from pipelines.synthetic.appearance import (
     mesh_normals,
@@ -133,8 +134,6 @@ class Actor:
 
 def player_rotations(player: Player) -> np.ndarray:
     """(T, 3, 3) of the hand."""
-    from scipy.spatial.transform import Rotation
-
     return Rotation.from_rotvec(player.global_rotvec).as_matrix()
 
 

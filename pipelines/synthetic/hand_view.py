@@ -24,7 +24,7 @@ def draw_cameras(
     """A camera's pose at every moment, (T,) of them; solid_m (N, 3): points it keeps away from."""
     width, height = size
     times = scene.times
-    hand_px = np.exp(rng.uniform(np.log(55), np.log(220)))
+    hand_px = np.exp(rng.uniform(np.log(65), np.log(250)))
     focal = width * np.exp(rng.uniform(np.log(0.6), np.log(2.0)))
     distance = float(np.clip(focal * _HAND_M / hand_px, 0.25, 1.5))
     focal = float(np.clip(hand_px * distance / _HAND_M, 0.6 * width, 2.0 * width))

@@ -77,7 +77,7 @@ def write_sequence(
             jpeg = photograph(lens, picture.image, own)
             (folder / name / f"{frame:06d}.jpg").write_bytes(jpeg)
         for actor in stage.actors:
-            labels = _labels(actor, cameras[:num_frames], pictures, size)
+            labels = _labels(actor, cameras[:num_frames], size)
             if labels["valid"].any():
                 labels["segmentation"] = np.stack(
                     [_segmentation(p, m, stage.still.parts, actor.number) for p, m in pictures]
@@ -103,7 +103,7 @@ def _motion_px(stage: Stage, cameras: list[Camera], frame: int, num_frames: int)
     return after - cameras[frame].to_pixels(middle[frame])
 
 
-def _labels(actor: Actor, cameras: list[Camera], pictures, size) -> dict[str, np.ndarray]:
+def _labels(actor: Actor, cameras: list[Camera], size) -> dict[str, np.ndarray]:
     """Every array of a hand's npz but the segmentation."""
     player, frames = actor.player, len(cameras)
     turned = [
