@@ -32,6 +32,7 @@ from deformer.hand import (
     SIDES,
     TIP_VERTICES,
 )
+from deformer.reading import UnreadableFileError
 from deformer.safe_pickle import load_pickle
 
 STANDIN_DIR = Path(__file__).parent / "standin"
@@ -45,6 +46,14 @@ _SHAPES = {
     "hands_components": (45, 45),
     "hands_mean": (45,),
 }
+
+_FILES = tuple(f"MANO_{side.upper()}.pkl" for side in SIDES)
+_NAME = "[Mm][Aa][Nn][Oo]*"
+_PLACES = ("models", _NAME, f"{_NAME}/models", f"models/{_NAME}", f"*/{_NAME}", f"*/models/{_NAME}")
+"""Where in a folder that is called MANO's the files may be: `models`, as in the zip; the folder
+that the zip was unpacked to; and `mano` among the models of other bodies, as smplx has it."""
+_DOWNLOAD = "MANO v1.2 from https://mano.is.tue.mpg.de (free for research, after registration)"
+_WANTED = f"Wanted is the file of {_DOWNLOAD}"
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,80 +92,130 @@ class Hands:
 def load_hands(source: str | Path | None = None) -> Hands:
     """Load a hand model.
 
-    source: "standin", or the folder that holds MANO_RIGHT.pkl and MANO_LEFT.pkl (or a folder
-    `models` with them); None means the folder that `$MANO_DIR` names.
+    source: "standin", or a folder as `find_mano` takes it; None means the folder that `$MANO_DIR`
+    names.
 
     Raises `FileNotFoundError` saying where MANO is to be had when the files are not there,
-    `ValueError` naming the array when a file is not a MANO model.
+    `UnreadableFileError` naming the array when a file is not a MANO model.
     """
     if source == "standin":
         name, folder, stem, suffix = "standin", STANDIN_DIR, "STANDIN", "npz"
     else:
         name, folder, stem, suffix = "mano", find_mano(source), "MANO", "pkl"
-    paths = [folder / f"{stem}_{side.upper()}.{suffix}" for side in SIDES]
-    right, left = (_read_side(path) for path in paths)
+    right, left = (_read_side(folder / f"{stem}_{side.upper()}.{suffix}", side) for side in SIDES)
     digest = hashlib.sha256()
-    for side in (right, left):
+    for hand in (right, left):
         for key in (*_SHAPES, "faces"):
-            digest.update(np.ascontiguousarray(getattr(side, key)).tobytes())
+            digest.update(np.ascontiguousarray(getattr(hand, key)).tobytes())
     return Hands(name, right, left, digest.hexdigest())
 
 
 def find_mano(folder: str | Path | None = None) -> Path:
-    """The folder with MANO's files: `folder`, its `models`, or by default what `$MANO_DIR` names.
+    """The folder with MANO's files: `folder` or a place within it where the download or smplx puts
+    them; by default what `$MANO_DIR` names. One of the two files may be given in its place.
 
-    Raises `FileNotFoundError` saying where MANO is to be had.
+    Raises `FileNotFoundError` saying where MANO is to be had, or which place is to be named.
     """
     folder = folder or os.environ.get("MANO_DIR") or None
-    names = [f"MANO_{side.upper()}.pkl" for side in SIDES]
-    if folder is not None:
-        for candidate in (Path(folder).resolve(), Path(folder).resolve() / "models"):
-            if all((candidate / name).is_file() for name in names):
-                return candidate
-    where = "$MANO_DIR is not set" if folder is None else f"{folder} does not hold them"
-    raise FileNotFoundError(
-        f"MANO's files ({' and '.join(names)}) are needed, but {where}. Download MANO v1.2 from "
-        "https://mano.is.tue.mpg.de (free for research, after registration), unpack it, and name "
-        "its folder by --mano-dir or $MANO_DIR. Without MANO: `--hand standin` on synthetic data, "
-        "`--hand none` to build what needs no hand model."
+    if folder is None:
+        raise FileNotFoundError(_not_found("$MANO_DIR is not set"))
+    named = Path(folder).resolve()
+    if named.name in _FILES and named.is_file():
+        named = named.parent
+    for places in ((named,), _places_within(named)):
+        whole = [place for place in places if all((place / name).is_file() for name in _FILES)]
+        if len(whole) == 1:
+            return whole[0]
+        if whole:
+            raise FileNotFoundError(
+                f"{folder} holds MANO's files in {' and in '.join(map(str, whole))}: name the one "
+                "that is meant by --mano-dir or $MANO_DIR"
+            )
+    raise FileNotFoundError(_not_found(f"{folder} {_instead(named)}"))
+
+
+def _places_within(folder: Path) -> list[Path]:
+    if not folder.is_dir():
+        return []
+    found = {place.resolve() for pattern in _PLACES for place in folder.glob(pattern)}
+    return sorted(found)
+
+
+def _instead(folder: Path) -> str:
+    """What a folder without MANO's files is or has of them."""
+    if not folder.is_dir():
+        return "is a file, not a folder" if folder.exists() else "does not exist"
+    there = [place / name for place in (folder, *_places_within(folder)) for name in _FILES]
+    if parts := [str(path) for path in there if path.is_file()]:
+        return f"holds only {' and '.join(parts)}"
+    alike = sorted(p.name for p in folder.iterdir() if "mano" in p.name.lower())
+    return f"holds only {', '.join(alike[:4])}" if alike else "does not hold them"
+
+
+def _not_found(why: str) -> str:
+    return (
+        f"MANO's files ({' and '.join(_FILES)}) are needed, but {why}. Download {_DOWNLOAD}, "
+        "unpack it, and name its folder by --mano-dir or $MANO_DIR. Without MANO: `--hand standin` "
+        "on synthetic data, `--hand none` to build what needs no hand model."
     )
 
 
-def _read_side(path: Path) -> HandArrays:
-    raw = dict(np.load(path)) if path.suffix == ".npz" else load_pickle(path)
-    if not isinstance(raw, dict):
-        raise ValueError(
-            f"{path}: a MANO file holds a dictionary of arrays, not {type(raw).__name__}"
+def _read_side(path: Path, side: str) -> HandArrays:
+    """Raises `UnreadableFileError` where a file is damaged, or no model of a hand of this side."""
+    try:
+        raw = dict(np.load(path)) if path.suffix == ".npz" else load_pickle(path)
+        hand = _hand_arrays(raw)
+    except UnreadableFileError as error:  # load_pickle has named the file
+        raise type(error)(f"{error}. {_WANTED}") from None
+    except ValueError as error:
+        raise UnreadableFileError(f"{path}: {error}. {_WANTED}") from None
+    reach = _fingers_x(hand)
+    if (reach < 0) != (side == "right"):
+        raise UnreadableFileError(
+            f"{path} is no {side} hand: its fingers point along {'-+'[reach > 0]}x as the other "
+            f"one's do; put both files back as they are in {_DOWNLOAD}"
         )
+    return hand
+
+
+def _fingers_x(hand: HandArrays) -> float:
+    """x, in metres, from the wrist to the middle of all vertices: below 0 for a right hand."""
+    return float(hand.v_template[:, 0].mean() - hand.J_regressor[0] @ hand.v_template[:, 0])
+
+
+def _hand_arrays(raw: object) -> HandArrays:
+    if not isinstance(raw, dict):
+        raise ValueError(f"a MANO file holds a dictionary of arrays, not {type(raw).__name__}")
     arrays = {}
     for key, shape in _SHAPES.items():
-        arrays[key] = _dense(raw, key, path).astype(np.float32)
+        arrays[key] = _dense(raw, key).astype(np.float32)
         if arrays[key].shape != shape:
-            raise ValueError(f"{path}: {key} has shape {arrays[key].shape}, MANO's is {shape}")
+            raise ValueError(f"{key} has shape {arrays[key].shape}, MANO's is {shape}")
         if not np.isfinite(arrays[key]).all():
-            raise ValueError(f"{path}: {key} holds values that are not finite")
-    faces = _dense(raw, "f", path).astype(np.int64)
+            raise ValueError(f"{key} holds values that are not finite")
+    faces = _dense(raw, "f").astype(np.int64)
     if faces.shape != (NUM_FACES, 3):
-        raise ValueError(f"{path}: f has shape {faces.shape}, MANO's is {(NUM_FACES, 3)}")
+        raise ValueError(f"f has shape {faces.shape}, MANO's is {(NUM_FACES, 3)}")
     if faces.min() < 0 or faces.max() >= NUM_VERTICES:
-        raise ValueError(f"{path}: f names a vertex outside 0 to {NUM_VERTICES - 1}")
-    tree = _dense(raw, "kintree_table", path).astype(np.int64)
+        raise ValueError(f"f names a vertex outside 0 to {NUM_VERTICES - 1}")
+    tree = _dense(raw, "kintree_table").astype(np.int64)
     if tree.shape != (2, NUM_MANO_JOINTS) or tuple(tree[0, 1:]) != MANO_PARENTS[1:]:
         raise ValueError(
-            f"{path}: kintree_table is {tree.tolist()}, MANO's parents are {MANO_PARENTS}"
+            f"kintree_table of shape {tree.shape} is {tree.tolist()!s:.120}, MANO's parents are "
+            f"{MANO_PARENTS}"
         )
     return HandArrays(**arrays, faces=faces)
 
 
-def _dense(raw: dict, key: str, path: Path) -> np.ndarray:
+def _dense(raw: dict, key: str) -> np.ndarray:
     if key not in raw:
-        raise ValueError(f"{path}: the array {key!r} is missing; this is not a MANO v1.2 model")
+        raise ValueError(f"the array {key!r} is missing; this is not a MANO v1.2 model")
     try:
         array = np.asarray(raw[key])
     except ValueError:  # lists of unequal length
-        raise ValueError(f"{path}: {key} is no array") from None
+        raise ValueError(f"{key} is no array") from None
     if array.dtype.kind not in "biuf":
-        raise ValueError(f"{path}: {key} holds {array.dtype}, not numbers")
+        raise ValueError(f"{key} holds {array.dtype}, not numbers")
     return array
 
 

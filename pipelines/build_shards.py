@@ -30,6 +30,7 @@ from rich.text import Text
 
 from deformer.box import AugmentationRange
 from deformer.dataset import DATASET_FILE, read_info
+from deformer.reading import UnreadableFileError
 from deformer.telling import print_error
 from pipelines.finish import finish, locked, remove_build
 from pipelines.plan import FRAMES_PER_SHARD, BuildPlan, differences, make_plan
@@ -79,7 +80,8 @@ class Options:
 def build(options: Options) -> dict:
     """Build a dataset, or go on building it; returns what `dataset.json` holds.
 
-    Raises `UnusableInputError` or `OSError` with one line that says what to do.
+    Raises `UnusableInputError`, `UnreadableFileError` or `OSError` with one line that says what to
+    do.
     """
     plan = make_plan(
         options.dataset,
@@ -274,7 +276,7 @@ def main() -> int:
     logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.WARNING)
     try:
         build(tyro.cli(Options, prog="python -m pipelines.build_shards", description=__doc__))
-    except (UnusableInputError, OSError) as error:
+    except (UnusableInputError, UnreadableFileError, OSError) as error:
         print_error(error, _console)
         return 1
     except KeyboardInterrupt:

@@ -1,8 +1,5 @@
 """What tests of both packages share."""
 
-import pickle
-import sys
-import types
 from pathlib import Path
 
 import numpy as np
@@ -10,9 +7,10 @@ import pytest
 import scipy.sparse
 
 from deformer.hand import MANO_PARENTS, SIDES
-from deformer.mano import HandLayer, Hands, load_hands
+from deformer.mano import HandArrays, HandLayer, Hands, load_hands
 from pipelines.dexycb import SERIALS
 from tests.pipelines.dexycb_root import write_root
+from tests.python2 import chumpy_object, python2_pickle
 
 _RECORDED_FRAME = Path(__file__).parents[2] / "shared" / "data" / "dexycb_frame"
 
@@ -51,29 +49,32 @@ def raw_root(tmp_path_factory, hands, layer) -> Path:
 _MANO_KEYS = ("v_template", "shapedirs", "posedirs", "weights", "hands_components", "hands_mean")
 
 
-class _Ch:
-    """Pickles as `chumpy.ch.Ch` does: a plain attribute dictionary with the value under x."""
+def published_mano(hand: HandArrays) -> dict:
+    """What a released file holds, filled with another hand's numbers."""
+    raw = {key: getattr(hand, key).astype(np.float64) for key in _MANO_KEYS}
+    # the file has more shape directions than are published, and selects these
+    directions = np.concatenate([raw["shapedirs"], raw["shapedirs"][..., ::-1]], -1)
+    chosen = np.arange(directions.size).reshape(directions.shape)[..., :10]
+    raw["shapedirs"] = chumpy_object(
+        "chumpy.reordering",
+        "Select",
+        a=chumpy_object("chumpy.ch", "Ch", x=directions),
+        idxs=chosen.ravel(),
+        preferred_shape=chosen.shape,
+    )
+    raw["posedirs"] = chumpy_object("chumpy.ch", "Ch", x=raw["posedirs"])
+    raw["J_regressor"] = scipy.sparse.csc_matrix(hand.J_regressor.astype(np.float64))
+    raw["J"] = hand.J_regressor @ hand.v_template
+    raw["f"] = hand.faces.astype(np.uint32)
+    parents = np.array(MANO_PARENTS, np.int64) % 2**32  # the root's parent is stored unsigned
+    raw["kintree_table"] = np.stack([parents, np.arange(16)])
+    return raw | {"bs_style": "lbs", "bs_type": "lrotmin"}
 
 
 @pytest.fixture
-def mano_folder(tmp_path, hands, monkeypatch):
+def mano_folder(tmp_path, hands):
     """MANO_RIGHT.pkl and MANO_LEFT.pkl as published, filled with the stand-in's numbers."""
-    module = types.ModuleType("chumpy.ch")
-    module.Ch = type("Ch", (_Ch,), {"__module__": "chumpy.ch"})
-    monkeypatch.setitem(sys.modules, "chumpy", types.ModuleType("chumpy"))
-    monkeypatch.setitem(sys.modules, "chumpy.ch", module)
     for side in SIDES:
-        hand = getattr(hands, side)
-        raw = {key: getattr(hand, key).astype(np.float64) for key in _MANO_KEYS}
-        chumpy_array = module.Ch()
-        chumpy_array.__dict__ = {"x": raw["shapedirs"], "_dirty_vars": {"x"}, "_itr": None}
-        raw["shapedirs"] = chumpy_array
-        raw["J_regressor"] = scipy.sparse.csc_matrix(hand.J_regressor.astype(np.float64))
-        raw["f"] = hand.faces.astype(np.uint32)
-        parents = np.array(MANO_PARENTS, np.int64) % 2**32  # the root's parent is stored unsigned
-        raw["kintree_table"] = np.stack([parents, np.arange(16)])
-        raw["bs_style"] = "lbs"
-        (tmp_path / f"MANO_{side.upper()}.pkl").write_bytes(pickle.dumps(raw, protocol=2))
-    monkeypatch.undo()  # reading must not need chumpy
-    assert "chumpy" not in sys.modules
+        data = python2_pickle(published_mano(getattr(hands, side)))
+        (tmp_path / f"MANO_{side.upper()}.pkl").write_bytes(data)
     return tmp_path

@@ -1,6 +1,5 @@
 """The reader of HO-3D, on roots made by hand in the layouts of v2 and v3."""
 
-import io
 import json
 import os
 import pickle
@@ -21,6 +20,7 @@ from deformer.rotations import rotvec_to_rotmat
 from pipelines import ho3d, ho3d_files
 from pipelines.annotate import HandModel, annotate_clip
 from pipelines.source import BACKGROUND, GRASPED_OBJECT, HAND, UnusableInputError, load_dataset
+from tests.python2 import python2_pickle
 
 K = np.array([[614.6, 0.0, 320.3], [0.0, 614.1, 238.5], [0.0, 0.0, 1.0]])
 FLIP = np.diag([1.0, -1.0, -1.0])
@@ -434,23 +434,6 @@ def test_truth_that_is_not_finite(tmp_path):
 
 
 # ----------------------------------------------------------------------------- pickles of Python 2
-
-
-class Python2Pickler(pickle._Pickler):
-    """Writes text and raw array data as one kind of string, as Python 2 did."""
-
-    def save_string(self, value):
-        data = value.encode("latin1") if isinstance(value, str) else value
-        self.write(pickle.BINSTRING + len(data).to_bytes(4, "little") + data)
-        self.memoize(value)
-
-    dispatch = pickle._Pickler.dispatch | {str: save_string, bytes: save_string}
-
-
-def python2_pickle(value: object) -> bytes:
-    buffer = io.BytesIO()
-    Python2Pickler(buffer, 2).dump(value)
-    return buffer.getvalue().replace(b"cnumpy._core.", b"cnumpy.core.")
 
 
 def test_pickle_of_python_2(tmp_path):
