@@ -71,10 +71,18 @@ def published_mano(hand: HandArrays) -> dict:
     return raw | {"bs_style": "lbs", "bs_type": "lrotmin"}
 
 
-@pytest.fixture
-def mano_folder(tmp_path, hands):
+@pytest.fixture(scope="session")
+def mano_files(hands) -> dict[str, bytes]:
     """MANO_RIGHT.pkl and MANO_LEFT.pkl as published, filled with the stand-in's numbers."""
-    for side in SIDES:
-        data = python2_pickle(published_mano(getattr(hands, side)))
-        (tmp_path / f"MANO_{side.upper()}.pkl").write_bytes(data)
+    return {
+        f"MANO_{side.upper()}.pkl": python2_pickle(published_mano(getattr(hands, side)))
+        for side in SIDES
+    }
+
+
+@pytest.fixture
+def mano_folder(tmp_path, mano_files) -> Path:
+    """The folder that holds them."""
+    for name, data in mano_files.items():
+        (tmp_path / name).write_bytes(data)
     return tmp_path

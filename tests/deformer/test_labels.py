@@ -101,7 +101,7 @@ def test_shards_of_mano_need_manos_files(stream, mano_folder, hands, tmp_path, m
     monkeypatch.delenv("MANO_DIR")
     with pytest.raises(FileNotFoundError, match=r"\$MANO_DIR is not set"):
         load_hands_of(info)
-    with pytest.raises(FileNotFoundError, match="nowhere does not hold them"):
+    with pytest.raises(FileNotFoundError, match="nowhere does not exist"):
         load_hands_of(info, tmp_path / "nowhere")
 
 

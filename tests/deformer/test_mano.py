@@ -1,13 +1,20 @@
 """The conventions of the hand model, and the reading of MANO's files."""
 
+import bz2
+import gzip
 import pickle
+import shutil
+from collections import OrderedDict
+from pathlib import Path
 
 import numpy as np
 import pytest
+import scipy.sparse
 import torch
 
 from deformer.hand import SIDES, TIP_VERTICES
-from deformer.mano import HandLayer, load_hands
+from deformer.mano import HandLayer, find_mano, load_hands
+from deformer.reading import UnreadableFileError
 from deformer.rotations import rotvec_to_rotmat
 from deformer.safe_pickle import UnsafePickleError, load_pickle
 
@@ -107,6 +114,49 @@ def test_folder_from_the_environment_and_models_subfolder(mano_folder, monkeypat
     assert load_hands().name == "mano"
 
 
+FOLDERS = ["models", "mano_v1_2", "mano_v1_2/models", "MANO", "mano", "models/mano",
+           "body_models/mano", "smplx/models/mano"]  # fmt: skip
+
+
+@pytest.mark.parametrize("place", FOLDERS)
+def test_files_are_found_where_downloads_and_smplx_put_them(mano_folder, tmp_path, place):
+    inner = tmp_path / "data" / place
+    inner.mkdir(parents=True)
+    for path in mano_folder.glob("*.pkl"):
+        path.rename(inner / path.name)
+    assert find_mano(tmp_path / "data") == inner
+    assert find_mano(inner) == find_mano(inner / "MANO_LEFT.pkl") == inner
+    (tmp_path / "data" / "link").symlink_to(inner)  # the same place by another name
+    assert find_mano(tmp_path / "data") == inner
+
+
+def test_of_several_places_one_is_to_be_named(mano_folder, tmp_path):
+    for place in ("mano_v1_1/models", "mano_v1_2/models"):
+        shutil.copytree(mano_folder, tmp_path / "data" / place, ignore=lambda *_: ["data"])
+    with pytest.raises(FileNotFoundError, match=r"mano_v1_1/models and in .*v1_2/models: name the"):
+        find_mano(tmp_path / "data")
+    for path in mano_folder.glob("*.pkl"):
+        shutil.copy(path, tmp_path / "data")
+    assert find_mano(tmp_path / "data") == tmp_path / "data"  # what is named comes first
+
+
+def test_what_is_there_of_mano_is_named(mano_folder, tmp_path):
+    def why(place: Path) -> str:
+        with pytest.raises(FileNotFoundError) as told:
+            find_mano(place)
+        assert "\n" not in str(told.value)
+        return str(told.value)
+
+    (mano_folder / "MANO_LEFT.pkl").unlink()
+    assert f"holds only {mano_folder / 'MANO_RIGHT.pkl'}" in why(mano_folder)
+    assert f"holds only {mano_folder / 'MANO_RIGHT.pkl'}" in why(mano_folder / "MANO_RIGHT.pkl")
+    packed = tmp_path / "packed"
+    packed.mkdir()
+    (packed / "mano_v1_2.zip").write_bytes(b"PK")
+    assert "packed holds only mano_v1_2.zip. Download" in why(packed)
+    assert "mano_v1_2.zip is a file, not a folder" in why(packed / "mano_v1_2.zip")
+
+
 def test_missing_files_say_where_to_get_them(tmp_path, monkeypatch):
     monkeypatch.delenv("MANO_DIR", raising=False)
     with pytest.raises(FileNotFoundError, match=r"mano\.is\.tue\.mpg\.de.*--hand none"):
@@ -127,6 +177,11 @@ def test_missing_files_say_where_to_get_them(tmp_path, monkeypatch):
         (lambda raw: raw.update(weights=np.array(["a"])), "weights holds <U1, not numbers"),
         (lambda raw: raw.update(weights=[[1], [1, 2]]), "weights is no array"),
         (lambda raw: raw.update(weights={"x": 1}), "weights holds object, not numbers"),
+        (lambda raw: raw.update(shapedirs=np.zeros((10475, 3, 20))), r"shapedirs has .*\(10475"),
+        (lambda raw: raw.update(kintree_table=np.zeros((2, 5500))), r"kintree_table of shape"),
+        (lambda raw: raw.update(v_template=-raw["v_template"]), r"is no right hand: .* along \+x"),
+        (lambda raw: raw.update(weights=np.array([None])), r"MANO_RIGHT.pkl is refused: .*'O8'"),
+        (lambda raw: raw.update(J_regressor=scipy.sparse.lil_matrix((16, 778))), "lil_matrix"),
     ],
 )
 def test_files_that_are_not_mano_are_named(mano_folder, change, message):
@@ -135,8 +190,92 @@ def test_files_that_are_not_mano_are_named(mano_folder, change, message):
     raw["shapedirs"] = np.asarray(raw["shapedirs"])
     change(raw)
     path.write_bytes(pickle.dumps(raw))
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(UnreadableFileError, match=message) as told:
         load_hands(mano_folder)
+    _is_told_in_a_line(told.value, path)
+
+
+def _is_told_in_a_line(error: Exception, path: Path) -> None:
+    assert str(error).count(str(path)) == 1
+    assert "\n" not in str(error) and len(str(error)) < 600 + len(str(path))
+    assert "weights_only" not in str(error)
+
+
+@pytest.mark.parametrize("protocol", [2, 5])
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda array: array.astype(np.float32),
+        np.asfortranarray,
+        lambda array: array.astype(">f8"),
+        lambda array: np.repeat(array, 2, -1)[..., ::2],
+    ],
+    ids=["float32", "fortran", "big-endian", "strided"],
+)
+def test_files_saved_again_in_another_form_are_the_same_hand(mano_folder, hands, change, protocol):
+    for path in mano_folder.glob("*.pkl"):
+        raw = load_pickle(path)
+        again = {key: change(v) if isinstance(v, np.ndarray) else v for key, v in raw.items()}
+        path.write_bytes(pickle.dumps(OrderedDict(again, more={"tips": {1, 2}}), protocol))
+    assert load_hands(mano_folder).sha256 == hands.sha256
+
+
+@pytest.mark.parametrize("form", ["csc", "csr", "coo"])
+@pytest.mark.parametrize("kind", ["matrix", "array"])
+def test_files_with_another_sparse_matrix_are_the_same_hand(mano_folder, hands, form, kind):
+    for path in mano_folder.glob("*.pkl"):
+        raw = load_pickle(path)
+        raw["J_regressor"] = getattr(scipy.sparse, f"{form}_{kind}")(raw["J_regressor"])
+        path.write_bytes(pickle.dumps(raw))
+    assert load_hands(mano_folder).sha256 == hands.sha256
+
+
+def test_sides_that_changed_places_are_refused(mano_folder):
+    left, right, aside = (mano_folder / f"{n}.pkl" for n in ("MANO_LEFT", "MANO_RIGHT", "aside"))
+    left.rename(aside)
+    shutil.copy(right, left)
+    with pytest.raises(UnreadableFileError, match=r"MANO_LEFT.pkl is no left hand: .*-x"):
+        load_hands(mano_folder)
+    aside.rename(right)
+    with pytest.raises(UnreadableFileError, match=r"MANO_RIGHT.pkl is no right hand: .*\+x"):
+        load_hands(mano_folder)
+
+
+DAMAGE = {
+    "lfs pointer": (
+        lambda _: b"version https://git-lfs.github.com/spec/v1\noid sha256:0",
+        "git lfs",
+    ),
+    "web page": (lambda _: b"\n<!DOCTYPE html><html><body>Please log in", "web page.*logged in"),
+    "web page with a mark": (lambda _: b"\xef\xbb\xbf<html>", "web page"),
+    "xml": (lambda _: b"<?xml version='1.0'?><Error><Code>AccessDenied", "web page"),
+    "message": (lambda _: b"Too many users have viewed this file recently", "damaged"),
+    "json": (lambda _: b'{"error": "not found"}', "damaged"),
+    "empty": (lambda _: b"", "is empty"),
+    "zeros": (lambda data: bytes(len(data)), "nothing but zeros"),
+    "cut": (lambda data: data[:100_000], "damaged or cut off.*copy it again"),
+    "cut at its end": (lambda data: data[:-1], "damaged or cut off"),
+    "windows": (lambda data: data.replace(b"\n", b"\r\n"), "line ends were changed"),
+    "unix": (lambda data: data.replace(b"\r", b""), "damaged"),
+    "text": (lambda data: data.decode("latin-1").encode(), "saved as text"),
+    "text with losses": (lambda data: data.decode(errors="replace").encode(), "saved as text"),
+    "gzip": (gzip.compress, "gzip: unpack it"),
+    "bzip2": (bz2.compress, "bzip2: unpack it"),
+    "zip": (lambda data: b"PK\x03\x04" + data, "zip archive: unpack it"),
+    "npy": (lambda _: b"\x93NUMPY\x01\x00", "single array"),
+    "another pickle": (lambda _: pickle.dumps([1, 2]), "dictionary of arrays, not list"),
+}
+
+
+@pytest.mark.parametrize("case", DAMAGE)
+def test_damaged_and_foreign_files_are_told_in_a_line(mano_folder, case):
+    change, message = DAMAGE[case]
+    path = mano_folder / "MANO_RIGHT.pkl"
+    path.write_bytes(change(path.read_bytes()))
+    with pytest.raises(UnreadableFileError, match=message) as told:
+        load_hands(mano_folder)
+    _is_told_in_a_line(told.value, path)
+    assert "https://mano.is.tue.mpg.de" in str(told.value)
 
 
 class _Evil:
