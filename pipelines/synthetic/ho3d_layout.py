@@ -74,7 +74,7 @@ def write_sequence(
             mask = encode_png(encode_masks(picture.label, grasped))
             (folder / "seg" / f"{frame:04d}.png").write_bytes(mask)
         meta = _meta(sequence, labels, frame, version, evaluation, bool(listed[frame]))
-        (folder / "meta" / f"{frame:04d}.pkl").write_bytes(pickle.dumps(meta, _PROTOCOL))
+        (folder / "meta" / f"{frame:04d}.pkl").write_bytes(_pickle(meta))
     truth_folder.mkdir(parents=True, exist_ok=True)
     np.savez(
         truth_folder / f"{plan.name}.npz",
@@ -82,6 +82,12 @@ def write_sequence(
         xyz=labels["handJoints3D"],
         verts=labels["vertices"],
     )
+
+
+def _pickle(meta: dict) -> bytes:
+    """A pickle that HO-3D's own scripts can read: numpy 1 does not know the module that numpy 2
+    names, numpy 2 knows the old name. Protocol 2 names a module by a line of text."""
+    return pickle.dumps(meta, _PROTOCOL).replace(b"cnumpy._core.", b"cnumpy.core.")
 
 
 def truth_folder(root: Path) -> Path:

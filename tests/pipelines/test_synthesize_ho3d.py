@@ -2,6 +2,7 @@
 
 import json
 import pickle
+import pickletools
 from pathlib import Path
 
 import cv2
@@ -35,6 +36,20 @@ class TestHo3d:
         for path in sorted((root / split).glob("*/meta/*.pkl")):
             with path.open("rb") as file:
                 yield path, pickle.load(file, encoding="latin1")
+
+    def test_label_files_name_only_what_numpy_1_and_2_know(self, ho3d_root):
+        named = set()
+        for path in ho3d_root.glob("*/*/meta/*.pkl"):
+            for opcode, argument, _ in pickletools.genops(path.read_bytes()):
+                assert opcode.name != "STACK_GLOBAL"  # not in protocol 2, which the scripts read
+                if opcode.name == "GLOBAL":
+                    named.add(argument)
+        assert named == {
+            "numpy.core.multiarray _reconstruct",
+            "numpy ndarray",
+            "numpy dtype",
+            "_codecs encode",
+        }
 
     def test_files_and_lists(self, ho3d_root):
         (train, evaluation) = ho3d_plan(2)
