@@ -9,6 +9,7 @@ import numpy as np
 from benchmarks.evaluation import Evaluation, Run
 from deformer.checkpoint import Checkpoint, load_checkpoint
 from deformer.experiments import Experiment
+from deformer.reading import one_line
 
 LOG_FILE = "log.jsonl"
 
@@ -48,15 +49,15 @@ def read_log(folder: Path, runs: Path) -> TrainingLog:
     """The log of a run; a last line that was cut off is left out. Raises `ValueError` for a line
     that is no record."""
     path = folder / LOG_FILE
-    lines = path.read_text().splitlines(keepends=True)
     try:
+        lines = path.read_text().splitlines(keepends=True)
         records = [json.loads(line) for line in lines if line.endswith("\n") and line.strip()]
         kinds = {
             kind: [r for r in records if r["kind"] == kind] for kind in ("train", "validation")
         }
         steps = {k: np.array([r["step"] for r in rs], int) for k, rs in kinds.items()}
-    except (json.JSONDecodeError, KeyError, TypeError) as error:
-        raise ValueError(f"{path} is no training log ({error!r}): take it away") from error
+    except (ValueError, KeyError, TypeError) as error:  # ValueError: neither JSON nor text
+        raise ValueError(f"{path} is no training log ({one_line(error)}): take it away") from error
     return TrainingLog(
         folder.relative_to(runs).as_posix(), folder, steps["train"], _columns(kinds["train"]),
         steps["validation"], _columns(kinds["validation"]),

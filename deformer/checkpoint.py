@@ -26,6 +26,7 @@ from torch import Tensor, nn
 from deformer.experiments import Experiment
 from deformer.machine import Machine
 from deformer.mano import Hands
+from deformer.reading import UnreadableFileError, one_line, read_json
 
 FORMAT = 1
 OF_NO_EFFECT = ("summary", "optim.micro_batch", "stream.max_skipped")
@@ -140,7 +141,18 @@ def _step_of(folder: Path) -> int:
 
 def _best(run: Path) -> dict | None:
     path = run / "best.json"
-    return json.loads(path.read_text()) if path.exists() else None
+    if not path.exists():
+        return None
+    try:
+        best = read_json(path)
+        return {"step": int(best["step"]), "pa_mpjpe_mm": float(best["pa_mpjpe_mm"])}
+    except UnreadableFileError as error:
+        raise DamagedCheckpointError(f"{error}; delete it and choose another than 'best'") from None
+    except (ValueError, KeyError, TypeError) as error:
+        raise DamagedCheckpointError(
+            f"{path} does not say which checkpoint is the best ({one_line(error)}); delete it and "
+            "choose another than 'best'"
+        ) from None
 
 
 def load_checkpoint(run: str | Path, which: str = "last", only: tuple[str, ...] = ()) -> Checkpoint:
@@ -228,12 +240,9 @@ def _read_machine(content: Any) -> Machine | None:
 
 def _read_state(path: Path) -> dict:
     try:
-        state = json.loads(path.read_text())
-    except ValueError as error:  # neither JSON nor text
-        raise DamagedCheckpointError(f"{path} is damaged ({error})") from None
-    if not isinstance(state, dict):
-        raise DamagedCheckpointError(f"{path} is damaged: it holds no object")
-    return state
+        return read_json(path)
+    except UnreadableFileError as error:
+        raise DamagedCheckpointError(str(error)) from None
 
 
 def from_dict(content: dict, kind: type, where: str) -> Any:

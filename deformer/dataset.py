@@ -1,12 +1,12 @@
 """A built dataset as a folder: is it there, is it of this schema, what does it say of itself."""
 
 import hashlib
-import json
 import zlib
 from pathlib import Path
 from typing import BinaryIO
 
 from deformer.clip import SCHEMA_VERSION, SPLIT_COLUMNS
+from deformer.reading import UnreadableFileError, read_json
 
 DATASET_FILE = "dataset.json"
 
@@ -30,10 +30,12 @@ def read_info(folder: str | Path, name: str = DATASET_FILE) -> dict:
             "python -m pipelines.build_shards, or take up an unfinished build by its command"
         )
     try:
-        info = json.loads(path.read_text())
+        info = read_json(path)
         version = info["schema_version"]
-    except (json.JSONDecodeError, KeyError, TypeError) as error:
-        raise ValueError(f"{path} is damaged ({error!r}); build the dataset again") from None
+    except UnreadableFileError as error:
+        raise UnreadableFileError(f"{error}; build the dataset again") from None
+    except KeyError as error:
+        raise UnreadableFileError(f"{path} lacks {error}; build the dataset again") from None
     if version != SCHEMA_VERSION:
         raise ValueError(
             f"{path} has schema version {version}, this program reads {SCHEMA_VERSION}; build the "

@@ -7,6 +7,9 @@ file, or all of it with its line ends changed.
 
 import io
 from pathlib import Path
+from typing import Any
+
+from deformer.wellformed import read_json_object
 
 _AGAIN = "download or copy it again"
 _UNPACK = "unpack it, and name what it holds"
@@ -57,7 +60,13 @@ def fault_of(data: bytes, error: object = "", expected: bytes | None = None) -> 
 
 
 def known_fault(data: bytes, expected: bytes | None = None) -> str:
-    """The same where the file shows what it is or what became of it; else an empty text."""
+    """The same where the bytes show what they are or what became of them; else an empty text."""
+    return foreign(data, expected) or _changed_as_text(data)
+
+
+def foreign(data: bytes, expected: bytes | None = None) -> str:
+    """What another file is that stands in a file's place, as `fault_of`; else an empty text. The
+    beginning of a large file is enough."""
     head = data[:_HEAD_BYTES]
     if not data.strip(b"\x00"):
         return f"it {'holds nothing but zeros' if data else 'is empty'}: {_AGAIN}"
@@ -66,7 +75,7 @@ def known_fault(data: bytes, expected: bytes | None = None) -> str:
             return f"it is {what}: {advice}"
     if head.removeprefix(b"\xef\xbb\xbf").lstrip().lower().startswith(_WEB_PAGE):
         return f"it is a web page, perhaps one that asks for a login: {_AGAIN}, logged in"
-    return _changed_as_text(data)
+    return ""
 
 
 def _changed_as_text(data: bytes) -> str:
@@ -91,6 +100,17 @@ def one_line(error: object) -> str:
 
 
 # ------------------------------------------------------------------------------------------- text
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The JSON object that a file holds. Raises `UnreadableFileError` naming the file."""
+    data = path.read_bytes()
+    try:
+        return read_json_object(data)
+    except ValueError as error:
+        raise UnreadableFileError(
+            f"{path} is damaged: {foreign(data) or one_line(error)}"
+        ) from None
 
 
 def read_lines(path: Path) -> list[str]:

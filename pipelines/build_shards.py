@@ -9,7 +9,6 @@ Exit status: 0 built (or already built), 1 the input or the output cannot be use
 wrong, 130 interrupted.
 """
 
-import json
 import logging
 import signal
 import sys
@@ -30,7 +29,7 @@ from rich.text import Text
 
 from deformer.box import AugmentationRange
 from deformer.dataset import DATASET_FILE, read_info
-from deformer.reading import UnreadableFileError
+from deformer.reading import UnreadableFileError, read_json
 from deformer.telling import print_error
 from pipelines.finish import finish, locked, remove_build
 from pipelines.plan import FRAMES_PER_SHARD, BuildPlan, differences, make_plan
@@ -130,7 +129,7 @@ def _begin(plan: BuildPlan) -> None:
     """Refuse to go on with a build of other parameters; drop what was half written."""
     out, path = plan.out, plan.out / BUILD_FOLDER / "parameters.json"
     if path.exists():
-        before = json.loads(path.read_text())
+        before = _parameters_before(path)
         if difference := differences(before, plan.parameters):
             raise UnusableInputError(
                 f"{out} holds an unfinished build with other parameters ({difference}); give "
@@ -144,6 +143,15 @@ def _begin(plan: BuildPlan) -> None:
     write_json(path, plan.parameters)
     for leftover in path.parent.glob("*.tmp"):
         leftover.unlink()
+
+
+def _parameters_before(path: Path) -> dict:
+    try:
+        return read_json(path)
+    except UnreadableFileError as error:
+        raise UnreadableFileError(
+            f"{error}; delete the folder {path.parents[1]} and build anew, or give another --out"
+        ) from None
 
 
 # ------------------------------------------------------------------------------------- the workers

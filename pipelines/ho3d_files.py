@@ -16,6 +16,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.csv
 
+from deformer.reading import foreign, one_line, read_lines
 from deformer.safe_pickle import UnsafePickleError, load_pickle
 from pipelines.source import (
     BACKGROUND,
@@ -28,21 +29,28 @@ from pipelines.source import (
 _LINE = re.compile(r"([A-Za-z0-9_-]{1,40})/(\d{1,6})")
 _OBJECT = re.compile(r"[A-Za-z0-9_-]+")
 _PIECE_BYTES = 1 << 22
+_HEAD_BYTES = 512
+_UTF8_MARK = b"\xef\xbb\xbf"
 
 
 def read_list(path: Path) -> list[tuple[str, int]]:
     """train.txt or evaluation.txt: (sequence, frame number) of each line, in the file's order."""
     listed = []
-    for i, line in enumerate(path.read_text().splitlines(), 1):
+    for i, line in enumerate(read_lines(path), 1):
         match = _LINE.fullmatch(line.strip())
         if match:
             listed.append((match[1], int(match[2])))
         elif line.strip():
             raise UnusableInputError(
                 f"{path}, line {i}: {line[:80]!r} is not <sequence>/<frame> such as ABF10/0000; "
-                "take the list from the dataset again"
+                f"{_foreign(path) or 'take the list from the dataset again'}"
             )
     return listed
+
+
+def _foreign(path: Path) -> str:
+    with path.open("rb") as file:
+        return foreign(file.read(_HEAD_BYTES))
 
 
 # ---------------------------------------------------------------------------- labels of one frame
@@ -127,6 +135,8 @@ def read_points(path: Path, mtime_ns: int, num_points: int) -> np.ndarray:
     rest = b""
     with path.open("rb") as file, tempfile.TemporaryFile() as numbers:
         while piece := file.read(_PIECE_BYTES):
+            if not numbers.tell():
+                piece = piece.removeprefix(_UTF8_MARK)
             whole, _, rest = (rest + piece).rpartition(b",")
             numbers.write(_parse_numbers(path, whole).tobytes())
         numbers.write(_parse_numbers(path, rest).tobytes())
@@ -136,7 +146,7 @@ def read_points(path: Path, mtime_ns: int, num_points: int) -> np.ndarray:
     if values.size % (num_points * 3) or not is_closed:
         raise UnusableInputError(
             f"{path} holds {values.size} numbers, not a whole list of frames of {num_points} "
-            "points: it is truncated, or another file; download it again"
+            f"points: {_foreign(path) or 'it is truncated, or another file; download it again'}"
         )
     return values.reshape(-1, num_points, 3)
 
@@ -154,7 +164,8 @@ def _parse_numbers(path: Path, text: bytes) -> np.ndarray:
         )
     except pa.ArrowInvalid as error:
         raise UnusableInputError(
-            f"{path} is not a list of numbers ({error}): it is damaged; download it again"
+            f"{path} is not a list of numbers ({one_line(error)}): "
+            f"{_foreign(path) or 'it is damaged; download it again'}"
         ) from None
     return table["value"].to_numpy()
 
@@ -163,7 +174,7 @@ def _parse_numbers(path: Path, text: bytes) -> np.ndarray:
 def read_obj(path: Path, mtime_ns: int) -> tuple[np.ndarray, np.ndarray]:
     """Vertices (N, 3) float64 and triangles (M, 3) int64 of a Wavefront OBJ file of triangles."""
     vertices, faces = [], []
-    for i, line in enumerate(path.read_text().splitlines(), 1):
+    for i, line in enumerate(read_lines(path), 1):
         kind, *words = line.split() or [""]
         try:
             if kind == "v":
@@ -174,12 +185,13 @@ def read_obj(path: Path, mtime_ns: int) -> tuple[np.ndarray, np.ndarray]:
                 faces.append((a - 1, b - 1, c - 1))
         except ValueError:
             raise UnusableInputError(
-                f"{path}, line {i}: {line[:80]!r} is no vertex or triangle: download it again"
+                f"{path}, line {i}: {line[:80]!r} is no vertex or triangle: "
+                f"{_foreign(path) or 'download it again'}"
             ) from None
     faces = np.array(faces, np.int64).reshape(-1, 3)
     if not len(faces) or faces.min() < 0 or faces.max() >= len(vertices):
         raise UnusableInputError(
             f"{path} has {len(vertices)} vertices and {len(faces)} triangles that do not fit "
-            "together: it is truncated; download the model again"
+            f"together: {_foreign(path) or 'it is truncated; download the model again'}"
         )
     return np.array(vertices), faces

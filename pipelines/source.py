@@ -13,7 +13,6 @@ whole folder unusable is an `UnusableInputError`.
 """
 
 import importlib
-import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -25,6 +24,7 @@ import numpy as np
 
 from deformer.clip import REASONS, SPLIT_COLUMNS
 from deformer.hand import NUM_JOINTS, NUM_VERTICES, SIDES, TIP_VERTICES
+from deformer.reading import UnreadableFileError, read_json
 
 SYNTHETIC_MARK = "synthetic.json"
 """A synthesized root holds this file: who made it, from what seed, with which hand model."""
@@ -230,9 +230,9 @@ def synthetic_mark(root: Path) -> dict | None:
     if not path.is_file():
         return None
     try:
-        mark = json.loads(path.read_text())
+        mark = read_json(path)
         return {"hand": mark["hand"], "hand_sha256": mark["hand_sha256"], **mark}
-    except (json.JSONDecodeError, KeyError) as error:
-        raise UnusableInputError(
-            f"{path} is damaged ({error!r}): synthesize the folder again"
-        ) from None
+    except UnreadableFileError as error:
+        raise UnusableInputError(f"{error}; synthesize the folder again") from None
+    except KeyError as error:
+        raise UnusableInputError(f"{path} lacks {error}; synthesize the folder again") from None

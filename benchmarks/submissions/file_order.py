@@ -13,6 +13,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from deformer.reading import decode
+
 DEXYCB_CLIPS = {
     "s0_train": 6400, "s0_val": 320, "s0_test": 1280,
     "s1_train": 5600, "s1_val": 800, "s1_test": 1600,
@@ -149,7 +151,7 @@ def _pairs(frames: pa.Table) -> list[tuple[str, int]]:
 
 def _read_list(path: Path) -> list[tuple[str, int]]:
     listed = []
-    for i, line in enumerate(path.read_text().split(), 1):
+    for i, line in enumerate(decode(path.read_bytes()).split(), 1):
         match = _LINE.fullmatch(line)
         if match is None:
             raise ValueError(

@@ -32,6 +32,7 @@ from deformer.hand import (
     NUM_VERTICES,
     OPENGL_TO_OPENCV,
 )
+from deformer.reading import decode, read_lines
 
 _COLUMNS = 1 + 3 * NUM_JOINTS
 _MAX_BYTES = 1 << 32
@@ -57,7 +58,7 @@ def read_hpe(path: Path, order: FileOrder, truth_joints_m: np.ndarray) -> Predic
     truth_joints_m: (M, 21, 3) of the required frames, to see whether the file follows the
     conventions. Raises `ValueError` naming the file, the line or frame, and the rule.
     """
-    lines = path.read_text().splitlines()
+    lines = read_lines(path)
     numbers_of_lines = [i for i, line in enumerate(lines, 1) if line.strip()]
     if not numbers_of_lines:
         raise ValueError(f"{path} holds no line: expected is one of {_COLUMNS} numbers per frame")
@@ -200,14 +201,14 @@ def _write_pred(file: IO[bytes], parts: Iterable[np.ndarray], rows: np.ndarray) 
 
 def _read_text(path: Path) -> str:
     if not zipfile.is_zipfile(path):
-        return path.read_text()
+        return decode(path.read_bytes())
     with zipfile.ZipFile(path) as archive:
         members = [m for m in archive.infolist() if m.filename.endswith(".json")]
         if len(members) != 1:
             raise ValueError(f"the zip holds {len(members)} .json files, not pred.json alone")
         if members[0].file_size > _MAX_BYTES:
             raise ValueError(f"{members[0].filename} has {members[0].file_size:,} bytes unpacked")
-        return archive.read(members[0]).decode()
+        return decode(archive.read(members[0]))
 
 
 def _parse_pred(text: str, length: int) -> tuple[np.ndarray, np.ndarray]:

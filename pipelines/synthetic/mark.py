@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+from deformer.reading import read_json
 from pipelines.source import SYNTHETIC_MARK
 
 MEASURED = ("retargeting_residual_mm", "hand_in_object_mm")
@@ -16,7 +17,7 @@ def claim_root(root: Path, mark: dict) -> None:
     """
     path = root / SYNTHETIC_MARK
     if path.is_file():
-        found = json.loads(path.read_text())
+        found = read_json(path)
         differences = [
             f"{key}: there {found.get(key)!r}, asked {mark.get(key)!r}"
             for key in sorted({*found, *mark} - {*MEASURED})
@@ -45,4 +46,4 @@ def write_mark(root: Path, mark: dict) -> None:
 
 
 def read_mark(root: Path) -> dict:
-    return json.loads((root / SYNTHETIC_MARK).read_text())
+    return read_json(root / SYNTHETIC_MARK)
