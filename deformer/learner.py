@@ -32,6 +32,7 @@ from deformer.losses import (
 from deformer.mano import HandLayer, Hands
 from deformer.model import Deformer, DeformerOutput
 from deformer.rotations import rotvec_to_rotmat
+from deformer.state_dict import load_state
 
 
 class NonFiniteError(FloatingPointError):
@@ -276,10 +277,11 @@ class Learner:
 
     def load(self, tensors: dict[str, dict[str, Tensor]]) -> None:
         """The inverse of `tensors`."""
-        self.model.load_state_dict(tensors["model"])
+        load_state(self.model, tensors["model"], "the checkpoint is of another network")
         load_optimizer(self.optimizer, self.model, _of_prefix("model", tensors["optimizer"]))
         if self.discriminator is not None:
-            self.discriminator.load_state_dict(tensors["discriminator"])
+            saved = tensors["discriminator"]
+            load_state(self.discriminator, saved, "the checkpoint has another discriminator")
             state = _of_prefix("discriminator", tensors["optimizer"])
             load_optimizer(self.optimizer_d, self.discriminator, state)
 

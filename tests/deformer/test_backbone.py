@@ -79,7 +79,7 @@ def test_bad_weight_files_are_named(tmp_path):
     with pytest.raises(ValueError, match="not a whole state dict"):
         load_backbone_weights(backbone, tmp_path / "broken.pth")
     torch.save([1, 2], tmp_path / "list.pth")
-    with pytest.raises(ValueError, match="holds a list"):
+    with pytest.raises(ValueError, match="holds no tensors but a list"):
         load_backbone_weights(backbone, tmp_path / "list.pth")
     torch.save({"conv1.weight": torch.zeros(1)}, tmp_path / "other.pth")
     with pytest.raises(ValueError, match="do not fit resnet18"):
