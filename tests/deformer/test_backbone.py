@@ -177,11 +177,21 @@ def test_published_lite_weights_reach_the_same_layers(tmp_path):
         assert torch.equal(one, other)
 
 
+def test_lite_weights_in_a_wrapper_are_found(tmp_path):
+    source, backbone = (Backbone("efficientnet_lite0", "frozen", 32) for _ in range(2))
+    for names in (published_names(source.body), source.body.state_dict()):
+        wrapped = {"state_dict": {f"module.{key}": value for key, value in names.items()}}
+        torch.save(wrapped, tmp_path / "lite.pth")
+        torch.nn.init.zeros_(backbone.body.conv_stem.weight)
+        load_backbone_weights(backbone, tmp_path / "lite.pth")
+        assert torch.equal(backbone.body.conv_stem.weight, source.body.conv_stem.weight)
+
+
 def test_weights_of_another_network_do_not_become_lite_ones(tmp_path):
     backbone = Backbone("efficientnet_lite0", "frozen", 32)
     state = torchvision.models.resnet18(weights=None).state_dict()
     torch.save(state, tmp_path / "resnet.pth")
-    with pytest.raises(ValueError, match="not those of EfficientNet-Lite0") as error:
+    with pytest.raises(ValueError, match="holds another network: .* conv1.weight") as error:
         load_backbone_weights(backbone, tmp_path / "resnet.pth")
     assert len(str(error.value)) < 400
 
