@@ -6,12 +6,11 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 import torch
 
 from benchmarks.evaluation import Data
 from benchmarks.protocol import Comparison
-from deformer.dataset import dataset_sha256, read_info, split_column
+from deformer.dataset import dataset_sha256, read_info, read_table, split_column
 from deformer.mano import HandLayer, Hands
 from deformer.rotations import rotvec_to_rotmat
 from deformer.store import Store
@@ -64,7 +63,7 @@ def read_truth(folder: Path, split: str, rows: np.ndarray | None = None) -> Trut
     Raises `FileNotFoundError` when there is no dataset, `ValueError` for an unknown split.
     """
     info = read_info(folder)
-    frames = pq.read_table(folder / "frames.parquet", columns=_FRAMES_COLUMNS)
+    frames = read_table(folder / "frames.parquet", _FRAMES_COLUMNS)
     wanted = pc.invert(frames["is_halo"])
     if found := split_column(info, None if split == "all" else split):
         column, part = found
@@ -73,7 +72,7 @@ def read_truth(folder: Path, split: str, rows: np.ndarray | None = None) -> Trut
     if rows is not None:
         row = row[np.isin(row, rows)]
     labels = ["joints_cam_m", "pose_rotvec", "betas", "vertices_cam_m"]
-    wide = pq.read_table(folder / "annotations.parquet", columns=labels).take(row)
+    wide = read_table(folder / "annotations.parquet", labels).take(row)
     vertices = wide["vertices_cam_m"]
     return Truth(
         info,

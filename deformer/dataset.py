@@ -2,11 +2,15 @@
 
 import hashlib
 import zlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import BinaryIO
 
+import pyarrow as pa
+import pyarrow.parquet as pq
+
 from deformer.clip import SCHEMA_VERSION, SPLIT_COLUMNS
-from deformer.reading import UnreadableFileError, read_json
+from deformer.reading import UnreadableFileError, check_folder_name, fault_of, read_json
 
 DATASET_FILE = "dataset.json"
 
@@ -18,6 +22,7 @@ def read_info(folder: str | Path, name: str = DATASET_FILE) -> dict:
     version is another than this program's.
     """
     path = Path(folder) / name
+    check_folder_name(path)
     if not path.is_file():
         if any(Path(folder).glob("*.tar")):
             raise FileNotFoundError(
@@ -42,6 +47,21 @@ def read_info(folder: str | Path, name: str = DATASET_FILE) -> dict:
             "dataset again"
         )
     return info
+
+
+def read_table(path: Path, columns: list[str], as_codes: Sequence[str] = ()) -> pa.Table:
+    """Columns of a parquet file of a built dataset; of those of `as_codes` text is kept once.
+
+    Raises `UnreadableFileError` when it is damaged, `FileNotFoundError` when it is not there.
+    """
+    again = f"python -m pipelines.verify {path.parent} --repair writes it anew from the shards"
+    try:
+        return pq.read_table(path, columns=columns, read_dictionary=list(as_codes))
+    except FileNotFoundError:
+        raise FileNotFoundError(f"{path} is not there; {again}") from None
+    except (pa.ArrowException, OSError) as error:  # OSError: pages that do not fit their sums
+        fault = fault_of(path.read_bytes(), error)
+        raise UnreadableFileError(f"{path}: {fault}; {again}") from None
 
 
 def dataset_sha256(folder: str | Path) -> str:

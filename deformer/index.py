@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from deformer.dataset import read_info, split_column
+from deformer.dataset import read_info, read_table, split_column
 from deformer.windows import WindowConfig, clip_windows
 
 _TEXT = ("clip", "shard", "side")
@@ -70,12 +70,13 @@ class WindowTable:
 def read_index(folder: str | Path) -> FrameIndex:
     """Read the index of a built dataset.
 
-    Raises `FileNotFoundError` when there is no dataset, `ValueError` for another schema version.
+    Raises `FileNotFoundError` when there is no dataset, `ValueError` for another schema version,
+    `UnreadableFileError` when a file of it is damaged.
     """
     folder = Path(folder)
     info = read_info(folder)
     columns = [*_TEXT, *_NUMBERS]
-    table = pq.read_table(folder / "frames.parquet", columns=columns, read_dictionary=list(_TEXT))
+    table = read_table(folder / "frames.parquet", columns, _TEXT)
     table = table.unify_dictionaries().combine_chunks()
     clips, clip = _codes(table["clip"])
     shards, shard = _codes(table["shard"])

@@ -99,6 +99,18 @@ def one_line(error: object) -> str:
     return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…"
 
 
+def check_folder_name(folder: Path) -> None:
+    """Raises `UnreadableFileError` for a path that is not UTF-8, as archives with other encodings
+    leave them: pyarrow, safetensors and OpenCV open no file there."""
+    try:
+        str(folder).encode()
+    except UnicodeEncodeError:
+        raise UnreadableFileError(
+            f"the path {str(folder)!r} is not UTF-8, and no dataset can be kept there: rename the "
+            "folder, or name another one"
+        ) from None
+
+
 # ------------------------------------------------------------------------------------------- text
 
 

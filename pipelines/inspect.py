@@ -17,7 +17,6 @@ import cv2
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 import tyro
 from pycocotools import mask as coco_mask
 from rich.box import SIMPLE_HEAD
@@ -25,7 +24,7 @@ from rich.console import Console
 from rich.table import Table
 
 from deformer.clip import SPLIT_COLUMNS, decode_labels
-from deformer.dataset import read_info, read_member, split_column, split_name
+from deformer.dataset import read_info, read_member, read_table, split_column, split_name
 from deformer.telling import print_error
 from pipelines.coco import write_coco
 from pipelines.contact_sheet import Tile, draw_sheet
@@ -71,7 +70,7 @@ class Options:
 def read_frames(folder: Path, info: dict, split: str | None) -> pa.Table:
     """The rows of `frames.parquet` in a split (None: all), without the halo; text as codes."""
     path = folder / "frames.parquet"
-    frames = pq.read_table(path, columns=_COLUMNS, read_dictionary=_TEXT_COLUMNS)
+    frames = read_table(path, _COLUMNS, _TEXT_COLUMNS)
     wanted = pc.invert(frames["is_halo"])
     if selected := split_column(info, split):
         column, part = selected

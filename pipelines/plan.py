@@ -15,6 +15,7 @@ from pathlib import Path
 from deformer.box import BOX_SCALE, AugmentationRange
 from deformer.clip import SCHEMA_VERSION
 from deformer.mano import find_mano, load_hands
+from deformer.reading import check_folder_name
 from pipelines.shard import ShardTask
 from pipelines.source import ClipRef, UnusableInputError, load_dataset, synthetic_mark
 
@@ -118,12 +119,13 @@ def make_plan(
 ) -> BuildPlan:
     """Decide everything about a build; reads folder names and meta files only.
 
-    Arguments as in `python -m pipelines.build_shards --help`. Raises `UnusableInputError` or
-    `FileNotFoundError` with one line that says what to do.
+    Arguments as in `python -m pipelines.build_shards --help`. Raises `UnusableInputError`,
+    `UnreadableFileError` or `FileNotFoundError` with one line that says what to do.
     """
     module = load_dataset(dataset)
     root = _existing(root, module.ROOT_VARIABLE)
     out = (out or Path("shards") / dataset.rpartition(".")[2]).resolve()
+    check_folder_name(out)
     limits = limits or AugmentationRange()
     refs = spread(_checked(module.list_clips(root), root), limit)
     describe = getattr(module, "describe", None)

@@ -20,7 +20,8 @@ def write_models(root: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         texture = paint_object(thing.paints, np.random.default_rng(thing.class_id))
         image = np.round(linear_to_srgb(texture) * 255).astype(np.uint8)[..., ::-1]
-        cv2.imwrite(str(folder / _TEXTURE_NAME), image)
+        # OpenCV itself writes no file whose path is not UTF-8, and does not say so
+        (folder / _TEXTURE_NAME).write_bytes(cv2.imencode(".png", image)[1].tobytes())
         (folder / "textured_simple.obj.mtl").write_text(_material())
         (folder / "textured_simple.obj").write_text(_wavefront(thing))
         points = _points(thing)

@@ -1,11 +1,14 @@
 import json
+import os
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
 from deformer.index import make_windows, read_index, select_rows
+from deformer.reading import UnreadableFileError
 from deformer.windows import WindowConfig
 from tests.deformer.conftest import labelled_clip
 from tests.pipelines.handmade import build_dataset, make_clip
@@ -244,3 +247,24 @@ def test_frame_numbers_that_are_missing_end_a_window(tmp_path):
     index = read_index(build_dataset(tmp_path / "dataset", [[clip]]))
     windows = make_windows(index, T3, select_rows(index, "all"))
     assert windows.rows.tolist() == [[0, 0, 1], [0, 1, 1], [2, 2, 2], [3, 3, 3]]
+
+
+@pytest.mark.parametrize("damage", ["lfs", "cut", "gone"])
+def test_a_damaged_index_is_told_in_a_line(own_dataset, damage):
+    path = own_dataset / "frames.parquet"
+    whole = path.read_bytes()
+    path.write_bytes(b"version https://git-lfs" if damage == "lfs" else whole[: len(whole) // 2])
+    if damage == "gone":
+        path.unlink()
+    with pytest.raises(
+        (UnreadableFileError, FileNotFoundError), match="--repair writes it"
+    ) as told:
+        read_index(own_dataset)
+    assert str(told.value).startswith(str(path)) and "\n" not in str(told.value)
+
+
+def test_a_folder_whose_name_is_no_text_is_refused(own_dataset, tmp_path):
+    named = Path(os.fsdecode(os.fsencode(tmp_path) + b"/\xff\xe9"))
+    own_dataset.rename(named)
+    with pytest.raises(UnreadableFileError, match=r"udcff.*is not UTF-8.*rename the folder"):
+        read_index(named)

@@ -2,6 +2,7 @@
 
 import errno
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -14,6 +15,7 @@ import pytest
 
 import pipelines.shard
 from deformer.dataset import read_info, read_member
+from deformer.reading import UnreadableFileError
 from pipelines import build_shards, plan
 from pipelines.build_shards import Options, build
 from pipelines.dexycb import SERIALS, official_sequences, official_splits
@@ -276,6 +278,30 @@ def test_damaged_mark(own_root):
     (own_root / "synthetic.json").write_text("{")
     with pytest.raises(UnusableInputError, match=r"synthetic\.json is damaged"):
         build(options(own_root, own_root.parent / "out"))
+
+
+@pytest.mark.parametrize("damage", [b"{", b"\xff\x00", b"[]", b"<html>"])
+def test_damaged_parameters_of_an_unfinished_build(raw_root, tmp_path, monkeypatch, damage):
+    out = tmp_path / "out"
+    build_all_but_the_end(raw_root, out, monkeypatch)
+    (path,) = out.rglob("parameters.json")
+    path.write_bytes(damage)
+    with pytest.raises(UnreadableFileError, match=r"parameters\.json is damaged: .*another --out"):
+        build(options(raw_root, out))
+
+
+def test_an_output_folder_whose_name_is_no_text_is_refused(raw_root, tmp_path):
+    named = Path(os.fsdecode(os.fsencode(tmp_path) + b"/\xff\xe9"))
+    with pytest.raises(UnreadableFileError, match=r"udcff.*is not UTF-8.*name another one"):
+        build(options(raw_root, named))
+    assert not named.exists()
+
+
+def test_a_raw_folder_whose_name_is_no_text_can_be_built_from(raw_root, tmp_path):
+    named = Path(os.fsdecode(os.fsencode(tmp_path) + b"/\xff\xe9"))
+    shutil.copytree(raw_root, named)
+    clips = build(options(raw_root, tmp_path / "a", limit=1))["counts"]
+    assert build(options(named, tmp_path / "b", limit=1))["counts"] == clips
 
 
 # ------------------------------------------------------------------------------- the command itself
