@@ -18,6 +18,7 @@ import numpy as np
 import yaml
 
 from deformer.hand import SIDES
+from deformer.reading import decode, foreign, one_line
 from pipelines.source import (
     GRASPED_OBJECT,
     HAND,
@@ -171,7 +172,8 @@ def _clip_ref(subject: str, sequence: str, serial: str, meta: dict) -> ClipRef:
 
 def _read_yaml(path: Path) -> dict:
     try:
-        content = yaml.load(path.read_bytes(), _Loader)
+        data = path.read_bytes()
+        content = yaml.load(decode(data), _Loader)
     except (FileNotFoundError, IsADirectoryError):
         raise UnusableInputError(
             f"{path} is missing; unpack the dataset's archive again, or take the folder that needs "
@@ -179,10 +181,12 @@ def _read_yaml(path: Path) -> dict:
         ) from None
     except (yaml.YAMLError, ValueError) as error:  # ValueError: a date that is none, and the like
         raise UnusableInputError(
-            f"{path} is no readable YAML: {' '.join(str(error).split())}"
+            f"{path} is no readable YAML ({one_line(error)}): {foreign(data) or 'unpack it again'}"
         ) from None
     if not isinstance(content, dict):
-        raise UnusableInputError(f"{path} is empty or holds no mapping; unpack it again")
+        raise UnusableInputError(
+            f"{path} is empty or holds no mapping: {foreign(data) or 'unpack it again'}"
+        )
     return content
 
 

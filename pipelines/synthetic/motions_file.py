@@ -45,6 +45,7 @@ import numpy as np
 from scipy.spatial.transform import Rotation
 
 from deformer.hand import SIDES
+from deformer.reading import foreign
 from pipelines.synthetic.ycb import CLASS_IDS
 
 _FRAME_ARRAYS = {
@@ -183,9 +184,11 @@ def _arrays(path: Path, content: bytes) -> dict[str, np.ndarray]:
         with file:
             arrays = {key: file[key] for key in wanted if key in file}
     except (ValueError, OSError, EOFError, KeyError, zipfile.BadZipFile, zlib.error):
+        found = foreign(content, expected=b"PK\x03\x04")
         raise ValueError(
-            f"--motions {path} is no npz of plain arrays, or a part of one: write it with np.savez "
-            "as the head of pipelines/synthetic/motions_file.py shows, or copy it again"
+            f"--motions {path} is no npz of plain arrays, or a part of one: "
+            f"{f'{found}, or ' if found else ''}write it with np.savez as the head of "
+            "pipelines/synthetic/motions_file.py shows, or copy it again"
         ) from None
     if missing := [key for key in wanted[:-1] if key not in arrays]:
         raise ValueError(f"--motions {path} lacks {', '.join(missing)}: it is no motions file")

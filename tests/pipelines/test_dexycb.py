@@ -192,6 +192,34 @@ def test_meta_that_is_damaged_names_file_value_and_rule(own_root, key, value, me
     assert str(path) in str(error.value)
 
 
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-32", "cp1252"])
+def test_meta_files_in_any_encoding(own_root, encoding):
+    refs = dexycb.list_clips(own_root)
+    for path in own_root.rglob("*.yml"):
+        text = "# geprüft\n" + path.read_text()
+        path.write_bytes(text.replace("\n", "\r\n").encode(encoding))
+    assert dexycb.list_clips(own_root) == refs
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n", "git lfs pull"),
+        (b"<!DOCTYPE html><html><p>Log in</html>", "web page"),
+        (b"\x1f\x8b\x08\x00\xff\x81", "gzip: unpack it"),
+        (b"\x00" * 100, "nothing but zeros"),
+        (bytes(range(256)) * 100, "unpack it again"),
+    ],
+)
+def test_foreign_meta_files_are_told_in_a_line(own_root, data, message):
+    path = min(own_root.glob("2*/*/meta.yml"))
+    path.write_bytes(data)
+    with pytest.raises(UnusableInputError, match=message) as told:
+        dexycb.list_clips(own_root)
+    text = str(told.value)
+    assert str(path) in text and "\n" not in text and len(text) < 300 + len(str(path))
+
+
 def test_names_that_look_like_no_sequence_are_ignored(own_root):
     subject = min(own_root.glob("2*"))
     (subject / ".ipynb_checkpoints").mkdir()
