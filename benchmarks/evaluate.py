@@ -43,6 +43,7 @@ from deformer.distributed import Place, process_group
 from deformer.labels import load_hands_of
 from deformer.mano import Hands
 from deformer.plan import OrderConfig
+from deformer.reading import check_folder_name
 from deformer.store import Store, open_store
 from deformer.stream import Stream
 from deformer.telling import print_error
@@ -111,6 +112,7 @@ class Options:
 def evaluate(options: Options, place: Place, console: Console) -> Evaluation | None:
     """Predict and score; returns the result on the first process, None on others, and None where
     the ground truth is not there. Raises `ValueError` and `OSError` that say what to do."""
+    check_folder_name(options.out)
     if options.predictions is not None:
         return _evaluate_file(options, console) if place.is_first else None
     checkpoint = _load(options)

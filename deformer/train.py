@@ -35,6 +35,7 @@ from deformer.lock import locked
 from deformer.machine import this_machine
 from deformer.mano import Hands
 from deformer.model import count_parameters
+from deformer.reading import check_folder_name
 from deformer.stopping import STOPPED, Stopping
 from deformer.store import open_store
 from deformer.stream import Stream
@@ -79,6 +80,7 @@ def _open(options: Options, place: Place, console: Console, held: ExitStack) -> 
     held: gets the lock of the run's folder, which is taken when all else is known to be usable.
     """
     experiment, run = options.config, options.run
+    check_folder_name(run)
     store, index = open_store(options.data, options.cache, int(options.cache_gb * 1e9))
     hands = load_hands_of(index.info, options.mano_dir)
     stream = Stream(experiment.stream, store, index, place.rank, place.num_ranks, options.workers)

@@ -54,6 +54,14 @@ def _damage(folder: Path, name: str = "model.safetensors") -> None:
 # -------------------------------------------------------------------------------- writing, reading
 
 
+@pytest.mark.parametrize("damage", [b"{", b"\xff\x00", b"[]", b"{}", b'{"step": null}'])
+def test_a_damaged_note_of_the_best_is_told_in_a_line(tmp_path, damage):
+    (tmp_path / "best.json").write_bytes(damage)
+    with pytest.raises(DamagedCheckpointError, match=r"best\.json.*delete it and choose") as told:
+        load_checkpoint(tmp_path, "best")
+    assert "\n" not in str(told.value)
+
+
 def test_what_is_read_is_what_was_written(tmp_path):
     folder = _save(tmp_path, 7, 12.5)
     assert folder == tmp_path / "checkpoints" / "step-00000007"

@@ -6,6 +6,7 @@ import os
 import shutil
 import signal
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -14,6 +15,7 @@ from rich.console import Console
 from deformer import learner, store
 from deformer.checkpoint import load_checkpoint
 from deformer.lock import LOCK_FILE, locked
+from deformer.reading import UnreadableFileError
 from deformer.stopping import STOPPED
 from tests.deformer.training import (
     VERY_SMALL,
@@ -125,6 +127,13 @@ def test_a_start_is_read_once_and_may_be_gone_when_resumed(whole, dataset, tmp_p
     shutil.rmtree(tmp_path / "start")
     assert run(dataset, tmp_path / "one", experiment, steps=6, resume=True) == 0
     assert_same_run(tmp_path / "one", tmp_path / "whole")
+
+
+def test_an_output_folder_whose_name_is_no_text_is_refused(dataset, tmp_path):
+    named = Path(os.fsdecode(os.fsencode(tmp_path) + b"/\xff\xe9"))
+    with pytest.raises(UnreadableFileError, match=r"udcff.*is not UTF-8"):
+        run(dataset, named)
+    assert not named.exists()
 
 
 def test_a_start_of_another_network_is_refused_and_of_another_hand_is_told(
