@@ -127,7 +127,7 @@ class _ArrayUnpickler(pickle._Unpickler):
             raise UnsafePickleError(
                 f"it asks for {f'{module}.{name}'!r:.80}; only plain arrays of numpy, scipy.sparse "
                 "(csc, csr, coo) and chumpy (Ch, Select) are read. "
-                "Do not load this file by other means unless you trust its origin."
+                "Do not load this file by other means unless you trust its origin"
             ) from None
 
     def load_bytearray8(self) -> None:
