@@ -5,7 +5,6 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 import torch
-import turbojpeg
 from torch import Tensor
 
 from deformer.augment import (
@@ -18,6 +17,7 @@ from deformer.augment import (
     warp_to_input,
 )
 from deformer.box import hand_box, tight_box
+from deformer.image_files import decode_jpeg
 from deformer.store import ClipReader, CorruptMemberError
 
 
@@ -147,8 +147,8 @@ def _decode_and_warp(reader: ClipReader, row: int, affine: np.ndarray, out: np.n
     jpeg = reader.image(row)
     try:
         # Four channels, the last unused: OpenCV warps them in half the time of three
-        crop = np.asarray(turbojpeg.decompress(jpeg, turbojpeg.PF.RGBX))
-    except (RuntimeError, ValueError) as error:  # the latter where not even a size can be read
+        crop = decode_jpeg(jpeg, "RGBX")
+    except ValueError as error:
         raise CorruptMemberError(f"{reader.member_name(row)}: {error}") from None
     warped = warp_to_input(crop, affine, len(out))
     cv2.cvtColor(warped, cv2.COLOR_RGBA2RGB, dst=out)

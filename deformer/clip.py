@@ -30,6 +30,7 @@ REASONS = {
     "joints_behind_camera": "a joint lies at or behind the camera's plane, so it has no image",
     "image_missing": "the image file is absent",
     "image_corrupt": "the image file is truncated or does not decode",
+    "image_format": "the image is a JPEG of a kind that is not read, such as CMYK or 12 bits",
     "image_size": "the image has another size than the dataset's",
     "labels_missing": "the label file is absent",
     "labels_corrupt": "the label file is truncated, or an array is absent or of the wrong shape",

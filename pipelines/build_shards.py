@@ -45,7 +45,7 @@ class Options:
     """What to build, from where, to where, and on how many workers."""
 
     dataset: str
-    """dexycb, ho3d, hands, or the dotted name of a dataset module of your own."""
+    """dexycb, ho3d, hands, or the name of a module of your own: my_hands, my_package.my_hands."""
     root: Path | None = None
     """The raw dataset; by default what $DEX_YCB_DIR, $HO3D_DIR or $HANDS_DIR names."""
     out: Path | None = None

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-import turbojpeg
 
 from deformer.box import tight_box
 from deformer.camera import project
@@ -21,6 +20,7 @@ from deformer.clip import (
     meta_member,
 )
 from deformer.hand import NUM_JOINTS
+from deformer.image_files import decode_jpeg
 from deformer.mano import HandLayer
 from deformer.rotations import rotvec_to_rotmat
 from pipelines.shard import CorruptShardError, iterate_members
@@ -81,8 +81,8 @@ def _check_images(labels: dict, meta: ClipMeta, members: dict[str, bytes]) -> It
             yield f"frame {i}: crop {crop.tolist()}, image {there}"
         elif member in rest:
             try:
-                pixels = np.asarray(turbojpeg.decompress(members[member], raise_on_warnings=True))
-            except RuntimeError as error:
+                pixels = decode_jpeg(members[member], is_strict=True)
+            except ValueError as error:
                 yield f"frame {i}: the image does not decode: {error}"
             else:
                 if pixels.shape[:2] != (crop[3], crop[2]):

@@ -7,22 +7,23 @@ across the crop's own edge; so the rectangle keeps two pixels more than anyone c
 
 import struct
 
-import cv2
 import numpy as np
-import turbojpeg
 
 from deformer.box import AugmentationRange, hand_box, reach_px
+from deformer.image_files import (
+    UnsupportedJpegError,
+    crop_jpeg,
+    decode_image,
+    encode_jpeg,
+    read_jpeg_header,
+)
 from pipelines.source import BadFrameError
-
-PNG_TO_JPEG_QUALITY = 95
 
 _EDGE_PX = 2
 """One pixel for the interpolation of the warp, one for that of chroma."""
 
 USUAL_MCU = (16, 16)
-"""MCU (width, height) of 4:2:0 JPEGs, and a multiple of that of all but the two below."""
-
-_LONG_MCUS = {turbojpeg.SAMP.Y411: (32, 16), turbojpeg.SAMP.Y441: (16, 32)}
+"""MCU (width, height) of 4:2:0 JPEGs, and a multiple of that of almost all others."""
 
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
@@ -32,8 +33,8 @@ def mcu_size(image: bytes) -> tuple[int, int]:
     if image.startswith(_PNG_SIGNATURE):
         return USUAL_MCU
     try:
-        return _LONG_MCUS.get(turbojpeg.decompress_header(image)["subsamp"], USUAL_MCU)
-    except RuntimeError:  # damaged, which `crop_image` will say
+        return read_jpeg_header(image).mcu
+    except ValueError:  # damaged, which `crop_image` will say
         return USUAL_MCU
 
 
@@ -65,21 +66,18 @@ def crop_image(
 ) -> bytes:
     """The rectangle (x, y, width, height) of a JPEG or PNG file, as a JPEG file.
 
-    JPEG is cropped losslessly; PNG is compressed once, at quality 95. Raises
-    `BadFrameError("image_corrupt")` or `BadFrameError("image_size")`.
+    JPEG is cropped losslessly; PNG is compressed once, at quality 95. Raises `BadFrameError` with
+    the reason "image_corrupt", "image_size", or "image_format".
     """
     if image.startswith(_PNG_SIGNATURE):
         return _crop_png(image, rectangle, image_size)
-    x, y, width, height = rectangle
     try:
-        header = turbojpeg.decompress_header(image)
-        if header["width"] <= 0:  # so short that not even the size is in it
-            raise BadFrameError("image_corrupt")
-        if (header["width"], header["height"]) != tuple(image_size):
+        if read_jpeg_header(image).size != tuple(image_size):
             raise BadFrameError("image_size")
-        # a truncated file raises here too: the whole of it is decoded to coefficients
-        return turbojpeg.transform(image, x=x, y=y, w=width, h=height, crop=True, copynone=True)
-    except RuntimeError:
+        return crop_jpeg(image, rectangle)
+    except UnsupportedJpegError:
+        raise BadFrameError("image_format") from None
+    except ValueError:
         raise BadFrameError("image_corrupt") from None
 
 
@@ -88,11 +86,9 @@ def _crop_png(image: bytes, rectangle, image_size: tuple[int, int]) -> bytes:
         raise BadFrameError("image_corrupt")  # OpenCV would fill a truncated file with black
     if struct.unpack(">II", image[16:24]) != tuple(image_size):
         raise BadFrameError("image_size")
-    pixels = cv2.imdecode(np.frombuffer(image, np.uint8), cv2.IMREAD_COLOR)
-    if pixels is None:
-        raise BadFrameError("image_corrupt")
+    try:
+        pixels = decode_image(image)
+    except ValueError:
+        raise BadFrameError("image_corrupt") from None
     x, y, width, height = rectangle
-    crop = np.ascontiguousarray(pixels[y : y + height, x : x + width])
-    return turbojpeg.compress(
-        crop, PNG_TO_JPEG_QUALITY, turbojpeg.SAMP.Y420, pixelformat=turbojpeg.PF.BGR
-    )
+    return encode_jpeg(np.ascontiguousarray(pixels[y : y + height, x : x + width]))

@@ -16,6 +16,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.csv
 
+from deformer.image_files import decode_image
 from deformer.reading import foreign, one_line, read_lines
 from deformer.safe_pickle import UnsafePickleError, load_pickle
 from pipelines.source import (
@@ -109,9 +110,11 @@ def read_segmentation(
     hand and object; half intensity divides, because v2's files are JPEG.
     """
     width, height = image_size
-    data = np.frombuffer(path.read_bytes(), np.uint8)
-    colours = cv2.imdecode(data, cv2.IMREAD_COLOR) if data.size else None
-    if colours is None or colours.shape[0] * width != colours.shape[1] * height:
+    try:
+        colours = decode_image(path.read_bytes())
+    except ValueError:
+        raise BadFrameError("labels_corrupt") from None
+    if colours.shape[0] * width != colours.shape[1] * height:
         raise BadFrameError("labels_corrupt")
     lit = colours >= 128
     codes = np.full(colours.shape[:2], BACKGROUND, np.uint8)

@@ -25,6 +25,7 @@ from rich.table import Table
 
 from deformer.clip import SPLIT_COLUMNS, decode_labels
 from deformer.dataset import read_info, read_member, read_table, split_column, split_name
+from deformer.image_files import decode_jpeg
 from deformer.telling import print_error
 from pipelines.coco import write_coco
 from pipelines.contact_sheet import Tile, draw_sheet
@@ -212,8 +213,7 @@ def load_tile(folder: Path, row: dict) -> Tile:
             read_member(file, row["labels_offset"], row["labels_size"], row["labels_crc32"])
         )
     i = row["clip_index"]
-    pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
-    image = cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB)
+    image = decode_jpeg(data)
 
     def array(name: str) -> np.ndarray | None:
         return labels[name][i] if name in labels and np.isfinite(labels[name][i]).all() else None

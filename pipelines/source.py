@@ -195,17 +195,25 @@ class DatasetModule(Protocol):
     def read_clip(self, root: Path, ref: ClipRef) -> Iterator[RawFrame]: ...
 
 
+_OURS = ("dexycb", "ho3d", "hands")
+
+
 def load_dataset(name: str) -> DatasetModule:
-    """The module of a dataset: one of this package's, or the dotted name of one of one's own."""
-    full_name = name if "." in name else f"pipelines.{name}"
+    """The module of a dataset: one of this package's, or the name of a module of one's own.
+
+    That may be `my_hands`, which is a file my_hands.py in the current folder or on Python's path,
+    or `my_package.my_hands`.
+    """
+    full_name = f"pipelines.{name}" if name in _OURS else name
     try:
         module = importlib.import_module(full_name)
     except ModuleNotFoundError as error:
-        if error.name not in (full_name, full_name.rpartition(".")[0]):
-            raise
+        if not f"{full_name}.".startswith(f"{error.name}."):
+            raise  # the module is there: it imports another that is not
         raise UnusableInputError(
-            f"--dataset {name!r}: there is no module {full_name}; known are dexycb, ho3d "
-            "and hands, or give the dotted name of a module of your own (README, Adding a dataset)"
+            f"--dataset {name!r}: there is no module {full_name}; known are {', '.join(_OURS)}, "
+            "or give the name of a module of your own, such as my_hands for a file my_hands.py in "
+            "the current folder (README, Adding a dataset)"
         ) from None
     missing = [n for n in ("ROOT_VARIABLE", "list_clips", "read_clip") if not hasattr(module, n)]
     if missing:

@@ -12,6 +12,9 @@ of so that DexYCB's setup s3 splits them into train, val and test that share no 
 background, with much of the hand hidden and blurred by motion; `--sequences 40 --cameras 2` makes a
 small one.
 
+DexYCB's own toolkit lists 100 sequences of each of its 10 subjects, by all 8 cameras: a root that
+it shall open needs `--sequences all --cameras 8`. This project's commands take any part of that.
+
 The same parameters and seed give byte-identical files, whatever the number of workers. A run that
 was interrupted goes on where it stopped: finished sequences are kept.
 """

@@ -12,8 +12,9 @@ import yaml
 from scipy.spatial.transform import Rotation
 
 from deformer.hand import SIDES
+from deformer.image_files import encode_jpeg
 from pipelines.synthetic.cameras import MASTER_SERIAL, SERIALS, Camera, intrinsics, rig
-from pipelines.synthetic.encode import encode_jpeg, encode_png, pack_npz
+from pipelines.synthetic.encode import encode_png, pack_npz
 from pipelines.synthetic.film import Frame
 from pipelines.synthetic.motion import Motion
 from pipelines.synthetic.plan import SequencePlan

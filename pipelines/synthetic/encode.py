@@ -1,4 +1,4 @@
-"""Files as bytes: JPEG, PNG and npz, fast and the same at every call."""
+"""Files as bytes: PNG and npz, fast and the same at every call."""
 
 import io
 import struct
@@ -6,23 +6,9 @@ import zipfile
 import zlib
 
 import numpy as np
-import turbojpeg
 
-JPEG_QUALITY = 95
 _LEVEL = 1
 _UP_FILTER = 2
-
-
-def encode_jpeg(image_bgr: np.ndarray, quality: int = JPEG_QUALITY) -> bytes:
-    """(H, W, 3) uint8 BGR → JPEG, 4:2:0."""
-    return bytes(
-        turbojpeg.compress(
-            np.ascontiguousarray(image_bgr),
-            quality,
-            turbojpeg.SAMP.Y420,
-            pixelformat=turbojpeg.BGR,
-        )
-    )
 
 
 def encode_png(image: np.ndarray) -> bytes:

@@ -13,8 +13,9 @@ import numpy as np
 from scipy.spatial.transform import Rotation
 
 from deformer.hand import DATASET_TO_MANO, OPENGL_TO_OPENCV, TIP_VERTICES
+from deformer.image_files import encode_jpeg
 from pipelines.synthetic.cameras import table_camera
-from pipelines.synthetic.encode import encode_jpeg, encode_png
+from pipelines.synthetic.encode import encode_png
 from pipelines.synthetic.film import HAND_LABEL
 from pipelines.synthetic.plan import SequencePlan
 from pipelines.synthetic.sequence import Sequence, compose, film, generator

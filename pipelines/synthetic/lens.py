@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from pipelines.synthetic.encode import encode_jpeg
+from deformer.image_files import encode_jpeg
 from pipelines.synthetic.film import line_kernel
 
 _TILE_ROOM = 64

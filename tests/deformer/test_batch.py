@@ -5,13 +5,13 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import torch
-import turbojpeg
 
 from deformer.augment import AugmentConfig, Draw, draw, rotation_about_z
 from deformer.batch import Batch, read_window, to_input, without_padding
 from deformer.box import hand_box, tight_box
 from deformer.camera import project
 from deformer.clip import Clip
+from deformer.image_files import decode_jpeg
 from deformer.plan import OrderConfig
 from deformer.rotations import rotvec_to_rotmat
 from deformer.store import ClipReader, open_store
@@ -162,7 +162,7 @@ def test_without_augmentation_the_input_is_the_resampled_box(dataset, plain, row
     for k in (0, 13, 40):
         for t in range(3):
             jpeg = reader.image(int(plain.rows[k, t]))
-            crop = np.asarray(turbojpeg.decompress(jpeg, turbojpeg.PF.RGB))
+            crop = decode_jpeg(jpeg)
             centre, side = hand_box(np.array(rows[k][t]["box_px"]))
             left, top = centre - side / 2
             grid = np.meshgrid(left + x * side / SIZE, top + y * side / SIZE)

@@ -15,16 +15,25 @@ REPOSITORY = Path(__file__).parents[2]
 
 @pytest.fixture
 def example(tmp_path) -> Path:
-    """The module that the README shows, as a file."""
+    """The module that the README shows, as files: in a package, and in the current folder."""
     readme = (REPOSITORY / "README.md").read_text()
     code = re.search(r"## Adding a dataset.*?```python\n(.*?)```", readme, re.DOTALL)[1]
     path = tmp_path / "my_package" / "my_hands.py"
     path.parent.mkdir()
     path.write_text(code)
-    return path
+    (tmp_path / "my_hands.py").write_text(code)
+    return tmp_path
 
 
-def test_the_readmes_example_builds(example, tmp_path):
+@pytest.mark.parametrize(
+    ("name", "folder_on_path", "workers"),
+    [
+        ("my_package.my_hands", True, "0"),
+        ("my_hands", False, "0"),
+        pytest.param("my_hands", False, "1", marks=pytest.mark.slow),
+    ],
+)
+def test_the_readmes_example_builds(example, name, folder_on_path, workers, tmp_path):
     root = tmp_path / "raw"
     rng = np.random.default_rng(0)
     for recording in ("a", "b"):
@@ -36,10 +45,12 @@ def test_the_readmes_example_builds(example, tmp_path):
             picture = rng.integers(0, 256, (240, 320, 3), np.uint8)
             cv2.imwrite(str(root / recording / f"{i:04d}.jpg"), picture)
     run = subprocess.run(
-        [sys.executable, "-m", "pipelines.build_shards", "--dataset", "my_package.my_hands"]
-        + ["--root", str(root), "--out", str(tmp_path / "out"), "--hand", "none", "--workers", "0"],
-        cwd=tmp_path,
-        env={"PYTHONPATH": f"{tmp_path}:{REPOSITORY}", "PATH": ""},
+        [sys.executable, "-m", "pipelines.build_shards", "--dataset", name]
+        + ["--root", str(root), "--out", str(tmp_path / "out"), "--hand", "none"]
+        + ["--workers", workers],
+        cwd=example,
+        env={"PYTHONPATH": f"{example}:{REPOSITORY}" if folder_on_path else str(REPOSITORY)}
+        | {"PATH": ""},
         capture_output=True,
         text=True,
     )

@@ -3,11 +3,12 @@
 import cv2
 import numpy as np
 import pytest
-import turbojpeg
 
 from deformer.box import AugmentationRange, hand_box
+from deformer.image_files import decode_jpeg, encode_jpeg
 from pipelines.crops import USUAL_MCU, crop_image, crop_rectangle, mcu_size
 from pipelines.source import BadFrameError
+from tests.jpegs import orientation, png, sampled_jpeg, saved_jpeg
 
 SIZE = (640, 480)
 LIMITS = AugmentationRange()
@@ -20,21 +21,13 @@ def picture() -> np.ndarray:
     return cv2.resize(coarse, SIZE, interpolation=cv2.INTER_CUBIC)
 
 
-def jpeg(picture: np.ndarray, sampling=turbojpeg.SAMP.Y420) -> bytes:
-    return turbojpeg.compress(picture, 92, sampling, pixelformat=turbojpeg.PF.BGR)
-
-
 def decode(data: bytes) -> np.ndarray:
-    return np.asarray(turbojpeg.decompress(data, turbojpeg.PF.BGR)).copy()
+    return decode_jpeg(data, "BGR", is_strict=True)
 
 
-def png(picture: np.ndarray) -> bytes:
-    return cv2.imencode(".png", picture)[1].tobytes()
-
-
-@pytest.mark.parametrize("sampling", ["Y420", "Y422", "Y444", "Y440"])
+@pytest.mark.parametrize("sampling", ["4:2:0", "4:2:2", "4:4:4", "4:4:0"])
 def test_jpeg_crops_are_lossless(picture, sampling):
-    whole = jpeg(picture, getattr(turbojpeg.SAMP, sampling))
+    whole = sampled_jpeg(picture, sampling)
     x, y, width, height = rectangle = (64, 128, 320, 304)
     crop = decode(crop_image(whole, rectangle, SIZE))
     expected = decode(whole)[y : y + height, x : x + width]
@@ -47,7 +40,7 @@ def test_jpeg_crops_are_lossless(picture, sampling):
 @pytest.mark.parametrize("degrees", [180, 45, -100])
 def test_a_training_crop_equals_the_one_from_the_raw_frame(picture, box, degrees):
     """Rotation, scale 1.2, centre off by 10 %: the widest that training draws."""
-    whole = jpeg(picture)
+    whole = encode_jpeg(picture)
     rectangle = crop_rectangle(np.array(box), SIZE, LIMITS)
     crop = decode(crop_image(whole, rectangle, SIZE))
     centre, side = hand_box(np.array(box, float))
@@ -76,9 +69,9 @@ def test_rectangles_are_aligned_and_inside():
         assert 0 <= y <= y + height <= 480
 
 
-@pytest.mark.parametrize(("sampling", "mcu"), [("Y411", (32, 16)), ("Y441", (16, 32))])
+@pytest.mark.parametrize(("sampling", "mcu"), [("4:1:1", (32, 16)), ("4:4:1", (16, 32))])
 def test_long_coding_blocks_are_cropped_losslessly_too(picture, sampling, mcu):
-    whole = jpeg(picture, getattr(turbojpeg.SAMP, sampling))
+    whole = sampled_jpeg(picture, sampling)
     assert mcu_size(whole) == mcu
     box = np.array([301.0, 203, 340, 250])
     x, y, width, height = rectangle = crop_rectangle(box, SIZE, LIMITS, mcu)
@@ -92,7 +85,7 @@ def test_long_coding_blocks_are_cropped_losslessly_too(picture, sampling, mcu):
 
 
 def test_usual_coding_blocks(picture):
-    usual = [jpeg(picture, getattr(turbojpeg.SAMP, s)) for s in ("Y420", "Y422", "Y444", "Y440")]
+    usual = [sampled_jpeg(picture, s) for s in ("4:2:0", "4:2:2", "4:4:4", "4:4:0")]
     for image in (*usual, png(picture), b"no image", b""):
         assert mcu_size(image) == USUAL_MCU
 
@@ -101,7 +94,7 @@ def test_no_rectangle_where_the_image_has_no_part():
     assert crop_rectangle(np.array([900.0, 100, 950, 150]), SIZE, LIMITS) == (0, 0, 0, 0)
 
 
-@pytest.mark.parametrize("encode", [jpeg, png])
+@pytest.mark.parametrize("encode", [encode_jpeg, png])
 @pytest.mark.parametrize("keep", [0, 10, 0.3, 0.99, -2])
 def test_truncated_images(picture, encode, keep):
     data = encode(picture)
@@ -110,7 +103,7 @@ def test_truncated_images(picture, encode, keep):
         crop_image(cut, (0, 0, 64, 64), SIZE)
 
 
-@pytest.mark.parametrize("encode", [jpeg, png])
+@pytest.mark.parametrize("encode", [encode_jpeg, png])
 def test_images_of_another_size(picture, encode):
     with pytest.raises(BadFrameError, match="image_size"):
         crop_image(encode(picture[:240]), (0, 0, 64, 64), SIZE)
@@ -120,3 +113,17 @@ def test_png_is_compressed_once(picture):
     x, y, width, height = rectangle = (64, 128, 320, 304)
     crop = decode(crop_image(png(picture), rectangle, SIZE)).astype(int)
     assert np.abs(crop - picture[y : y + height, x : x + width]).mean() < 3
+
+
+def test_a_png_is_cropped_as_stored_whatever_its_exif_asks_for(picture):
+    rectangle = (64, 128, 320, 304)
+    expected = crop_image(png(picture), rectangle, SIZE)
+    for value in range(1, 9):
+        assert crop_image(png(picture, exif=orientation(value)), rectangle, SIZE) == expected
+
+
+def test_kinds_of_jpeg_that_are_not_read_are_another_reason_than_damage(picture):
+    with pytest.raises(BadFrameError, match="image_format"):
+        crop_image(saved_jpeg(picture, "CMYK"), (0, 0, 64, 64), SIZE)
+    with pytest.raises(BadFrameError, match="image_corrupt"):
+        crop_image(b"<html>no image</html>", (0, 0, 64, 64), SIZE)

@@ -20,6 +20,7 @@ from deformer.rotations import rotvec_to_rotmat
 from pipelines import ho3d, ho3d_files
 from pipelines.annotate import HandModel, annotate_clip
 from pipelines.source import BACKGROUND, GRASPED_OBJECT, HAND, UnusableInputError, load_dataset
+from tests.jpegs import orientation, png, saved_jpeg
 from tests.python2 import python2_pickle
 
 K = np.array([[614.6, 0.0, 320.3], [0.0, 614.1, 238.5], [0.0, 0.0, 1.0]])
@@ -542,6 +543,22 @@ def test_segmentation(tmp_path, image, seg, hand, grasped, apart):
     for damaged in (b"", b"no image", encoded(seg, np.zeros((100, 100, 3), np.uint8))):
         (folder / f"0000{seg}").write_bytes(damaged)
         assert only_frame(tmp_path).reason == "labels_corrupt"
+
+
+@pytest.mark.parametrize(("image", "seg"), [(".png", ".jpg"), (".jpg", ".png")])
+def test_segmentation_is_read_as_stored_whatever_its_exif_asks_for(tmp_path, image, seg):
+    add_frame(tmp_path, "train", "MC1/0000", train_meta(), image)
+    rendered = np.zeros((120, 160, 3), np.uint8)
+    rendered[32:64, 40:80] = RED if seg == ".jpg" else BLUE
+    path = tmp_path / "train" / "MC1" / "seg" / f"0000{seg}"
+    path.parent.mkdir()
+    save = {".png": png, ".jpg": saved_jpeg}[seg]
+    found = []
+    for value in (1, 3, 6):
+        path.write_bytes(save(rendered, exif=orientation(value)))
+        found.append(only_frame(tmp_path).segmentation)
+    assert (found[0][128:256, 160:320] == HAND).mean() > 0.9
+    np.testing.assert_array_equal(found, [found[0]] * 3)
 
 
 # ------------------------------------------------------------------- what shapes the result besides

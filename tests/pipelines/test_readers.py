@@ -17,6 +17,7 @@ from tests.pipelines.handmade import CROP_SIZE, make_clip, small_dataset
 
 README = Path(__file__).parents[2] / "shards" / "README.md"
 EXAMPLES = re.findall(r"^```python\n(.*?)^```", README.read_text("utf-8"), re.DOTALL | re.MULTILINE)
+READERS = ["webdataset", "huggingface", "duckdb", "polars", "offset"]
 
 
 @pytest.fixture(scope="module")
@@ -90,10 +91,11 @@ def test_bytes_at_the_offsets_are_the_frame_and_its_labels(dataset):
     assert labels["occlusion"][row["clip_index"]] == pytest.approx(row["occlusion"])
 
 
-@pytest.mark.parametrize("example", EXAMPLES, ids=["webdataset", "duckdb", "polars", "offset"])
+@pytest.mark.parametrize("example", EXAMPLES, ids=READERS)
 def test_example_of_the_readme_runs(dataset, example, monkeypatch):
-    if "duckdb" in example:
-        pytest.importorskip("duckdb")
+    for library in ("duckdb", "datasets"):
+        if library in example:
+            pytest.importorskip(library, reason=f"{library} is not installed")
     monkeypatch.chdir(dataset.parents[1])
     names: dict = {}
     exec(example, names)
@@ -102,3 +104,19 @@ def test_example_of_the_readme_runs(dataset, example, monkeypatch):
     if "hand" in names:
         assert names["hand"].shape == names["image"].shape[:2]
         assert names["hand"].any()
+    if "clips" in names:
+        _check_as_hugging_face_reads(list(names["clips"]))
+
+
+def _check_as_hugging_face_reads(clips: list[dict]) -> None:
+    """Clips of unequal length, one of which has a frame without image."""
+    assert [clip["__key__"] for clip in clips] == ["clip-a", "clip-b", "clip-c"]
+    expected = make_clip("clip-a", seed=1, invalid=[2], halo=[5])
+    labels = clips[0]["labels.npz"]
+    assert labels["valid"] == expected.labels["valid"].tolist()
+    assert np.allclose(labels["joints_px"], expected.labels["joints_px"], equal_nan=True)
+    for i, data in enumerate(expected.images):
+        image = clips[0][f"{i:06d}.jpg"]
+        assert (image is None) == (data is None)
+        if data is not None:
+            assert image.size == CROP_SIZE

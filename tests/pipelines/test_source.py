@@ -103,6 +103,23 @@ def test_a_folder_in_the_place_of_a_file_is_no_file(tmp_path):
             read_bytes(path, "image_missing")
 
 
+@pytest.mark.parametrize("name", ["dexycp", "my_package.hands", "my.own.package.hands", "json.x"])
+def test_a_module_that_is_not_there_is_named(name):
+    message = f"--dataset '{name}': there is no module {name}; known are dexycb, ho3d, hands"
+    with pytest.raises(UnusableInputError, match=message):
+        load_dataset(name)
+
+
+def test_a_plain_module_on_the_path(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "dataset_of_my_own.py").write_text("ROOT_VARIABLE = 'MINE'; import json\n")
+    with pytest.raises(UnusableInputError, match="dataset_of_my_own lacks list_clips, read_clip"):
+        load_dataset("dataset_of_my_own")
+    (tmp_path / "dataset_of_theirs.py").write_text("import no_such_module\n")
+    with pytest.raises(ModuleNotFoundError, match="no_such_module"):
+        load_dataset("dataset_of_theirs")
+
+
 def test_a_module_without_the_names_is_refused():
     with pytest.raises(UnusableInputError, match="lacks ROOT_VARIABLE, list_clips, read_clip"):
         load_dataset("json.decoder")

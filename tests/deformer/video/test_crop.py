@@ -4,11 +4,11 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import torch
-import turbojpeg
 
 from deformer.augment import Draw, crop_to_input
 from deformer.batch import as_float, to_input, without_padding
 from deformer.box import hand_box
+from deformer.image_files import decode_jpeg
 from deformer.store import open_store
 from deformer.stream import Stream, StreamConfig
 from deformer.video.crop import boxes_of_inputs, crop_hands, to_image_px
@@ -36,7 +36,7 @@ def test_a_hand_is_cut_out_of_a_frame_as_the_stream_cuts_it(raw_root, streamed):
             frame = frames[row]
             place = raw_root / frame["subject"] / frame["sequence"] / frame["camera"]
             jpeg = (place / f"color_{frame['frame']:06d}.jpg").read_bytes()
-            image = np.array(turbojpeg.decompress(jpeg, turbojpeg.PF.RGB))
+            image = decode_jpeg(jpeg)
             box = np.array(frame["box_px"]) + np.tile(frame["crop_xywh"][:2], 2)
             (found,) = crop_hands(image, box[None], SIZE)
             assert np.abs(found.astype(int) - expected.numpy()).max() <= 1

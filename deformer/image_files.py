@@ -1,0 +1,257 @@
+"""Image files: pixels as they are stored, JPEG headers, lossless crops of JPEGs.
+
+No other module decodes an image or knows a JPEG library. An orientation that EXIF asks for is
+ignored: labels belong to the pixels as stored. Results do not depend on which libraries are
+installed: a crop has the same bytes whichever of the two cuts it (a test compares them).
+"""
+
+import ctypes
+import functools
+import importlib.util
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import BinaryIO
+
+import cv2
+import numpy as np
+import simplejpeg
+
+ENCODED_QUALITY = 95
+"""Of JPEGs made of pixels, which had another format or were rendered."""
+
+
+class UnsupportedJpegError(ValueError):
+    """A JPEG of a kind that is not read: the message says of what kind."""
+
+
+@dataclass(frozen=True)
+class JpegHeader:
+    """What a JPEG file says of itself before its first coefficient."""
+
+    size: tuple[int, int]
+    """(width, height), px."""
+    coding: int
+    """Number of the frame marker: 0 baseline, 1 extended, 2 progressive, 9 and 10 arithmetic."""
+    bits: int
+    sampling: tuple[tuple[int, int], ...]
+    """(horizontal, vertical) sampling factor of each component."""
+    is_rgb: bool
+    """Three components that are red, green, blue, not YCbCr."""
+
+    @property
+    def mcu(self) -> tuple[int, int]:
+        """(width, height) in px of the coding blocks (MCUs), or a multiple where it is below 16."""
+        factors = (max(factor) for factor in zip(*self.sampling, strict=True))
+        width, height = (8 * factor if factor > 2 else 16 for factor in factors)
+        return width, height
+
+
+def read_jpeg_header(image: bytes) -> JpegHeader:
+    """The header of a JPEG file. Raises `ValueError` where it is none, or damaged."""
+    frame, ids, has_jfif, adobe = None, b"", False, None
+    for marker, content in _segments(image):
+        if marker == 0xE0 and len(content) >= 14 and content.startswith(b"JFIF\0"):
+            has_jfif = True
+        elif marker == 0xEE and len(content) >= 12 and content.startswith(b"Adobe"):
+            adobe = content[11]
+        elif 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):  # tables, reserved
+            if frame or len(content) < 6 or len(content) != 6 + 3 * content[5]:
+                raise ValueError("the JPEG's frame header is damaged")
+            frame, ids = (marker - 0xC0, content), content[6::3]
+    if frame is None:
+        raise ValueError("the file ends before a JPEG's frame header")
+    coding, content = frame
+    height, width = (int.from_bytes(content[i : i + 2], "big") for i in (1, 3))
+    sampling = tuple(divmod(factor, 16) for factor in content[7::3])
+    if not (width and height and sampling and all(1 <= f <= 4 for pair in sampling for f in pair)):
+        raise ValueError("the JPEG's frame header is damaged")
+    # as libjpeg decides
+    is_rgb = len(ids) == 3 and not has_jfif and (ids == b"RGB" if adobe is None else adobe == 0)
+    return JpegHeader((width, height), coding, content[0], sampling, is_rgb)
+
+
+def _segments(image: bytes) -> Iterator[tuple[int, bytes]]:
+    """(marker, content) of the segments before the first scan."""
+    if image[:2] != b"\xff\xd8":
+        raise ValueError(f"a JPEG file begins with ff d8, this one with {image[:2]!r}")
+    at = 2
+    while at + 4 <= len(image) and image[at] == 0xFF:
+        marker = image[at + 1]
+        if marker == 0xFF:  # padding
+            at += 1
+            continue
+        if marker in (0xDA, 0xD9):  # a scan, the end
+            return
+        if marker == 0x01 or 0xD0 <= marker <= 0xD8:  # without content
+            at += 2
+            continue
+        size = int.from_bytes(image[at + 2 : at + 4], "big")
+        yield marker, image[at + 4 : at + 2 + size]
+        at += 2 + max(size, 2)
+
+
+def decode_jpeg(image: bytes, colours: str = "RGB", *, is_strict: bool = False) -> np.ndarray:
+    """The pixels of a JPEG file, (height, width, channels) uint8.
+
+    colours: "RGB", "BGR", or "RGBX", whose fourth channel is unused. Raises `ValueError` where the
+    file is damaged; is_strict: also where libjpeg would guess what is missing.
+    """
+    return simplejpeg.decode_jpeg(image, colours, strict=is_strict)
+
+
+def decode_image(image: bytes) -> np.ndarray:
+    """The pixels of a PNG or JPEG file, (height, width, 3) uint8 BGR; transparency is dropped.
+
+    Raises `ValueError` where the file is none; OpenCV fills what a cut file lacks.
+    """
+    data = np.frombuffer(image, np.uint8)
+    pixels = cv2.imdecode(data, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION) if image else None
+    if pixels is None:
+        raise ValueError(f"{len(image)} bytes are no image that OpenCV decodes")
+    return pixels
+
+
+def encode_jpeg(image_bgr: np.ndarray, quality: int = ENCODED_QUALITY) -> bytes:
+    """(H, W, 3) uint8 BGR → JPEG, 4:2:0."""
+    options = [
+        *(cv2.IMWRITE_JPEG_QUALITY, quality),
+        *(cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_420),
+    ]
+    return cv2.imencode(".jpg", image_bgr, options)[1].tobytes()
+
+
+# -------------------------------------------------------------------------------------------- crops
+
+_CODINGS = (0, 1, 2, 9, 10)
+_GREY_OR_COLOURS = (1, 3)
+_LUMA_AND_CHROMA = {
+    *(((h, v), (1, 1)) for h, v in ((1, 1), (2, 1), (2, 2), (1, 2), (4, 1), (1, 4))),
+    *(((2, 2), chroma) for chroma in ((1, 2), (2, 1))),  # 4:2:2 and 4:4:0, as some cameras say it
+    *((factor, factor) for factor in ((2, 1), (1, 2), (3, 1), (1, 3))),  # 4:4:4, likewise
+}
+
+
+def crop_jpeg(image: bytes, rectangle: tuple[int, int, int, int]) -> bytes:
+    """The rectangle (x, y, width, height) of a JPEG file as a JPEG file of the same coefficients.
+
+    The rectangle begins on a multiple of the header's `mcu` and ends on one, or with the image.
+    The crop is baseline-coded and has no EXIF. Raises `UnsupportedJpegError`, and `ValueError`
+    where any part of the file is damaged.
+    """
+    header = read_jpeg_header(image)
+    _check_kind(header)
+    return _cutter()(image, rectangle, header)
+
+
+def _check_kind(header: JpegHeader) -> None:
+    if header.coding not in _CODINGS or header.bits != 8:
+        kind = f"of coding {header.coding} with {header.bits} bits"
+    elif len(header.sampling) not in _GREY_OR_COLOURS:
+        kind = f"of {len(header.sampling)} components, such as CMYK"
+    elif len(header.sampling) == 3 and (
+        header.sampling[1] != header.sampling[2] or header.sampling[:2] not in _LUMA_AND_CHROMA
+    ):
+        kind = f"with sampling factors {header.sampling}"
+    else:
+        return
+    raise UnsupportedJpegError(f"a JPEG {kind}; 8 bits, grey, YCbCr or RGB are read")
+
+
+@functools.cache
+def _cutter():
+    """turbojpeg is three times as fast; it has no wheel for Python 3.14."""
+    return _cut_with_turbojpeg if importlib.util.find_spec("turbojpeg") else _cut_with_jpeglib
+
+
+def _cut_with_turbojpeg(image: bytes, rectangle, header: JpegHeader) -> bytes:
+    import turbojpeg
+
+    x, y, width, height = rectangle
+    try:  # a damaged file raises: the whole of it is decoded to coefficients
+        return turbojpeg.transform(image, x=x, y=y, w=width, h=height, crop=True, copynone=True)
+    except RuntimeError as error:
+        raise ValueError(str(error)) from None
+
+
+def _cut_with_jpeglib(image: bytes, rectangle, header: JpegHeader) -> bytes:
+    # jpeglib ends the process at files that libjpeg refuses, and tells of no guess
+    simplejpeg.decode_jpeg(image, "GRAY", min_height=1, min_width=1, min_factor=8)
+    pieces = _slices(rectangle, header)
+    with _memory_file() as (source, source_path), _memory_file() as (target, target_path):
+        source.write(image)
+        source.seek(0)
+        blocks = [np.empty((*shape, 64), np.int16) for shape in _shapes(header.size, header)]
+        tables, table_numbers = np.zeros((4, 64), np.uint16), np.zeros(4, np.int16)
+        _jpeglib().read_jpeg_dct(
+            source_path, *_pointers(blocks, 4), *_pointers([tables, table_numbers])
+        )
+        kept = [
+            np.ascontiguousarray(all_[piece]) for all_, piece in zip(blocks, pieces, strict=True)
+        ]
+        shapes = np.array([part.shape[:2] for part in kept], np.int32)
+        size = np.array(rectangle[:1:-1], np.int32)
+        colours = 1 if len(kept) == 1 else 2 if header.is_rgb else 3
+        source.seek(0)
+        # everything but size and coefficients is copied from the source
+        is_written = _jpeglib().write_jpeg_dct(
+            source_path, target_path, *_pointers(kept, 4), *_pointers([size, shapes]), None,
+            colours, len(kept), None, ctypes.c_short(-1), None, 0, None, None, None,
+            ctypes.c_uint(0), ctypes.c_uint(0xFFFFFFFF),
+        )  # fmt: skip
+        if not is_written:
+            raise ValueError("jpeglib cannot write the crop")
+        target.seek(0)
+        return target.read()
+
+
+def _factors(header: JpegHeader) -> tuple[list[tuple[int, int]], tuple[int, int]]:
+    """The sampling factors of the components, and the greatest."""
+    factors = [(1, 1)] if len(header.sampling) == 1 else list(header.sampling)
+    return factors, (max(h for h, _ in factors), max(v for _, v in factors))
+
+
+def _shapes(size: tuple[int, int], header: JpegHeader) -> list[tuple[int, int]]:
+    """(rows, columns) of 8 × 8 blocks that each component of an image of (width, height) has."""
+    factors, (most_h, most_v) = _factors(header)
+    width, height = size
+    return [(-(-height * v // (8 * most_v)), -(-width * h // (8 * most_h))) for h, v in factors]
+
+
+def _slices(rectangle, header: JpegHeader) -> list[tuple[slice, slice]]:
+    """Which rows and columns of blocks of each component are the rectangle's."""
+    x, y, width, height = rectangle
+    factors, (most_h, most_v) = _factors(header)
+    shapes = _shapes((width, height), header)
+    starts = [(y * v // (8 * most_v), x * h // (8 * most_h)) for h, v in factors]
+    return [
+        (slice(row, row + rows), slice(column, column + columns))
+        for (row, column), (rows, columns) in zip(starts, shapes, strict=True)
+    ]
+
+
+@functools.cache
+def _jpeglib() -> ctypes.CDLL:
+    """jpeglib's binding of libjpeg-turbo. Its Python layer above goes through files four times."""
+    import jpeglib
+
+    jpeglib.version.set("turbo210")  # libjpeg-turbo 2.1
+    return jpeglib._bind.CJpegLib.get()
+
+
+def _pointers(arrays: list[np.ndarray], count: int = 2) -> list:
+    """Addresses, and None up to `count`."""
+    addresses = [array.ctypes.data_as(ctypes.c_void_p) for array in arrays]
+    return addresses + [None] * (count - len(addresses))
+
+
+@contextmanager
+def _memory_file() -> Iterator[tuple[BinaryIO, bytes]]:
+    """A file without a name, and a path by which C opens it; in memory, so no disk is full."""
+    in_memory = hasattr(os, "memfd_create")  # Linux
+    with (
+        os.fdopen(os.memfd_create("jpeg"), "w+b") if in_memory else tempfile.TemporaryFile()
+    ) as file:
+        yield file, f"/dev/fd/{file.fileno()}".encode()
