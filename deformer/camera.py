@@ -6,7 +6,7 @@ A pixel's centre has integer coordinates, as in DexYCB, HO-3D and OpenCV.
 import numpy as np
 
 NEAREST_M = 0.1
-"""No point of a hand is put nearer to the camera's plane than this: a hand fills the image there."""
+"""No point of a hand is put nearer to the camera's plane: there a hand fills the whole image."""
 
 
 def project(points_cam_m: np.ndarray, K: np.ndarray) -> np.ndarray:
