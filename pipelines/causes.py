@@ -18,6 +18,7 @@ from pipelines.source import ManoPose
 _USUAL_BONE_M = 0.029
 _UNITS = {"millimetres": 1000, "centimetres": 100, "decimetres": 10, "inches": 39.37,
           "kilometres": 0.001}  # fmt: skip
+_FITTED = "; where MANO was but fitted to measured joints, state the joints of the posed hand"
 _MOST_FRAMES = 20
 _PARENTS = np.array(JOINT_PARENTS[1:])
 _IS_TIP = np.arange(21) % 4 == 0
@@ -59,11 +60,11 @@ def of_image(joints_cam_m: np.ndarray, joints_px: np.ndarray, K: np.ndarray) -> 
     stated_focal, stated_centre = K[0, [0, 1], [0, 1]], K[0, :2, 2]
     scale = stated_focal / focal
     is_scaled = np.ptp(scale) < 0.01 * scale[0] and abs(scale[0] - 1) > 0.05
-    kind = "of another resolution" if is_scaled else "another camera's, or the depth sensor's"
+    source = "another resolution" if is_scaled else "another camera, or of the depth sensor"
     return (
         f"the 2D joints were made with fx {focal[0]:.1f}, fy {focal[1]:.1f}, cx {centre[0]:.1f}, "
         f"cy {centre[1]:.1f}, K has {stated_focal[0]:.1f}, {stated_focal[1]:.1f}, "
-        f"{stated_centre[0]:.1f}, {stated_centre[1]:.1f}: intrinsics {kind}; take the colour "
+        f"{stated_centre[0]:.1f}, {stated_centre[1]:.1f}: intrinsics of {source}; take the colour "
         "camera's at the size of the images"
     )
 
@@ -208,7 +209,7 @@ def _of_joints(
             return f"the joints are those of a hand {scale:.3f} times as large: check their unit"
         return (
             "the bones have other lengths: the shape is another person's (DexYCB: mano_calib in "
-            "meta.yml, betas in its mano.yml), or the hand model is another"
+            "meta.yml, betas in its mano.yml), or the hand model is another" + _FITTED
         )
     relative = (posed - posed[:, :1]) - (joints - joints[:, :1])
     if np.median(np.linalg.norm(relative, axis=-1).max(1)) < MAX_OFF_M:
@@ -219,5 +220,5 @@ def _of_joints(
         )
     return (
         "the shape is right, the pose is not: it belongs to another frame, hand or camera, or its "
-        "rotations were read wrongly"
+        "rotations were read wrongly" + _FITTED
     )

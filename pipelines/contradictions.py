@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from deformer.box import hand_box, tight_box
 from deformer.camera import project
 from deformer.hand import NUM_VERTICES, TIP_VERTICES
 from pipelines import causes
@@ -27,7 +28,7 @@ from pipelines.agreement import (
     off_m_and_px,
 )
 from pipelines.hand_model import HandModel
-from pipelines.source import HAND, ClipRef, RawFrame, UnusableInputError
+from pipelines.source import BACKGROUND, HAND, ClipRef, RawFrame, UnusableInputError
 
 _MAX_TIP_OFF_M = 0.02
 """Between a stated fingertip and its vertex, where vertices are stated: datasets choose vertices
@@ -67,7 +68,8 @@ class Stated:
 class Finding:
     """How a clip stands with one rule."""
 
-    text: str
+    text: Callable[[float], str]
+    """Of how far off the worst frame is."""
     off: np.ndarray  # (F,), how far off each frame is; NaN where it cannot be judged
     is_broken: np.ndarray  # (F,) bool
     cause: Callable[[np.ndarray], str]
@@ -90,7 +92,7 @@ def find_contradictions(stated: Stated, least_frames: int = FRAMES_TO_REFUSE) ->
         if num_judged >= least_frames and 2 * len(broken) > num_judged:
             worst = finding.off[broken].max()
             raise UnusableInputError(
-                f"clip {stated.ref.key!r}: {finding.text.format(worst)} in {len(broken)} of "
+                f"clip {stated.ref.key!r}: {finding.text(worst)} in {len(broken)} of "
                 f"{num_judged} frames: {finding.cause(broken)}"
             )
         contradicts[broken] |= finding.spoils
@@ -104,7 +106,7 @@ def _camera(x: Stated) -> Finding:
     is_known = np.isfinite(x.K).all((1, 2))
     is_camera = (x.K[:, 2] == [0, 0, 1]).all(1) & (x.K[:, [0, 1], [0, 1]] > 0).all(1)
     return Finding(
-        "K is no camera matrix",
+        lambda _: "K is no camera matrix",
         np.where(is_known, ~is_camera, np.nan),
         is_known & ~is_camera,
         lambda broken: (
@@ -119,7 +121,7 @@ def _front(x: Stated) -> Finding:
     z = x.any_joints_cam_m[..., 2]
     nearest = z.max(1)
     return Finding(
-        "all joints lie behind the camera",
+        lambda _: "all joints lie behind the camera",
         nearest,
         nearest <= 0,
         lambda _: (
@@ -134,8 +136,10 @@ def _size(x: Stated) -> Finding:
     length_m = bone_length_m(x.any_joints_cam_m)
     least, most = BONE_LENGTH_M
     return Finding(
-        f"the joints make no hand: its bones are {{:.3g}} m long in the median ({least} to {most} "
-        "m allowed)",
+        lambda off: (
+            f"the joints make no hand: its bones are {off:.3g} m long in the median "
+            f"({least} to {most} m allowed)"
+        ),
         length_m,
         is_no_hand(length_m),
         lambda broken: causes.of_size(np.median(length_m[broken])),
@@ -145,8 +149,10 @@ def _size(x: Stated) -> Finding:
 def _image(x: Stated) -> Finding:
     off_px = max_known(np.abs(project(x.joints_cam_m, x.K) - x.joints_px).max(-1))
     return Finding(
-        f"the 3D joints, projected by K of camera {x.ref.camera}, are up to {{:.1f}} px from the "
-        "dataset's own 2D joints",
+        lambda off: (
+            f"the 3D joints, projected by K of camera {x.ref.camera}, are up to {off:.1f} "
+            "px from the dataset's own 2D joints"
+        ),
         off_px,
         off_px > ROUNDED_PX,
         lambda broken: causes.of_image(x.joints_cam_m[broken], x.joints_px[broken], x.K[broken]),
@@ -161,8 +167,10 @@ def _posed(x: Stated) -> Finding:
         return causes.of_pose(poses, x.joints_cam_m[broken], x.ref.side, x.ref.tips, x.hand)
 
     return Finding(
-        "the joints of the hand that the MANO parameters pose are up to {:.1f} mm from the "
-        "dataset's own joints",
+        lambda off: (
+            f"the joints of the hand that the MANO parameters pose are up to {off:.1f} mm "
+            "from the dataset's own joints"
+        ),
         off_m * 1000,
         (off_m > MAX_OFF_M) | (np.isfinite(off_m) & (off_px > MAX_OFF_PX)),
         cause,
@@ -173,7 +181,9 @@ def _tips(x: Stated) -> Finding:
     tips = x.vertices_cam_m[:, list(TIP_VERTICES[x.ref.tips, x.ref.side])]
     off_m = np.linalg.norm(tips - x.joints_cam_m[:, _TIPS], axis=-1).max(-1)
     return Finding(
-        "the stated vertices of the fingertips are up to {:.1f} mm from the stated joints",
+        lambda off: (
+            f"the stated vertices of the fingertips are up to {off:.1f} mm from the stated joints"
+        ),
         off_m * 1000,
         off_m > _MAX_TIP_OFF_M,
         lambda _: (
@@ -184,33 +194,49 @@ def _tips(x: Stated) -> Finding:
 
 
 def _seen(x: Stated) -> Finding:
-    """Joints lie on the pixels of hand or object, or in the hand's box."""
+    """Joints lie on the pixels of hand or object, or in the hand's box.
+
+    A weaker witness than numbers are: what has no label may hide a hand, and another hand may be
+    seen. So it speaks of a whole clip alone.
+    """
     off = np.full(len(x.frames), np.nan)
     joints_px = np.rint(project(x.any_joints_cam_m, x.K))
     last = np.array(x.ref.image_size) - 1
     is_inside = ((joints_px >= 0) & (joints_px <= last)).all(-1)  # false where NaN
     for i in np.flatnonzero(is_inside.sum(1) >= _JOINTS_TO_JUDGE):
         px = joints_px[i][is_inside[i]].astype(int)
-        segmentation, box = x.frames[i].segmentation, x.box_px[i]
-        shares = []
-        if segmentation is not None:
-            share = np.mean(segmentation[px[:, 1], px[:, 0]] > 0)
-            if share >= 0.5 or (segmentation == HAND).any():
-                shares.append(share)
+        box, segmentation = x.box_px[i], x.frames[i].segmentation
         if np.isfinite(box).all():
-            shares.append(np.mean(((px >= box[:2]) & (px <= box[2:])).all(1)))
-        if shares:
-            off[i] = 100 - 100 * min(shares)
+            off[i] = 100 * np.mean(((px < box[:2]) | (px > box[2:])).any(1))
+        elif segmentation is not None:
+            off[i] = 100 * _off_segmentation(px, segmentation)
     return Finding(
-        "up to {:.0f} % of the projected joints lie where the dataset's segmentation or box shows "
-        "neither hand nor object",
+        lambda off: (
+            "the projected joints lie where the dataset's segmentation or box shows neither "
+            f"hand nor object, up to {off:.0f} % of them,"
+        ),
         off,
         off > 50,
         lambda _: (
             f"K of camera {x.ref.camera} may be of another resolution or camera, or the "
             "labels of another frame"
         ),
+        spoils=False,
     )
+
+
+def _off_segmentation(px: np.ndarray, segmentation: np.ndarray) -> float:
+    """The share of joints (N, 2) on the background; or, if that is less, of the hand's pixels that
+    are far from the joints: a hand that is hidden shows few, but all of them near by."""
+    share = np.mean(segmentation[px[:, 1], px[:, 0]] == BACKGROUND)
+    if share > 0.5:
+        rows, columns = np.nonzero(segmentation == HAND)
+        if not len(rows):
+            return np.nan
+        centre, side = hand_box(tight_box(px))
+        is_far = np.abs(np.column_stack([columns, rows]) - centre).max(1) > side / 2
+        share = min(share, np.mean(is_far))
+    return share
 
 
 _RULES = (_camera, _front, _size, _image, _posed, _tips, _seen)

@@ -76,7 +76,7 @@ BY_CAMERA = {
     ),
     "another camera": (
         of_K(lambda K: K + [[4, 0, -6], [0, 4, 5], [0, 0, 0]]),
-        r"made with fx 616\.0, fy 615\.5, cx 312\.0, cy 241\.0.* another camera's, or the depth",
+        r"made with fx 616\.0, fy 615\.5, cx 312\.0, cy 241\.0.* another camera, or of the depth",
     ),
     "half a pixel of rounding, and more": (of_pixels(lambda p: p + 1.0), "up to 1.0 px"),
     "row, column": (of_pixels(lambda p: p[:, ::-1]), "are row, column"),
@@ -242,13 +242,28 @@ def test_what_the_image_shows(given, model):
     raw = [replace(frame, joints_px=None) for frame in raw]
     moved = change(raw, lambda f: replace(f, K=f.K + [[0, 0, 150], [0, 0, 0], [0, 0, 0]]))
     for hand in (model, None):
-        with pytest.raises(UnusableInputError, match=f"segmentation or box.*camera {ref.camera}"):
+        with pytest.raises(
+            UnusableInputError, match=f"segmentation or box.*K of camera {ref.camera}"
+        ):
             annotate_clip(ref, moved, hand, LIMITS)
     boxed = [replace(f, segmentation=None, box_px=_box(f)) for f in raw]
     assert annotate_clip(ref, boxed, model, LIMITS).labels["valid"][1:].all()
     moved = change(boxed, lambda f: replace(f, K=f.K + [[0, 0, 150], [0, 0, 0], [0, 0, 0]]))
     with pytest.raises(UnusableInputError, match="segmentation or box"):
         annotate_clip(ref, moved, model, LIMITS)
+
+
+def test_a_hand_behind_something_without_a_label(given, model):
+    """Most of it shows background, the rest is where the joints are."""
+    ref, raw = given
+
+    def cover(frame: RawFrame) -> RawFrame:
+        x, y = np.rint(project(frame.joints_cam_m, frame.K)[9]).astype(int)
+        seen = np.zeros_like(frame.segmentation)
+        seen[max(y - 3, 0) : y + 3, max(x - 3, 0) : x + 3] = HAND
+        return replace(frame, segmentation=seen)
+
+    assert annotate_clip(ref, change(raw, cover), model, LIMITS).labels["valid"][1:].all()
 
 
 def _box(raw: RawFrame) -> np.ndarray | None:
