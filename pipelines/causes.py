@@ -18,7 +18,13 @@ from pipelines.source import ManoPose
 _USUAL_BONE_M = 0.029
 _UNITS = {"millimetres": 1000, "centimetres": 100, "decimetres": 10, "inches": 39.37,
           "kilometres": 0.001}  # fmt: skip
+_FAR_M = 10
 _FITTED = "; where MANO was but fitted to measured joints, state the joints of the posed hand"
+_FLIPS = (
+    (OPENGL_TO_OPENCV, "OpenGL's (y up, z backward)"),
+    (np.array([-1, 1, 1]), "mirrored in x"),
+    (np.array([1, -1, 1]), "mirrored in y"),
+)
 _MOST_FRAMES = 20
 _PARENTS = np.array(JOINT_PARENTS[1:])
 _IS_TIP = np.arange(21) % 4 == 0
@@ -48,8 +54,9 @@ def of_image(joints_cam_m: np.ndarray, joints_px: np.ndarray, K: np.ndarray) -> 
     for order in (MANO_TO_DATASET, DATASET_TO_MANO):
         if agree(joints_cam_m[:, order], joints_px):
             return "the 3D joints stand in another order than the 2D joints; both in dataset order"
-    if agree(joints_cam_m * OPENGL_TO_OPENCV, joints_px):
-        return "the 3D joints are OpenGL's (y up, z backward): multiply by (1, −1, −1)"
+    for signs, words in _FLIPS:
+        if agree(joints_cam_m * signs, joints_px):
+            return f"the 3D joints are {words}; x right, y down, z forward is wanted"
     fitted = _fit_camera(joints_cam_m, joints_px)
     if fitted is None:
         return (
@@ -185,13 +192,12 @@ def _of_joints(
                 "the joints stand in another order, such as MANO's; dataset order is wanted "
                 "(deformer.hand.MANO_TO_DATASET)"
             )
-    for signs, words in (
-        (OPENGL_TO_OPENCV, "the joints are OpenGL's (y up, z backward)"),
-        (np.array([-1, 1, 1]), "the joints are mirrored in x"),
-        (np.array([1, -1, 1]), "the joints are mirrored in y"),
-    ):
+    for signs, words in _FLIPS:
         if agree(posed, joints * signs):
-            return f"{words}, MANO's parameters are not: bring both into x right, y down, z forward"
+            return (
+                f"the joints are {words}, MANO's parameters are not: bring both into x right, y "
+                "down, z forward"
+            )
     trans_m = np.stack([pose.trans_m for pose in poses])
     if np.mean(np.linalg.norm(trans_m - joints[:, 0], axis=-1) < MAX_OFF_M) > 0.5:
         return (
@@ -213,10 +219,12 @@ def _of_joints(
         )
     relative = (posed - posed[:, :1]) - (joints - joints[:, :1])
     if np.median(np.linalg.norm(relative, axis=-1).max(1)) < MAX_OFF_M:
-        x, y, z = np.median(joints[:, 0] - posed[:, 0], 0)
+        x, y, z = offset = np.median(joints[:, 0] - posed[:, 0], 0)
+        is_far = np.linalg.norm(offset) > _FAR_M
+        whose = "is in another unit than metres" if is_far else "belongs to another camera or frame"
         return (
             f"the hand is right and stands elsewhere, {x:.3f}, {y:.3f}, {z:.3f} m off: the "
-            "translation belongs to another camera or frame"
+            f"translation {whose}"
         )
     return (
         "the shape is right, the pose is not: it belongs to another frame, hand or camera, or its "

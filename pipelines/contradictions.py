@@ -21,7 +21,9 @@ from pipelines.agreement import (
     BONE_LENGTH_M,
     MAX_OFF_M,
     MAX_OFF_PX,
+    MIN_BENDING,
     ROUNDED_PX,
+    bending_to_the_right,
     bone_length_m,
     is_no_hand,
     max_known,
@@ -34,7 +36,7 @@ _MAX_TIP_OFF_M = 0.02
 """Between a stated fingertip and its vertex, where vertices are stated: datasets choose vertices
 up to 1 cm apart."""
 _JOINTS_TO_JUDGE = 7
-"""So many must lie in the image for a segmentation or a box to say where the hand is: a third."""
+"""So many must lie in the image to be held against a segmentation or a box: a third."""
 FRAMES_TO_REFUSE = 3
 """A clip of fewer labelled frames is no pattern; the shard that it belongs to may be one."""
 _TIPS = [4, 8, 12, 16, 20]
@@ -177,6 +179,22 @@ def _posed(x: Stated) -> Finding:
     )
 
 
+def _side(x: Stated) -> Finding:
+    """Of a whole clip alone: a finger may bend backwards for a moment."""
+    bending = bending_to_the_right(x.joints_cam_m) * (1 if x.ref.side == "right" else -1)
+    off = np.where(np.abs(bending) > MIN_BENDING, -bending, np.nan)
+    return Finding(
+        lambda _: f"the fingers bend backwards, if this is a {x.ref.side} hand,",
+        off,
+        off > 0,
+        lambda _: (
+            "the side is the other one, an axis of the joints is flipped (x right, y down, z "
+            "forward is wanted), or they are not in dataset order (thumb first, palm to tip)"
+        ),
+        spoils=False,
+    )
+
+
 def _tips(x: Stated) -> Finding:
     tips = x.vertices_cam_m[:, list(TIP_VERTICES[x.ref.tips, x.ref.side])]
     off_m = np.linalg.norm(tips - x.joints_cam_m[:, _TIPS], axis=-1).max(-1)
@@ -200,20 +218,20 @@ def _seen(x: Stated) -> Finding:
     seen. So it speaks of a whole clip alone.
     """
     off = np.full(len(x.frames), np.nan)
-    joints_px = np.rint(project(x.any_joints_cam_m, x.K))
-    last = np.array(x.ref.image_size) - 1
-    is_inside = ((joints_px >= 0) & (joints_px <= last)).all(-1)  # false where NaN
-    for i in np.flatnonzero(is_inside.sum(1) >= _JOINTS_TO_JUDGE):
-        px = joints_px[i][is_inside[i]].astype(int)
-        box, segmentation = x.box_px[i], x.frames[i].segmentation
+    joints_px = project(x.any_joints_cam_m, x.K)
+    for i in np.flatnonzero(np.isfinite(joints_px).all((1, 2))):
+        px, box, segmentation = joints_px[i], x.box_px[i], x.frames[i].segmentation
+        is_inside = ((px >= 0) & (px <= np.array(x.ref.image_size) - 1)).all(1)
         if np.isfinite(box).all():
-            off[i] = 100 * np.mean(((px < box[:2]) | (px > box[2:])).any(1))
+            if is_inside.sum() >= _JOINTS_TO_JUDGE:
+                inside = px[is_inside]
+                off[i] = 100 * np.mean(((inside < box[:2]) | (inside > box[2:])).any(1))
         elif segmentation is not None:
-            off[i] = 100 * _off_segmentation(px, segmentation)
+            off[i] = 100 * _off_segmentation(px, is_inside, segmentation)
     return Finding(
         lambda off: (
-            "the projected joints lie where the dataset's segmentation or box shows neither "
-            f"hand nor object, up to {off:.0f} % of them,"
+            "the projected joints are not where the dataset's segmentation or box shows the hand, "
+            f"up to {off:.0f} % of them,"
         ),
         off,
         off > 50,
@@ -225,18 +243,23 @@ def _seen(x: Stated) -> Finding:
     )
 
 
-def _off_segmentation(px: np.ndarray, segmentation: np.ndarray) -> float:
-    """The share of joints (N, 2) on the background; or, if that is less, of the hand's pixels that
-    are far from the joints: a hand that is hidden shows few, but all of them near by."""
-    share = np.mean(segmentation[px[:, 1], px[:, 0]] == BACKGROUND)
+def _off_segmentation(px: np.ndarray, is_inside: np.ndarray, segmentation: np.ndarray) -> float:
+    """The share of joints (21, 2) in the image that lie on the background; or, if that is less, of
+    the hand's pixels that are far from the joints: a hand that is hidden, or mostly outside the
+    image, shows few, but all of them near by."""
+    columns, rows = np.rint(px[is_inside]).astype(int).T
+    share = 1.0
+    if len(rows) >= _JOINTS_TO_JUDGE:
+        share = np.mean(segmentation[rows, columns] == BACKGROUND)
     if share > 0.5:
-        rows, columns = np.nonzero(segmentation == HAND)
+        step = 4  # a sixteenth of the pixels tells as much
+        rows, columns = np.nonzero(segmentation[::step, ::step] == HAND)
         if not len(rows):
             return np.nan
         centre, side = hand_box(tight_box(px))
-        is_far = np.abs(np.column_stack([columns, rows]) - centre).max(1) > side / 2
+        is_far = np.abs(step * np.column_stack([columns, rows]) - centre).max(1) > side / 2
         share = min(share, np.mean(is_far))
     return share
 
 
-_RULES = (_camera, _front, _size, _image, _posed, _tips, _seen)
+_RULES = (_camera, _front, _size, _image, _posed, _side, _tips, _seen)

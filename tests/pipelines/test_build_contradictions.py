@@ -5,14 +5,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from deformer.box import AugmentationRange
+from deformer.camera import project
 from deformer.clip import Clip
-from pipelines import build_shards, shard
+from pipelines import build_shards, dexycb, shard
+from pipelines.agreement import BONE_LENGTH_M, MAX_OFF_M, MAX_OFF_PX, bone_length_m
 from pipelines.annotate import annotate_clip
 from pipelines.build_shards import Options, build
 from pipelines.dexycb import SERIALS
 from pipelines.source import UnusableInputError
 from tests.pipelines.dexycb_root import edit_labels, write_root
 from tests.pipelines.rewriting import problems, rewrite
+
+LIMITS = AugmentationRange()
 
 
 def options(root: Path, out: Path) -> Options:
@@ -103,3 +108,28 @@ def test_verify_finds_millimetres_that_are_less_than_half_a_pixel(own_built):
     rewrite(own_built, change)
     (found,) = problems(own_built)
     assert "MANO's joints are up to 0.00 px and" in found and "mm from the stated ones" in found
+
+
+def test_the_genuine_frame_agrees_far_within_the_tolerances(recorded_frame):
+    """Its hand reaches out of the image; there is no MANO here to pose it."""
+    with np.load(recorded_frame / "labels.npz") as npz:
+        joints, joints_px = npz["joint_3d"][0].astype(float), npz["joint_2d"][0]
+    K = np.array([[616.640869140625, 0, 308.548095703125],
+                  [0, 616.2581787109375, 248.52310180664062], [0, 0, 1]])  # fmt: skip
+    off_px = np.linalg.norm(project(joints, K) - joints_px, axis=-1).max()
+    assert off_px < 1e-4 < MAX_OFF_PX / 1000 and MAX_OFF_M < 0.0009
+    assert 2 * BONE_LENGTH_M[0] < bone_length_m(joints) < BONE_LENGTH_M[1] / 2
+
+
+def test_the_genuine_frame_builds(recorded_root):
+    (ref,) = dexycb.list_clips(recorded_root)
+    labels = annotate_clip(ref, list(dexycb.read_clip(recorded_root, ref)), None, LIMITS).labels
+    assert set(labels["reason"]) <= {"", "hand_outside_image"}
+    moved = recorded_root / "calibration" / "intrinsics" / f"{ref.camera}_640x480.yml"
+    depth = {"616.640869140625": "596.8375854492188", "308.548095703125": "320.359619140625"}
+    text = moved.read_text()
+    for colour, other in depth.items():
+        text = text.replace(colour, other)
+    moved.write_text(text)
+    with pytest.raises(UnusableInputError, match="12 of 12 frames: .* made with fx 616.6"):
+        annotate_clip(ref, list(dexycb.read_clip(recorded_root, ref)), None, LIMITS)
