@@ -204,7 +204,7 @@ def _of_joints(
             "the translation is the wrist itself; MANO's wrist stands at translation + J₀(betas): "
             "subtract J₀(betas)"
         )
-    if agree(posed[1:], joints[:-1]) or agree(posed[:-1], joints[1:]):
+    if len(posed) > 1 and (agree(posed[1:], joints[:-1]) or agree(posed[:-1], joints[1:])):
         return "joints and MANO's parameters are a frame apart"
     lengths, stated = (
         np.linalg.norm(x[:, 1:] - x[:, _PARENTS], axis=-1)[:, ~_IS_TIP[1:]] for x in (posed, joints)
