@@ -38,6 +38,7 @@ from benchmarks.protocol import score
 from benchmarks.submissions.file_order import order_of
 from benchmarks.submissions.files import read_hpe, read_pred_json, write_hpe, write_pred_json
 from benchmarks.truth import Truth, compare, data_of, pair_predictions, pose_meshes, read_truth
+from deformer.camera import NEAREST_M
 from deformer.checkpoint import Checkpoint, check_hand
 from deformer.distributed import Place, process_group
 from deformer.labels import load_hands_of
@@ -176,6 +177,8 @@ def _score_run(
             "prediction of the nearest frame of its clip"
         )
     joints, wrist = _place_joints(predictions, source)
+    if nearest := int((joints[..., 2].min(1) < 1.001 * NEAREST_M).sum()):
+        console.print(f"[yellow]{nearest} hands fit best behind the camera: put {NEAREST_M} m away")
     vertices = truth_vertices = None
     if mesh and truth.vertices_m is not None and not np.isfinite(truth.vertices_m[at]).all():
         console.print("[yellow]some frames have no true vertices: the mesh is not scored")

@@ -5,6 +5,9 @@ A pixel's centre has integer coordinates, as in DexYCB, HO-3D and OpenCV.
 
 import numpy as np
 
+NEAREST_M = 0.1
+"""No point of a hand is put nearer to the camera's plane: there a hand fills the whole image."""
+
 
 def project(points_cam_m: np.ndarray, K: np.ndarray) -> np.ndarray:
     """Project points (..., N, 3), camera frame, metres, by K (..., 3, 3) → (..., N, 2) pixels.
@@ -31,7 +34,9 @@ def fit_translation(points_m: np.ndarray, points_px: np.ndarray, K: np.ndarray) 
     which may have a skew. Returns t (N, 3), metres: the linear least-squares solution of
     x + t_x = u (z + t_z), y + t_y = v (z + t_z) over the points, u and v being pixels before K.
     With a hand's few centimetres of depth its distance is the weakest part: an error of 1 % in the
-    size of the hand is one of 1 % in t_z.
+    size of the hand is one of 1 % in t_z. Pixels that no hand can have, such as mirrored ones, even
+    ask for a place behind the camera. So the solution is the best one that leaves every point
+    `NEAREST_M` or more in front of it.
     """
     ones = np.ones((*points_px.shape[:-1], 1))
     rays = np.concatenate([points_px, ones], -1) @ np.swapaxes(np.linalg.inv(K), -1, -2)
@@ -44,4 +49,9 @@ def fit_translation(points_m: np.ndarray, points_px: np.ndarray, K: np.ndarray) 
     rows[..., 2] = -uv
     A, b = rows.reshape(N, 2 * P, 3), (uv * z - x).reshape(N, 2 * P, 1)
     At = A.swapaxes(-1, -2)
-    return np.linalg.solve(At @ A, At @ b)[..., 0]
+    t = np.linalg.solve(At @ A, At @ b)[..., 0]
+    nearest = NEAREST_M - z.min((1, 2))
+    # A convex problem with one bound: where the bound is broken, the best solution lies on it
+    bounded = (uv * (z + nearest[:, None, None]) - x).mean(1)
+    is_in_front = t[:, 2] >= nearest
+    return np.where(is_in_front[:, None], t, np.column_stack([bounded, nearest]))

@@ -36,6 +36,8 @@ REASONS = {
     "labels_corrupt": "the label file is truncated, or an array is absent or of the wrong shape",
     "labels_none": "the dataset gives no annotation for this frame",
     "labels_not_finite": "a label holds NaN or infinity",
+    "labels_contradict": "the labels contradict each other: 3D joints, 2D joints, camera matrix, "
+    "the posed hand, its size, or where the image shows it",
     "labels_refused": "the label file is a pickle that asks for more than arrays",
     "intrinsics_missing": "the frame has no camera matrix",
 }

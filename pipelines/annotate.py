@@ -7,61 +7,57 @@ made all the same; MANO fields, amodal masks and occlusion ratios are null.
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from pycocotools import mask as coco_mask
 
 from deformer.box import AugmentationRange, tight_box
 from deformer.camera import crop_intrinsics, project
 from deformer.clip import FIELDS, Clip, ClipMeta
-from deformer.mano import HandLayer, Hands
-from deformer.rotations import rotvec_to_rotmat
+from deformer.hand import NUM_JOINTS
 from pipelines import occlusion
+from pipelines.contradictions import (
+    FRAMES_TO_REFUSE,
+    STATED_SHAPES,
+    Stated,
+    find_contradictions,
+)
 from pipelines.crops import crop_image, crop_rectangle, mcu_size
+from pipelines.hand_model import HandModel
 from pipelines.source import (
     GRASPED_OBJECT,
     HAND,
     OTHER_OBJECT,
     BadFrameError,
     ClipRef,
-    ManoPose,
     Mesh,
     RawFrame,
 )
 
 
 @dataclass(frozen=True, eq=False)
-class HandModel:
-    """A loaded hand model and its layer, made once per worker."""
+class _Posed:
+    """The hands that the MANO parameters of some frames of a clip pose."""
 
-    hands: Hands
-    layer: HandLayer
-
-    @classmethod
-    def of(cls, hands: Hands) -> "HandModel":
-        return cls(hands, HandLayer(hands).eval())
-
-    def pose_rotvec(self, pose: ManoPose, side: str) -> np.ndarray:
-        """The 48 axis-angle values of a pose, PCA coefficients expanded, mean pose included."""
-        fingers = pose.fingers
-        if pose.fingers_are_pca:
-            fingers = getattr(self.hands, side).pca_to_rotvec(fingers)
-        return np.concatenate([pose.global_rotvec, fingers])
-
-    def vertices_cam_m(self, pose_rotvec, betas, trans_m, side: str) -> np.ndarray:
-        """Vertices (F, 778, 3), m, of poses (F, 48), shapes (F, 10), translations (F, 3)."""
-        with torch.inference_mode():
-            rotmats = rotvec_to_rotmat(torch.from_numpy(pose_rotvec).float().unflatten(1, (16, 3)))
-            is_left = torch.full((len(rotmats),), side == "left")
-            vertices, _ = self.layer(rotmats, torch.from_numpy(betas).float(), is_left)
-        return vertices.numpy() + trans_m[:, None]
+    at: list[int]
+    """Those frames, of which the arrays below hold a row each."""
+    pose_rotvec: np.ndarray  # (N, 48) float32
+    betas: np.ndarray  # (N, 10) float32
+    trans_m: np.ndarray  # (N, 3) float32
+    vertices_cam_m: np.ndarray  # (N, 778, 3)
+    joints_cam_m: np.ndarray  # (N, 21, 3), dataset order
 
 
 def annotate_clip(
-    ref: ClipRef, raw_frames: list[RawFrame], hand: HandModel | None, limits: AugmentationRange
+    ref: ClipRef,
+    raw_frames: list[RawFrame],
+    hand: HandModel | None,
+    limits: AugmentationRange,
+    least_frames: int = FRAMES_TO_REFUSE,
 ) -> Clip:
     """Make the clip of `ref` from its raw frames, in order.
 
-    Raises `ValueError` naming the clip where the raw frames are not those of `ref`.
+    Raises `ValueError` naming the clip where the raw frames are not those of `ref`, and
+    `UnusableInputError` where the labels of most frames contradict each other, if those that can be
+    judged are `least_frames` or more.
     """
     _check_frames(ref, raw_frames)
     n = len(raw_frames)
@@ -72,9 +68,12 @@ def annotate_clip(
     tight = np.full((n, 4), np.nan)
     for i, raw in enumerate(raw_frames):
         labels["reason"][i] = raw.reason or _not_usable(raw)
-        if not labels["reason"][i].startswith("labels"):
-            tight[i] = _fill_geometry(labels, i, raw, ref.image_size)
-    vertices = _fill_mano(labels, raw_frames, hand, ref.side)
+    posed = _pose(ref, raw_frames, _with_labels(labels), hand)
+    stated = _stated(ref, raw_frames, _with_labels(labels), posed, hand)
+    labels["reason"][find_contradictions(stated, least_frames)] = "labels_contradict"
+    for i in _with_labels(labels):
+        tight[i] = _fill_geometry(labels, i, raw_frames[i], ref.image_size)
+    vertices = _fill_mano(labels, posed)
     for i, raw in enumerate(raw_frames):
         if not labels["reason"][i]:
             images[i] = _fill_crop(labels, i, raw, tight[i], ref.image_size, limits)
@@ -141,12 +140,51 @@ def _not_usable(raw: RawFrame) -> str:
         return "intrinsics_missing"
     if raw.joints_cam_m is None and raw.box_px is None:
         return "no_hand"
-    stated = [raw.K, raw.joints_cam_m, raw.box_px, raw.vertices_cam_m]
+    stated = [raw.K, raw.joints_cam_m, raw.joints_px, raw.box_px, raw.vertices_cam_m]
     if raw.pose is not None:
         stated += [raw.pose.global_rotvec, raw.pose.fingers, raw.pose.betas, raw.pose.trans_m]
     if not all(np.isfinite(value).all() for value in stated if value is not None):
         return "labels_not_finite"
     return "" if raw.image is not None else "image_missing"
+
+
+def _with_labels(labels: dict) -> list[int]:
+    """The frames whose labels are worth keeping."""
+    return [i for i, reason in enumerate(labels["reason"]) if not reason.startswith("labels")]
+
+
+def _pose(
+    ref: ClipRef, raw_frames: list[RawFrame], frames: list[int], hand: HandModel | None
+) -> _Posed | None:
+    """The hands of those of `frames` that state MANO parameters, all in one batch."""
+    at = [i for i in frames if raw_frames[i].pose is not None]
+    if hand is None or not at:
+        return None
+    poses = [raw_frames[i].pose for i in at]
+    fields = [
+        np.array([hand.pose_rotvec(pose, ref.side) for pose in poses], np.float32),
+        np.array([pose.betas for pose in poses], np.float32),
+        np.array([pose.trans_m for pose in poses], np.float32),
+    ]
+    return _Posed(at, *fields, *hand.hand_cam_m(*fields, ref.side, ref.tips))
+
+
+def _stated(
+    ref: ClipRef, raw_frames: list[RawFrame], frames: list[int], posed: _Posed | None, hand
+) -> Stated:
+    """What `frames` say; the others say nothing."""
+    n = len(raw_frames)
+    arrays = {}
+    for name, shape in STATED_SHAPES.items():
+        arrays[name] = np.full((n, *shape), np.nan)
+        for i in frames:
+            value = getattr(raw_frames[i], name)
+            if value is not None and np.isfinite(value).all():
+                arrays[name][i] = value
+    joints_m = np.full((n, NUM_JOINTS, 3), np.nan)
+    if posed is not None:
+        joints_m[posed.at] = np.where(np.isfinite(posed.joints_cam_m), posed.joints_cam_m, np.nan)
+    return Stated(ref, raw_frames, **arrays, posed_cam_m=joints_m, hand=hand)
 
 
 def _fill_geometry(labels: dict, i: int, raw: RawFrame, image_size: tuple[int, int]) -> np.ndarray:
@@ -173,24 +211,16 @@ def _fill_geometry(labels: dict, i: int, raw: RawFrame, image_size: tuple[int, i
     return box
 
 
-def _fill_mano(labels: dict, raw_frames, hand: HandModel | None, side: str) -> np.ndarray:
-    """MANO fields, all poses in one batch; returns vertices (F, 778, 3), NaN where unknown."""
+def _fill_mano(labels: dict, posed: _Posed | None) -> np.ndarray:
+    """MANO fields; returns vertices (F, 778, 3), NaN where unknown."""
     vertices = labels["vertices_cam_m"].astype(float)
-    if hand is None:
-        return vertices
-    posed = [
-        i
-        for i, raw in enumerate(raw_frames)
-        if raw.pose is not None and not labels["reason"][i].startswith("labels")
-    ]
-    for i in posed:
-        pose = raw_frames[i].pose
-        labels["pose_rotvec"][i] = hand.pose_rotvec(pose, side)
-        labels["betas"][i] = pose.betas
-        labels["trans_m"][i] = pose.trans_m
-    if posed:
-        fields = (labels[name][posed] for name in ("pose_rotvec", "betas", "trans_m"))
-        vertices[posed] = hand.vertices_cam_m(*fields, side)
+    if posed is not None:
+        with_labels = set(_with_labels(labels))
+        rows = [row for row, i in enumerate(posed.at) if i in with_labels]
+        at = [posed.at[row] for row in rows]
+        for name in ("pose_rotvec", "betas", "trans_m"):
+            labels[name][at] = getattr(posed, name)[rows]
+        vertices[at] = posed.vertices_cam_m[rows]
     return vertices
 
 

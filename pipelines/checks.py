@@ -23,9 +23,16 @@ from deformer.hand import NUM_JOINTS
 from deformer.image_files import decode_jpeg
 from deformer.mano import HandLayer
 from deformer.rotations import rotvec_to_rotmat
+from pipelines.agreement import (
+    BONE_LENGTH_M,
+    MAX_OFF_M,
+    MAX_OFF_PX,
+    bone_length_m,
+    is_no_hand,
+    off_m_and_px,
+)
 from pipelines.shard import CorruptShardError, iterate_members
 
-MAX_REPROJECTION_PX = 0.5
 _ROUNDING_PX = 0.01
 _MASKS = ("mask_hand", "mask_object", "mask_amodal")
 
@@ -221,6 +228,9 @@ RULES = (
     Rule("a valid frame has neither all of MANO's parameters nor vertices", (), _lacks_hand),
     Rule("joints_px are not the projection of joints_cam_m by K", (),
          lambda x, _: _differs_px(x["joints_px"], project(x["joints_cam_m"], x["K"]))),
+    Rule("joints_cam_m is no hand in metres: the median of its bones must be "
+         f"{BONE_LENGTH_M[0]} to {BONE_LENGTH_M[1]} m long", (),
+         lambda x, _: is_no_hand(bone_length_m(x["joints_cam_m"]))),
     Rule("box_px is not the tight box of joints_px", ("box_px",),
          lambda x, _: _is_known(x["joints_px"])
          & _differs_px(x["box_px"], tight_box(x["joints_px"]))),
@@ -239,18 +249,20 @@ RULES = (
 
 
 def _check_reprojection(labels: dict, meta: ClipMeta, layer: HandLayer | None) -> Iterator[str]:
-    """The joints of the MANO parameters must fall on the joints that the dataset states."""
-    names = ("pose_rotvec", "betas", "trans_m", "K", "joints_px")
+    """The joints of the MANO parameters must be the joints that the dataset states."""
+    names = ("pose_rotvec", "betas", "trans_m", "K", "joints_cam_m")
     known = np.all([_is_known(labels[name]) for name in names], 0)
     if layer is None or not known.any():
         return
-    pose_rotvec, betas, trans_m, K, joints_px = (labels[name][known] for name in names)
+    pose_rotvec, betas, trans_m, K, joints_cam_m = (labels[name][known] for name in names)
     with torch.inference_mode():
         pose = rotvec_to_rotmat(torch.from_numpy(pose_rotvec).unflatten(1, (16, 3)))
         is_left = torch.full((len(pose),), meta.side == "left")
         _, joints = layer(pose, torch.from_numpy(betas), is_left, tips=meta.tips)
-    error = np.linalg.norm(project(joints.numpy() + trans_m[:, None], K) - joints_px, axis=-1)
-    error = np.nan_to_num(error, nan=np.inf)  # a joint behind the camera has no image
-    if error.max() >= MAX_REPROJECTION_PX:
-        frame = np.flatnonzero(known)[error.max(1).argmax()]
-        yield f"frame {frame}: MANO's joints are up to {error.max():.2f} px from the stated ones"
+    off_m, off_px = off_m_and_px(joints.numpy() + trans_m[:, None], joints_cam_m, K)
+    if off_m.max() > MAX_OFF_M or off_px.max() >= MAX_OFF_PX:
+        frame = np.flatnonzero(known)[off_m.argmax()]
+        yield (
+            f"frame {frame}: MANO's joints are up to {off_px.max():.2f} px and "
+            f"{1000 * off_m.max():.2f} mm from the stated ones"
+        )

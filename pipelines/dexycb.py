@@ -50,7 +50,8 @@ YCB_CLASSES = (
 """YCB object k + 1 of `seg` and `ycb_ids` is YCB_CLASSES[k]."""
 
 _SEG_HAND = 255
-_LABELS = {"seg": (IMAGE_SIZE[::-1], "ui"), "pose_m": ((1, 51), "f"), "joint_3d": ((1, 21, 3), "f")}
+_LABELS = {"seg": (IMAGE_SIZE[::-1], "ui"), "pose_m": ((1, 51), "f"), "joint_3d": ((1, 21, 3), "f"),
+           "joint_2d": ((1, 21, 2), "f")}  # fmt: skip
 """Shape and kinds of dtype of each array of a label file."""
 _SUBJECT_FOLDER = re.compile(r"\d{8}-subject-\d{2}")
 _SEQUENCE_FOLDER = re.compile(r"\d{8}_\d{6}")
@@ -298,6 +299,7 @@ def _read_frame(folder: Path, frame: int, K, betas, codes) -> RawFrame:
         image=image,
         K=K,
         joints_cam_m=joints,
+        joints_px=labels["joint_2d"][0],
         pose=pose,
         segmentation=codes[labels["seg"]],
     )

@@ -38,6 +38,7 @@ from pathlib import Path
 import numpy as np
 from scipy.spatial.transform import Rotation
 
+from deformer.camera import project
 from deformer.hand import MANO_TO_DATASET, NUM_JOINTS, NUM_VERTICES, OPENGL_TO_OPENCV
 from pipelines.ho3d_files import (
     label_array,
@@ -226,6 +227,8 @@ def _read_labels(
     if meta.get("camMat") is None:
         raise BadFrameError("intrinsics_missing")
     labels["K"] = label_array(meta, "camMat", (3, 3))
+    if split == "evaluation" and _wrist_is_elsewhere(meta, labels):
+        raise BadFrameError("labels_contradict")
     name = f"{number:04d}{_SEGMENTATION_SUFFIX[ref.dataset]}"
     for folder in _seg_folders(root):
         path = folder / split / ref.sequence / "seg" / name
@@ -265,13 +268,15 @@ def _rotation_to_camera(rotvec_opengl: np.ndarray) -> np.ndarray:
 
 
 def _evaluation_labels(root: Path, meta: dict, truth: dict[str, np.ndarray]) -> dict:
-    """The frame's rows of the JSON files; else handBoundingBox: x0, y0, x1, y1."""
+    """The frame's rows of the JSON files, and handBoundingBox: x0, y0, x1, y1."""
     labels = {}
     if "verts" in truth:
         vertices = label_array(truth, "verts", (NUM_VERTICES, 3))
         labels["vertices_cam_m"] = vertices * OPENGL_TO_OPENCV
+    if "xyz" not in truth or meta.get("handBoundingBox") is not None:
+        labels["box_px"] = label_array(meta, "handBoundingBox", (4,))
     if "xyz" not in truth:
-        return {**labels, "box_px": label_array(meta, "handBoundingBox", (4,))}
+        return labels
     joints = label_array(truth, "xyz", (NUM_JOINTS, 3))
     if meta.get("handJoints3D") is not None:  # the wrist alone
         distance_m = np.linalg.norm(joints[0] - label_array(meta, "handJoints3D", (3,)))
@@ -282,6 +287,19 @@ def _evaluation_labels(root: Path, meta: dict, truth: dict[str, np.ndarray]) -> 
                 "take all files from the same version of HO-3D"
             )
     return {**labels, "joints_cam_m": joints[MANO_TO_DATASET] * OPENGL_TO_OPENCV}
+
+
+def _wrist_is_elsewhere(meta: dict, labels: dict) -> bool:
+    """Whether the wrist is far from the hand's box. Boxes end at the image's border."""
+    if meta.get("handJoints3D") is None or "box_px" not in labels:
+        return False
+    wrist = label_array(meta, "handJoints3D", (3,)) * OPENGL_TO_OPENCV
+    wrist_px = project(wrist[None], labels["K"])[0]
+    if wrist[2] > 0 and not ((wrist_px >= 0) & (wrist_px < IMAGE_SIZE)).all():
+        return False
+    corner, opposite = labels["box_px"][:2], labels["box_px"][2:]
+    margin = (opposite - corner).max() / 4
+    return not ((wrist_px > corner - margin) & (wrist_px < opposite + margin)).all()
 
 
 def _evaluation_truth(root: Path) -> tuple[dict[tuple[str, int], int], dict[str, np.ndarray]]:

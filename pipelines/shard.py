@@ -19,6 +19,7 @@ from functools import cache
 from pathlib import Path
 
 import cv2
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -94,12 +95,25 @@ def build_shard(task: ShardTask, report: Callable[[int], None]) -> ShardMark:
     hand = _hand_model(task.hand, task.hand_sha256) if task.hand != "none" else None
 
     def clips() -> Iterator[Clip]:
-        done = 0
+        done, worst, num_good, num_bad = 0, None, 0, 0
         for ref in task.refs:
             raw_frames = list(dataset.read_clip(task.root, ref))
-            yield annotate_clip(ref, raw_frames, hand, task.limits)
+            clip = annotate_clip(ref, raw_frames, hand, task.limits)
+            yield clip
+            good = np.count_nonzero(clip.labels["valid"])
+            bad = np.count_nonzero(clip.labels["reason"] == "labels_contradict")
+            if bad > good:
+                worst = worst or ref
+            num_good, num_bad = num_good + good, num_bad + bad
             done += len(raw_frames)
             report(done)
+        if num_bad > num_good:  # in clips that are too short to be judged one by one
+            annotate_clip(worst, list(dataset.read_clip(task.root, worst)), hand, task.limits, 1)
+            raise UnusableInputError(
+                f"{num_bad} of {num_bad + num_good} frames of {task.name} have labels that "
+                f"contradict each other, among them clip {worst.key!r}: a camera, hand or unit is "
+                "another than the reader says"
+            )
 
     return write_shard(task.out, task.name, clips())
 

@@ -156,8 +156,12 @@ class RawFrame:
     """The image file as it is: JPEG or PNG."""
     K: np.ndarray | None = None  # (3, 3)
     joints_cam_m: np.ndarray | None = None  # (21, 3) in dataset order
+    joints_px: np.ndarray | None = None
+    """(21, 2) x, y: where the dataset itself says that K projects joints_cam_m. The build compares
+    them, and keeps its own projection. Not for 2D joints that people or a detector marked."""
     box_px: np.ndarray | None = None
-    """(4,) x0, y0, x1, y1 of the hand, where the dataset gives a box instead of joints."""
+    """(4,) x0, y0, x1, y1 of the hand. It makes the crop where there are no joints, else it is held
+    against them."""
     pose: ManoPose | None = None
     vertices_cam_m: np.ndarray | None = None
     """(778, 3), where the dataset gives vertices instead of MANO parameters."""
@@ -171,6 +175,7 @@ class RawFrame:
             raise ValueError(f"reason is {self.reason!r}, not empty and none of {list(REASONS)}")
         _check_array("K", self.K, 3, 3)
         _check_array("joints_cam_m", self.joints_cam_m, NUM_JOINTS, 3)
+        _check_array("joints_px", self.joints_px, NUM_JOINTS, 2)
         _check_array("box_px", self.box_px, 4)
         _check_array("vertices_cam_m", self.vertices_cam_m, NUM_VERTICES, 3)
         _check_array("segmentation", self.segmentation, None, None)

@@ -5,8 +5,9 @@
 
 Checked: that every shard is there, of its size and sha256, and a sequence of whole clips of one
 part of every split; that every image decodes and has its crop's size; that the labels keep the
-rules of `pipelines.checks`; that MANO's joints fall on the stated ones (< 0.5 px); that the indices
-hold exactly the rows of the tars; the counts; that no tar lies there besides.
+rules of `pipelines.checks`, a hand's size among them; that MANO's joints are the stated ones (to
+0.5 mm and 0.5 px); that the indices hold exactly the rows of the tars; the counts; that no tar lies
+there besides.
 Exit status: 0 all well, 1 broken, or not to be checked.
 """
 

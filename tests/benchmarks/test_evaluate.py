@@ -1,7 +1,9 @@
 """From a checkpoint to predictions and scores, on a small dataset and an untrained model."""
 
+import re
 import sys
 from dataclasses import replace
+from io import StringIO
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +19,7 @@ from benchmarks.predictions import read_predictions
 from benchmarks.submissions.file_order import dexycb_order
 from benchmarks.submissions.files import read_hpe, write_hpe
 from benchmarks.truth import pair_predictions, read_truth
+from deformer.camera import NEAREST_M, fit_translation
 from deformer.checkpoint import Content, load_checkpoint, save_checkpoint
 from deformer.experiments import Experiment
 from deformer.index import read_index
@@ -175,6 +178,23 @@ def test_parts_of_another_checkpoint_are_thrown_away(data, run, tmp_path):
     (parts / "rank-000-step-00000000.npz").write_bytes(b"of another")
     evaluate(_options(data, run, tmp_path), CPU, Console(quiet=True))
     assert (tmp_path / "predictions.parquet").exists()
+
+
+def test_hands_that_fit_best_behind_the_camera_are_put_before_it_and_counted(
+    data, run, tmp_path, monkeypatch
+):
+    def mirrored(points_m, points_px, K):
+        points_px[::2] = 2 * points_px[::2, :1] - points_px[::2]
+        return fit_translation(points_m, points_px, K)
+
+    monkeypatch.setattr(inference, "fit_translation", mirrored)
+    said = StringIO()
+    evaluate(_options(data, run, tmp_path), CPU, Console(file=said, width=200))
+    found = read_predictions(tmp_path / "predictions.parquet")
+    z = (found["joints_m"].reshape(-1, 21, 3) + found["wrist_cam_m"][:, None])[..., 2].min(1)
+    assert z.min() > NEAREST_M - 1e-6
+    counted = int(re.search(r"(\d+) hands fit best behind the camera", said.getvalue())[1])
+    assert counted == np.count_nonzero(z < NEAREST_M + 1e-6) > 0
 
 
 def test_overlap_is_the_mean_of_all_windows_that_see_a_frame(data, run, result, tmp_path):

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from deformer.box import AugmentationRange, hand_box, reach_px, tight_box
-from deformer.camera import crop_intrinsics, fit_translation, project
+from deformer.camera import NEAREST_M, crop_intrinsics, fit_translation, project
 
 K = np.array([[600.0, 0, 320], [0, 610, 240], [0, 0, 1]])
 
@@ -58,3 +58,27 @@ def test_points_are_put_where_their_pixels_say():
     noisy = fit_translation(points, pixels + rng.normal(0, 1, pixels.shape), np.tile(K, (5, 1, 1)))
     assert np.abs(noisy - translation)[:, :2].max() < 0.01
     assert np.abs(noisy - translation)[:, 2].max() < 0.1
+
+
+def test_no_hand_is_put_behind_the_camera():
+    """Pixels mirrored about the image of the wrist ask for a hand behind the camera: it stands as
+    near as a hand may, where nothing near by fits better. Others stay as they were."""
+    rng = np.random.default_rng(0)
+    points = rng.uniform(-0.1, 0.1, (6, 21, 3))
+    translation = rng.uniform([-0.2, -0.2, 0.5], [0.2, 0.2, 1.0], (6, 3))
+    pixels = project(points + translation[:, None], K)
+    right = fit_translation(points[:3], pixels[:3], np.tile(K, (3, 1, 1)))
+    pixels[3:] = 2 * pixels[3:, :1] - pixels[3:]
+    found = fit_translation(points, pixels, np.tile(K, (6, 1, 1)))
+    assert np.array_equal(found[:3], right)
+    nearest = (points + found[:, None])[..., 2].min(1)
+    assert nearest[:3].min() > 2 * NEAREST_M
+    np.testing.assert_allclose(nearest[3:], NEAREST_M)
+
+    def error(t):
+        rays = (pixels[3:] - K[:2, 2]) / K[[0, 1], [0, 1]]
+        placed = points[3:] + t[:, None]
+        return ((placed[..., :2] - rays * placed[..., 2:]) ** 2).sum((1, 2))
+
+    for step in ([0.01, 0, 0], [-0.01, 0, 0], [0, 0.01, 0], [0, -0.01, 0], [0, 0, 0.01]):
+        assert (error(found[3:] + step) > error(found[3:])).all()

@@ -17,7 +17,7 @@ from pipelines import dexycb
 from pipelines.annotate import HandModel, annotate_clip
 from pipelines.source import HAND, RawFrame
 from tests.jpegs import sampled_jpeg
-from tests.pipelines.dexycb_root import edit_labels
+from tests.pipelines.dexycb_root import K, edit_labels
 
 LIMITS = AugmentationRange()
 
@@ -60,8 +60,9 @@ def test_mano_fields_give_the_stated_joints(raw_root, model, index):
     joints_cam_m = joints.numpy() + trans_m[:, None]
     assert joints_cam_m.shape == (5, 21, 3)
     np.testing.assert_allclose(joints_cam_m, clip.labels["joints_cam_m"][1:], atol=1e-5)
-    posed = model.vertices_cam_m(pose, betas, trans_m, side)
+    posed, joints_posed = model.hand_cam_m(pose, betas, trans_m, side, clip.meta.tips)
     np.testing.assert_allclose(posed, vertices.numpy() + trans_m[:, None], atol=1e-6)
+    np.testing.assert_allclose(joints_posed, joints_cam_m, atol=1e-6)
 
 
 def test_occlusion_is_what_the_segmentation_hides(raw_root, model):
@@ -101,8 +102,11 @@ def test_without_a_hand_model_the_rest_is_the_same(raw_root, model):
 
 
 def shift_out_of_view(path):
+    """The whole hand, so that the labels still agree with each other."""
     with np.load(path) as npz:
-        edit_labels(path, joint_3d=npz["joint_3d"] + np.float32([5, 0, 0]))
+        joints, pose_m = npz["joint_3d"] + np.float32([5, 0, 0]), npz["pose_m"]
+        pose_m[0, 48] += 5
+        edit_labels(path, joint_3d=joints, joint_2d=project(joints, K), pose_m=pose_m)
 
 
 @pytest.mark.parametrize(

@@ -27,6 +27,8 @@ K = np.array([[614.6, 0.0, 320.3], [0.0, 614.1, 238.5], [0.0, 0.0, 1.0]])
 FLIP = np.diag([1.0, -1.0, -1.0])
 BLUE, GREEN, RED = (255, 0, 0), (0, 255, 0), (0, 0, 255)  # as OpenCV has them
 OBJECT = "021_bleach_cleanser"
+BOX = [190, 110, 450, 370]
+"""Where `joints_opengl` are in the image."""
 
 
 # ---------------------------------------------------------------------------- roots made by hand
@@ -57,7 +59,7 @@ def evaluation_meta(seed: int = 0) -> dict:
     """What the evaluation split's own labels say: the wrist, a box, and the object."""
     meta = train_meta(seed)
     kept = {key: meta[key] for key in ("camMat", "objName", "objRot", "objTrans")}
-    return {**kept, "handJoints3D": meta["handJoints3D"][0], "handBoundingBox": [10, 20, 110, 220]}
+    return {**kept, "handJoints3D": meta["handJoints3D"][0], "handBoundingBox": BOX}
 
 
 def encoded(suffix: str, image: np.ndarray) -> bytes:
@@ -254,7 +256,7 @@ def test_evaluation_without_truth_has_the_box(tmp_path):
     raw = only_frame(tmp_path)
     assert raw.reason == "" and raw.joints_cam_m is None and raw.pose is None
     assert raw.vertices_cam_m is None
-    np.testing.assert_array_equal(raw.box_px, [10, 20, 110, 220])
+    np.testing.assert_array_equal(raw.box_px, BOX)
     np.testing.assert_array_equal(raw.K, K)
 
 
@@ -269,7 +271,8 @@ def test_truth_follows_the_order_of_the_list(tmp_path):
     assert seen.keys() == set(frames)
     for i, frame in enumerate(frames):
         raw = seen[frame]
-        assert raw.reason == "" and raw.box_px is None
+        assert raw.reason == ""
+        np.testing.assert_array_equal(raw.box_px, BOX)
         np.testing.assert_allclose(raw.joints_cam_m[DATASET_TO_MANO], joints[i] @ FLIP, atol=1e-6)
         np.testing.assert_allclose(raw.vertices_cam_m, vertices[i] @ FLIP, atol=1e-6)
 
@@ -420,10 +423,14 @@ def test_absent_image_keeps_the_labels(tmp_path):
         ("handBoundingBox", [1, 2, 3], "labels_corrupt"),
         ("handBoundingBox", [0, 0, np.inf, 1], "labels_not_finite"),
         ("camMat", None, "intrinsics_missing"),
+        ("handBoundingBox", [10, 20, 60, 70], "labels_contradict"),  # far from the wrist
+        ("handJoints3D", [0, 0, 0.6], "labels_contradict"),  # behind the camera
+        ("camMat", K * [[1.9], [1.9], [1]], "labels_contradict"),  # of another resolution
     ],
 )
 def test_bad_evaluation_label(tmp_path, key, value, reason):
-    add_frame(tmp_path, "evaluation", "SM1/0000", {**evaluation_meta(), key: value})
+    meta = {**evaluation_meta(), "handJoints3D": [0, 0, -0.6], key: value}
+    add_frame(tmp_path, "evaluation", "SM1/0000", meta)
     assert only_frame(tmp_path).reason == reason
 
 
@@ -621,12 +628,17 @@ def add_posed_frames(root: Path, split: str, suffix: str, hands) -> tuple[list, 
         joints = joints[DATASET_TO_MANO]
         fields = {"handPose": pose, "handBeta": betas, "handTrans": trans, "handJoints3D": joints}
         if split == "evaluation":
-            fields = {"handJoints3D": joints[0], "handBoundingBox": [250, 180, 400, 330]}
+            fields = {"handJoints3D": joints[0], "handBoundingBox": box_of(vertices)}
         meta = train_meta() if split == "train" else evaluation_meta()
         add_frame(root, split, f"MC1/{number:04d}", meta | fields, suffix)
         all_joints.append(joints)
         all_vertices.append(vertices)
     return all_joints, all_vertices
+
+
+def box_of(vertices_opengl: np.ndarray) -> list[float]:
+    vertices_px = project(vertices_opengl @ FLIP, K)
+    return [*vertices_px.min(0).round(), *vertices_px.max(0).round()]
 
 
 def labels_of(root: Path, model: HandModel) -> dict:
@@ -686,10 +698,10 @@ def test_evaluation_labels_end_to_end(tmp_path, hand_model, suffix):
 @VERSIONS
 def test_evaluation_without_truth_end_to_end(tmp_path, hand_model, suffix):
     """A box and no joints: valid, for the frame can be cropped and predicted on."""
-    add_posed_frames(tmp_path, "evaluation", suffix, hand_model.hands)
+    _, vertices = add_posed_frames(tmp_path, "evaluation", suffix, hand_model.hands)
     labels = labels_of(tmp_path, hand_model)
     boxes = labels["box_px"] + np.tile(labels["crop_xywh"][:, :2], 2)
-    np.testing.assert_allclose(boxes, [[250, 180, 400, 330]] * 3)
+    np.testing.assert_allclose(boxes, [box_of(v) for v in vertices])
     assert labels["joints_in_image"].tolist() == [-1, -1, -1]
     for name in ("joints_cam_m", "joints_px", "vertices_cam_m", "pose_rotvec", "occlusion"):
         assert name not in labels
