@@ -43,7 +43,7 @@ def _shifted(joints: np.ndarray, truth: np.ndarray, number: np.ndarray) -> str:
         there = np.searchsorted(number, number + shift)
         there = np.minimum(there, len(number) - 1)
         here = np.flatnonzero(number[there] == number + shift)
-        if not len(here):
+        if 2 * len(here) <= len(number):  # too few to speak for the file
             continue
         there = there[here]
         moved_mm = point_errors_mm(truth[here], truth[there]).mean(1)
