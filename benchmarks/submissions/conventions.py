@@ -6,6 +6,7 @@ better are that order, hands of a side that fit much better with other axes have
 by π about x they are OpenGL's, with x negated they are mirrored.
 """
 
+from collections.abc import Sequence
 from itertools import permutations, product
 from pathlib import Path
 from typing import NamedTuple
@@ -38,6 +39,8 @@ read."""
 
 _MUCH_BETTER = 0.5
 """A misfit is blamed on a convention when the other one leaves less than this share of it."""
+_BETTER = 0.75
+"""The same for how hands change from frame to frame, where noise is larger beside them."""
 _MIN_MISFIT = 0.1
 """In the logarithm of lengths: bones that fit by 10 % are no ground for a refusal."""
 
@@ -146,12 +149,19 @@ class _Misfit(NamedTuple):
 
 def _misfit_of_axes(joints: np.ndarray, truth: np.ndarray) -> _Misfit | None:
     relative, truth = joints - joints[:, :1], truth - truth[:, :1]
-    errors_mm = [1e3 * np.linalg.norm(relative @ a.T - truth, axis=-1).mean() for a in AXES]
-    best = int(np.argmin(errors_mm))
-    if errors_mm[best] >= _MUCH_BETTER * errors_mm[0]:
+
+    def errors_mm(x: np.ndarray, y: np.ndarray, axes: Sequence[np.ndarray]) -> list[float]:
+        return [1e3 * np.linalg.norm(x @ a.T - y, axis=-1).mean() for a in axes]
+
+    fits_mm = errors_mm(relative, truth, AXES)
+    best = int(np.argmin(fits_mm))
+    # Who always says the same may fit better turned, so what changes from frame to frame must too
+    changes = relative - relative.mean(0), truth - truth.mean(0)
+    as_read_mm, turned_mm = errors_mm(*changes, (AXES[0], AXES[best]))
+    if fits_mm[best] >= _MUCH_BETTER * fits_mm[0] or turned_mm >= _BETTER * as_read_mm:
         return None
     signs = AXES[best].sum(1)
     names = ("xyz"[k] for k in np.abs(AXES[best]).argmax(1))
     words = ", ".join(("−" if s < 0 else "") + n for s, n in zip(signs, names, strict=True))
     is_mirrored = np.linalg.det(AXES[best]) < 0
-    return _Misfit(f"({words})", bool(is_mirrored), errors_mm[0], errors_mm[best])
+    return _Misfit(f"({words})", bool(is_mirrored), fits_mm[0], fits_mm[best])

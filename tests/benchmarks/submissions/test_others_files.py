@@ -120,6 +120,19 @@ def test_every_other_frame_of_axes_is_refused(tmp_path, rng, order, k):
     assert len({axes.tobytes() for axes in AXES}) == 48
 
 
+@pytest.mark.parametrize("k", range(1, len(AXES)))
+def test_a_method_that_always_predicts_the_same_turned_hand_is_bad_and_no_more(
+    tmp_path, rng, order, k
+):
+    M = int(order.is_required.sum())
+    truth = make_hand() + rng.normal(scale=0.01, size=(M, 21, 3)) + [0, 0, 0.7]
+    predicted = np.repeat(make_hand()[None], M, 0) @ AXES[k]
+    write_hpe(tmp_path / "hpe.txt", order, predicted)
+    np.testing.assert_allclose(
+        read_hpe(tmp_path / "hpe.txt", order, truth).joints_m, predicted, atol=1e-7
+    )
+
+
 # --------------------------------------------------------------------------- rows of other frames
 
 
