@@ -12,8 +12,12 @@ from deformer.align import align_root, point_errors_mm
 _MAX_SHIFT = 3
 _SHIFT_BETTER = 0.6
 """Of the error in its own frame: so much must be left in the frame some rows on."""
+_NEARLY_BEST = 2.0
+"""And no more than so many times what is left in the best of all frames."""
 _OTHER_BETTER = 0.25
-"""The same for the best of all frames, among which there is always a good one."""
+"""Of the error in its own frame, left in the best of all: among many there is always a good one."""
+_MIN_SPREAD = 0.5
+"""Of how far true hands are from their mean."""
 _SAMPLES = 200
 _MIN_FRAMES = 3
 
@@ -32,12 +36,31 @@ def misplaced(joints_m: np.ndarray, truth_joints_m: np.ndarray, number: np.ndarr
     number = number[known]
     for move in (np.asarray, align_root):
         joints, truth = move(joints_m[known]), move(truth_joints_m[known])
-        if told := _shifted(joints, truth, number) or _elsewhere(joints, truth):
+        if _spread(joints) < _MIN_SPREAD * _spread(truth):
+            continue  # who always says the same fits some frames better than others
+        rows, best = _best_frames(joints, truth)
+        told = _shifted(joints, truth, number, point_errors_mm(joints[rows], truth[best]).mean())
+        if told := told or _elsewhere(joints, truth, rows, best):
             return told
     return ""
 
 
-def _shifted(joints: np.ndarray, truth: np.ndarray, number: np.ndarray) -> str:
+def _spread(joints: np.ndarray) -> float:
+    return float(np.linalg.norm(joints - joints.mean(0), axis=-1).mean())
+
+
+def _best_frames(joints: np.ndarray, truth: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Some rows, spread evenly, and the frame that each fits best."""
+    M = len(joints)
+    rows = np.unique(np.linspace(0, M - 1, min(_SAMPLES, M)).astype(int))
+    x, y = joints[rows].reshape(len(rows), -1), truth.reshape(M, -1)
+    centre = y.mean(0)  # near the origin the three terms cancel without loss
+    x, y = x - centre, y - centre
+    return rows, ((x**2).sum(1)[:, None] - 2 * x @ y.T + (y**2).sum(1)).argmin(1)
+
+
+def _shifted(joints: np.ndarray, truth: np.ndarray, number: np.ndarray, best_mm: float) -> str:
+    """best_mm: what is left in the best of all frames."""
     best, told = _SHIFT_BETTER, ""
     for shift in (s for s in range(-_MAX_SHIFT, _MAX_SHIFT + 1) if s):
         there = np.searchsorted(number, number + shift)
@@ -51,7 +74,7 @@ def _shifted(joints: np.ndarray, truth: np.ndarray, number: np.ndarray) -> str:
         here, there = here[moving], there[moving]
         own_mm = point_errors_mm(joints[here], truth[here]).mean()
         other_mm = point_errors_mm(joints[here], truth[there]).mean()
-        if other_mm < best * own_mm:
+        if other_mm < best * own_mm and other_mm < _NEARLY_BEST * best_mm:
             best = other_mm / own_mm
             rows = f"{abs(shift)} row{'s' * (abs(shift) > 1)} {'later' if shift > 0 else 'earlier'}"
             told = (
@@ -61,17 +84,9 @@ def _shifted(joints: np.ndarray, truth: np.ndarray, number: np.ndarray) -> str:
     return told
 
 
-def _elsewhere(joints: np.ndarray, truth: np.ndarray) -> str:
-    M = len(joints)
-    rows = np.unique(np.linspace(0, M - 1, min(_SAMPLES, M)).astype(int))
-    x, y = joints[rows].reshape(len(rows), -1), truth.reshape(M, -1)
-    centre = y.mean(0)  # near the origin the three terms cancel without loss
-    x, y = x - centre, y - centre
-    squared = (x**2).sum(1)[:, None] - 2 * x @ y.T + (y**2).sum(1)
-    best = squared.argmin(1)
+def _elsewhere(joints: np.ndarray, truth: np.ndarray, rows: np.ndarray, best: np.ndarray) -> str:
     own_mm = np.median(point_errors_mm(joints[rows], truth[rows]).mean(1))
     best_mm = np.median(point_errors_mm(joints[rows], truth[best]).mean(1))
-    # A hand that is always the same fits the same few frames
     if best_mm >= _OTHER_BETTER * own_mm or 2 * len(np.unique(best)) < len(rows):
         return ""
     return (
