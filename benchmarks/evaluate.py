@@ -37,6 +37,7 @@ from benchmarks.evaluation import (
 from benchmarks.inference import Combine, Precision, predict
 from benchmarks.predictions import add_vertices, read_predictions
 from benchmarks.protocol import score
+from benchmarks.submissions.conventions import check_meshes
 from benchmarks.submissions.file_order import order_of
 from benchmarks.submissions.official import read_submission, write_submission
 from benchmarks.truth import Truth, compare, data_of, pair_predictions, pose_meshes, read_truth
@@ -290,6 +291,7 @@ def _evaluate_file(options: Options, console: Console) -> Evaluation:
             truth_vertices = _whole(truth.vertices_m[at], console)
     joints = predictions.joints_m[is_scored]
     metrics = score(compare(truth, at, joints, vertices, truth_vertices))
+    check_meshes(options.predictions, metrics["all"])
     method = Method(options.method, str(options.predictions))
     return _write(options, store, method, truth, Counts(len(at)), metrics)
 

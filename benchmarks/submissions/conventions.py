@@ -9,7 +9,7 @@ by π about x they are OpenGL's, with x negated they are mirrored.
 from collections.abc import Sequence
 from itertools import permutations, product
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -66,6 +66,19 @@ def check_conventions(
         _check_units(path, joints, truth, unit)
         _check_order(path, joints, truth, order)
         _check_axes(path, joints, truth, is_left[is_known])
+
+
+def check_meshes(path: Path, scores: dict[str, Any]) -> None:
+    """Raise `ValueError` when the vertices of a file are mirrored, its joints being right.
+
+    scores: of `protocol.score`, which holds the mesh's error with and without mirroring.
+    """
+    turned, mirrored = (scores[f"{name}pa_mpvpe_mm"] for name in ("", "official_"))
+    if turned is not None and mirrored["mean"] < _MUCH_BETTER * turned["mean"]:
+        raise ValueError(
+            f"{path} has its vertices mirrored against its format's frame: aligned, they are "
+            f"{turned['mean']:.1f} mm off, mirrored {mirrored['mean']:.1f} mm; mirror them back"
+        )
 
 
 def _check_units(path: Path, joints: np.ndarray, truth: np.ndarray, unit: str) -> None:

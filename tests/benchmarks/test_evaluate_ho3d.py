@@ -78,6 +78,14 @@ def test_a_file_of_shifted_rows_is_scored_and_told_of(whole, tmp_path):
     assert f"{path}: its hands fit the frames 1 row later far better than their own" in said
 
 
+def test_meshes_that_are_mirrored_though_joints_are_not_are_refused(whole, tmp_path):
+    joints, meshes = truth_of(whole)
+    path = write_file(tmp_path / "p.json", [joints, meshes * [-1, 1, 1]])
+    with pytest.raises(ValueError, match=r"has its vertices mirrored .*, mirrored 0.0 mm; mirror"):
+        scored(whole, tmp_path / "out", predictions=path, method="x")
+    assert not (tmp_path / "out" / "evaluation.json").exists()
+
+
 def test_without_true_vertices_the_mesh_is_not_scored(tmp_path, hands, run, whole):
     folder = build_ho3d(tmp_path, hands, truth="xyz")
     metrics, said = scored(folder, tmp_path / "out", checkpoint=run)
