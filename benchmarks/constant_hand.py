@@ -17,7 +17,7 @@ import numpy as np
 import tyro
 from rich.console import Console
 
-from benchmarks.evaluation import EVALUATION_FILE, Evaluation, Method, write_evaluation
+from benchmarks.evaluation import EVALUATION_FILE, Counts, Evaluation, Method, write_evaluation
 from benchmarks.protocol import score
 from benchmarks.truth import Truth, compare, data_of, read_truth
 from deformer.align import align_procrustes, align_root
@@ -84,7 +84,8 @@ def evaluate(options: Options) -> Evaluation:
     data = data_of(store, truth, options.split, len(at))
     method = Method(NAME, f"the mean hand of {options.train}")
     command = "python -m benchmarks.constant_hand " + shlex.join(sys.argv[1:])
-    return Evaluation(method, data, command, score(compare(truth, at, joints, None, None)))
+    metrics = score(compare(truth, at, joints, None, None))
+    return Evaluation(method, data, Counts(len(at)), command, metrics)
 
 
 def _labelled(folder: Path, split: str) -> tuple[Truth, np.ndarray]:

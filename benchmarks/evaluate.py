@@ -6,9 +6,9 @@
     python -m benchmarks.evaluate --predictions FILE --method NAME --data … --split … --out …
 
 The first forms write `predictions.parquet`; a file of others is DexYCB's HPE text or HO-3D's
-pred.json. Both write `evaluation.json`, which `benchmarks.tables` reads. Interrupted, the same
-command goes on; where predictions are there, only the scores are made anew. Exit status: 0 done,
-1 something cannot be used, 2 an option is wrong.
+pred.json, by the dataset. Both write `evaluation.json`, which `benchmarks.tables` reads.
+Interrupted, the same command goes on; where predictions are there, only the scores are made anew,
+on however many processes. Exit status: 0 done, 1 something cannot be used, 2 an option is wrong.
 """
 
 import logging
@@ -23,9 +23,11 @@ import numpy as np
 import torch
 import tyro
 from rich.console import Console
+from rich.markup import escape
 
 from benchmarks.evaluation import (
     EVALUATION_FILE,
+    Counts,
     Evaluation,
     Method,
     Run,
@@ -35,9 +37,11 @@ from benchmarks.evaluation import (
 from benchmarks.inference import Combine, Precision, predict
 from benchmarks.predictions import add_vertices, read_predictions
 from benchmarks.protocol import score
+from benchmarks.submissions.conventions import check_meshes
 from benchmarks.submissions.file_order import order_of
-from benchmarks.submissions.files import read_hpe, read_pred_json, write_hpe, write_pred_json
+from benchmarks.submissions.official import read_submission, write_submission
 from benchmarks.truth import Truth, compare, data_of, pair_predictions, pose_meshes, read_truth
+from benchmarks.words import counts_words
 from deformer.camera import NEAREST_M
 from deformer.checkpoint import Checkpoint, check_hand
 from deformer.distributed import Place, process_group
@@ -132,8 +136,6 @@ def evaluate(options: Options, place: Place, console: Console) -> Evaluation | N
     )  # fmt: skip
     if not place.is_first:
         return None
-    if stream.skipped:
-        console.print(f"[yellow]{len(stream.skipped)} members are corrupt; see the warnings")
     is_part = options.where is not None or options.limit is not None
     rows = stream.windows.centre_rows if is_part else None
     truth = read_truth(store.folder, options.split, rows)
@@ -157,40 +159,28 @@ def _score_run(
     options: Options, store: Store, checkpoint: Checkpoint, hands: Hands, truth: Truth,
     predictions: dict, console: Console,
 ) -> Evaluation | None:  # fmt: skip
-    is_ho3d = truth.dataset == "ho3d"
-    mesh = is_ho3d if options.mesh is None else options.mesh
+    mesh = truth.dataset == "ho3d" if options.mesh is None else options.mesh
     paired = pair_predictions(truth, predictions["row"])
     if not len(paired.at):
         return _without_truth(options, truth, predictions, hands, console)
-    if lost := int((paired.source < 0).sum()):
-        console.print(
-            f"[yellow]{lost} labelled frames are of clips without any image of the hand: they "
-            "cannot be predicted, and are left out"
-        )
+    for told in counts_words(paired.counts, options.data):
+        console.print(f"[yellow]{escape(told)}", soft_wrap=True)
     at, source = paired.at[paired.source >= 0], paired.source[paired.source >= 0]
     if not len(at):
         raise ValueError(f"no labelled frame of {options.split} could be predicted")
-    borrowed = int(paired.is_borrowed[paired.source >= 0].sum())
-    if borrowed:
-        console.print(
-            f"{borrowed} of {len(at)} labelled frames have no image of the hand: each takes the "
-            "prediction of the nearest frame of its clip"
-        )
     joints, wrist = _place_joints(predictions, source)
     if nearest := int((joints[..., 2].min(1) < 1.001 * NEAREST_M).sum()):
         console.print(f"[yellow]{nearest} hands fit best behind the camera: put {NEAREST_M} m away")
     vertices = truth_vertices = None
-    if mesh and truth.vertices_m is not None and not np.isfinite(truth.vertices_m[at]).all():
-        console.print("[yellow]some frames have no true vertices: the mesh is not scored")
-        mesh = False
     if mesh:
         is_left = truth.is_left[at]
         vertices = _pose_predicted(hands, predictions, source, is_left) + wrist
-        if truth.vertices_m is not None:
-            truth_vertices = truth.vertices_m[at]
+        truth_vertices = truth.vertices_m
+        if truth_vertices is None:
+            posed = pose_meshes(hands, truth.pose_rotvec[at], truth.betas[at], is_left)
+            truth_vertices = _whole(posed + truth.joints_m[at, :1], console)
         else:
-            truth_vertices = pose_meshes(hands, truth.pose_rotvec[at], truth.betas[at], is_left)
-            truth_vertices = truth_vertices + truth.joints_m[at, :1]
+            truth_vertices = _whole(truth_vertices[at], console)
     metrics = score(compare(truth, at, joints, vertices, truth_vertices))
     experiment = checkpoint.experiment
     run = Run(
@@ -207,9 +197,18 @@ def _score_run(
         precision=options.precision,
         config=config_hash(checkpoint),
     )
-    evaluation = _write(options, store, run, truth, len(at), metrics)
+    evaluation = _write(options, store, run, truth, paired.counts, metrics)
     _write_submission(options, truth, at, joints, vertices, console)
     return evaluation
+
+
+def _whole(vertices: np.ndarray, console: Console) -> np.ndarray | None:
+    """True vertices (M, 778, 3), or None where some frame has none."""
+    if (known := np.isfinite(vertices).all((1, 2))).all():
+        return vertices
+    told = f"{(~known).sum()} of {len(known)} frames have no true vertices: the mesh is not scored"
+    console.print(f"[yellow]{told}", soft_wrap=True)
+    return None
 
 
 def _place_joints(predictions: dict, source: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -226,23 +225,30 @@ def _pose_predicted(
     return pose_meshes(hands, pose, betas, is_left)
 
 
+_NO_TRUTH = (
+    "no frame of {} has labelled joints, so nothing can be scored: for HO-3D's evaluation set put "
+    "evaluation_xyz.json and evaluation_verts.json into the raw folder and build again"
+)
+
+
 def _without_truth(
     options: Options, truth: Truth, predictions: dict, hands: Hands, console: Console
 ) -> None:
     """HO-3D's evaluation set without its ground truth: write what its server scores."""
     if truth.dataset != "ho3d" or options.root is None:
         raise ValueError(
-            f"no frame of {options.split} has labelled joints, so nothing can be scored. For "
-            "HO-3D's evaluation set give --root RAW to write a submission for its server, or put "
-            "evaluation_xyz.json and evaluation_verts.json into the root and build again"
+            f"{_NO_TRUTH.format(options.split)}; --root RAW alone writes a file for its server"
+        )
+    is_there = np.isin(truth.row, predictions["row"])
+    if not is_there.all():
+        is_corrupt = truth.frames["valid"].to_numpy() & ~is_there
+        raise ValueError(
+            f"{(~is_there).sum()} frames of {options.split} are not predicted, and HO-3D's server "
+            f"wants a prediction for each: {is_corrupt.sum()} need a corrupt member, which python "
+            f"-m pipelines.verify {options.data} names; the others are not valid, and python -m "
+            f"pipelines.inspect {options.data} says why"
         )
     paired = np.searchsorted(predictions["row"], truth.row)
-    if not np.array_equal(predictions["row"][np.minimum(paired, len(paired) - 1)], truth.row):
-        raise ValueError(
-            f"{(len(truth.row) - len(predictions['row']))} frames of {options.split} are not "
-            "valid, and HO-3D's server wants a prediction for each: python -m pipelines.inspect "
-            f"{options.data} says why"
-        )
     joints, wrist = _place_joints(predictions, paired)
     vertices = _pose_predicted(hands, predictions, paired, truth.is_left) + wrist
     _write_submission(options, truth, np.arange(len(paired)), joints, vertices, console)
@@ -264,17 +270,9 @@ def _write_submission(
     order = order_of(truth.dataset, truth.frames, options.split, options.root)
     if order is None:
         return
-    if order.note:
-        console.print(order.note, soft_wrap=True)
-    if not np.array_equal(np.flatnonzero(order.is_required), at):
-        console.print("not all frames of the split are predicted: no file for its evaluator")
-        return
-    if truth.dataset == "ho3d":
-        if order.note or vertices is None:
-            return
-        write_pred_json(options.out / "pred.zip", order, joints, vertices)
-    else:
-        write_hpe(options.out / "hpe.txt", order, joints)
+    not_written = write_submission(options.out, order, truth, at, joints, vertices)
+    for told in filter(None, (order.note, not_written)):
+        console.print(told, soft_wrap=True)
 
 
 # ------------------------------------------------------------------------------- of others' files
@@ -283,29 +281,33 @@ def _write_submission(
 def _evaluate_file(options: Options, console: Console) -> Evaluation:
     store, _ = open_store(options.data)
     truth = read_truth(store.folder, options.split)
-    order = order_of(truth.dataset, truth.frames, options.split, options.root)
-    if order is None:
-        raise ValueError("give --root, HO-3D's raw folder: its evaluation.txt orders the file")
-    if order.note:
-        console.print(order.note, soft_wrap=True)
-    at = np.flatnonzero(order.is_required)
-    is_text = options.predictions.suffix == ".txt"
-    read = read_hpe if is_text else read_pred_json
-    predictions = read(options.predictions, order, truth.joints_m[at])
-    vertices = predictions.vertices_m if truth.vertices_m is not None else None
-    truth_vertices = None if vertices is None else truth.vertices_m[at]
-    metrics = score(compare(truth, at, predictions.joints_m, vertices, truth_vertices))
+    order, predictions = read_submission(options.predictions, truth, options.split, options.root)
+    if not (is_scored := truth.is_labelled[order.is_required]).any():
+        raise ValueError(_NO_TRUTH.format(options.split))
+    for told in filter(None, (order.note, *predictions.warnings)):
+        console.print(f"[yellow]{escape(f'{options.predictions}: {told}')}", soft_wrap=True)
+    at = np.flatnonzero(order.is_required)[is_scored]
+    vertices = truth_vertices = None
+    if predictions.vertices_m is not None:
+        vertices = predictions.vertices_m[is_scored]
+        if truth.vertices_m is None:
+            console.print("[yellow]the dataset has no true vertices: the mesh is not scored")
+        else:
+            truth_vertices = _whole(truth.vertices_m[at], console)
+    joints = predictions.joints_m[is_scored]
+    metrics = score(compare(truth, at, joints, vertices, truth_vertices))
+    check_meshes(options.predictions, metrics["all"])
     method = Method(options.method, str(options.predictions))
-    return _write(options, store, method, truth, len(at), metrics)
+    return _write(options, store, method, truth, Counts(len(at)), metrics)
 
 
 def _write(
-    options: Options, store: Store, run: Run | Method, truth: Truth, num_frames: int, metrics: dict
+    options: Options, store: Store, run: Run | Method, truth: Truth, counts: Counts, metrics: dict
 ) -> Evaluation:
     split = options.split + (f" where {options.where}" if options.where else "")
     split += f" limit {options.limit}" if options.limit else ""
-    data = data_of(store, truth, split, num_frames)
-    evaluation = Evaluation(run, data, _command(), metrics)
+    data = data_of(store, truth, split, counts.scored)
+    evaluation = Evaluation(run, data, counts, _command(), metrics)
     write_evaluation(options.out / EVALUATION_FILE, evaluation)
     return evaluation
 
@@ -334,7 +336,8 @@ def main() -> int:
         scores = evaluation.metrics["all"]
         console.print(
             f"{evaluation.data.frames:,} frames of {evaluation.data.name} {evaluation.data.split}: "
-            f"PA-MPJPE {scores['pa_mpjpe_mm']['mean']:.2f} mm, root-aligned "
+            f"PA-MPJPE {scores['pa_mpjpe_mm']['mean']:.2f} mm (as the official evaluators align "
+            f"{scores['official_pa_mpjpe_mm']['mean']:.2f}), root-aligned "
             f"{scores['ra_mpjpe_mm']['mean']:.2f} mm → {options.out / EVALUATION_FILE}",
             soft_wrap=True,
         )

@@ -2,12 +2,13 @@
 
 `evaluation.json` is the only thing that tables, figures and report know of a run:
 
-    {"format": 1,
+    {"format": 2,
      "run": {"experiment": …, "row": …, "checkpoint": …, "step": …, "seed": …, "hand": …,
              "fusion": …, "point_loss": …, "adversarial": …, "trained_on": …, "precision": …,
              "config": …}
             or, of a method without a checkpoint, {"method": …, "predictions": …},
      "data": {"name": …, "dataset": …, "split": …, "synthetic": …, "frames": …, "sha256": …},
+     "counts": {"predicted": …, "borrowed": …, "lost": …, "corrupt": …},
      "command": "python -m benchmarks.evaluate …",
      "metrics": what `benchmarks.protocol.score` returns}
 """
@@ -26,7 +27,7 @@ from deformer.losses import PointLossName
 from deformer.wellformed import check_types, read_json_object
 
 EVALUATION_FILE = "evaluation.json"
-FORMAT = 1
+FORMAT = 2
 
 HANDS = ("mano", "standin")
 MAY_DIFFER = (
@@ -93,16 +94,37 @@ class Data:
 
 
 @dataclass(frozen=True)
+class Counts:
+    """What became of the labelled frames of the split; the first two kinds are scored."""
+
+    predicted: int
+    """From windows around them."""
+    borrowed: int = 0
+    """Without an image of the hand: each takes the prediction of the nearest frame of its clip."""
+    lost: int = 0
+    """Without an image, in clips without any prediction."""
+    corrupt: int = 0
+    """With an image, but their window needs a member of a shard that is not what was written."""
+
+    @property
+    def scored(self) -> int:
+        return self.predicted + self.borrowed
+
+
+@dataclass(frozen=True)
 class Evaluation:
     """The content of an `evaluation.json`. Raises `ValueError` for metrics that are no result."""
 
     run: Run | Method
     data: Data
+    counts: Counts
     command: str
     """That made it, to be run again."""
     metrics: dict[str, Any]
 
     def __post_init__(self) -> None:
+        if self.counts.scored != self.data.frames:
+            raise ValueError(f"{self.counts} do not add up to {self.data.frames} frames")
         if self.metrics.keys() != BINS.keys():
             raise ValueError(f"metrics has the bins {list(self.metrics)}, not {list(BINS)}")
         for name, scores in self.metrics.items():
@@ -139,9 +161,10 @@ def read_evaluation(path: Path) -> Evaluation:
         version = content.pop("format", None)
         if version != FORMAT:
             raise ValueError(f"it has format {version!r}, this program reads {FORMAT}")
-        check_types(content, {"run": dict, "data": dict, "command": str, "metrics": dict})
+        parts = dict.fromkeys(("run", "data", "counts", "metrics"), dict)
+        check_types(content, parts | {"command": str})
         kind = Method if "method" in content["run"] else Run
-        for part, of in (("run", kind), ("data", Data)):
+        for part, of in (("run", kind), ("data", Data), ("counts", Counts)):
             check_types(content[part], get_type_hints(of))
             content[part] = of(**content[part])
         return Evaluation(**content)

@@ -4,6 +4,7 @@ Windows overlap, so each frame is encoded once, by all processes, in parts that 
 work is interrupted; then the first process decodes all windows from the encoded frames.
 """
 
+import hashlib
 import json
 import shutil
 from dataclasses import asdict, dataclass, replace
@@ -21,6 +22,7 @@ from benchmarks.predictions import PREDICTIONS_FILE, finish_rows
 from deformer.batch import to_input, without_padding
 from deformer.camera import fit_translation
 from deformer.checkpoint import Checkpoint
+from deformer.dataset import tips_of
 from deformer.distributed import Place, wait_for_all
 from deformer.index import WindowTable
 from deformer.mano import HandLayer, Hands
@@ -32,22 +34,24 @@ from deformer.windows import WindowConfig
 
 Combine = Literal["centre", "overlap"]
 Precision = Literal["float32", "bf16"]
+_JOB_KEY = "deformer.job"
 _STEPS_PER_PART = 64
 _WINDOWS_AT_ONCE = 64
 
 
 @dataclass(frozen=True)
 class Job:
-    """What makes predictions what they are; what is of another job is thrown away."""
+    """What makes predictions what they are, on however many processes they are made."""
 
     weights: str
     """Hash of the model's weights."""
+    network: str
+    """Hash of what else the model is: its configuration, with the fingertips of the dataset, and
+    the size of its images."""
     precision: Precision
     windows: str
-    """Fingerprint of the stream: dataset, split, filter, windows."""
+    """Hash of the windows, and of the shards that they are read from."""
     combine: Combine
-    sources: bool
-    num_ranks: int
 
 
 def predict(
@@ -59,16 +63,17 @@ def predict(
 
     sources: also write what every frame of a window lends to its centre.
 
-    The same call goes on where it was interrupted, and does nothing where all is done.
+    The same call goes on where it was interrupted, on as many processes and with the same batch,
+    and does nothing where all is done. A finished file of another job stays until this one's is.
     """
     path, parts = out / PREDICTIONS_FILE, out / "parts"
-    windows = stream.fingerprint
-    job = Job(checkpoint.model_sha256, precision, windows, combine, sources, place.num_ranks)
-    if place.is_first:
-        _begin(parts, path, job)
-    wait_for_all()
-    if not path.exists():
-        model = Deformer(_config_for(checkpoint, stream.index.info), HandLayer(hands))
+    config = _config_for(checkpoint, stream.index.info)
+    job = _job_of(checkpoint, config, stream, combine, precision)
+    if not _is_done(path, job, sources):
+        if place.is_first:
+            _begin(parts, job, stream, place)
+        wait_for_all()
+        model = Deformer(config, HandLayer(hands))
         fault = f"{checkpoint.folder} is of another network"
         load_state(model, checkpoint.tensors["model"], fault)
         model = model.to(place.device, memory_format=torch.channels_last).eval()
@@ -77,8 +82,8 @@ def predict(
         wait_for_all()
         if place.is_first:
             frames = _read_parts(parts)
-            table = _decode(model, stream, place.device, frames, job, autocast)
-            metadata = {"deformer.job": json.dumps(asdict(job))}
+            table = _decode(model, stream, place.device, frames, combine, sources, autocast)
+            metadata = {_JOB_KEY: json.dumps(asdict(job))}
             unfinished = path.with_suffix(".tmp")
             pq.write_table(table.replace_schema_metadata(metadata), unfinished)
             unfinished.replace(path)
@@ -90,17 +95,40 @@ def predict(
 def _config_for(checkpoint: Checkpoint, info: dict) -> DeformerConfig:
     """The network of a checkpoint with the fingertips of this dataset: it predicts poses, and which
     vertices of the mesh are called tips is the dataset's to say."""
-    config, dataset = checkpoint.experiment.model, info["parameters"]["dataset"]
-    return replace(config, tips=dataset) if dataset in ("dexycb", "ho3d") else config
+    return replace(checkpoint.experiment.model, tips=tips_of(info))
 
 
-def _begin(parts: Path, path: Path, job: Job) -> None:
-    """Keep what is of this job, throw away what is of another one."""
-    description = json.dumps(asdict(job))
-    if path.exists():
-        if pq.read_schema(path).metadata.get(b"deformer.job") == description.encode():
-            return
-        path.unlink()
+def _job_of(
+    checkpoint: Checkpoint, config: DeformerConfig, stream: Stream, combine: Combine,
+    precision: Precision,
+) -> Job:  # fmt: skip
+    network = json.dumps([asdict(config), stream.config.size], sort_keys=True).encode()
+    windows = hashlib.sha256(np.ascontiguousarray(stream.windows.rows).tobytes())
+    windows.update(json.dumps(stream.index.info["shards"], sort_keys=True).encode())
+    return Job(
+        checkpoint.model_sha256, hashlib.sha256(network).hexdigest(), precision,
+        windows.hexdigest(), combine,
+    )  # fmt: skip
+
+
+def _is_done(path: Path, job: Job, sources: bool) -> bool:
+    """Whether the predictions of this job are there; with what is lent, where that is asked for."""
+    if not path.exists():
+        return False
+    try:
+        schema = pq.read_schema(path)
+    except pa.ArrowInvalid:
+        raise ValueError(f"{path} is damaged: delete it and predict again") from None
+    known = (schema.metadata or {}).get(_JOB_KEY.encode(), b"")
+    has_sources = "lent_joints_m" in schema.names
+    return known == json.dumps(asdict(job)).encode() and (has_sources or not sources)
+
+
+def _begin(parts: Path, job: Job, stream: Stream, place: Place) -> None:
+    """Keep the parts of this job, cut up as it is now; throw away others."""
+    order = stream.config.order
+    cut = {"num_ranks": place.num_ranks, "global_batch": order.global_batch}
+    description = json.dumps(asdict(job) | cut)
     note = parts / "job.json"
     if not note.exists() or note.read_text() != description:
         shutil.rmtree(parts, ignore_errors=True)
@@ -164,6 +192,8 @@ def _read_parts(parts: Path) -> dict[str, np.ndarray]:
     """All encoded frames, by rising row."""
     read = [dict(np.load(path)) for path in sorted(parts.glob("rank-*.npz"))]
     frames = _joined([part for part in read if part])
+    if not frames:
+        raise ValueError("no frame could be read: python -m pipelines.verify tells what is whole")
     order = np.argsort(frames["row"])
     return {name: value[order] for name, value in frames.items()}
 
@@ -177,7 +207,8 @@ def _decode(
     stream: Stream,
     device: torch.device,
     frames: dict[str, np.ndarray],
-    job: Job,
+    combine: Combine,
+    sources: bool,
     autocast: torch.autocast,
 ) -> pa.Table:
     """All windows → the rows of their centre frames. Windows with a frame that could not be read
@@ -191,14 +222,14 @@ def _decode(
     is_centre = np.zeros(N, bool)  # overlap also sees frames that are no centre
     for i in track(range(0, len(place), _WINDOWS_AT_ONCE), "decoding windows"):
         chosen = place[i : i + _WINDOWS_AT_ONCE]
-        values, own = _decode_windows(model, device, frames, chosen, centre, job.sources, autocast)
+        values, own = _decode_windows(model, device, frames, chosen, centre, sources, autocast)
         is_centre[chosen[:, centre]] = True
         for name, value in own.items():
             known = of_window.setdefault(name, np.zeros((N, *value.shape[1:]), np.float32))
             known[chosen[:, centre]] = value
         # A frame that a window repeats counts once
         counts = np.zeros(chosen.shape, bool)
-        if job.combine == "centre":
+        if combine == "centre":
             counts[:, centre] = True
         else:
             counts[:] = np.diff(chosen, axis=1, prepend=-1) != 0

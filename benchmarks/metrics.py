@@ -55,7 +55,8 @@ def f_scores(
     Per frame: precision is the share of predicted vertices whose nearest true vertex is nearer than
     the threshold, recall the share of true vertices whose nearest predicted one is; F is their
     harmonic mean, 0 where both are 0. Then the mean over frames. HO-3D counts F@5 and F@15 on
-    vertices aligned by `align_procrustes`; nearest is among vertices, not on the surface.
+    vertices aligned by `align_procrustes` with `may_mirror`; nearest is among vertices, not on the
+    surface.
     """
     limits = (np.asarray(thresholds_mm) / MM_PER_M) ** 2
     scores = np.empty((len(predicted_m), len(limits)))

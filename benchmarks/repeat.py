@@ -59,6 +59,8 @@ def dataset_commands(info: dict, name: str) -> list[str]:
     for field, value in parameters["augmentation"].items():
         if value != getattr(AugmentationRange(), field):
             build += [f"--augmentation.{field}", str(value)]
+    if parameters.get("halo_frames") is not None:
+        build += ["--halo-frames", str(parameters["halo_frames"])]
     if parameters["hand"] == "none":
         build += ["--hand", "none"]
     return [*([_synthesize(mark, raw)] if is_made_here else []), shlex.join(build)]

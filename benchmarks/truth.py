@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import torch
 
-from benchmarks.evaluation import Data
+from benchmarks.evaluation import Counts, Data
 from benchmarks.protocol import Comparison
 from deformer.dataset import dataset_sha256, read_info, read_table, split_column
 from deformer.mano import HandLayer, Hands
@@ -115,32 +115,42 @@ class Paired:
     at: np.ndarray
     """(M,) positions of the frames in `Truth`."""
     source: np.ndarray
-    """(M,) rows of the predictions that each frame takes; −1: none in its whole clip."""
+    """(M,) rows of the predictions that each frame takes; −1: none."""
     is_borrowed: np.ndarray
-    """(M,) bool: from another frame."""
+    """(M,) bool: it takes that of another frame."""
+    counts: Counts
 
 
 def pair_predictions(truth: Truth, row: np.ndarray) -> Paired:
     """Every labelled frame gets a prediction: its own, or that of the nearest frame of its clip.
 
     row (P,): the frames that are predicted, as rows of `frames.parquet`. Borrowing is for frames
-    that have no image to predict from (hand outside the image), which DexYCB's protocol counts.
+    that have no image to predict from (hand outside the image), which DexYCB's protocol counts. A
+    frame that has one and yet no prediction could not be read; nothing stands in for it.
     """
     at = np.flatnonzero(truth.is_labelled)
     clip = truth.frames["clip"].combine_chunks().dictionary_encode().indices.to_numpy()
     frame = truth.frames["frame"].to_numpy().astype(np.int64)
+    valid = truth.frames["valid"].to_numpy()
     position = {int(r): i for i, r in enumerate(truth.row)}
     known = np.array([position[int(r)] for r in row if int(r) in position], np.int64)
     index_of = np.array([i for i, r in enumerate(row) if int(r) in position], np.int64)
+    own = np.isin(truth.row[at], row)
     source = np.full(len(at), -1, np.int64)
     for c in np.unique(clip[at]):
-        ours, theirs = np.flatnonzero(clip[at] == c), np.flatnonzero(clip[known] == c)
+        ours = np.flatnonzero((clip[at] == c) & (own | ~valid[at]))
+        theirs = np.flatnonzero(clip[known] == c)
         if len(theirs):
             distance = np.abs(frame[at[ours]][:, None] - frame[known[theirs]][None])
             source[ours] = index_of[theirs[distance.argmin(1)]]
-    own = np.full(len(at), False)
-    own[source >= 0] = row[source[source >= 0]] == truth.row[at[source >= 0]]
-    return Paired(at, source, ~own)
+    has_one = source >= 0
+    counts = Counts(
+        predicted=int(own.sum()),
+        borrowed=int((has_one & ~own).sum()),
+        lost=int((~has_one & ~valid[at]).sum()),
+        corrupt=int((~has_one & valid[at]).sum()),
+    )
+    return Paired(at, source, has_one & ~own, counts)
 
 
 def compare(
@@ -150,7 +160,10 @@ def compare(
     vertices_m: np.ndarray | None,
     truth_vertices_m: np.ndarray | None,
 ) -> Comparison:
-    """Predictions (M, …) in the camera frame beside the truth of the frames `at` (M,)."""
+    """Predictions (M, …) in the camera frame beside the truth of the frames `at` (M,). The mesh is
+    left out where one of the two has no vertices."""
+    if vertices_m is None or truth_vertices_m is None:
+        vertices_m = truth_vertices_m = None
     frames = truth.frames.take(at)
     names = {k: frames[k].to_pylist() for k in ("subject", "sequence", "camera")}
     sequence = np.array([f"{a}/{b}" for a, b in zip(names["subject"], names["sequence"],

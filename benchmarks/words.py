@@ -3,7 +3,7 @@
 import statistics
 from collections.abc import Iterable, Sequence
 
-from benchmarks.evaluation import Data
+from benchmarks.evaluation import Counts, Data
 
 DASH = "–"
 """Stands where there is no number, as in an empty bin."""
@@ -60,3 +60,16 @@ def data_kind(data: Data) -> str:
 def provenance(data: Data) -> str:
     """Of which data, in a line; synthetic data are called so first."""
     return f"{data_kind(data)} · {data.name}, {data.split} · {data.frames:,} frames"
+
+
+def counts_words(counts: Counts, data: str) -> list[str]:
+    """What became of labelled frames that were not simply predicted, a sentence each."""
+    told = {
+        f"{counts.corrupt} labelled frames are left out: they need corrupt members of {data}, "
+        f"which python -m pipelines.verify {data} names": counts.corrupt,
+        f"{counts.lost} labelled frames are left out: their clips have no image of the hand at "
+        "all": counts.lost,
+        f"{counts.borrowed} of {counts.scored} labelled frames have no image of the hand: each "
+        "takes the prediction of the nearest frame of its clip": counts.borrowed,
+    }
+    return [sentence for sentence, number in told.items() if number]

@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from deformer.clip import SCHEMA_VERSION, SPLIT_COLUMNS
+from deformer.hand import TIPS
 from deformer.reading import UnreadableFileError, check_folder_name, fault_of, read_json
 
 DATASET_FILE = "dataset.json"
@@ -67,6 +68,42 @@ def read_table(path: Path, columns: list[str], as_codes: Sequence[str] = ()) -> 
 def dataset_sha256(folder: str | Path) -> str:
     """Which build a dataset is: the hash of its `dataset.json`, which names every shard's."""
     return hashlib.sha256((Path(folder) / DATASET_FILE).read_bytes()).hexdigest()
+
+
+def tips_of(info: dict) -> str:
+    """Whose fingertip vertices the joints of a dataset end in: "dexycb" or "ho3d".
+
+    info: of `dataset.json`. Raises `ValueError` when it does not say: it was built before it did.
+    """
+    parameters = info["parameters"]
+    tips = parameters.get("tips", parameters["dataset"])
+    if tips not in TIPS:
+        raise ValueError(
+            f"dataset.json of {parameters['dataset']} does not say whose fingertips its joints end "
+            f"in ({' or '.join(TIPS)}): build the dataset again"
+        )
+    return tips
+
+
+def check_reach(info: dict, reach: int, url: str) -> None:
+    """Raises `ValueError` when windows reach farther from their centre frame than clips do: frames
+    that the recording has would be missing in them.
+
+    info: of `dataset.json`. reach: as `WindowConfig.reach`. Clips that are whole recordings serve
+    windows of every width.
+    """
+    halo = info["parameters"].get("halo_frames")
+    if halo is None and info["counts"]["halo"] and reach:
+        raise ValueError(
+            f"{url} has clips with a halo, and its dataset.json does not say how far that goes: "
+            "build it again"
+        )
+    if halo is not None and reach > halo:
+        raise ValueError(
+            f"the window reaches {reach} frames from its centre, clips of {url} have a halo of "
+            f"{halo}: lower --stream.window.num-frames or --stream.window.gap, or build the shards "
+            f"with --halo-frames {reach}"
+        )
 
 
 def split_column(info: dict, split: str | None) -> tuple[str, str] | None:

@@ -56,6 +56,8 @@ TIP_VERTICES = {
     ("ho3d", "left"): (728, 353, 442, 576, 694),
 }
 """Vertices that serve as tips (thumb, index, middle, ring, little): each dataset chose its own."""
+TIPS = tuple(sorted({tips for tips, _ in TIP_VERTICES}))
+"""Whose there are."""
 
 OPENGL_TO_OPENCV = np.array([1.0, -1.0, -1.0])
 """Diagonal of the change from OpenGL's camera frame (y up, z towards the viewer) to this

@@ -11,6 +11,7 @@ from deformer.mano import HandLayer, Hands, load_hands
 from deformer.model import DeformerConfig
 from deformer.rotations import rotvec_to_rotmat
 
+_MANO = ("pose_rotvec", "betas")
 _SAMPLES = 64
 _TOLERANCE_MM = 3.0
 
@@ -51,9 +52,9 @@ def check_labels(
     rows = windows.centre_rows
     rows = rows[np.linspace(0, len(rows) - 1, min(_SAMPLES, len(rows))).astype(int)]
     path = index.folder / "annotations.parquet"
-    columns = ["pose_rotvec", "betas", "joints_cam_m"]
+    columns = [*_MANO, "joints_cam_m"]
     table = pq.read_table(path, columns=columns).take(rows)
-    for name in columns[:2]:
+    for name in _MANO:
         if missing := table[name].null_count:
             raise ValueError(
                 f"{missing} of {len(rows)} frames looked at have no {name}: training needs MANO "
@@ -72,6 +73,20 @@ def check_labels(
             f"joints (joint {int(error.argmax())}); fingertips alone off: choose --model.tips "
             f"dexycb or ho3d, now {config.tips}; all off: another hand model or convention"
         )
+
+
+def check_truth(index: FrameIndex, windows: WindowTable, split: str) -> None:
+    """Raises `ValueError` when a frame of the windows that are validated on has no MANO labels:
+    its error would be no number."""
+    rows = np.unique(windows.rows)
+    table = pq.read_table(index.folder / "annotations.parquet", columns=list(_MANO)).take(rows)
+    for name in _MANO:
+        if missing := table[name].null_count:
+            raise ValueError(
+                f"--validation.split {split}: {missing} of {len(rows)} frames have no {name}, by "
+                "which validation poses the true hands (HO-3D gives none for its evaluation set): "
+                "choose another split, or None; benchmarks.evaluate scores by joints"
+            )
 
 
 def _check_occlusion(index: FrameIndex, windows: WindowTable) -> None:

@@ -22,6 +22,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from deformer.augment import NO_AUGMENTATION, AugmentConfig, draw
 from deformer.batch import Batch, read_window
+from deformer.dataset import check_reach
 from deformer.index import FrameIndex, WindowTable, make_windows, select_rows
 from deformer.plan import OrderConfig, epoch_order, mixing, step_places, steps_per_epoch
 from deformer.store import ClipReader, CorruptMemberError, Prefetcher, Store
@@ -90,7 +91,8 @@ class Stream:
         that split, filter and limit choose.
 
         Raises `ValueError` when split or filter leave no window, the ranks do not divide the
-        canonical streams, or the crops cannot serve the augmentation; `FileNotFoundError` or
+        canonical streams, the windows reach beyond the halo of clips, or the crops cannot serve the
+        augmentation; `FileNotFoundError` or
         `ValueError` when a shard is missing or not whole.
         """
         limits = index.info["parameters"].get("augmentation", {})
@@ -100,6 +102,7 @@ class Stream:
                     f"augment.{name} is {value}, but the crops of {store.url} serve {most} at "
                     f"most: lower it, or build shards with --augmentation.{name} {value}"
                 )
+        check_reach(index.info, config.window.reach, store.url)
         self.config, self.store, self.index, self.workers = config, store, index, workers
         if windows is None:
             is_centre = select_rows(index, config.split, config.where)

@@ -29,7 +29,7 @@ from deformer.discriminator import saturation
 from deformer.distributed import Place, any_rank, mean_over_ranks, process_group, wait_for_all
 from deformer.index import FrameIndex
 from deformer.journal import Journal
-from deformer.labels import check_labels, load_hands_of
+from deformer.labels import check_labels, check_truth, load_hands_of
 from deformer.learner import Learner, NonFiniteError, RealMotion
 from deformer.lock import locked
 from deformer.machine import this_machine
@@ -109,7 +109,8 @@ def _open(options: Options, place: Place, console: Console, held: ExitStack) -> 
 
 
 def _open_validation(options: Options, place: Place, stream: Stream) -> Stream | None:
-    """stream: what is trained on. Raises `ValueError` where the two share frames."""
+    """stream: what is trained on. Raises `ValueError` where the two share frames, or where frames
+    have no truth."""
     experiment = options.config
     split, limit = experiment.validation.split, experiment.validation.limit
     if split is None:
@@ -123,6 +124,7 @@ def _open_validation(options: Options, place: Place, stream: Stream) -> Stream |
             f"--validation.split {split} shares frames with "
             f"--stream.split {experiment.stream.split}: choose another one, or None"
         )
+    check_truth(stream.index, validation.windows, split)
     return validation
 
 

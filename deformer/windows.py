@@ -35,6 +35,11 @@ class WindowConfig:
         frame more before the centre than after it."""
         return self.num_frames // 2
 
+    @property
+    def reach(self) -> int:
+        """Frame numbers from the centre frame to the farther end of the window."""
+        return max(self.centre, self.num_frames - 1 - self.centre) * self.gap
+
 
 @dataclass(frozen=True, eq=False)
 class Windows:

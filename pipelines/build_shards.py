@@ -64,11 +64,19 @@ class Options:
     """A shard is closed before it would exceed this."""
     augmentation: AugmentationRange = field(default_factory=AugmentationRange)
     """What the crops must be able to serve at training time."""
+    halo_frames: int | None = None
+    """HO-3D: how many frame numbers a clip reaches beyond its centre frames on each side, which is
+    the reach of the widest window; by default 30, that of 7 frames with a gap of 10."""
 
     def __post_init__(self) -> None:
         if self.workers is not None and self.scheduler is not None:
             raise UnusableInputError("--workers and --scheduler exclude each other: give one")
-        for name, least in (("workers", 0), ("limit", 1), ("frames_per_shard", 1)):
+        for name, least in (
+            ("workers", 0),
+            ("limit", 1),
+            ("frames_per_shard", 1),
+            ("halo_frames", 0),
+        ):
             value = getattr(self, name)
             if value is not None and value < least:
                 raise UnusableInputError(
@@ -91,6 +99,7 @@ def build(options: Options) -> dict:
         limit=options.limit,
         frames_per_shard=options.frames_per_shard,
         limits=options.augmentation,
+        halo_frames=options.halo_frames,
     )
     if plan.parameters["hand"] == "none":
         _console.print("[yellow]--hand none: MANO fields, amodal masks and occlusion stay null")

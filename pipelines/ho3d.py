@@ -65,7 +65,8 @@ IMAGE_SIZE = (640, 480)
 CENTRE_FRAMES = 128
 """Centre frames of a clip, at most."""
 HALO_FRAMES = 30
-"""Frame numbers that a clip reaches beyond its centre frames on each side: 3 gaps of 10."""
+"""Frame numbers that a clip reaches beyond its centre frames on each side, where the build asks for
+no other number: 3 gaps of 10, as windows of 7 frames do."""
 
 _SPLITS = ("train", "evaluation")
 _IMAGE_SUFFIX = {"ho3d_v2": ".png", "ho3d_v3": ".jpg"}
@@ -82,10 +83,11 @@ _log = logging.getLogger(__name__)
 # ------------------------------------------------------------------------------------- the clips
 
 
-def list_clips(root: Path) -> list[ClipRef]:
+def list_clips(root: Path, halo_frames: int = HALO_FRAMES) -> list[ClipRef]:
     """The clips of both splits; each listed frame is a centre frame (not halo) of exactly one.
 
-    A split is there when its list and its folder are. Opens one label file per sequence.
+    halo_frames: as `HALO_FRAMES`. A split is there when its list and its folder are. Opens one
+    label file per sequence.
 
     Raises `UnusableInputError` when neither split is there, or a list or folder cannot be used.
     """
@@ -97,7 +99,7 @@ def list_clips(root: Path) -> list[ClipRef]:
             "beside evaluation/, as HO-3D v2 and v3 unpack (for the download see "
             f"https://github.com/shreyashampali/ho3d); name it by --root or ${ROOT_VARIABLE}"
         )
-    return [ref for split in splits for ref in _clips_of_split(root, split)]
+    return [ref for split in splits for ref in _clips_of_split(root, split, halo_frames)]
 
 
 def _splits_there(root: Path) -> list[str]:
@@ -135,7 +137,7 @@ def describe(root: Path) -> dict[str, str]:
     }
 
 
-def _clips_of_split(root: Path, split: str) -> Iterator[ClipRef]:
+def _clips_of_split(root: Path, split: str, halo_frames: int) -> Iterator[ClipRef]:
     listed = read_list(root / f"{split}.txt")
     dataset = _dataset_name(root, split, listed)
     by_sequence: dict[str, set[int]] = {}
@@ -147,7 +149,7 @@ def _clips_of_split(root: Path, split: str) -> Iterator[ClipRef]:
         grasped = _object_of_sequence(root / split / sequence, numbers)
         for start in range(0, len(numbers), CENTRE_FRAMES):
             centres = numbers[start : start + CENTRE_FRAMES]
-            first, last = centres[0] - HALO_FRAMES, centres[-1] + HALO_FRAMES
+            first, last = centres[0] - halo_frames, centres[-1] + halo_frames
             frames = [n for n in numbers if first <= n <= last]
             yield ClipRef(
                 key=f"{dataset}-{split}-{sequence}-{centres[0]:06d}",

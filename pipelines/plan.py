@@ -17,7 +17,13 @@ from deformer.clip import SCHEMA_VERSION
 from deformer.mano import find_mano, load_hands
 from deformer.reading import check_folder_name
 from pipelines.shard import ShardTask
-from pipelines.source import ClipRef, UnusableInputError, load_dataset, synthetic_mark
+from pipelines.source import (
+    ClipRef,
+    DatasetModule,
+    UnusableInputError,
+    load_dataset,
+    synthetic_mark,
+)
 
 FRAMES_PER_SHARD = 8192
 """About 256 MiB of DexYCB's crops."""
@@ -116,6 +122,7 @@ def make_plan(
     limit: int | None = None,
     frames_per_shard: int = FRAMES_PER_SHARD,
     limits: AugmentationRange | None = None,
+    halo_frames: int | None = None,
 ) -> BuildPlan:
     """Decide everything about a build; reads folder names and meta files only.
 
@@ -127,7 +134,16 @@ def make_plan(
     out = (out or Path("shards") / dataset.rpartition(".")[2]).resolve()
     check_folder_name(out)
     limits = limits or AugmentationRange()
-    refs = spread(_checked(module.list_clips(root), root), limit)
+    halo_frames = _halo_frames(module, dataset, halo_frames)
+    listed = module.list_clips(
+        root, **({} if halo_frames is None else {"halo_frames": halo_frames})
+    )
+    refs = spread(_checked(listed, root), limit)
+    if halo_frames is None and any(ref.halo for ref in refs):
+        raise UnusableInputError(
+            f"clips of {dataset} have a halo, and its module does not say how far it reaches: give "
+            "it HALO_FRAMES, and list_clips the argument halo_frames (README, Adding a dataset)"
+        )
     describe = getattr(module, "describe", None)
     choice = choose_hand(root, hand, mano_dir)
     parameters = {
@@ -137,6 +153,8 @@ def make_plan(
         "hand_sha256": choice.sha256,
         "box_scale": BOX_SCALE,
         "augmentation": asdict(limits),
+        "tips": refs[0].tips,
+        "halo_frames": halo_frames,
         "frames_per_shard": frames_per_shard,
         "limit": limit,
         "source": describe(root) if describe else {},
@@ -156,7 +174,23 @@ def _checked(refs: list[ClipRef], root: Path) -> list[ClipRef]:
     twice = [key for key, n in Counter(ref.key for ref in refs).items() if n > 1]
     if twice:
         raise UnusableInputError(f"two clips have the key {twice[0]!r}; keys must be unique")
+    if len(tips := {ref.tips for ref in refs}) > 1:
+        raise UnusableInputError(
+            f"clips have fingertips of {' and of '.join(sorted(tips))}, and a network has one "
+            "kind: build them as two datasets"
+        )
     return refs
+
+
+def _halo_frames(module: DatasetModule, dataset: str, wanted: int | None) -> int | None:
+    """How far clips reach beyond their centre frames; None where clips are whole recordings."""
+    default = getattr(module, "HALO_FRAMES", None)
+    if default is None and wanted is not None:
+        raise UnusableInputError(
+            f"--halo-frames {wanted}: clips of {dataset} are whole recordings, so windows of every "
+            "width lie inside them; leave it out"
+        )
+    return default if wanted is None else wanted
 
 
 def _existing(root: Path | None, variable: str) -> Path:

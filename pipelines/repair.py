@@ -75,6 +75,7 @@ def _tasks(folder: Path, root: Path | None, info: dict, mano_dir: Path | None) -
         limit=was["limit"],
         frames_per_shard=was["frames_per_shard"],
         limits=AugmentationRange(**was["augmentation"]),
+        halo_frames=was.get("halo_frames"),
     )
     if difference := differences(was, plan.parameters):
         raise UnusableInputError(

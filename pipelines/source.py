@@ -6,10 +6,11 @@ A dataset is a module with three names (see "Adding a dataset" in the README):
     list_clips(root: Path) -> list[ClipRef]              cheap: folder names and meta files only
     read_clip(root: Path, ref: ClipRef) -> Iterator[RawFrame]     one per frame of ref, in order
 
-A module may have a fourth, `describe`, where more than the list of clips shapes the result (see
-`DatasetModule`). Everything after that (hand model, boxes, crops, occlusion, tar, index) is common
-to all datasets. What is wrong with one frame is data: `RawFrame(frame, reason=…)`. What makes the
-whole folder unusable is an `UnusableInputError`.
+A module may have two more: `describe`, where more than the list of clips shapes the result, and
+`HALO_FRAMES`, where clips are parts of recordings (see `DatasetModule`). Everything after that
+(hand model, boxes, crops, occlusion, tar, index) is common to all datasets. What is wrong with one
+frame is data: `RawFrame(frame, reason=…)`. What makes the whole folder unusable is an
+`UnusableInputError`.
 """
 
 import importlib
@@ -23,14 +24,13 @@ from typing import Protocol
 import numpy as np
 
 from deformer.clip import REASONS, SPLIT_COLUMNS
-from deformer.hand import NUM_JOINTS, NUM_VERTICES, SIDES, TIP_VERTICES
+from deformer.hand import NUM_JOINTS, NUM_VERTICES, SIDES, TIPS
 from deformer.reading import UnreadableFileError, read_json
 
 SYNTHETIC_MARK = "synthetic.json"
 """A synthesized root holds this file: who made it, from what seed, with which hand model."""
 
 _KEY = re.compile(r"[A-Za-z0-9_-]{1,80}")
-_TIPS = tuple(sorted({tips for tips, _ in TIP_VERTICES}))
 
 BACKGROUND, OTHER_OBJECT, GRASPED_OBJECT, HAND = 0, 1, 2, 255
 """Values of `RawFrame.segmentation`."""
@@ -82,8 +82,8 @@ class ClipRef:
         setups = [setup for setup, _ in self.splits]
         if not set(setups) <= set(SPLIT_COLUMNS) or len(set(setups)) < len(setups):
             self._refuse("splits", f"pairs of a setup, of {SPLIT_COLUMNS} once each, and a part")
-        if self.tips not in _TIPS:
-            self._refuse("tips", f"one of {_TIPS}")
+        if self.tips not in TIPS:
+            self._refuse("tips", f"one of {TIPS}")
         if len(self.image_size) != 2 or min(self.image_size) < 1:
             self._refuse("image_size", "width and height, px")
         if not self.frames or any(a >= b for a, b in pairwise(self.frames)):
@@ -184,7 +184,13 @@ class RawFrame:
 
 
 class DatasetModule(Protocol):
-    """The three names that a dataset module has, and one that it may have:
+    """The three names that a dataset module has, and two that it may have:
+
+        HALO_FRAMES: int
+
+    says that clips are parts of recordings, and reach so many frame numbers beyond their centre
+    frames on each side, as far as the recording goes. `list_clips` then takes another number as
+    `halo_frames`. Where there is none, a clip is a whole recording. And
 
         describe(root: Path) -> dict[str, str]
 

@@ -71,11 +71,11 @@ def _result(main: Evaluation) -> str:
     what = run_label(main.run)
     if isinstance(main.run, Run):
         what += f", trained for {main.run.step:,} steps as {main.run.experiment}"
-    pa, ra = (scores[name] for name in ("pa_mpjpe_mm", "ra_mpjpe_mm"))
+    pa, ra = (scores[name] for name in ("official_pa_mpjpe_mm", "ra_mpjpe_mm"))
     interval = pa.get("interval")
     words = (
         f"On {kind} ({data.name}, {data.split}, {data.frames:,} frames) the joints are "
-        f"{{}} off on average after Procrustes alignment"
+        f"{{}} off on average after Procrustes alignment, done as the datasets' evaluators do it"
     )
     if interval:
         words += f" (95 % interval {interval[0]:.1f} to {interval[1]:.1f})"

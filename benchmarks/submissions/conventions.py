@@ -2,14 +2,18 @@
 
 Only what differs grossly is refused, because a bad method's predictions are to be scored, not
 refused: lengths a thousand times off are units, bones that fit another known order of joints much
-better are that order, hands that fit much better after a turn by π about x are OpenGL's.
+better are that order, hands of a side that fit much better with other axes have these axes: turned
+by π about x they are OpenGL's, with x negated they are mirrored.
 """
 
+from collections.abc import Sequence
+from itertools import permutations, product
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from deformer.hand import JOINT_PARENTS, MANO_TO_DATASET, NUM_JOINTS, OPENGL_TO_OPENCV
+from deformer.hand import JOINT_PARENTS, MANO_TO_DATASET, NUM_JOINTS
 
 _FINGERS = np.arange(1, NUM_JOINTS).reshape(5, 4)
 _FINGERS_OF_MANO = _FINGERS[[4, 0, 1, 3, 2]]
@@ -25,20 +29,31 @@ JOINT_ORDERS = {
 }
 """Orders in use: `joints_dataset = joints_file[..., order, :]`."""
 
+AXES = tuple(
+    np.eye(3)[list(order)] * np.array(signs)[:, None]
+    for order in permutations(range(3))
+    for signs in product((1.0, -1.0), repeat=3)
+)
+"""All 48 frames that axes can be named and pointed in: `points_read @ axes.T`; the first is as
+read."""
+
 _MUCH_BETTER = 0.5
 """A misfit is blamed on a convention when the other one leaves less than this share of it."""
+_BETTER = 0.75
+"""The same for how hands change from frame to frame, where noise is larger beside them."""
 _MIN_MISFIT = 0.1
 """In the logarithm of lengths: bones that fit by 10 % are no ground for a refusal."""
 
 
 def check_conventions(
-    path: Path, joints_m: np.ndarray, truth_joints_m: np.ndarray, unit: str, order: np.ndarray
-) -> None:
+    path: Path, joints_m: np.ndarray, truth_joints_m: np.ndarray, unit: str, order: np.ndarray,
+    is_left: np.ndarray,
+) -> None:  # fmt: skip
     """Raise `ValueError` when a file shows other units, another order or frame than its format has.
 
     joints_m: (M, 21, 3) as read by the format's conventions: metres, dataset order, camera frame.
     truth_joints_m: (M, 21, 3), NaN where not known. unit: the format's, "mm" or "m". order: the
-    format's order of joints, a value of `JOINT_ORDERS`.
+    format's order of joints, a value of `JOINT_ORDERS`. is_left: (M,) bool.
     """
     if joints_m.shape != truth_joints_m.shape:
         raise ValueError(
@@ -50,7 +65,20 @@ def check_conventions(
         joints, truth = joints_m[is_known], truth_joints_m[is_known]
         _check_units(path, joints, truth, unit)
         _check_order(path, joints, truth, order)
-        _check_frame(path, joints, truth)
+        _check_axes(path, joints, truth, is_left[is_known])
+
+
+def check_meshes(path: Path, scores: dict[str, Any]) -> None:
+    """Raise `ValueError` when the vertices of a file are mirrored, its joints being right.
+
+    scores: of `protocol.score`, which holds the mesh's error with and without mirroring.
+    """
+    turned, mirrored = (scores[f"{name}pa_mpvpe_mm"] for name in ("", "official_"))
+    if turned is not None and mirrored["mean"] < _MUCH_BETTER * turned["mean"]:
+        raise ValueError(
+            f"{path} has its vertices mirrored against its format's frame: aligned, they are "
+            f"{turned['mean']:.1f} mm off, mirrored {mirrored['mean']:.1f} mm; mirror them back"
+        )
 
 
 def _check_units(path: Path, joints: np.ndarray, truth: np.ndarray, unit: str) -> None:
@@ -99,15 +127,54 @@ def _misfit(bones: np.ndarray, truth: np.ndarray) -> float:
     return float(np.abs(difference - np.median(difference)).mean())
 
 
-def _check_frame(path: Path, joints: np.ndarray, truth: np.ndarray) -> None:
-    relative = joints - joints[:, :1]
-    truth = truth - truth[:, :1]
-    as_read = np.linalg.norm(relative - truth, axis=-1).mean()
-    turned = np.linalg.norm(relative * OPENGL_TO_OPENCV - truth, axis=-1).mean()
-    if turned < _MUCH_BETTER * as_read:
-        raise ValueError(
-            f"{path} has y and z turned against its format's frame: after the wrist is subtracted "
-            f"the joints are {1e3 * as_read:.1f} mm off, with y and z negated {1e3 * turned:.1f} "
-            "mm; negate both (DexYCB's files: y down, z forward; HO-3D's: OpenGL, y up, z towards "
-            "the viewer)"
-        )
+def _check_axes(path: Path, joints: np.ndarray, truth: np.ndarray, is_left: np.ndarray) -> None:
+    """By side, because methods for right hands mirror the images of left ones."""
+    sides = {side: part for side, part in (("left", is_left), ("right", ~is_left)) if part.any()}
+    found = {side: _misfit_of_axes(joints[part], truth[part]) for side, part in sides.items()}
+    misfit = next((m for m in found.values() if m is not None), None)
+    if misfit is None:
+        return
+    whose = [side for side, other in found.items() if other and other.axes == misfit.axes]
+    are_all = len(whose) == len(sides)
+    told = (
+        f"{path} has its {'hands' if are_all else f'{whose[0]} hands'} "
+        f"{'mirrored' if misfit.is_mirrored else 'turned'} against its format's frame: after the "
+        f"wrist is subtracted the joints are {misfit.as_read_mm:.1f} mm off, with {misfit.axes} "
+        f"for (x, y, z) {misfit.best_mm:.1f} mm; "
+    )
+    if misfit.is_mirrored:
+        raise ValueError(told + "mirror back what was predicted on mirrored images")
+    raise ValueError(
+        told + "turn them (DexYCB's files: y down, z forward; HO-3D's: OpenGL, y up, z towards the "
+        "viewer)"
+    )
+
+
+class _Misfit(NamedTuple):
+    """Hands that fit with other axes."""
+
+    axes: str
+    """Which, in the words of the axes as read: `(x, −y, −z)`."""
+    is_mirrored: bool
+    as_read_mm: float
+    best_mm: float
+
+
+def _misfit_of_axes(joints: np.ndarray, truth: np.ndarray) -> _Misfit | None:
+    relative, truth = joints - joints[:, :1], truth - truth[:, :1]
+
+    def errors_mm(x: np.ndarray, y: np.ndarray, axes: Sequence[np.ndarray]) -> list[float]:
+        return [1e3 * np.linalg.norm(x @ a.T - y, axis=-1).mean() for a in axes]
+
+    fits_mm = errors_mm(relative, truth, AXES)
+    best = int(np.argmin(fits_mm))
+    # Who always says the same may fit better turned, so what changes from frame to frame must too
+    changes = relative - relative.mean(0), truth - truth.mean(0)
+    as_read_mm, turned_mm = errors_mm(*changes, (AXES[0], AXES[best]))
+    if fits_mm[best] >= _MUCH_BETTER * fits_mm[0] or turned_mm >= _BETTER * as_read_mm:
+        return None
+    signs = AXES[best].sum(1)
+    names = ("xyz"[k] for k in np.abs(AXES[best]).argmax(1))
+    words = ", ".join(("−" if s < 0 else "") + n for s, n in zip(signs, names, strict=True))
+    is_mirrored = np.linalg.det(AXES[best]) < 0
+    return _Misfit(f"({words})", bool(is_mirrored), fits_mm[0], fits_mm[best])

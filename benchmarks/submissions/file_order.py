@@ -38,6 +38,8 @@ class FileOrder:
     """The file's numbers are 0 … length − 1; more than N if the dataset holds only a part."""
     frame_names: list[str]
     """(N,) for messages."""
+    is_left: np.ndarray
+    """(N,) bool."""
     note: str
     """Why the file is of this dataset alone, and no official one; empty where it is official."""
 
@@ -59,8 +61,8 @@ def dexycb_order(frames: pa.Table, split: str) -> FileOrder:
     """The order of DexYCB's HPE files: subjects, sequences, cameras, frames, each sorted.
 
     frames: the rows of a split without the halo, invalid ones included, with the columns subject,
-    sequence, camera, frame, joints_in_image. The numbers count every frame of the split; required
-    are those whose labels have a hand, be it outside the image.
+    sequence, camera, frame, side, joints_in_image. The numbers count every frame of the split;
+    required are those whose labels have a hand, be it outside the image.
 
     A dataset that holds a part of the split (or synthetic recordings) cannot give the official
     numbers, for nobody knows how many frames the missing recordings have: the numbers then count
@@ -91,6 +93,7 @@ def dexycb_order(frames: pa.Table, split: str) -> FileOrder:
         is_required=frames["joints_in_image"].to_numpy() >= 0,
         length=N,
         frame_names=names,
+        is_left=np.array(frames["side"].to_pylist()) == "left",
         note=_dexycb_note(split, int(is_first.sum())),
     )
 
@@ -136,6 +139,7 @@ def ho3d_order(frames: pa.Table, list_file: Path) -> FileOrder:
         is_required=np.ones(len(names), bool),
         length=len(listed),
         frame_names=names,
+        is_left=np.zeros(len(names), bool),  # HO-3D has right hands only
         note=note,
     )
 

@@ -10,12 +10,13 @@
 Read, they are as everything here: metres, camera frame x right, y down, z forward, dataset order,
 one row per frame of the table that the `FileOrder` was made of. A file in other units, another
 frame or another order of joints would still give numbers, bad ones, so it is compared with the
-truth and refused by name (`check_conventions`).
+truth and refused by name (`check_conventions`); rows that seem to be of other frames are warned of
+(`misplaced`). Who predicts joints alone fills HO-3D's vertices with something: see `_has_mesh`.
 """
 
 import json
 import zipfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -24,6 +25,8 @@ import numpy as np
 
 from benchmarks.submissions.conventions import check_conventions
 from benchmarks.submissions.file_order import FileOrder
+from benchmarks.submissions.frame_fit import misplaced
+from benchmarks.submissions.pred_rows import parse_pred
 from deformer.align import MM_PER_M
 from deformer.hand import (
     DATASET_TO_MANO,
@@ -32,7 +35,7 @@ from deformer.hand import (
     NUM_VERTICES,
     OPENGL_TO_OPENCV,
 )
-from deformer.reading import decode, read_lines
+from deformer.reading import decode
 
 _COLUMNS = 1 + 3 * NUM_JOINTS
 _MAX_BYTES = 1 << 32
@@ -46,7 +49,9 @@ class Predictions:
     joints_m: np.ndarray
     """(M, 21, 3) float64, camera frame, dataset order."""
     vertices_m: np.ndarray | None
-    """(M, 778, 3) float32, camera frame; None where the format has none."""
+    """(M, 778, 3) float32, camera frame; None where the format, or the file, has none."""
+    warnings: tuple[str, ...] = ()
+    """What is odd about the file, a sentence each; it is scored nevertheless."""
 
 
 # ------------------------------------------------------------------------------------- DexYCB, HPE
@@ -58,7 +63,7 @@ def read_hpe(path: Path, order: FileOrder, truth_joints_m: np.ndarray) -> Predic
     truth_joints_m: (M, 21, 3) of the required frames, to see whether the file follows the
     conventions. Raises `ValueError` naming the file, the line or frame, and the rule.
     """
-    lines = read_lines(path)
+    lines = _decoded(path, path.read_bytes()).splitlines()
     numbers_of_lines = [i for i, line in enumerate(lines, 1) if line.strip()]
     if not numbers_of_lines:
         raise ValueError(f"{path} holds no line: expected is one of {_COLUMNS} numbers per frame")
@@ -87,8 +92,8 @@ def read_hpe(path: Path, order: FileOrder, truth_joints_m: np.ndarray) -> Predic
             f"{_some(names[k] for k in np.flatnonzero(missing))}{_because(order)}"
         )
     joints_m = values[lines_wanted, 1:].reshape(-1, NUM_JOINTS, 3) / MM_PER_M
-    check_conventions(path, joints_m, truth_joints_m, "mm", np.arange(NUM_JOINTS))
-    return Predictions(joints_m, None)
+    warnings = _check(path, joints_m, truth_joints_m, "mm", np.arange(NUM_JOINTS), order)
+    return Predictions(joints_m, None, warnings)
 
 
 def write_hpe(path: Path, order: FileOrder, joints_m: np.ndarray) -> None:
@@ -139,24 +144,40 @@ def read_pred_json(path: Path, order: FileOrder, truth_joints_m: np.ndarray) -> 
     truth_joints_m: (N, 21, 3) of the table's frames, to see whether the file follows the
     conventions. Raises `ValueError` naming the file, the row, and the rule.
     """
+    text = _read_text(path)
     try:
-        joints, vertices = _parse_pred(_read_text(path), order.length)
+        joints, vertices = parse_pred(text, order.length)
     except ValueError as error:
         raise ValueError(
             f"{path}: {error}; expected is [joints, vertices] with {order.length} rows each, of "
             f"{NUM_JOINTS} and {NUM_VERTICES} points x, y, z{_because(order)}"
         ) from None
-    joints, vertices = joints[order.index], vertices[order.index]
+    joints, vertices = joints[order.index], None if vertices is None else vertices[order.index]
+    warnings = []
+    if vertices is not None and not _has_mesh(vertices).any():
+        vertices = None
+    elif vertices is not None and (without := (~_has_mesh(vertices)).sum()):
+        warnings.append(f"{without} of its {len(vertices)} meshes are a single point, and count so")
     for what, points in (("joints", joints), ("vertices", vertices)):
-        if not (finite := np.isfinite(points).all((1, 2))).all():
+        if points is not None and not (finite := np.isfinite(points).all((1, 2))).all():
             i = int(finite.argmin())
             raise ValueError(
                 f"{path}: {what} of row {order.index[i]} ({order.frame_names[i]}) hold NaN or "
                 f"infinity, {(~finite).sum()} rows in all do: every frame needs a whole hand"
             )
     joints_m = joints[:, MANO_TO_DATASET] * OPENGL_TO_OPENCV
-    check_conventions(path, joints_m, truth_joints_m, "m", MANO_TO_DATASET)
-    return Predictions(joints_m, vertices * OPENGL_TO_OPENCV.astype(np.float32))
+    warnings += _check(path, joints_m, truth_joints_m, "m", MANO_TO_DATASET, order)
+    if vertices is not None:
+        vertices = vertices * OPENGL_TO_OPENCV.astype(np.float32)
+    else:
+        warnings.append("it has no vertices, or only such that fill their place: no mesh is scored")
+    return Predictions(joints_m, vertices, tuple(warnings))
+
+
+def _has_mesh(vertices: np.ndarray) -> np.ndarray:
+    """(N,) bool: vertices (N, 778, 3) with an extent, unlike zeros, NaN or a repeated point."""
+    is_nothing = np.isnan(vertices).all((1, 2))
+    return ~is_nothing & (vertices != vertices[:, :1]).any((1, 2))
 
 
 def write_pred_json(
@@ -201,80 +222,39 @@ def _write_pred(file: IO[bytes], parts: Iterable[np.ndarray], rows: np.ndarray) 
 
 def _read_text(path: Path) -> str:
     if not zipfile.is_zipfile(path):
-        return decode(path.read_bytes())
+        return _decoded(path, path.read_bytes())
     with zipfile.ZipFile(path) as archive:
         members = [m for m in archive.infolist() if m.filename.endswith(".json")]
         if len(members) != 1:
-            raise ValueError(f"the zip holds {len(members)} .json files, not pred.json alone")
+            raise ValueError(
+                f"{path}: the zip holds {len(members)} .json files, not pred.json alone"
+            )
         if members[0].file_size > _MAX_BYTES:
-            raise ValueError(f"{members[0].filename} has {members[0].file_size:,} bytes unpacked")
-        return decode(archive.read(members[0]))
-
-
-def _parse_pred(text: str, length: int) -> tuple[np.ndarray, np.ndarray]:
-    """Joints (length, 21, 3) float64 and vertices (length, 778, 3) float32 as the file has them.
-
-    Row by row: as Python's numbers, 12,000 meshes would take 2 GB.
-    """
-    cursor = _Cursor(text)
-    cursor.expect("[")
-    joints = np.empty((length, NUM_JOINTS, 3))
-    vertices = np.empty((length, NUM_VERTICES, 3), np.float32)
-    for what, points in (("joints", joints), ("vertices", vertices)):
-        if what == "vertices":
-            cursor.expect(",")
-        num_rows = 0
-        for row in cursor.items():
-            if num_rows < length:
-                points[num_rows] = _row(what, num_rows, row, points.shape[1])
-            num_rows += 1
-        if num_rows != length:
-            raise ValueError(f"{what} has {num_rows} rows, evaluation.txt has {length} lines")
-    cursor.expect("]")
-    return joints, vertices
-
-
-def _row(what: str, number: int, row: object, num_points: int) -> np.ndarray:
-    try:
-        points = np.array(row, np.float64)
-    except (TypeError, ValueError):
-        raise ValueError(f"{what}, row {number} is no list of points of numbers") from None
-    if points.shape != (num_points, 3):
-        raise ValueError(f"{what}, row {number} has shape {points.shape}, not ({num_points}, 3)")
-    return points
-
-
-class _Cursor:
-    """A place in a JSON text, to read the items of its outer lists one by one."""
-
-    def __init__(self, text: str) -> None:
-        self.text, self.at = text, 0
-
-    def expect(self, sign: str) -> None:
-        if self._next() != sign:
-            found = self.text[self.at : self.at + 20]
-            raise ValueError(f"at character {self.at} stands {found!r} instead of {sign!r}")
-        self.at += 1
-
-    def items(self) -> Iterator[object]:
-        """The items of the list that begins here; afterwards the cursor stands behind it."""
-        decode = json.JSONDecoder().raw_decode
-        self.expect("[")
-        while self._next() != "]":
-            item, self.at = decode(self.text, self.at)
-            yield item
-            if self._next() != "]":
-                self.expect(",")
-                self._next()
-        self.at += 1
-
-    def _next(self) -> str:
-        while (sign := self.text[self.at : self.at + 1]) and sign in " \t\r\n":
-            self.at += 1
-        return sign
+            raise ValueError(
+                f"{path}: {members[0].filename} has {members[0].file_size:,} bytes unpacked"
+            )
+        return _decoded(path, archive.read(members[0]))
 
 
 # ------------------------------------------------------------------------------------------ common
+
+
+def _check(
+    path: Path, joints_m: np.ndarray, truth_joints_m: np.ndarray, unit: str,
+    joint_order: np.ndarray, order: FileOrder,
+) -> tuple[str, ...]:  # fmt: skip
+    """Refuses a file of other conventions, and returns what is to be warned of."""
+    is_left = order.is_left[order.is_required]
+    check_conventions(path, joints_m, truth_joints_m, unit, joint_order, is_left)
+    told = misplaced(joints_m, truth_joints_m, order.index[order.is_required])
+    return (told,) if told else ()
+
+
+def _decoded(path: Path, data: bytes) -> str:
+    text = decode(data)
+    if "\0" in text:
+        raise ValueError(f"{path} is no text: name the file of predictions itself")
+    return text
 
 
 def _check_writable(order: FileOrder, name: str, points: np.ndarray, num_points: int) -> None:

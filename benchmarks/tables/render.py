@@ -123,8 +123,9 @@ def to_csv(filled: FilledTable) -> str:
     for block in blocks(filled):
         for row in block.rows:
             about = common | {"row": row.name} | _origin(row)
-            for numbers in row.cells:
-                writer.writerows(about | _number_fields(number, row) for number in numbers)
+            for number in (number for cell in row.cells for number in cell):
+                if row.is_measured or number.value is not None:
+                    writer.writerow(about | _number_fields(number, row))
     for command, names in filled.unmeasured.items():
         for name in names:
             writer.writerow(common | {"row": name, "source": "not measured", "command": command})

@@ -139,8 +139,10 @@ def _group(table: Table, evaluations: Iterable[Evaluation]) -> list[tuple[Evalua
 def _published_row(table: Table, name: str, values: dict[str, tuple[str, str]]) -> Row:
     def numbers(column: Column) -> tuple[Number, ...]:
         names = (column.name + quantity.suffix for quantity in column.quantities)
-        names = (n for n in names if n in values)
-        return tuple(Number(n, values[n][0], float(values[n][0]), values[n][1]) for n in names)
+        known = [n for n in names if n in values]
+        if not known:  # a column that only measured rows have
+            return (Number(column.name, DASH, None, column.quantities[0].unit),)
+        return tuple(Number(n, values[n][0], float(values[n][0]), values[n][1]) for n in known)
 
     return Row(name, values.get("input", ("", ""))[0], tuple(map(numbers, table.columns)))
 

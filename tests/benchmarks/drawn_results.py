@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from benchmarks.evaluation import Data, Evaluation, Run, write_evaluation
+from benchmarks.evaluation import Counts, Data, Evaluation, Run, write_evaluation
 from benchmarks.predictions import SCHEMA
 from benchmarks.protocol import score
 from benchmarks.scored import dataset_sha256
@@ -82,7 +82,7 @@ def write_result(
         data.name, "dexycb", SPLIT, synthetic, int(keep.sum()), dataset_sha256(data)
     )  # fmt: skip
     command = f"python -m benchmarks.evaluate --out {folder.name}"
-    evaluation = Evaluation(Run(**fields | changed), about, command, metrics)
+    evaluation = Evaluation(Run(**fields | changed), about, Counts(about.frames), command, metrics)
     write_evaluation(folder / "evaluation.json", evaluation)
     return evaluation
 

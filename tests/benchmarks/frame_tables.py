@@ -13,6 +13,7 @@ def dexycb_frames(num_frames: int = 3) -> pa.Table:
             "sequence": sequence,
             "camera": camera,
             "frame": frame,
+            "side": "left" if camera.startswith("9") else "right",
             "joints_in_image": 21 if frame else -1,
         }
         for camera in ("932122060857", "836212060125")

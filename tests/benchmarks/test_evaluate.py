@@ -7,25 +7,29 @@ from io import StringIO
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import torch
 from rich.console import Console
 
 from benchmarks import evaluate as program
 from benchmarks import inference
 from benchmarks.evaluate import Options, evaluate
-from benchmarks.evaluation import Method, read_evaluation
+from benchmarks.evaluation import Counts, Method, read_evaluation
 from benchmarks.predictions import read_predictions
 from benchmarks.submissions.file_order import dexycb_order
 from benchmarks.submissions.files import read_hpe, write_hpe
 from benchmarks.truth import pair_predictions, read_truth
+from deformer.align import align_procrustes
 from deformer.camera import NEAREST_M, fit_translation
-from deformer.checkpoint import Content, load_checkpoint, save_checkpoint
-from deformer.experiments import Experiment
+from deformer.checkpoint import load_checkpoint, save_checkpoint
 from deformer.index import read_index
 from deformer.labels import load_hands_of
-from deformer.learner import Learner, move_batch
+from deformer.learner import move_batch
+from deformer.rotations import rotvec_to_rotmat
 from deformer.stream import Stream
+from tests.benchmarks.untrained import copy_with_parameters, save_untrained
 from tests.deformer.training import (
     CPU,
     VERY_SMALL,
@@ -46,20 +50,7 @@ def data(raw_root) -> Path:
 @pytest.fixture(scope="module")
 def run(tmp_path_factory, data, hands) -> Path:
     """The run of a model that was never trained."""
-    out = tmp_path_factory.mktemp("run")
-    stream = make_stream(data)
-    learner = make_learner(hands, stream)
-    return _save(out, VERY_SMALL, hands, stream, learner)
-
-
-def _save(out: Path, experiment: Experiment, hands, stream: Stream, learner: Learner) -> Path:
-    """A run of no step."""
-    content = Content(
-        step=0, experiment=experiment, hand={"name": hands.name, "sha256": hands.sha256},
-        stream=stream.state(0), tensors=learner.tensors(),
-    )  # fmt: skip
-    save_checkpoint(out, content, keep=1)
-    return out
+    return save_untrained(tmp_path_factory.mktemp("run"), make_stream(data), hands)
 
 
 def _options(data: Path, run: Path, out: Path, **more) -> Options:
@@ -147,39 +138,6 @@ def test_a_perfect_file_scores_zero(data, tmp_path):
     assert scores["pa_mpjpe_auc"]["mean"] > 0.98
 
 
-def test_interrupted_prediction_goes_on_to_the_same_rows(data, run, result, tmp_path, monkeypatch):
-    monkeypatch.setattr(inference, "_STEPS_PER_PART", 1)
-    out, real = tmp_path / "out", inference.to_input
-    calls = []
-
-    def fails_once(*args):
-        calls.append(1)
-        if len(calls) == 4:
-            raise KeyboardInterrupt
-        return real(*args)
-
-    monkeypatch.setattr(inference, "to_input", fails_once)
-    with pytest.raises(KeyboardInterrupt):
-        evaluate(_options(data, run, out), CPU, Console(quiet=True))
-    assert len(list((out / "parts").glob("rank-*.npz"))) == 3
-    evaluate(_options(data, run, out), CPU, Console(quiet=True))
-    once, again = (read_predictions(folder / "predictions.parquet") for folder in (result, out))
-    for name, values in once.items():
-        assert np.array_equal(values, again[name]), name
-    num_steps = len(calls) - 1  # one was in vain
-    evaluate(_options(data, run, out), CPU, Console(quiet=True))
-    assert len(calls) - 1 == num_steps  # nothing was predicted again
-
-
-def test_parts_of_another_checkpoint_are_thrown_away(data, run, tmp_path):
-    parts = tmp_path / "parts"
-    parts.mkdir(parents=True)
-    (parts / "job.json").write_text("{}")
-    (parts / "rank-000-step-00000000.npz").write_bytes(b"of another")
-    evaluate(_options(data, run, tmp_path), CPU, Console(quiet=True))
-    assert (tmp_path / "predictions.parquet").exists()
-
-
 def test_hands_that_fit_best_behind_the_camera_are_put_before_it_and_counted(
     data, run, tmp_path, monkeypatch
 ):
@@ -220,16 +178,45 @@ def test_a_filter_scores_only_its_frames(data, run, tmp_path):
     assert not (tmp_path / "hpe.txt").exists()
 
 
-def test_vertices_of_perfect_parameters_have_no_error(data, hands, tmp_path):
+def test_the_mesh_that_is_scored_is_that_of_the_predicted_parameters(
+    data, run, layer, tmp_path, monkeypatch
+):
+    """Predictions with the labels' own parameters, but for one frame's, whose hand is stretched."""
     truth = read_truth(data, SPLIT)
-    at = np.flatnonzero(truth.is_labelled)
-    is_left = np.array(truth.frames["side"].take(at).to_pylist()) == "left"
-    vertices = program.pose_meshes(hands, truth.pose_rotvec[at], truth.betas[at], is_left)
-    vertices = vertices + truth.joints_m[at, :1]
-    scores = program.score(
-        program.compare(truth, at, truth.joints_m[at], vertices, vertices), num_draws=10
-    )
-    assert scores["all"]["pa_mpvpe_mm"]["mean"] < 1e-6 and scores["all"]["f5"]["mean"] == 1
+    rows = truth.row[truth.frames["valid"].to_numpy()]
+    at = np.searchsorted(truth.row, rows)
+    pose, stretched = truth.pose_rotvec[at].copy(), 3
+    pose[stretched, 3:] = 0
+
+    def posed(poses: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        rotmats = rotvec_to_rotmat(torch.tensor(poses).float().view(-1, 16, 3))
+        betas = torch.tensor(truth.betas[at]).float()
+        vertices, joints = layer(rotmats, betas, torch.tensor(truth.is_left[at]))
+        return vertices.numpy(), joints.numpy()
+
+    vertices, joints = posed(pose)
+
+    def perfect(*_, **__) -> Path:
+        columns = {
+            "row": rows, "joints_m": joints - joints[:, :1], "pose_rotvec": pose,
+            "wrist_cam_m": truth.joints_m[at, 0], "betas": truth.betas[at],
+        }  # fmt: skip
+        table = pa.table({
+            name: list(np.asarray(value).reshape(len(rows), -1)) if name != "row" else value
+            for name, value in columns.items()
+        })  # fmt: skip
+        pq.write_table(table, tmp_path / "predictions.parquet")
+        return tmp_path / "predictions.parquet"
+
+    monkeypatch.setattr(program, "predict", perfect)
+    evaluation = evaluate(_options(data, run, tmp_path, mesh=True), CPU, Console(quiet=True))
+    scores = evaluation.metrics["all"]
+    true_vertices, _ = posed(truth.pose_rotvec[at])
+    aligned = align_procrustes(vertices, true_vertices)
+    error_mm = 1e3 * np.linalg.norm(aligned - true_vertices, axis=-1).mean(1)
+    assert error_mm[stretched] > 3 and np.delete(error_mm, stretched).max() < 1e-3
+    assert scores["pa_mpvpe_mm"]["mean"] == pytest.approx(error_mm.mean(), abs=1e-3)
+    assert 0.9 < scores["f15"]["mean"] <= 1 and scores["f5"]["mean"] < 1
 
 
 def test_vertices_on_request_and_nothing_predicted_again(data, run, hands, tmp_path, monkeypatch):
@@ -249,10 +236,61 @@ def test_a_frame_without_an_image_borrows_from_the_nearest_of_its_clip(data):
     labelled = np.flatnonzero(truth.is_labelled)
     clip = np.array(truth.frames["clip"].to_pylist())
     ours = labelled[clip[labelled] == clip[labelled[0]]]
+    is_valid = np.ones(len(truth.row), bool)
+    is_valid[ours[1:-1]] = False
+    frames = truth.frames.set_column(
+        truth.frames.column_names.index("valid"), "valid", pa.array(is_valid)
+    )
+    truth = replace(truth, frames=frames)
     paired = pair_predictions(truth, truth.row[ours[[0, -1]]])
     assert paired.source[:2].tolist() == [0, 0] and paired.source[len(ours) - 1] == 1
     assert paired.is_borrowed[: len(ours)].tolist() == [False] + [True] * (len(ours) - 2) + [False]
     assert (paired.source[len(ours) :] == -1).all()  # nothing of other clips
+    # those have an image, so what is lacking is a corrupt member's fault
+    corrupt = len(labelled) - len(ours)
+    assert paired.counts == Counts(predicted=2, borrowed=len(ours) - 2, corrupt=corrupt)
+    frames = truth.frames.set_column(
+        truth.frames.column_names.index("valid"), "valid", pa.array(np.zeros(len(is_valid), bool))
+    )
+    paired = pair_predictions(replace(truth, frames=frames), truth.row[ours[:1]])
+    assert paired.counts == Counts(predicted=1, borrowed=len(ours) - 1, lost=corrupt)
+
+
+def test_the_kind_of_a_file_goes_by_the_dataset(data, tmp_path):
+    truth = read_truth(data, SPLIT)
+    order = dexycb_order(truth.frames, SPLIT)
+    path = tmp_path / "pred.json"
+    write_hpe(path, order, truth.joints_m[order.is_required])
+    options = Options(str(data), SPLIT, tmp_path, predictions=path, method="x")
+    assert evaluate(options, CPU, Console(quiet=True)).metrics["all"]["mpjpe_mm"]["mean"] < 1e-3
+    path.write_text("[[], []]")
+    with pytest.raises(ValueError, match="line 1 has 2 numbers between commas, not 64"):
+        evaluate(options, CPU, Console(quiet=True))
+
+
+def test_a_file_for_a_dataset_of_ones_own_is_refused(data, tmp_path):
+    own = copy_with_parameters(data, tmp_path / "own", dataset="my_package.my_hands")
+    options = Options(str(own), SPLIT, tmp_path, predictions=tmp_path / "x.txt", method="x")
+    with pytest.raises(ValueError, match=r"of DexYCB or HO-3D, .* frames of my_package.my_hands"):
+        evaluate(options, CPU, Console(quiet=True))
+
+
+@pytest.mark.parametrize("tips", ["dexycb", "ho3d"])
+def test_fingertips_are_those_of_the_datasets_clips(data, run, layer, tmp_path, tips):
+    own = copy_with_parameters(data, tmp_path / "own", dataset="my_package.my_hands", tips=tips)
+    evaluate(_options(own, run, tmp_path / "out", limit=6), CPU, Console(quiet=True))
+    predicted = read_predictions(tmp_path / "out" / "predictions.parquet")
+    rotmats = rotvec_to_rotmat(torch.from_numpy(predicted["pose_rotvec"]).view(-1, 16, 3))
+    is_left = torch.from_numpy(read_index(own).is_left[predicted["row"]])
+    _, joints = layer(rotmats, torch.from_numpy(predicted["betas"]), is_left, tips)
+    joints = (joints - joints[:, :1]).flatten(1).numpy()
+    assert np.abs(joints - predicted["joints_m"]).max() < 1e-5
+
+
+def test_a_dataset_of_ones_own_that_does_not_name_its_fingertips_is_refused(data, run, tmp_path):
+    own = copy_with_parameters(data, tmp_path / "own", dataset="my_package.my_hands", tips=None)
+    with pytest.raises(ValueError, match="does not say whose fingertips .* build the dataset"):
+        evaluate(_options(own, run, tmp_path / "out"), CPU, Console(quiet=True))
 
 
 @pytest.mark.parametrize(
@@ -296,9 +334,7 @@ def test_a_checkpoint_of_another_hand_is_refused(data, run, hands, tmp_path):
 
 def test_weights_by_occlusion_need_no_more_than_the_index(data, hands, tmp_path):
     experiment = changed("model", fusion="occlusion")
-    stream = make_stream(data)
-    learner = make_learner(hands, stream, experiment)
-    _save(tmp_path, experiment, hands, stream, learner)
+    save_untrained(tmp_path, make_stream(data), hands, experiment)
     options = replace(_options(data, tmp_path, tmp_path / "out"), limit=4)
     assert evaluate(options, CPU, Console(quiet=True)).data.frames == 4
 

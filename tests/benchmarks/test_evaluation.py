@@ -66,7 +66,11 @@ def test_runs_of_another_precision_or_start_are_not_alike_and_of_another_machine
 
 FAULTS = {
     "no JSON": (lambda c: None, "this is not JSON"),
-    "format": (lambda c: c | {"format": 2}, "it has format 2, this program reads 1"),
+    "format": (lambda c: c | {"format": 1}, "it has format 1, this program reads 2"),
+    "counts": (
+        lambda c: c | {"counts": c["counts"] | {"borrowed": 3}},
+        r"Counts\(predicted=40, borrowed=3, lost=0, corrupt=0\) do not add up to 40 frames",
+    ),
     "unknown key": (lambda c: c | {"extra": 1}, "names lacking or unknown: extra"),
     "missing key": (lambda c: c | {"data": {}}, "names lacking or unknown: dataset, frames"),
     "type": (lambda c: c | {"run": c["run"] | {"adversarial": "yes"}}, "adversarial is 'yes'"),

@@ -3,9 +3,11 @@
 import json
 import time
 import tracemalloc
+from dataclasses import replace
 
 import numpy as np
 import pytest
+from scipy.linalg import orthogonal_procrustes
 
 from benchmarks.protocol import BINS, METRICS, Comparison, frame_values, score
 from tests.benchmarks.hands_in_motion import random_hands, random_meshes
@@ -45,6 +47,42 @@ def test_a_result_is_plain_json_and_has_every_metric(rng):
     assert result["all"]["f5"]["mean"] == 1
 
 
+def _official(x: np.ndarray, y: np.ndarray, unit_per_m: float) -> np.ndarray:
+    """Points x (P, 3) aligned with y, m, as FreiHAND's evaluation defines it: both to size 1 (with
+    10⁻⁸ added, in its unit), an orthogonal matrix, a scale."""
+    x, y = unit_per_m * x.astype(np.float64), unit_per_m * y
+    x0, y0 = x - x.mean(0), y - y.mean(0)
+    size_x, size_y = (np.linalg.norm(p) + 1e-8 for p in (x0, y0))
+    matrix, scale = orthogonal_procrustes(x0 / size_x, y0 / size_y)
+    return (scale * size_y * (x0 / size_x) @ matrix + y.mean(0)) / unit_per_m
+
+
+@pytest.mark.parametrize("unit_per_m", [1, 1000], ids=["as HO-3D", "as DexYCB"])
+def test_official_numbers_are_those_of_the_official_alignment_to_a_nanometre(rng, unit_per_m):
+    c = compare(rng, meshes=True)
+    joints, meshes = c.joints_m + rng.normal(scale=0.01, size=c.joints_m.shape), c.vertices_m
+    joints[::3] *= [-1, 1, 1]  # these fit better mirrored
+    meshes[1::3] *= [-1, 1, 1]
+    c = replace(c, joints_m=joints, vertices_m=meshes)
+    values = frame_values(c)
+    for name, points, truth in (
+        ("official_pa_mpjpe_mm", joints, c.truth_joints_m),
+        ("official_pa_mpvpe_mm", meshes, c.truth_vertices_m),
+    ):
+        aligned = np.stack(
+            [_official(x, y, unit_per_m) for x, y in zip(points, truth, strict=True)]
+        )
+        expected = 1e3 * np.linalg.norm(aligned - truth, axis=-1).mean(1)
+        found = values[name].reshape(len(points), -1).mean(1)
+        assert np.abs(found - expected).max() < 1e-6
+        turned = values[name.removeprefix("official_")].reshape(len(points), -1).mean(1)
+        first = 0 if points is joints else 1
+        assert (turned[first::3] > found[first::3] + 1).all()  # turned alone, they do not fit
+        assert (turned >= found - 1e-9).all()
+    assert np.array_equal(values["official_f5"][::3], values["f5"][::3])
+    assert (values["official_f5"][1::3] == 1).all() and (values["f5"][1::3] < 0.9).all()
+
+
 def test_means_go_over_joints_then_frames(rng):
     comparison = compare(rng)
     result, values = score(comparison), frame_values(comparison)
@@ -72,8 +110,9 @@ def test_an_empty_bin_is_none_and_never_0(rng):
 
 def test_without_vertices_the_mesh_metrics_are_none(rng):
     result = score(compare(rng))
-    mesh = ("pa_mpvpe_mm", "pa_mpvpe_auc", "f5", "f15")
-    assert [m for m in METRICS if result["all"][m] is None] == list(mesh)
+    mesh = ["pa_mpvpe_mm", "pa_mpvpe_auc", "f5", "f15"]
+    mesh += [f"official_{name}" for name in mesh]
+    assert [m for m in METRICS if result["all"][m] is None] == mesh
 
 
 def test_no_frame_at_all_gives_none(rng):

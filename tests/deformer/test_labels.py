@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from deformer import labels
-from deformer.labels import check_labels, load_hands_of
+from deformer.labels import check_labels, check_truth, load_hands_of
 from deformer.mano import HandArrays, Hands
 from tests.deformer.training import VERY_SMALL, build_dataset, make_stream
 
@@ -76,6 +76,21 @@ def test_missing_labels_are_counted(stream, hands, monkeypatch, name):
     _with_column(monkeypatch, stream, name, remove)
     with pytest.raises(ValueError, match=f"3 of 10 frames looked at have no {name}: .* a split"):
         check_labels(stream.index, stream.windows, hands, MODEL)
+
+
+@pytest.mark.parametrize("name", ["pose_rotvec", "betas"])
+def test_validation_looks_at_every_frame_of_its_windows(stream, monkeypatch, name):
+    check_truth(stream.index, stream.windows, "s0_val")
+    used = np.unique(stream.windows.rows)
+    missing = int(np.setdiff1d(used, stream.windows.centre_rows)[-1])  # of no centre
+
+    def remove(values):
+        values[missing] = None
+
+    _with_column(monkeypatch, stream, name, remove)
+    told = f"--validation.split s0_val: 1 of {len(used)} frames have no {name}, .*, or None"
+    with pytest.raises(ValueError, match=told):
+        check_truth(stream.index, stream.windows, "s0_val")
 
 
 def test_shards_without_a_hand_model_cannot_be_trained_on(stream):

@@ -67,6 +67,7 @@ def build_dataset(out: Path, shards: list[list[Clip]], synthetic: dict | None = 
             "dataset": "dexycb",
             "hand": shards[0][0].meta.hand,
             "hand_sha256": None,
+            "halo_frames": 30,
         }
         finish(out, parameters, marks, synthetic)
     return out

@@ -222,6 +222,7 @@ def test_what_cannot_be_drawn_is_told_by_name(results, data, tmp_path, monkeypat
     def message(**change) -> str:
         content = json.loads(path.read_text())
         content["data"] |= change
+        content["counts"] |= {"predicted": content["data"]["frames"]}
         path.write_text(json.dumps(content))
         assert run_command(monkeypatch, "--results", tmp_path, "--data", data) == 1
         return " ".join(capsys.readouterr().err.split())

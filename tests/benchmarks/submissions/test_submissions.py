@@ -139,7 +139,10 @@ def test_hpe_conventions_are_checked(tmp_path, rng, hpe_order, truth):
     )
     reverse = [0, *(4 * finger + k for finger in range(5) for k in (4, 3, 2, 1))]
     refused(predicted[:, reverse], "«thumb to little, tip to palm»")
-    refused(predicted * OPENGL_TO_OPENCV, "has y and z turned against its format's frame")
+    refused(
+        predicted * OPENGL_TO_OPENCV,
+        r"has its hands turned against its format's frame: .* with \(x, −y, −z\) for \(x, y, z\)",
+    )
 
 
 def test_bad_predictions_that_follow_the_conventions_are_read(tmp_path, rng, hpe_order, truth):
@@ -150,7 +153,6 @@ def test_bad_predictions_that_follow_the_conventions_are_read(tmp_path, rng, hpe
         np.repeat(truth[:1], len(truth), 0),  # always the same hand
         1.8 * truth,
         truth - truth[:, :1],  # relative to the wrist
-        truth * [-1, 1, 1],  # mirrored
     ):
         write_hpe(path, hpe_order, predicted)
         np.testing.assert_allclose(read_hpe(path, hpe_order, truth).joints_m, predicted, atol=1e-7)
@@ -230,7 +232,10 @@ def bare(num_rows=5, num_joints=21, num_vertices=778) -> list:
 
 
 def with_value(value) -> list:
-    content = bare()
+    content = [
+        np.zeros((5, 21, 3)).tolist(),
+        np.random.default_rng(0).normal(size=(5, 778, 3)).tolist(),
+    ]
     content[1][3][100][1] = value
     return content
 
@@ -239,10 +244,14 @@ PRED_FAULTS = {
     "missing": (bare(4), "joints has 4 rows, evaluation.txt has 5 lines; expected is"),
     "too many": (bare(6), "joints has 6 rows, evaluation.txt has 5 lines"),
     "16 joints": (bare(num_joints=16), r"joints, row 0 has shape \(16, 3\), not \(21, 3\)"),
-    "no vertices": (bare()[:1], "at character .* stands ']' instead of ','"),
+    "nothing": ([], r"at character 1 stands ']' instead of '\['"),
+    "other rows": ([bare()[0], bare(4)[1]], "vertices has 4 rows, evaluation.txt has 5 lines"),
     "other mesh": (bare(num_vertices=779), r"vertices, row 0 has shape \(779, 3\), not \(778, 3\)"),
     "NaN": (with_value(np.nan), r"vertices of row 3 \(AP10/0000\) hold NaN or infinity, 1 rows"),
-    "null": (with_value(None), r"vertices of row 3 \(AP10/0000\) hold NaN or infinity, 1 rows"),
+    "not whole": (
+        with_value(None),
+        r"vertices of row 3 \(AP10/0000\) hold NaN or infinity, 1 rows",
+    ),
     "text": (with_value("x"), "vertices, row 3 is no list of points of numbers"),
     "ragged": (with_value([1, 2]), "vertices, row 3 is no list of points of numbers"),
     "an object": ({"joints": []}, "at character 0 stands .* instead of '\\['"),
@@ -289,7 +298,7 @@ def test_pred_conventions_are_checked(tmp_path, pred_order, hands):
     refused(
         joints_m[:, MANO_TO_DATASET], "fit the true ones as «thumb to little, palm to tip, as D"
     )
-    refused(joints_m * OPENGL_TO_OPENCV, "has y and z turned against its format's frame")
+    refused(joints_m * OPENGL_TO_OPENCV, r"turned .* with \(x, −y, −z\) for \(x, y, z\)")
 
 
 def test_unknown_truth_is_left_out_of_the_check(tmp_path, pred_order, hands):

@@ -1,0 +1,35 @@
+"""The run of a model that was never trained, and datasets that say other things of themselves."""
+
+import json
+from pathlib import Path
+
+from deformer.checkpoint import Content, save_checkpoint
+from deformer.experiments import Experiment
+from deformer.mano import Hands
+from deformer.stream import Stream
+from tests.deformer.training import VERY_SMALL, make_learner
+
+
+def save_untrained(
+    out: Path, stream: Stream, hands: Hands, experiment: Experiment = VERY_SMALL
+) -> Path:
+    """A run of no step; returns its folder."""
+    learner = make_learner(hands, stream, experiment)
+    content = Content(
+        step=0, experiment=experiment, hand={"name": hands.name, "sha256": hands.sha256},
+        stream=stream.state(0), tensors=learner.tensors(),
+    )  # fmt: skip
+    save_checkpoint(out, content, keep=1)
+    return out
+
+
+def copy_with_parameters(data: Path, out: Path, **change) -> Path:
+    """The dataset with other parameters in its `dataset.json` (None: without), its files linked."""
+    out.mkdir()
+    info = json.loads((data / "dataset.json").read_text())
+    for path in data.iterdir():
+        if path.is_file() and path.name != "dataset.json":
+            (out / path.name).symlink_to(path)
+    parameters = {k: v for k, v in (info["parameters"] | change).items() if v is not None}
+    (out / "dataset.json").write_text(json.dumps(info | {"parameters": parameters}))
+    return out
