@@ -11,7 +11,6 @@ command goes on; where predictions are there, only the scores are made anew. Exi
 1 something cannot be used, 2 an option is wrong.
 """
 
-import logging
 import os
 import shlex
 import sys
@@ -45,7 +44,7 @@ from deformer.mano import Hands
 from deformer.plan import OrderConfig
 from deformer.store import Store, open_store
 from deformer.stream import Stream
-from deformer.telling import print_error
+from deformer.telling import PlainConsole, run_command
 from deformer.weights import open_model
 
 
@@ -130,7 +129,8 @@ def evaluate(options: Options, place: Place, console: Console) -> Evaluation | N
     if not place.is_first:
         return None
     if stream.skipped:
-        console.print(f"[yellow]{len(stream.skipped)} members are corrupt; see the warnings")
+        words = f"{len(stream.skipped)} members are corrupt; see the warnings"
+        console.print(words, style="yellow")
     is_part = options.where is not None or options.limit is not None
     rows = stream.windows.centre_rows if is_part else None
     truth = read_truth(store.folder, options.split, rows)
@@ -161,8 +161,9 @@ def _score_run(
         return _without_truth(options, truth, predictions, hands, console)
     if lost := int((paired.source < 0).sum()):
         console.print(
-            f"[yellow]{lost} labelled frames are of clips without any image of the hand: they "
-            "cannot be predicted, and are left out"
+            f"{lost} labelled frames are of clips without any image of the hand: they cannot be "
+            "predicted, and are left out",
+            style="yellow",
         )
     at, source = paired.at[paired.source >= 0], paired.source[paired.source >= 0]
     if not len(at):
@@ -176,7 +177,7 @@ def _score_run(
     joints, wrist = _place_joints(predictions, source)
     vertices = truth_vertices = None
     if mesh and truth.vertices_m is not None and not np.isfinite(truth.vertices_m[at]).all():
-        console.print("[yellow]some frames have no true vertices: the mesh is not scored")
+        console.print("some frames have no true vertices: the mesh is not scored", style="yellow")
         mesh = False
     if mesh:
         is_left = truth.is_left[at]
@@ -313,18 +314,21 @@ def _command() -> str:
 
 
 def main() -> int:
-    logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.WARNING)
-    console = Console(stderr=True)
+    prog = "python -m benchmarks.evaluate"
+    return run_command(
+        lambda: run(tyro.cli(Options, prog=prog, description=__doc__)),
+        "interrupted; the same command goes on",
+    )
+
+
+def run(options: Options) -> None:
+    """Predict and score, and say what came of it."""
+    console = PlainConsole()
     try:
-        options = tyro.cli(Options, prog="python -m benchmarks.evaluate", description=__doc__)
         with process_group(options.device) as place:
             evaluation = evaluate(options, place, console)
-    except (ValueError, OSError, ImportError) as error:
-        print_error(error, console)
-        return 1
     except torch.OutOfMemoryError:
-        print_error("the GPU is out of memory: lower --batch", console)
-        return 1
+        raise ValueError("the GPU is out of memory: lower --batch") from None
     if evaluation is not None:
         scores = evaluation.metrics["all"]
         console.print(
@@ -333,7 +337,6 @@ def main() -> int:
             f"{scores['ra_mpjpe_mm']['mean']:.2f} mm → {options.out / EVALUATION_FILE}",
             soft_wrap=True,
         )
-    return 0
 
 
 if __name__ == "__main__":

@@ -20,7 +20,8 @@ def write_models(root: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         texture = paint_object(thing.paints, np.random.default_rng(thing.class_id))
         image = np.round(linear_to_srgb(texture) * 255).astype(np.uint8)[..., ::-1]
-        cv2.imwrite(str(folder / _TEXTURE_NAME), image)
+        _, png = cv2.imencode(".png", image)
+        (folder / _TEXTURE_NAME).write_bytes(png.tobytes())
         (folder / "textured_simple.obj.mtl").write_text(_material())
         (folder / "textured_simple.obj").write_text(_wavefront(thing))
         points = _points(thing)
