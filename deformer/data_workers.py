@@ -93,7 +93,7 @@ def _team(read: Callable[[int], Batch], workers: int) -> Iterator[list["_Worker"
     atexit.register(end)  # whoever keeps the batches' iterator to the end of the program
     try:
         try:
-            with signals_held():
+            with signals_held(multiprocessing.get_start_method()):
                 for _ in range(workers):
                     team.append(_Worker(read))
         except OSError as error:

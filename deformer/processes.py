@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
+from multiprocessing import resource_tracker
 from typing import Any
 
 _STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -17,9 +18,11 @@ _MANY_FILES = 4096
 
 
 @contextmanager
-def signals_held() -> Iterator[None]:
-    """Processes that are started within get no signal to stop until they `become_worker`; this one
-    gets it afterwards."""
+def signals_held(method: str) -> Iterator[None]:
+    """Processes that are started within, by this method of `multiprocessing`, get no signal to stop
+    until they `become_worker`; this one gets it afterwards."""
+    if method != "fork":
+        resource_tracker.ensure_running()  # where it starts, it lets signals through again
     before = signal.pthread_sigmask(signal.SIG_BLOCK, _STOPS)
     try:
         yield
@@ -37,9 +40,10 @@ def become_worker(ignored: tuple[signal.Signals, ...] = (signal.SIGINT,)) -> Non
 
 
 def _end_with_parent() -> None:
-    parent, started_by = multiprocessing.parent_process(), os.getppid()
-    # Under fork, siblings too hold the pipe that tells; under forkserver, no parent is this one's
-    while parent.is_alive() and os.getppid() == started_by:
+    parent = multiprocessing.parent_process()
+    is_child = os.getppid() == parent.pid  # under forkserver it is the server's
+    # Under fork, siblings too hold the pipe by which a parent's end shows
+    while parent.is_alive() and (not is_child or os.getppid() == parent.pid):
         parent.join(_LOOK_EVERY_S)
     os._exit(1)
 
@@ -54,7 +58,7 @@ def as_done(work: Callable, jobs: list[tuple], workers: int) -> Iterator[tuple[i
     pool = ProcessPoolExecutor(workers, context, initializer=become_worker)
     others = set(multiprocessing.active_children())
     try:
-        with signals_held():
+        with signals_held("spawn"):
             places = {pool.submit(work, *job): i for i, job in enumerate(jobs)}
         for future in as_completed(places):
             yield places[future], future.result()
