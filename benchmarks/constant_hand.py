@@ -15,14 +15,13 @@ from pathlib import Path
 
 import numpy as np
 import tyro
-from rich.console import Console
 
 from benchmarks.evaluation import EVALUATION_FILE, Counts, Evaluation, Method, write_evaluation
 from benchmarks.protocol import score
 from benchmarks.truth import Truth, compare, data_of, read_truth
 from deformer.align import align_procrustes, align_root
 from deformer.store import open_store
-from deformer.telling import print_error
+from deformer.telling import PlainConsole, run_command
 
 NAME = "constant hand"
 _MIRROR = np.array([-1.0, 1.0, 1.0])
@@ -96,23 +95,22 @@ def _labelled(folder: Path, split: str) -> tuple[Truth, np.ndarray]:
     return truth, np.flatnonzero(truth.is_labelled)
 
 
-def main() -> int:
-    console = Console(stderr=True)
-    try:
-        options = tyro.cli(Options, prog="python -m benchmarks.constant_hand", description=__doc__)
-        evaluation = evaluate(options)
-        write_evaluation(options.out / EVALUATION_FILE, evaluation)
-    except (ValueError, OSError) as error:
-        print_error(error, console)
-        return 1
+def run(options: Options) -> None:
+    """Score, write the evaluation, and say what it is."""
+    evaluation = evaluate(options)
+    write_evaluation(options.out / EVALUATION_FILE, evaluation)
     scores = evaluation.metrics["all"]
-    console.print(
+    PlainConsole().print(
         f"{evaluation.data.frames:,} frames of {evaluation.data.name} {options.split}: PA-MPJPE "
         f"{scores['pa_mpjpe_mm']['mean']:.2f} mm, root-aligned {scores['ra_mpjpe_mm']['mean']:.1f} "
         f"mm → {options.out / EVALUATION_FILE}",
         soft_wrap=True,
     )
-    return 0
+
+
+def main() -> int:
+    prog = "python -m benchmarks.constant_hand"
+    return run_command(lambda: run(tyro.cli(Options, prog=prog, description=__doc__)))
 
 
 if __name__ == "__main__":

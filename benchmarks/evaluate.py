@@ -11,7 +11,6 @@ Interrupted, the same command goes on; where predictions are there, only the sco
 on however many processes. Exit status: 0 done, 1 something cannot be used, 2 an option is wrong.
 """
 
-import logging
 import os
 import shlex
 import sys
@@ -51,7 +50,7 @@ from deformer.plan import OrderConfig
 from deformer.reading import check_folder_name
 from deformer.store import Store, open_store
 from deformer.stream import Stream
-from deformer.telling import print_error
+from deformer.telling import PlainConsole, run_command
 from deformer.weights import open_model
 
 
@@ -164,13 +163,14 @@ def _score_run(
     if not len(paired.at):
         return _without_truth(options, truth, predictions, hands, console)
     for told in counts_words(paired.counts, options.data):
-        console.print(f"[yellow]{escape(told)}", soft_wrap=True)
+        console.print(told, soft_wrap=True, style="yellow")
     at, source = paired.at[paired.source >= 0], paired.source[paired.source >= 0]
     if not len(at):
         raise ValueError(f"no labelled frame of {options.split} could be predicted")
     joints, wrist = _place_joints(predictions, source)
     if nearest := int((joints[..., 2].min(1) < 1.001 * NEAREST_M).sum()):
-        console.print(f"[yellow]{nearest} hands fit best behind the camera: put {NEAREST_M} m away")
+        words = f"{nearest} hands fit best behind the camera: put {NEAREST_M} m away"
+        console.print(words, style="yellow")
     vertices = truth_vertices = None
     if mesh:
         is_left = truth.is_left[at]
@@ -320,18 +320,21 @@ def _command() -> str:
 
 
 def main() -> int:
-    logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.WARNING)
-    console = Console(stderr=True)
+    prog = "python -m benchmarks.evaluate"
+    return run_command(
+        lambda: run(tyro.cli(Options, prog=prog, description=__doc__)),
+        "interrupted; the same command goes on",
+    )
+
+
+def run(options: Options) -> None:
+    """Predict and score, and say what came of it."""
+    console = PlainConsole()
     try:
-        options = tyro.cli(Options, prog="python -m benchmarks.evaluate", description=__doc__)
         with process_group(options.device) as place:
             evaluation = evaluate(options, place, console)
-    except (ValueError, OSError, ImportError) as error:
-        print_error(error, console)
-        return 1
     except torch.OutOfMemoryError:
-        print_error("the GPU is out of memory: lower --batch", console)
-        return 1
+        raise ValueError("the GPU is out of memory: lower --batch") from None
     if evaluation is not None:
         scores = evaluation.metrics["all"]
         console.print(
@@ -341,7 +344,6 @@ def main() -> int:
             f"{scores['ra_mpjpe_mm']['mean']:.2f} mm → {options.out / EVALUATION_FILE}",
             soft_wrap=True,
         )
-    return 0
 
 
 if __name__ == "__main__":

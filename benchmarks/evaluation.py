@@ -22,6 +22,7 @@ from typing import Any, get_args, get_type_hints
 
 from benchmarks.protocol import BINS, METRICS
 from deformer.checkpoint import Checkpoint, shaping_fields
+from deformer.files import write_whole
 from deformer.fusion import FusionVariant
 from deformer.losses import PointLossName
 from deformer.wellformed import check_types, read_json_object
@@ -148,10 +149,7 @@ def config_hash(checkpoint: Checkpoint) -> str:
 def write_evaluation(path: Path, evaluation: Evaluation) -> None:
     """Write the file; it is there when it is whole."""
     content = {"format": FORMAT, **asdict(evaluation)}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f".{path.name}.part")
-    unfinished.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n")
-    unfinished.replace(path)
+    write_whole(path, json.dumps(content, indent=1, allow_nan=False) + "\n")
 
 
 def read_evaluation(path: Path) -> Evaluation:

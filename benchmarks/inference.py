@@ -24,6 +24,7 @@ from deformer.camera import fit_translation
 from deformer.checkpoint import Checkpoint
 from deformer.dataset import tips_of
 from deformer.distributed import Place, wait_for_all
+from deformer.files import whole_file, write_whole
 from deformer.index import WindowTable
 from deformer.mano import HandLayer, Hands
 from deformer.model import Deformer, DeformerConfig, DeformerOutput, FrameFeatures, pose_hands
@@ -84,9 +85,8 @@ def predict(
             frames = _read_parts(parts)
             table = _decode(model, stream, place.device, frames, combine, sources, autocast)
             metadata = {_JOB_KEY: json.dumps(asdict(job))}
-            unfinished = path.with_suffix(".tmp")
-            pq.write_table(table.replace_schema_metadata(metadata), unfinished)
-            unfinished.replace(path)
+            with whole_file(path) as file:
+                pq.write_table(table.replace_schema_metadata(metadata), file)
             shutil.rmtree(parts)
     wait_for_all()
     return path
@@ -132,8 +132,7 @@ def _begin(parts: Path, job: Job, stream: Stream, place: Place) -> None:
     note = parts / "job.json"
     if not note.exists() or note.read_text() != description:
         shutil.rmtree(parts, ignore_errors=True)
-        parts.mkdir(parents=True)
-        note.write_text(description)
+        write_whole(note, description)
 
 
 # ------------------------------------------------------------------------------- frames, encoded
@@ -176,10 +175,8 @@ def _encode_parts(
             arrays |= {"occlusion": batch.occlusion[:, 0], "is_left": is_left}
             arrays |= {name: value.float() for name, value in features._asdict().items()}
             encoded.append({name: value.cpu().numpy() for name, value in arrays.items()})
-        unfinished = path.with_suffix(".tmp")
-        with unfinished.open("wb") as file:
+        with whole_file(path) as file:
             np.savez(file, **_joined(encoded))
-        unfinished.replace(path)
 
 
 def _joined(parts: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:

@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 
+from deformer.files import whole_file
 from deformer.hand import NUM_VERTICES
 from deformer.index import FrameIndex
 from deformer.rotations import rot6d_to_rotmat, rotmat_to_rotvec
@@ -107,6 +108,5 @@ def add_vertices(path: Path, vertices_m: np.ndarray) -> None:
     flat = pa.array(np.ascontiguousarray(vertices_m, np.float32).reshape(-1))
     field = _fixed("vertices_m", _vector(3 * NUM_VERTICES), "778 × 3, from the wrist, m")
     column = pa.FixedSizeListArray.from_arrays(flat, 3 * NUM_VERTICES)
-    unfinished = path.with_suffix(".tmp")
-    pq.write_table(table.append_column(field, column), unfinished)
-    unfinished.replace(path)
+    with whole_file(path) as file:
+        pq.write_table(table.append_column(field, column), file)

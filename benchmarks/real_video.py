@@ -30,7 +30,6 @@ import cv2
 import numpy as np
 import torch
 import tyro
-from rich.console import Console
 from rich.table import Table
 
 from benchmarks.figures.video_sheet import as_sheet, draw_pair
@@ -47,9 +46,10 @@ from benchmarks.video_hands import (
 from deformer.box import hand_box, tight_box
 from deformer.camera import project
 from deformer.checkpoint import Checkpoint
+from deformer.files import write_whole
 from deformer.mano import HandLayer, load_hands
 from deformer.model import Deformer
-from deformer.telling import print_error
+from deformer.telling import PlainConsole, run_command
 from deformer.weights import open_model
 from deformer.windows import WindowConfig
 
@@ -183,10 +183,10 @@ def run(options: Options) -> dict:
         "window": asdict(options.window),
         "agreement": {"single": measure(seen, single), "window": measure(seen, window)},
     }
-    options.out.mkdir(parents=True, exist_ok=True)
-    (options.out / "real_video.json").write_text(json.dumps(result, indent=1) + "\n")
+    write_whole(options.out / "real_video.json", json.dumps(result, indent=1) + "\n")
     sheet = draw_sheet(options.video, seen, window, choose_tiles(seen.is_left, _TILES), faces)
-    cv2.imwrite(str(options.out / "real_video.png"), cv2.cvtColor(sheet, cv2.COLOR_RGB2BGR))
+    _, png = cv2.imencode(".png", cv2.cvtColor(sheet, cv2.COLOR_RGB2BGR))
+    write_whole(options.out / "real_video.png", png.tobytes())
     return result
 
 
@@ -202,16 +202,13 @@ def as_table(result: dict) -> Table:
 
 
 def main() -> int:
-    console = Console(stderr=True)
-    try:
+    def work() -> None:
         options = tyro.cli(Options, prog="python -m benchmarks.real_video", description=__doc__)
-        result = run(options)
-    except (ValueError, OSError, ImportError) as error:
-        print_error(error, console)
-        return 1
-    console.print(as_table(result))
-    console.print(f"→ {options.out}", soft_wrap=True)
-    return 0
+        console, result = PlainConsole(), run(options)
+        console.print(as_table(result))
+        console.print(f"→ {options.out}", soft_wrap=True)
+
+    return run_command(work)
 
 
 if __name__ == "__main__":

@@ -14,7 +14,6 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 from rich.console import Console
-from rich.markup import escape
 
 from benchmarks.evaluation import EVALUATION_FILE, Evaluation, Run
 from benchmarks.predictions import PREDICTIONS_FILE, read_predictions
@@ -24,6 +23,7 @@ from deformer.checkpoint import load_checkpoint
 from deformer.dataset import DATASET_FILE, dataset_sha256
 from deformer.experiments import Experiment, get_experiment
 from deformer.index import FrameIndex, make_windows, read_index
+from deformer.telling import print_labelled
 
 
 class NoFramesError(ValueError):
@@ -164,8 +164,7 @@ def load_scored(
 def print_problems(problems: dict[str, str], console: Console) -> None:
     """A line each, as `load_scored` gives them."""
     for name, problem in problems.items():
-        words = f"[yellow]{escape(name)}:[/yellow] {escape(problem)}"
-        console.print(words, soft_wrap=True, highlight=False)
+        print_labelled(f"{name}:", problem, console, "yellow")
 
 
 def result_name(path: Path, results: Path) -> str:

@@ -13,17 +13,17 @@ import dataclasses
 import hashlib
 import json
 import logging
-import os
 import shutil
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, get_origin, get_type_hints
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from deformer.experiments import Experiment
+from deformer.files import RESUME, room_for, sync_folder, write_whole
 from deformer.machine import Machine
 from deformer.mano import Hands
 from deformer.reading import UnreadableFileError, one_line, read_json
@@ -80,15 +80,32 @@ def save_checkpoint(run: Path, content: Content, keep: int) -> Path:
     root, step = run / "checkpoints", content.step
     folder, temporary = root / f"step-{step:08d}", root / f".step-{step:08d}.tmp"
     shutil.rmtree(temporary, ignore_errors=True)
-    temporary.mkdir(parents=True)
+    try:
+        with room_for(run, RESUME):
+            _write_folder(temporary, content)
+            shutil.rmtree(folder, ignore_errors=True)
+            temporary.rename(folder)
+            sync_folder(root)
+            best = _note_best(run, content)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    # Those of later steps are damaged ones that a resumed run will write again
+    for old in [folder for folder in _folders(run) if _step_of(folder) <= step][keep:]:
+        if best is None or _step_of(old) != best["step"]:
+            shutil.rmtree(old)
+    return folder
+
+
+def _write_folder(folder: Path, content: Content) -> None:
     files = {}
     for name, tensors in content.tensors.items():
-        path = temporary / f"{name}.safetensors"
-        save_file({key: value.detach().cpu().contiguous() for key, value in tensors.items()}, path)
-        files[path.name] = digest_of(path)
+        path = folder / f"{name}.safetensors"
+        data = save({key: value.detach().cpu().contiguous() for key, value in tensors.items()})
+        files[path.name] = {"size": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+        write_whole(path, data)
     state = {
         "format": FORMAT,
-        "step": step,
+        "step": content.step,
         "experiment": asdict(content.experiment),
         "hand": content.hand,
         "stream": content.stream,
@@ -97,37 +114,25 @@ def save_checkpoint(run: Path, content: Content, keep: int) -> Path:
         "machine": None if content.machine is None else asdict(content.machine),
         "files": files,
     }
-    _write_synced(temporary / "state.json", json.dumps(state, indent=1) + "\n")
-    shutil.rmtree(folder, ignore_errors=True)
-    temporary.rename(folder)
-    best = _best(run)
-    error = content.metrics.get("pa_mpjpe_mm")
+    write_whole(folder / "state.json", json.dumps(state, indent=1) + "\n")
+
+
+def _note_best(run: Path, content: Content) -> dict | None:
+    """What `best.json` says now; None where nothing was validated yet."""
+    best, error = _best(run), content.metrics.get("pa_mpjpe_mm")
     if error is not None and (best is None or error < best["pa_mpjpe_mm"]):
-        best = {"step": step, "pa_mpjpe_mm": error}
-        _write_synced(run / "best.json.tmp", json.dumps(best) + "\n")
-        (run / "best.json.tmp").replace(run / "best.json")
-    # Those of later steps are damaged ones that a resumed run will write again
-    for old in [folder for folder in _folders(run) if _step_of(folder) <= step][keep:]:
-        if best is None or _step_of(old) != best["step"]:
-            shutil.rmtree(old)
-    return folder
+        best = {"step": content.step, "pa_mpjpe_mm": error}
+        write_whole(run / "best.json", json.dumps(best) + "\n")
+    return best
 
 
-def _write_synced(path: Path, text: str) -> None:
-    with path.open("w") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
+# --------------------------------------------------------------------------------------- reading
 
 
 def digest_of(path: Path) -> dict:
     with path.open("rb") as file:
-        os.fsync(file.fileno())
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     return {"size": path.stat().st_size, "sha256": digest}
-
-
-# --------------------------------------------------------------------------------------- reading
 
 
 def _folders(run: Path) -> list[Path]:

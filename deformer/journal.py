@@ -7,6 +7,8 @@ from pathlib import Path
 from rich.console import Console
 from torch.utils.tensorboard import SummaryWriter
 
+from deformer.files import RESUME, room_for, write_whole
+
 _SHOWN = ("vertices", "joints", "pose", "joints_2d", "motion_vertices", "adversarial")
 SATURATED = 0.95
 _PATIENCE = 20
@@ -21,17 +23,18 @@ class Journal:
         self.total_steps = total_steps
         kept = _whole_lines(self.path) if first_step else []
         kept = [line for line in kept if json.loads(line)["step"] <= first_step]
-        self.path.write_text("".join(kept))
+        write_whole(self.path, "".join(kept))
         self.board = SummaryWriter(run / "tensorboard", purge_step=first_step or None)
         self._started, self._first = time.monotonic(), first_step
         self._saturated = 0
 
     def log(self, step: int, kind: str, values: dict[str, float]) -> None:
         """Record values of a step; kind: "train" or "validation"."""
-        with self.path.open("a") as file:
-            file.write(json.dumps({"step": step, "kind": kind, **values}) + "\n")
-        for name, value in values.items():
-            self.board.add_scalar(f"{kind}/{name}", value, step)
+        with room_for(self.path.parent, RESUME):
+            with self.path.open("a") as file:
+                file.write(json.dumps({"step": step, "kind": kind, **values}) + "\n")
+            for name, value in values.items():
+                self.board.add_scalar(f"{kind}/{name}", value, step)
 
     def show_training(self, step: int, values: dict[str, float]) -> None:
         """One line: step, loss terms, windows per second, share of waiting for data, time left."""
@@ -55,18 +58,21 @@ class Journal:
         if self._saturated == _PATIENCE:
             self._saturated = 0
             self.console.print(
-                f"[yellow]step {step}: the motion discriminator tells real from predicted almost "
+                f"step {step}: the motion discriminator tells real from predicted almost "
                 f"without error (saturation {values['saturation']:.2f}), so the model learns "
                 "nothing from it: lower --optim.lr-discriminator or raise --discriminator.noise",
+                style="yellow",
                 soft_wrap=True,
             )
 
     def show_validation(self, step: int, metrics: dict[str, float]) -> None:
         numbers = "  ".join(f"{name} {value:.2f}" for name, value in metrics.items())
-        self.console.print(f"[bold]step {step:,}  validation  {numbers}", highlight=False)
+        words = f"step {step:,}  validation  {numbers}"
+        self.console.print(words, style="bold", highlight=False, soft_wrap=True)
 
     def close(self) -> None:
-        self.board.close()
+        with room_for(self.path.parent, RESUME):
+            self.board.close()
 
 
 def _whole_lines(path: Path) -> list[str]:

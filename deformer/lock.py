@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from deformer.files import room_for
+
 LOCK_FILE = ".deformer-lock"
 
 
@@ -47,9 +49,10 @@ def locked(out: Path, what: str) -> Iterator[None]:
             ) from None
         if not path.exists() or path.stat().st_ino != os.fstat(file.fileno()).st_ino:
             raise LockError(f"another {what} of {out} has just ended; look at it first")
-        file.truncate(0)
-        file.write(f"process {os.getpid()} on {socket.gethostname()}")
-        file.flush()
+        with room_for(out):
+            file.truncate(0)
+            file.write(f"process {os.getpid()} on {socket.gethostname()}")
+            file.flush()
         try:
             yield
         finally:

@@ -9,6 +9,7 @@ import fcntl
 import hashlib
 import os
 import queue
+import resource
 import threading
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator
@@ -22,6 +23,7 @@ from fsspec.implementations.local import LocalFileSystem
 
 from deformer.clip import FIELD, decode_labels, image_member, labels_member
 from deformer.dataset import DATASET_FILE, read_member
+from deformer.files import room_for
 from deformer.index import FrameIndex, read_index
 
 DEFAULT_CACHE = Path.home() / ".cache" / "deformer"
@@ -89,8 +91,9 @@ class Store:
         fs, source = self._locate(name)
         temporary = self.folder / f".{name}.{os.getpid()}.tmp"
         try:
-            fs.get_file(source, str(temporary))
-            temporary.replace(self.folder / name)
+            with room_for(self.folder / name):
+                fs.get_file(source, str(temporary))
+                temporary.replace(self.folder / name)
         finally:
             temporary.unlink(missing_ok=True)
 
@@ -218,6 +221,8 @@ class ClipReader:
         self.store, self.index, self.num_clips = store, index, num_clips
         self._labels: OrderedDict[int, dict] = OrderedDict()
         self._files: OrderedDict[int, BinaryIO] = OrderedDict()
+        allowed, _ = resource.getrlimit(resource.RLIMIT_NOFILE)  # −1: as many as one likes
+        self._max_open = min(_MAX_OPEN, allowed // 4) if allowed > 0 else _MAX_OPEN
 
     def image(self, row: int) -> bytes:
         """The JPEG of a valid frame. Raises `CorruptMemberError`."""
@@ -264,6 +269,6 @@ class ClipReader:
             return self._files[shard]
         file = self.store.open(self.index.shards[shard])
         self._files[shard] = file
-        if len(self._files) > _MAX_OPEN:
+        if len(self._files) > self._max_open:
             self._files.popitem(last=False)[1].close()
         return file

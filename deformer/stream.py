@@ -18,10 +18,10 @@ from functools import cached_property
 import cv2
 import numpy as np
 import torch
-from torch.utils.data import DataLoader, Dataset
 
 from deformer.augment import NO_AUGMENTATION, AugmentConfig, draw
 from deformer.batch import Batch, read_window
+from deformer.data_workers import read_ahead
 from deformer.dataset import check_reach
 from deformer.index import FrameIndex, WindowTable, make_windows, select_rows
 from deformer.plan import OrderConfig, epoch_order, mixing, step_places, steps_per_epoch
@@ -120,30 +120,24 @@ class Stream:
         """Batches of the steps first_step … last_step − 1, counted over epochs.
 
         last_step None: to the end of the epoch. Raises `ValueError` when more members are corrupt
-        than `max_skipped` allows.
+        than `max_skipped` allows, and `OSError` as `read_ahead` does.
         """
         if last_step is None:
             last_step = (first_step // self.steps_per_epoch + 1) * self.steps_per_epoch
-        loader = DataLoader(
-            self._steps,
-            batch_size=None,
-            sampler=range(first_step, last_step),
-            num_workers=self.workers,
-            pin_memory=torch.cuda.is_available(),
-            collate_fn=_as_it_is,
-            prefetch_factor=4 if self.workers else None,
-        )
+        steps = range(first_step, last_step)
+        batches = read_ahead(self._steps.read, steps, self.workers, torch.cuda.is_available())
         prefetcher = Prefetcher(self.store) if self.store.is_remote else None
         try:
             if prefetcher:
-                for step in range(first_step, min(first_step + _AHEAD_STEPS, last_step)):
+                for step in steps[:_AHEAD_STEPS]:
                     prefetcher.ask(self._steps.shards(step))
-            for step, batch in enumerate(loader, first_step):
+            for step, batch in zip(steps, batches, strict=True):
                 if prefetcher and step + _AHEAD_STEPS < last_step:
                     prefetcher.ask(self._steps.shards(step + _AHEAD_STEPS))
                 self._note_skipped(batch)
                 yield batch
         finally:
+            batches.close()
             if prefetcher:
                 prefetcher.close()
 
@@ -191,11 +185,7 @@ class Stream:
         return mixing(self.index.clip[self.windows.centre_rows][order])
 
 
-def _as_it_is(batch: Batch) -> Batch:
-    return batch
-
-
-class _Steps(Dataset):
+class _Steps:
     """Step → the batch of this rank. A worker has a copy, and opens files for itself."""
 
     def __init__(
@@ -229,7 +219,7 @@ class _Steps(Dataset):
         rows = self.windows.centre_rows[self.window_ids(*self.places(step))]
         return [self.index.shards[k] for k in np.unique(self.index.shard[rows])]
 
-    def __getitem__(self, step: int) -> Batch:
+    def read(self, step: int) -> Batch:
         if self._reader is None:
             cv2.setNumThreads(1)  # processes are the parallelism
             streams = self.config.order.streams // self.num_ranks

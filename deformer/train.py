@@ -11,7 +11,6 @@ that it would have had. Exit status: 0 done, 1 something cannot be used, 2 an op
 """
 
 import json
-import logging
 import sys
 import time
 from contextlib import ExitStack
@@ -27,6 +26,7 @@ from deformer.beginning import Beginning, begin
 from deformer.checkpoint import Content, save_checkpoint
 from deformer.discriminator import saturation
 from deformer.distributed import Place, any_rank, mean_over_ranks, process_group, wait_for_all
+from deformer.files import write_whole
 from deformer.index import FrameIndex
 from deformer.journal import Journal
 from deformer.labels import check_labels, check_truth, load_hands_of
@@ -39,7 +39,7 @@ from deformer.reading import check_folder_name
 from deformer.stopping import STOPPED, Stopping
 from deformer.store import open_store
 from deformer.stream import Stream
-from deformer.telling import print_error
+from deformer.telling import PlainConsole, run_command
 from deformer.train_options import Options, parse
 from deformer.validation import validate
 
@@ -246,9 +246,8 @@ def _save_keys(run: Path, index: FrameIndex, batch: Batch, step: int, place: Pla
         [f"{index.clips[index.clip[row]]}:{index.numbers['frame'][row]}" for row in rows]
         for rows in batch.rows.tolist()
     ]
-    run.mkdir(parents=True, exist_ok=True)
     path = run / f"nonfinite-step-{step}-rank-{place.rank}.json"
-    path.write_text(json.dumps({"step": step, "windows": frames}, indent=1) + "\n")
+    write_whole(path, json.dumps({"step": step, "windows": frames}, indent=1) + "\n")
     return path
 
 
@@ -258,23 +257,23 @@ def _farewell(options: Options, step: int, total_steps: int) -> str:
     return f"done: {options.run} holds the checkpoints, log.jsonl and tensorboard/"
 
 
-def main() -> int:
-    logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.WARNING)
-    console = Console(stderr=True)
+def run(options: Options) -> int:
+    """Train; returns the exit status."""
     try:
-        options = parse(sys.argv[1:], __doc__)
         with process_group(options.device) as place:
-            return train(options, place, console)
+            return train(options, place, PlainConsole())
     except torch.OutOfMemoryError as error:
-        print_error(
+        raise ValueError(
             f"the GPU is out of memory ({str(error).splitlines()[0]}). Lower --optim.micro-batch "
             "(the result stays the same), --stream.size, --stream.window.num-frames or "
-            "--stream.order.global-batch",
-            console,
-        )
-    except (ValueError, OSError, ImportError) as error:
-        print_error(error, console)
-    return 1
+            "--stream.order.global-batch"
+        ) from None
+
+
+def main() -> int:
+    return run_command(
+        lambda: run(parse(sys.argv[1:], __doc__)), "interrupted before the first step"
+    )
 
 
 if __name__ == "__main__":

@@ -22,7 +22,6 @@ from pathlib import Path
 from typing import Literal
 
 import tyro
-from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
@@ -30,14 +29,14 @@ from rich.text import Text
 from deformer.box import AugmentationRange
 from deformer.dataset import DATASET_FILE, read_info
 from deformer.reading import UnreadableFileError, read_json
-from deformer.telling import print_error
+from deformer.telling import PlainConsole, run_command
 from pipelines.finish import finish, locked, remove_build
 from pipelines.plan import FRAMES_PER_SHARD, BuildPlan, differences, make_plan
 from pipelines.shard import BUILD_FOLDER, ShardTask, build_shard, read_mark, write_json
 from pipelines.source import UnusableInputError
 
 SCHEDULER_TIMEOUT_S = 20
-_console = Console(stderr=True)
+_console = PlainConsole()
 
 
 @dataclass(frozen=True)
@@ -102,7 +101,8 @@ def build(options: Options) -> dict:
         halo_frames=options.halo_frames,
     )
     if plan.parameters["hand"] == "none":
-        _console.print("[yellow]--hand none: MANO fields, amodal masks and occlusion stay null")
+        words = "--hand none: MANO fields, amodal masks and occlusion stay null"
+        _console.print(words, style="yellow")
     with locked(plan.out):
         if (plan.out / DATASET_FILE).exists():
             return _already_built(plan)
@@ -216,7 +216,7 @@ def _client(options: Options, num_tasks: int):
             n_workers=min(options.workers or CPU_COUNT, num_tasks),
             threads_per_worker=1,
             memory_limit=None,
-            dashboard_address=None,
+            dashboard_address=":0",
             silence_logs=logging.CRITICAL,  # a failed task is told of once, by this process
         )
     with cluster, Client(cluster) as client:
@@ -273,7 +273,7 @@ def _progress(tasks: list[ShardTask]) -> Iterator[Callable[[int, int], None]]:
 def _print_summary(out: Path, info: dict, frames_made: int, seconds: float) -> None:
     counts = info["counts"]
     size = sum(shard["size"] for shard in info["shards"])
-    table = Table(title=f"{out}", show_header=False, title_justify="left")
+    table = Table(show_header=False)
     table.add_row("clips", f"{counts['clips']:,} in {len(info['shards'])} shards")
     table.add_row("frames", f"{counts['frames']:,} and {counts['halo']:,} more as halo")
     table.add_row("valid", f"{counts['valid']:,}")
@@ -286,20 +286,17 @@ def _print_summary(out: Path, info: dict, frames_made: int, seconds: float) -> N
     )
     rate = f"{frames_made:,} frames made, {frames_made / seconds:,.0f} frames/s"
     table.add_row("this run", f"{seconds:,.1f} s, {rate}")
-    Console().print(table)
+    console = PlainConsole(stderr=False)
+    console.print(str(out), style="italic", soft_wrap=True)
+    console.print(table)
 
 
 def main() -> int:
-    logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.WARNING)
-    try:
+    def work() -> None:
         build(tyro.cli(Options, prog="python -m pipelines.build_shards", description=__doc__))
-    except (UnusableInputError, UnreadableFileError, OSError) as error:
-        print_error(error, _console)
-        return 1
-    except KeyboardInterrupt:
-        _console.print("interrupted; what is finished is kept: run the same command to go on")
-        return 130
-    return 0
+
+    going_on = "what is finished is kept: run the same command to go on"
+    return run_command(work, f"interrupted; {going_on}")
 
 
 if __name__ == "__main__":

@@ -5,11 +5,10 @@ named by their place in the dataset's folder: `<shard>/<member>`.
 """
 
 import json
-import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import TemporaryFile
 
 import numpy as np
 import pyarrow as pa
@@ -18,6 +17,7 @@ from pycocotools import mask as coco_mask
 
 from deformer.clip import SCHEMA_VERSION, image_member
 from deformer.dataset import read_info, split_column
+from deformer.files import whole_file
 from deformer.hand import JOINT_NAMES, JOINT_PARENTS, NUM_JOINTS
 
 CATEGORY_IDS = {"right": 1, "left": 2}
@@ -51,25 +51,19 @@ def write_coco(path: Path, folder: str | Path, split: str | None = None) -> int:
     """
     info = read_info(folder)
     entries = _entries(Path(folder), split_column(info, split))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as beside:
-        whole, annotations = Path(beside) / "whole", Path(beside) / "annotations"
-        num_images = 0
-        with whole.open("wb") as file, annotations.open("w+b") as later:
-            head = json.dumps(_head(info, split)).removesuffix("}")
-            file.write(f'{head}, "images": ['.encode())
-            for image, annotation in entries:
-                comma = ",\n" if num_images else "\n"
-                file.write(f"{comma}{json.dumps(image)}".encode())
-                later.write(f"{comma}{json.dumps(annotation)}".encode())
-                num_images += 1
-            file.write(b'\n], "annotations": [')
-            later.seek(0)
-            shutil.copyfileobj(later, file)
-            file.write(b"\n]}\n")
-            file.flush()
-            os.fsync(file.fileno())
-        whole.replace(path)
+    num_images = 0
+    with whole_file(path) as file, TemporaryFile(dir=path.parent) as later:
+        head = json.dumps(_head(info, split)).removesuffix("}")
+        file.write(f'{head}, "images": ['.encode())
+        for image, annotation in entries:
+            comma = ",\n" if num_images else "\n"
+            file.write(f"{comma}{json.dumps(image)}".encode())
+            later.write(f"{comma}{json.dumps(annotation)}".encode())
+            num_images += 1
+        file.write(b'\n], "annotations": [')
+        later.seek(0)
+        shutil.copyfileobj(later, file)
+        file.write(b"\n]}\n")
     return num_images
 
 

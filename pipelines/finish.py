@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 from deformer import lock
 from deformer.clip import SPLIT_COLUMNS
 from deformer.dataset import DATASET_FILE, split_name
+from deformer.files import whole_file
 from pipelines.shard import (
     BUILD_FOLDER,
     ShardMark,
@@ -20,7 +21,6 @@ from pipelines.shard import (
     index_shard,
     parquet_writer,
     size_and_sha256,
-    sync,
     write_json,
 )
 from pipelines.source import UnusableInputError
@@ -74,18 +74,14 @@ def remove_build(out: Path) -> None:
 def write_indices(out: Path, rows: Iterable[tuple[pa.Table, pa.Table]]) -> None:
     """Write `frames.parquet` and `annotations.parquet`, one row group per shard, in shard order."""
     with ExitStack() as stack:
-        writers = [
-            stack.enter_context(parquet_writer(out / BUILD_FOLDER / f"{table}.parquet.tmp", table))
-            for table in TABLES
-        ]
+        writers = []
+        for table in TABLES:
+            temporary = out / BUILD_FOLDER / f"{table}.parquet.tmp"
+            file = stack.enter_context(whole_file(out / f"{table}.parquet", temporary))
+            writers.append(stack.enter_context(parquet_writer(file, table)))
         for tables in rows:
             for writer, table in zip(writers, tables, strict=True):
                 writer.write_table(table, row_group_size=max(len(table), 1))
-    for table in TABLES:
-        temporary = out / BUILD_FOLDER / f"{table}.parquet.tmp"
-        sync(temporary)
-        temporary.replace(out / f"{table}.parquet")
-    sync(out)
 
 
 def count_index(out: Path) -> dict:

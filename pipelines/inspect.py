@@ -8,7 +8,6 @@ Tables come from frames.parquet alone; the sheet reads the few clips that it sho
 Exit status: 0 all well, 1 no dataset, or no frame to show.
 """
 
-import logging
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,8 +24,9 @@ from rich.table import Table
 
 from deformer.clip import SPLIT_COLUMNS, decode_labels
 from deformer.dataset import read_info, read_member, read_table, split_column, split_name
+from deformer.files import write_whole
 from deformer.image_files import decode_jpeg
-from deformer.telling import print_error
+from deformer.telling import PlainConsole, run_command
 from pipelines.coco import write_coco
 from pipelines.contact_sheet import Tile, draw_sheet
 
@@ -38,7 +38,7 @@ _COLUMNS = [
     *_TEXT_COLUMNS, "clip_index", "frame", "is_halo", "valid", "occlusion", "visibility",
     "crop_xywh", "offset", "size", "crc32", "labels_offset", "labels_size", "labels_crc32",
 ]  # fmt: skip
-_console = Console(stderr=True)
+_console = PlainConsole()
 
 
 @dataclass(frozen=True)
@@ -254,9 +254,8 @@ def write_sheet(path: Path, folder: Path, info: dict, frames: pa.Table, options:
     parts = (folder.resolve().name, options.split, info["parameters"]["dataset"], origin(info))
     title = " · ".join(part for part in parts if part)
     sheet = draw_sheet(tiles, options.columns, title)
-    path.parent.mkdir(parents=True, exist_ok=True)
     _, png = cv2.imencode(".png", cv2.cvtColor(sheet, cv2.COLOR_RGB2BGR))
-    path.write_bytes(png.tobytes())
+    write_whole(path, png.tobytes())
     return len(tiles)
 
 
@@ -268,7 +267,7 @@ def run(options: Options) -> None:
     folder = options.dataset
     info = read_info(folder)
     frames = read_frames(folder, info, options.split)
-    print_summary(Console(), folder, info, frames)
+    print_summary(PlainConsole(stderr=False), folder, info, frames)
     sheet = options.sheet or Path("results") / folder.resolve().name / "shards.png"
     num_tiles = write_sheet(sheet, folder, info, frames, options)
     _console.print(f"{sheet}: {num_tiles} crops with their labels", soft_wrap=True)
@@ -278,15 +277,7 @@ def run(options: Options) -> None:
 
 
 def main() -> int:
-    logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.WARNING)
-    try:
-        run(tyro.cli(Options, description=__doc__))
-    except (ValueError, OSError) as error:
-        print_error(error, _console)
-        return 1
-    except KeyboardInterrupt:
-        return 130
-    return 0
+    return run_command(lambda: run(tyro.cli(Options, description=__doc__)))
 
 
 if __name__ == "__main__":

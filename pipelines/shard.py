@@ -5,11 +5,9 @@ any scheduler, is the truth. The rows of the index are read off the finished tar
 disagree with it, and can be made again from the tars alone.
 """
 
-import errno
 import hashlib
 import io
 import json
-import os
 import tarfile
 import uuid
 import zlib
@@ -17,6 +15,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
+from typing import BinaryIO
 
 import cv2
 import numpy as np
@@ -28,6 +27,7 @@ import torch
 from deformer import clip as contract
 from deformer.box import AugmentationRange
 from deformer.clip import Clip, Locator
+from deformer.files import whole_file, write_whole
 from deformer.mano import load_hands
 from pipelines.annotate import HandModel, annotate_clip
 from pipelines.source import ClipRef, UnusableInputError, load_dataset
@@ -133,29 +133,16 @@ def write_shard(out: Path, name: str, clips: Iterable[Clip]) -> ShardMark:
     """Write clips as `out/name` and its mark. The bytes depend on the clips alone."""
     build = out / BUILD_FOLDER
     build.mkdir(parents=True, exist_ok=True)
+    # Workers that are taken for dead may go on: each writes a file of its own
     temporary = build / f"{name}.{uuid.uuid4().hex}.tmp"
-    try:
-        with temporary.open("wb") as file:
-            with tarfile.open(fileobj=file, mode="w", format=tarfile.USTAR_FORMAT) as tar:
-                for clip in clips:
-                    for member, data in _members(clip):
-                        _add(tar, member, data)
-            file.flush()
-            os.fsync(file.fileno())
+    with whole_file(out / name, temporary) as file:
+        with tarfile.open(fileobj=file, mode="w", format=tarfile.USTAR_FORMAT) as tar:
+            for clip in clips:
+                for member, data in _members(clip):
+                    _add(tar, member, data)
+        file.flush()
         frames, _ = index_shard(temporary, name)
         size, sha256 = size_and_sha256(temporary)
-        temporary.replace(out / name)
-        sync(out)
-    except OSError as error:
-        if error.errno == errno.ENOSPC:
-            raise OSError(
-                errno.ENOSPC,
-                f"no space left on the disk of {out}; what is finished is kept: make room and run "
-                "the same command again",
-            ) from error
-        raise
-    finally:
-        temporary.unlink(missing_ok=True)
     num_clips = len(pc.unique(frames["clip"]))
     mark = ShardMark(name, size, sha256, num_clips, len(frames))
     write_json(_mark_path(out, name), asdict(mark))
@@ -263,27 +250,11 @@ def forget(out: Path, name: str) -> None:
 _SCHEMAS = {"frames": contract.FRAMES_SCHEMA, "annotations": contract.ANNOTATIONS_SCHEMA}
 
 
-def parquet_writer(path: Path, table: str) -> pq.ParquetWriter:
+def parquet_writer(file: BinaryIO, table: str) -> pq.ParquetWriter:
     """A writer for index `table` ("frames" or "annotations"), with page checksums."""
-    return pq.ParquetWriter(path, _SCHEMAS[table], compression="zstd", write_page_checksum=True)
+    return pq.ParquetWriter(file, _SCHEMAS[table], compression="zstd", write_page_checksum=True)
 
 
 def write_json(path: Path, content: dict) -> None:
     """Write a JSON file so that it is whole or not there."""
-    temporary = path.with_name(path.name + ".tmp")
-    with temporary.open("w") as file:
-        json.dump(content, file, indent=1)
-        file.write("\n")
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
-    sync(path.parent)
-
-
-def sync(path: Path) -> None:
-    """Have a file, or the names in a folder, on disk before going on."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    write_whole(path, json.dumps(content, indent=1) + "\n")

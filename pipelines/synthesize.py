@@ -28,6 +28,8 @@ from typing import Literal
 import tyro
 from rich.console import Console
 
+from deformer.files import room_for
+from deformer.telling import PlainConsole, run_command
 from pipelines.synthetic import benchmark, dexycb_layout, hands_layout, ho3d_layout
 from pipelines.synthetic.dexycb_layout import Subject
 from pipelines.synthetic.mark import claim_root
@@ -145,7 +147,7 @@ def synthesize(config: SynthesisConfig, console: Console | None = None) -> None:
     Raises `FileExistsError` where the folder holds something else.
     """
     single_threaded()
-    root, plans, console = config.out, config.plan(), console or Console(stderr=True)
+    root, plans, console = config.out, config.plan(), console or PlainConsole()
     recordings = None if config.motions is None else read_motions(config.motions, plans, console)
     motions = {} if recordings is None else {"motions_sha256": recordings.file.sha256}
     claim_root(root, config.mark() | motions)
@@ -165,8 +167,10 @@ def synthesize(config: SynthesisConfig, console: Console | None = None) -> None:
     jobs = [
         (config, plan, subjects.get(plan.subject), recorded.get(plan.folder)) for plan in missing
     ]
-    each(make_sequence, jobs, config.workers, "sequences", len(plans), console)
-    shutil.rmtree(root / _PARTIAL, ignore_errors=True)
+    try:
+        each(make_sequence, jobs, config.workers, "sequences", len(plans), console)
+    finally:
+        shutil.rmtree(root / _PARTIAL, ignore_errors=True)
     if config.layout.startswith("ho3d"):
         ho3d_layout.finish_lists(root, plans)
 
@@ -216,13 +220,18 @@ def make_sequence(
     return plan.folder
 
 
-def main() -> None:
+def main() -> int:
     """The command."""
-    try:
-        config = tyro.cli(SynthesisConfig, description=__doc__)
+    return run_command(
+        lambda: run(tyro.cli(SynthesisConfig, description=__doc__)),
+        "interrupted; finished sequences are kept: run the same command to go on",
+    )
+
+
+def run(config: SynthesisConfig) -> None:
+    """Write the dataset, and say what it is."""
+    with room_for(config.out):
         synthesize(config)
-    except (ValueError, FileExistsError, FileNotFoundError) as error:
-        sys.exit(f"error: {error}")
     plans = config.plan()
     frames = f"{config.frames} frames" + (" at most" if config.motions else "")
     print(
@@ -232,4 +241,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

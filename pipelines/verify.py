@@ -11,15 +11,11 @@ there besides.
 Exit status: 0 all well, 1 broken, or not to be checked.
 """
 
-import logging
 import os
 import sys
 from collections import Counter
-from concurrent.futures import ProcessPoolExecutor
-from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import cache
-from multiprocessing import get_context
 from pathlib import Path
 
 import pyarrow as pa
@@ -27,21 +23,20 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import torch
 import tyro
-from rich.console import Console
-from rich.markup import escape
 from rich.progress import track
 
 from deformer.clip import SPLIT_COLUMNS
 from deformer.dataset import DATASET_FILE, read_info
 from deformer.mano import HandLayer, load_hands
+from deformer.processes import as_done
 from deformer.processor import usable_cores
-from deformer.telling import print_error
+from deformer.telling import PlainConsole, print_labelled, run_command
 from pipelines.checks import check_clips
 from pipelines.finish import TABLES, count_index
 from pipelines.shard import CorruptShardError, index_shard, size_and_sha256
 from pipelines.source import UnusableInputError
 
-_console = Console(stderr=True)
+_console = PlainConsole()
 
 
 @dataclass(frozen=True)
@@ -81,13 +76,13 @@ def verify(folder: Path, hand: str | None, workers: int | None = None) -> list[S
     """
     info = _read_whole_info(folder)
     jobs = [(folder, i, shard, hand) for i, shard in enumerate(info["shards"])]
-    with ExitStack() as stack:
-        reports = map(_check_shard, jobs)
-        if workers != 0:
-            workers = max(1, min(workers or usable_cores(), len(jobs)))
-            pool = stack.enter_context(ProcessPoolExecutor(workers, get_context("spawn")))
-            reports = pool.map(_check_shard, jobs)
-        return list(track(reports, "verifying", len(jobs), console=_console))
+    if workers == 0:
+        done = enumerate(map(_check_shard, jobs))
+    else:
+        workers = max(1, min(workers or usable_cores(), len(jobs)))
+        done = as_done(_check_shard, [(job,) for job in jobs], workers)
+    reports = dict(track(done, "verifying", len(jobs), console=_console))
+    return [reports[i] for i in range(len(jobs))]
 
 
 def check_dataset(folder: Path, reports: list[ShardReport]) -> list[str]:
@@ -240,7 +235,8 @@ def _hand_to_check(info: dict, mano_dir: Path | None) -> str | None:
     try:
         hands = load_hands(mano_dir)
     except FileNotFoundError:
-        _console.print("[yellow]MANO is not there (--mano-dir): its joints are not checked")
+        words = "MANO is not there (--mano-dir): its joints are not checked"
+        _console.print(words, style="yellow")
         return None
     if hands.sha256 != info["parameters"]["hand_sha256"]:
         raise UnusableInputError("these are not the MANO files that the dataset was built with")
@@ -256,7 +252,7 @@ def run(options: Options) -> int:
     in_shards += check_dataset(folder, reports)
     in_indices = [p for r in reports for p in r.index_problems] + check_indices(folder)
     for problem in in_shards + in_indices:
-        _console.print(f"[red]broken:[/red] {escape(problem)}", soft_wrap=True)
+        print_labelled("broken:", problem, _console)
     if not in_shards + in_indices:
         counts = info["counts"]
         print(
@@ -289,14 +285,7 @@ _NOT_MENDABLE = (
 
 
 def main() -> int:
-    logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.WARNING)
-    try:
-        return run(tyro.cli(Options, description=__doc__))
-    except (ValueError, OSError) as error:
-        print_error(error, _console)
-        return 1
-    except KeyboardInterrupt:
-        return 130
+    return run_command(lambda: run(tyro.cli(Options, description=__doc__)))
 
 
 if __name__ == "__main__":

@@ -21,7 +21,6 @@ import numpy as np
 import torch
 import tyro
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
 from benchmarks.ablations.jobs import Job, make_slots, run_jobs, visible_gpus
@@ -31,7 +30,7 @@ from benchmarks.training_log import LOG_FILE, read_log
 from deformer.experiments import get_experiment
 from deformer.processor import usable_cores
 from deformer.stopping import STOPPED, hang_ups, leave_terminal
-from deformer.telling import print_error
+from deformer.telling import PlainConsole, print_labelled, run_command
 
 
 def seconds_of_training(options: Options, jobs: list[Job], console: Console) -> float:
@@ -105,29 +104,31 @@ def _stop_on_signals() -> None:
         signal.signal(kind, stop)
 
 
-def main() -> int:
-    console = Console(stderr=True)
+def run(options: Options) -> int:
+    """Do what is not done; returns the exit status."""
+    console = PlainConsole()
+    jobs = plan(options)
+    print_plan(options, jobs, console)
+    if options.dry_run:
+        return 0
+    slots = make_slots(options.at_once, options.processes, usable_cores(), visible_gpus())
+    _stop_on_signals()
     try:
-        options = tyro.cli(Options, prog="python -m benchmarks.ablations", description=__doc__)
-        jobs = plan(options)
-        print_plan(options, jobs, console)
-        if options.dry_run:
-            return 0
-        slots = make_slots(options.at_once, options.processes, usable_cores(), visible_gpus())
-        _stop_on_signals()
         failures = run_jobs(jobs, console, slots)
-    except (ValueError, OSError) as error:
-        print_error(error, console)
-        return 1
     except KeyboardInterrupt:
         console.print("stopped; the same command goes on")
         return STOPPED
     for words in failures:
-        console.print(f"[red]failed:[/red] {escape(words)}", soft_wrap=True, highlight=False)
+        print_labelled("failed:", words, console)
     if not failures:
         words = "all runs are done: python -m benchmarks.tables, python -m benchmarks.claims"
         console.print(words, soft_wrap=True)
     return 1 if failures else 0
+
+
+def main() -> int:
+    prog = "python -m benchmarks.ablations"
+    return run_command(lambda: run(tyro.cli(Options, prog=prog, description=__doc__)))
 
 
 if __name__ == "__main__":

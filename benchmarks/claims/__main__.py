@@ -16,8 +16,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import tyro
-from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
 from benchmarks.claims.findings import Block, Finding, judge_all
@@ -31,9 +29,10 @@ from benchmarks.claims.page import (
 )
 from benchmarks.evaluation import find_evaluations
 from benchmarks.scored import load_scored, print_problems
-from deformer.telling import print_error
+from deformer.files import write_whole
+from deformer.telling import PlainConsole, run_command
 
-_console = Console(stderr=True)
+_console = PlainConsole()
 
 
 @dataclass(frozen=True)
@@ -57,12 +56,12 @@ def print_block(block: Block, findings: list[Finding]) -> None:
         if finding.is_measured:
             claim = finding.claim
             words = f"{claim.label}: {sentence(claim)} ({claim.measure})"
-            lines.add_row(*map(escape, (finding.verdict, difference_text(finding.estimate), words)))
+            lines.add_row(finding.verdict, difference_text(finding.estimate), words)
     counts = Counter(f.verdict if f.is_measured else "not measured" for f in findings)
     words = ", ".join(f"{verdict}: {count}" for verdict, count in sorted(counts.items()))
-    _console.print(f"{heading(block)}:", soft_wrap=True, markup=False, highlight=False)
-    _console.print(lines, highlight=False)
-    _console.print(words, soft_wrap=True, markup=False, highlight=False)
+    _console.print(f"{heading(block)}:", soft_wrap=True)
+    _console.print(lines)
+    _console.print(words, soft_wrap=True)
 
 
 def run(options: Options) -> int:
@@ -71,25 +70,21 @@ def run(options: Options) -> int:
     scored, problems = load_scored(found, options.results, options.data)
     judged = judge_all(scored)
     out = options.out or options.results / "tables"
-    out.mkdir(parents=True, exist_ok=True)
     for suffix, write in ((".md", to_markdown), (".csv", to_csv)):
-        (out / f"claims{suffix}").write_text(write(judged), encoding="utf-8")
+        write_whole(out / f"claims{suffix}", write(judged))
     for block, findings in judged:
         print_block(block, findings)
     print_problems(problems, _console)
     if not any(finding.is_measured for _, findings in judged for finding in findings):
-        _console.print(f"{options.results}: {NOTHING}", soft_wrap=True, markup=False)
+        _console.print(f"{options.results}: {NOTHING}", soft_wrap=True)
     words = f"{out / 'claims.md'} and claims.csv, of {len(scored)} runs"
-    _console.print(words, soft_wrap=True, markup=False)
+    _console.print(words, soft_wrap=True)
     return 1 if problems and not scored else 0
 
 
 def main() -> int:
-    try:
-        return run(tyro.cli(Options, prog="python -m benchmarks.claims", description=__doc__))
-    except (ValueError, OSError) as error:
-        print_error(error, _console)
-        return 1
+    prog = "python -m benchmarks.claims"
+    return run_command(lambda: run(tyro.cli(Options, prog=prog, description=__doc__)))
 
 
 if __name__ == "__main__":

@@ -15,16 +15,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import tyro
-from rich.console import Console
 from rich.progress import track
 
 from benchmarks.evaluation import find_evaluations
 from benchmarks.figures.drawings import draw_all
 from benchmarks.figures.style import FORMATS, save_figure
 from benchmarks.scored import load_scored, print_problems
-from deformer.telling import print_error
+from deformer.telling import PlainConsole, run_command
 
-_console = Console(stderr=True)
+_console = PlainConsole()
 
 
 @dataclass(frozen=True)
@@ -57,20 +56,16 @@ def run(options: Options) -> int:
             f"{options.results} holds no evaluation.json: python -m benchmarks.evaluate "
             "--checkpoint RUN --data shards/NAME --split SPLIT --out results/RUN makes one",
             soft_wrap=True,
-            markup=False,
         )
         return 0
     words = f"{out}: {count} figures as {', '.join(FORMATS)}, of {len(scored)} runs"
-    _console.print(words, soft_wrap=True, markup=False)
+    _console.print(words, soft_wrap=True)
     return 1 if problems and not count else 0
 
 
 def main() -> int:
-    try:
-        return run(tyro.cli(Options, prog="python -m benchmarks.figures", description=__doc__))
-    except (ValueError, OSError) as error:
-        print_error(error, _console)
-        return 1
+    prog = "python -m benchmarks.figures"
+    return run_command(lambda: run(tyro.cli(Options, prog=prog, description=__doc__)))
 
 
 if __name__ == "__main__":

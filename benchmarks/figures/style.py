@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from benchmarks.evaluation import Data
 from benchmarks.metrics import bootstrap_interval
 from benchmarks.words import provenance
+from deformer.files import write_whole
 
 WIDTH_IN = 5.0
 """Of most figures: a phone shows them nearly as large as they are, 11 pt at 10."""
@@ -140,11 +141,10 @@ def binned_intervals(
 
 def save_figure(figure: Figure, stem: Path, formats: Iterable[str] = FORMATS) -> list[Path]:
     """Write a figure in each format; returns the paths."""
-    stem.parent.mkdir(parents=True, exist_ok=True)
     paths = []
     for suffix in formats:
         path = stem.with_name(f"{stem.name}.{suffix}")
-        path.write_bytes(figure_bytes(figure, suffix))
+        write_whole(path, figure_bytes(figure, suffix))
         paths.append(path)
     return paths
 

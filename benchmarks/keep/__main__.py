@@ -17,7 +17,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import tyro
-from rich.console import Console
 
 from benchmarks.claims import page as claims_page
 from benchmarks.claims.findings import judge_all
@@ -35,9 +34,9 @@ from benchmarks.scored import result_name
 from benchmarks.tables.render import to_csv
 from benchmarks.tables.rows import fill_tables
 from deformer.dataset import dataset_sha256
-from deformer.telling import print_error
+from deformer.telling import PlainConsole, run_command
 
-_console = Console(stderr=True)
+_console = PlainConsole()
 
 
 @dataclass(frozen=True)
@@ -113,18 +112,18 @@ def collect(material: Material, command: str) -> dict[str, bytes]:
     return files | {PAGE: text.encode()}
 
 
-def main() -> int:
-    try:
-        options = tyro.cli(Options, prog="python -m benchmarks.keep", description=__doc__)
-        with _console.status("drawing the figures"):
-            files = keep(options)
-    except (ValueError, OSError) as error:
-        print_error(error, _console)
-        return 1
+def run(options: Options) -> None:
+    """Write the folder, and say what is in it."""
+    with _console.status("drawing the figures"):
+        files = keep(options)
     size = sum(map(len, files.values()))
     words = f"{options.out / PAGE} and {len(files) - 1} other files, {size / 1e6:.1f} MB"
-    _console.print(words, soft_wrap=True, markup=False)
-    return 0
+    _console.print(words, soft_wrap=True)
+
+
+def main() -> int:
+    prog = "python -m benchmarks.keep"
+    return run_command(lambda: run(tyro.cli(Options, prog=prog, description=__doc__)))
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ import shutil
 from pathlib import Path
 
 from benchmarks.keep.page import FIRST_LINE
+from deformer.files import room_for, write_whole
 
 PAGE = "README.md"
 
@@ -26,11 +27,13 @@ def replace_folder(out: Path, files: dict[str, bytes]) -> None:
     """Write all files beside the folder, then put them in its place."""
     unfinished = out.with_name(f".{out.name}.part")
     shutil.rmtree(unfinished, ignore_errors=True)
-    for name, data in files.items():
-        path = unfinished / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(data)
-    check_is_ours(out)  # drawing takes a while
-    if out.exists():
-        shutil.rmtree(out)
-    unfinished.rename(out)
+    try:
+        with room_for(out):
+            for name, data in files.items():
+                write_whole(unfinished / name, data)
+        check_is_ours(out)  # drawing takes a while
+        if out.exists():
+            shutil.rmtree(out)
+        unfinished.rename(out)
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)

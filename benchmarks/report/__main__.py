@@ -15,12 +15,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import tyro
-from rich.console import Console
 
 from benchmarks.material import gather
 from benchmarks.report import sections
 from benchmarks.report.page import Section, page
-from deformer.telling import print_error
+from deformer.files import write_whole
+from deformer.telling import PlainConsole, run_command
 
 TITLE = "Deformer: 3D hands from video, measured"
 _SECTIONS = (
@@ -33,7 +33,7 @@ _SECTIONS = (
     ("how", "How it was made", sections.how_section),
     ("missing", "What was not measured", sections.missing_section),
 )
-_console = Console(stderr=True)
+_console = PlainConsole()
 
 
 @dataclass(frozen=True)
@@ -62,23 +62,19 @@ def write_report(options: Options) -> Path:
             written.append(Section(key, title, write(material)))
     foot = "Written by python -m benchmarks.report. This page holds all that it shows."
     out = options.out or options.results / "report.html"
-    out.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = out.with_name(f".{out.name}.part")
-    unfinished.write_text(page(TITLE, sections.top(material), written, foot), encoding="utf-8")
-    unfinished.replace(out)
+    write_whole(out, page(TITLE, sections.top(material), written, foot))
     return out
 
 
+def run(options: Options) -> None:
+    """Write the page, and say where it is."""
+    out = write_report(options)
+    _console.print(f"{out}: {out.stat().st_size / 1e6:.1f} MB", soft_wrap=True)
+
+
 def main() -> int:
-    try:
-        options = tyro.cli(Options, prog="python -m benchmarks.report", description=__doc__)
-        out = write_report(options)
-    except (ValueError, OSError) as error:
-        print_error(error, _console)
-        return 1
-    words = f"{out}: {out.stat().st_size / 1e6:.1f} MB"
-    _console.print(words, soft_wrap=True, markup=False)
-    return 0
+    prog = "python -m benchmarks.report"
+    return run_command(lambda: run(tyro.cli(Options, prog=prog, description=__doc__)))
 
 
 if __name__ == "__main__":

@@ -8,19 +8,24 @@ Each prints a table and writes JSON to `results/speed`. Medians over the repeats
 are noisy.
 """
 
+import sys
+
 import tyro
 
 from benchmarks.speed.model import run_model
 from benchmarks.speed.pipeline import run_pipeline
 from benchmarks.speed.stream import run_stream
+from deformer.telling import run_command
 
 
-def main() -> None:
+def main() -> int:
     commands = {"pipeline": run_pipeline, "stream": run_stream, "model": run_model}
-    tyro.extras.subcommand_cli_from_dict(
-        commands, description=__doc__, config=(tyro.conf.OmitArgPrefixes,)
+    return run_command(
+        lambda: tyro.extras.subcommand_cli_from_dict(
+            commands, description=__doc__, config=(tyro.conf.OmitArgPrefixes,)
+        )
     )
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -8,16 +8,17 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
-from rich.console import Console
 from rich.table import Table
 
 from deformer.distributed import Place
 from deformer.experiments import Experiment, get_experiment
+from deformer.files import write_whole
 from deformer.labels import load_hands_of
 from deformer.learner import Learner, RealMotion
 from deformer.processor import usable_cores
 from deformer.store import open_store
 from deformer.stream import Stream
+from deformer.telling import PlainConsole
 
 
 @dataclass(frozen=True)
@@ -113,6 +114,5 @@ def run_model(config: ModelSpeed) -> None:
             f"{row['windows_per_second']:.1f}",
             f"{memory:,.0f} MiB" if memory else "–",
         )
-    Console().print(table)
-    config.out.mkdir(parents=True, exist_ok=True)
-    (config.out / "model.json").write_text(json.dumps(result, indent=1) + "\n")
+    PlainConsole(stderr=False).print(table)
+    write_whole(config.out / "model.json", json.dumps(result, indent=1) + "\n")

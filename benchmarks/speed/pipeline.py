@@ -17,10 +17,11 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from rich.console import Console
 from rich.table import Table
 
+from deformer.files import write_whole
 from deformer.processor import usable_cores
+from deformer.telling import PlainConsole
 
 STAGES = {
     "read labels and images": ("dexycb.py", "_read_frame"),
@@ -91,7 +92,7 @@ def _build(config: Pipeline, workers: int, *more: str) -> tuple[dict, float]:
 def _run(arguments: list[str]) -> None:
     run = subprocess.run([sys.executable, *arguments], capture_output=True, text=True)
     if run.returncode:
-        raise SystemExit(f"python {' '.join(arguments)} failed:\n{run.stderr}")
+        raise ValueError(f"python {' '.join(arguments)} failed: {run.stderr}")
 
 
 def _profile(config: Pipeline, frames: int) -> dict[str, float]:
@@ -126,12 +127,11 @@ def print_pipeline(result: dict) -> None:
     table.add_row("written", f"{result['bytes_per_frame_out']:,.0f} bytes/frame")
     for stage, milliseconds in result["milliseconds_per_frame_by_stage"].items():
         table.add_row(f"  {stage}, profiled", f"{milliseconds:.2f} ms/frame")
-    Console().print(table)
+    PlainConsole(stderr=False).print(table)
 
 
 def run_pipeline(config: Pipeline) -> None:
     """Measure the build of shards."""
     result = measure_pipeline(config)
     print_pipeline(result)
-    config.out.mkdir(parents=True, exist_ok=True)
-    (config.out / "pipeline.json").write_text(json.dumps(result, indent=1) + "\n")
+    write_whole(config.out / "pipeline.json", json.dumps(result, indent=1) + "\n")

@@ -7,13 +7,14 @@ import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from rich.console import Console
 from rich.table import Table
 
+from deformer.files import write_whole
 from deformer.plan import OrderConfig
 from deformer.processor import usable_cores
 from deformer.store import open_store
 from deformer.stream import Stream, StreamConfig
+from deformer.telling import PlainConsole
 
 
 @dataclass(frozen=True)
@@ -77,6 +78,5 @@ def run_stream(config: StreamSpeed) -> None:
         f"{result['clips_among_64_windows']:.1f}",
         f"{result['clips_among_64_windows_shuffled']:.1f} in a full shuffle",
     )
-    Console().print(table)
-    config.out.mkdir(parents=True, exist_ok=True)
-    (config.out / "stream.json").write_text(json.dumps(result, indent=1) + "\n")
+    PlainConsole(stderr=False).print(table)
+    write_whole(config.out / "stream.json", json.dumps(result, indent=1) + "\n")

@@ -28,6 +28,7 @@ from benchmarks.submissions.file_order import FileOrder
 from benchmarks.submissions.frame_fit import misplaced
 from benchmarks.submissions.pred_rows import parse_pred
 from deformer.align import MM_PER_M
+from deformer.files import whole_file
 from deformer.hand import (
     DATASET_TO_MANO,
     MANO_TO_DATASET,
@@ -102,10 +103,9 @@ def write_hpe(path: Path, order: FileOrder, joints_m: np.ndarray) -> None:
     _check_writable(order, "joints_m", joints_m, NUM_JOINTS)
     form = ",".join(["%d"] + ["%.4f"] * (_COLUMNS - 1)) + "\n"
     rows = np.asarray(joints_m, np.float64).reshape(-1, _COLUMNS - 1) * MM_PER_M
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w") as file:
+    with whole_file(path) as file:
         for i in np.argsort(index).tolist():
-            file.write(form % (index[i], *rows[i].tolist()))
+            file.write((form % (index[i], *rows[i].tolist())).encode())
 
 
 def _line_of_index(
@@ -197,16 +197,15 @@ def write_pred_json(
         )
     rows = np.argsort(order.index)
     parts = joints_m[:, DATASET_TO_MANO], vertices_m
-    path.parent.mkdir(parents=True, exist_ok=True)
-    if path.suffix != ".zip":
-        with path.open("wb") as file:
-            _write_pred(file, parts, rows)
-        return
-    with zipfile.ZipFile(path, "w") as archive:
-        member = zipfile.ZipInfo("pred.json")  # its fixed date keeps equal files equal
-        member.compress_type = zipfile.ZIP_DEFLATED
-        with archive.open(member, "w", force_zip64=True) as file:
-            _write_pred(file, parts, rows)
+    with whole_file(path) as whole:
+        if path.suffix != ".zip":
+            _write_pred(whole, parts, rows)
+            return
+        with zipfile.ZipFile(whole, "w") as archive:
+            member = zipfile.ZipInfo("pred.json")  # its fixed date keeps equal files equal
+            member.compress_type = zipfile.ZIP_DEFLATED
+            with archive.open(member, "w", force_zip64=True) as file:
+                _write_pred(file, parts, rows)
 
 
 def _write_pred(file: IO[bytes], parts: Iterable[np.ndarray], rows: np.ndarray) -> None:

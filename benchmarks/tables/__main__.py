@@ -14,14 +14,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import tyro
-from rich.console import Console
 
 from benchmarks.evaluation import find_evaluations
 from benchmarks.tables.render import to_csv, to_latex, to_markdown
 from benchmarks.tables.rows import fill_tables
-from deformer.telling import print_error
+from deformer.files import write_whole
+from deformer.telling import PlainConsole, run_command
 
-_console = Console(stderr=True)
+_console = PlainConsole()
 
 
 @dataclass(frozen=True)
@@ -38,30 +38,23 @@ def run(options: Options) -> None:
     """Write the tables, and print them."""
     evaluations = find_evaluations(options.results)
     out = options.out or options.results / "tables"
-    out.mkdir(parents=True, exist_ok=True)
     for filled in fill_tables(evaluations.values()):
         for suffix, write in ((".md", to_markdown), (".csv", to_csv), (".tex", to_latex)):
             path = out / f"table{filled.table.number}{suffix}"
-            path.write_text(write(filled), encoding="utf-8")
+            write_whole(path, write(filled))
         print(to_markdown(filled))
     words = f"{out}: six tables as .md, .csv and .tex, of {len(evaluations)} evaluations"
-    _console.print(words, soft_wrap=True, markup=False)
+    _console.print(words, soft_wrap=True)
     if not evaluations:
         _console.print(
             f"{options.results} holds no evaluation.json: the tables show the published rows only, "
             "and under each table the commands that measure its rows",
             soft_wrap=True,
-            markup=False,
         )
 
 
 def main() -> int:
-    try:
-        run(tyro.cli(Options, description=__doc__))
-    except (ValueError, OSError) as error:
-        print_error(error, _console)
-        return 1
-    return 0
+    return run_command(lambda: run(tyro.cli(Options, description=__doc__)))
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 
 from deformer.checkpoint import (
     Checkpoint,
@@ -24,6 +24,7 @@ from deformer.checkpoint import (
     load_checkpoint,
 )
 from deformer.experiments import Experiment
+from deformer.files import write_whole
 
 FOLDER = Path(__file__).parent
 SUFFIX = ".safetensors"
@@ -83,9 +84,7 @@ def write_weights(path: Path, checkpoint: Checkpoint) -> None:
         "metrics": checkpoint.metrics,
         "origin": checkpoint.origin,
     }
-    temporary = path.with_name(f".{path.name}.tmp")
-    save_file(tensors, temporary, {"deformer": json.dumps(said)})
-    temporary.replace(path)
+    write_whole(path, save(tensors, {"deformer": json.dumps(said)}))
 
 
 def read_weights(path: Path) -> Checkpoint:

@@ -10,6 +10,7 @@ from pathlib import Path
 import tyro
 
 from deformer.checkpoint import digest_of, load_checkpoint
+from deformer.telling import run_command
 from deformer.weights import SUFFIX, write_weights
 
 
@@ -29,16 +30,17 @@ class Options:
             raise ValueError(f"--out {self.out} must end in {SUFFIX}")
 
 
-def main() -> None:
+def main() -> int:
     """The command."""
-    try:
-        options = tyro.cli(Options, description=__doc__)
-        write_weights(options.out, load_checkpoint(options.checkpoint, options.which, ("model",)))
-    except (ValueError, OSError) as error:
-        sys.exit(f"error: {error}")
+    return run_command(lambda: run(tyro.cli(Options, description=__doc__)))
+
+
+def run(options: Options) -> None:
+    """Write the file, and say what it is."""
+    write_weights(options.out, load_checkpoint(options.checkpoint, options.which, ("model",)))
     written = digest_of(options.out)
     print(f"{options.out}: {written['size'] / 1e6:.1f} MB, sha256 {written['sha256']}")
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 from scipy.spatial.transform import Rotation
 
+from deformer.files import write_whole
 from deformer.hand import DATASET_TO_MANO, OPENGL_TO_OPENCV, TIP_VERTICES
 from deformer.image_files import encode_jpeg
 from pipelines.synthetic.cameras import table_camera
@@ -114,7 +115,7 @@ def write_lists(root: Path, plans: list[SequencePlan]) -> None:
                 if split == "evaluation":
                     xyz.append(truth["xyz"][frames])
                     verts.append(truth["verts"][frames])
-        (root / f"{split}.txt").write_text("".join(f"{line}\n" for line in lines))
+        write_whole(root / f"{split}.txt", "".join(f"{line}\n" for line in lines))
         if split == "evaluation":
             _write_json(root / "evaluation_xyz.json", xyz)
             _write_json(root / "evaluation_verts.json", verts)
@@ -122,7 +123,7 @@ def write_lists(root: Path, plans: list[SequencePlan]) -> None:
 
 def _write_json(path: Path, parts: list[np.ndarray]) -> None:
     values = np.concatenate(parts) if parts else np.zeros((0, 1, 3))
-    path.write_text(json.dumps(np.round(values.astype(np.float64), 7).tolist()))
+    write_whole(path, json.dumps(np.round(values.astype(np.float64), 7).tolist()))
 
 
 def encode_depth(depth_m: np.ndarray) -> np.ndarray:

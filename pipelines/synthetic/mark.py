@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+from deformer.files import write_whole
 from deformer.reading import read_json
 from pipelines.source import SYNTHETIC_MARK
 
@@ -39,10 +40,7 @@ def claim_root(root: Path, mark: dict) -> None:
 
 
 def write_mark(root: Path, mark: dict) -> None:
-    path = root / SYNTHETIC_MARK
-    draft = path.with_suffix(".tmp")
-    draft.write_text(json.dumps(mark, indent=2) + "\n")
-    draft.replace(path)
+    write_whole(root / SYNTHETIC_MARK, json.dumps(mark, indent=2) + "\n")
 
 
 def read_mark(root: Path) -> dict:

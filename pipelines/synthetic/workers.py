@@ -1,8 +1,6 @@
 """Many jobs in several processes, with a bar that shows how far they are."""
 
-import multiprocessing
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor, as_completed
 
 from rich.console import Console
 from rich.progress import (
@@ -13,6 +11,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from deformer.processes import as_done
 from deformer.processor import usable_cores
 
 
@@ -36,14 +35,8 @@ def each(
                 results.append(work(*job))
                 progress.advance(bar)
             return results
-        context = multiprocessing.get_context("spawn")  # threads of torch and Embree do not fork
-        with ProcessPoolExecutor(workers, mp_context=context) as pool:
-            futures = [pool.submit(work, *job) for job in jobs]
-            try:
-                for future in as_completed(futures):
-                    future.result()
-                    progress.advance(bar)
-            except BaseException:
-                pool.shutdown(cancel_futures=True)
-                raise
-            return [future.result() for future in futures]
+        by_place = {}
+        for place, result in as_done(work, jobs, workers):
+            by_place[place] = result
+            progress.advance(bar)
+        return [by_place[place] for place in range(len(jobs))]

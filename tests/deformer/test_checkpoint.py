@@ -21,8 +21,10 @@ from deformer.checkpoint import (
     save_checkpoint,
 )
 from deformer.experiments import EXPERIMENTS, Experiment
+from deformer.files import NoRoomError
 from deformer.machine import Machine
 from tests.deformer.training import VERY_SMALL, assert_same_tensors, changed, checkpoint_steps
+from tests.full_disk import little_room, names
 
 HAND = {"name": "standin", "sha256": "0" * 64}
 STREAM = {"step": 1, "windows": 10, "fingerprint": "f"}
@@ -95,15 +97,30 @@ def test_saving_a_step_again_replaces_it(tmp_path):
 
 def test_nothing_half_written_is_ever_seen(tmp_path, monkeypatch):
     _save(tmp_path, 1)
-    monkeypatch.setattr(checkpoints, "_write_synced", lambda *_: 1 / 0)  # the last file of all
+    real = checkpoints.write_whole
+
+    def write_all_but_the_last(path, content):
+        real(path, 1 / (path.name != "state.json") and content)
+
+    monkeypatch.setattr(checkpoints, "write_whole", write_all_but_the_last)
     with pytest.raises(ZeroDivisionError):
         _save(tmp_path, 2)
+    assert not list((tmp_path / "checkpoints").glob(".*"))
     assert checkpoint_steps(tmp_path) == [1]
     assert load_checkpoint(tmp_path).step == 1
     monkeypatch.undo()
     _save(tmp_path, 2)
     assert checkpoint_steps(tmp_path) == [1, 2]
     assert not list((tmp_path / "checkpoints").glob(".*"))
+
+
+def test_no_room_for_a_checkpoint(tmp_path):
+    _save(tmp_path, 1)
+    told = f"no space left on the disk of {tmp_path} .*run the same command with --resume$"
+    with little_room(500), pytest.raises(NoRoomError, match=told):
+        _save(tmp_path, 2)
+    assert names(tmp_path / "checkpoints") == ["step-00000001"]
+    assert load_checkpoint(tmp_path).step == 1
 
 
 # ------------------------------------------------------------------------------- which are kept

@@ -5,7 +5,9 @@ import pytest
 from rich.console import Console
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from deformer.files import NoRoomError
 from deformer.journal import Journal, _duration
+from tests.full_disk import little_room
 
 VALUES = {"total": 12.5, "vertices": 0.25, "windows_per_s": 80.0, "data_wait": 0.125}
 
@@ -37,6 +39,13 @@ def test_records_go_to_the_log_and_to_tensorboard(tmp_path):
     assert set(board.Tags()["scalars"]) == {"train/total", "validation/pa_mpjpe_mm"}
     (event,) = board.Scalars("validation/pa_mpjpe_mm")
     assert (event.step, event.value) == (2, 9.25)
+
+
+def test_no_room_for_a_record(tmp_path):
+    journal = _journal(tmp_path)
+    told = f"no space left on the disk of {tmp_path} .*run the same command with --resume$"
+    with little_room(30), pytest.raises(NoRoomError, match=told):
+        journal.log(1, "train", {"total": 3.5})
 
 
 def test_a_record_is_on_disk_as_soon_as_it_is_logged(tmp_path):

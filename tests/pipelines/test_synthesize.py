@@ -2,6 +2,8 @@
 
 import json
 import shutil
+import signal
+import time
 from pathlib import Path
 
 import cv2
@@ -11,12 +13,15 @@ import torch
 import yaml
 
 from deformer.camera import project
+from deformer.files import NoRoomError
 from deformer.rotations import rotvec_to_rotmat
-from pipelines.synthesize import VERSION, SynthesisConfig, synthesize
+from pipelines.synthesize import VERSION, SynthesisConfig, run, synthesize
 from pipelines.synthetic.cameras import SERIALS
 from pipelines.synthetic.plan import dexycb_plan, dexycb_serials, ho3d_plan
 from pipelines.synthetic.rays import RayScene
 from pipelines.synthetic.ycb import YCB_OBJECTS
+from tests.full_disk import LINE, little_room
+from tests.processes import assert_nothing_is_left, start_python
 
 FRAMES, CAMERAS = 4, 2
 
@@ -68,6 +73,47 @@ def posed_hand(root: Path, hands, layer, meta, pose_m) -> tuple[np.ndarray, np.n
             torch.tensor([side == "left"]),
         )
     return vertices[0].numpy() + pose_m[0, 48:], joints[0].numpy() + pose_m[0, 48:]
+
+
+class TestProgram:
+    """As it is called: where it ends before its end."""
+
+    @pytest.mark.parametrize("workers", [1, 2])
+    def test_no_room(self, tmp_path, workers):
+        out = tmp_path / "raw[v2]"
+        with little_room(5000), pytest.raises(NoRoomError, match=LINE.format(r".*raw\[v2\]")):
+            run(dexycb_config(out, workers=workers))
+        assert not list(out.rglob("meta.yml"))
+        assert not (out / ".partial").exists()
+
+    @pytest.mark.slow
+    @pytest.mark.parametrize(
+        ("kind", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGKILL, -9)]
+    )
+    def test_nobody_outlives_it_and_it_goes_on(self, dexycb_root, tmp_path, kind, status):
+        out = tmp_path / "raw"
+        line = f"--layout dexycb --out {out} --sequences 3 --cameras {CAMERAS} --seed 5 "
+        line += f"--frames {FRAMES} --workers 2"
+        code = "import sys; from pipelines.synthesize import main; sys.exit(main())"
+        process = start_python(code, *line.split())
+        deadline = time.monotonic() + 200
+        while not list(out.glob(".partial/*/*/*/color_*")):
+            assert process.poll() is None and time.monotonic() < deadline, process.stderr.read()
+            time.sleep(0.05)
+        process.send_signal(kind)
+        _, errors = process.communicate(timeout=60)
+        assert process.returncode == status, errors
+        assert "Traceback" not in errors
+        assert "run the same command to go on" in errors or kind == signal.SIGKILL
+        assert_nothing_is_left(process.pid)
+        process = start_python(code, *line.split())
+        assert process.wait(300) == 0
+        files = {p.relative_to(out): p.read_bytes() for p in out.rglob("*") if p.is_file()}
+        assert files == {
+            p.relative_to(dexycb_root): p.read_bytes()
+            for p in dexycb_root.rglob("*")
+            if p.is_file()
+        }
 
 
 class TestPlan:

@@ -1,0 +1,43 @@
+"""Programs that tests start, and what is left of them."""
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+REPOSITORY = Path(__file__).parents[1]
+
+
+def start_python(code: str, *arguments: str, **more) -> subprocess.Popen:
+    """A script in a session of its own, as `python -c`; what it says can be read."""
+    environment = os.environ | {"PYTHONPATH": str(REPOSITORY)} | more.pop("env", {})
+    settings = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, **more}
+    return subprocess.Popen(
+        [sys.executable, "-c", code, *arguments],
+        cwd=REPOSITORY,
+        env=environment,
+        start_new_session=True,
+        **settings,
+    )
+
+
+def session_of(leader: int) -> list[int]:
+    """Processes of a session that live."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            fields = (folder / "stat").read_text().rpartition(")")[2].split()
+        except OSError:
+            continue
+        if int(fields[3]) == leader and fields[0] != "Z":
+            found.append(int(folder.name))
+    return found
+
+
+def assert_nothing_is_left(leader: int, seconds: float = 30) -> None:
+    """Every process of the session ends soon."""
+    deadline = time.monotonic() + seconds
+    while left := session_of(leader):
+        assert time.monotonic() < deadline, f"{left} live on"
+        time.sleep(0.1)
