@@ -1,5 +1,6 @@
 """What tests of both packages share."""
 
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,10 @@ from deformer.mano import HandArrays, HandLayer, Hands, load_hands
 from pipelines.dexycb import SERIALS
 from tests.pipelines.dexycb_root import write_root
 from tests.python2 import chumpy_object, python2_pickle
+
+# A shell ignores Ctrl-C for what it starts in the background, tests and their programs included
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 _RECORDED_FRAME = Path(__file__).parents[2] / "shared" / "data" / "dexycb_frame"
 
