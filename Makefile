@@ -10,6 +10,7 @@ SEEDS ?= 0 1 2
 STEPS ?=
 MOTIONS ?=
 AT_ONCE ?= 2
+SPATIAL ?= lite
 KEPT ?= results/occluded/kept
 SIZE ?= 100
 WORKERS ?= 2
@@ -56,12 +57,15 @@ weights: install
 
 # The paper's ablations on the benchmark occluded-hands, for some hours. MOTIONS=FILE has hands move
 # as recorded ones; PRESET=small is for a GPU; STEPS=N trains each ablation for other than the
-# preset's steps. What was measured is kept in KEPT, a page and small files, which is replaced whole.
+# preset's steps; PRESET=temporal trains on frames that SPATIAL, a run or weights that ship, has
+# encoded before, which takes minutes a run. What was measured is kept in KEPT, a page and small files, which is replaced whole.
 # Interrupted, the same command goes on.
 ablations: install
 	$(PY) pipelines.synthesize --layout dexycb --out data/occluded --benchmark occluded-hands \
 		--sequences 200 --cameras 2 --no-depth $(if $(MOTIONS),--motions $(MOTIONS))
 	$(PY) pipelines.build_shards --dataset dexycb --root data/occluded --out shards/occluded
+	$(if $(filter temporal,$(PRESET)),$(PY) deformer.encode --checkpoint $(SPATIAL) \
+		--data shards/occluded --experiment lite_temporal --splits s3_test --out features/lite)
 	$(PY) benchmarks.ablations --preset $(PRESET) --data shards/occluded --seeds $(SEEDS) \
 		$(if $(STEPS),--steps $(STEPS)) --at-once $(AT_ONCE)
 	$(PY) benchmarks.constant_hand --data shards/occluded --train s3_train --split s3_test \

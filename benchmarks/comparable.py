@@ -12,10 +12,11 @@ from typing import Protocol, TypeVar
 from benchmarks.evaluation import Data, Evaluation, Method, Run
 from deformer.experiments import STARTS, base_of
 
-_FUSIONS = ("dynamic", "nearby", "occlusion", "average", "center")
+_FUSIONS = ("dynamic", "pairwise", "nearby", "occlusion", "average", "center")
 """In their order."""
 _LABELS = {
     "dynamic": "Dynamic",
+    "pairwise": "Pairwise",
     "nearby": "Nearby",
     "occlusion": "Weighted",
     "average": "Average",

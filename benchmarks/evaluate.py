@@ -44,6 +44,7 @@ from benchmarks.words import counts_words
 from deformer.camera import NEAREST_M
 from deformer.checkpoint import Checkpoint, check_hand
 from deformer.distributed import Place, process_group
+from deformer.features import open_features
 from deformer.labels import load_hands_of
 from deformer.mano import Hands
 from deformer.plan import OrderConfig
@@ -91,6 +92,9 @@ class Options:
     sources: bool = False
     """Also write what every frame of a window lends to its centre, 4 KB a frame: for the figures of
     what borrowing is worth."""
+    features: Path | None = None
+    """Frames that deformer.encode encoded by the spatial half of the checkpoint, its split among
+    them: of runs that were trained on them."""
     mano_dir: Path | None = None
     """The folder with MANO's files; by default what $MANO_DIR names."""
     batch: int = 8
@@ -129,9 +133,13 @@ def evaluate(options: Options, place: Place, console: Console) -> Evaluation | N
         options.split, options.limit, options.where, order
     )
     stream = Stream(config, store, index, place.rank, num_ranks, options.workers)
+    features = None
+    if options.features is not None:
+        features = open_features(options.features)
+        features.check(checkpoint.experiment, store.folder)
     path = predict(
         checkpoint, hands, stream, place, options.out, options.combine, options.precision,
-        options.sources,
+        options.sources, features,
     )  # fmt: skip
     if not place.is_first:
         return None

@@ -32,7 +32,8 @@ FORMAT = 2
 
 HANDS = ("mano", "standin")
 MAY_DIFFER = (
-    "name", "start_from", "stream.seed", "model.fusion", "point_loss", "adversarial",
+    "name", "start_from", "features", "stream.seed", "model.fusion", "model.motion",
+    "point_loss", "adversarial",
 )  # fmt: skip
 """Fields of an experiment in which runs that are compared may differ."""
 

@@ -19,19 +19,19 @@ from rich.progress import track
 from torch import Tensor
 
 from benchmarks.predictions import PREDICTIONS_FILE, finish_rows
-from deformer.batch import to_input, without_padding
+from deformer.augment import NO_AUGMENTATION
 from deformer.camera import fit_translation
 from deformer.checkpoint import Checkpoint
 from deformer.dataset import tips_of
 from deformer.distributed import Place, wait_for_all
+from deformer.features import Features, encode, single_frames
 from deformer.files import whole_file, write_whole
-from deformer.index import WindowTable
+from deformer.hand import NUM_VERTICES
 from deformer.mano import HandLayer, Hands
 from deformer.model import Deformer, DeformerConfig, DeformerOutput, FrameFeatures, pose_hands
 from deformer.rotations import rot6d_to_rotmat, rotmat_to_rot6d
 from deformer.state_dict import load_state
 from deformer.stream import Stream
-from deformer.windows import WindowConfig
 
 Combine = Literal["centre", "overlap"]
 Precision = Literal["float32", "bf16"]
@@ -58,11 +58,13 @@ class Job:
 def predict(
     checkpoint: Checkpoint, hands: Hands, stream: Stream, place: Place, out: Path,
     combine: Combine = "centre", precision: Precision = "float32", sources: bool = False,
+    features: Features | None = None,
 ) -> Path:  # fmt: skip
     """Predict every window of a stream made by `StreamConfig.for_evaluation`; returns the path of
     `predictions.parquet`, which is there when it is whole.
 
-    sources: also write what every frame of a window lends to its centre.
+    sources: also write what every frame of a window lends to its centre. features: frames that were
+    encoded before, by this checkpoint's spatial half; they are then not encoded here.
 
     The same call goes on where it was interrupted, on as many processes and with the same batch,
     and does nothing where all is done. A finished file of another job stays until this one's is.
@@ -74,15 +76,20 @@ def predict(
         if place.is_first:
             _begin(parts, job, stream, place)
         wait_for_all()
-        model = Deformer(config, HandLayer(hands))
+        # Joints and poses are what is kept: of the mesh only the fingertips are needed
+        model = Deformer(config, HandLayer(hands, vertex_stride=NUM_VERTICES))
         fault = f"{checkpoint.folder} is of another network"
         load_state(model, checkpoint.tensors["model"], fault)
         model = model.to(place.device, memory_format=torch.channels_last).eval()
         autocast = torch.autocast(place.device.type, torch.bfloat16, enabled=precision == "bf16")
-        _encode_parts(model, _frames_of(stream, place), place, parts, autocast)
+        if features is None:
+            singles = single_frames(stream, NO_AUGMENTATION, place.rank, place.num_ranks)
+            _encode_parts(model, singles, place, parts, autocast)
+        else:
+            features.check_made_by(checkpoint.tensors["model"])
         wait_for_all()
         if place.is_first:
-            frames = _read_parts(parts)
+            frames = _read_parts(parts) if features is None else features.plain(stream.config.split)
             table = _decode(model, stream, place.device, frames, combine, sources, autocast)
             metadata = {_JOB_KEY: json.dumps(asdict(job))}
             with whole_file(path) as file:
@@ -138,21 +145,6 @@ def _begin(parts: Path, job: Job, stream: Stream, place: Place) -> None:
 # ------------------------------------------------------------------------------- frames, encoded
 
 
-def _frames_of(stream: Stream, place: Place) -> Stream:
-    """Every frame of the stream's windows, once, as windows of one frame."""
-    rows = np.unique(stream.windows.rows)[:, None]
-    return Stream(
-        replace(stream.config, window=WindowConfig(num_frames=1)),
-        stream.store,
-        stream.index,
-        place.rank,
-        place.num_ranks,
-        stream.workers,
-        WindowTable(rows, 0),
-    )
-
-
-@torch.no_grad()
 def _encode_parts(
     model: Deformer, frames: Stream, place: Place, parts: Path, autocast: torch.autocast
 ) -> None:
@@ -160,23 +152,10 @@ def _encode_parts(
     names = [(s, parts / f"rank-{place.rank:03d}-step-{s:08d}.npz") for s in steps]
     todo = [(first, path) for first, path in names if not path.exists()]
     for first, path in track(todo, "encoding frames", disable=not place.is_first):
-        encoded: list[dict[str, np.ndarray]] = []
-        for read in frames.batches(first, min(first + _STEPS_PER_PART, frames.steps_per_epoch)):
-            if read.is_padding.all():
-                continue
-            batch = without_padding(read)
-            images = to_input(batch, place.device)[:, 0]
-            boxes, is_left = batch.boxes_px[:, 0], batch.is_left
-            with autocast:
-                features = model.encode_frames(
-                    images, boxes.to(place.device), is_left.to(place.device)
-                )
-            arrays = {"row": batch.rows[:, 0], "box": boxes, "K": batch.K[:, 0]}
-            arrays |= {"occlusion": batch.occlusion[:, 0], "is_left": is_left}
-            arrays |= {name: value.float() for name, value in features._asdict().items()}
-            encoded.append({name: value.cpu().numpy() for name, value in arrays.items()})
+        last = min(first + _STEPS_PER_PART, frames.steps_per_epoch)
+        encoded = encode(model, frames, first, last, place.device, autocast)
         with whole_file(path) as file:
-            np.savez(file, **_joined(encoded))
+            np.savez(file, **encoded)
 
 
 def _joined(parts: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
@@ -191,7 +170,7 @@ def _read_parts(parts: Path) -> dict[str, np.ndarray]:
     frames = _joined([part for part in read if part])
     if not frames:
         raise ValueError("no frame could be read: python -m pipelines.verify tells what is whole")
-    order = np.argsort(frames["row"])
+    order = np.argsort(frames["rows"])
     return {name: value[order] for name, value in frames.items()}
 
 
@@ -210,10 +189,10 @@ def _decode(
 ) -> pa.Table:
     """All windows → the rows of their centre frames. Windows with a frame that could not be read
     are left out."""
-    place = np.searchsorted(frames["row"], stream.windows.rows)
-    place = np.minimum(place, len(frames["row"]) - 1)  # (W, T): of each frame among `frames`
-    place = place[(frames["row"][place] == stream.windows.rows).all(1)]
-    centre, N = stream.windows.centre, len(frames["row"])
+    place = np.searchsorted(frames["rows"], stream.windows.rows)
+    place = np.minimum(place, len(frames["rows"]) - 1)  # (W, T): of each frame among `frames`
+    place = place[(frames["rows"][place] == stream.windows.rows).all(1)]
+    centre, N = stream.windows.centre, len(frames["rows"])
     sums = {"count": np.zeros(N)}
     of_window: dict[str, np.ndarray] = {}  # of the window around a frame, (N, …)
     is_centre = np.zeros(N, bool)  # overlap also sees frames that are no centre
@@ -235,7 +214,7 @@ def _decode(
             total = sums.setdefault(name, np.zeros((N, *value.shape[2:])))
             np.add.at(total, chosen[counts], value[counts])
     chosen_sums = {name: value[is_centre] for name, value in sums.items()}
-    rows = frames["row"][is_centre]
+    rows = frames["rows"][is_centre]
     of_window = {name: value[is_centre] for name, value in of_window.items()}
     return finish_rows(stream.index, rows, chosen_sums, of_window)
 
@@ -261,7 +240,7 @@ def _decode_windows(
         output = model.decode_windows(features, take("is_left")[:, 0], occlusion)
     B, T = chosen.shape
     joints = output.fused.joints_m.double().cpu().numpy()
-    corner, opposite = np.split(frames["box"][chosen][:, :, None], 2, -1)  # (B, T, 1, 2)
+    corner, opposite = np.split(frames["boxes_px"][chosen][:, :, None], 2, -1)  # (B, T, 1, 2)
     joints_px = corner + output.joints_2d.double().cpu().numpy() * (opposite - corner)
     wrist = fit_translation(
         joints.reshape(B * T, 21, 3),

@@ -12,7 +12,8 @@ from benchmarks.material import Material
 from benchmarks.training_log import TrainingLog, evaluations_of
 from deformer.box import AugmentationRange
 from deformer.checkpoint import differences
-from deformer.experiments import EXPERIMENTS, base_of
+from deformer.experiments import EXPERIMENTS, Experiment, base_of
+from deformer.features import Features, open_features
 
 _OWN_SIZE = {"sequences": 200, "cameras": 2, "frames": 72, "seed": 0, "depth": False}
 """The benchmark as `make ablations` makes it."""
@@ -91,11 +92,38 @@ def training_commands(material: Material) -> list[tuple[int, str]]:
     ]
 
 
+def encoding_commands(material: Material) -> list[str]:
+    """The commands that encoded what runs learned from, as far as the features are still there."""
+    folders = [
+        log.experiment.features
+        for log in material.logs
+        if log.experiment is not None and log.experiment.features is not None
+    ]
+    found = [_features(folder) for folder in dict.fromkeys(folders)]
+    return [features.info["command"] for features in found if features is not None]
+
+
+def _features(folder: str) -> Features | None:
+    try:
+        return open_features(folder)
+    except ValueError:
+        return None
+
+
+def _begins_with(experiment: Experiment) -> str | None:
+    """The run that an experiment's start, or its spatial half, is of."""
+    if experiment.features is None:
+        return experiment.start_from
+    features = _features(experiment.features)
+    return None if features is None else features.info["checkpoint"]["run"]
+
+
 def _starts_of(log: TrainingLog, logs: list[TrainingLog]) -> list[TrainingLog]:
     """The runs that one began with, directly or not, the first of all first."""
-    if log.experiment is None or log.experiment.start_from is None:
+    start_from = None if log.experiment is None else _begins_with(log.experiment)
+    if start_from is None:
         return []
-    start = Path(log.experiment.start_from).resolve()  # of a run, or one of its checkpoints
+    start = Path(start_from).resolve()  # of a run, or one of its checkpoints
     folders = [start, *start.parents]
     found = [other for other in logs if other is not log and other.folder.resolve() in folders]
     others = [other for other in logs if other is not log]

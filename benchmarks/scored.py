@@ -114,9 +114,10 @@ def saved_experiment(run: Run) -> Experiment | None:
 
 
 def start_of(run: Run) -> str | None:
-    """The run whose model this one began with; None where there was none or it is not known."""
+    """The run whose model this one began with, or the features that hold its spatial half; None
+    where there was none or it is not known."""
     experiment = saved_experiment(run)
-    return None if experiment is None else experiment.start_from
+    return None if experiment is None else experiment.begins_with
 
 
 # ---------------------------------------------------------------------------------------- reading

@@ -25,7 +25,8 @@ class Batch(NamedTuple):
     """B windows of T frames. Pixels are those of the input images, centres at integers."""
 
     images: Tensor
-    """(B, T, H, W, 3) uint8, RGB; see `to_input`."""
+    """(B, T, H, W, 3) uint8, RGB; see `to_input`. Of frames that were encoded before (B, T, width +
+    42) float32; see `features.unpack`."""
     photometric: Tensor
     """(B, 5): the colour augmentation that `to_input` applies."""
     boxes_px: Tensor

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from deformer.checkpoint import Checkpoint, differences, load_checkpoint
 from deformer.experiments import Experiment
+from deformer.features import Features
 from deformer.learner import Learner
 from deformer.mano import Hands
 from deformer.stream import Stream
@@ -25,12 +26,14 @@ class Beginning:
 
 
 def begin(
-    run: Path, resume: bool, learner: Learner, stream: Stream, hands: Hands, total_steps: int
-) -> Beginning:
+    run: Path, resume: bool, learner: Learner, stream: Stream, hands: Hands, total_steps: int,
+    features: Features | None = None,
+) -> Beginning:  # fmt: skip
     """Fill the learner.
 
     run: the run's folder; with `resume` its last checkpoint is loaded, where it has one. Without
-    one the model of the experiment's `start_from` is. total_steps: of the whole run. Raises
+    one the model of the experiment's `start_from` is, or the spatial half of its `features`.
+    total_steps: of the whole run. Raises
     `ValueError` where these are not what they must be, `OSError` where they cannot be read.
     """
     has_begun = any((run / "checkpoints").glob("step-*"))
@@ -38,9 +41,14 @@ def begin(
         raise ValueError(f"{run} holds a run: --resume goes on with it, another --out begins anew")
     precision = "bf16" if learner.bf16 else "float32"
     origin = {"total_steps": total_steps, "start_sha256": None, "precision": precision}
+    if features is not None:
+        origin["features_sha256"] = features.sha256
     if has_begun:
         return _resume(run, learner, stream, origin)
     words = f"{run} has no checkpoint yet: beginning at step 0" if resume else ""
+    if features is not None:
+        learner.start_temporal(features.spatial())
+        return Beginning(0, origin, words)
     start_from = learner.experiment.start_from
     if start_from is None:
         return Beginning(0, origin, words)
@@ -70,6 +78,11 @@ def _resume(run: Path, learner: Learner, stream: Stream, origin: dict) -> Beginn
             f"resume with --precision {precision}, or choose another --out"
         )
     check_start(checkpoint)
+    if checkpoint.origin.get("features_sha256") != origin.get("features_sha256"):
+        raise ValueError(
+            f"{checkpoint.folder} learned from other features than {learner.experiment.features} "
+            "holds now: bring those back, or choose another --out to begin anew"
+        )
     stream.check_state(checkpoint.stream)
     learner.load(checkpoint.tensors)
     return Beginning(

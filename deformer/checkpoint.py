@@ -54,8 +54,8 @@ class Content:
     """Of the validation at this step; empty where there was none."""
     origin: dict = field(default_factory=dict)
     """What else shaped the run: "total_steps", as far as it was to go, "start_sha256", of the model
-    that it began with (None: of none), and "precision", "float32" or "bf16". Checkpoints from
-    before these were kept lack them."""
+    that it began with (None: of none), and "precision", "float32" or "bf16"; of a run on features
+    also "features_sha256". Checkpoints from before these were kept lack them."""
     machine: Machine | None = None
     """What it was trained on, to be told alone; None where it was not kept, or not as now."""
 

@@ -91,6 +91,12 @@ class Experiment:
     start_from: str | None = None
     """A run (its last checkpoint), one of its checkpoints, or weights that ship ("lite"), whose
     whole model this one begins with, in place of `backbone_weights`."""
+    features: str | None = None
+    """A folder of frames that `deformer.encode` encoded: they stand in place of images, the spatial
+    half that made them stays as it is, and the temporal half is trained from random weights."""
+    vertex_stride: int = 1
+    """Only every so many-th vertex of a mesh, and its fingertips, are in the losses: where no image
+    is encoded, posing meshes is what costs."""
     point_loss: PointLossName = "max_mse"
     """Or "mse": Table 5."""
     adversarial: bool = True
@@ -101,6 +107,18 @@ class Experiment:
     losses: LossWeights = field(default_factory=LossWeights)
     optim: OptimConfig = field(default_factory=OptimConfig)
     validation: ValidationConfig = field(default_factory=ValidationConfig)
+
+    def __post_init__(self) -> None:
+        if self.vertex_stride < 1:
+            raise ValueError(f"vertex_stride is {self.vertex_stride}, must be 1 or more")
+        if self.features is not None and self.start_from is not None:
+            raise ValueError("features and start_from are two beginnings: choose one")
+
+    @property
+    def begins_with(self) -> str | None:
+        """Where what it does not learn from nothing comes from: another run's model, or features;
+        None: it learns all of it, from `backbone_weights` on."""
+        return self.start_from or self.features
 
 
 def dexycb() -> Experiment:
@@ -192,6 +210,33 @@ def frames_of(base: Experiment) -> Experiment:
         losses=base.losses,
         optim=replace(windows.optim, lr=base.optim.lr, epochs=14 * batch // 32, cooldown=0.5),
         validation=replace(windows.validation, every=1000),
+    )
+
+
+def temporal_of(base: Experiment) -> Experiment:
+    """The temporal half of a base alone, from random weights, on frames of `OCCLUDED` that a
+    trained spatial half has encoded: minutes a run, so every row of the tables has its own
+    training, of thousands of steps, and nothing is favoured by a start.
+
+    Losses weigh as in the paper. Rates were chosen by the validation split.
+    """
+    occluded = on_occluded(base)
+    return replace(
+        occluded,
+        name=f"{base.name}_temporal",
+        summary=f"the temporal half of {base.name} on encoded frames of {OCCLUDED}",
+        backbone_weights="none",
+        features=f"features/{base.name}",
+        vertex_stride=8,
+        stream=replace(
+            occluded.stream,
+            order=replace(base.stream.order, global_batch=32, streams=8),
+            augment=replace(base.stream.augment, rotation_deg=30),  # of cameras that stand upright
+        ),
+        optim=replace(
+            occluded.optim, epochs=8, lr=5e-4, lr_discriminator=1e-4, warmup_steps=100, cooldown=0.5
+        ),
+        validation=replace(occluded.validation, every=500, limit=512),
     )
 
 
@@ -304,6 +349,8 @@ BASES = (
     tiny(),
     on_ho3d(tiny()),
     on_occluded(tiny()),
+    temporal_of(lite()),
+    temporal_of(tiny()),
 )
 
 ABLATIONS: dict[str, tuple[str, Callable[[Experiment], Experiment]]] = {
@@ -322,6 +369,10 @@ ABLATIONS: dict[str, tuple[str, Callable[[Experiment], Experiment]]] = {
     "nearby": (
         "nearer frames count more (not in the paper)",
         lambda e: replace(e, model=replace(e.model, fusion="nearby")),
+    ),
+    "pairwise": (
+        "confidences and motions of pairs of frames (not in the paper)",
+        lambda e: replace(e, model=replace(e.model, fusion="pairwise", motion="step")),
     ),
     "noadv": ("no motion discrimination (Table 5)", lambda e: replace(e, adversarial=False)),
     "mse": ("MSE for maxMSE (Table 5)", lambda e: replace(e, point_loss="mse")),

@@ -3,8 +3,8 @@
 Poses and motions are rot6d throughout and add as plain vectors; Gram-Schmidt comes after the last
 sum. With exact motions fw_t = θ_{t+1} − θ_t and bw_t = θ_{t−1} − θ_t, every deformed pose θ_{i→j}
 equals θ_j. (The paper's Eq. 2 sums the backward motions k = j … i−1, one frame off; it is
-k = j+1 … i.) Source: the paper's section 3.1 and the variants of its Tables 4 and 6; `nearby` is
-ours.
+k = j+1 … i.) Source: the paper's section 3.1 and the variants of its Tables 4 and 6; `nearby` and
+`pairwise` are ours.
 """
 
 from typing import Literal, get_args
@@ -12,7 +12,7 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
-FusionVariant = Literal["center", "average", "occlusion", "dynamic", "nearby"]
+FusionVariant = Literal["center", "average", "occlusion", "dynamic", "nearby", "pairwise"]
 
 
 def deform_poses(poses: Tensor, forward: Tensor, backward: Tensor) -> Tensor:
@@ -48,6 +48,7 @@ def fusion_weights(
     confidence: Tensor,
     occlusion: Tensor | None = None,
     reach: float = 1.0,
+    affinity: Tensor | None = None,
 ) -> Tensor:
     """How much frame i counts in the fused pose of frame j.
 
@@ -56,7 +57,9 @@ def fusion_weights(
     `center` takes each frame by itself, `average` all alike. `nearby`, which is not in the paper,
     is `dynamic` with less weight for frames that are farther from frame j: a deformed pose is the
     worse the farther it comes, and one number per frame cannot say so for every j. It counts 1/e
-    as much for every `reach` steps of the window.
+    as much for every `reach` steps of the window. `pairwise`, ours too, adds to that an affinity
+    (B, T, T), logits of how much frame i has to lend to frame j: so a frame that is seen may keep
+    its own pose in the window in which it lends it to a hidden one.
 
     Returns (B, T, T): [:, i, j], of sum 1 over i. Raises `ValueError` for an unknown variant, or
     when `occlusion` is chosen and not given.
@@ -75,10 +78,11 @@ def fusion_weights(
             return (seen / seen.sum(1, keepdim=True))[..., None].expand(B, T, T)
         case "dynamic":
             return confidence.softmax(1)[..., None].expand(B, T, T)
-        case "nearby":
+        case "nearby" | "pairwise":
             frames = torch.arange(T, dtype=confidence.dtype, device=confidence.device)
             steps = (frames[:, None] - frames).abs()
-            return (confidence[..., None] - steps / reach).softmax(1)
+            logits = confidence[..., None] - steps / reach
+            return (logits if variant == "nearby" else logits + affinity).softmax(1)
     variants = ", ".join(get_args(FusionVariant))
     raise ValueError(f"fusion is {variant!r}, must be one of {variants}")
 

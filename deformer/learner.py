@@ -19,6 +19,7 @@ from deformer.discriminator import (
 )
 from deformer.distributed import Place
 from deformer.experiments import Experiment
+from deformer.features import freeze_spatial, spatial_half, unpack
 from deformer.index import FrameIndex, WindowTable
 from deformer.losses import (
     POINT_LOSSES,
@@ -92,8 +93,10 @@ class Learner:
         None: there is none. Raises what `load_backbone_weights` raises."""
         self.experiment, self.place, self.motion, self.bf16 = experiment, place, motion, bf16
         torch.manual_seed(experiment.stream.seed)
-        self.model = Deformer(experiment.model, HandLayer(hands))
-        if experiment.start_from is None:  # else `start` or `load` fills the whole model
+        self.model = Deformer(experiment.model, HandLayer(hands, experiment.vertex_stride))
+        if experiment.features is not None:  # `start_temporal` or `load` fills the spatial half
+            freeze_spatial(self.model)
+        elif experiment.start_from is None:  # else `start` or `load` fills the whole model
             load_backbone_weights(self.model.backbone, experiment.backbone_weights)
         self.model.to(place.device, memory_format=torch.channels_last)
         optim = experiment.optim
@@ -126,6 +129,10 @@ class Learner:
                 "start"
             )
         self.model.load_state_dict(tensors)
+
+    def start_temporal(self, spatial: dict[str, Tensor]) -> None:
+        """Begin with a spatial half that stays as it is; the temporal one is random."""
+        self.model.load_state_dict(self.model.state_dict() | spatial_half(spatial))
 
     # ------------------------------------------------------------------------------- one step
 
@@ -192,7 +199,10 @@ class Learner:
 
     def predict(self, batch: Batch) -> tuple[DeformerOutput, Targets]:
         """Predictions and ground truth of a batch that is on the device but for its images."""
-        images = to_input(batch, self.place.device)
+        if self.experiment.features is None:
+            images = to_input(batch, self.place.device)
+        else:
+            images = unpack(batch.images.to(self.place.device, non_blocking=True))
         occlusion = batch.occlusion if self.experiment.model.fusion == "occlusion" else None
         model = self._model if self.model.training else self.model
         with self._autocast():

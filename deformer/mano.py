@@ -224,14 +224,21 @@ class HandLayer(nn.Module):
 
     Every hand is computed by both sides and one is chosen: with 778 vertices that costs less than
     splitting the batch, and keeps shapes static and the device unsynchronised.
+
+    vertex_stride: only every so many-th vertex, and the fingertips: V in place of 778. Joints are
+    the same; a mesh costs as much less.
     """
 
-    def __init__(self, hands: Hands) -> None:
+    def __init__(self, hands: Hands, vertex_stride: int = 1) -> None:
         super().__init__()
-        self.right = _mano_layer(hands.right, is_right=True)
-        self.left = _mano_layer(hands.left, is_right=False)
+        tip_ids = np.unique(list(TIP_VERTICES.values()))
+        kept = np.union1d(np.arange(0, NUM_VERTICES, vertex_stride), tip_ids)
+        self.num_vertices = len(kept)
+        self.right = _mano_layer(hands.right, True, kept)
+        self.left = _mano_layer(hands.left, False, kept)
         for tips in ("dexycb", "ho3d"):
-            ids = torch.tensor([TIP_VERTICES[tips, side] for side in SIDES])
+            ids = np.array([TIP_VERTICES[tips, side] for side in SIDES])
+            ids = torch.from_numpy(np.searchsorted(kept, ids))
             self.register_buffer(f"tip_vertices_{tips}", ids, persistent=False)
         order = torch.from_numpy(MANO_TO_DATASET)
         self.register_buffer("mano_to_dataset", order, persistent=False)
@@ -244,13 +251,13 @@ class HandLayer(nn.Module):
         rotmats (B, 16, 3, 3): joint rotations in MANO's order, the first global.
         betas (B, 10): shape. is_left (B,) bool. tips: whose fingertip vertices, "dexycb" or "ho3d".
 
-        Returns vertices (B, 778, 3) and joints (B, 21, 3) in dataset order, metres, in the frame
+        Returns vertices (B, V, 3) and joints (B, 21, 3) in dataset order, metres, in the frame
         that the global rotation leads to; the translation is the caller's to add.
         """
         vertices_right, joints_right = _pose(self.right, rotmats, betas)
         vertices_left, joints_left = _pose(self.left, rotmats, betas)
         chosen = is_left[:, None, None]
-        vertices = torch.where(chosen, vertices_left, vertices_right)
+        vertices = torch.where(chosen, vertices_left, vertices_right)[:, : self.num_vertices]
         joints = torch.where(chosen, joints_left, joints_right)
         tip_ids = getattr(self, f"tip_vertices_{tips}")[is_left.long()]  # (B, 5)
         tip_points = vertices.gather(1, tip_ids[..., None].expand(-1, -1, 3))
@@ -262,9 +269,12 @@ def _pose(layer: MANOLayer, rotmats: Tensor, betas: Tensor) -> tuple[Tensor, Ten
     return output.vertices, output.joints[:, :NUM_MANO_JOINTS]
 
 
-def _mano_layer(hand: HandArrays, is_right: bool) -> MANOLayer:
+def _mano_layer(hand: HandArrays, is_right: bool, kept: np.ndarray) -> MANOLayer:
+    """Of the vertices `kept`."""
     kintree = np.stack([np.array(MANO_PARENTS), np.arange(NUM_MANO_JOINTS)])
     arrays = {key: getattr(hand, key) for key in _SHAPES}
+    if len(kept) < NUM_VERTICES:
+        arrays |= _thinned(hand, kept)
     data = Struct(**arrays, f=hand.faces, kintree_table=kintree)
     with contextlib.redirect_stdout(io.StringIO()):  # smplx prints that MANO has 10 shape values
         layer = MANOLayer(
@@ -280,3 +290,22 @@ def _mano_layer(hand: HandArrays, is_right: bool) -> MANOLayer:
         for name, buffer in list(module.named_buffers(recurse=False)):
             module.register_buffer(name, buffer, persistent=False)
     return layer
+
+
+def _thinned(hand: HandArrays, kept: np.ndarray) -> dict[str, np.ndarray]:
+    """The arrays of some vertices. The joints at rest, a mean of vertices that may be gone, stand
+    behind them as vertices of their own, which no pose moves."""
+    regressor = hand.J_regressor
+    of_joints = {
+        "v_template": regressor @ hand.v_template,
+        "shapedirs": np.einsum("jv,vck->jck", regressor, hand.shapedirs),
+        "posedirs": np.zeros((NUM_MANO_JOINTS, *hand.posedirs.shape[1:]), np.float32),
+        "weights": np.eye(NUM_MANO_JOINTS, dtype=np.float32),
+    }
+    thinned = {
+        name: np.concatenate([getattr(hand, name)[kept], rest]).astype(np.float32)
+        for name, rest in of_joints.items()
+    }
+    itself = np.zeros((NUM_MANO_JOINTS, len(kept) + NUM_MANO_JOINTS), np.float32)
+    itself[:, len(kept) :] = np.eye(NUM_MANO_JOINTS)
+    return thinned | {"J_regressor": itself}

@@ -9,18 +9,25 @@ Source: the paper's section 3; what it leaves open is said where it is decided.
 """
 
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Literal, NamedTuple, get_args
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from deformer.backbone import Backbone, BackboneName, NormName, crop_hands
 from deformer.fusion import FusionVariant, deform_poses, fuse_poses, fusion_weights, step_poses
 from deformer.hand import NUM_JOINTS, NUM_MANO_JOINTS
 from deformer.mano import HandLayer
 from deformer.rotations import mirror_rot6d, rot6d_to_rotmat
-from deformer.transformer import Decoder, Encoder, sine_positions_1d, sine_positions_2d
+from deformer.transformer import (
+    MLP,
+    Decoder,
+    Encoder,
+    sine_positions_1d,
+    sine_positions_2d,
+    soft_argmax,
+)
 
 NUM_BETAS = 10
 _POSE = NUM_MANO_JOINTS * 6
@@ -29,6 +36,7 @@ _CHOICES = {
     "backbone": get_args(BackboneName),
     "norm": get_args(NormName),
     "fusion": get_args(FusionVariant),
+    "motion": ("frame", "step"),
     "tips": ("dexycb", "ho3d"),
 }
 
@@ -50,6 +58,9 @@ class DeformerConfig:
     reach: float = 1.0
     """Steps of the window over which a borrowed pose loses a factor e of its weight: of the fusion
     `nearby`. By the validation split of `occluded-hands`, where 1 and 2 are nearly alike."""
+    motion: Literal["frame", "step"] = "frame"
+    """What the motion between two frames is predicted from: the frame that it leaves, as in the
+    paper, or both frames that it joins."""
     tips: Literal["dexycb", "ho3d"] = "dexycb"
     """Whose fingertip vertices the joints end in."""
     width: int = 256
@@ -68,8 +79,7 @@ class DeformerConfig:
         for name, allowed in _CHOICES.items():
             if getattr(self, name) not in allowed:
                 raise ValueError(f"{name} is {getattr(self, name)!r}, must be one of {allowed}")
-        numbers = ("width", "heads", "layers", "ffn", "roi_size")
-        for name in numbers:
+        for name in ("width", "heads", "layers", "ffn", "roi_size"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}, must be 1 or more")
         for name in ("confidence_scale", "reach"):
@@ -129,18 +139,6 @@ class DeformerOutput(NamedTuple):
     """(B, T, T): [:, i, j] is how much frame i counts in the fused pose of frame j."""
 
 
-class MLP(nn.Sequential):
-    """Linear layers with ReLU between; outputs start near the last bias, by a small `gain`."""
-
-    def __init__(self, *widths: int, gain: float) -> None:
-        layers = []
-        for fan_in, fan_out in pairwise(widths):
-            layers += [nn.Linear(fan_in, fan_out), nn.ReLU()]
-        super().__init__(*layers[:-1])
-        nn.init.xavier_uniform_(self[-1].weight, gain)
-        nn.init.zeros_(self[-1].bias)
-
-
 class Deformer(nn.Module):
     """The network. Parameters: `count_parameters`; their start: the backbone by
     `load_backbone_weights`, the rest at random, with every rotation near the identity and every
@@ -161,6 +159,11 @@ class Deformer(nn.Module):
         self.shape_decoder = Decoder(*shape)
         self.shape_head = MLP(width, 2 * NUM_BETAS, gain=_SMALL)
         self.regressor = MLP(width + NUM_JOINTS * 2, *config.regressor, 3 * _POSE + 1, gain=_SMALL)
+        # After all that others have too, so that one seed gives these the same start
+        if config.motion == "step":
+            self.motion_head = MLP(2 * width, *config.regressor, 2 * _POSE, gain=_SMALL)
+        if config.fusion == "pairwise":
+            self.lender, self.borrower = (MLP(width, width, gain=0.1) for _ in range(2))
         self.hand_layer = hand_layer
         positions = sine_positions_2d(config.roi_size, width)
         self.register_buffer("positions_2d", positions, persistent=False)
@@ -171,7 +174,7 @@ class Deformer(nn.Module):
 
     def forward(
         self,
-        images: Tensor,
+        images: Tensor | FrameFeatures,
         boxes_px: Tensor,
         is_left: Tensor,
         occlusion: Tensor | None = None,
@@ -179,7 +182,8 @@ class Deformer(nn.Module):
     ) -> DeformerOutput:
         """Predict the hands of a batch of windows.
 
-        images (B, T, 3, H, W): RGB, float in [0, 1], any T of 1 or more, in the order of time.
+        images (B, T, 3, H, W): RGB, float in [0, 1], any T of 1 or more, in the order of time; or
+        in their place what `encode_frames` made of them (B, T, …), which needs no box.
         boxes_px (B, T, 4): square hand boxes, x0 y0 x1 y1, px of these images; not clipped.
         is_left (B,) bool: the side, one per window.
         occlusion (B, T): share of the hand that is hidden, in [0, 1]; the fusion `occlusion`
@@ -189,6 +193,8 @@ class Deformer(nn.Module):
 
         Raises `ValueError` when a shape is another one.
         """
+        if isinstance(images, FrameFeatures):
+            return self.decode_windows(images, is_left, occlusion)
         B, T = images.shape[:2]
         shapes = {
             "images": (images, (B, T, 3, *images.shape[3:5])),
@@ -242,13 +248,24 @@ class Deformer(nn.Module):
         shape_feature = self.shape_decoder(attended, sine_positions_1d(T, width, hand.device))
         regressed = torch.cat([attended, joints_2d.flatten(-2).to(attended)], -1)
         predicted = self.regressor(regressed)
+        if self.config.motion == "step":
+            pose, _, _, confidence = predicted.split([_POSE, _POSE, _POSE, 1], -1)
+            joined = self.motion_head(torch.cat([attended[:, :-1], attended[:, 1:]], -1))
+            ahead, back = joined.chunk(2, -1)  # (B, T−1, 96): padded where they lead out
+            ahead, back = functional.pad(ahead, (0, 0, 0, 1)), functional.pad(back, (0, 0, 1, 0))
+            predicted = torch.cat([pose, ahead, back, confidence], -1)
+        affinity = None
+        if self.config.fusion == "pairwise":
+            lent, wanted = self.lender(attended), self.borrower(attended)
+            affinity = (lent @ wanted.transpose(1, 2) / width**0.5).float()
         betas = self.shape_head(shape_feature)
         monocular = self.monocular_head(hand)
         # Geometry in float32: bfloat16 has no millimetres
         with torch.autocast(hand.device.type, enabled=False):
             return self._assemble(
-                predicted.float(), monocular.float(), betas.float(), joints_2d, is_left, occlusion
-            )
+                predicted.float(), monocular.float(), betas.float(), joints_2d, is_left, occlusion,
+                affinity,
+            )  # fmt: skip
 
     def _assemble(
         self,
@@ -258,12 +275,13 @@ class Deformer(nn.Module):
         joints_2d: Tensor,
         is_left: Tensor,
         occlusion: Tensor | None,
+        affinity: Tensor | None,  # (B, T, T)
     ) -> DeformerOutput:
         """Fuse, pose all hands in one call of the layer, undo the mirroring."""
-        T = predicted.shape[1]
-        confidence = self.config.confidence_scale * predicted[..., -1]
+        T, config = predicted.shape[1], self.config
+        confidence = config.confidence_scale * predicted[..., -1]
         poses, forward, backward = predicted[..., :-1].unflatten(-1, (3, -1, 6)).unbind(2)
-        weights = fusion_weights(self.config.fusion, confidence, occlusion, self.config.reach)
+        weights = fusion_weights(config.fusion, confidence, occlusion, config.reach, affinity)
         deformed = deform_poses(poses, forward, backward)
         fused = fuse_poses(deformed, weights)
         monocular_poses = monocular[..., :_POSE].unflatten(-1, (-1, 6))
@@ -281,9 +299,7 @@ class Deformer(nn.Module):
             ],
             1,
         )
-        hands = pose_hands(
-            self.hand_layer, rot6d_to_rotmat(rot6d), betas, is_left, self.config.tips
-        )
+        hands = pose_hands(self.hand_layer, rot6d_to_rotmat(rot6d), betas, is_left, config.tips)
         parts = zip(*(value.split([T, T, T - 1, T - 1], 1) for value in hands), strict=True)
         mirrored = torch.cat([1 - joints_2d[..., :1], joints_2d[..., 1:]], -1)
         joints_2d = torch.where(is_left[:, None, None, None], mirrored, joints_2d)
@@ -291,19 +307,6 @@ class Deformer(nn.Module):
         return DeformerOutput(
             *(HandMotion(*part) for part in parts), joints_2d, confidence, deformed, weights
         )
-
-
-def soft_argmax(logits: Tensor, size: int) -> Tensor:
-    """Expected position under softmax: logits (N, size², J), row-major → (N, J, 2), x y in [0, 1].
-
-    A token stands for its cell's centre, so the outermost half cell cannot be reached.
-    """
-    centres = (torch.arange(size, device=logits.device, dtype=logits.dtype) + 0.5) / size
-    shares = logits.softmax(1).unflatten(1, (size, size))  # (N, y, x, J)
-    # Sums and no matrix product, which autocast would round to bfloat16
-    x = (shares.sum(1) * centres[:, None]).sum(1)
-    y = (shares.sum(2) * centres[:, None]).sum(1)
-    return torch.stack([x, y], -1)
 
 
 def pose_hands(

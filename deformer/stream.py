@@ -14,6 +14,7 @@ import logging
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
+from typing import TYPE_CHECKING, Literal
 
 import cv2
 import numpy as np
@@ -27,6 +28,9 @@ from deformer.index import FrameIndex, WindowTable, make_windows, select_rows
 from deformer.plan import OrderConfig, epoch_order, mixing, step_places, steps_per_epoch
 from deformer.store import ClipReader, CorruptMemberError, Prefetcher, Store
 from deformer.windows import WindowConfig
+
+if TYPE_CHECKING:
+    from deformer.features import EncodedFrames
 
 _AHEAD_STEPS = 256
 """So many steps before their use remote shards are asked for."""
@@ -86,9 +90,13 @@ class Stream:
         num_ranks: int = 1,
         workers: int = 0,
         windows: WindowTable | None = None,
+        draw_by: Literal["window", "clip"] = "window",
+        encoded: "EncodedFrames | None" = None,
     ) -> None:
         """workers: processes that read ahead; 0 reads in this one. windows: these, instead of those
-        that split, filter and limit choose.
+        that split, filter and limit choose. draw_by: what has an augmentation of its own in an
+        epoch. encoded: frames that are taken from there, in one of their copies, in place of
+        images; no worker is needed then.
 
         Raises `ValueError` when split or filter leave no window, the ranks do not divide the
         canonical streams, the windows reach beyond the halo of clips, or the crops cannot serve the
@@ -103,14 +111,19 @@ class Stream:
                     f"most: lower it, or build shards with --augmentation.{name} {value}"
                 )
         check_reach(index.info, config.window.reach, store.url)
-        self.config, self.store, self.index, self.workers = config, store, index, workers
+        self.config, self.store, self.index = config, store, index
+        self.workers = workers if encoded is None else 0
         if windows is None:
             is_centre = select_rows(index, config.split, config.where)
             windows = make_windows(index, config.window, is_centre, config.limit)
         self.windows = windows
         self.steps_per_epoch = steps_per_epoch(len(windows), config.order)
-        self._steps = _Steps(config, store, index, windows, rank, num_ranks)
+        self._steps = _Steps(config, store, index, windows, rank, num_ranks, draw_by, encoded)
         self._steps.places(0)  # that the ranks divide the streams shows here
+        if encoded is not None:
+            encoded.places(windows.rows)
+            self.skipped = {}
+            return
         shards = np.unique(index.shard[windows.centre_rows])
         store.check_shards(index, [index.shards[k] for k in shards])
         self.skipped: dict[str, None] = {}
@@ -190,10 +203,11 @@ class _Steps:
 
     def __init__(
         self, config: StreamConfig, store: Store, index: FrameIndex, windows: WindowTable,
-        rank: int, num_ranks: int,
+        rank: int, num_ranks: int, draw_by: str, encoded: "EncodedFrames | None",
     ) -> None:  # fmt: skip
         self.config, self.store, self.index, self.windows = config, store, index, windows
         self.rank, self.num_ranks = rank, num_ranks
+        self.draw_by, self.encoded = draw_by, encoded
         self._orders: dict[int, np.ndarray] = {}
         self._reader: ClipReader | None = None
 
@@ -220,6 +234,8 @@ class _Steps:
         return [self.index.shards[k] for k in np.unique(self.index.shard[rows])]
 
     def read(self, step: int) -> Batch:
+        if self.encoded is not None:
+            return self._encoded_batch(*self.places(step))
         if self._reader is None:
             cv2.setNumThreads(1)  # processes are the parallelism
             streams = self.config.order.streams // self.num_ranks
@@ -231,10 +247,20 @@ class _Steps:
         columns = zip(*samples, strict=True)
         return Batch(*(torch.from_numpy(np.stack(c)) for c in columns), tuple(skipped))
 
+    def _encoded_batch(self, epoch: int, places: np.ndarray) -> Batch:
+        """Each window of a copy that is drawn for it."""
+        rows = self.windows.rows[self.window_ids(epoch, places)]
+        rngs = (np.random.default_rng([self.config.seed, epoch, place]) for place in places)
+        copies = np.array([rng.integers(self.encoded.num_copies) for rng in rngs])
+        return self.encoded.batch(rows, self.windows.centre, copies, places >= len(self.windows))
+
     def _sample(self, epoch: int, place: int, skipped: list[str]) -> tuple:
         """The window at a place; where it is corrupt, the next whole one, as padding."""
         num = len(self.windows)
-        rng = np.random.default_rng([self.config.seed, epoch, place])
+        clips = self.index.clip[self.windows.centre_rows]
+        by_clip = self.draw_by == "clip"
+        drawn_for = clips[self.window_ids(epoch, np.array([place]))][0] if by_clip else place
+        rng = np.random.default_rng([self.config.seed, epoch, drawn_for])
         drawn = draw(self.config.augment, rng)
         met: set[str] = set()
         for attempt in range(num):

@@ -26,6 +26,8 @@ from deformer.beginning import Beginning, begin
 from deformer.checkpoint import Content, save_checkpoint
 from deformer.discriminator import saturation
 from deformer.distributed import Place, any_rank, mean_over_ranks, process_group, wait_for_all
+from deformer.experiments import Experiment
+from deformer.features import Features, open_features
 from deformer.files import write_whole
 from deformer.index import FrameIndex
 from deformer.journal import Journal
@@ -37,7 +39,7 @@ from deformer.mano import Hands
 from deformer.model import count_parameters
 from deformer.reading import check_folder_name
 from deformer.stopping import STOPPED, Stopping
-from deformer.store import open_store
+from deformer.store import Store, open_store
 from deformer.stream import Stream
 from deformer.telling import PlainConsole, run_command
 from deformer.train_options import Options, parse
@@ -83,8 +85,12 @@ def _open(options: Options, place: Place, console: Console, held: ExitStack) -> 
     check_folder_name(run)
     store, index = open_store(options.data, options.cache, int(options.cache_gb * 1e9))
     hands = load_hands_of(index.info, options.mano_dir)
-    stream = Stream(experiment.stream, store, index, place.rank, place.num_ranks, options.workers)
-    validation = _open_validation(options, place, stream)
+    features = _open_features(experiment, store)
+    stream = Stream(
+        experiment.stream, store, index, place.rank, place.num_ranks, options.workers,
+        encoded=features and features.frames(experiment.stream.split),
+    )  # fmt: skip
+    validation = _open_validation(options, place, stream, features)
     check_labels(index, stream.windows, hands, experiment.model)
     motion = None
     if experiment.adversarial:
@@ -96,7 +102,7 @@ def _open(options: Options, place: Place, console: Console, held: ExitStack) -> 
     total_steps = options.steps or experiment.optim.epochs * stream.steps_per_epoch
     if place.is_first:
         held.enter_context(locked(run, "training"))
-    beginning = begin(run, options.resume, learner, stream, hands, total_steps)
+    beginning = begin(run, options.resume, learner, stream, hands, total_steps, features)
     journal = None
     if place.is_first:
         if beginning.words:
@@ -108,7 +114,18 @@ def _open(options: Options, place: Place, console: Console, held: ExitStack) -> 
     )
 
 
-def _open_validation(options: Options, place: Place, stream: Stream) -> Stream | None:
+def _open_features(experiment: Experiment, store: Store) -> Features | None:
+    """None: the experiment trains on images."""
+    if experiment.features is None:
+        return None
+    features = open_features(experiment.features)
+    features.check(experiment, store.folder)
+    return features
+
+
+def _open_validation(
+    options: Options, place: Place, stream: Stream, features: Features | None
+) -> Stream | None:
     """stream: what is trained on. Raises `ValueError` where the two share frames, or where frames
     have no truth."""
     experiment = options.config
@@ -117,8 +134,9 @@ def _open_validation(options: Options, place: Place, stream: Stream) -> Stream |
         return None
     config = experiment.stream.for_evaluation(split, limit)
     validation = Stream(
-        config, stream.store, stream.index, place.rank, place.num_ranks, options.workers
-    )
+        config, stream.store, stream.index, place.rank, place.num_ranks, options.workers,
+        encoded=features and features.frames(split),
+    )  # fmt: skip
     if np.isin(validation.windows.rows, stream.windows.rows).any():
         raise ValueError(
             f"--validation.split {split} shares frames with "

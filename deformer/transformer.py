@@ -1,9 +1,12 @@
-"""Transformer encoder and decoder, and sine positions in one and two dimensions.
+"""Transformer encoder and decoder, sine positions in one and two dimensions, and what stands at
+their ends: MLPs, soft-argmax.
 
 Normalisation comes before each block (pre-norm): the paper's schedule has no warm-up, without
 which post-norm transformers start badly. Positions are added to queries and keys in every layer,
 as in DETR, which the paper builds on. There is no dropout: the paper names none.
 """
+
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -137,3 +140,28 @@ class Decoder(nn.Module):
         for layer in self.layers:
             query = layer(query, keys, memory)
         return self.norm(query).squeeze(1)
+
+
+class MLP(nn.Sequential):
+    """Linear layers with ReLU between; outputs start near the last bias, by a small `gain`."""
+
+    def __init__(self, *widths: int, gain: float) -> None:
+        layers = []
+        for fan_in, fan_out in pairwise(widths):
+            layers += [nn.Linear(fan_in, fan_out), nn.ReLU()]
+        super().__init__(*layers[:-1])
+        nn.init.xavier_uniform_(self[-1].weight, gain)
+        nn.init.zeros_(self[-1].bias)
+
+
+def soft_argmax(logits: Tensor, size: int) -> Tensor:
+    """Expected position under softmax: logits (N, size², J), row-major → (N, J, 2), x y in [0, 1].
+
+    A token stands for its cell's centre, so the outermost half cell cannot be reached.
+    """
+    centres = (torch.arange(size, device=logits.device, dtype=logits.dtype) + 0.5) / size
+    shares = logits.softmax(1).unflatten(1, (size, size))  # (N, y, x, J)
+    # Sums and no matrix product, which autocast would round to bfloat16
+    x = (shares.sum(1) * centres[:, None]).sum(1)
+    y = (shares.sum(2) * centres[:, None]).sum(1)
+    return torch.stack([x, y], -1)

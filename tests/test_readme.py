@@ -18,7 +18,7 @@ from benchmarks.speed.model import ModelSpeed
 from benchmarks.speed.pipeline import Pipeline
 from benchmarks.speed.stream import StreamSpeed
 from benchmarks.tables import __main__ as tables
-from deformer import train
+from deformer import encode, train
 from pipelines import build_shards, inspect, synthesize, verify
 
 ROOT = Path(__file__).parents[1]
@@ -30,7 +30,15 @@ _LINES = [
     for line in block.replace("\\\n", " ").splitlines()
     if " -m " in line and "help" not in line
 ]
-_MAKE = ["make", "--dry-run", "--always-make", "demo", "ablations", "MOTIONS=motions.npz"]
+_MAKE = [
+    "make",
+    "--dry-run",
+    "--always-make",
+    "demo",
+    "ablations",
+    "MOTIONS=motions.npz",
+    "PRESET=temporal",
+]
 _RECIPES = subprocess.run(_MAKE, cwd=ROOT, capture_output=True, text=True, check=True).stdout
 _LINES += [
     line for line in _RECIPES.replace("\\\n", " ").splitlines()
@@ -41,6 +49,7 @@ PROGRAMS = {
     "pipelines.verify": verify.Options,
     "pipelines.inspect": inspect.Options,
     "pipelines.synthesize": synthesize.SynthesisConfig,
+    "deformer.encode": encode.Options,
     "benchmarks.evaluate": evaluate.Options,
     "benchmarks.ablations": ablations.Options,
     "benchmarks.claims": claims.Options,

@@ -68,6 +68,7 @@ def _measured_step(options: Options, job: Job, console: Console) -> float:
         precisions=("bf16" if torch.cuda.is_available() else "float32",),
         split=get_experiment(job.experiment).stream.split,
         steps=3,
+        features=job.features,
     )
     (row,) = measure_model(config)["rows"]
     return row["batch"] / row["windows_per_second"] / options.processes

@@ -42,6 +42,8 @@ class Job:
     """That it is evaluated on."""
     start: Path | None = None
     """The run whose model it begins with."""
+    features: str | None = None
+    """The folder of encoded frames that it learns from; None: it learns from images."""
 
     @property
     def trained_steps(self) -> int:
@@ -58,7 +60,8 @@ class Job:
         """What its command trains."""
         base = get_experiment(self.experiment)
         start_from = base.start_from if self.start is None else str(self.start)
-        return replace(base, start_from=start_from, stream=replace(base.stream, seed=self.seed))
+        seeded = replace(base.stream, seed=self.seed)
+        return replace(base, start_from=start_from, features=self.features, stream=seeded)
 
     @property
     def is_done(self) -> bool:

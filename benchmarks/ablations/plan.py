@@ -13,7 +13,7 @@ from deformer.stream import Stream
 
 FUSION_ABLATIONS = ("", "center", "average", "occlusion")
 """Tables 4 and 6; "" is the whole method."""
-OURS = ("nearby",)
+OURS = ("nearby", "pairwise")
 """Not in the paper: by default on the synthetic benchmark alone."""
 LOSS_ABLATIONS = ("noadv", "mse", "mse_noadv")
 """Table 5, beside the whole method."""
@@ -35,6 +35,7 @@ class Preset:
 PRESETS = {
     "tiny": Preset({"dexycb": "tiny", "ho3d": "tiny_ho3d", OCCLUDED: "tiny_occluded"}, 600, 1),
     "small": Preset({"dexycb": "small", "ho3d": "small_ho3d", OCCLUDED: "small_occluded"}, 3000, 1),
+    "temporal": Preset({OCCLUDED: "lite_temporal"}, None, 1),
     "paper": Preset({"dexycb": "dexycb", "ho3d": "ho3d"}, None, 8, sources=False),
 }
 _SPLITS = {"dexycb": "s0_test", "ho3d": "evaluation", OCCLUDED: "s3_test"}
@@ -49,8 +50,8 @@ class Options:
 
     data: Path
     """A built dataset: DexYCB (or its layout) for Tables 4 and 5, HO-3D for Table 6."""
-    preset: Literal["tiny", "small", "paper"] = "tiny"
-    """tiny: a CPU. small: one GPU. paper: 8 GPUs."""
+    preset: Literal["tiny", "small", "temporal", "paper"] = "tiny"
+    """tiny: a CPU. small: one GPU. temporal: a CPU, on encoded frames. paper: 8 GPUs."""
     base: str | None = None
     """The experiment that the ablations vary, by default the preset's for this data. For a dataset
     of your own add one to BASES in deformer/experiments.py, with your splits as its stream.split
@@ -59,10 +60,13 @@ class Options:
     """To evaluate on; by default s0_test, of HO-3D evaluation, of occluded-hands s3_test."""
     runs: Path = Path("runs")
     results: Path = Path("results")
+    features: Path | None = None
+    """Of a base that learns from encoded frames: the folder of `deformer.encode`; by default the
+    experiment's."""
     seeds: tuple[int, ...] = (0,)
     only: tuple[str, ...] = ()
     """Ablations by name, such as center mse; "full" is the whole method. By default all of the
-    tables, and on occluded-hands also nearby."""
+    tables, and on occluded-hands also ours, nearby and pairwise."""
     steps: int | None = None
     """Instead of the preset's."""
     start_steps: int | None = None
@@ -157,6 +161,17 @@ def _base(options: Options, kind: str) -> Experiment:
     return named[options.base]
 
 
+def _features(options: Options, experiment: Experiment) -> str | None:
+    """The folder that an experiment learns from, if it does. Raises `ValueError` for one that
+    learns from images when a folder is named."""
+    if experiment.features is None and options.features is not None:
+        raise ValueError(
+            f"--features {options.features}: {experiment.name} learns from images; name by "
+            "--base an experiment of encoded frames"
+        )
+    return experiment.features if options.features is None else str(options.features)
+
+
 def _kind_of(data: Path) -> str:
     info = read_info(data)
     mark = info["synthetic"] or {}
@@ -174,6 +189,8 @@ def _job(
     place = Path(options.data.name) / f"{experiment}-seed{seed}"
     run, result, data = options.runs / place, options.results / place, str(options.data)
     preset = PRESETS[options.preset]
+    features = _features(options, get_experiment(experiment))
+    encoded = [] if features is None else ["--features", features]
     launch = [sys.executable, "-m"]
     if options.processes > 1:
         launch += ["torch.distributed.run", "--nproc-per-node", str(options.processes), "-m"]
@@ -182,14 +199,16 @@ def _job(
         "--stream.seed", str(seed), "--steps", str(steps), "--resume",
         "--workers", str(options.workers),
         *([] if start is None else ["--start-from", str(start.run)]),
+        *encoded,
     ]  # fmt: skip
     evaluate = [
         *launch, "benchmarks.evaluate", "--checkpoint", str(run), "--data", data,
         "--split", split, "--which", "last", "--out", str(result),
         "--workers", str(options.workers),
         *(["--sources"] if preset.sources else []),
+        *encoded,
     ]  # fmt: skip
     return Job(
         experiment, seed, options.data, run, result, train, evaluate, steps, split,
-        None if start is None else start.run,
+        None if start is None else start.run, features,
     )  # fmt: skip

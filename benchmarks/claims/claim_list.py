@@ -71,8 +71,8 @@ class Claim:
         return f"{words}, {'all' if self.occlusion == 'all' else f'{self.occlusion} %'}"
 
 
-_WHOLE, _CENTER, _AVERAGE, _WEIGHTED, _NEARBY = (
-    Kind(fusion) for fusion in ("dynamic", "center", "average", "occlusion", "nearby")
+_WHOLE, _CENTER, _AVERAGE, _WEIGHTED, _NEARBY, _PAIRWISE = (
+    Kind(fusion) for fusion in ("dynamic", "center", "average", "occlusion", "nearby", "pairwise")
 )
 _MSE, _NOADV = Kind(point_loss="mse"), Kind(adversarial=False)
 _NEITHER = Kind(point_loss="mse", adversarial=False)
@@ -135,6 +135,10 @@ def _questions() -> Iterator[Claim]:
         ("the plain average", _AVERAGE, _RA, hidden),
     ):
         yield Claim(BEYOND, f"{sentence} {name}", _NEARBY, worse, metric, occlusion)
+    sentence = "fusion by pairs of frames errs less than"
+    for name, worse in (("no fusion", _CENTER), ("dynamic fusion", whole)):
+        for metric, occlusion in ((_PA, "all"), (_RA, "all"), (_PA, hidden), (_RA, hidden)):
+            yield Claim(BEYOND, f"{sentence} {name}", _PAIRWISE, worse, metric, occlusion)
 
 
 _EVENNESS = Claim(

@@ -134,7 +134,8 @@ def _usable(scored: Scored) -> np.ndarray:
 
 def _windows(scored: Scored) -> tuple[np.ndarray, np.ndarray] | None:
     """Rows and weights (N, T) of the usable windows."""
-    is_learned = getattr(scored.evaluation.run, "fusion", None) in ("dynamic", "nearby")
+    fusion = getattr(scored.evaluation.run, "fusion", None)
+    is_learned = fusion in ("dynamic", "nearby", "pairwise")
     if scored.window_rows is None or not is_learned or not (use := _usable(scored)).any():
         return None
     return scored.window_rows[use], scored.window_weights[use]

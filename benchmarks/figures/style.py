@@ -23,12 +23,14 @@ PNG_DPI = 160
 INK, GREY, FAINT = "#22262b", "#6a6e76", "#d9dce1"
 PALETTE = (
     "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#b8a800", "#22262b",
+    "#6b3fa0",
 )  # fmt: skip
-"""Okabe and Ito's colours, yellow darkened for white paper, black last."""
+"""Okabe and Ito's colours, yellow darkened for white paper, black, and a violet."""
 DASHES = (
     "-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (7, 2)), (0, (1, 1)), (0, (7, 1, 3, 1)),
+    (0, (3, 1, 1, 1)),
 )  # fmt: skip
-MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*", "h")
 """Told apart in print too."""
 MAX_LINES = len(PALETTE)
 ERROR_MAP = "YlOrRd"

@@ -17,6 +17,7 @@ from benchmarks.keep.runs import KeptRun, common_start
 from benchmarks.material import Material
 from benchmarks.repeat import (
     dataset_commands,
+    encoding_commands,
     evaluation_commands,
     make_commands,
     over_seeds,
@@ -286,6 +287,9 @@ def _commands(
         yield _code(dataset_commands(info, folder.name))
         if "motions_sha256" in mark:
             yield "MOTIONS, or FILE, is one of recorded hand joints, not part of this project."
+    if encodings := encoding_commands(material):
+        yield "Encoded, after the training of what encodes, and before all that learns from it:"
+        yield _code(encodings)
     if trainings := over_seeds(training_commands(material)):
         yield "Trained, as the checkpoints tell:"
         yield _code(trainings)

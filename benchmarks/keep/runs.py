@@ -26,7 +26,8 @@ class KeptRun:
     point_loss: str
     adversarial: bool
     start_from: str | None
-    """The run whose model this one began with; "nothing" where there was none."""
+    """The run whose model this one began with, or the features that hold its spatial half;
+    "nothing" where there was none."""
     trained_steps: int | None
     """Of the whole training."""
     minutes: float | None
@@ -98,7 +99,7 @@ def _kept_run(name: str, evaluation: Evaluation, log: TrainingLog | None) -> Kep
         fusion=run.fusion,
         point_loss=run.point_loss,
         adversarial=run.adversarial,
-        start_from=None if experiment is None else experiment.start_from or "nothing",
+        start_from=None if experiment is None else experiment.begins_with or "nothing",
         trained_steps=None if log is None else log.last_step,
         minutes=None if log is None else training_minutes(log),
         windows_per_s=None if speeds is None else float(np.nanmedian(speeds)),

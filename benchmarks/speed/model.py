@@ -12,6 +12,7 @@ from rich.table import Table
 
 from deformer.distributed import Place
 from deformer.experiments import Experiment, get_experiment
+from deformer.features import open_features
 from deformer.files import write_whole
 from deformer.labels import load_hands_of
 from deformer.learner import Learner, RealMotion
@@ -34,6 +35,8 @@ class ModelSpeed:
     compile: bool = False
     """Also measure with the spatial half compiled."""
     split: str = "all"
+    features: str | None = None
+    """Of experiments that learn from encoded frames: the folder; by default the experiment's."""
     batch: int | None = None
     """Windows per step; by default the experiment's."""
     steps: int = 10
@@ -66,6 +69,8 @@ def _without_weights(experiment: Experiment, config: ModelSpeed) -> Experiment:
     if config.batch:
         order = replace(stream.order, global_batch=config.batch, streams=1)
         stream = replace(stream, order=order)
+    if experiment.features is not None:
+        return replace(experiment, features=config.features or experiment.features, stream=stream)
     # A start that nobody gives leaves every weight at random, whatever normalises
     return replace(experiment, start_from="random weights", stream=stream)
 
@@ -74,7 +79,10 @@ def _measure(
     experiment: Experiment, config: ModelSpeed, device: torch.device, precision: str, compiled: bool
 ) -> dict:
     store, index = open_store(config.data)
-    stream = Stream(experiment.stream, store, index)
+    encoded = None
+    if experiment.features is not None:
+        encoded = open_features(experiment.features).frames(experiment.stream.split)
+    stream = Stream(experiment.stream, store, index, encoded=encoded)
     motion = RealMotion(index, stream.windows, 0) if experiment.adversarial else None
     hands, place = load_hands_of(index.info), Place(device)
     learner = Learner(experiment, hands, place, motion, precision == "bf16", compiled)

@@ -90,6 +90,7 @@ def fusion_row(run: Run | Method) -> str | None:
         "average": "Average",
         "occlusion": "Weighted (Occlusion Level)",
         "dynamic": "Dynamic",
+        "pairwise": "Pairwise (not in the paper)",
         "nearby": "Nearby (not in the paper)",
     }
     return names[run.fusion]

@@ -227,7 +227,7 @@ def test_vertices_on_request_and_nothing_predicted_again(data, run, hands, tmp_p
     pose, betas = predicted["pose_rotvec"], predicted["betas"]
     expected = program.pose_meshes(hands, pose, betas, is_left)
     assert np.array_equal(predicted["vertices_m"].reshape(4, 778, 3), expected)
-    monkeypatch.setattr(inference, "to_input", None)
+    monkeypatch.setattr(inference, "encode", None)
     evaluate(options, CPU, Console(quiet=True))
 
 

@@ -59,13 +59,13 @@ def own_result(result, tmp_path) -> Path:
 @pytest.fixture
 def encoded(monkeypatch) -> list[int]:
     """How many images each step encoded, until now."""
-    calls, real = [], inference.to_input
+    calls, real = [], inference.encode
 
     def noted(batch, device):
         calls.append(len(batch.images))
         return real(batch, device)
 
-    monkeypatch.setattr(inference, "to_input", noted)
+    monkeypatch.setattr(inference, "encode", noted)
     return calls
 
 
@@ -157,7 +157,7 @@ def test_damaged_predictions_are_named(data, run, own_result):
 
 
 def _interrupt(data: Path, run: Path, out: Path, monkeypatch, at_step: int) -> None:
-    real, calls = inference.to_input, []
+    real, calls = inference.encode, []
 
     def fails(*args):
         calls.append(1)
@@ -166,7 +166,7 @@ def _interrupt(data: Path, run: Path, out: Path, monkeypatch, at_step: int) -> N
         return real(*args)
 
     with monkeypatch.context() as patch:
-        patch.setattr(inference, "to_input", fails)
+        patch.setattr(inference, "encode", fails)
         with pytest.raises(KeyboardInterrupt):
             _evaluate(data, run, out)
 

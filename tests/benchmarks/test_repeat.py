@@ -1,5 +1,6 @@
 """The commands that repeat what was measured are ones that the programs take."""
 
+import json
 import shlex
 from dataclasses import replace
 from pathlib import Path
@@ -7,7 +8,15 @@ from pathlib import Path
 import tyro
 
 from benchmarks.evaluation import Run
-from benchmarks.repeat import dataset_commands, make_commands, over_seeds, training_command
+from benchmarks.material import Material
+from benchmarks.repeat import (
+    dataset_commands,
+    encoding_commands,
+    make_commands,
+    over_seeds,
+    training_command,
+    training_commands,
+)
 from benchmarks.training_log import TrainingLog, read_log
 from deformer.experiments import EXPERIMENTS, Experiment
 from deformer.train import parse
@@ -108,6 +117,30 @@ def test_the_training_command_is_one_that_the_program_takes(tmp_path):
     assert parse(words[3:]).config == asked
     unset = replace(asked, name="tiny_noadv", adversarial=True)
     assert "--adversarial" in training_command(_of(log, unset), {}).split()
+
+
+def test_of_a_run_on_features_the_encoding_and_what_encoded_are_told(tmp_path):
+    spatial = read_log(write_run(tmp_path / "spatial"), tmp_path)
+    log = read_log(write_run(tmp_path / "temporal"), tmp_path)
+    features = tmp_path / "features"
+    log = _of(log, replace(EXPERIMENTS["tiny_temporal"], features=str(features)))
+    evaluation = make_evaluation({"checkpoint": str(log.folder)})
+    material = Material(
+        tmp_path, tmp_path, (), None, {"temporal": evaluation}, [], {}, [], [spatial, log]
+    )
+    assert encoding_commands(material) == []  # they are gone
+    assert [command for _, command in training_commands(material)] == [
+        training_command(log, material.evaluations)
+    ]
+    features.mkdir()
+    told = {"format": 1, "command": "python -m deformer.encode …"}
+    told["checkpoint"] = {"run": str(spatial.folder), "step": 40}
+    (features / "features.json").write_text(json.dumps(told))
+    assert encoding_commands(material) == ["python -m deformer.encode …"]
+    assert [command for _, command in training_commands(material)] == [
+        training_command(spatial, material.evaluations),
+        training_command(log, material.evaluations),
+    ]
 
 
 def test_commands_that_differ_by_the_seed_are_one():

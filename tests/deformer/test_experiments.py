@@ -30,7 +30,7 @@ def test_every_base_has_every_ablation():
     bases = [base.name for base in BASES]
     assert {"dexycb", "ho3d", "dexycb_fast", "ho3d_fast", "small", "tiny"} <= set(bases)
     assert list(ABLATIONS) == [
-        "center", "average", "occlusion", "nearby", "noadv", "mse", "mse_noadv",
+        "center", "average", "occlusion", "nearby", "pairwise", "noadv", "mse", "mse_noadv",
     ]  # fmt: skip
     names = {f"{base}_{ablation}" for base in bases for ablation in ABLATIONS}
     starts = {f"{size}_occluded_{of}" for size in ("tiny", "small") for of in ("frames", "windows")}
@@ -53,6 +53,7 @@ def test_an_ablation_changes_what_its_table_asks_for(base):
         "average": {"model.fusion": "average"},
         "occlusion": {"model.fusion": "occlusion"},
         "nearby": {"model.fusion": "nearby"},
+        "pairwise": {"model.fusion": "pairwise", "model.motion": "step"},
         "noadv": {"adversarial": False},
         "mse": {"point_loss": "mse"},
         "mse_noadv": {"point_loss": "mse", "adversarial": False},

@@ -1,7 +1,9 @@
+from typing import get_args
+
 import pytest
 import torch
 
-from deformer.fusion import deform_poses, fuse_poses, fusion_weights, step_poses
+from deformer.fusion import FusionVariant, deform_poses, fuse_poses, fusion_weights, step_poses
 
 
 def _exact_motions(T: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -55,10 +57,11 @@ def test_steps_are_the_neighbours_of_the_diagonal(T):
         assert torch.allclose(back[:, t], deformed[:, t + 1, t], atol=1e-5)
 
 
-@pytest.mark.parametrize("variant", ["center", "average", "occlusion", "dynamic", "nearby"])
+@pytest.mark.parametrize("variant", get_args(FusionVariant))
 @pytest.mark.parametrize("T", [1, 2, 7])
 def test_weights_of_every_variant_sum_to_one(variant, T):
-    weights = fusion_weights(variant, torch.randn(3, T), torch.rand(3, T))
+    confidence, occlusion, affinity = torch.randn(3, T), torch.rand(3, T), torch.randn(3, T, T)
+    weights = fusion_weights(variant, confidence, occlusion, affinity=affinity)
     assert weights.shape == (3, T, T)
     assert torch.allclose(weights.sum(1), torch.ones(3, T))
 
@@ -82,6 +85,18 @@ def test_nearer_frames_count_more_where_confidence_is_alike():
             assert torch.allclose(weights[:, j] / weights[j, j], torch.exp(-steps / reach))
     sure = torch.tensor([[0.0, 0.0, 0.0, 0.0, 9.0]])
     assert fusion_weights("nearby", sure)[0, 4, 0] > 0.9  # what sees the hand outweighs distance
+
+
+def test_pairwise_is_nearby_where_no_frame_has_more_for_one_than_for_another():
+    confidence = torch.randn(2, 5)
+    nearby = fusion_weights("nearby", confidence, reach=2.0)
+    flat = fusion_weights("pairwise", confidence, reach=2.0, affinity=torch.zeros(2, 5, 5))
+    assert torch.equal(flat, nearby)
+    # Frame 0 lends all to frame 4, and frame 2 keeps its own
+    affinity = torch.zeros(1, 5, 5)
+    affinity[0, 0, 4] = affinity[0, 2, 2] = 30.0
+    weights = fusion_weights("pairwise", torch.zeros(1, 5), affinity=affinity)[0]
+    assert weights[0, 4] > 0.999 and weights[2, 2] > 0.999 and weights[0, 0] < 0.7
 
 
 def test_a_window_hidden_throughout_is_averaged():

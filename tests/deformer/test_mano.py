@@ -297,3 +297,18 @@ def test_broken_pickles_are_no_crash(tmp_path, data):
     path.write_bytes(data)
     with pytest.raises(ValueError, match="not a whole pickle"):
         load_pickle(path)
+
+
+def test_some_of_the_vertices_are_the_same_vertices_and_have_the_same_joints(hands):
+    torch.manual_seed(0)
+    rotmats = rotvec_to_rotmat(torch.randn(6, 16, 3))
+    betas, is_left = torch.randn(6, 10), torch.arange(6) % 2 == 0
+    some = HandLayer(hands, vertex_stride=8)
+    for tips in ("dexycb", "ho3d"):
+        vertices, joints = HandLayer(hands)(rotmats, betas, is_left, tips)
+        few, same = some(rotmats, betas, is_left, tips)
+        torch.testing.assert_close(same, joints, rtol=0, atol=1e-6)
+        assert few.shape == (6, 107, 3)  # 98, and the tips that are not among them
+        distance = torch.cdist(few, vertices, compute_mode="donot_use_mm_for_euclid_dist").min(2)
+        assert distance.values.max() < 1e-5 and len(distance.indices[0].unique()) == 107
+        assert set(range(0, 778, 8)) <= set(distance.indices[0].tolist())

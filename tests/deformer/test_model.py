@@ -182,7 +182,7 @@ def test_repeated_frames_are_encoded_once_to_the_same_end(layer):
         assert torch.allclose(one, other, atol=1e-5)
 
 
-@pytest.mark.parametrize("variant", ["center", "average", "occlusion", "dynamic"])
+@pytest.mark.parametrize("variant", ["center", "average", "occlusion", "dynamic", "nearby"])
 def test_variants_differ_in_the_fused_pose_alone(layer, variant):
     inputs = _inputs(2, 3)
     occlusion = torch.tensor([[0.1, 0.9, 0.4], [0.0, 0.2, 1.0]])
@@ -192,6 +192,55 @@ def test_variants_differ_in_the_fused_pose_alone(layer, variant):
     assert torch.equal(output.forward.rotmats, center.forward.rotmats)
     is_same = torch.allclose(output.fused.rotmats, center.fused.rotmats, atol=1e-3)
     assert is_same == (variant == "center")
+
+
+def test_affinity_tells_pairs_of_frames_apart(layer):
+    """A confidence weighs a frame alike for all; here a frame may count for one and not for
+    another."""
+    model, inputs = _model(layer, fusion="pairwise"), _inputs(2, 3)
+    output = model(**inputs)
+    steps = (torch.arange(3)[:, None] - torch.arange(3)).abs()
+    apart = output.weights.log() - output.confidence[..., None] + steps  # (B, i, j)
+    assert (apart - apart.mean(1, keepdim=True)).abs().max() > 1e-4
+    weighted_sum(deformer_losses(output, _targets(layer, inputs)), LossWeights()).backward()
+    for part in (model.lender, model.borrower):
+        assert (part[-1].weight.grad != 0).any()
+
+
+def test_motion_by_steps_sees_the_frame_that_it_leads_to(layer):
+    """In a window of which one frame changes: whose motions change with it."""
+    by_frame, by_step = (_model(layer, motion=motion) for motion in ("frame", "step"))
+    for model in (by_frame, by_step):
+        model.temporal_encoder.forward = lambda tokens, _: tokens  # else each frame sees all
+    width = by_frame.config.width
+    one = FrameFeatures(torch.randn(1, 4, width), torch.rand(1, 4, NUM_JOINTS, 2))
+    hand = one.hand.clone()
+    hand[:, 2] += 1
+    is_left = torch.tensor([False])
+
+    def changed(model) -> list[list[bool]]:
+        before, after = (model.decode_windows(f, is_left) for f in (one, one._replace(hand=hand)))
+        return [
+            ((a - b).abs().amax((0, 2, 3)) > 1e-6).tolist()
+            for a, b in zip(_step_motions(before), _step_motions(after), strict=True)
+        ]
+
+    # Steps 0→1, 1→2, 2→3, and back 1→0, 2→1, 3→2
+    assert changed(by_frame) == [[False, False, True], [False, True, False]]
+    assert changed(by_step) == [[False, True, True], [False, True, True]]
+    output = by_step.decode_windows(one, is_left)
+    output.fused.joints_m.square().sum().backward()
+    assert (by_step.motion_head[-1].weight.grad != 0).any()
+
+
+def _step_motions(output) -> tuple[torch.Tensor, torch.Tensor]:
+    """(1, T−1, 16, 6) forward and backward: the pose after a step less the one before it."""
+    deformed = output.deformed
+    T = deformed.shape[1]
+    own = [deformed[:, t, t] for t in range(T)]
+    ahead = [deformed[:, t, t + 1] - own[t] for t in range(T - 1)]
+    back = [deformed[:, t + 1, t] - own[t + 1] for t in range(T - 1)]
+    return torch.stack(ahead, 1), torch.stack(back, 1)
 
 
 def test_two_half_batches_average_to_the_losses_of_the_whole(layer):
@@ -211,7 +260,7 @@ def test_two_half_batches_average_to_the_losses_of_the_whole(layer):
         assert torch.allclose(value, (halves[0][name] + halves[1][name]) / 2, rtol=1e-3), name
 
 
-@pytest.mark.parametrize("variant", ["center", "dynamic", "nearby"])
+@pytest.mark.parametrize("variant", ["center", "dynamic", "nearby", "pairwise"])
 def test_confidence_is_trained_through_learned_weights_alone(layer, variant):
     model, inputs = _model(layer, fusion=variant), _inputs(2, 3)
     losses = deformer_losses(model(**inputs), _targets(layer, inputs))
@@ -311,6 +360,7 @@ def test_wrong_shapes_are_named(layer, change, text):
         ({"norm": "batch"}, "norm is 'batch'"),
         ({"fusion": "sum"}, "fusion is 'sum'"),
         ({"tips": "mano"}, "tips is 'mano'"),
+        ({"motion": "both"}, "motion is 'both'"),
         ({"layers": 0}, "layers is 0"),
         ({"regressor": (1,)}, r"regressor is \(1,\)"),
         ({"width": 36, "heads": 8}, "width is 36"),

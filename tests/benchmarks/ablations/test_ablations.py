@@ -53,7 +53,7 @@ def test_on_the_benchmark_all_runs_start_from_one(occluded, tmp_path):
     assert "--start-from" not in frames.train
     assert start.train[start.train.index("--start-from") + 1] == str(frames.run)
     assert "tiny_occluded_nearby" in [job.experiment for job in jobs]
-    assert len(jobs) == 16 and {job.steps for job in jobs} == {5}
+    assert len(jobs) == 18 and {job.steps for job in jobs} == {5}
     for job in jobs:
         assert job.train[job.train.index("--start-from") + 1] == str(start.run)
         assert job.evaluate[job.evaluate.index("--split") + 1] == "s3_test"
@@ -62,10 +62,26 @@ def test_on_the_benchmark_all_runs_start_from_one(occluded, tmp_path):
         assert parse(job.train[job.train.index("deformer.train") + 1 :]).config == job.asked
 
 
+def test_on_encoded_frames_every_run_begins_by_itself(occluded, tmp_path):
+    options = _options(occluded, tmp_path, preset="temporal", features=Path("f"), steps=5)
+    jobs = plan(options)
+    assert len(jobs) == 9 and jobs[0].experiment == "lite_temporal"
+    for job in jobs:
+        assert "--start-from" not in job.train
+        for command in (job.train, job.evaluate):
+            assert command[command.index("--features") + 1] == "f"
+        assert parse(job.train[job.train.index("deformer.train") + 1 :]).config == job.asked
+    (by_default, *_) = plan(_options(occluded, tmp_path, preset="temporal", steps=5))
+    assert by_default.features == by_default.asked.features == "features/lite"
+    with pytest.raises(ValueError, match="--features f: tiny_occluded_frames learns from images"):
+        plan(_options(occluded, tmp_path, features=Path("f"), steps=5, start_steps=5))
+
+
 def test_the_preset_of_an_experiment():
     for name in ("tiny", "tiny_ho3d_mse", "tiny_occluded", "tiny_occluded_frames"):
         assert preset_of(name) == "tiny"
     assert preset_of("small_occluded_mse_noadv") == "small"
+    assert preset_of("lite_temporal_nearby") == "temporal"
     assert preset_of("ho3d_center") == "paper" and preset_of("my_own") is None
 
 

@@ -30,17 +30,18 @@ def of(experiment: str, seed: int = 0, **changed) -> SimpleNamespace:
 
 def test_all_kinds_have_a_line_and_starts_take_no_place():
     base, loss = "tiny_occluded", {"point_loss": "mse"}
-    ablations = {a: {"fusion": a} for a in ("center", "average", "occlusion", "nearby")}
+    fusions = ("center", "average", "occlusion", "nearby", "pairwise")
+    ablations = {a: {"fusion": a} for a in fusions}
     ablations |= {"noadv": {"adversarial": False}, "mse": loss,
                   "mse_noadv": {"adversarial": False, **loss}}  # fmt: skip
     assert ablations.keys() == ABLATIONS.keys()
     runs = [of(base), of(base, 1), *(of(f"{base}_{a}", **c) for a, c in ablations.items())]
     starts = [of(f"{base}_{name}", fusion="center", adversarial=False, **loss)
               for name in ("frames", "windows")]  # fmt: skip
-    assert [is_start(s.evaluation.run) for s in (*starts, *runs)] == [True] * 2 + [False] * 9
+    assert [is_start(s.evaluation.run) for s in (*starts, *runs)] == [True] * 2 + [False] * 10
     drawn = {Path(d.name).name: d for d in draw_split([*starts, *runs])}
     lines = drawn["pck"].figure.axes[0].lines
-    assert len({(line.get_color(), str(line.get_linestyle())) for line in lines}) == 8
+    assert len({(line.get_color(), str(line.get_linestyle())) for line in lines}) == 9
     assert sum("Dynamic (2 runs)" in line.get_label() for line in lines) == 1
     label = f"Center, MSE, no discriminator [{base}_{{}}-seed0]"
     note = f" Not drawn: {label.format('frames')}, {label.format('windows')}."
@@ -48,7 +49,8 @@ def test_all_kinds_have_a_line_and_starts_take_no_place():
     alone = next(draw_split(starts))
     assert "Not drawn" not in alone.caption and len(alone.figure.axes[0].containers) == 2
     gains = drawn["gain_by_occlusion"].figure.axes[0].containers
-    assert [bars.get_label() for bars in gains] == ["Dynamic", "Nearby", "Weighted", "Average"]
+    order = ["Dynamic", "Pairwise", "Nearby", "Weighted", "Average"]
+    assert [bars.get_label() for bars in gains] == order
     differences = gains[0].lines[0].get_ydata()
     assert differences[[1, 5, 9]].tolist() == [-1.0] * 3  # 0.5 is in the upper of two ranges
     assert np.isnan(differences).sum() == 7

@@ -1,0 +1,178 @@
+"""Encode the frames of a dataset once, by the spatial half of a run.
+
+    python -m deformer.encode --checkpoint runs/NAME --data shards/occluded \\
+        --experiment lite_temporal --splits s3_test --out features/lite
+
+The experiment is the one that is trained on them: the frames of its split are encoded in --copies
+that are augmented as it says, one draw for all frames of a clip, and those of its validation, and
+of --splits, as they are. Interrupted, the same command goes on; what is there is kept. Exit status:
+0 done, 1 something cannot be used, 2 an option is wrong.
+"""
+
+import json
+import shlex
+import sys
+from contextlib import nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import torch
+import tyro
+from rich.console import Console
+from safetensors.torch import save
+
+from deformer.augment import NO_AUGMENTATION
+from deformer.checkpoint import Checkpoint, check_hand
+from deformer.distributed import process_group
+from deformer.experiments import Experiment, get_experiment
+from deformer.features import (
+    FEATURES_FILE,
+    SPATIAL_FIELDS,
+    SPATIAL_FILE,
+    description,
+    encode,
+    file_name,
+    file_sha256,
+    single_frames,
+    spatial_half,
+)
+from deformer.files import write_whole
+from deformer.labels import load_hands_of
+from deformer.lock import locked
+from deformer.mano import HandLayer
+from deformer.model import Deformer
+from deformer.plan import OrderConfig
+from deformer.state_dict import load_state
+from deformer.store import open_store
+from deformer.stream import Stream
+from deformer.telling import PlainConsole, run_command
+from deformer.weights import open_model
+
+_BATCH = 32
+
+
+@dataclass(frozen=True)
+class Options:
+    """What is encoded, and by what."""
+
+    checkpoint: Path
+    """A run, one of its checkpoints, a file of weights, or the name of those that ship."""
+    data: Path
+    """A built dataset."""
+    experiment: str
+    """What is to be trained on the features."""
+    out: Path
+    splits: tuple[str, ...] = ()
+    """More splits to encode, as they are: those to evaluate on."""
+    copies: int = 4
+    """Of the frames to train on, each with augmentations of its own."""
+    which: str = "best"
+    """Of a run: best, last, or a step. Where there was no validation, best is the last."""
+    mano_dir: Path | None = None
+    """The folder with MANO's files; by default what $MANO_DIR names."""
+    workers: int = 0
+    """Processes that read ahead."""
+    device: Literal["cpu", "cuda"] | None = None
+    """By default a GPU where there is one."""
+
+    def __post_init__(self) -> None:
+        if self.copies < 1:
+            raise ValueError(f"--copies {self.copies} must be 1 or more")
+
+
+def make_features(options: Options, device: torch.device, console: Console) -> None:
+    """Raises `ValueError` and `OSError` that say what to do."""
+    with locked(options.out, "encoding"):
+        _make_features(options, device, console)
+
+
+def _make_features(options: Options, device: torch.device, console: Console) -> None:
+    experiment = get_experiment(options.experiment)
+    store, index = open_store(str(options.data))
+    hands = load_hands_of(index.info, options.mano_dir)
+    has_best = options.which != "best" or (options.checkpoint / "best.json").exists()
+    which = options.which if has_best else "last"
+    checkpoint = open_model(options.checkpoint, which)
+    check_hand(checkpoint, hands)
+    _check_network(checkpoint, experiment)
+    model = Deformer(checkpoint.experiment.model, HandLayer(hands))
+    load_state(model, checkpoint.tensors["model"], f"{checkpoint.folder} is of another network")
+    model = model.to(device, memory_format=torch.channels_last).eval()
+    spatial = spatial_half(checkpoint.tensors["model"])
+    info = description(experiment, spatial, options.data, options.copies)
+    info["checkpoint"] = {"run": str(options.checkpoint), "step": checkpoint.step}
+    _begin(options.out, info)
+    files = {SPATIAL_FILE: lambda: spatial}
+    for split, copy in _wanted(options, experiment):
+        config = experiment.stream.for_evaluation(
+            split, order=OrderConfig(global_batch=_BATCH, streams=1)
+        )
+        stream = Stream(config, store, index, workers=options.workers)
+        augment = NO_AUGMENTATION if copy is None else experiment.stream.augment
+        frames = single_frames(stream, augment)
+        epoch = (copy or 0) * frames.steps_per_epoch
+
+        def make(frames=frames, epoch=epoch):
+            arrays = encode(
+                model, frames, epoch, epoch + frames.steps_per_epoch, device, nullcontext()
+            )
+            return {name: torch.from_numpy(value) for name, value in arrays.items()}
+
+        files[file_name(split, copy)] = make
+    for name, make in files.items():
+        if not (options.out / name).exists():
+            console.print(f"{options.out / name}", soft_wrap=True)
+            _write(options.out / name, make())
+    info["command"] = f"python -m deformer.encode {shlex.join(sys.argv[1:])}"
+    info["files"] = {name: file_sha256(options.out / name) for name in files}
+    write_whole(options.out / FEATURES_FILE, json.dumps(info, indent=1) + "\n")
+
+
+def _check_network(checkpoint: Checkpoint, experiment: Experiment) -> None:
+    """Raises `ValueError` where the spatial half is not one that the experiment has."""
+    for name in SPATIAL_FIELDS:
+        found, asked = (getattr(e.model, name) for e in (checkpoint.experiment, experiment))
+        if found != asked:
+            raise ValueError(
+                f"{checkpoint.folder} has {name} {found}, {experiment.name} has {asked}: choose "
+                "the experiment that belongs to it"
+            )
+
+
+def _wanted(options: Options, experiment: Experiment) -> list[tuple[str, int | None]]:
+    """Splits, and which copy of their frames; None: as they are."""
+    plain = dict.fromkeys(filter(None, (experiment.validation.split, *options.splits)))
+    augmented = [(experiment.stream.split, copy) for copy in range(options.copies)]
+    return augmented + [(split, None) for split in plain]
+
+
+def _begin(out: Path, info: dict) -> None:
+    """Note what is being made; refuse a folder in which something else was begun."""
+    note = out / "making.json"
+    text = json.dumps({k: v for k, v in info.items() if k != "copies"}, indent=1) + "\n"
+    if note.exists() and note.read_text() != text:
+        raise ValueError(
+            f"{out} holds frames that were encoded otherwise ({note.name} says how): choose "
+            "another --out, or take it away"
+        )
+    write_whole(note, text)
+
+
+def _write(path: Path, tensors: dict[str, torch.Tensor]) -> None:
+    write_whole(path, save({name: value.contiguous() for name, value in tensors.items()}))
+
+
+def main() -> int:
+    def work() -> None:
+        options = tyro.cli(Options, prog="python -m deformer.encode", description=__doc__)
+        with process_group(options.device) as place:
+            make_features(options, place.device, console)
+        console.print(f"done: {options.out}", soft_wrap=True)
+
+    console = PlainConsole()
+    return run_command(work, "interrupted; the same command goes on")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
