@@ -44,7 +44,6 @@ from benchmarks.words import counts_words
 from deformer.camera import NEAREST_M
 from deformer.checkpoint import Checkpoint, check_hand
 from deformer.distributed import Place, process_group
-from deformer.features import open_features
 from deformer.labels import load_hands_of
 from deformer.mano import Hands
 from deformer.plan import OrderConfig
@@ -93,8 +92,7 @@ class Options:
     """Also write what every frame of a window lends to its centre, 4 KB a frame: for the figures of
     what borrowing is worth."""
     features: Path | None = None
-    """Frames that deformer.encode encoded by the spatial half of the checkpoint, its split among
-    them: of runs that were trained on them."""
+    """Frames that deformer.encode encoded by the checkpoint's spatial half, instead of images."""
     mano_dir: Path | None = None
     """The folder with MANO's files; by default what $MANO_DIR names."""
     batch: int = 8
@@ -129,17 +127,12 @@ def evaluate(options: Options, place: Place, console: Console) -> Evaluation | N
     check_hand(checkpoint, hands)
     num_ranks = place.num_ranks
     order = OrderConfig(global_batch=options.batch * num_ranks, streams=num_ranks)
-    config = checkpoint.experiment.stream.for_evaluation(
-        options.split, options.limit, options.where, order
-    )
+    asked = options.split, options.limit, options.where, order
+    config = checkpoint.experiment.stream.for_evaluation(*asked)
     stream = Stream(config, store, index, place.rank, num_ranks, options.workers)
-    features = None
-    if options.features is not None:
-        features = open_features(options.features)
-        features.check(checkpoint.experiment, store.folder)
     path = predict(
         checkpoint, hands, stream, place, options.out, options.combine, options.precision,
-        options.sources, features,
+        options.sources, options.features,
     )  # fmt: skip
     if not place.is_first:
         return None
@@ -148,8 +141,7 @@ def evaluate(options: Options, place: Place, console: Console) -> Evaluation | N
     truth = read_truth(store.folder, options.split, rows)
     predictions = read_predictions(path)
     if options.vertices and "vertices_m" not in predictions:
-        row = predictions["row"]
-        every = np.arange(len(row))
+        every = np.arange(len(row := predictions["row"]))
         add_vertices(path, _pose_predicted(hands, predictions, every, index.is_left[row]))
     return _score_run(options, store, checkpoint, hands, truth, predictions, console)
 

@@ -24,7 +24,7 @@ from deformer.camera import fit_translation
 from deformer.checkpoint import Checkpoint
 from deformer.dataset import tips_of
 from deformer.distributed import Place, wait_for_all
-from deformer.features import Features, encode, single_frames
+from deformer.features import encode, open_features, single_frames
 from deformer.files import whole_file, write_whole
 from deformer.hand import NUM_VERTICES
 from deformer.mano import HandLayer, Hands
@@ -58,13 +58,13 @@ class Job:
 def predict(
     checkpoint: Checkpoint, hands: Hands, stream: Stream, place: Place, out: Path,
     combine: Combine = "centre", precision: Precision = "float32", sources: bool = False,
-    features: Features | None = None,
+    features: Path | None = None,
 ) -> Path:  # fmt: skip
     """Predict every window of a stream made by `StreamConfig.for_evaluation`; returns the path of
     `predictions.parquet`, which is there when it is whole.
 
-    sources: also write what every frame of a window lends to its centre. features: frames that were
-    encoded before, by this checkpoint's spatial half; they are then not encoded here.
+    sources: also write what every frame of a window lends to its centre. features: of frames that
+    were encoded before, by this checkpoint's spatial half; they are then not encoded here.
 
     The same call goes on where it was interrupted, on as many processes and with the same batch,
     and does nothing where all is done. A finished file of another job stays until this one's is.
@@ -85,11 +85,12 @@ def predict(
         if features is None:
             singles = single_frames(stream, NO_AUGMENTATION, place.rank, place.num_ranks)
             _encode_parts(model, singles, place, parts, autocast)
-        else:
-            features.check_made_by(checkpoint.tensors["model"])
         wait_for_all()
         if place.is_first:
-            frames = _read_parts(parts) if features is None else features.plain(stream.config.split)
+            if features is None:
+                frames = _read_parts(parts)
+            else:
+                frames = _read_features(features, checkpoint, stream)
             table = _decode(model, stream, place.device, frames, combine, sources, autocast)
             metadata = {_JOB_KEY: json.dumps(asdict(job))}
             with whole_file(path) as file:
@@ -172,6 +173,14 @@ def _read_parts(parts: Path) -> dict[str, np.ndarray]:
         raise ValueError("no frame could be read: python -m pipelines.verify tells what is whole")
     order = np.argsort(frames["rows"])
     return {name: value[order] for name, value in frames.items()}
+
+
+def _read_features(folder: Path, checkpoint: Checkpoint, stream: Stream) -> dict[str, np.ndarray]:
+    """The same of the stream's split, encoded before; checked to be what would be encoded here."""
+    features = open_features(folder)
+    features.check(checkpoint.experiment, stream.store.folder)
+    features.check_made_by(checkpoint.tensors["model"])
+    return features.plain(stream.config.split)
 
 
 # ------------------------------------------------------------------------------ windows, decoded

@@ -83,17 +83,11 @@ class Options:
 
 def make_features(options: Options, device: torch.device, console: Console) -> None:
     """Raises `ValueError` and `OSError` that say what to do."""
-    with locked(options.out, "encoding"):
-        _make_features(options, device, console)
-
-
-def _make_features(options: Options, device: torch.device, console: Console) -> None:
     experiment = get_experiment(options.experiment)
     store, index = open_store(str(options.data))
     hands = load_hands_of(index.info, options.mano_dir)
     has_best = options.which != "best" or (options.checkpoint / "best.json").exists()
-    which = options.which if has_best else "last"
-    checkpoint = open_model(options.checkpoint, which)
+    checkpoint = open_model(options.checkpoint, options.which if has_best else "last")
     check_hand(checkpoint, hands)
     _check_network(checkpoint, experiment)
     model = Deformer(checkpoint.experiment.model, HandLayer(hands))
@@ -102,31 +96,29 @@ def _make_features(options: Options, device: torch.device, console: Console) -> 
     spatial = spatial_half(checkpoint.tensors["model"])
     info = description(experiment, spatial, options.data, options.copies)
     info["checkpoint"] = {"run": str(options.checkpoint), "step": checkpoint.step}
-    _begin(options.out, info)
-    files = {SPATIAL_FILE: lambda: spatial}
-    for split, copy in _wanted(options, experiment):
-        config = experiment.stream.for_evaluation(
-            split, order=OrderConfig(global_batch=_BATCH, streams=1)
-        )
+
+    def frames_of(split: str, copy: int | None) -> dict[str, torch.Tensor]:
+        order = OrderConfig(global_batch=_BATCH, streams=1)
+        config = experiment.stream.for_evaluation(split, order=order)
         stream = Stream(config, store, index, workers=options.workers)
         augment = NO_AUGMENTATION if copy is None else experiment.stream.augment
         frames = single_frames(stream, augment)
-        epoch = (copy or 0) * frames.steps_per_epoch
+        first = (copy or 0) * frames.steps_per_epoch
+        last = first + frames.steps_per_epoch
+        arrays = encode(model, frames, first, last, device, nullcontext())
+        return {name: torch.from_numpy(value) for name, value in arrays.items()}
 
-        def make(frames=frames, epoch=epoch):
-            arrays = encode(
-                model, frames, epoch, epoch + frames.steps_per_epoch, device, nullcontext()
-            )
-            return {name: torch.from_numpy(value) for name, value in arrays.items()}
-
-        files[file_name(split, copy)] = make
-    for name, make in files.items():
-        if not (options.out / name).exists():
-            console.print(f"{options.out / name}", soft_wrap=True)
-            _write(options.out / name, make())
-    info["command"] = f"python -m deformer.encode {shlex.join(sys.argv[1:])}"
-    info["files"] = {name: file_sha256(options.out / name) for name in files}
-    write_whole(options.out / FEATURES_FILE, json.dumps(info, indent=1) + "\n")
+    wanted = {file_name(*which): which for which in _wanted(options, experiment)}
+    with locked(options.out, "encoding"):
+        _begin(options.out, info)
+        _write(options.out / SPATIAL_FILE, spatial)
+        for name, which in wanted.items():
+            if not (options.out / name).exists():
+                console.print(f"{options.out / name}", soft_wrap=True)
+                _write(options.out / name, frames_of(*which))
+        info["command"] = f"python -m deformer.encode {shlex.join(sys.argv[1:])}"
+        info["files"] = {name: file_sha256(options.out / name) for name in (SPATIAL_FILE, *wanted)}
+        write_whole(options.out / FEATURES_FILE, json.dumps(info, indent=1) + "\n")
 
 
 def _check_network(checkpoint: Checkpoint, experiment: Experiment) -> None:

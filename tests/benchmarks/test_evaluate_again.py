@@ -16,6 +16,7 @@ from benchmarks.evaluate import Options, evaluate
 from benchmarks.evaluation import Counts, read_evaluation
 from benchmarks.predictions import read_predictions
 from benchmarks.scored import load_scored
+from deformer import features
 from deformer.checkpoint import load_checkpoint, save_checkpoint
 from deformer.index import read_index
 from tests.benchmarks.untrained import save_untrained
@@ -59,13 +60,13 @@ def own_result(result, tmp_path) -> Path:
 @pytest.fixture
 def encoded(monkeypatch) -> list[int]:
     """How many images each step encoded, until now."""
-    calls, real = [], inference.encode
+    calls, real = [], features.to_input
 
     def noted(batch, device):
         calls.append(len(batch.images))
         return real(batch, device)
 
-    monkeypatch.setattr(inference, "encode", noted)
+    monkeypatch.setattr(features, "to_input", noted)
     return calls
 
 
@@ -157,7 +158,7 @@ def test_damaged_predictions_are_named(data, run, own_result):
 
 
 def _interrupt(data: Path, run: Path, out: Path, monkeypatch, at_step: int) -> None:
-    real, calls = inference.encode, []
+    real, calls = features.to_input, []
 
     def fails(*args):
         calls.append(1)
@@ -166,7 +167,7 @@ def _interrupt(data: Path, run: Path, out: Path, monkeypatch, at_step: int) -> N
         return real(*args)
 
     with monkeypatch.context() as patch:
-        patch.setattr(inference, "encode", fails)
+        patch.setattr(features, "to_input", fails)
         with pytest.raises(KeyboardInterrupt):
             _evaluate(data, run, out)
 

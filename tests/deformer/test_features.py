@@ -301,7 +301,7 @@ def test_encoding_goes_on_where_it_was_stopped(
     real, written = encode_command._write, []
 
     def stop_at_third(path, tensors):
-        if len(written) == 2:
+        if len(written) == 3:
             raise Killed
         written.append(path)
         real(path, tensors)
@@ -310,7 +310,8 @@ def test_encoding_goes_on_where_it_was_stopped(
     with monkeypatch.context() as patch, pytest.raises(Killed):
         patch.setattr(encode_command, "_write", stop_at_third)
         make_features(options, torch.device("cpu"), quiet())
-    before = {path: path.stat().st_mtime_ns for path in out.glob("*.safetensors")}
+    before = {path: path.stat().st_mtime_ns for path in out.glob("s0_*.safetensors")}
+    assert len(before) == 2
     make_features(options, torch.device("cpu"), quiet())
     assert all(path.stat().st_mtime_ns == time for path, time in before.items())
     assert open_features(out).info == open_features(features).info
@@ -319,7 +320,8 @@ def test_encoding_goes_on_where_it_was_stopped(
         make_features(other, torch.device("cpu"), quiet())
 
 
-def test_a_folder_is_written_by_one_at_a_time(dataset, spatial_run, tmp_path):
+def test_a_folder_is_written_by_one_at_a_time(dataset, spatial_run, tmp_path, monkeypatch):
+    monkeypatch.setitem(experiments.EXPERIMENTS, TEMPORAL.name, TEMPORAL)
     options = _options(dataset, spatial_run, tmp_path)
     with locked(tmp_path, "encoding"), pytest.raises(ValueError, match="another encoding"):
         make_features(options, torch.device("cpu"), quiet())
@@ -331,12 +333,15 @@ def _reseeded(dataset, tmp_path):
     return out
 
 
-def test_the_command_tells_in_a_line_what_is_wrong(monkeypatch, capsys, dataset, spatial_run):
-    given = ["--checkpoint", str(spatial_run), "--data", str(dataset), "--out", "nowhere"]
+def test_the_command_tells_in_a_line_what_is_wrong(
+    monkeypatch, capsys, dataset, spatial_run, tmp_path
+):
+    out = tmp_path / "features"
+    given = ["--checkpoint", str(spatial_run), "--data", str(dataset), "--out", str(out)]
     monkeypatch.setattr(sys, "argv", ["encode", *given, "--experiment", "small_center"])
     assert encode_command.main() == 1
     told = " ".join(capsys.readouterr().err.split())
-    assert "has backbone regnet_tiny, small_center has resnet18" in told
+    assert "has backbone regnet_tiny, small_center has resnet18" in told and not out.exists()
 
 
 def test_a_window_of_features_needs_no_box(hands):

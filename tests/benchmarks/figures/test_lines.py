@@ -67,9 +67,9 @@ def test_gains_need_runs_without_fusion_that_compare():
     assert "gain_by_occlusion" not in [Path(d.name).name for d in draw_split([of("tiny"), moved])]
 
 
-def test_eight_lines_are_told_apart():
-    assert MAX_LINES == 8
-    assert all(len(set(map(str, kinds))) == 8 for kinds in (PALETTE, DASHES, MARKERS))
+def test_nine_lines_are_told_apart():
+    assert MAX_LINES == 9
+    assert all(len(set(map(str, kinds))) == 9 for kinds in (PALETTE, DASHES, MARKERS))
 
 
 def test_seeds_are_taken_together_where_they_were_trained_alike():
