@@ -55,11 +55,15 @@ def as_done(work: Callable, jobs: list[tuple], workers: int) -> Iterator[tuple[i
     Raises what the work raises, and `ChildProcessError` when a worker is killed.
     """
     context = multiprocessing.get_context("spawn")  # threads of torch and Embree do not fork
-    pool = ProcessPoolExecutor(workers, context, initializer=become_worker)
+    num = max(1, min(workers, len(jobs)))
+    pool = ProcessPoolExecutor(num, context, initializer=become_worker)
     others = set(multiprocessing.active_children())
     try:
         with signals_held("spawn"):
             places = {pool.submit(work, *job): i for i, job in enumerate(jobs)}
+            # The pool watches the processes that it had when it was last given a job: one that was
+            # started by the last job could be killed unseen
+            pool.submit(int)
         for future in as_completed(places):
             yield places[future], future.result()
     except BaseException as error:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import tyro
 
-from benchmarks import constant_hand, evaluate
+from benchmarks import constant_hand, evaluate, real_video
 from benchmarks.ablations import plan as ablations
 from benchmarks.claims import __main__ as claims
 from benchmarks.figures import __main__ as figures
@@ -55,6 +55,7 @@ PROGRAMS = {
     "benchmarks.claims": claims.Options,
     "benchmarks.constant_hand": constant_hand.Options,
     "benchmarks.keep": keep.Options,
+    "benchmarks.real_video": real_video.Options,
     "benchmarks.tables": tables.Options,
     "benchmarks.figures": figures.Options,
     "benchmarks.report": report.Options,

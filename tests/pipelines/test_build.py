@@ -324,7 +324,7 @@ def test_wrong_options(tmp_path, wrong):
 
 
 def test_unknown_dataset(tmp_path):
-    with pytest.raises(UnusableInputError, match="there is no module pipelines.freihand"):
+    with pytest.raises(UnusableInputError, match="there is no module freihand; known are"):
         build(Options("freihand", root=tmp_path))
     with pytest.raises(UnusableInputError, match="lacks ROOT_VARIABLE"):
         build(Options("pipelines.crops", root=tmp_path))

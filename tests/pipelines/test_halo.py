@@ -45,8 +45,10 @@ def _short_clips(monkeypatch):
     monkeypatch.setattr(ho3d, "CENTRE_FRAMES", CENTRES)
 
 
-def built(root: Path, out: Path, halo_frames: int | None, dataset: str = "ho3d") -> Path:
-    build(Options(dataset, root=root, out=out, workers=0, halo_frames=halo_frames))
+def built(
+    root: Path, out: Path, halo_frames: int | None, dataset: str = "ho3d", hand: str | None = None
+) -> Path:
+    build(Options(dataset, root=root, out=out, workers=0, halo_frames=halo_frames, hand=hand))
     return out
 
 
@@ -168,16 +170,17 @@ def own_module(monkeypatch, **names) -> str:
 def test_a_module_of_ones_own_says_how_far_its_clips_reach(raw_root, tmp_path, monkeypatch):
     def list_clips(root: Path, halo_frames: int = 2) -> list:
         refs = dexycb.list_clips(root)
+        # other fingertips than the joints', so without the hand that would tell
         return [replace(r, halo=frozenset(r.frames[:halo_frames]), tips="ho3d") for r in refs]
 
     name = own_module(monkeypatch, list_clips=list_clips)
     with pytest.raises(UnusableInputError, match="does not say how far it reaches: give it HALO"):
         built(raw_root, tmp_path / "out", None, name)
     name = own_module(monkeypatch, list_clips=list_clips, HALO_FRAMES=2)
-    data = built(raw_root, tmp_path / "out", None, name)
+    data = built(raw_root, tmp_path / "out", None, name, "none")
     info = json.loads((data / "dataset.json").read_text())
     assert (info["parameters"]["halo_frames"], info["parameters"]["tips"]) == (2, "ho3d")
-    data = built(raw_root, tmp_path / "other", 1, name)
+    data = built(raw_root, tmp_path / "other", 1, name, "none")
     assert json.loads((data / "dataset.json").read_text())["parameters"]["halo_frames"] == 1
     assert info["counts"]["halo"] == 14
 
