@@ -12,7 +12,8 @@ from benchmarks.material import Material
 from benchmarks.training_log import TrainingLog, evaluations_of
 from deformer.box import AugmentationRange
 from deformer.checkpoint import differences
-from deformer.experiments import EXPERIMENTS, Experiment, base_of
+from deformer.experiment import Experiment
+from deformer.experiments import EXPERIMENTS, base_of
 from deformer.features import Features, open_features
 
 _OWN_SIZE = {"sequences": 200, "cameras": 2, "frames": 72, "seed": 0, "depth": False}

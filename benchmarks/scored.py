@@ -21,7 +21,8 @@ from benchmarks.protocol import Comparison, frame_values
 from benchmarks.truth import Truth, compare, pair_predictions, read_truth
 from deformer.checkpoint import load_checkpoint
 from deformer.dataset import DATASET_FILE, dataset_sha256
-from deformer.experiments import Experiment, get_experiment
+from deformer.experiment import Experiment
+from deformer.experiments import get_experiment
 from deformer.index import FrameIndex, make_windows, read_index
 from deformer.telling import print_labelled
 

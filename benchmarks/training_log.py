@@ -8,7 +8,7 @@ import numpy as np
 
 from benchmarks.evaluation import Evaluation, Run
 from deformer.checkpoint import Checkpoint, load_checkpoint
-from deformer.experiments import Experiment
+from deformer.experiment import Experiment
 from deformer.reading import one_line
 
 LOG_FILE = "log.jsonl"

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from deformer.checkpoint import Checkpoint, differences, load_checkpoint
-from deformer.experiments import Experiment
+from deformer.experiment import Experiment
 from deformer.features import Features
 from deformer.learner import Learner
 from deformer.mano import Hands

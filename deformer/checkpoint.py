@@ -22,7 +22,7 @@ import torch
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
-from deformer.experiments import Experiment
+from deformer.experiment import Experiment
 from deformer.files import RESUME, room_for, sync_folder, write_whole
 from deformer.machine import Machine
 from deformer.mano import Hands

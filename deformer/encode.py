@@ -25,7 +25,8 @@ from safetensors.torch import save
 from deformer.augment import NO_AUGMENTATION
 from deformer.checkpoint import Checkpoint, check_hand
 from deformer.distributed import process_group
-from deformer.experiments import Experiment, get_experiment
+from deformer.experiment import Experiment
+from deformer.experiments import get_experiment
 from deformer.features import (
     FEATURES_FILE,
     SPATIAL_FIELDS,

@@ -23,7 +23,7 @@ from torch import Tensor
 from deformer.augment import AugmentConfig
 from deformer.batch import Batch, to_input, without_padding
 from deformer.dataset import dataset_sha256
-from deformer.experiments import Experiment
+from deformer.experiment import Experiment
 from deformer.index import WindowTable
 from deformer.model import Deformer, FrameFeatures
 from deformer.stream import Stream

@@ -18,7 +18,7 @@ from deformer.discriminator import (
     motion_features,
 )
 from deformer.distributed import Place
-from deformer.experiments import Experiment
+from deformer.experiment import Experiment
 from deformer.features import freeze_spatial, spatial_half, unpack
 from deformer.index import FrameIndex, WindowTable
 from deformer.losses import (

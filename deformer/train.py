@@ -26,7 +26,7 @@ from deformer.beginning import Beginning, begin
 from deformer.checkpoint import Content, save_checkpoint
 from deformer.discriminator import saturation
 from deformer.distributed import Place, any_rank, mean_over_ranks, process_group, wait_for_all
-from deformer.experiments import Experiment
+from deformer.experiment import Experiment
 from deformer.features import Features, open_features
 from deformer.files import write_whole
 from deformer.index import FrameIndex

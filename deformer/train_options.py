@@ -7,7 +7,8 @@ from typing import Annotated, Literal
 
 import tyro
 
-from deformer.experiments import EXPERIMENTS, Experiment, get_experiment
+from deformer.experiment import Experiment
+from deformer.experiments import EXPERIMENTS, get_experiment
 from deformer.store import DEFAULT_CACHE
 
 

@@ -20,7 +20,8 @@ from benchmarks.words import HEADLINE
 from deformer.beginning import check_run, check_start
 from deformer.checkpoint import DamagedCheckpointError, load_checkpoint
 from deformer.dataset import dataset_sha256
-from deformer.experiments import STARTS, Experiment, get_experiment
+from deformer.experiment import Experiment
+from deformer.experiments import STARTS, get_experiment
 
 CONSOLE_FILE = "console.log"
 """In a run's folder: what its commands said while others ran beside it."""

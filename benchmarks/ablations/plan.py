@@ -7,7 +7,14 @@ from typing import Literal
 
 from benchmarks.ablations.jobs import Job
 from deformer.dataset import read_info
-from deformer.experiments import BASES, OCCLUDED, Experiment, base_of, get_experiment, starts_of
+from deformer.experiment import Experiment
+from deformer.experiments import (
+    BASES,
+    OCCLUDED,
+    base_of,
+    get_experiment,
+    starts_of,
+)
 from deformer.store import open_store
 from deformer.stream import Stream
 

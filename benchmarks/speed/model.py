@@ -11,7 +11,8 @@ import torch
 from rich.table import Table
 
 from deformer.distributed import Place
-from deformer.experiments import Experiment, get_experiment
+from deformer.experiment import Experiment
+from deformer.experiments import get_experiment
 from deformer.features import open_features
 from deformer.files import write_whole
 from deformer.labels import load_hands_of

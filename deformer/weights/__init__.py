@@ -23,7 +23,7 @@ from deformer.checkpoint import (
     from_dict,
     load_checkpoint,
 )
-from deformer.experiments import Experiment
+from deformer.experiment import Experiment
 from deformer.files import write_whole
 
 FOLDER = Path(__file__).parent

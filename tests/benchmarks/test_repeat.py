@@ -18,7 +18,8 @@ from benchmarks.repeat import (
     training_commands,
 )
 from benchmarks.training_log import TrainingLog, read_log
-from deformer.experiments import EXPERIMENTS, Experiment
+from deformer.experiment import Experiment
+from deformer.experiments import EXPERIMENTS
 from deformer.train import parse
 from pipelines import build_shards, synthesize
 from tests.benchmarks.drawn_results import write_run

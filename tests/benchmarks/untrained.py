@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 from deformer.checkpoint import Content, save_checkpoint
-from deformer.experiments import Experiment
+from deformer.experiment import Experiment
 from deformer.mano import Hands
 from deformer.stream import Stream
 from tests.deformer.training import VERY_SMALL, make_learner

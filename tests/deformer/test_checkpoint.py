@@ -20,7 +20,8 @@ from deformer.checkpoint import (
     optimizer_tensors,
     save_checkpoint,
 )
-from deformer.experiments import EXPERIMENTS, Experiment
+from deformer.experiment import Experiment
+from deformer.experiments import EXPERIMENTS
 from deformer.files import NoRoomError
 from deformer.machine import Machine
 from tests.deformer.training import VERY_SMALL, assert_same_tensors, changed, checkpoint_steps

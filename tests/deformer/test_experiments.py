@@ -5,13 +5,12 @@ from pathlib import Path
 import pytest
 
 from deformer.checkpoint import differences
+from deformer.experiment import OptimConfig, ValidationConfig
 from deformer.experiments import (
     ABLATIONS,
     BASES,
     EXPERIMENTS,
     STARTS,
-    OptimConfig,
-    ValidationConfig,
     get_experiment,
     starts_of,
 )

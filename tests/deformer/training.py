@@ -17,7 +17,8 @@ from deformer.batch import Batch
 from deformer.checkpoint import load_checkpoint
 from deformer.discriminator import DiscriminatorConfig
 from deformer.distributed import Place
-from deformer.experiments import Experiment, OptimConfig, ValidationConfig, get_experiment
+from deformer.experiment import Experiment, OptimConfig, ValidationConfig
+from deformer.experiments import get_experiment
 from deformer.learner import Learner, RealMotion
 from deformer.model import DeformerConfig
 from deformer.plan import OrderConfig

@@ -20,7 +20,11 @@ from benchmarks.claims.paired import FAILS, HOLDS, NOISY
 from benchmarks.comparable import Kind
 from benchmarks.evaluation import write_evaluation
 from benchmarks.protocol import BINS, is_in_bin
-from deformer.experiments import ABLATIONS, base_of, get_experiment
+from deformer.experiments import (
+    ABLATIONS,
+    base_of,
+    get_experiment,
+)
 from tests.benchmarks.drawn_results import write_result
 from tests.benchmarks.evaluations import SYNTHETIC, make_evaluation
 from tests.deformer.training import build_dataset
