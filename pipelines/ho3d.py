@@ -65,8 +65,7 @@ IMAGE_SIZE = (640, 480)
 CENTRE_FRAMES = 128
 """Centre frames of a clip, at most."""
 HALO_FRAMES = 30
-"""Frame numbers that a clip reaches beyond its centre frames on each side, where the build asks for
-no other number: 3 gaps of 10, as windows of 7 frames do."""
+"""So far a clip reaches beyond its centre frames by default: as windows of 7 do, 3 gaps of 10."""
 
 _SPLITS = ("train", "evaluation")
 _IMAGE_SUFFIX = {"ho3d_v2": ".png", "ho3d_v3": ".jpg"}
@@ -86,8 +85,7 @@ _log = logging.getLogger(__name__)
 def list_clips(root: Path, halo_frames: int = HALO_FRAMES) -> list[ClipRef]:
     """The clips of both splits; each listed frame is a centre frame (not halo) of exactly one.
 
-    halo_frames: as `HALO_FRAMES`. A split is there when its list and its folder are. Opens one
-    label file per sequence.
+    A split is there when its list and its folder are. Opens one label file per sequence.
 
     Raises `UnusableInputError` when neither split is there, or a list or folder cannot be used.
     """
