@@ -14,7 +14,7 @@ on however many processes. Exit status: 0 done, 1 something cannot be used, 2 an
 import os
 import shlex
 import sys
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
@@ -22,7 +22,6 @@ import numpy as np
 import torch
 import tyro
 from rich.console import Console
-from rich.markup import escape
 
 from benchmarks.evaluation import (
     EVALUATION_FILE,
@@ -162,15 +161,14 @@ def _score_run(
     paired = pair_predictions(truth, predictions["row"])
     if not len(paired.at):
         return _without_truth(options, truth, predictions, hands, console)
-    for told in counts_words(paired.counts, options.data):
-        console.print(told, soft_wrap=True, style="yellow")
     at, source = paired.at[paired.source >= 0], paired.source[paired.source >= 0]
     if not len(at):
         raise ValueError(f"no labelled frame of {options.split} could be predicted")
     joints, wrist = _place_joints(predictions, source)
-    if nearest := int((joints[..., 2].min(1) < 1.001 * NEAREST_M).sum()):
-        words = f"{nearest} hands fit best behind the camera: put {NEAREST_M} m away"
-        console.print(words, style="yellow")
+    behind = int((joints[..., 2].min(1) < 1.001 * NEAREST_M).sum())
+    counts = replace(paired.counts, behind=behind)
+    for told in counts_words(counts, options.data):
+        console.print(told, soft_wrap=True, style="yellow")
     vertices = truth_vertices = None
     if mesh:
         is_left = truth.is_left[at]
@@ -197,7 +195,7 @@ def _score_run(
         precision=options.precision,
         config=config_hash(checkpoint),
     )
-    evaluation = _write(options, store, run, truth, paired.counts, metrics)
+    evaluation = _write(options, store, run, truth, counts, metrics)
     _write_submission(options, truth, at, joints, vertices, console)
     return evaluation
 
@@ -207,7 +205,7 @@ def _whole(vertices: np.ndarray, console: Console) -> np.ndarray | None:
     if (known := np.isfinite(vertices).all((1, 2))).all():
         return vertices
     told = f"{(~known).sum()} of {len(known)} frames have no true vertices: the mesh is not scored"
-    console.print(f"[yellow]{told}", soft_wrap=True)
+    console.print(told, soft_wrap=True, style="yellow")
     return None
 
 
@@ -285,13 +283,14 @@ def _evaluate_file(options: Options, console: Console) -> Evaluation:
     if not (is_scored := truth.is_labelled[order.is_required]).any():
         raise ValueError(_NO_TRUTH.format(options.split))
     for told in filter(None, (order.note, *predictions.warnings)):
-        console.print(f"[yellow]{escape(f'{options.predictions}: {told}')}", soft_wrap=True)
+        console.print(f"{options.predictions}: {told}", soft_wrap=True, style="yellow")
     at = np.flatnonzero(order.is_required)[is_scored]
     vertices = truth_vertices = None
     if predictions.vertices_m is not None:
         vertices = predictions.vertices_m[is_scored]
         if truth.vertices_m is None:
-            console.print("[yellow]the dataset has no true vertices: the mesh is not scored")
+            told = "the dataset has no true vertices: the mesh is not scored"
+            console.print(told, soft_wrap=True, style="yellow")
         else:
             truth_vertices = _whole(truth.vertices_m[at], console)
     joints = predictions.joints_m[is_scored]

@@ -8,7 +8,7 @@
              "config": …}
             or, of a method without a checkpoint, {"method": …, "predictions": …},
      "data": {"name": …, "dataset": …, "split": …, "synthetic": …, "frames": …, "sha256": …},
-     "counts": {"predicted": …, "borrowed": …, "lost": …, "corrupt": …},
+     "counts": {"predicted": …, "borrowed": …, "lost": …, "corrupt": …, "behind": …},
      "command": "python -m benchmarks.evaluate …",
      "metrics": what `benchmarks.protocol.score` returns}
 """
@@ -107,6 +107,9 @@ class Counts:
     """Without an image, in clips without any prediction."""
     corrupt: int = 0
     """With an image, but their window needs a member of a shard that is not what was written."""
+    behind: int = 0
+    """Of those that are scored: hands whose pixels fit best behind the camera, which were put
+    `NEAREST_M` before it."""
 
     @property
     def scored(self) -> int:

@@ -4,6 +4,7 @@ import statistics
 from collections.abc import Iterable, Sequence
 
 from benchmarks.evaluation import Counts, Data
+from deformer.camera import NEAREST_M
 
 DASH = "–"
 """Stands where there is no number, as in an empty bin."""
@@ -71,5 +72,6 @@ def counts_words(counts: Counts, data: str) -> list[str]:
         "all": counts.lost,
         f"{counts.borrowed} of {counts.scored} labelled frames have no image of the hand: each "
         "takes the prediction of the nearest frame of its clip": counts.borrowed,
+        f"{counts.behind} hands fit best behind the camera: put {NEAREST_M} m away": counts.behind,
     }
     return [sentence for sentence, number in told.items() if number]

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from benchmarks.submissions.frame_fit import best_frames
 from deformer.hand import JOINT_PARENTS, MANO_TO_DATASET, NUM_JOINTS
 
 _FINGERS = np.arange(1, NUM_JOINTS).reshape(5, 4)
@@ -173,6 +174,9 @@ def _misfit_of_axes(joints: np.ndarray, truth: np.ndarray) -> _Misfit | None:
     as_read_mm, turned_mm = errors_mm(*changes, (AXES[0], AXES[best]))
     if fits_mm[best] >= _MUCH_BETTER * fits_mm[0] or turned_mm >= _BETTER * as_read_mm:
         return None
+    rows, other = best_frames(relative, truth)
+    if errors_mm(relative[rows], truth[other], AXES[:1])[0] < _MUCH_BETTER * fits_mm[best]:
+        return None  # its axes are right, its rows are of other frames: `misplaced` tells
     signs = AXES[best].sum(1)
     names = ("xyz"[k] for k in np.abs(AXES[best]).argmax(1))
     words = ", ".join(("−" if s < 0 else "") + n for s, n in zip(signs, names, strict=True))

@@ -38,7 +38,7 @@ def misplaced(joints_m: np.ndarray, truth_joints_m: np.ndarray, number: np.ndarr
         joints, truth = move(joints_m[known]), move(truth_joints_m[known])
         if _spread(joints) < _MIN_SPREAD * _spread(truth):
             continue  # who always says the same fits some frames better than others
-        rows, best = _best_frames(joints, truth)
+        rows, best = best_frames(joints, truth)
         told = _shifted(joints, truth, number, point_errors_mm(joints[rows], truth[best]).mean())
         if told := told or _elsewhere(joints, truth, rows, best):
             return told
@@ -49,7 +49,7 @@ def _spread(joints: np.ndarray) -> float:
     return float(np.linalg.norm(joints - joints.mean(0), axis=-1).mean())
 
 
-def _best_frames(joints: np.ndarray, truth: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def best_frames(joints: np.ndarray, truth: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Some rows, spread evenly, and the frame that each fits best."""
     M = len(joints)
     rows = np.unique(np.linspace(0, M - 1, min(_SAMPLES, M)).astype(int))

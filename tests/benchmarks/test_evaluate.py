@@ -153,6 +153,7 @@ def test_hands_that_fit_best_behind_the_camera_are_put_before_it_and_counted(
     assert z.min() > NEAREST_M - 1e-6
     counted = int(re.search(r"(\d+) hands fit best behind the camera", said.getvalue())[1])
     assert counted == np.count_nonzero(z < NEAREST_M + 1e-6) > 0
+    assert read_evaluation(tmp_path / "evaluation.json").counts.behind == counted
 
 
 def test_overlap_is_the_mean_of_all_windows_that_see_a_frame(data, run, result, tmp_path):

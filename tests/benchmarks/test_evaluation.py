@@ -69,7 +69,7 @@ FAULTS = {
     "format": (lambda c: c | {"format": 1}, "it has format 1, this program reads 2"),
     "counts": (
         lambda c: c | {"counts": c["counts"] | {"borrowed": 3}},
-        r"Counts\(predicted=40, borrowed=3, lost=0, corrupt=0\) do not add up to 40 frames",
+        r"Counts\(predicted=40, borrowed=3, lost=0, corrupt=0, behind=0\) do not add up to 40",
     ),
     "unknown key": (lambda c: c | {"extra": 1}, "names lacking or unknown: extra"),
     "missing key": (lambda c: c | {"data": {}}, "names lacking or unknown: dataset, frames"),

@@ -3,9 +3,11 @@
 import errno
 import io
 import os
+import re
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from rich.console import Console
@@ -145,3 +147,14 @@ def test_a_console_of_a_test_is_left_alone(monkeypatch):
     assert run_command(lambda: print("–")) == 0
     assert own.getvalue() == "–\n"
     assert sys.stdout is own
+
+
+def test_no_program_writes_markup_that_would_be_shown_as_it_is():
+    root = Path(__file__).parents[2]
+    found = [
+        path.name
+        for package in ("deformer", "pipelines", "benchmarks")
+        for path in (root / package).rglob("*.py")
+        if re.search(r"""["']\[(yellow|red|green|bold|dim)\]""", path.read_text())
+    ]
+    assert found == []

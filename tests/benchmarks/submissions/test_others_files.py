@@ -2,11 +2,12 @@
 
 import json
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from benchmarks.submissions.conventions import AXES
+from benchmarks.submissions.conventions import AXES, check_conventions
 from benchmarks.submissions.file_order import dexycb_order, ho3d_order
 from benchmarks.submissions.files import read_hpe, read_pred_json, write_hpe, write_pred_json
 from benchmarks.submissions.frame_fit import misplaced
@@ -181,6 +182,15 @@ def test_also_where_the_wrist_is_not_predicted(rng, name):
     change, _ = ORDERS[name]
     predicted = in_order_of_file(truth - truth[:, :1], number, change)
     assert "far better than their own" in misplaced(predicted, truth, number)
+
+
+def test_rows_of_other_frames_are_not_taken_for_turned_axes(rng):
+    """In the second half of the frames hands are turned by half a turn."""
+    truth = make_hand() + rng.normal(scale=0.01, size=(N, 21, 3))
+    truth[N // 2 :] = truth[N // 2 :] @ np.diag([-1.0, -1.0, 1.0])
+    predicted = np.roll(truth, N // 2, 0) + rng.normal(scale=0.001, size=truth.shape)
+    check_conventions(Path("f"), predicted, truth, "m", np.arange(21), np.zeros(N, bool))
+    assert "far better than their own" in misplaced(predicted, truth, np.arange(N))
 
 
 def test_nothing_is_told_of_right_rows_nor_of_bad_methods(rng):
