@@ -25,6 +25,7 @@ from deformer.checkpoint import Checkpoint, shaping_fields
 from deformer.files import write_whole
 from deformer.fusion import FusionVariant
 from deformer.losses import PointLossName
+from deformer.reading import foreign, one_line
 from deformer.wellformed import check_types, read_json_object
 
 EVALUATION_FILE = "evaluation.json"
@@ -158,8 +159,9 @@ def write_evaluation(path: Path, evaluation: Evaluation) -> None:
 
 def read_evaluation(path: Path) -> Evaluation:
     """Raises `ValueError`, naming the file, for anything but an evaluation of this format."""
+    data = path.read_bytes()
     try:
-        content = read_json_object(path.read_bytes())
+        content = read_json_object(data)
         version = content.pop("format", None)
         if version != FORMAT:
             raise ValueError(f"it has format {version!r}, this program reads {FORMAT}")
@@ -172,8 +174,8 @@ def read_evaluation(path: Path) -> Evaluation:
         return Evaluation(**content)
     except (ValueError, AttributeError) as error:  # AttributeError: a list where a mapping belongs
         raise ValueError(
-            f"{path} is no evaluation ({error}): evaluate again with python -m "
-            "benchmarks.evaluate, or take the file away"
+            f"{path} is no evaluation ({foreign(data) or one_line(error)}): evaluate again with "
+            "python -m benchmarks.evaluate, or take the file away"
         ) from error
 
 

@@ -12,7 +12,6 @@ from functools import cached_property, lru_cache
 from pathlib import Path
 
 import numpy as np
-import pyarrow.parquet as pq
 from rich.console import Console
 
 from benchmarks.evaluation import EVALUATION_FILE, Evaluation, Run
@@ -20,7 +19,7 @@ from benchmarks.predictions import PREDICTIONS_FILE, read_predictions
 from benchmarks.protocol import Comparison, frame_values
 from benchmarks.truth import Truth, compare, pair_predictions, read_truth
 from deformer.checkpoint import load_checkpoint
-from deformer.dataset import DATASET_FILE, dataset_sha256
+from deformer.dataset import DATASET_FILE, dataset_sha256, read_table
 from deformer.experiment import Experiment
 from deformer.experiments import get_experiment
 from deformer.index import FrameIndex, make_windows, read_index
@@ -86,7 +85,7 @@ class Scored:
     def objects(self) -> tuple[str, ...]:
         """Names of the grasped objects of the frames, each once; those that are not known left
         out."""
-        names = pq.read_table(self.data / "frames.parquet", columns=["object"])["object"]
+        names = read_table(self.data / "frames.parquet", ["object"])["object"]
         return tuple(sorted(set(names.take(self.row).to_pylist()) - {"", None}))
 
     @cached_property

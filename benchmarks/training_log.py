@@ -9,7 +9,7 @@ import numpy as np
 from benchmarks.evaluation import Evaluation, Run
 from deformer.checkpoint import Checkpoint, load_checkpoint
 from deformer.experiment import Experiment
-from deformer.reading import one_line
+from deformer.reading import foreign_file, one_line
 
 LOG_FILE = "log.jsonl"
 
@@ -56,8 +56,9 @@ def read_log(folder: Path, runs: Path) -> TrainingLog:
             kind: [r for r in records if r["kind"] == kind] for kind in ("train", "validation")
         }
         steps = {k: np.array([r["step"] for r in rs], int) for k, rs in kinds.items()}
-    except (ValueError, KeyError, TypeError) as error:  # ValueError: neither JSON nor text
-        raise ValueError(f"{path} is no training log ({one_line(error)}): take it away") from error
+    except (ValueError, KeyError, TypeError, RecursionError) as error:  # neither JSON nor text
+        fault = foreign_file(path) or one_line(error)
+        raise ValueError(f"{path} is no training log ({fault}): take it away") from error
     return TrainingLog(
         folder.relative_to(runs).as_posix(), folder, steps["train"], _columns(kinds["train"]),
         steps["validation"], _columns(kinds["validation"]),

@@ -26,7 +26,7 @@ from deformer.experiment import Experiment
 from deformer.files import RESUME, room_for, sync_folder, write_whole
 from deformer.machine import Machine
 from deformer.mano import Hands
-from deformer.reading import UnreadableFileError, one_line, read_json
+from deformer.reading import UnreadableFileError, foreign_file, one_line, read_json
 
 FORMAT = 1
 OF_NO_EFFECT = ("summary", "optim.micro_batch", "stream.max_skipped")
@@ -167,9 +167,12 @@ def load_checkpoint(run: str | Path, which: str = "last", only: tuple[str, ...] 
     only: files to read, such as ("model",); empty: all. A damaged last checkpoint is passed over
     with a warning, for the one before it.
 
-    Raises `FileNotFoundError` when there is none, `DamagedCheckpointError` when none is whole.
+    Raises `FileNotFoundError` when there is none, `DamagedCheckpointError` when none is whole,
+    `ValueError` for a file in the folder's place.
     """
     run = Path(run)
+    if run.is_file():
+        raise ValueError(f"{run} is a file: name the run's folder")
     if (run / "state.json").exists():
         return read_checkpoint(run, only)
     folders = _folders(run)
@@ -187,12 +190,20 @@ def load_checkpoint(run: str | Path, which: str = "last", only: tuple[str, ...] 
         raise FileNotFoundError(f"{run} has no checkpoint {which!r}: {there}")
     if which != "last":
         return read_checkpoint(folders[0], only)
+    faults = []
     for folder in folders:
         try:
-            return read_checkpoint(folder, only)
+            checkpoint = read_checkpoint(folder, only)
         except DamagedCheckpointError as error:
-            _log.warning("%s; the checkpoint before it is used", error)
-    raise DamagedCheckpointError(f"no checkpoint of {run} is whole: begin anew in another --out")
+            faults.append(str(error))
+            continue
+        for fault in faults:
+            _log.warning("%s; the checkpoint before it is used", fault)
+        return checkpoint
+    raise DamagedCheckpointError(
+        f"no checkpoint of {run} is whole: {faults[0]}; bring its files back, or begin anew in "
+        "another --out"
+    )
 
 
 def check_hand(checkpoint: Checkpoint, hands: Hands) -> None:
@@ -217,7 +228,10 @@ def read_checkpoint(folder: Path, only: tuple[str, ...] = ()) -> Checkpoint:
             if only and Path(name).stem not in only:
                 continue
             if digest_of(folder / name) != written:
-                raise DamagedCheckpointError(f"{folder / name} is damaged or cut off")
+                fault = foreign_file(folder / name)
+                raise DamagedCheckpointError(
+                    f"{folder / name} is damaged{f': {fault}' if fault else ' or cut off'}"
+                )
             tensors[Path(name).stem] = load_file(folder / name)
     except (OSError, KeyError) as error:
         raise DamagedCheckpointError(f"{folder} is damaged ({error!r})") from None

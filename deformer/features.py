@@ -26,6 +26,7 @@ from deformer.dataset import dataset_sha256
 from deformer.experiment import Experiment
 from deformer.index import WindowTable
 from deformer.model import Deformer, FrameFeatures
+from deformer.reading import UnreadableFileError, read_json
 from deformer.stream import Stream
 from deformer.windows import WindowConfig
 
@@ -253,15 +254,13 @@ def open_features(folder: str | Path) -> Features:
             f"{folder} holds no encoded frames (no {FEATURES_FILE}): make them by "
             "python -m deformer.encode, or take up that command where it was interrupted"
         )
-    content = path.read_bytes()
     try:
-        info = json.loads(content)
-        is_known = info["format"] == FORMAT
-    except (ValueError, KeyError, TypeError):
-        raise ValueError(f"{path} is damaged: encode again") from None
-    if not is_known:
-        raise ValueError(f"{path} has format {info['format']}, this program reads {FORMAT}")
-    return Features(Path(folder), info, hashlib.sha256(content).hexdigest())
+        info = read_json(path)
+    except UnreadableFileError as error:
+        raise UnreadableFileError(f"{error}; or encode again") from None
+    if (version := info.get("format")) != FORMAT:
+        raise ValueError(f"{path} has format {version}, this program reads {FORMAT}: encode again")
+    return Features(Path(folder), info, file_sha256(path))
 
 
 def file_sha256(path: Path) -> str:

@@ -120,14 +120,14 @@ def select_rows(index: FrameIndex, split: str, where: str | None = None) -> np.n
     path = index.folder / "frames.parquet"
     if found := split_column(index.info, None if split == "all" else split):
         column, part = found
-        values = pq.read_table(path, columns=[column])[column]
+        values = read_table(path, [column])[column]
         selected = selected & (values.to_numpy() == part)
     if not selected.any():
         raise ValueError(f"split {split} of {index.folder} has no valid frame: choose another one")
     if where:
         columns = pq.read_schema(path).names
         selected = selected & evaluate_filter(
-            where, columns, lambda name: pq.read_table(path, columns=[name])[name].to_numpy()
+            where, columns, lambda name: read_table(path, [name])[name].to_numpy()
         )
         if not selected.any():
             raise ValueError(f"no valid frame of split {split} satisfies {where!r}")

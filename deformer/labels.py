@@ -3,9 +3,9 @@
 from pathlib import Path
 
 import numpy as np
-import pyarrow.parquet as pq
 import torch
 
+from deformer.dataset import read_table
 from deformer.index import FrameIndex, WindowTable
 from deformer.mano import HandLayer, Hands, load_hands
 from deformer.model import DeformerConfig
@@ -53,7 +53,7 @@ def check_labels(
     rows = rows[np.linspace(0, len(rows) - 1, min(_SAMPLES, len(rows))).astype(int)]
     path = index.folder / "annotations.parquet"
     columns = [*_MANO, "joints_cam_m"]
-    table = pq.read_table(path, columns=columns).take(rows)
+    table = read_table(path, columns).take(rows)
     for name in _MANO:
         if missing := table[name].null_count:
             raise ValueError(
@@ -79,7 +79,7 @@ def check_truth(index: FrameIndex, windows: WindowTable, split: str) -> None:
     """Raises `ValueError` when a frame of the windows that are validated on has no MANO labels:
     its error would be no number."""
     rows = np.unique(windows.rows)
-    table = pq.read_table(index.folder / "annotations.parquet", columns=list(_MANO)).take(rows)
+    table = read_table(index.folder / "annotations.parquet", list(_MANO)).take(rows)
     for name in _MANO:
         if missing := table[name].null_count:
             raise ValueError(
@@ -91,7 +91,7 @@ def check_truth(index: FrameIndex, windows: WindowTable, split: str) -> None:
 
 def _check_occlusion(index: FrameIndex, windows: WindowTable) -> None:
     used = np.unique(windows.rows)
-    frames = pq.read_table(index.folder / "frames.parquet", columns=["occlusion"])
+    frames = read_table(index.folder / "frames.parquet", ["occlusion"])
     if missing := frames.take(used)["occlusion"].null_count:
         raise ValueError(
             f"--model.fusion occlusion weighs frames by their occlusion ratio, and {missing} of "

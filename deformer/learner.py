@@ -4,7 +4,6 @@ from contextlib import nullcontext
 from typing import NamedTuple
 
 import numpy as np
-import pyarrow.parquet as pq
 import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
@@ -12,6 +11,7 @@ from torch.nn.parallel import DistributedDataParallel
 from deformer.backbone import load_backbone_weights
 from deformer.batch import Batch, to_input
 from deformer.checkpoint import load_optimizer, optimizer_tensors
+from deformer.dataset import read_table
 from deformer.discriminator import (
     NUM_FEATURES,
     MotionDiscriminator,
@@ -47,7 +47,7 @@ class RealMotion:
         self.windows, self.is_left, self.seed = windows, index.is_left, seed
         used, self.rows = np.unique(windows.rows, return_inverse=True)
         path = index.folder / "annotations.parquet"
-        column = pq.read_table(path, columns=["pose_rotvec"])["pose_rotvec"].combine_chunks()
+        column = read_table(path, ["pose_rotvec"])["pose_rotvec"].combine_chunks()
         poses = column.take(used)
         if poses.null_count:
             raise ValueError(f"{path}: frames to train on have no MANO pose; see check_labels")

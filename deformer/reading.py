@@ -55,7 +55,8 @@ def fault_of(data: bytes, error: object = "", expected: bytes | None = None) -> 
     """
     if known := known_fault(data, expected):
         return known
-    said = f" ({one_line(error)})" if error else ""
+    is_told = bool(error) and not isinstance(error, KeyError)  # which names a key, often a number
+    said = f" ({one_line(error)})" if is_told else ""
     return f"it is damaged or cut off{said}: {_AGAIN}, as binary data"
 
 
@@ -76,6 +77,12 @@ def foreign(data: bytes, expected: bytes | None = None) -> str:
     if head.removeprefix(b"\xef\xbb\xbf").lstrip().lower().startswith(_WEB_PAGE):
         return f"it is a web page, perhaps one that asks for a login: {_AGAIN}, logged in"
     return ""
+
+
+def foreign_file(path: Path) -> str:
+    """The same of a file, of which only the beginning is read."""
+    with path.open("rb") as file:
+        return foreign(file.read(_HEAD_BYTES))
 
 
 def _changed_as_text(data: bytes) -> str:

@@ -27,13 +27,13 @@ A hand is a clip, so an image with two labelled hands is built twice, each with 
 """
 
 import io
-import json
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 
 from deformer.hand import SIDES
+from deformer.reading import UnreadableFileError, read_json
 from pipelines.source import (
     BadFrameError,
     ClipRef,
@@ -87,9 +87,9 @@ def _clips_of_sequence(path: Path) -> Iterator[ClipRef]:
 
 def _read_meta(path: Path) -> dict:
     try:
-        meta = json.loads(path.read_bytes())
-    except ValueError as error:
-        raise UnusableInputError(f"{path} is no JSON ({error}); write it again") from None
+        meta = read_json(path)
+    except UnreadableFileError as error:
+        raise UnusableInputError(f"{error}; or write it again") from None
     rules = {
         "subject": (lambda v: isinstance(v, str), "a string"),
         "objects": (lambda v: isinstance(v, dict), "a mapping of side to object"),
@@ -100,7 +100,7 @@ def _read_meta(path: Path) -> dict:
         ),
     }
     rules["frame_step"] = rules["num_frames"]
-    meta = {"frame_step": 1} | meta if isinstance(meta, dict) else {}
+    meta = {"frame_step": 1} | meta
     for key, (holds, rule) in rules.items():
         value = meta.get(key)
         if not holds(value):

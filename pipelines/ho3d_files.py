@@ -7,8 +7,10 @@ with one frame's file is a `BadFrameError`, with a file of the whole dataset an
 
 import functools
 import io
+import json
 import re
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import cv2
@@ -17,7 +19,7 @@ import pyarrow as pa
 import pyarrow.csv
 
 from deformer.image_files import decode_image
-from deformer.reading import foreign, one_line, read_lines
+from deformer.reading import foreign_file, one_line, read_lines
 from deformer.safe_pickle import UnsafePickleError, load_pickle
 from pipelines.source import (
     BACKGROUND,
@@ -29,9 +31,7 @@ from pipelines.source import (
 
 _LINE = re.compile(r"([A-Za-z0-9_-]{1,40})/(\d{1,6})")
 _OBJECT = re.compile(r"[A-Za-z0-9_-]+")
-_PIECE_BYTES = 1 << 22
-_HEAD_BYTES = 512
-_UTF8_MARK = b"\xef\xbb\xbf"
+_PIECE_SIGNS = 1 << 22
 
 
 def read_list(path: Path) -> list[tuple[str, int]]:
@@ -44,14 +44,9 @@ def read_list(path: Path) -> list[tuple[str, int]]:
         elif line.strip():
             raise UnusableInputError(
                 f"{path}, line {i}: {line[:80]!r} is not <sequence>/<frame> such as ABF10/0000; "
-                f"{_foreign(path) or 'take the list from the dataset again'}"
+                f"{foreign_file(path) or 'take the list from the dataset again'}"
             )
     return listed
-
-
-def _foreign(path: Path) -> str:
-    with path.open("rb") as file:
-        return foreign(file.read(_HEAD_BYTES))
 
 
 # ---------------------------------------------------------------------------- labels of one frame
@@ -136,10 +131,8 @@ def read_points(path: Path, mtime_ns: int, num_points: int) -> np.ndarray:
     mtime_ns makes a changed file another entry of the cache.
     """
     rest = b""
-    with path.open("rb") as file, tempfile.TemporaryFile() as numbers:
-        while piece := file.read(_PIECE_BYTES):
-            if not numbers.tell():
-                piece = piece.removeprefix(_UTF8_MARK)
+    with tempfile.TemporaryFile() as numbers:
+        for piece in _pieces(path):
             whole, _, rest = (rest + piece).rpartition(b",")
             numbers.write(_parse_numbers(path, whole).tobytes())
         numbers.write(_parse_numbers(path, rest).tobytes())
@@ -149,9 +142,18 @@ def read_points(path: Path, mtime_ns: int, num_points: int) -> np.ndarray:
     if values.size % (num_points * 3) or not is_closed:
         raise UnusableInputError(
             f"{path} holds {values.size} numbers, not a whole list of frames of {num_points} "
-            f"points: {_foreign(path) or 'it is truncated, or another file; download it again'}"
+            f"points: {foreign_file(path) or 'it is truncated, or another file; download it again'}"
         )
     return values.reshape(-1, num_points, 3)
+
+
+def _pieces(path: Path) -> Iterator[bytes]:
+    """A JSON file piece by piece, as UTF-8 without a mark, whichever of JSON's encodings it has."""
+    with path.open("rb") as file:
+        encoding = json.detect_encoding(file.read(4))
+    with path.open(encoding=encoding, errors="replace", newline="") as file:
+        while piece := file.read(_PIECE_SIGNS):
+            yield piece.encode()
 
 
 def _parse_numbers(path: Path, text: bytes) -> np.ndarray:
@@ -168,7 +170,7 @@ def _parse_numbers(path: Path, text: bytes) -> np.ndarray:
     except pa.ArrowInvalid as error:
         raise UnusableInputError(
             f"{path} is not a list of numbers ({one_line(error)}): "
-            f"{_foreign(path) or 'it is damaged; download it again'}"
+            f"{foreign_file(path) or 'it is damaged; download it again'}"
         ) from None
     return table["value"].to_numpy()
 
@@ -189,12 +191,12 @@ def read_obj(path: Path, mtime_ns: int) -> tuple[np.ndarray, np.ndarray]:
         except ValueError:
             raise UnusableInputError(
                 f"{path}, line {i}: {line[:80]!r} is no vertex or triangle: "
-                f"{_foreign(path) or 'download it again'}"
+                f"{foreign_file(path) or 'download it again'}"
             ) from None
     faces = np.array(faces, np.int64).reshape(-1, 3)
     if not len(faces) or faces.min() < 0 or faces.max() >= len(vertices):
         raise UnusableInputError(
             f"{path} has {len(vertices)} vertices and {len(faces)} triangles that do not fit "
-            f"together: {_foreign(path) or 'it is truncated; download the model again'}"
+            f"together: {foreign_file(path) or 'it is truncated; download the model again'}"
         )
     return np.array(vertices), faces

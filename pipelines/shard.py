@@ -29,6 +29,7 @@ from deformer.box import AugmentationRange
 from deformer.clip import Clip, Locator
 from deformer.files import whole_file, write_whole
 from deformer.mano import load_hands
+from deformer.wellformed import read_json_object
 from pipelines.annotate import HandModel, annotate_clip
 from pipelines.source import ClipRef, UnusableInputError, load_dataset
 
@@ -235,7 +236,7 @@ def _mark_path(out: Path, name: str) -> Path:
 def read_mark(out: Path, name: str) -> ShardMark | None:
     """The mark of a finished shard; None when the shard is yet to be made."""
     try:
-        mark = ShardMark(**json.loads(_mark_path(out, name).read_bytes()))
+        mark = ShardMark(**read_json_object(_mark_path(out, name).read_bytes()))
         is_there = (out / name).stat().st_size == mark.size
     except (FileNotFoundError, ValueError, TypeError):  # absent, or cut off by a power failure
         return None

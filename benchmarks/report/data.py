@@ -4,13 +4,12 @@ from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
-import pyarrow.parquet as pq
 
 from benchmarks.figures.numbers import TABLE_BORDERS
 from benchmarks.figures.style import binned
 from benchmarks.report.page import definitions, heading, paragraph, picture, table
 from deformer.clip import REASONS
-from deformer.dataset import dataset_sha256, read_info, split_column
+from deformer.dataset import dataset_sha256, read_info, read_table, split_column
 
 _BORDERS = np.array([0.0, *TABLE_BORDERS])
 _LAYOUTS = {"dexycb": "DexYCB", "ho3d": "HO-3D"}
@@ -84,7 +83,7 @@ def _splits(folder: Path, info: dict) -> str:
     """Splits: frames, valid ones, and how many of these fall into each range of occlusion."""
     path = folder / "frames.parquet"
     columns = {split_column(info, name)[0] for name in info["counts"]["splits"]}
-    frames = pq.read_table(path, columns=["valid", "is_halo", "occlusion", *sorted(columns)])
+    frames = read_table(path, ["valid", "is_halo", "occlusion", *sorted(columns)])
     use = frames["valid"].to_numpy() & ~frames["is_halo"].to_numpy()
     occlusion = frames["occlusion"].to_numpy().astype(float)
     rows = []

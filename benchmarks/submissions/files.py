@@ -16,6 +16,7 @@ truth and refused by name (`check_conventions`); rows that seem to be of other f
 
 import json
 import zipfile
+import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,9 +37,10 @@ from deformer.hand import (
     NUM_VERTICES,
     OPENGL_TO_OPENCV,
 )
-from deformer.reading import decode
+from deformer.reading import UnreadableFileError, decode, fault_of, foreign
 
 _COLUMNS = 1 + 3 * NUM_JOINTS
+_ZIP = b"PK\x03\x04"
 _MAX_BYTES = 1 << 32
 """Of a pred.json in a zip, unpacked; that of HO-3D v3 has about one GB."""
 
@@ -221,7 +223,19 @@ def _write_pred(file: IO[bytes], parts: Iterable[np.ndarray], rows: np.ndarray) 
 
 def _read_text(path: Path) -> str:
     if not zipfile.is_zipfile(path):
-        return _decoded(path, path.read_bytes())
+        data = path.read_bytes()
+        if data.startswith(_ZIP):
+            raise UnreadableFileError(f"{path}: {fault_of(data, 'a zip', _ZIP)}")
+        return _decoded(path, data)
+    try:
+        return _read_zip(path)
+    except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError) as error:
+        # RuntimeError: a password is wanted, or a compression that Python does not know
+        fault = fault_of(path.read_bytes(), error, _ZIP)
+        raise UnreadableFileError(f"{path}: {fault}") from None
+
+
+def _read_zip(path: Path) -> str:
     with zipfile.ZipFile(path) as archive:
         members = [m for m in archive.infolist() if m.filename.endswith(".json")]
         if len(members) != 1:
@@ -250,6 +264,8 @@ def _check(
 
 
 def _decoded(path: Path, data: bytes) -> str:
+    if data and (fault := foreign(data)):
+        raise UnreadableFileError(f"{path} holds no predictions: {fault}")
     text = decode(data)
     if "\0" in text:
         raise ValueError(f"{path} is no text: name the file of predictions itself")

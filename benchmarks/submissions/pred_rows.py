@@ -73,7 +73,10 @@ class _Cursor:
         decode = json.JSONDecoder().raw_decode
         self.expect("[")
         while self._next() != "]":
-            item, self.at = decode(self.text, self.at)
+            try:
+                item, self.at = decode(self.text, self.at)
+            except RecursionError:
+                raise ValueError(f"at character {self.at} begin too many nested lists") from None
             yield item
             if self._next() != "]":
                 self.expect(",")

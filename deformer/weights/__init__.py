@@ -25,6 +25,8 @@ from deformer.checkpoint import (
 )
 from deformer.experiment import Experiment
 from deformer.files import write_whole
+from deformer.reading import fault_of, one_line
+from deformer.wellformed import read_json_object
 
 FOLDER = Path(__file__).parent
 SUFFIX = ".safetensors"
@@ -51,11 +53,16 @@ def open_model(
     """Read a model: the name of shipped weights, a file of weights, or a run as `load_checkpoint`
     does, to which `which` and `only` go.
 
-    Raises `FileNotFoundError` where there is none, `DamagedCheckpointError` where it is not whole.
+    Raises `FileNotFoundError` where there is none, `ValueError` where it is another kind of file,
+    `DamagedCheckpointError` where it is not whole.
     """
     path = find_weights(source)
     if path is not None:
         return read_weights(path)
+    if Path(source).is_file():
+        raise ValueError(
+            f"{source} is a file, and no file of weights ({SUFFIX}): name one, or a run's folder"
+        )
     if not Path(source).exists():
         raise FileNotFoundError(
             f"{source} is no run, no file of weights ({SUFFIX}) and none of those that ship "
@@ -97,15 +104,20 @@ def read_weights(path: Path) -> Checkpoint:
             model = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
     except SafetensorError as error:
         raise DamagedCheckpointError(
-            f"{path} is damaged or no safetensors file ({error})"
+            f"{path} is no whole safetensors file: {fault_of(path.read_bytes(), error)}"
         ) from None
     if said is None:
         raise ValueError(
             f"{path} holds arrays, but not those of a Deformer: it has no header of it"
         )
-    state = json.loads(said)
-    if state["format"] != FORMAT:
-        raise ValueError(f"{path} has format {state['format']}, this program reads {FORMAT}")
+    try:
+        state = read_json_object(said.encode())
+    except ValueError as error:
+        raise DamagedCheckpointError(
+            f"the header of {path} is damaged ({one_line(error)}): download or copy it again"
+        ) from None
+    if (version := state.get("format")) != FORMAT:
+        raise ValueError(f"{path} has format {version}, this program reads {FORMAT}")
     return Checkpoint(
         folder=path,
         step=state["step"],

@@ -91,6 +91,21 @@ FAULTS = {
 }
 
 
+@pytest.mark.parametrize(
+    ("data", "fault"),
+    [
+        (b"version https://git-lfs.github.com/spec/v1", "it is a Git LFS pointer: fetch the file"),
+        (b"<!DOCTYPE html>", "it is a web page"),
+        (b"[" * 100_000, "this is not JSON"),
+    ],
+)
+def test_another_file_in_its_place_is_named(path, data, fault):
+    path.write_bytes(data)
+    with pytest.raises(ValueError, match=rf"no evaluation \({fault}.*evaluate again") as error:
+        read_evaluation(path)
+    assert "\n" not in str(error.value)
+
+
 @pytest.mark.parametrize("fault", FAULTS)
 def test_a_bad_file_is_refused_by_name(fault, path):
     change, message = FAULTS[fault]

@@ -202,8 +202,22 @@ def test_whatever_is_damaged_is_passed_over(tmp_path, caplog, damage):
 def test_when_all_are_damaged_it_is_an_error(tmp_path):
     for step in (1, 2):
         _damage(_save(tmp_path, step))
-    with pytest.raises(DamagedCheckpointError, match="no checkpoint of .* is whole: begin anew"):
+    with pytest.raises(DamagedCheckpointError, match="is whole: .* or begin anew in another --out"):
         load_checkpoint(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "state.json"])
+def test_files_that_were_not_fetched_are_named_with_what_to_do(tmp_path, caplog, name):
+    for step in (1, 2):
+        path = _save(tmp_path, step) / name
+        path.write_bytes(b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n")
+    with pytest.raises(DamagedCheckpointError) as told:
+        load_checkpoint(tmp_path)
+    assert str(told.value) == (
+        f"no checkpoint of {tmp_path} is whole: {path} is damaged: it is a Git LFS pointer: fetch "
+        "the file itself by `git lfs pull`; bring its files back, or begin anew in another --out"
+    )
+    assert "is used" not in caplog.text  # there is none before them
 
 
 # ------------------------------------------------------------------------- of another program, run

@@ -1,5 +1,6 @@
 """Labels that do not belong to the hand model are found out before the first step."""
 
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -9,7 +10,9 @@ import pytest
 
 from deformer import labels
 from deformer.labels import check_labels, check_truth, load_hands_of
+from deformer.learner import RealMotion
 from deformer.mano import HandArrays, Hands
+from deformer.reading import UnreadableFileError
 from tests.deformer.training import VERY_SMALL, build_dataset, make_stream
 
 MODEL = VERY_SMALL.model
@@ -27,7 +30,7 @@ def _with_column(monkeypatch, stream, name: str, change) -> None:
     change(values)
     column = pa.array(values, table[name].type)
     table = table.set_column(table.column_names.index(name), name, column)
-    monkeypatch.setattr(labels.pq, "read_table", lambda _, columns: table.select(columns))
+    monkeypatch.setattr(labels, "read_table", lambda _, columns: table.select(columns))
 
 
 def test_the_labels_of_a_build_are_those_of_its_hand_model(stream):
@@ -39,6 +42,20 @@ def test_the_labels_of_a_build_are_those_of_its_hand_model(stream):
 def test_other_fingertips_are_found_and_the_option_named(stream, hands):
     with pytest.raises(ValueError, match=r"mm off .* choose --model.tips .*, now ho3d"):
         check_labels(stream.index, stream.windows, hands, replace(MODEL, tips="ho3d"))
+
+
+def test_labels_that_were_not_fetched_are_named_with_what_to_do(stream, hands, tmp_path):
+    shutil.copytree(stream.index.folder, tmp_path / "copy")
+    index = replace(stream.index, folder=tmp_path / "copy")
+    pointer = b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n"
+    (index.folder / "annotations.parquet").write_bytes(pointer)
+    wanted = r"annotations.parquet: it is a Git LFS pointer: fetch .* --repair writes it anew"
+    with pytest.raises(UnreadableFileError, match=wanted):
+        check_labels(index, stream.windows, hands, MODEL)
+    with pytest.raises(UnreadableFileError, match=wanted):
+        check_truth(index, stream.windows, "s0_val")
+    with pytest.raises(UnreadableFileError, match=wanted):
+        RealMotion(index, stream.windows, 0)
 
 
 def test_another_convention_is_found(stream, hands, monkeypatch):

@@ -255,7 +255,7 @@ def test_motion_without_poses_is_refused(stream, monkeypatch):
     poses = table["pose_rotvec"].to_pylist()
     poses[stream.windows.rows[0, 0]] = None
     table = pa.table({"pose_rotvec": pa.array(poses, table["pose_rotvec"].type)})
-    monkeypatch.setattr(learning.pq, "read_table", lambda *_, **__: table)
+    monkeypatch.setattr(learning, "read_table", lambda *_, **__: table)
     with pytest.raises(ValueError, match=r"annotations.parquet: frames to train on have no MANO"):
         RealMotion(stream.index, stream.windows, 0)
 

@@ -33,6 +33,7 @@ def test_a_fault_is_one_line_with_advice():
     assert told.startswith("it is damaged or cut off (much much ")
     assert "\n" not in told and len(told) < 300 and "again" in told
     assert one_line(EOFError()) == "EOFError"
+    assert fault_of(BINARY, KeyError(123)).startswith("it is damaged or cut off: download")
 
 
 @pytest.mark.parametrize("data", [b"\xff\xfea", b"\xef\xbb\xbf\xff", b"\x81\x8d"])

@@ -148,6 +148,13 @@ def test_what_does_not_fit_together_is_no_crash(tmp_path, case):
         load_pickle(tmp_path / "a.pkl")
 
 
+@pytest.mark.parametrize("operation", [b"\x00\x00", b"{abc"])
+def test_a_bare_number_tells_nothing_and_is_not_told(tmp_path, operation):
+    (tmp_path / "a.pkl").write_bytes(b"\x80\x02" + operation)  # that there is not
+    with pytest.raises(ValueError, match="not a whole pickle: it is damaged or cut off: download"):
+        load_pickle(tmp_path / "a.pkl")
+
+
 @pytest.mark.parametrize("case", CHUMPY)
 def test_what_chumpy_could_not_mean_is_no_array(tmp_path, case):
     (tmp_path / "a.pkl").write_bytes(python2_pickle({"x": CHUMPY[case]}))

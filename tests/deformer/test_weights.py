@@ -4,10 +4,10 @@ import sys
 
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import save, save_file
 
 from deformer import weights
-from deformer.checkpoint import DamagedCheckpointError, load_checkpoint
+from deformer.checkpoint import load_checkpoint
 from deformer.weights import __main__ as program
 from deformer.weights import find_weights, open_model, read_weights, write_weights
 from tests.deformer.training import build_dataset, run
@@ -50,12 +50,28 @@ def test_a_name_means_what_ships_and_a_path_a_run(trained, file, monkeypatch):
         open_model("other")
 
 
+def test_a_file_of_another_kind_says_what_is_wanted(tmp_path):
+    path = tmp_path / "weights.pt"
+    path.write_bytes(b"PK")
+    with pytest.raises(ValueError, match=r"is a file, .*\(.safetensors\): name one, or a run's"):
+        open_model(path)
+    with pytest.raises(ValueError, match="weights.pt is a file: name the run's folder"):
+        load_checkpoint(path)
+
+
 def test_what_is_not_whole_or_not_ours_is_named(file, tmp_path):
     content = file.read_bytes()
-    for broken in (content[:-100], content[:20], b"version https://git-lfs.github.com/spec/v1"):
+    for broken, fault in (
+        (content[:-100], "damaged or cut off"),
+        (content[:20], "damaged or cut off"),
+        (b"version https://git-lfs.github.com/spec/v1", "a Git LFS pointer: fetch the file itself"),
+        (save({"x": torch.zeros(1)}, {"deformer": "[" * 100_000}), "the header of .* is damaged"),
+        (save({"x": torch.zeros(1)}, {"deformer": "{}"}), "has format None, this program reads 1"),
+    ):
         (tmp_path / "broken.safetensors").write_bytes(broken)
-        with pytest.raises(DamagedCheckpointError, match=r"broken\.safetensors is damaged"):
+        with pytest.raises(ValueError, match=fault) as told:
             read_weights(tmp_path / "broken.safetensors")
+        assert "broken.safetensors" in str(told.value) and "\n" not in str(told.value)
     save_file({"x": torch.zeros(1)}, tmp_path / "other.safetensors")
     with pytest.raises(ValueError, match="not those of a Deformer"):
         read_weights(tmp_path / "other.safetensors")

@@ -312,7 +312,7 @@ def test_truth_is_parsed_once(tmp_path, monkeypatch):
 @pytest.mark.parametrize("piece_bytes", [1, 7, 64, 1 << 22])
 @pytest.mark.parametrize("indent", [None, 1])
 def test_json_numbers_wherever_the_pieces_end(tmp_path, monkeypatch, piece_bytes, indent):
-    monkeypatch.setattr(ho3d_files, "_PIECE_BYTES", piece_bytes)
+    monkeypatch.setattr(ho3d_files, "_PIECE_SIGNS", piece_bytes)
     values = np.random.default_rng(0).normal(size=(3, 2, 3)) * 10.0 ** np.array([-7, 0, 7])
     values[1, 0] = np.nan
     path = tmp_path / "numbers.json"

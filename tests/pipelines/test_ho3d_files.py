@@ -45,9 +45,13 @@ def test_models_in_any_encoding(tmp_path, form):
     np.testing.assert_array_equal(faces, [[0, 1, 2]])
 
 
-def test_truth_with_a_byte_order_mark(tmp_path):
+@pytest.mark.parametrize(
+    "encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32"]
+)
+def test_truth_in_any_of_the_encodings_of_json(tmp_path, monkeypatch, encoding):
+    monkeypatch.setattr(ho3d_files, "_PIECE_SIGNS", 7)
     path = tmp_path / "evaluation_xyz.json"
-    path.write_text(json.dumps([[[1.5, 2, 3], [4, 5, 6]]]), encoding="utf-8-sig")
+    path.write_text(json.dumps([[[1.5, 2, 3], [4, 5, 6]]]), encoding=encoding)
     points = ho3d_files.read_points(path, path.stat().st_mtime_ns, 2)
     np.testing.assert_array_equal(points, [[[1.5, 2, 3], [4, 5, 6]]])
 

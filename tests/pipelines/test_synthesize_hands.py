@@ -199,6 +199,23 @@ class TestReader:
         with pytest.raises(UnusableInputError, match=rf"000000/meta.json: {key} is .*correct it"):
             hands.list_clips(own)
 
+    @pytest.mark.parametrize(
+        ("data", "fault"),
+        [
+            (b"version https://git-lfs.github.com/spec/v1", "it is a Git LFS pointer: fetch"),
+            (b"<html>", "it is a web page"),
+            (b"[" * 200_000, "this is not JSON"),
+            (b"[]", "this is a JSON list, not an object"),
+        ],
+    )
+    def test_another_file_in_the_place_of_meta_is_named(self, tmp_path, data, fault):
+        path = tmp_path / "train" / "000000" / "meta.json"
+        path.parent.mkdir(parents=True)
+        path.write_bytes(data)
+        with pytest.raises(UnusableInputError, match=rf"meta.json is damaged: {fault}") as told:
+            hands.list_clips(tmp_path)
+        assert "write it again" in str(told.value) and "\n" not in str(told.value)
+
 
 @pytest.mark.parametrize(
     ("changes", "told"),

@@ -1,5 +1,6 @@
 """Files of predictions: round trips, what evaluators read, and everything wrong with them."""
 
+import io
 import json
 import zipfile
 
@@ -274,6 +275,43 @@ def test_a_truncated_pred_json_is_refused(text, tmp_path, pred_order, hands):
     path.write_text(text)
     with pytest.raises(ValueError, match="expected is \\[joints, vertices\\] with 5 rows each"):
         read_pred_json(path, pred_order, hands[0])
+
+
+LFS = b"version https://git-lfs.github.com/spec/v1"
+
+
+def zip_of(content: bytes) -> bytes:
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("pred.json", content)
+    return file.getvalue()
+
+
+OTHERS = {
+    "nested": (b"[" * 100_000, "at character 2 begin too many nested lists; expected is"),
+    "lfs": (LFS, "it is a Git LFS pointer: fetch the file itself"),
+    "web page": (b"<!DOCTYPE html>", "it is a web page"),
+    "cut zip": (zip_of(b"[[" * 99)[:-30], "it is damaged or cut off .*copy it again"),
+    "changed zip": (zip_of(b"abc" * 999).replace(b"pred.json", b"pred.jsom", 1), "it is damaged"),
+    "web page in a zip": (zip_of(b"<html>"), "it is a web page"),
+    "lfs in a zip": (zip_of(LFS), "it is a Git LFS pointer"),
+}
+
+
+@pytest.mark.parametrize("case", OTHERS)
+def test_another_file_in_the_place_of_pred_json_is_named(case, tmp_path, pred_order, hands):
+    data, message = OTHERS[case]
+    path = tmp_path / "pred.json"
+    path.write_bytes(data)
+    with pytest.raises(ValueError, match=message) as told:
+        read_pred_json(path, pred_order, hands[0])
+    assert str(path) in str(told.value) and "\n" not in str(told.value)
+
+
+def test_another_file_in_the_place_of_hpe_lines_is_named(hpe_file, hpe_order, truth):
+    hpe_file.write_bytes(LFS)
+    with pytest.raises(ValueError, match="it is a Git LFS pointer: fetch the file itself"):
+        read_hpe(hpe_file, hpe_order, truth)
 
 
 def test_a_zip_without_pred_json_is_refused(tmp_path, pred_order, hands):
