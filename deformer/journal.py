@@ -86,7 +86,7 @@ def _begin_board(folder: Path, first_step: int) -> Path:
     events = [Event(wall_time=time.time(), file_version="brain.Event:2")]
     if first_step:
         again = SessionLog(status=SessionLog.START)
-        events.append(Event(wall_time=time.time(), step=first_step, session_log=again))
+        events.append(Event(wall_time=time.time(), step=first_step + 1, session_log=again))
     with whole_file(folder / name) as file:
         for event in events:
             RecordWriter(file).write(event.SerializeToString())

@@ -54,9 +54,9 @@ def test_the_lock_of_a_killed_process_goes_with_it_though_its_readers_live_on(tm
 
 
 def test_no_room_for_the_lock(tmp_path):
-    with little_room(0), pytest.raises(NoRoomError, match=LINE.format(tmp_path)):
-        with locked(tmp_path, "build"):
-            pass
+    told = pytest.raises(NoRoomError, match=LINE.format(tmp_path))
+    with little_room(0), told, locked(tmp_path, "build"):
+        pass
     assert names(tmp_path) == []
 
 
