@@ -81,7 +81,7 @@ class TestProgram:
     @pytest.mark.parametrize("workers", [1, 2])
     def test_no_room(self, tmp_path, workers):
         out = tmp_path / "raw[v2]"
-        named = LINE.format(r".*raw\[v2\]/\.partial/00000\d/0/000000\.jpg")
+        named = LINE.format(r".*raw\[v2\]/\.partial/train/00000\d/0/000000\.jpg")
         config = SynthesisConfig("hands", out, sequences=2, frames=2, workers=workers)
         with little_room(2000), pytest.raises(NoRoomError, match=named):
             run(config)
