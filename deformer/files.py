@@ -89,6 +89,14 @@ def write_whole(path: Path, content: bytes | str) -> None:
         file.write(content.encode() if isinstance(content, str) else content)
 
 
+def write_part(path: Path, content: bytes) -> None:
+    """Write a file of a folder that gets its name when all in it is there: an error leaves it cut,
+    and what is cut goes with the folder. Makes the folder. Raises `NoRoomError`."""
+    with room_for(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+
+
 def sync_folder(folder: Path) -> None:
     """Have the names in a folder on disk, where its file system can do that."""
     try:

@@ -1,13 +1,17 @@
 """What a run tells: a line on the console, JSON lines and TensorBoard in its folder."""
 
 import json
+import os
+import socket
 import time
 from pathlib import Path
 
 from rich.console import Console
-from torch.utils.tensorboard import SummaryWriter
+from tensorboard.compat.proto.event_pb2 import Event, SessionLog
+from tensorboard.compat.proto.summary_pb2 import Summary
+from tensorboard.summary.writer.record_writer import RecordWriter
 
-from deformer.files import RESUME, room_for, write_whole
+from deformer.files import RESUME, room_for, whole_file, write_whole
 
 _SHOWN = ("vertices", "joints", "pose", "joints_2d", "motion_vertices", "adversarial")
 SATURATED = 0.95
@@ -23,8 +27,9 @@ class Journal:
         self.total_steps = total_steps
         kept = _whole_lines(self.path) if first_step else []
         kept = [line for line in kept if json.loads(line)["step"] <= first_step]
-        write_whole(self.path, "".join(kept))
-        self.board = SummaryWriter(run / "tensorboard", purge_step=first_step or None)
+        with room_for(run, RESUME):
+            write_whole(self.path, "".join(kept))
+            self.board = _begin_board(run / "tensorboard", first_step)
         self._started, self._first = time.monotonic(), first_step
         self._saturated = 0
 
@@ -33,8 +38,9 @@ class Journal:
         with room_for(self.path.parent, RESUME):
             with self.path.open("a") as file:
                 file.write(json.dumps({"step": step, "kind": kind, **values}) + "\n")
-            for name, value in values.items():
-                self.board.add_scalar(f"{kind}/{name}", value, step)
+            scalars = [Summary.Value(tag=f"{kind}/{k}", simple_value=v) for k, v in values.items()]
+            summary = Summary(value=scalars)
+            _append(self.board, Event(wall_time=time.time(), step=step, summary=summary))
 
     def show_training(self, step: int, values: dict[str, float]) -> None:
         """One line: step, loss terms, windows per second, share of waiting for data, time left."""
@@ -70,9 +76,27 @@ class Journal:
         words = f"step {step:,}  validation  {numbers}"
         self.console.print(words, style="bold", highlight=False, soft_wrap=True)
 
-    def close(self) -> None:
-        with room_for(self.path.parent, RESUME):
-            self.board.close()
+
+def _begin_board(folder: Path, first_step: int) -> Path:
+    """A new file of events for TensorBoard, which drops what other files say of later steps.
+
+    first_step: 0 is a run from the beginning.
+    """
+    name = f"events.out.tfevents.{time.time():.6f}.{socket.gethostname()}.{os.getpid()}"
+    events = [Event(wall_time=time.time(), file_version="brain.Event:2")]
+    if first_step:
+        again = SessionLog(status=SessionLog.START)
+        events.append(Event(wall_time=time.time(), step=first_step + 1, session_log=again))
+    with whole_file(folder / name) as file:
+        for event in events:
+            RecordWriter(file).write(event.SerializeToString())
+    return folder / name
+
+
+def _append(board: Path, event: Event) -> None:
+    """Here and now: TensorBoard's own writer does it in a thread, whose errors come late."""
+    with board.open("ab") as file:
+        RecordWriter(file).write(event.SerializeToString())
 
 
 def _whole_lines(path: Path) -> list[str]:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from deformer.files import room_for
+from deformer.files import NoRoomError, room_for
 
 LOCK_FILE = ".deformer-lock"
 
@@ -26,8 +26,11 @@ def locked(out: Path, what: str) -> Iterator[None]:
     """
     path = out / LOCK_FILE
     try:
-        out.mkdir(parents=True, exist_ok=True)
-        file = path.open("a+")
+        with room_for(out):
+            out.mkdir(parents=True, exist_ok=True)
+            file = path.open("a+")
+    except NoRoomError:
+        raise
     except OSError as error:
         raise LockError(
             f"the output folder {out} cannot be written ({error.strerror}); give another by --out"
@@ -49,11 +52,10 @@ def locked(out: Path, what: str) -> Iterator[None]:
             ) from None
         if not path.exists() or path.stat().st_ino != os.fstat(file.fileno()).st_ino:
             raise LockError(f"another {what} of {out} has just ended; look at it first")
-        with room_for(out):
-            file.truncate(0)
-            file.write(f"process {os.getpid()} on {socket.gethostname()}")
-            file.flush()
         try:
+            with room_for(out):  # without a buffer, which would be written again as it is closed
+                os.ftruncate(file.fileno(), 0)
+                os.write(file.fileno(), f"process {os.getpid()} on {socket.gethostname()}".encode())
             yield
         finally:
             path.unlink()

@@ -54,7 +54,6 @@ def train(options: Options, place: Place, console: Console) -> int:
         step = _learn(training)
         wait_for_all()
         if training.journal:
-            training.journal.close()
             console.print(_farewell(options, step, training.total_steps), soft_wrap=True)
     return STOPPED if step < training.total_steps else 0
 

@@ -215,8 +215,9 @@ def make_sequence(
             num_frames=config.frames,
             with_depth=config.depth,
         )
-    (root / plan.folder).parent.mkdir(parents=True, exist_ok=True)
-    partial.rename(root / plan.folder)
+    with room_for(root / plan.folder):
+        (root / plan.folder).parent.mkdir(parents=True, exist_ok=True)
+        partial.rename(root / plan.folder)
     return plan.folder
 
 
@@ -230,8 +231,7 @@ def main() -> int:
 
 def run(config: SynthesisConfig) -> None:
     """Write the dataset, and say what it is."""
-    with room_for(config.out):
-        synthesize(config)
+    synthesize(config)
     plans = config.plan()
     frames = f"{config.frames} frames" + (" at most" if config.motions else "")
     print(

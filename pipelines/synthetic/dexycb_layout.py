@@ -11,6 +11,7 @@ import numpy as np
 import yaml
 from scipy.spatial.transform import Rotation
 
+from deformer.files import write_part, write_whole
 from deformer.hand import SIDES
 from deformer.image_files import encode_jpeg
 from pipelines.synthetic.cameras import MASTER_SERIAL, SERIALS, Camera, intrinsics, rig
@@ -66,17 +67,18 @@ class Subject:
 def write_shared(root: Path, subjects: list[Subject]) -> None:
     """The calibration folder: cameras, one rig per subject, one hand shape per subject and side."""
     folder = root / "calibration"
-    (folder / "intrinsics").mkdir(parents=True, exist_ok=True)
     for serial in SERIALS:
-        _write_yaml(folder / "intrinsics" / f"{serial}_640x480.yml", _intrinsics_entry(serial))
+        write_whole(
+            folder / "intrinsics" / f"{serial}_640x480.yml", _yaml(_intrinsics_entry(serial))
+        )
     for subject in subjects:
         path = folder / f"extrinsics_{extrinsics_id(subject.name)}"
-        path.mkdir(exist_ok=True)
-        _write_yaml(path / "extrinsics.yml", _extrinsics_entry(subject.cameras))
+        write_whole(path / "extrinsics.yml", _yaml(_extrinsics_entry(subject.cameras)))
         for side, person in subject.people.items():
             path = folder / f"mano_{subject.name}_{side}"
-            path.mkdir(exist_ok=True)
-            _write_yaml(path / "mano.yml", {"betas": [float(np.float32(b)) for b in person.betas]})
+            write_whole(
+                path / "mano.yml", _yaml({"betas": [float(np.float32(b)) for b in person.betas]})
+            )
 
 
 def write_sequence(
@@ -106,25 +108,22 @@ def write_sequence(
         setting=plan.setting,
     )
     sequence = draw(num_frames=num_frames) if motion is None else draw(motion=motion)
-    folder.mkdir(parents=True, exist_ok=True)
-    _write_yaml(folder / "meta.yml", _meta(sequence, plan.subject, plan.side))
+    write_part(folder / "meta.yml", _yaml(_meta(sequence, plan.subject, plan.side)).encode())
     _write_poses(folder / "pose.npz", sequence, subject.cameras)
     labels = [camera_labels(sequence, camera) for camera in cameras]
-    for camera in cameras:
-        (folder / camera.name).mkdir(exist_ok=True)
     for frame, number, picture in film(sequence):
         place = folder / cameras[number].name
         write_frame(place, frame, picture, with_depth)
         arrays = {"seg": picture.label} | {k: v[frame] for k, v in labels[number].items()}
-        (place / f"labels_{frame:06d}.npz").write_bytes(pack_npz(arrays))
+        write_part(place / f"labels_{frame:06d}.npz", pack_npz(arrays))
 
 
 def write_frame(folder: Path, frame: int, picture: Frame, with_depth: bool) -> None:
     """Colour as JPEG (4:2:0, quality 95) and depth as 16-bit PNG in millimetres."""
-    (folder / f"color_{frame:06d}.jpg").write_bytes(encode_jpeg(picture.image))
+    write_part(folder / f"color_{frame:06d}.jpg", encode_jpeg(picture.image))
     if with_depth:
         millimetres = np.clip(np.round(picture.depth_m * 1000), 0, 65535).astype(np.uint16)
-        (folder / f"aligned_depth_to_color_{frame:06d}.png").write_bytes(encode_png(millimetres))
+        write_part(folder / f"aligned_depth_to_color_{frame:06d}.png", encode_png(millimetres))
 
 
 def camera_labels(sequence: Sequence, camera: Camera) -> dict[str, np.ndarray]:
@@ -190,7 +189,7 @@ def _write_poses(path: Path, sequence: Sequence, cameras: list[Camera]) -> None:
     pose_y = np.concatenate([turns.reshape(frames, count, 4), poses[..., 3]], -1)
     pose_m, _ = _hand_pose(sequence, master.rotation, master.translation_m)
     pose_m[~sequence.motion.valid] = 0
-    path.write_bytes(pack_npz({"pose_y": pose_y.astype(np.float32), "pose_m": pose_m[:, None]}))
+    write_part(path, pack_npz({"pose_y": pose_y.astype(np.float32), "pose_m": pose_m[:, None]}))
 
 
 def _meta(sequence: Sequence, subject: str, side: str) -> dict:
@@ -251,8 +250,8 @@ def _extrinsics_entry(cameras: list[Camera]) -> dict:
     }
 
 
-def _write_yaml(path: Path, content: dict) -> None:
-    path.write_text(yaml.dump(content, sort_keys=True))
+def _yaml(content: dict) -> str:
+    return yaml.dump(content, sort_keys=True)
 
 
 def hand_name_and_hash() -> tuple[str, str]:

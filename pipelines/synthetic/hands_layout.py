@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 from scipy.spatial.transform import Rotation
 
+from deformer.files import write_part
 from pipelines.source import GRASPED_OBJECT, HAND, OTHER_OBJECT
 from pipelines.synthetic import hand_stage
 from pipelines.synthetic.cameras import Camera
@@ -46,7 +47,6 @@ def write_sequence(
     rng = generator(seed, plan.folder, "hands")
     hands, layer = standin_hands()
     scene, size = draw_scene(rng, hands, layer, num_frames, stride), image_size(rng)
-    folder.mkdir(parents=True, exist_ok=True)
     objects = {p.side: p.held.thing.name if p.held else "" for p in scene.players}
     meta = {
         "subject": plan.name,
@@ -57,7 +57,7 @@ def write_sequence(
         "tips": "dexycb",
         "hand": hands.name,
     }
-    (folder / "meta.json").write_text(json.dumps(meta, indent=1) + "\n")
+    write_part(folder / "meta.json", f"{json.dumps(meta, indent=1)}\n".encode())
     stage = Stage(scene, rng)
     solid = _solid_m(stage)
     for number in range(num_cameras):
@@ -67,7 +67,6 @@ def write_sequence(
         occluders = draw_occluders(own, scene, cameras[0], solid)
         stage.add(occluders + body_parts(scene, cameras[0], own))
         around, lens = draw_surroundings(own, scene, cameras[0], size), draw_lens(own, size)
-        (folder / name).mkdir(exist_ok=True)
         shot, pictures = Shot(stage, cameras[0], around, size), []
         for frame in range(num_frames):
             moving = stage.moving(frame)
@@ -75,15 +74,14 @@ def write_sequence(
             picture = shot.picture(moving, cameras[frame], way)
             pictures.append((picture, moving))
             jpeg = photograph(lens, picture.image, own)
-            (folder / name / f"{frame:06d}.jpg").write_bytes(jpeg)
+            write_part(folder / name / f"{frame:06d}.jpg", jpeg)
         for actor in stage.actors:
             labels = _labels(actor, cameras[:num_frames], size)
             if labels["valid"].any():
                 labels["segmentation"] = np.stack(
                     [_segmentation(p, m, stage.still.parts, actor.number) for p, m in pictures]
                 )
-                path = folder / name / f"{actor.player.side}.npz"
-                path.write_bytes(pack_npz(labels))
+                write_part(folder / name / f"{actor.player.side}.npz", pack_npz(labels))
 
 
 def _solid_m(stage: Stage) -> np.ndarray:

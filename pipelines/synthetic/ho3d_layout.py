@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 from scipy.spatial.transform import Rotation
 
-from deformer.files import write_whole
+from deformer.files import whole_file, write_part, write_whole
 from deformer.hand import DATASET_TO_MANO, OPENGL_TO_OPENCV, TIP_VERTICES
 from deformer.image_files import encode_jpeg
 from pipelines.synthetic.cameras import table_camera
@@ -61,29 +61,22 @@ def write_sequence(
     evaluation = plan.split == "evaluation"
     listed = np.ones(num_frames, bool) if evaluation else _annotated(seed, plan.name, num_frames)
     has_masks = version == "v3" and not evaluation
-    for part in ("rgb", "meta", *(["depth"] * with_depth), *(["seg"] * has_masks)):
-        (folder / part).mkdir(parents=True, exist_ok=True)
     for frame, _, picture in film(sequence):
         if version == "v2":
-            (folder / "rgb" / f"{frame:04d}.png").write_bytes(encode_png(picture.image))
+            write_part(folder / "rgb" / f"{frame:04d}.png", encode_png(picture.image))
         else:
-            (folder / "rgb" / f"{frame:04d}.jpg").write_bytes(encode_jpeg(picture.image))
+            write_part(folder / "rgb" / f"{frame:04d}.jpg", encode_jpeg(picture.image))
         if with_depth:
             depth = encode_png(encode_depth(picture.depth_m))
-            (folder / "depth" / f"{frame:04d}.png").write_bytes(depth)
+            write_part(folder / "depth" / f"{frame:04d}.png", depth)
         if has_masks:
             grasped = sequence.world.objects[sequence.world.grasped].thing.class_id
             mask = encode_png(encode_masks(picture.label, grasped))
-            (folder / "seg" / f"{frame:04d}.png").write_bytes(mask)
+            write_part(folder / "seg" / f"{frame:04d}.png", mask)
         meta = _meta(sequence, labels, frame, version, evaluation, bool(listed[frame]))
-        (folder / "meta" / f"{frame:04d}.pkl").write_bytes(_pickle(meta))
-    truth_folder.mkdir(parents=True, exist_ok=True)
-    np.savez(
-        truth_folder / f"{plan.name}.npz",
-        listed=listed,
-        xyz=labels["handJoints3D"],
-        verts=labels["vertices"],
-    )
+        write_part(folder / "meta" / f"{frame:04d}.pkl", _pickle(meta))
+    with whole_file(truth_folder / f"{plan.name}.npz") as file:
+        np.savez(file, listed=listed, xyz=labels["handJoints3D"], verts=labels["vertices"])
 
 
 def _pickle(meta: dict) -> bytes:

@@ -35,7 +35,6 @@ def claim_root(root: Path, mark: dict) -> None:
             f"{root} is not empty and holds no {SYNTHETIC_MARK}: it is not a synthesized dataset, "
             "and nothing is written into it. Give another --out."
         )
-    root.mkdir(parents=True, exist_ok=True)
     write_mark(root, mark)
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from deformer.files import write_whole
 from pipelines.synthetic.objects import YcbObject, surface_samples_m
 from pipelines.synthetic.textures import linear_to_srgb, paint_object
 from pipelines.synthetic.ycb import YCB_OBJECTS
@@ -17,16 +18,15 @@ def write_models(root: Path) -> None:
     """Write all 21 classes under `root/models`. The same bytes every time."""
     for thing in YCB_OBJECTS.values():
         folder = root / "models" / thing.name
-        folder.mkdir(parents=True, exist_ok=True)
         texture = paint_object(thing.paints, np.random.default_rng(thing.class_id))
         image = np.round(linear_to_srgb(texture) * 255).astype(np.uint8)[..., ::-1]
         # OpenCV itself writes no file whose path is not UTF-8, and does not say so
-        (folder / _TEXTURE_NAME).write_bytes(cv2.imencode(".png", image)[1].tobytes())
-        (folder / "textured_simple.obj.mtl").write_text(_material())
-        (folder / "textured_simple.obj").write_text(_wavefront(thing))
+        write_whole(folder / _TEXTURE_NAME, cv2.imencode(".png", image)[1].tobytes())
+        write_whole(folder / "textured_simple.obj.mtl", _material())
+        write_whole(folder / "textured_simple.obj", _wavefront(thing))
         points = _points(thing)
         lines = (f"{x:.6f} {y:.6f} {z:.6f}" for x, y, z in points)
-        (folder / "points.xyz").write_text("\n".join(lines) + "\n")
+        write_whole(folder / "points.xyz", "\n".join(lines) + "\n")
 
 
 def _points(thing: YcbObject) -> np.ndarray:

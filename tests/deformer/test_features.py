@@ -21,6 +21,7 @@ from deformer.batch import to_input
 from deformer.checkpoint import load_checkpoint
 from deformer.encode import Options, make_features
 from deformer.features import open_features, unpack
+from deformer.files import NoRoomError
 from deformer.lock import locked
 from deformer.mano import HandLayer
 from deformer.model import Deformer, FrameFeatures
@@ -39,6 +40,7 @@ from tests.deformer.training import (
     records,
     run,
 )
+from tests.full_disk import LINE, little_room, names
 
 SPATIAL_RUN = replace(VERY_SMALL, name="very_small", adversarial=False)
 TEMPORAL = replace(
@@ -334,6 +336,16 @@ def test_encoding_goes_on_where_it_was_stopped(
     with pytest.raises(ValueError, match="holds frames that were encoded otherwise"):
         other = _options(dataset, _reseeded(dataset, tmp_path), out)
         make_features(other, torch.device("cpu"), quiet())
+
+
+@pytest.mark.parametrize(("room", "name"), [(100, "making.json"), (3000, "spatial.safetensors")])
+def test_no_room(dataset, spatial_run, tmp_path, monkeypatch, room, name):
+    monkeypatch.setitem(experiments.EXPERIMENTS, TEMPORAL.name, TEMPORAL)
+    out = tmp_path / "features"
+    told = pytest.raises(NoRoomError, match=LINE.format(out / name))
+    with little_room(room), told:
+        make_features(_options(dataset, spatial_run, out), torch.device("cpu"), quiet())
+    assert names(out) == ([] if room == 100 else ["making.json"])
 
 
 def test_a_folder_is_written_by_one_at_a_time(dataset, spatial_run, tmp_path, monkeypatch):

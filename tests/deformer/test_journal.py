@@ -1,5 +1,6 @@
 import io
 import json
+import threading
 
 import pytest
 from rich.console import Console
@@ -29,7 +30,6 @@ def test_records_go_to_the_log_and_to_tensorboard(tmp_path):
     journal = _journal(tmp_path)
     journal.log(1, "train", {"total": 3.5})
     journal.log(2, "validation", {"pa_mpjpe_mm": 9.25})
-    journal.close()
     assert [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()] == [
         {"step": 1, "kind": "train", "total": 3.5},
         {"step": 2, "kind": "validation", "pa_mpjpe_mm": 9.25},
@@ -48,6 +48,33 @@ def test_no_room_for_a_record(tmp_path):
         journal.log(1, "train", {"total": 3.5})
 
 
+def test_no_room_for_the_first_of_it(tmp_path):
+    told = f"no space left on the disk of {tmp_path} .*run the same command with --resume$"
+    with little_room(30), pytest.raises(NoRoomError, match=told):
+        _journal(tmp_path)
+    assert list((tmp_path / "tensorboard").iterdir()) == []
+
+
+def test_no_room_for_tensorboard_is_told_at_once(tmp_path):
+    journal = _journal(tmp_path)
+    many = {f"name{k}": 1.0 for k in range(20)}  # more than a record of the log before it
+    journal.path.unlink()
+    journal.path.symlink_to("/dev/null")
+    with little_room(100), pytest.raises(NoRoomError, match=r"with --resume$"):
+        journal.log(1, "train", many)
+    assert threading.active_count() == 1
+
+
+def test_tensorboard_drops_what_comes_after_the_step_it_goes_on_from(tmp_path):
+    journal = _journal(tmp_path)
+    for step in (2, 4, 6):
+        journal.log(step, "train", {"total": 1.0})
+    _journal(tmp_path, first_step=4).log(6, "train", {"total": 2.0})
+    board = EventAccumulator(str(tmp_path / "tensorboard"))
+    board.Reload()
+    assert [(e.step, e.value) for e in board.Scalars("train/total")] == [(2, 1), (4, 1), (6, 2)]
+
+
 def test_a_record_is_on_disk_as_soon_as_it_is_logged(tmp_path):
     journal = _journal(tmp_path)
     journal.log(1, "train", {"total": 3.5})
@@ -59,7 +86,6 @@ def test_a_resumed_log_goes_on_after_its_step(tmp_path):
     for step in (2, 4, 6, 8):
         journal.log(step, "train", {"total": 1.0})
     journal.log(8, "validation", {"loss": 1.0})
-    journal.close()
     with (tmp_path / "log.jsonl").open("a") as file:
         file.write('{"step": 10, "kind": "train", "to')  # killed while it wrote
     journal = _journal(tmp_path, first_step=6)

@@ -7,7 +7,9 @@ import sys
 
 import pytest
 
+from deformer.files import NoRoomError
 from deformer.lock import LOCK_FILE, LockError, locked
+from tests.full_disk import LINE, little_room, names
 
 HOLDING = """
 import multiprocessing, os, sys, time
@@ -49,6 +51,13 @@ def test_the_lock_of_a_killed_process_goes_with_it_though_its_readers_live_on(tm
     finally:
         process.kill()
         os.kill(reader, signal.SIGKILL)
+
+
+def test_no_room_for_the_lock(tmp_path):
+    told = pytest.raises(NoRoomError, match=LINE.format(tmp_path))
+    with little_room(0), told, locked(tmp_path, "build"):
+        pass
+    assert names(tmp_path) == []
 
 
 def test_a_folder_that_cannot_be_written(tmp_path):

@@ -20,7 +20,7 @@ from pipelines.synthetic.cameras import SERIALS
 from pipelines.synthetic.plan import dexycb_plan, dexycb_serials, ho3d_plan
 from pipelines.synthetic.rays import RayScene
 from pipelines.synthetic.ycb import YCB_OBJECTS
-from tests.full_disk import LINE, little_room
+from tests.full_disk import LINE, little_room, names
 from tests.processes import assert_nothing_is_left, start_python
 
 FRAMES, CAMERAS = 4, 2
@@ -81,10 +81,11 @@ class TestProgram:
     @pytest.mark.parametrize("workers", [1, 2])
     def test_no_room(self, tmp_path, workers):
         out = tmp_path / "raw[v2]"
-        with little_room(5000), pytest.raises(NoRoomError, match=LINE.format(r".*raw\[v2\]")):
-            run(dexycb_config(out, workers=workers))
-        assert not list(out.rglob("meta.yml"))
-        assert not (out / ".partial").exists()
+        named = LINE.format(r".*raw\[v2\]/\.partial/train/00000\d/0/000000\.jpg")
+        config = SynthesisConfig("hands", out, sequences=2, frames=2, workers=workers)
+        with little_room(2000), pytest.raises(NoRoomError, match=named):
+            run(config)
+        assert names(out) == ["synthetic.json"]
 
     @pytest.mark.slow
     @pytest.mark.parametrize(
