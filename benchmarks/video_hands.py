@@ -61,6 +61,9 @@ class Predicted:
 def read_frames(video: Path) -> Iterator[tuple[np.ndarray, float]]:
     """The frames (H, W, 3) of a video, RGB uint8, and their times, s.
 
+    They are upright: OpenCV turns them as the container's rotation says, which phones write.
+    (Images of datasets are not turned: their labels belong to the pixels as stored.)
+
     Raises `FileNotFoundError` where there is no file, `ValueError` where no frame can be read.
     """
     if not video.is_file():

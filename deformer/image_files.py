@@ -23,6 +23,12 @@ ENCODED_QUALITY = 95
 """Of JPEGs made of pixels, which had another format or were rendered."""
 
 
+PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+_JPEG_SIGNATURE = b"\xff\xd8\xff"
+_OTHERS = {b"II*\0": "TIFF", b"MM\0*": "TIFF", b"II+\0": "TIFF", b"MM\0+": "TIFF",
+           b"RIFF": "WebP", b"BM": "BMP", b"GIF8": "GIF"}  # fmt: skip
+
+
 class UnsupportedJpegError(ValueError):
     """A JPEG of a kind that is not read: the message says of what kind."""
 
@@ -105,10 +111,15 @@ def decode_jpeg(image: bytes, colours: str = "RGB", *, is_strict: bool = False) 
 def decode_image(image: bytes) -> np.ndarray:
     """The pixels of a PNG or JPEG file, (height, width, 3) uint8 BGR; transparency is dropped.
 
-    Raises `ValueError` where the file is none; OpenCV fills what a cut file lacks.
+    Raises `ValueError` where the file is none; OpenCV fills what a cut file lacks. Of other formats
+    it obeys the orientation (TIFF), so they are refused.
     """
+    if not image.startswith((PNG_SIGNATURE, _JPEG_SIGNATURE)):
+        kind = next((name for begin, name in _OTHERS.items() if image.startswith(begin)), None)
+        found = f"a {kind} file" if kind else f"{len(image)} bytes that begin with {image[:4]!r}"
+        raise ValueError(f"PNG and JPEG images are read, and this is {found}: convert it to PNG")
     data = np.frombuffer(image, np.uint8)
-    pixels = cv2.imdecode(data, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION) if image else None
+    pixels = cv2.imdecode(data, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
     if pixels is None:
         raise ValueError(f"{len(image)} bytes are no image that OpenCV decodes")
     return pixels

@@ -87,7 +87,7 @@ def build(options: Options) -> dict:
     """Build a dataset, or go on building it; returns what `dataset.json` holds.
 
     Raises `UnusableInputError`, `UnreadableFileError` or `OSError` with one line that says what to
-    do.
+    do; so also where no frame at all is valid.
     """
     plan = make_plan(
         options.dataset,

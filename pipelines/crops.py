@@ -11,6 +11,7 @@ import numpy as np
 
 from deformer.box import AugmentationRange, hand_box, reach_px
 from deformer.image_files import (
+    PNG_SIGNATURE,
     UnsupportedJpegError,
     crop_jpeg,
     decode_image,
@@ -25,12 +26,10 @@ _EDGE_PX = 2
 USUAL_MCU = (16, 16)
 """MCU (width, height) of 4:2:0 JPEGs, and a multiple of that of almost all others."""
 
-_PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
-
 
 def mcu_size(image: bytes) -> tuple[int, int]:
     """(width, height) in px on whose multiples an image file can be cropped without loss."""
-    if image.startswith(_PNG_SIGNATURE):
+    if image.startswith(PNG_SIGNATURE):
         return USUAL_MCU
     try:
         return read_jpeg_header(image).mcu
@@ -69,7 +68,7 @@ def crop_image(
     JPEG is cropped losslessly; PNG is compressed once, at quality 95. Raises `BadFrameError` with
     the reason "image_corrupt", "image_size", or "image_format".
     """
-    if image.startswith(_PNG_SIGNATURE):
+    if image.startswith(PNG_SIGNATURE):
         return _crop_png(image, rectangle, image_size)
     try:
         if read_jpeg_header(image).size != tuple(image_size):

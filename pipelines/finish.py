@@ -27,6 +27,29 @@ from pipelines.source import UnusableInputError
 
 TABLES = ("frames", "annotations")
 
+LIKELY_CAUSES = {
+    "no_hand": "the labels have a hand in no frame: is the side the other one, are joints or box "
+    "not read, or is --limit so low that it picks only clips without a hand?",
+    "hand_outside_image": "K is of another resolution or camera, or the joints of another frame",
+    "joints_behind_camera": "the joints are in another camera's frame: x right, y down, z forward",
+    "image_missing": "the images are elsewhere, or have other names than the reader looks for",
+    "image_corrupt": "the images are cut off, or no JPEG or PNG: copy or download them again",
+    "image_format": "save the images as 8-bit JPEG, grey or YCbCr, or as PNG",
+    "image_size": "the images have another size than the clips' image_size, which K and labels are "
+    "of: take the images as recorded, or bring image_size, K and labels to the images' size",
+    "labels_missing": "the label files are elsewhere, or have other names than the reader looks "
+    "for",
+    "labels_corrupt": "the label files are cut off, or their arrays have other names, shapes or "
+    "kinds than the reader's layout says",
+    "labels_none": "the dataset publishes no annotation of these frames: take another split",
+    "labels_not_finite": "joints, K, box or pose hold NaN or infinity; leave an optional array out "
+    "where the dataset does not state it",
+    "labels_contradict": "a camera, hand or unit is another than the reader says",
+    "labels_refused": "the label files are no plain pickles of arrays: take them as published",
+    "intrinsics_missing": "the camera matrices are not there, or not read",
+}
+"""Of a reason that holds throughout a dataset: what probably went wrong, and what to do."""
+
 
 @contextmanager
 def locked(out: Path) -> Iterator[None]:
@@ -42,14 +65,21 @@ def finish(out: Path, parameters: dict, marks: list[ShardMark], synthetic: dict 
     """Index the shards, write `dataset.json`, and return what it holds.
 
     The rows are read off the tars, which are checked once more on the way.
-    Raises `UnusableInputError` naming a shard that is not what was written.
+    Raises `UnusableInputError` naming a shard that is not what was written, or the likely cause
+    where no frame is valid.
     """
     write_indices(out, (_rows(out, mark) for mark in marks))
+    counts = count_index(out)
+    if told := nothing_valid(counts):
+        raise UnusableInputError(
+            f"{out}: {told}; mend the input, delete the folder {out} (its shards hold what was "
+            "wrong) and run the same command again, or give another --out"
+        )
     content = {
         "schema_version": parameters["schema_version"],
         "parameters": parameters,
         "synthetic": synthetic,
-        "counts": count_index(out),
+        "counts": counts,
         "shards": [asdict(mark) for mark in marks],
     }
     write_json(out / DATASET_FILE, content)
@@ -108,6 +138,21 @@ def count_index(out: Path) -> dict:
         "invalid": _count(invalid, "reason"),
         "splits": splits,
     }
+
+
+def nothing_valid(counts: dict) -> str:
+    """Why no frame at all of a dataset's counts is valid; "" where one is."""
+    if counts["valid"]:
+        return ""
+    by_reason = sorted(counts["invalid"].items(), key=lambda item: -item[1])
+    if not by_reason:
+        return "it has no frame"
+    numbers = ", ".join(f"{n} {reason}" for reason, n in by_reason)
+    reason = by_reason[0][0]
+    return (
+        f"none of its {counts['frames']} frames is valid ({numbers}); the likely cause of "
+        f"{reason}: {LIKELY_CAUSES[reason]}"
+    )
 
 
 def _count(table: pa.Table, column: str) -> dict[str, int]:

@@ -45,6 +45,8 @@ from pipelines.source import (
 
 ROOT_VARIABLE = "HANDS_DIR"
 META_FILE = "meta.json"
+_FEW = 2
+"""So many images of a camera may be missing, however few it has; of many, half."""
 _MANO = ("pose_rotvec", "betas", "trans_m")
 
 
@@ -70,6 +72,7 @@ def _clips_of_sequence(path: Path) -> Iterator[ClipRef]:
         for side in SIDES:
             if not (camera / f"{side}.npz").is_file():
                 continue
+            _check_num_frames(path, meta["num_frames"], camera)
             yield ClipRef(
                 key=f"{folder.parent.name}-{folder.name}-{camera.name}-{side}",
                 dataset="hands",
@@ -83,6 +86,16 @@ def _clips_of_sequence(path: Path) -> Iterator[ClipRef]:
                 image_size=tuple(meta["image_size"]),
                 tips=meta.get("tips", "dexycb"),
             )
+
+
+def _check_num_frames(path: Path, num_frames: int, camera: Path) -> None:
+    """Before a list is made of a number that may be anything; an image may be missing."""
+    num_images = sum(1 for _ in camera.glob("*.jpg"))
+    if num_frames > 2 * num_images + _FEW:
+        raise UnusableInputError(
+            f"{path}: num_frames is {num_frames}, and {camera} holds {num_images} .jpg images; "
+            "correct num_frames, or bring the images there (000000.jpg, 000001.jpg, …)"
+        )
 
 
 def _read_meta(path: Path) -> dict:

@@ -6,8 +6,8 @@
 Checked: that every shard is there, of its size and sha256, and a sequence of whole clips of one
 part of every split; that every image decodes and has its crop's size; that the labels keep the
 rules of `pipelines.checks`, a hand's size among them; that MANO's joints are the stated ones (to
-0.5 mm and 0.5 px); that the indices hold exactly the rows of the tars; the counts; that no tar lies
-there besides.
+0.5 mm and 0.5 px); that the indices hold exactly the rows of the tars; the counts, and that any
+frame is valid; that no tar lies there besides.
 Exit status: 0 all well, 1 broken, or not to be checked.
 """
 
@@ -32,7 +32,7 @@ from deformer.processes import as_done
 from deformer.processor import usable_cores
 from deformer.telling import PlainConsole, print_labelled, run_command
 from pipelines.checks import check_clips
-from pipelines.finish import TABLES, count_index
+from pipelines.finish import TABLES, count_index, nothing_valid
 from pipelines.shard import CorruptShardError, index_shard, size_and_sha256
 from pipelines.source import UnusableInputError
 
@@ -255,6 +255,10 @@ def run(options: Options) -> int:
         print_labelled("broken:", problem, _console)
     if not in_shards + in_indices:
         counts = info["counts"]
+        if told := nothing_valid(counts):
+            anew = f"mend the input, and build anew in place of {folder}"
+            print_labelled("broken:", f"{folder}: {told}; {anew}", _console)
+            return 1
         print(
             f"{folder}: {len(reports)} shards, {counts['clips']} clips, {counts['frames']} frames: "
             "all well"

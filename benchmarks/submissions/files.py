@@ -41,6 +41,8 @@ from deformer.reading import UnreadableFileError, decode, fault_of, foreign
 
 _COLUMNS = 1 + 3 * NUM_JOINTS
 _ZIP = b"PK\x03\x04"
+_LEAST_EXTENT_M = 0.03
+"""Of a hand's mesh along the longest axis; a fist has twice that."""
 _MAX_BYTES = 1 << 32
 """Of a pred.json in a zip, unpacked; that of HO-3D v3 has about one GB."""
 
@@ -156,10 +158,14 @@ def read_pred_json(path: Path, order: FileOrder, truth_joints_m: np.ndarray) -> 
         ) from None
     joints, vertices = joints[order.index], None if vertices is None else vertices[order.index]
     warnings = []
-    if vertices is not None and not _has_mesh(vertices).any():
+    has_mesh = _has_mesh(vertices) if vertices is not None else np.zeros(0, bool)
+    if not has_mesh.any():
         vertices = None
-    elif vertices is not None and (without := (~_has_mesh(vertices)).sum()):
-        warnings.append(f"{without} of its {len(vertices)} meshes are a single point, and count so")
+    elif without := (~has_mesh).sum():
+        warnings.append(
+            f"{without} of its {len(vertices)} meshes are none (a point, or joints repeated), and "
+            "count so"
+        )
     for what, points in (("joints", joints), ("vertices", vertices)):
         if points is not None and not (finite := np.isfinite(points).all((1, 2))).all():
             i = int(finite.argmin())
@@ -177,9 +183,14 @@ def read_pred_json(path: Path, order: FileOrder, truth_joints_m: np.ndarray) -> 
 
 
 def _has_mesh(vertices: np.ndarray) -> np.ndarray:
-    """(N,) bool: vertices (N, 778, 3) with an extent, unlike zeros, NaN or a repeated point."""
-    is_nothing = np.isnan(vertices).all((1, 2))
-    return ~is_nothing & (vertices != vertices[:, :1]).any((1, 2))
+    """(N,) bool: vertices (N, 778, 3), m, as large as a hand and mostly distinct, unlike zeros,
+    NaN, a repeated point, or joints that are repeated or followed by zeros."""
+    x, y, z = np.moveaxis(vertices.astype(np.float64), -1, 0)
+    with np.errstate(invalid="ignore"):  # infinity is told of later
+        extent_m = np.fmax.reduce(vertices, 1) - np.fmin.reduce(vertices, 1)  # NaN where all are
+        keys = np.sort(x + np.sqrt(2) * y + np.sqrt(3) * z, axis=1)  # one for each distinct point
+    num_distinct = 1 + (keys[:, 1:] != keys[:, :-1]).sum(1)
+    return (extent_m.max(1) > _LEAST_EXTENT_M) & (2 * num_distinct > NUM_VERTICES)
 
 
 def write_pred_json(

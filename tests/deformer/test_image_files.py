@@ -1,12 +1,14 @@
 """Images are decoded as stored; crops of JPEGs are lossless, with either library the same bytes."""
 
 import importlib.util
+import io
 import re
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+from PIL import Image
 
 from deformer import image_files
 from deformer.image_files import (
@@ -170,6 +172,18 @@ def test_decoding_ignores_the_orientation_that_exif_asks_for(picture):
         image = saved_jpeg(picture, exif=exif)
         np.testing.assert_array_equal(decode_jpeg(image, "BGR"), expected)
         np.testing.assert_array_equal(decode_image(image), expected)
+
+
+@pytest.mark.parametrize("kind", ["TIFF", "WebP", "BMP", "GIF"])
+def test_formats_whose_orientation_would_be_obeyed_are_refused_by_name(picture, kind):
+    file = io.BytesIO()
+    Image.fromarray(picture).save(
+        file, kind, **({"exif": orientation(6)} if kind == "TIFF" else {})
+    )
+    with pytest.raises(
+        ValueError, match=f"PNG and JPEG images are read, and this is a {kind} file"
+    ):
+        decode_image(file.getvalue())
 
 
 def test_decoding_damaged_files(picture):

@@ -1,5 +1,7 @@
 """Labels that contradict each other, from the folder to the message; and what `verify` says."""
 
+import re
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -7,12 +9,14 @@ import pytest
 
 from deformer.box import AugmentationRange
 from deformer.camera import project
-from deformer.clip import Clip
-from pipelines import build_shards, dexycb, shard
+from deformer.clip import REASONS, Clip
+from deformer.image_files import decode_image, encode_jpeg
+from pipelines import build_shards, dexycb, finish, shard, verify
 from pipelines.agreement import BONE_LENGTH_M, MAX_OFF_M, MAX_OFF_PX, bone_length_m
 from pipelines.annotate import annotate_clip
 from pipelines.build_shards import Options, build
 from pipelines.dexycb import SERIALS
+from pipelines.finish import LIKELY_CAUSES
 from pipelines.source import UnusableInputError
 from tests.pipelines.dexycb_root import edit_labels, write_root
 from tests.pipelines.rewriting import problems, rewrite
@@ -82,6 +86,75 @@ def test_what_no_single_rule_explains_stops_the_build_too(own_root, tmp_path, mo
     monkeypatch.setattr(shard, "annotate_clip", annotate)
     with pytest.raises(UnusableInputError, match=r"4 of 6 frames of 000000.tar have labels that"):
         build(options(own_root, tmp_path / "out"))
+
+
+# ------------------------------------------------------------------------ wrong throughout
+
+
+def every(pattern: str, change: Callable[[Path], None], root: Path) -> None:
+    for path in root.rglob(pattern):
+        change(path)
+
+
+def halve(path: Path) -> None:
+    path.write_bytes(encode_jpeg(decode_image(path.read_bytes())[::2, ::2]))
+
+
+def nan_joints_px(path: Path) -> None:
+    with np.load(path) as npz:
+        if (npz["joint_2d"] != -1).any():
+            edit_labels(path, joint_2d=np.full((1, 21, 2), np.nan, np.float32))
+
+
+THROUGHOUT = {
+    "image_size": lambda root: every("color_*.jpg", halve, root),
+    "image_missing": lambda root: every("color_*.jpg", Path.unlink, root),
+    "image_corrupt": lambda root: every("color_*.jpg", lambda p: p.write_bytes(b"<html>"), root),
+    "labels_not_finite": lambda root: every("labels_*.npz", nan_joints_px, root),
+    "labels_missing": lambda root: every("labels_*.npz", Path.unlink, root),
+}
+
+
+@pytest.mark.parametrize("reason", THROUGHOUT)
+def test_what_is_wrong_throughout_stops_the_build_with_the_likely_cause(own_root, tmp_path, reason):
+    THROUGHOUT[reason](own_root)
+    counts = "42 labels_missing" if reason == "labels_missing" else f"35 {reason}, 7 no_hand"
+    told = re.escape(
+        f"none of its 42 frames is valid ({counts}); the likely cause of {reason}: "
+        f"{LIKELY_CAUSES[reason]}; mend the input, delete the folder {tmp_path / 'out'} "
+    )
+    for _ in range(2):  # the same command again says the same
+        with pytest.raises(UnusableInputError, match=told):
+            build(options(own_root, tmp_path / "out"))
+    assert not (tmp_path / "out" / "dataset.json").exists()
+
+
+def test_a_single_valid_frame_is_enough(own_root, tmp_path):
+    kept = max(own_root.rglob("color_*.jpg"))
+    every("color_*.jpg", lambda path: halve(path) if path != kept else None, own_root)
+    counts = build(options(own_root, tmp_path / "out"))["counts"]
+    assert counts["valid"] == 1 and counts["invalid"] == {"image_size": 34, "no_hand": 7}
+
+
+def test_no_hand_anywhere_stops_the_build(tmp_path, hands, layer):
+    root = write_root(tmp_path / "root", hands, layer, [(0, 0, SERIALS[0])], num_frames=1)
+    with pytest.raises(UnusableInputError, match=r"none of its 1 frames .* a hand in no frame"):
+        build(options(root, tmp_path / "out"))
+
+
+def test_verify_tells_of_a_dataset_without_a_valid_frame(own_root, tmp_path, monkeypatch, capsys):
+    """Such as an earlier version built."""
+    THROUGHOUT["image_size"](own_root)
+    monkeypatch.setattr(finish, "nothing_valid", lambda counts: "")
+    build(options(own_root, tmp_path / "out"))
+    assert verify.run(verify.Options(tmp_path / "out", workers=0)) == 1
+    said = capsys.readouterr()
+    assert "all well" not in said.out
+    assert "none of its 42 frames is valid (35 image_size, 7 no_hand)" in said.err
+
+
+def test_every_reason_has_a_likely_cause():
+    assert LIKELY_CAUSES.keys() == REASONS.keys()
 
 
 @pytest.mark.parametrize("scale", [1000, 100, 0.001])

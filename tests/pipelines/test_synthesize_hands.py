@@ -173,6 +173,13 @@ class TestReader:
         self.write(path, labels)
         assert self.reasons(own, path) == {"labels_corrupt"}
 
+    def test_an_absurd_number_of_frames_is_refused_at_once(self, own):
+        path = min(own.rglob("meta.json"))
+        path.write_text(json.dumps(json.loads(path.read_bytes()) | {"num_frames": 10_000_000}))
+        told = r"meta.json: num_frames is 10000000, and .* holds 2 .jpg images; correct num_frames"
+        with pytest.raises(UnusableInputError, match=told):
+            hands.list_clips(own)
+
     def test_a_truncated_file_is_the_frames_reason(self, own):
         path, _ = self.labels(own)
         path.write_bytes(path.read_bytes()[:100])

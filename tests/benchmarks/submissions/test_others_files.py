@@ -9,7 +9,13 @@ import pytest
 
 from benchmarks.submissions.conventions import AXES, check_conventions
 from benchmarks.submissions.file_order import dexycb_order, ho3d_order
-from benchmarks.submissions.files import read_hpe, read_pred_json, write_hpe, write_pred_json
+from benchmarks.submissions.files import (
+    _has_mesh,
+    read_hpe,
+    read_pred_json,
+    write_hpe,
+    write_pred_json,
+)
 from benchmarks.submissions.frame_fit import misplaced
 from deformer.hand import NUM_VERTICES
 from tests.benchmarks.frame_tables import HO3D_LIST, dexycb_frames, ho3d_frames
@@ -50,6 +56,32 @@ NO_MESHES = {
 }
 
 
+JOINTS_AS_MESHES = {
+    "zeros after the joints": lambda joints: np.pad(joints, ((0, 0), (0, 757), (0, 0))),
+    "the last joint repeated": lambda joints: np.pad(joints, ((0, 0), (0, 757), (0, 0)), "edge"),
+    "all joints repeated": lambda joints: np.tile(joints, (1, 38, 1))[:, :NUM_VERTICES],
+    "a point and noise": lambda joints: (
+        joints[:, :1] + np.random.default_rng(0).normal(scale=1e-6, size=(5, NUM_VERTICES, 3))
+    ),
+    "a hand of 2 cm": lambda joints: np.random.default_rng(0).uniform(
+        0, 0.02, size=(5, NUM_VERTICES, 3)
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", JOINTS_AS_MESHES)
+def test_points_that_are_not_as_large_and_many_as_a_hands_are_no_mesh(
+    kind, tmp_path, rng, pred_order
+):
+    truth, path = random_hands(rng, 5), tmp_path / "pred.json"
+    write_pred_json(path, pred_order, truth, JOINTS_AS_MESHES[kind](truth))
+    read = read_pred_json(path, pred_order, truth)
+    assert read.vertices_m is None
+    assert read.warnings == (
+        "it has no vertices, or only such that fill their place: no mesh is scored",
+    )
+
+
 @pytest.mark.parametrize("kind", NO_MESHES)
 def test_joints_are_read_and_what_fills_the_place_of_vertices_is_no_mesh(
     kind, tmp_path, rng, pred_order
@@ -73,7 +105,13 @@ def test_single_meshes_without_extent_count_and_are_told_of(tmp_path, rng, pred_
     write_pred_json(path, pred_order, truth, meshes)
     read = read_pred_json(path, pred_order, truth)
     np.testing.assert_allclose(read.vertices_m, meshes, atol=2e-7)
-    assert read.warnings == ("1 of its 5 meshes are a single point, and count so",)
+    assert read.warnings == (
+        "1 of its 5 meshes are none (a point, or joints repeated), and count so",
+    )
+
+
+def test_a_mesh_in_whole_millimetres_is_a_mesh(hands):
+    assert _has_mesh(np.round(hands.right.v_template, 3)[None]).tolist() == [True]
 
 
 # ------------------------------------------------------------------------------------ other axes
