@@ -88,6 +88,8 @@ class ClipRef:
             self._refuse("image_size", "width and height, px")
         if not self.frames or any(a >= b for a, b in pairwise(self.frames)):
             self._refuse("frames", "one number at least, strictly rising")
+        if self.frames[0] < -(2**31) or self.frames[-1] >= 2**31:
+            self._refuse("frames", "numbers of 32 bits")
         if not self.halo <= set(self.frames):
             self._refuse("halo", "numbers that are among frames")
 

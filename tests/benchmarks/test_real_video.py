@@ -1,6 +1,7 @@
 """A network measured on a video: the measure by hand, the rest on a synthesized video."""
 
 import json
+import struct
 from dataclasses import replace
 from pathlib import Path
 
@@ -227,6 +228,23 @@ def test_frames_and_their_times_are_read(video):
     frames = list(read_frames(video))
     assert [time for _, time in frames] == pytest.approx([0, 0.05, 0.1, 0.15, 0.2])
     assert {(image.shape, image.dtype.name) for image, _ in frames} == {((120, 160, 3), "uint8")}
+
+
+def test_videos_of_phones_are_turned_upright(tmp_path):
+    path, (width, height) = tmp_path / "phone.mp4", (160, 120)
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*"mp4v"), 20, (width, height))
+    stored = np.zeros((height, width, 3), np.uint8)
+    stored[:, : width // 2] = 200
+    writer.write(stored)
+    writer.release()
+    data = bytearray(path.read_bytes())
+    matrix = data.index(b"tkhd") + 44  # of the track: a quarter turn clockwise
+    turn = (0, 1 << 16, 0, -1 << 16, 0, 0, height << 16, 0, 1 << 30)
+    data[matrix : matrix + 36] = struct.pack(">9i", *turn)
+    path.write_bytes(data)
+    ((image, _),) = read_frames(path)
+    assert image.shape == (width, height, 3)
+    assert image[: width // 2 - 8].min() > 150 and image[width // 2 + 8 :].max() < 50
 
 
 def test_hands_are_right_ones_first_each_side_by_frame(video, monkeypatch):

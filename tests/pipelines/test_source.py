@@ -50,6 +50,7 @@ def test_a_clip_as_it_should_be():
         ("frames", (), r"frames is \(\), not one number at least, strictly rising"),
         ("frames", (0, 2, 2), "strictly rising"),
         ("frames", (1, 0), "strictly rising"),
+        ("frames", (0, 4_000_000_000), r"frames is \(0, 4000000000\), not numbers of 32 bits"),
         ("halo", frozenset({4}), "halo is .*4.*, not numbers that are among frames"),
     ],
 )
