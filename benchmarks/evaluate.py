@@ -50,7 +50,7 @@ from deformer.reading import check_folder_name
 from deformer.store import Store, open_store
 from deformer.stream import Stream
 from deformer.telling import PlainConsole, run_command
-from deformer.weights import open_model
+from deformer.weights import open_trained
 
 
 @dataclass(frozen=True)
@@ -120,7 +120,7 @@ def evaluate(options: Options, place: Place, console: Console) -> Evaluation | N
     check_folder_name(options.out)
     if options.predictions is not None:
         return _evaluate_file(options, console) if place.is_first else None
-    checkpoint = _load(options)
+    checkpoint = open_trained(options.checkpoint, options.which)
     store, index = open_store(options.data)
     hands = load_hands_of(index.info, options.mano_dir)
     check_hand(checkpoint, hands)
@@ -143,11 +143,6 @@ def evaluate(options: Options, place: Place, console: Console) -> Evaluation | N
         every = np.arange(len(row := predictions["row"]))
         add_vertices(path, _pose_predicted(hands, predictions, every, index.is_left[row]))
     return _score_run(options, store, checkpoint, hands, truth, predictions, console)
-
-
-def _load(options: Options) -> Checkpoint:
-    has_best = options.which != "best" or (options.checkpoint / "best.json").exists()
-    return open_model(options.checkpoint, options.which if has_best else "last")
 
 
 # ------------------------------------------------------------------------------- of a checkpoint

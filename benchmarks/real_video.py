@@ -50,7 +50,7 @@ from deformer.files import write_whole
 from deformer.mano import HandLayer, load_hands
 from deformer.model import Deformer
 from deformer.telling import PlainConsole, run_command
-from deformer.weights import open_model
+from deformer.weights import open_trained
 from deformer.windows import WindowConfig
 
 WITHIN = (0.1, 0.2)
@@ -82,8 +82,7 @@ def load_network(options: Options) -> tuple[Checkpoint, Deformer, np.ndarray]:
     Raises `ValueError` for a network of another hand model than is here, or one that needs to know
     how much of a hand is hidden.
     """
-    has_best = options.which != "best" or (options.checkpoint / "best.json").exists()
-    checkpoint = open_model(options.checkpoint, options.which if has_best else "last")
+    checkpoint = open_trained(options.checkpoint, options.which)
     if checkpoint.experiment.model.fusion == "occlusion":
         raise ValueError(
             f"--checkpoint {options.checkpoint} fuses by occlusion, which nobody knows of a video: "

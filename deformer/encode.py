@@ -48,7 +48,7 @@ from deformer.state_dict import load_state
 from deformer.store import open_store
 from deformer.stream import Stream
 from deformer.telling import PlainConsole, run_command
-from deformer.weights import open_model
+from deformer.weights import open_trained
 
 _BATCH = 32
 
@@ -87,8 +87,7 @@ def make_features(options: Options, device: torch.device, console: Console) -> N
     experiment = get_experiment(options.experiment)
     store, index = open_store(str(options.data))
     hands = load_hands_of(index.info, options.mano_dir)
-    has_best = options.which != "best" or (options.checkpoint / "best.json").exists()
-    checkpoint = open_model(options.checkpoint, options.which if has_best else "last")
+    checkpoint = open_trained(options.checkpoint, options.which)
     check_hand(checkpoint, hands)
     _check_network(checkpoint, experiment)
     model = Deformer(checkpoint.experiment.model, HandLayer(hands))

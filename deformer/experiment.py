@@ -77,8 +77,8 @@ class Experiment:
     backbone_weights: str = "imagenet"
     """"imagenet", the path of a state dict of the same network, or "none"."""
     start_from: str | None = None
-    """A run (its last checkpoint), one of its checkpoints, or weights that ship ("lite"), whose
-    whole model this one begins with, in place of `backbone_weights`."""
+    """A run (its last checkpoint), one of its checkpoints, or weights that ship ("lite_frames"),
+    whose whole model this one begins with, in place of `backbone_weights`."""
     features: str | None = None
     """A folder of frames that `deformer.encode` encoded: they stand in place of images, the spatial
     half that made them stays as it is, and the temporal half is trained from random weights."""

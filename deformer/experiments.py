@@ -154,7 +154,7 @@ def lite() -> Experiment:
     """Windows, after `singles_of` it or from the weights that ship."""
     return Experiment(
         "lite",
-        "EfficientNet-Lite0 at 160²: a CPU in hours, a GPU in minutes; --start-from lite",
+        "EfficientNet-Lite0 at 160²: a CPU in hours, a GPU in minutes, after lite_frames",
         stream=StreamConfig(size=160, order=OrderConfig(global_batch=32, mix_clips=256)),
         model=DeformerConfig(
             backbone="efficientnet_lite0",

@@ -119,16 +119,11 @@ class Learner:
         """Begin with another run's model, whose optimizer and discriminator stay behind.
 
         Raises `ValueError` where it is of another network."""
-        own = self.model.state_dict()
-        other = [k for k in own.keys() | tensors.keys() if _shape(own, k) != _shape(tensors, k)]
-        if other:
-            parts = ", ".join(sorted({key.partition(".")[0] for key in other}))
-            raise ValueError(
-                f"--start-from {self.experiment.start_from} is of another network "
-                f"({parts} differ): choose an experiment with the same --model options, or another "
-                "start"
-            )
-        self.model.load_state_dict(tensors)
+        told = (
+            f"--start-from {self.experiment.start_from} is of another network: choose an "
+            "experiment with the same --model options, or another start; its weights do not fit"
+        )
+        load_state(self.model, tensors, told)
 
     def start_temporal(self, spatial: dict[str, Tensor]) -> None:
         """Begin with a spatial half that stays as it is; the temporal one is random."""
@@ -306,10 +301,6 @@ def move_batch(batch: Batch, device: torch.device) -> Batch:
             for name, value in batch._asdict().items()
         }
     )
-
-
-def _shape(tensors: dict[str, Tensor], key: str) -> torch.Size | None:
-    return tensors[key].shape if key in tensors else None
 
 
 def _add(terms: dict[str, Tensor], losses: dict[str, Tensor], share: float) -> None:

@@ -257,9 +257,10 @@ class _Steps:
     def _sample(self, epoch: int, place: int, skipped: list[str]) -> tuple:
         """The window at a place; where it is corrupt, the next whole one, as padding."""
         num = len(self.windows)
-        clips = self.index.clip[self.windows.centre_rows]
-        by_clip = self.draw_by == "clip"
-        drawn_for = clips[self.window_ids(epoch, np.array([place]))][0] if by_clip else place
+        drawn_for = place
+        if self.draw_by == "clip":
+            (window,) = self.window_ids(epoch, np.array([place]))
+            drawn_for = self.index.clip[self.windows.centre_rows[window]]
         rng = np.random.default_rng([self.config.seed, epoch, drawn_for])
         drawn = draw(self.config.augment, rng)
         met: set[str] = set()

@@ -1,6 +1,6 @@
 """Weights as one small file: what ships with the package, and how it is written and read.
 
-    open_model("lite")                # deformer/weights/lite.safetensors, which ships
+    open_model("lite_frames")         # deformer/weights/lite_frames.safetensors, which ships
     open_model("mine.safetensors")    # a file that `python -m deformer.weights` wrote
     open_model("runs/lite")           # a run, or one of its checkpoints
 
@@ -69,6 +69,12 @@ def open_model(
             f"({', '.join(shipped()) or 'none'})"
         )
     return load_checkpoint(source, which, only)
+
+
+def open_trained(source: str | Path, which: str = "best") -> Checkpoint:
+    """The same to be used as it is: of a run without a validation, "best" is the last."""
+    has_best = which != "best" or (Path(source) / "best.json").exists()
+    return open_model(source, which if has_best else "last")
 
 
 def write_weights(path: Path, checkpoint: Checkpoint) -> None:
