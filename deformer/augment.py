@@ -157,8 +157,8 @@ _LUMA = (0.299, 0.587, 0.114)
 
 
 def _luma(images: Tensor) -> Tensor:
-    weights = torch.tensor(_LUMA, device=images.device, dtype=images.dtype)
-    return (images * weights[:, None, None]).sum(-3, keepdim=True)
+    channels = images.split(1, -3)
+    return sum(weight * channel for weight, channel in zip(_LUMA, channels, strict=True))
 
 
 def _turn_hue(images: Tensor, turns: Tensor) -> Tensor:

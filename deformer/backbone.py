@@ -35,7 +35,19 @@ def _group_norm(channels: int) -> nn.GroupNorm:
     return nn.GroupNorm(min(32, channels // 8), channels)
 
 
-_NORMS = {"frozen": FrozenBatchNorm2d, "sync": nn.SyncBatchNorm, "group": _group_norm}
+class FrozenNorm(FrozenBatchNorm2d):
+    """torchvision's, in one kernel and in the precision of its input, and an activation."""
+
+    def __init__(self, channels: int, eps: float = 1e-5, act: nn.Module | None = None) -> None:
+        super().__init__(channels, eps)
+        self.act = act or nn.Identity()
+
+    def forward(self, x: Tensor) -> Tensor:
+        statistics = self.running_mean, self.running_var, self.weight, self.bias
+        return self.act(functional.batch_norm(x, *statistics, eps=self.eps))
+
+
+_NORMS = {"frozen": FrozenNorm, "sync": nn.SyncBatchNorm, "group": _group_norm}
 
 
 def _make_body(name: BackboneName, norm: NormName) -> tuple[nn.Module, list[int]]:
@@ -57,14 +69,19 @@ def _make_body(name: BackboneName, norm: NormName) -> tuple[nn.Module, list[int]
 def _make_lite(norm: NormName) -> tuple[nn.Module, list[int]]:
     """timm's EfficientNet-Lite0 up to its last stage of features."""
     from timm import create_model  # takes seconds to import
-    from timm.layers import convert_sync_batchnorm, freeze_batch_norm_2d
+    from timm.layers import BatchNormAct2d, convert_sync_batchnorm
 
     if norm == "group":
         raise ValueError(
             "efficientnet_lite0 has BatchNorm, norm is 'group': choose 'frozen' or 'sync'"
         )
     body = create_model("tf_efficientnet_lite0", features_only=True, out_indices=(1, 2, 3, 4))
-    body = (freeze_batch_norm_2d if norm == "frozen" else convert_sync_batchnorm)(body)
+    if norm == "sync":
+        body = convert_sync_batchnorm(body)
+    else:
+        for name, layer in list(body.named_modules()):
+            if isinstance(layer, BatchNormAct2d):
+                body.set_submodule(name, FrozenNorm(layer.num_features, layer.eps, layer.act))
     return body, body.feature_info.channels()
 
 

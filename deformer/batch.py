@@ -67,7 +67,8 @@ def to_input(batch: Batch, device: torch.device | str | None = None) -> Tensor:
     """The images as the network takes them: (B, T, 3, H, W) float in [0, 1], channels last in
     memory, colours augmented."""
     images = as_float(batch.images.to(device, non_blocking=True))
-    if (batch.photometric != _NEUTRAL).any():
+    # Neutral draws are passed over, but where asking would wait for the device
+    if batch.photometric.is_cuda or (batch.photometric != _NEUTRAL).any():
         images = adjust_colours(images, batch.photometric.to(device, non_blocking=True))
     return images.flatten(0, 1).contiguous(memory_format=torch.channels_last).unflatten(
         0, images.shape[:2]

@@ -11,6 +11,7 @@ from torch.nn.parallel import DistributedDataParallel
 from deformer.backbone import load_backbone_weights
 from deformer.batch import Batch, to_input
 from deformer.checkpoint import load_optimizer, optimizer_tensors
+from deformer.cuda_graph import Recorded
 from deformer.dataset import read_table
 from deformer.discriminator import (
     NUM_FEATURES,
@@ -75,6 +76,7 @@ class _Piece(NamedTuple):
     batch: Batch
     real: Tensor | None  # (b, T, 91)
     noise: Tensor | None  # (2, b, T, 91): of what is predicted, of what is real
+    share: float  # of the step's windows
 
 
 class Learner:
@@ -88,9 +90,12 @@ class Learner:
         motion: RealMotion | None,
         bf16: bool = False,
         compile: bool = False,
+        cuda_graph: bool = False,
     ) -> None:
         """Starts from the experiment's seed and backbone weights. motion: for the discriminator;
-        None: there is none. Raises what `load_backbone_weights` raises."""
+        None: there is none. cuda_graph: record the model's part of a step and replay it.
+
+        Raises what `load_backbone_weights` raises, and `ValueError` where a graph cannot be."""
         self.experiment, self.place, self.motion, self.bf16 = experiment, place, motion, bf16
         torch.manual_seed(experiment.stream.seed)
         self.model = Deformer(experiment.model, HandLayer(hands, experiment.vertex_stride))
@@ -100,13 +105,22 @@ class Learner:
             load_backbone_weights(self.model.backbone, experiment.backbone_weights)
         self.model.to(place.device, memory_format=torch.channels_last)
         optim = experiment.optim
-        self.optimizer = torch.optim.Adam(self.model.parameters(), lr=optim.lr)
+        is_cuda = place.device.type == "cuda"
+        if cuda_graph and (not is_cuda or place.num_ranks > 1):
+            raise ValueError(
+                f"--cuda-graph is for one process on a GPU, not {place.num_ranks} on "
+                f"{place.device.type}: train without it"
+            )
+        rate = torch.tensor(optim.lr, device=place.device) if cuda_graph else optim.lr
+        self.optimizer = torch.optim.Adam(
+            self.model.parameters(), rate, fused=is_cuda, capturable=cuda_graph
+        )
         self.discriminator = None
         if motion is not None:
             self.discriminator = MotionDiscriminator(experiment.discriminator).to(place.device)
             rate = optim.lr_discriminator
             self.optimizer_d = torch.optim.Adam(self.discriminator.parameters(), lr=rate)
-        if compile:  # the half that costs; smplx does not compile whole
+        if compile:  # the half that costs
             self.model.encode_frames = torch.compile(self.model.encode_frames)
         self._model, self._discriminator = self.model, self.discriminator
         if place.num_ranks > 1:
@@ -114,6 +128,7 @@ class Learner:
             self._model = DistributedDataParallel(self.model, broadcast_buffers=False)
             if self.discriminator is not None:
                 self._discriminator = DistributedDataParallel(self.discriminator)
+        self._recorded = _Recorded(self) if cuda_graph else None
 
     def start(self, tensors: dict[str, Tensor]) -> None:
         """Begin with another run's model, whose optimizer and discriminator stay behind.
@@ -140,29 +155,37 @@ class Learner:
         self._set_rates(step, rate)
         self.model.train()
         pieces = self._pieces(batch, step)
-        terms: dict[str, Tensor] = {}
-        fused = []
         if self.discriminator is not None:
             self.discriminator.requires_grad_(False)  # the model's turn
-        for k, piece in enumerate(pieces):
-            share = len(piece.batch.images) / len(batch.images)
-            with self._synchronised(self._model, k == len(pieces) - 1):
-                output, losses = self._losses(piece)
-                total = weighted_sum(losses, self.experiment.losses)
-                (share * total).backward()
-            fused.append(output.fused.rotmats.detach())
-            _add(terms, {**losses, "total": total}, share)
-        norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.experiment.optim.clip_norm)
+        learn_from = self._recorded.learn_from if self._recorded else self._backward
+        terms, norm, fused = learn_from(pieces)
         # All processes see the same norm, so they stop together. This waits for the device, every
         # step: the price of never losing weights to one bad batch
         self._check_finite(norm, step, terms)
         if self.discriminator is not None:
             self.discriminator.requires_grad_(True)
             self._step_discriminator(pieces, fused, step, terms)
-        self.optimizer.step()
-        self.optimizer.zero_grad(set_to_none=True)
-        terms["grad_norm"] = norm
-        return terms
+        if self._recorded:
+            self._recorded.apply()
+        else:
+            self.optimizer.step()
+            self.optimizer.zero_grad(set_to_none=True)
+        return {**terms, "grad_norm": norm}
+
+    def _backward(self, pieces: list[_Piece]) -> tuple[dict[str, Tensor], Tensor, list[Tensor]]:
+        """The gradient of the pieces together, clipped; returns unweighted losses, the norm before
+        clipping, and the fused rotations of each piece."""
+        terms: dict[str, Tensor] = {}
+        fused = []
+        for k, piece in enumerate(pieces):
+            with self._synchronised(self._model, k == len(pieces) - 1):
+                output, losses = self._losses(piece)
+                total = weighted_sum(losses, self.experiment.losses)
+                (piece.share * total).backward()
+            fused.append(output.fused.rotmats.detach())
+            _add(terms, {**losses, "total": total}, piece.share)
+        norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.experiment.optim.clip_norm)
+        return terms, norm, fused
 
     def _check_finite(self, norm: Tensor, step: int, terms: dict[str, Tensor]) -> None:
         if torch.isfinite(norm):
@@ -178,7 +201,11 @@ class Learner:
     def _set_rates(self, step: int, rate: float) -> None:
         optim = self.experiment.optim
         warm = min(1.0, (step + 1) / optim.warmup_steps) if optim.warmup_steps else 1.0
-        self.optimizer.param_groups[0]["lr"] = optim.lr * rate * warm
+        rate_now = optim.lr * rate * warm
+        if self._recorded:
+            self.optimizer.param_groups[0]["lr"].fill_(rate_now)
+        else:
+            self.optimizer.param_groups[0]["lr"] = rate_now
         if self.discriminator is not None:
             self.optimizer_d.param_groups[0]["lr"] = optim.lr_discriminator * rate
 
@@ -252,9 +279,10 @@ class Learner:
             noise = self.experiment.discriminator.noise * noise[:, ours].to(device)
         return [
             _Piece(
-                Batch(*(value[i : i + size] for value in batch[:-1]), batch.skipped),
+                Batch(*(value[i : i + size] for value in batch[:-1]), skipped=()),
                 None if real is None else real[i : i + size],
                 None if noise is None else noise[:, i : i + size],
+                min(size, num - i) / num,
             )
             for i in range(0, num, size)
         ]
@@ -289,6 +317,23 @@ class Learner:
             load_state(self.discriminator, saved, "the checkpoint has another discriminator")
             state = _of_prefix("discriminator", tensors["optimizer"])
             load_optimizer(self.optimizer_d, self.discriminator, state)
+
+
+class _Recorded:
+    """The two halves of a step that are replayed; what is between them looks at the gradient."""
+
+    def __init__(self, learner: Learner) -> None:
+        self._optimizer = learner.optimizer
+        self.learn_from = Recorded(learner._backward, self._optimizer.zero_grad)
+        self._apply: Recorded | None = None
+
+    def apply(self) -> None:
+        """The optimizer's step. Adam makes its state in its first one, which is not recorded."""
+        if self._apply:
+            self._apply()
+        else:
+            self._optimizer.step()
+            self._apply = Recorded(self._optimizer.step, lambda: None, warm_ups=0)
 
 
 def move_batch(batch: Batch, device: torch.device) -> Batch:

@@ -4,23 +4,19 @@ Conventions, tested in `tests/deformer/test_mano.py`:
 
 - a pose is 16 joint rotations in MANO's order; the first is the global one, about the wrist J₀(β);
 - the translation is added afterwards, so the wrist stands at translation + J₀(β);
-- 45 PCA coefficients are expanded here (`pca_to_rotvec`), never inside smplx, which takes 45
+- 45 PCA coefficients are expanded here (`pca_to_rotvec`), never inside a layer: smplx's takes 45
   components for axis-angle without a word;
 - the left hand's shape directions are used as published, with the well-known wrong sign of their
   x coordinate: DexYCB was annotated with them.
 """
 
-import contextlib
 import hashlib
-import io
 import os
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
-from smplx import MANOLayer
-from smplx.utils import Struct
 from torch import Tensor, nn
 
 from deformer.hand import (
@@ -220,10 +216,12 @@ def _dense(raw: dict, key: str) -> np.ndarray:
 
 
 class HandLayer(nn.Module):
-    """Posed hands of both sides in one batch, by two `smplx.MANOLayer`s.
+    """Posed hands of both sides in one batch: blend shapes and linear blend skinning, as
+    `smplx.MANOLayer` computes them (a test holds both to 1e-6 m).
 
-    Every hand is computed by both sides and one is chosen: with 778 vertices that costs less than
-    splitting the batch, and keeps shapes static and the device unsynchronised.
+    Both sides stand side by side in every table, and a hand's coefficients of the other side are 0.
+    So a batch of both is one matrix product, and nothing depends on values: it compiles whole, can
+    be replayed as a CUDA graph, and never waits for the device.
 
     vertex_stride: only every so many-th vertex, and the fingertips: V in place of 778. Joints are
     the same; a mesh costs as much less.
@@ -234,14 +232,19 @@ class HandLayer(nn.Module):
         tip_ids = np.unique(list(TIP_VERTICES.values()))
         kept = np.union1d(np.arange(0, NUM_VERTICES, vertex_stride), tip_ids)
         self.num_vertices = len(kept)
-        self.right = _mano_layer(hands.right, True, kept)
-        self.left = _mano_layer(hands.left, False, kept)
+        sides = [getattr(hands, side) for side in SIDES]
+        tables = {
+            "vertex_basis": np.concatenate([_vertex_basis(hand, kept) for hand in sides]),
+            "joint_basis": np.concatenate([_joint_basis(hand) for hand in sides]),
+            "weights": np.concatenate([hand.weights[kept] for hand in sides], 1),
+            "mano_to_dataset": MANO_TO_DATASET,
+        }
         for tips in ("dexycb", "ho3d"):
             ids = np.array([TIP_VERTICES[tips, side] for side in SIDES])
-            ids = torch.from_numpy(np.searchsorted(kept, ids))
-            self.register_buffer(f"tip_vertices_{tips}", ids, persistent=False)
-        order = torch.from_numpy(MANO_TO_DATASET)
-        self.register_buffer("mano_to_dataset", order, persistent=False)
+            tables[f"tip_vertices_{tips}"] = np.searchsorted(kept, ids)
+        # Out of the state dict: a checkpoint must not carry MANO's licensed arrays.
+        for name, table in tables.items():
+            self.register_buffer(name, torch.from_numpy(table), persistent=False)
 
     def forward(
         self, rotmats: Tensor, betas: Tensor, is_left: Tensor, tips: str = "dexycb"
@@ -254,58 +257,54 @@ class HandLayer(nn.Module):
         Returns vertices (B, V, 3) and joints (B, 21, 3) in dataset order, metres, in the frame
         that the global rotation leads to; the translation is the caller's to add.
         """
-        vertices_right, joints_right = _pose(self.right, rotmats, betas)
-        vertices_left, joints_left = _pose(self.left, rotmats, betas)
-        chosen = is_left[:, None, None]
-        vertices = torch.where(chosen, vertices_left, vertices_right)[:, : self.num_vertices]
-        joints = torch.where(chosen, joints_left, joints_right)
+        is_side = torch.stack([~is_left, is_left], 1).to(rotmats)  # (B, 2), as `SIDES`
+        bent = (rotmats[:, 1:] - torch.eye(3, device=rotmats.device)).flatten(1)  # (B, 135)
+        shape = torch.cat([torch.ones_like(betas[:, :1]), betas], 1)
+        rest = _both_sides(shape, is_side) @ self.joint_basis  # (B, 48)
+        unposed = _both_sides(torch.cat([shape, bent], 1), is_side) @ self.vertex_basis
+        turns, joints, shifts = _pose_joints(rotmats, rest.unflatten(1, (-1, 3)))
+        moves = torch.cat([turns, shifts[..., None]], -1).flatten(2)  # (B, 16, 12): [turn | shift]
+        moves = torch.einsum("bs,bjk->bsjk", is_side, moves).flatten(1, 2)  # (B, 32, 12)
+        moves = (self.weights @ moves).unflatten(-1, (3, 4))  # (B, V, 3, 4)
+        unposed = unposed.unflatten(1, (-1, 1, 3))
+        vertices = (moves[..., :3] * unposed).sum(-1) + moves[..., 3]
         tip_ids = getattr(self, f"tip_vertices_{tips}")[is_left.long()]  # (B, 5)
         tip_points = vertices.gather(1, tip_ids[..., None].expand(-1, -1, 3))
         return vertices, torch.cat([joints, tip_points], 1)[:, self.mano_to_dataset]
 
 
-def _pose(layer: MANOLayer, rotmats: Tensor, betas: Tensor) -> tuple[Tensor, Tensor]:
-    output = layer(betas=betas, global_orient=rotmats[:, :1], hand_pose=rotmats[:, 1:])
-    return output.vertices, output.joints[:, :NUM_MANO_JOINTS]
+def _vertex_basis(hand: HandArrays, kept: np.ndarray) -> np.ndarray:
+    """(1 + 10 + 135, V·3): what 1, β and the bending of the fingers are multiplied with."""
+    parts = (hand.v_template[..., None], hand.shapedirs, hand.posedirs)
+    return np.concatenate([part[kept].reshape(-1, part.shape[-1]).T for part in parts])
 
 
-def _mano_layer(hand: HandArrays, is_right: bool, kept: np.ndarray) -> MANOLayer:
-    """Of the vertices `kept`."""
-    kintree = np.stack([np.array(MANO_PARENTS), np.arange(NUM_MANO_JOINTS)])
-    arrays = {key: getattr(hand, key) for key in _SHAPES}
-    if len(kept) < NUM_VERTICES:
-        arrays |= _thinned(hand, kept)
-    data = Struct(**arrays, f=hand.faces, kintree_table=kintree)
-    with contextlib.redirect_stdout(io.StringIO()):  # smplx prints that MANO has 10 shape values
-        layer = MANOLayer(
-            "",
-            is_rhand=is_right,
-            data_struct=data,
-            num_betas=10,
-            flat_hand_mean=True,
-            create_body_pose=False,  # else a parameter that nothing trains
-        )
-    # Out of the state dict: a checkpoint must not carry MANO's licensed arrays.
-    for module in layer.modules():
-        for name, buffer in list(module.named_buffers(recurse=False)):
-            module.register_buffer(name, buffer, persistent=False)
-    return layer
+def _joint_basis(hand: HandArrays) -> np.ndarray:
+    """(1 + 10, 16·3): likewise, of the joints at rest, which no bending moves."""
+    shapes = np.concatenate([hand.v_template[..., None], hand.shapedirs], -1, dtype=np.float64)
+    joints = np.einsum("jv,vck->kjc", hand.J_regressor, shapes)
+    return joints.reshape(len(joints), -1).astype(np.float32)
 
 
-def _thinned(hand: HandArrays, kept: np.ndarray) -> dict[str, np.ndarray]:
-    """The arrays of some vertices. The joints at rest, a mean of vertices that may be gone, stand
-    behind them as vertices of their own, which no pose moves."""
-    regressor = hand.J_regressor
-    of_joints = {
-        "v_template": regressor @ hand.v_template,
-        "shapedirs": np.einsum("jv,vck->jck", regressor, hand.shapedirs),
-        "posedirs": np.zeros((NUM_MANO_JOINTS, *hand.posedirs.shape[1:]), np.float32),
-        "weights": np.eye(NUM_MANO_JOINTS, dtype=np.float32),
-    }
-    thinned = {
-        name: np.concatenate([getattr(hand, name)[kept], rest]).astype(np.float32)
-        for name, rest in of_joints.items()
-    }
-    itself = np.zeros((NUM_MANO_JOINTS, len(kept) + NUM_MANO_JOINTS), np.float32)
-    itself[:, len(kept) :] = np.eye(NUM_MANO_JOINTS)
-    return thinned | {"J_regressor": itself}
+def _both_sides(values: Tensor, is_side: Tensor) -> Tensor:
+    """values (B, K) → (B, 2K): in the half of each hand's side, the other half 0."""
+    return (is_side[..., None] * values[:, None]).flatten(1)
+
+
+def _pose_joints(rotmats: Tensor, rest: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Along the chains: rotmats (B, 16, 3, 3), joints at rest (B, 16, 3).
+
+    Returns, of each joint in MANO's order, its rotation in the hand's frame (B, 16, 3, 3), its
+    place (B, 16, 3), and the translation (B, 16, 3) that a point at rest gets after that rotation.
+    """
+    fingers, bones = rotmats[:, 1:].unflatten(1, (5, 3)), rest[:, 1:].unflatten(1, (5, 3))
+    turn, place, parent = rotmats[:, None, 0], rest[:, None, 0], rest[:, None, 0]
+    turns, places = [], []
+    for k in range(3):  # from the palm outwards, all fingers at once
+        place = place + (turn @ (bones[:, :, k] - parent)[..., None])[..., 0]
+        turn, parent = turn @ fingers[:, :, k], bones[:, :, k]
+        turns.append(turn)
+        places.append(place)
+    turns = torch.cat([rotmats[:, :1], torch.stack(turns, 2).flatten(1, 2)], 1)
+    places = torch.cat([rest[:, :1], torch.stack(places, 2).flatten(1, 2)], 1)
+    return turns, places, places - (turns @ rest[..., None])[..., 0]

@@ -188,8 +188,9 @@ class Deformer(nn.Module):
         is_left (B,) bool: the side, one per window.
         occlusion (B, T): share of the hand that is hidden, in [0, 1]; the fusion `occlusion`
         needs it, no other reads it.
-        is_repeat (B, T−1) bool, best on the CPU: frames t and t+1 are the same frame, image and
-        box; it is then encoded once. The result is the same without it, and later.
+        is_repeat (B, T−1) bool: frames t and t+1 are the same frame, image and box. On the CPU it
+        has that frame encoded once; on a GPU, where asking would wait for it, it is not looked at.
+        The result is the same without it.
 
         Raises `ValueError` when a shape is another one.
         """
@@ -209,7 +210,7 @@ class Deformer(nn.Module):
             if tensor.shape != shape:
                 raise ValueError(f"{name} has shape {tuple(tensor.shape)}, must be {tuple(shape)}")
         frames = images.flatten(0, 1), boxes_px.flatten(0, 1), is_left.repeat_interleave(T)
-        if is_repeat is None:
+        if is_repeat is None or is_repeat.is_cuda or not is_repeat.any():
             features = self.encode_frames(*frames)
         else:
             is_new = torch.cat([is_repeat.new_ones(B, 1), ~is_repeat], 1).flatten()

@@ -97,7 +97,7 @@ def _open(options: Options, place: Place, console: Console, held: ExitStack) -> 
     bf16 = options.precision == "bf16" or (
         options.precision == "auto" and place.device.type == "cuda"
     )
-    learner = Learner(experiment, hands, place, motion, bf16, options.compile)
+    learner = Learner(experiment, hands, place, motion, bf16, options.compile, options.cuda_graph)
     total_steps = options.steps or experiment.optim.epochs * stream.steps_per_epoch
     if place.is_first:
         held.enter_context(locked(run, "training"))

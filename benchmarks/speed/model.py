@@ -6,6 +6,7 @@ import statistics
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 import torch
 from rich.table import Table
@@ -33,8 +34,8 @@ class ModelSpeed:
     """Such as dexycb and dexycb_fast, on a GPU."""
     precisions: tuple[str, ...] = ("float32",)
     """float32, bf16."""
-    compile: bool = False
-    """Also measure with the spatial half compiled."""
+    modes: tuple[Literal["eager", "compile", "graph", "compile+graph"], ...] = ("eager",)
+    """With the spatial half compiled, with the step recorded as a CUDA graph, or both."""
     split: str = "all"
     features: str | None = None
     """Of experiments that learn from encoded frames: the folder; by default the experiment's."""
@@ -54,8 +55,8 @@ def measure_model(config: ModelSpeed) -> dict:
     for name in config.experiments:
         experiment = _without_weights(get_experiment(name), config)
         for precision in config.precisions:
-            for compiled in (False, True) if config.compile else (False,):
-                rows.append(_measure(experiment, config, torch.device(kind), precision, compiled))
+            for mode in config.modes:
+                rows.append(_measure(experiment, config, torch.device(kind), precision, mode))
                 print(json.dumps(rows[-1]), flush=True)
     gpu = torch.cuda.get_device_name() if kind == "cuda" else None
     return {
@@ -77,7 +78,7 @@ def _without_weights(experiment: Experiment, config: ModelSpeed) -> Experiment:
 
 
 def _measure(
-    experiment: Experiment, config: ModelSpeed, device: torch.device, precision: str, compiled: bool
+    experiment: Experiment, config: ModelSpeed, device: torch.device, precision: str, mode: str
 ) -> dict:
     store, index = open_store(config.data)
     encoded = None
@@ -86,7 +87,10 @@ def _measure(
     stream = Stream(experiment.stream, store, index, encoded=encoded)
     motion = RealMotion(index, stream.windows, 0) if experiment.adversarial else None
     hands, place = load_hands_of(index.info), Place(device)
-    learner = Learner(experiment, hands, place, motion, precision == "bf16", compiled)
+    learner = Learner(
+        experiment, hands, place, motion,
+        bf16=precision == "bf16", compile="compile" in mode, cuda_graph="graph" in mode,
+    )  # fmt: skip
     batches = list(stream.batches(0, 4))
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats()
@@ -100,7 +104,7 @@ def _measure(
     return {
         "experiment": experiment.name,
         "precision": precision,
-        "compiled": compiled,
+        "mode": mode,
         "size": experiment.stream.size,
         "batch": num,
         "windows_per_second": num / statistics.median(seconds[-config.steps :]),
@@ -111,14 +115,14 @@ def _measure(
 def run_model(config: ModelSpeed) -> None:
     """Measure training steps."""
     result = measure_model(config)
-    table = Table("experiment", "precision", "compiled", "batch", "windows/s", "peak memory")
+    table = Table("experiment", "precision", "mode", "batch", "windows/s", "peak memory")
     table.title = f"training step on {result['machine']}"
     for row in result["rows"]:
         memory = row["peak_memory_mib"]
         table.add_row(
             f"{row['experiment']} ({row['size']}²)",
             row["precision"],
-            "yes" if row["compiled"] else "no",
+            row["mode"],
             str(row["batch"]),
             f"{row['windows_per_second']:.1f}",
             f"{memory:,.0f} MiB" if memory else "–",

@@ -5,14 +5,17 @@ import gzip
 import pickle
 import shutil
 from collections import OrderedDict
+from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
 import pytest
 import scipy.sparse
 import torch
+from smplx import MANOLayer
+from smplx.utils import Struct
 
-from deformer.hand import SIDES, TIP_VERTICES
+from deformer.hand import MANO_PARENTS, MANO_TO_DATASET, SIDES, TIP_VERTICES
 from deformer.mano import HandLayer, find_mano, load_hands
 from deformer.reading import UnreadableFileError
 from deformer.rotations import rotvec_to_rotmat
@@ -312,3 +315,29 @@ def test_some_of_the_vertices_are_the_same_vertices_and_have_the_same_joints(han
         distance = torch.cdist(few, vertices, compute_mode="donot_use_mm_for_euclid_dist").min(2)
         assert distance.values.max() < 1e-5 and len(distance.indices[0].unique()) == 107
         assert set(range(0, 778, 8)) <= set(distance.indices[0].tolist())
+
+
+def test_the_layer_is_smplx_s(hands):
+    """The reference that the field uses, one layer a side."""
+    torch.manual_seed(0)
+    rotmats = rotvec_to_rotmat(torch.randn(8, 16, 3))
+    betas, is_left = torch.randn(8, 10), torch.arange(8) % 2 == 1
+    vertices, joints = HandLayer(hands)(rotmats, betas, is_left)
+    for side, chosen in (("right", ~is_left), ("left", is_left)):
+        hand = getattr(hands, side)
+        kintree = np.stack([np.array(MANO_PARENTS), np.arange(16)])
+        arrays = {f.name: getattr(hand, f.name) for f in fields(hand)}
+        data = Struct(**arrays, f=hand.faces, kintree_table=kintree)
+        layer = MANOLayer(
+            "", is_rhand=side == "right", data_struct=data, num_betas=10, flat_hand_mean=True
+        )
+        expected = layer(
+            betas=betas[chosen],
+            global_orient=rotmats[chosen, :1],
+            hand_pose=rotmats[chosen, 1:],
+        )
+        torch.testing.assert_close(vertices[chosen], expected.vertices, rtol=0, atol=1e-6)
+        in_mano_order = joints[chosen][:, np.argsort(MANO_TO_DATASET)]
+        torch.testing.assert_close(
+            in_mano_order[:, :16], expected.joints[:, :16], rtol=0, atol=1e-6
+        )
