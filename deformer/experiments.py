@@ -180,7 +180,7 @@ def singles_of(base: Experiment) -> Experiment:
         base,
         name=f"{base.name}_frames",
         summary=f"single frames: where {base.name} starts",
-        point_loss="mse",
+        point_loss="huber",
         adversarial=False,
         stream=replace(
             base.stream,
@@ -188,6 +188,7 @@ def singles_of(base: Experiment) -> Experiment:
             window=replace(base.stream.window, num_frames=1),
         ),
         model=replace(base.model, fusion="center"),
+        losses=replace(base.losses, pose=300.0, shape=1.5),  # at other weights than their squares
         optim=replace(base.optim, epochs=20, lr=5e-4, warmup_steps=200),
     )
 

@@ -9,6 +9,7 @@ from deformer.losses import (
     adversarial_loss,
     deformer_losses,
     discriminator_loss,
+    huber,
     joints_2d_loss,
     make_targets,
     masked_mean,
@@ -76,6 +77,18 @@ def test_gradcheck_of_max_mse():
     torch.manual_seed(0)
     points, target = torch.randn(2, 3, 5, 3, dtype=torch.float64)
     assert torch.autograd.gradcheck(max_mse, (points.requires_grad_(), target))
+
+
+def test_huber_is_a_square_up_to_a_centimetre_and_a_line_beyond():
+    points = torch.tensor([[0.004, 0, 0], [0, 0.03, 0]], dtype=torch.float64, requires_grad=True)
+    loss = huber(points, torch.zeros_like(points))
+    assert loss.item() == pytest.approx((0.004**2 + 2 * 0.01 * 0.03 - 0.01**2) / 2)
+    loss.backward()
+    assert points.grad[0, 0].item() == pytest.approx(0.004)  # 2e / 2
+    assert points.grad[1, 1].item() == pytest.approx(0.01)
+    at_target = torch.zeros(2, 3, requires_grad=True)
+    huber(at_target, torch.zeros(2, 3)).backward()
+    assert (at_target.grad == 0).all()
 
 
 def test_max_mse_is_zero_with_zero_gradient_at_a_perfect_prediction():
