@@ -120,8 +120,8 @@ class Learner:
             self.discriminator = MotionDiscriminator(experiment.discriminator).to(place.device)
             rate = optim.lr_discriminator
             self.optimizer_d = torch.optim.Adam(self.discriminator.parameters(), lr=rate)
-        if compile:  # the half that costs
-            self.model.encode_frames = torch.compile(self.model.encode_frames)
+        if compile:
+            _compile_training(self.model)
         self._model, self._discriminator = self.model, self.discriminator
         if place.num_ranks > 1:
             # buffers are statistics that are frozen or synchronised, and the hand model
@@ -317,6 +317,14 @@ class Learner:
             load_state(self.discriminator, saved, "the checkpoint has another discriminator")
             state = _of_prefix("discriminator", tensors["optimizer"])
             load_optimizer(self.optimizer_d, self.discriminator, state)
+
+
+def _compile_training(model: Deformer) -> None:
+    """The half that costs, and only as it is trained: validation would have it compiled again, for
+    more seconds than it takes."""
+    plain = model.encode_frames
+    compiled = torch.compile(plain)
+    model.encode_frames = lambda *frames: (compiled if model.training else plain)(*frames)
 
 
 class _Recorded:
