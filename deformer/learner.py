@@ -32,7 +32,7 @@ from deformer.losses import (
     weighted_sum,
 )
 from deformer.mano import HandLayer, Hands
-from deformer.model import Deformer, DeformerOutput
+from deformer.model import Deformer, DeformerOutput, FrameFeatures
 from deformer.rotations import rotvec_to_rotmat
 from deformer.state_dict import load_state
 
@@ -324,7 +324,11 @@ def _compile_training(model: Deformer) -> None:
     more seconds than it takes."""
     plain = model.encode_frames
     compiled = torch.compile(plain)
-    model.encode_frames = lambda *frames: (compiled if model.training else plain)(*frames)
+
+    def encode_frames(*frames: Tensor) -> FrameFeatures:
+        return (compiled if model.training else plain)(*frames)
+
+    model.encode_frames = encode_frames
 
 
 class _Recorded:
