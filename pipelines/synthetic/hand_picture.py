@@ -12,7 +12,7 @@ import numpy as np
 
 from pipelines.synthetic.cameras import Camera
 from pipelines.synthetic.film import MIN_BLUR_PX, line_kernel
-from pipelines.synthetic.hand_stage import ARM, Layer, Stage
+from pipelines.synthetic.hand_stage import Layer, Stage
 from pipelines.synthetic.hand_surroundings import MARGIN, Surroundings
 from pipelines.synthetic.textures import linear_to_srgb
 
@@ -21,6 +21,8 @@ _MAX_BLUR_PX = 26.0
 _EDGE_SAMPLES = np.array([[-0.3, -0.2], [0.3, 0.2]])
 _EDGE_M = 0.012
 _SQUARE = np.ones((3, 3), np.uint8)
+_PIECE = 56  # triangles
+_NEAR_M = 0.01
 _SHADOW_STEP = 7  # px between points of the ground at which shadows are cast
 
 
@@ -187,25 +189,30 @@ def _shades(stage, layer: Layer, camera: Camera, pixels, floor: np.ndarray):
 
 
 def _may_cover(layer: Layer, camera: Camera, shape) -> np.ndarray:
-    """Where rays are worth casting, (H, W) uint8: in the parts' outlines."""
+    """Where rays are worth casting, (H, W) uint8: in the outlines of small pieces of the parts."""
     mask = np.zeros(shape, np.uint8)
     for part in layer.parts:
-        pieces = [part.vertices_m]
-        if part.kind == ARM:  # long and bent: ring by ring
-            rings = part.vertices_m.reshape(-1, 17, 3)
-            pieces = [rings[k : k + 2].reshape(-1, 3) for k in range(len(rings) - 1)]
-        for points in pieces:
-            in_camera = camera.to_camera(points)
-            near = in_camera[:, 2] < 0.02
-            if near.all():
-                continue
-            if near.any():
-                mask[:] = 1
-                return mask
-            px = in_camera @ camera.K.T
-            px = np.clip(np.round(px[:, :2] / px[:, 2:]), -8000, 8000).astype(np.int32)
-            cv2.fillConvexPoly(mask, cv2.convexHull(px), 1)
-    return cv2.dilate(mask, np.ones((3, 3), np.uint8))
+        corners = camera.to_camera(part.vertices_m)[part.faces]  # (F, 3, 3)
+        for first in range(0, len(corners), _PIECE):
+            points = _in_front(corners[first : first + _PIECE])
+            if len(points):
+                px = points @ camera.K.T
+                px = np.round(px[:, :2] / px[:, 2:]).astype(np.int32)
+                cv2.fillConvexPoly(mask, cv2.convexHull(px), 1)
+    return cv2.dilate(mask, _SQUARE)
+
+
+def _in_front(corners: np.ndarray) -> np.ndarray:
+    """Corners (N, 3) of what is in front of the camera of triangles (F, 3, 3) before it."""
+    depth = corners[..., 2] - _NEAR_M
+    if (depth > 0).all():
+        return corners.reshape(-1, 3)
+    after, depth_after = np.roll(corners, 1, 1), np.roll(depth, 1, 1)
+    cut = depth * depth_after < 0
+    share = (depth[cut] / (depth[cut] - depth_after[cut]))[:, None]
+    return np.concatenate(
+        [corners[depth > 0], corners[cut] + share * (after[cut] - corners[cut])]
+    )
 
 
 def _blend(image, colour, depth, behind: np.ndarray, motion_px: np.ndarray) -> None:

@@ -160,18 +160,18 @@ class Stage:
         self.objects = [placed_part(p, rng.uniform(0.01, 0.35)) for p in scene.still]
         self.still = Layer(self.objects)
         self._turns = rng.uniform(-1, 1, (_AO_RAYS, 3)).astype(np.float32)
-        self._mirrored = linear_rgb(background(rng, 96, 192))
+        if any(player.held and player.held.mirror for player in scene.players):
+            self._mirrored = linear_rgb(background(rng, 96, 192))
 
     def add(self, parts: list[Part]) -> None:
         """Put these still parts to the scene's own, in place of those added before."""
         self.still = Layer(self.objects + parts)
 
     def moving(self, moment: int) -> Layer:
-        """What moves, with the light that arrives at hands; `blockers` is then of this moment."""
+        """What moves, with the light that arrives at hands; shadows are then of this moment."""
         layer = Layer([part for actor in self.actors for part in actor.parts(moment)])
         light = self.scene.light
-        everything = layer.parts + self.still.parts
-        self.blockers = RayScene([(p.vertices_m, p.faces) for p in everything])
+        self._blockers = [known.scene for known in (layer, self.still) if known.parts]
         for number, part in enumerate(layer.parts):
             if part.kind == THING:
                 continue
@@ -198,7 +198,10 @@ class Stage:
     def share_m(self, start: np.ndarray, reaches: np.ndarray) -> np.ndarray:
         """Share of the ways (R, N, 3) from start (N, 3) that nothing blocks, (N,) float32."""
         starts = np.broadcast_to(start, (len(reaches), *start.shape)).reshape(-1, 3)
-        met = self.blockers.is_blocked(starts, reaches.reshape(-1, 3), 0.999)
+        ways, met = reaches.reshape(-1, 3), np.zeros(len(starts), bool)
+        for scene in self._blockers:
+            clear = np.flatnonzero(~met)
+            met[clear] = scene.is_blocked(starts.take(clear, 0), ways.take(clear, 0), 0.999)
         return 1 - met.reshape(len(reaches), -1).mean(0, dtype=np.float32)
 
     def colour(self, layer: Layer, hits: Hits, origin_m, directions) -> np.ndarray:
