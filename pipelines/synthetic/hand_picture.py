@@ -210,9 +210,7 @@ def _in_front(corners: np.ndarray) -> np.ndarray:
     after, depth_after = np.roll(corners, 1, 1), np.roll(depth, 1, 1)
     cut = depth * depth_after < 0
     share = (depth[cut] / (depth[cut] - depth_after[cut]))[:, None]
-    return np.concatenate(
-        [corners[depth > 0], corners[cut] + share * (after[cut] - corners[cut])]
-    )
+    return np.concatenate([corners[depth > 0], corners[cut] + share * (after[cut] - corners[cut])])
 
 
 def _blend(image, colour, depth, behind: np.ndarray, motion_px: np.ndarray) -> None:
