@@ -207,10 +207,10 @@ class Stage:
     def colour(self, layer: Layer, hits: Hits, origin_m, directions) -> np.ndarray:
         """Linear RGB (N, 3) of hits that all met something."""
         looks, light = self.scene.looks, self.scene.light
-        rows = hits.corners + layer.first_vertex[hits.mesh][:, None]
+        rows = hits.corners + layer.first_vertex.take(hits.mesh)[:, None]
         values = interpolate(layer.attributes, rows, hits.weights)
-        kinds = np.array([p.kind for p in layer.parts])[hits.mesh]
-        gloss = np.array([p.gloss for p in layer.parts], np.float32)[hits.mesh]
+        kinds = np.array([p.kind for p in layer.parts]).take(hits.mesh)
+        gloss = np.array([p.gloss for p in layer.parts], np.float32).take(hits.mesh)
         softness = np.where(kinds == HAND, np.float32(0.5), np.float32(0))
         normals, albedo = values[:, _NORMAL].copy(), values[:, _ALBEDO].copy()
         for number, part in enumerate(layer.parts):
@@ -219,22 +219,22 @@ class Stage:
             mine = np.flatnonzero((hits.mesh == number) & (values[:, _SHARE] > 0.5))
             if not len(mine):
                 continue
-            uv = values[mine][:, _UV]
+            uv = values.take(mine, 0)[:, _UV]
             albedo[mine] = sample_texture(part.texture, uv if part.kind == THING else uv % 1.0)
         skin = np.flatnonzero((kinds != THING) & (values[:, _SHARE] <= 0.5))
         if len(skin):
-            rest = values[skin][:, _REST]
-            plain, smooth = albedo[skin], normals[skin]
+            own = values.take(skin, 0)
+            plain, smooth, rest = own[:, _ALBEDO], own[:, _NORMAL], own[:, _REST]
             rough, bumped = skin_surface(plain, smooth, rest)
             share = np.float32(looks.roughness)
-            albedo[skin] = (plain + share * (rough - plain)) * _blemishes(looks, rest)
+            painted = (plain + share * (rough - plain)) * _blemishes(looks, rest)
             # light that comes out between fingers has been through skin
-            closed = 1 - values[skin, _AO, None]
-            albedo[skin] *= 1 - closed * np.array([0.05, 0.42, 0.5], np.float32)
+            closed = 1 - own[:, _AO, None]
+            albedo[skin] = painted * (1 - closed * np.array([0.05, 0.42, 0.5], np.float32))
             normals[skin] = smooth + share * (bumped - smooth)
         sleeve = np.flatnonzero((kinds == ARM) & (values[:, _SHARE] > 0.5))
         if len(sleeve):
-            folds = sample_noise(values[sleeve][:, _REST], 260.0)
+            folds = sample_noise(values.take(sleeve, 0)[:, _REST], 260.0)
             normals[sleeve] += 0.35 * folds
         normals = unit(normals)
         view = unit(-directions)
