@@ -194,15 +194,16 @@ class Tube:
     def signed_distance_m(self, points_m: np.ndarray) -> np.ndarray:
         """points (..., 3) → (...), negative inside: a chain of cones with round ends."""
         squeeze = np.array([1.0, 1.0, 1.0 / self.flatten_z])
-        points = points_m * squeeze
+        columns = (points_m * squeeze).reshape(-1, 3).T.copy()  # (3, N): long rows are fast
         path, radius = self._chain()
         path = path * squeeze
-        distance = np.full(points.shape[:-1], np.inf)
+        distance = np.full(columns.shape[1], np.inf)
         for a, b, ra, rb in zip(path[:-1], path[1:], radius[:-1], radius[1:], strict=True):
-            edge, offset = b - a, points - a
-            share = np.clip(offset @ edge / max(edge @ edge, 1e-12), 0, 1)
-            gap = np.linalg.norm(offset - share[..., None] * edge, axis=-1)
+            edge, offset = b - a, columns - a[:, None]
+            share = np.clip(edge @ offset / max(edge @ edge, 1e-12), 0, 1)
+            gap = np.sqrt(((offset - edge[:, None] * share) ** 2).sum(0))
             distance = np.minimum(distance, gap - (ra + (rb - ra) * share))
+        distance = distance.reshape(points_m.shape[:-1])
         return distance * min(self.flatten_z, 1.0)
 
     def _chain(self) -> tuple[np.ndarray, np.ndarray]:
