@@ -12,7 +12,7 @@ import numpy as np
 
 from pipelines.synthetic.cameras import Camera
 from pipelines.synthetic.film import MIN_BLUR_PX, line_kernel
-from pipelines.synthetic.hand_stage import ARM, Layer, Stage
+from pipelines.synthetic.hand_stage import Layer, Stage
 from pipelines.synthetic.hand_surroundings import MARGIN, Surroundings
 from pipelines.synthetic.textures import linear_to_srgb
 
@@ -21,6 +21,8 @@ _MAX_BLUR_PX = 26.0
 _EDGE_SAMPLES = np.array([[-0.3, -0.2], [0.3, 0.2]])
 _EDGE_M = 0.012
 _SQUARE = np.ones((3, 3), np.uint8)
+_PIECE = 56  # triangles of a mesh whose outline is taken together
+_NEAR_M = 0.01  # what is nearer to the camera is not looked for
 _SHADOW_STEP = 7  # px between points of the ground at which shadows are cast
 
 
@@ -152,7 +154,7 @@ def _cast(stage: Stage, layer: Layer, camera: Camera, floor: np.ndarray):
     depth, part = np.full(shape, _NOTHING_M), np.full(shape, -1, np.int16)
     chosen = np.flatnonzero(_may_cover(layer, camera, shape))
     centres = np.stack([chosen % width, chosen // width], 1)
-    shades, hits, met = _shades(stage, layer, camera, centres, floor.reshape(-1)[chosen])
+    shades, hits, met = _shades(stage, layer, camera, centres, floor.take(chosen))
     at = chosen[met]
     depth.reshape(-1)[at], part.reshape(-1)[at] = hits.depth, hits.mesh
     flat = colour.reshape(-1, 4)
@@ -162,9 +164,9 @@ def _cast(stage: Stage, layer: Layer, camera: Camera, floor: np.ndarray):
     edge = np.flatnonzero(jump | (cv2.dilate(part, _SQUARE) != cv2.erode(part, _SQUARE)))
     if len(edge):
         around = np.stack([edge % width, edge // width], 1)[:, None] + _EDGE_SAMPLES
-        below = np.repeat(floor.reshape(-1)[edge], len(_EDGE_SAMPLES))
+        below = np.repeat(floor.take(edge), len(_EDGE_SAMPLES))
         more, _, _ = _shades(stage, layer, camera, around.reshape(-1, 2), below)
-        total = more.reshape(len(edge), len(_EDGE_SAMPLES), 4).sum(1) + flat[edge]
+        total = more.reshape(len(edge), len(_EDGE_SAMPLES), 4).sum(1) + flat.take(edge, 0)
         flat[edge] = total / (len(_EDGE_SAMPLES) + 1) + np.float32(0.5)
     return colour, depth, part
 
@@ -175,37 +177,49 @@ def _shades(stage, layer: Layer, camera: Camera, pixels, floor: np.ndarray):
     hits = layer.scene.cast(camera.center_m, rays)
     seen = (hits.mesh >= 0) & (hits.depth < _NOTHING_M)
     if stage.scene.ground_m is not None:
-        below = camera.center_m[2] + rays[:, 2] * hits.depth < stage.scene.ground_m - 0.004
+        below = (
+            np.float32(camera.center_m[2]) + rays[:, 2] * hits.depth < stage.scene.ground_m - 0.004
+        )
         seen &= ~(below & (floor > 0))
     met = np.flatnonzero(seen)
     hits, shades = hits.take(met), np.zeros((len(pixels), 4), np.float32)
     if len(met):
-        linear = stage.colour(layer, hits, camera.center_m, rays[met])
+        linear = stage.colour(layer, hits, camera.center_m, rays.take(met, 0))
         shades[met, :3] = linear_to_srgb(linear)[:, ::-1] * np.float32(255)
         shades[met, 3] = 255
     return shades, hits, met
 
 
 def _may_cover(layer: Layer, camera: Camera, shape) -> np.ndarray:
-    """Where rays are worth casting, (H, W) uint8: in the parts' outlines."""
+    """Where rays are worth casting, (H, W) uint8: in the outlines of small pieces of the parts."""
     mask = np.zeros(shape, np.uint8)
     for part in layer.parts:
-        pieces = [part.vertices_m]
-        if part.kind == ARM:  # long and bent: ring by ring
-            rings = part.vertices_m.reshape(-1, 17, 3)
-            pieces = [rings[k : k + 2].reshape(-1, 3) for k in range(len(rings) - 1)]
-        for points in pieces:
-            in_camera = camera.to_camera(points)
-            near = in_camera[:, 2] < 0.02
-            if near.all():
-                continue
-            if near.any():
-                mask[:] = 1
-                return mask
-            px = in_camera @ camera.K.T
-            px = np.clip(np.round(px[:, :2] / px[:, 2:]), -8000, 8000).astype(np.int32)
-            cv2.fillConvexPoly(mask, cv2.convexHull(px), 1)
-    return cv2.dilate(mask, np.ones((3, 3), np.uint8))
+        points = camera.to_camera(part.vertices_m)
+        pieces = [part.faces[k : k + _PIECE] for k in range(0, len(part.faces), _PIECE)]
+        if points[:, 2].min() > _NEAR_M:
+            px = _whole_px(camera, points)
+            outlines = [px.take(piece.ravel(), 0) for piece in pieces]
+        else:
+            outlines = [_whole_px(camera, _in_front(points.take(piece, 0))) for piece in pieces]
+        for outline in outlines:
+            if len(outline):
+                cv2.fillConvexPoly(mask, cv2.convexHull(outline), 1)
+    return cv2.dilate(mask, _SQUARE)
+
+
+def _whole_px(camera: Camera, points: np.ndarray) -> np.ndarray:
+    """Points (N, 3) in the camera's frame → the pixels they are in, (N, 2) int32."""
+    px = points @ camera.K.T
+    return np.round(px[:, :2] / px[:, 2:]).astype(np.int32)
+
+
+def _in_front(corners: np.ndarray) -> np.ndarray:
+    """Corners (N, 3) of what triangles (F, 3, 3) are in front of the camera."""
+    depth = corners[..., 2] - _NEAR_M
+    after, depth_after = np.roll(corners, 1, 1), np.roll(depth, 1, 1)
+    cut = depth * depth_after < 0
+    share = (depth[cut] / (depth[cut] - depth_after[cut]))[:, None]
+    return np.concatenate([corners[depth > 0], corners[cut] + share * (after[cut] - corners[cut])])
 
 
 def _blend(image, colour, depth, behind: np.ndarray, motion_px: np.ndarray) -> None:
@@ -226,7 +240,7 @@ def _paste(image: np.ndarray, colour: np.ndarray, where: np.ndarray) -> None:
     whole = where & (cover == 255)
     cv2.copyTo(np.ascontiguousarray(colour[..., :3]), whole.view(np.uint8), image)
     chosen = np.flatnonzero(where & (cover > 0) & ~whole)
-    over = colour.reshape(-1, 4)[chosen].astype(np.float32)
+    over = colour.reshape(-1, 4).take(chosen, 0).astype(np.float32)
     flat = image.reshape(-1, 3)
-    mixed = flat[chosen] * (1 - over[:, 3:] / 255) + over[:, :3]
+    mixed = flat.take(chosen, 0) * (1 - over[:, 3:] / 255) + over[:, :3]
     flat[chosen] = np.minimum(mixed + np.float32(0.5), 255).astype(np.uint8)

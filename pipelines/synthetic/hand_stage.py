@@ -160,18 +160,18 @@ class Stage:
         self.objects = [placed_part(p, rng.uniform(0.01, 0.35)) for p in scene.still]
         self.still = Layer(self.objects)
         self._turns = rng.uniform(-1, 1, (_AO_RAYS, 3)).astype(np.float32)
-        self._mirrored = linear_rgb(background(rng, 96, 192))
+        if any(player.held and player.held.mirror for player in scene.players):
+            self._mirrored = linear_rgb(background(rng, 96, 192))
 
     def add(self, parts: list[Part]) -> None:
         """Put these still parts to the scene's own, in place of those added before."""
         self.still = Layer(self.objects + parts)
 
     def moving(self, moment: int) -> Layer:
-        """What moves, with the light that arrives at hands; `blockers` is then of this moment."""
+        """What moves, with the light that arrives at hands; shadows are then of this moment."""
         layer = Layer([part for actor in self.actors for part in actor.parts(moment)])
         light = self.scene.light
-        everything = layer.parts + self.still.parts
-        self.blockers = RayScene([(p.vertices_m, p.faces) for p in everything])
+        self._blockers = [known.scene for known in (layer, self.still) if known.parts]
         for number, part in enumerate(layer.parts):
             if part.kind == THING:
                 continue
@@ -198,16 +198,19 @@ class Stage:
     def share_m(self, start: np.ndarray, reaches: np.ndarray) -> np.ndarray:
         """Share of the ways (R, N, 3) from start (N, 3) that nothing blocks, (N,) float32."""
         starts = np.broadcast_to(start, (len(reaches), *start.shape)).reshape(-1, 3)
-        met = self.blockers.is_blocked(starts, reaches.reshape(-1, 3), 0.999)
+        ways, met = reaches.reshape(-1, 3), np.zeros(len(starts), bool)
+        for scene in self._blockers:
+            clear = np.flatnonzero(~met)
+            met[clear] = scene.is_blocked(starts.take(clear, 0), ways.take(clear, 0), 0.999)
         return 1 - met.reshape(len(reaches), -1).mean(0, dtype=np.float32)
 
     def colour(self, layer: Layer, hits: Hits, origin_m, directions) -> np.ndarray:
         """Linear RGB (N, 3) of hits that all met something."""
         looks, light = self.scene.looks, self.scene.light
-        rows = hits.corners + layer.first_vertex[hits.mesh][:, None]
+        rows = hits.corners + layer.first_vertex.take(hits.mesh)[:, None]
         values = interpolate(layer.attributes, rows, hits.weights)
-        kinds = np.array([p.kind for p in layer.parts])[hits.mesh]
-        gloss = np.array([p.gloss for p in layer.parts], np.float32)[hits.mesh]
+        kinds = np.array([p.kind for p in layer.parts]).take(hits.mesh)
+        gloss = np.array([p.gloss for p in layer.parts], np.float32).take(hits.mesh)
         softness = np.where(kinds == HAND, np.float32(0.5), np.float32(0))
         normals, albedo = values[:, _NORMAL].copy(), values[:, _ALBEDO].copy()
         for number, part in enumerate(layer.parts):
@@ -216,22 +219,22 @@ class Stage:
             mine = np.flatnonzero((hits.mesh == number) & (values[:, _SHARE] > 0.5))
             if not len(mine):
                 continue
-            uv = values[mine][:, _UV]
+            uv = values.take(mine, 0)[:, _UV]
             albedo[mine] = sample_texture(part.texture, uv if part.kind == THING else uv % 1.0)
         skin = np.flatnonzero((kinds != THING) & (values[:, _SHARE] <= 0.5))
         if len(skin):
-            rest = values[skin][:, _REST]
-            plain, smooth = albedo[skin], normals[skin]
+            own = values.take(skin, 0)
+            plain, smooth, rest = own[:, _ALBEDO], own[:, _NORMAL], own[:, _REST]
             rough, bumped = skin_surface(plain, smooth, rest)
             share = np.float32(looks.roughness)
-            albedo[skin] = (plain + share * (rough - plain)) * _blemishes(looks, rest)
+            painted = (plain + share * (rough - plain)) * _blemishes(looks, rest)
             # light that comes out between fingers has been through skin
-            closed = 1 - values[skin, _AO, None]
-            albedo[skin] *= 1 - closed * np.array([0.05, 0.42, 0.5], np.float32)
+            closed = 1 - own[:, _AO, None]
+            albedo[skin] = painted * (1 - closed * np.array([0.05, 0.42, 0.5], np.float32))
             normals[skin] = smooth + share * (bumped - smooth)
         sleeve = np.flatnonzero((kinds == ARM) & (values[:, _SHARE] > 0.5))
         if len(sleeve):
-            folds = sample_noise(values[sleeve][:, _REST], 260.0)
+            folds = sample_noise(values.take(sleeve, 0)[:, _REST], 260.0)
             normals[sleeve] += 0.35 * folds
         normals = unit(normals)
         view = unit(-directions)

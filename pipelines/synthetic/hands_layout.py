@@ -25,7 +25,7 @@ from pipelines.synthetic.lens import draw_lens, photograph
 from pipelines.synthetic.plan import SequencePlan
 from pipelines.synthetic.sequence import generator, standin_hands
 
-VERSION = 1
+VERSION = 2
 """Raised whenever the same parameters give other files."""
 
 _VAL_EVERY = 25

@@ -1,5 +1,8 @@
 """Ray casting with Embree: one scene of several meshes, hits with interpolated attributes."""
 
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,11 +14,29 @@ _DEVICE = None
 
 
 def _device() -> rtcore.EmbreeDevice:
-    """One per process: a scene cannot outlive its device."""
+    """One per process: a scene cannot outlive its device.
+
+    It builds scenes with as many threads as it finds cores when it is made. Workers fill the cores
+    already, and small scenes wait longer for threads than one thread takes: it finds one.
+    """
     global _DEVICE  # noqa: PLW0603
     if _DEVICE is None:
-        _DEVICE = rtcore.EmbreeDevice()
+        with _on_one_core():
+            _DEVICE = rtcore.EmbreeDevice()
     return _DEVICE
+
+
+@contextmanager
+def _on_one_core() -> Iterator[None]:
+    if not hasattr(os, "sched_getaffinity"):  # not Linux
+        yield
+        return
+    cores = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {min(cores)})
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, cores)
 
 
 def interpolate(values: np.ndarray, corners: np.ndarray, weights: np.ndarray) -> np.ndarray:

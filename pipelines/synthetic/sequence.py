@@ -1,5 +1,6 @@
 """One sequence from its name and seed: world, grasp, motion, then pictures camera by camera."""
 
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
@@ -44,7 +45,11 @@ _MOTION_TRIES, _CLEAR_M = 8, -0.002
 
 
 def single_threaded() -> None:
-    """One core per worker: the work is divided by sequences."""
+    """One core per worker: the work is divided by sequences.
+
+    numpy asks for its number when it is imported, so that workers started later have one thread.
+    """
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
 

@@ -120,20 +120,21 @@ class Lathe:
     def signed_distance_m(self, points_m: np.ndarray) -> np.ndarray:
         """points (..., 3) → (...), negative inside; for aspect < 1 a lower bound."""
         local = self._to_local(points_m)
-        radius = np.hypot(local[..., 0], local[..., 1] / self.aspect)
-        p = np.stack([radius, local[..., 2]], -1)
+        radius, height = np.hypot(local[..., 0], local[..., 1] / self.aspect), local[..., 2].copy()
         ring = np.array(self.profile_m)
-        square = np.full(p.shape[:-1], np.inf)
-        inside = np.zeros(p.shape[:-1], bool)
+        square = np.full(radius.shape, np.inf)
+        inside = np.zeros(radius.shape, bool)
         for a, b in zip(ring, np.roll(ring, -1, 0), strict=True):
-            edge, offset = b - a, p - a
+            along, up = b - a
             if a[0] > 0 or b[0] > 0:  # the closing edge along the axis is no surface
-                share = np.clip(offset @ edge / max(edge @ edge, 1e-12), 0, 1)
-                gap = offset - share[..., None] * edge
-                square = np.minimum(square, (gap * gap).sum(-1))
-            crosses = (a[1] > p[..., 1]) != (b[1] > p[..., 1])
+                right, above = radius - a[0], height - a[1]
+                share = (right * along + above * up) / max(along**2 + up**2, 1e-12)
+                share = np.clip(share, 0, 1)
+                gap = (right - share * along) ** 2 + (above - share * up) ** 2
+                square = np.minimum(square, gap)
+            crosses = (a[1] > height) != (b[1] > height)
             if b[1] != a[1]:
-                inside ^= crosses & (p[..., 0] < a[0] + edge[0] * (p[..., 1] - a[1]) / edge[1])
+                inside ^= crosses & (radius < a[0] + along * (height - a[1]) / up)
         return np.sqrt(square) * np.where(inside, -1, 1) * min(self.aspect, 1.0)
 
     def mesh(self) -> Mesh:
@@ -193,15 +194,16 @@ class Tube:
     def signed_distance_m(self, points_m: np.ndarray) -> np.ndarray:
         """points (..., 3) → (...), negative inside: a chain of cones with round ends."""
         squeeze = np.array([1.0, 1.0, 1.0 / self.flatten_z])
-        points = points_m * squeeze
+        columns = (points_m * squeeze).reshape(-1, 3).T.copy()  # (3, N): long rows are fast
         path, radius = self._chain()
         path = path * squeeze
-        distance = np.full(points.shape[:-1], np.inf)
+        distance = np.full(columns.shape[1], np.inf)
         for a, b, ra, rb in zip(path[:-1], path[1:], radius[:-1], radius[1:], strict=True):
-            edge, offset = b - a, points - a
-            share = np.clip(offset @ edge / max(edge @ edge, 1e-12), 0, 1)
-            gap = np.linalg.norm(offset - share[..., None] * edge, axis=-1)
+            edge, offset = b - a, columns - a[:, None]
+            share = np.clip(edge @ offset / max(edge @ edge, 1e-12), 0, 1)
+            gap = np.sqrt(((offset - edge[:, None] * share) ** 2).sum(0))
             distance = np.minimum(distance, gap - (ra + (rb - ra) * share))
+        distance = distance.reshape(points_m.shape[:-1])
         return distance * min(self.flatten_z, 1.0)
 
     def _chain(self) -> tuple[np.ndarray, np.ndarray]:
