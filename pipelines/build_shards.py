@@ -32,7 +32,17 @@ from deformer.reading import UnreadableFileError, read_json
 from deformer.telling import PlainConsole, run_command
 from pipelines.finish import finish, locked, remove_build
 from pipelines.plan import FRAMES_PER_SHARD, BuildPlan, differences, make_plan
-from pipelines.shard import BUILD_FOLDER, ShardTask, build_shard, read_mark, write_json
+from pipelines.shard import (
+    BUILD_FOLDER,
+    Part,
+    ShardTask,
+    build_shard,
+    join_parts,
+    make_part,
+    read_mark,
+    remove_parts,
+    write_json,
+)
 from pipelines.source import UnusableInputError
 
 SCHEDULER_TIMEOUT_S = 20
@@ -166,7 +176,9 @@ def _parameters_before(path: Path) -> dict:
 # ------------------------------------------------------------------------------------- the workers
 
 
-def _run_all(tasks: list[ShardTask], options: Options, report: Callable[[int, int], None]) -> None:
+def _run_all(
+    tasks: list[ShardTask], options: Options, report: Callable[[int, int, int], None]
+) -> None:
     if options.workers == 0:
         for task in tasks:
             build_shard(task, partial(report, task.index))
@@ -176,12 +188,20 @@ def _run_all(tasks: list[ShardTask], options: Options, report: Callable[[int, in
     from dask.distributed import KilledWorker, as_completed
 
     topic = f"deformer-frames-{uuid.uuid4().hex}"
-    with _client(options, len(tasks)) as client:
+    parts = {task: task.parts() for task in tasks}
+    with _client(options, sum(map(len, parts.values()))) as client:
         client.subscribe_topic(topic, lambda event: report(*event[1]))
-        futures = [client.submit(_run_one, task, topic, pure=False) for task in tasks]
+        shards = {}
+        for task in tasks:
+            made = [
+                client.submit(_make_part, part, i, topic, pure=False)
+                for i, part in enumerate(parts[task])
+            ]
+            shards[client.submit(join_parts, task, made, pure=False)] = task
         try:
-            for future in as_completed(futures):
+            for future in as_completed(shards):
                 future.result()
+                remove_parts(shards[future].out, shards[future].name)
                 future.release()
         except KilledWorker as error:
             raise UnusableInputError(
@@ -189,11 +209,11 @@ def _run_all(tasks: list[ShardTask], options: Options, report: Callable[[int, in
                 "memory; give fewer --workers and run the same command to go on"
             ) from None
         finally:
-            client.cancel(futures)
+            client.cancel(list(shards))
 
 
 @contextmanager
-def _client(options: Options, num_tasks: int):
+def _client(options: Options, num_parts: int):
     """A Dask client: of the running scheduler, or of a cluster of processes on this machine."""
     from dask.distributed import Client, LocalCluster
     from dask.system import CPU_COUNT
@@ -213,7 +233,7 @@ def _client(options: Options, num_tasks: int):
         return
     with _children_ignore_interrupts():
         cluster = LocalCluster(
-            n_workers=min(options.workers or CPU_COUNT, num_tasks),
+            n_workers=min(options.workers or CPU_COUNT, num_parts),
             threads_per_worker=1,
             memory_limit=None,
             dashboard_address=":0",
@@ -223,11 +243,11 @@ def _client(options: Options, num_tasks: int):
         yield client
 
 
-def _run_one(task: ShardTask, topic: str) -> None:
+def _make_part(part: ShardTask, number: int, topic: str) -> Part:
     from dask.distributed import get_worker
 
     worker = get_worker()
-    build_shard(task, lambda n: worker.log_event(topic, (task.index, n)))
+    return make_part(part, lambda n: worker.log_event(topic, (part.index, number, n)))
 
 
 @contextmanager
@@ -250,8 +270,9 @@ class _Speed(ProgressColumn):
 
 
 @contextmanager
-def _progress(tasks: list[ShardTask]) -> Iterator[Callable[[int, int], None]]:
-    """A progress bar, and the function to call with a shard's index and its frames done so far."""
+def _progress(tasks: list[ShardTask]) -> Iterator[Callable[[int, int, int], None]]:
+    """A progress bar, and the function to call with a shard's index, a part's and its frames done
+    so far."""
     columns = (
         TextColumn("building"),
         BarColumn(),
@@ -259,12 +280,12 @@ def _progress(tasks: list[ShardTask]) -> Iterator[Callable[[int, int], None]]:
         _Speed(),
         TimeRemainingColumn(),
     )
-    done: dict[int, int] = {}
+    done: dict[tuple[int, int], int] = {}
     with Progress(*columns, console=_console) as progress:
         bar = progress.add_task("building", total=sum(task.num_frames for task in tasks))
 
-        def report(index: int, num_frames: int) -> None:
-            done[index] = num_frames  # a shard begun anew after its worker died starts again at 0
+        def report(shard: int, part: int, num_frames: int) -> None:
+            done[shard, part] = num_frames  # begun anew after its worker died, it starts again at 0
             progress.update(bar, completed=sum(done.values()))
 
         yield report

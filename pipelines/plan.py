@@ -16,7 +16,7 @@ from deformer.box import BOX_SCALE, AugmentationRange
 from deformer.clip import SCHEMA_VERSION
 from deformer.mano import find_mano, load_hands
 from deformer.reading import check_folder_name
-from pipelines.shard import ShardTask
+from pipelines.shard import ShardTask, in_groups
 from pipelines.source import (
     ClipRef,
     DatasetModule,
@@ -219,15 +219,5 @@ def plan_shards(refs: Iterable[ClipRef], frames_per_shard: int) -> list[tuple[Cl
     stand in the order of a hash of their keys: reading a shard from end to end, as plain
     WebDataset does, already mixes subjects and objects.
     """
-    shards: list[tuple[ClipRef, ...]] = []
-    for group in _by_splits(refs).values():
-        current: list[ClipRef] = []
-        num_frames = 0
-        for ref in sorted(group, key=_shuffled):
-            if current and num_frames + len(ref.frames) > frames_per_shard:
-                shards.append(tuple(current))
-                current, num_frames = [], 0
-            current.append(ref)
-            num_frames += len(ref.frames)
-        shards.append(tuple(current))
-    return shards
+    groups = _by_splits(refs).values()
+    return [s for g in groups for s in in_groups(sorted(g, key=_shuffled), frames_per_shard)]

@@ -46,7 +46,7 @@ def _rebuild(
     (beside / BUILD_FOLDER).mkdir(parents=True)
     tasks = [task for task in _tasks(folder, root, info, mano_dir) if task.name in broken]
     for task in track(tasks, "rebuilding"):
-        mark = build_shard(replace(task, out=beside), lambda _: None)
+        mark = build_shard(replace(task, out=beside), lambda *_: None)
         if mark.sha256 != sha256[task.name]:
             raise UnusableInputError(
                 f"{task.name} comes out otherwise than before (sha256 {mark.sha256}), so what is "

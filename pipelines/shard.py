@@ -1,4 +1,4 @@
-"""One shard: made as a temporary file, read back, renamed. Nothing half-written is ever visible.
+"""One shard: made in parts, joined, read back, renamed. Nothing half-written is ever visible.
 
 A shard is done when its mark stands in `<dataset>/.deformer-build/`: that file, not the memory of
 any scheduler, is the truth. The rows of the index are read off the finished tar, so they cannot
@@ -8,12 +8,13 @@ disagree with it, and can be made again from the tars alone.
 import hashlib
 import io
 import json
+import shutil
 import tarfile
 import uuid
 import zlib
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import asdict, dataclass
-from functools import cache
+from dataclasses import asdict, dataclass, replace
+from functools import cache, partial
 from pathlib import Path
 from typing import BinaryIO
 
@@ -27,7 +28,7 @@ import torch
 from deformer import clip as contract
 from deformer.box import AugmentationRange
 from deformer.clip import Clip, Locator
-from deformer.files import whole_file, write_whole
+from deformer.files import room_for, whole_file, write_whole
 from deformer.mano import load_hands
 from deformer.wellformed import read_json_object
 from pipelines.annotate import HandModel, annotate_clip
@@ -35,6 +36,8 @@ from pipelines.source import ClipRef, UnusableInputError, load_dataset
 
 BUILD_FOLDER = ".deformer-build"
 """Inside a dataset while it is being built."""
+PART_FRAMES = 256
+"""A second's work: many workers are busy with a few shards, to the end."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +62,23 @@ class ShardTask:
     def num_frames(self) -> int:
         return sum(len(ref.frames) for ref in self.refs)
 
+    def parts(self) -> list["ShardTask"]:
+        """The same for the shard's clips in turn, some at a time: what one worker makes at once."""
+        return [replace(self, refs=refs) for refs in in_groups(self.refs, PART_FRAMES)]
+
+
+@dataclass(frozen=True)
+class Part:
+    """Some clips of a shard as they lie in it, one after the other."""
+
+    path: Path
+    num_good: int
+    """Frames that are valid."""
+    num_bad: int
+    """Frames whose labels contradict each other."""
+    worst: ClipRef | None
+    """The first clip that has more of these."""
+
 
 @dataclass(frozen=True)
 class ShardMark:
@@ -75,16 +95,39 @@ class CorruptShardError(ValueError):
     """A shard is not what was written. The message names the member and what is wrong."""
 
 
+def in_groups(refs: Iterable[ClipRef], most_frames: int) -> list[tuple[ClipRef, ...]]:
+    """Clips that follow each other, with no more frames than that unless one clip has them."""
+    groups: list[tuple[ClipRef, ...]] = []
+    num_frames = 0
+    for ref in refs:
+        num_frames += len(ref.frames)
+        if groups and num_frames <= most_frames:
+            groups[-1] += (ref,)
+        else:
+            groups.append((ref,))
+            num_frames = len(ref.frames)
+    return groups
+
+
 # ------------------------------------------------------------------------------------------- making
 
 
-def build_shard(task: ShardTask, report: Callable[[int], None]) -> ShardMark:
-    """Make one shard unless its mark says that it is there.
+def build_shard(task: ShardTask, report: Callable[[int, int], None]) -> ShardMark:
+    """Make one shard, in this process, unless its mark says that it is there.
 
-    `report(n)` is called after every clip with the number of frames done so far.
+    `report(i, n)` is called after every clip of part i with the number of that part's frames done.
     """
     if mark := read_mark(task.out, task.name):
         return mark
+    try:
+        parts = [make_part(part, partial(report, i)) for i, part in enumerate(task.parts())]
+        return join_parts(task, parts)
+    finally:
+        remove_parts(task.out, task.name)
+
+
+def make_part(task: ShardTask, report: Callable[[int], None]) -> Part:
+    """Make the clips of one of `ShardTask.parts`; `report(n)` as in `build_shard`."""
     torch.set_num_threads(1)  # one worker, one core
     cv2.setNumThreads(1)
     if not task.root.is_dir():
@@ -93,10 +136,12 @@ def build_shard(task: ShardTask, report: Callable[[int], None]) -> ShardMark:
             "the output under the same path"
         )
     dataset = load_dataset(task.dataset)
-    hand = _hand_model(task.hand, task.hand_sha256) if task.hand != "none" else None
+    hand = _hand_of(task)
+    worst, num_good, num_bad = None, 0, 0
 
     def clips() -> Iterator[Clip]:
-        done, worst, num_good, num_bad = 0, None, 0, 0
+        nonlocal worst, num_good, num_bad
+        done = 0
         for ref in task.refs:
             raw_frames = list(dataset.read_clip(task.root, ref))
             clip = annotate_clip(ref, raw_frames, hand, task.limits)
@@ -108,15 +153,36 @@ def build_shard(task: ShardTask, report: Callable[[int], None]) -> ShardMark:
             num_good, num_bad = num_good + good, num_bad + bad
             done += len(raw_frames)
             report(done)
-        if num_bad > num_good:  # in clips that are too short to be judged one by one
-            annotate_clip(worst, list(dataset.read_clip(task.root, worst)), hand, task.limits, 1)
-            raise UnusableInputError(
-                f"{num_bad} of {num_bad + num_good} frames of {task.name} have labels that "
-                f"contradict each other, among them clip {worst.key!r}: a camera, hand or unit is "
-                "another than the reader says"
-            )
 
-    return write_shard(task.out, task.name, clips())
+    path = _write_part(task.out, task.name, clips())
+    return Part(path, num_good, num_bad, worst)
+
+
+def join_parts(task: ShardTask, parts: list[Part]) -> ShardMark:
+    """Make a shard of its parts, in their order; they stay until `remove_parts`."""
+    if mark := read_mark(task.out, task.name):  # by a worker that was taken for dead
+        return mark
+    num_good, num_bad = sum(p.num_good for p in parts), sum(p.num_bad for p in parts)
+    if num_bad > num_good:  # in clips that are too short to be judged one by one
+        worst = next(part.worst for part in parts if part.worst)
+        raw_frames = list(load_dataset(task.dataset).read_clip(task.root, worst))
+        annotate_clip(worst, raw_frames, _hand_of(task), task.limits, 1)
+        raise UnusableInputError(
+            f"{num_bad} of {num_bad + num_good} frames of {task.name} have labels that "
+            f"contradict each other, among them clip {worst.key!r}: a camera, hand or unit is "
+            "another than the reader says"
+        )
+    return _join(task.out, task.name, [part.path for part in parts])
+
+
+def remove_parts(out: Path, name: str) -> None:
+    """Remove a shard's parts, those of workers that died included."""
+    for path in (out / BUILD_FOLDER).glob(f"{name}.*.tmp"):
+        path.unlink(missing_ok=True)
+
+
+def _hand_of(task: ShardTask) -> HandModel | None:
+    return None if task.hand == "none" else _hand_model(task.hand, task.hand_sha256)
 
 
 @cache
@@ -132,22 +198,54 @@ def _hand_model(source: str, sha256: str) -> HandModel:
 
 def write_shard(out: Path, name: str, clips: Iterable[Clip]) -> ShardMark:
     """Write clips as `out/name` and its mark. The bytes depend on the clips alone."""
-    build = out / BUILD_FOLDER
-    build.mkdir(parents=True, exist_ok=True)
-    # Workers that are taken for dead may go on: each writes a file of its own
-    temporary = build / f"{name}.{uuid.uuid4().hex}.tmp"
+    try:
+        return _join(out, name, [_write_part(out, name, clips)])
+    finally:
+        remove_parts(out, name)
+
+
+def _write_part(out: Path, name: str, clips: Iterable[Clip]) -> Path:
+    """The members of some clips of a shard: a tar without its end."""
+    path = _temporary(out, name)
+    with room_for(out / name), path.open("wb") as file:
+        tar = _tar(file)
+        for clip in clips:
+            for member, data in _members(clip):
+                _add(tar, member, data)
+    return path
+
+
+def _join(out: Path, name: str, parts: list[Path]) -> ShardMark:
+    temporary = _temporary(out, name)
     with whole_file(out / name, temporary) as file:
-        with tarfile.open(fileobj=file, mode="w", format=tarfile.USTAR_FORMAT) as tar:
-            for clip in clips:
-                for member, data in _members(clip):
-                    _add(tar, member, data)
+        tar = _tar(file)
+        for part in parts:
+            with part.open("rb") as members:
+                shutil.copyfileobj(members, file)
+        tar.offset = file.tell()
+        tar.close()
         file.flush()
-        frames, _ = index_shard(temporary, name)
+        rows = index_shard(temporary, name)
         size, sha256 = size_and_sha256(temporary)
-    num_clips = len(pc.unique(frames["clip"]))
-    mark = ShardMark(name, size, sha256, num_clips, len(frames))
+    with whole_file(_rows_path(out, name)) as file:
+        for table in rows:
+            with pa.ipc.new_stream(file, table.schema) as stream:
+                stream.write_table(table)
+    num_clips = len(pc.unique(rows[0]["clip"]))
+    mark = ShardMark(name, size, sha256, num_clips, len(rows[0]))
     write_json(_mark_path(out, name), asdict(mark))
     return mark
+
+
+def _temporary(out: Path, name: str) -> Path:
+    """Workers that are taken for dead may go on: each writes files of its own."""
+    build = out / BUILD_FOLDER
+    build.mkdir(parents=True, exist_ok=True)
+    return build / f"{name}.{uuid.uuid4().hex}.tmp"
+
+
+def _tar(file: BinaryIO) -> tarfile.TarFile:
+    return tarfile.open(fileobj=file, mode="w", format=tarfile.USTAR_FORMAT)
 
 
 def _members(clip: Clip) -> Iterator[tuple[str, bytes]]:
@@ -233,11 +331,21 @@ def _mark_path(out: Path, name: str) -> Path:
     return out / BUILD_FOLDER / f"{name}.json"
 
 
+def _rows_path(out: Path, name: str) -> Path:
+    return out / BUILD_FOLDER / f"{name}.arrow"
+
+
+def read_rows(out: Path, name: str) -> tuple[pa.Table, pa.Table]:
+    """What `index_shard` read off a finished shard when it was made."""
+    with _rows_path(out, name).open("rb") as file:
+        return pa.ipc.open_stream(file).read_all(), pa.ipc.open_stream(file).read_all()
+
+
 def read_mark(out: Path, name: str) -> ShardMark | None:
     """The mark of a finished shard; None when the shard is yet to be made."""
     try:
         mark = ShardMark(**read_json_object(_mark_path(out, name).read_bytes()))
-        is_there = (out / name).stat().st_size == mark.size
+        is_there = (out / name).stat().st_size == mark.size and _rows_path(out, name).is_file()
     except (FileNotFoundError, ValueError, TypeError):  # absent, or cut off by a power failure
         return None
     return mark if is_there else None

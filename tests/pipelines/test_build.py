@@ -7,7 +7,9 @@ import shutil
 import subprocess
 import sys
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -110,6 +112,34 @@ def test_interrupted_anywhere_and_resumed_gives_the_same_bytes(
         monkeypatch.setattr(pipelines.shard, "annotate_clip", real)
         build(options(raw_root, out))
         assert bytes_of(out) == bytes_of(built)
+
+
+def test_parts_of_any_size_make_the_same_bytes(raw_root, built, tmp_path, monkeypatch):
+    monkeypatch.setattr(pipelines.shard, "PART_FRAMES", 1)
+    build(options(raw_root, tmp_path / "out"))
+    assert bytes_of(tmp_path / "out") == bytes_of(built)
+
+
+@pytest.mark.parametrize("num_frames", [[5], [1, 1, 1, 1], [3, 3, 1, 7, 2, 2]])
+def test_groups_of_clips_keep_their_order_and_the_limit(num_frames):
+    refs = [SimpleNamespace(frames=range(n)) for n in num_frames]
+    groups = pipelines.shard.in_groups(refs, 4)
+    assert [ref for group in groups for ref in group] == refs
+    sizes = [[len(ref.frames) for ref in group] for group in groups]
+    assert all(len(group) == 1 or sum(group) <= 4 for group in sizes)
+    assert all(sum(a) + b[0] > 4 for a, b in pairwise(sizes))
+
+
+def test_rows_that_are_cut_off_or_gone(raw_root, built, tmp_path, monkeypatch):
+    out = tmp_path / "out"
+    build_all_but_the_end(raw_root, out, monkeypatch)
+    first, second, *_ = sorted((out / pipelines.shard.BUILD_FOLDER).glob("*.arrow"))
+    first.write_bytes(first.read_bytes()[:-1000])
+    second.unlink()
+    with pytest.raises(UnusableInputError, match=r"000000\.tar is no longer what was written"):
+        build(options(raw_root, out))
+    build(options(raw_root, out))
+    assert bytes_of(out) == bytes_of(built)
 
 
 def test_finished_shards_are_not_made_again(raw_root, built, tmp_path, monkeypatch):

@@ -11,14 +11,17 @@ from pathlib import Path
 
 import pytest
 
-from pipelines import build_shards
+from pipelines import build_shards, shard
 from pipelines.build_shards import build
 from pipelines.source import UnusableInputError
 from tests.pipelines.test_build import REPOSITORY, bytes_of, command, options
 
 
 @pytest.mark.parametrize("workers", [pytest.param(1, marks=pytest.mark.slow), 2])
-def test_any_number_of_workers_gives_the_same_bytes(raw_root, built, tmp_path, workers, recwarn):
+def test_any_number_of_workers_gives_the_same_bytes(
+    raw_root, built, tmp_path, workers, recwarn, monkeypatch
+):
+    monkeypatch.setattr(shard, "PART_FRAMES", 1)  # a shard's clips are made by several
     with socket.socket() as other:  # another Dask has the port of the dashboard
         with suppress(OSError):  # truly
             other.bind(("", 8787))
