@@ -5,27 +5,27 @@ from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
+from typing import BinaryIO
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from deformer import lock
-from deformer.clip import SPLIT_COLUMNS
+from deformer.clip import ANNOTATIONS_SCHEMA, FRAMES_SCHEMA, SPLIT_COLUMNS
 from deformer.dataset import DATASET_FILE, split_name
 from deformer.files import whole_file
 from pipelines.shard import (
     BUILD_FOLDER,
     ShardMark,
     forget,
-    parquet_writer,
     read_rows,
     size_and_sha256,
     write_json,
 )
 from pipelines.source import UnusableInputError
 
-TABLES = ("frames", "annotations")
+TABLES = {"frames": FRAMES_SCHEMA, "annotations": ANNOTATIONS_SCHEMA}
 
 LIKELY_CAUSES = {
     "no_hand": "the labels have a hand in no frame: is the side the other one, are joints or box "
@@ -100,6 +100,11 @@ def _rows(out: Path, mark: ShardMark) -> tuple[pa.Table, pa.Table]:
 def remove_build(out: Path) -> None:
     """Remove what only an unfinished build needs."""
     shutil.rmtree(out / BUILD_FOLDER, ignore_errors=True)
+
+
+def parquet_writer(file: BinaryIO, table: str) -> pq.ParquetWriter:
+    """A writer for index `table` ("frames" or "annotations"), with page checksums."""
+    return pq.ParquetWriter(file, TABLES[table], compression="zstd", write_page_checksum=True)
 
 
 def write_indices(out: Path, rows: Iterable[tuple[pa.Table, pa.Table]]) -> None:

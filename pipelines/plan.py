@@ -16,11 +16,12 @@ from deformer.box import BOX_SCALE, AugmentationRange
 from deformer.clip import SCHEMA_VERSION
 from deformer.mano import find_mano, load_hands
 from deformer.reading import check_folder_name
-from pipelines.shard import ShardTask, in_groups
+from pipelines.shard import ShardTask
 from pipelines.source import (
     ClipRef,
     DatasetModule,
     UnusableInputError,
+    in_groups,
     load_dataset,
     synthetic_mark,
 )

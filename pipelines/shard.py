@@ -22,7 +22,6 @@ import cv2
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 import torch
 
 from deformer import clip as contract
@@ -32,7 +31,7 @@ from deformer.files import room_for, whole_file, write_whole
 from deformer.mano import load_hands
 from deformer.wellformed import read_json_object
 from pipelines.annotate import HandModel, annotate_clip
-from pipelines.source import ClipRef, UnusableInputError, load_dataset
+from pipelines.source import ClipRef, UnusableInputError, in_groups, load_dataset
 
 BUILD_FOLDER = ".deformer-build"
 """Inside a dataset while it is being built."""
@@ -93,20 +92,6 @@ class ShardMark:
 
 class CorruptShardError(ValueError):
     """A shard is not what was written. The message names the member and what is wrong."""
-
-
-def in_groups(refs: Iterable[ClipRef], most_frames: int) -> list[tuple[ClipRef, ...]]:
-    """Clips that follow each other, with no more frames than that unless one clip has them."""
-    groups: list[tuple[ClipRef, ...]] = []
-    num_frames = 0
-    for ref in refs:
-        num_frames += len(ref.frames)
-        if groups and num_frames <= most_frames:
-            groups[-1] += (ref,)
-        else:
-            groups.append((ref,))
-            num_frames = len(ref.frames)
-    return groups
 
 
 # ------------------------------------------------------------------------------------------- making
@@ -354,14 +339,6 @@ def read_mark(out: Path, name: str) -> ShardMark | None:
 def forget(out: Path, name: str) -> None:
     """Remove a shard's mark, so that it will be made again."""
     _mark_path(out, name).unlink(missing_ok=True)
-
-
-_SCHEMAS = {"frames": contract.FRAMES_SCHEMA, "annotations": contract.ANNOTATIONS_SCHEMA}
-
-
-def parquet_writer(file: BinaryIO, table: str) -> pq.ParquetWriter:
-    """A writer for index `table` ("frames" or "annotations"), with page checksums."""
-    return pq.ParquetWriter(file, _SCHEMAS[table], compression="zstd", write_page_checksum=True)
 
 
 def write_json(path: Path, content: dict) -> None:

@@ -15,7 +15,7 @@ frame is data: `RawFrame(frame, reason=…)`. What makes the whole folder unusab
 
 import importlib
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -95,6 +95,20 @@ class ClipRef:
 
     def _refuse(self, name: str, rule: str) -> None:
         raise ValueError(f"clip {self.key!r}: {name} is {getattr(self, name)!r:.200}, not {rule}")
+
+
+def in_groups(refs: Iterable[ClipRef], most_frames: int) -> list[tuple[ClipRef, ...]]:
+    """Clips that follow each other, with no more frames than that unless one clip has them."""
+    groups: list[tuple[ClipRef, ...]] = []
+    num_frames = 0
+    for ref in refs:
+        num_frames += len(ref.frames)
+        if groups and num_frames <= most_frames:
+            groups[-1] += (ref,)
+        else:
+            groups.append((ref,))
+            num_frames = len(ref.frames)
+    return groups
 
 
 def _check_array(name: str, value: np.ndarray | None, *shape: int | None) -> None:

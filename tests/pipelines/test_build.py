@@ -21,7 +21,7 @@ from deformer.reading import UnreadableFileError
 from pipelines import build_shards, plan
 from pipelines.build_shards import Options, build
 from pipelines.dexycb import SERIALS, official_sequences, official_splits
-from pipelines.source import ClipRef, UnusableInputError
+from pipelines.source import ClipRef, UnusableInputError, in_groups
 from tests.pipelines.dexycb_root import edit_labels
 
 REPOSITORY = Path(__file__).parents[2]
@@ -123,7 +123,7 @@ def test_parts_of_any_size_make_the_same_bytes(raw_root, built, tmp_path, monkey
 @pytest.mark.parametrize("num_frames", [[5], [1, 1, 1, 1], [3, 3, 1, 7, 2, 2]])
 def test_groups_of_clips_keep_their_order_and_the_limit(num_frames):
     refs = [SimpleNamespace(frames=range(n)) for n in num_frames]
-    groups = pipelines.shard.in_groups(refs, 4)
+    groups = in_groups(refs, 4)
     assert [ref for group in groups for ref in group] == refs
     sizes = [[len(ref.frames) for ref in group] for group in groups]
     assert all(len(group) == 1 or sum(group) <= 4 for group in sizes)
