@@ -8,13 +8,11 @@ from dataclasses import dataclass
 
 import numpy as np
 from embreex.mesh_construction import TriangleMesh
-from embreex.rtcore import EmbreeDevice
 from embreex.rtcore_scene import EmbreeScene
 
 from deformer.camera import project
+from pipelines.embree import embree_device
 from pipelines.source import GRASPED_OBJECT, HAND, OTHER_OBJECT, Mesh
-
-_DEVICE = EmbreeDevice()
 
 
 @dataclass(frozen=True)
@@ -50,7 +48,7 @@ def cast_depth(mesh: Mesh, K: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     # directions with z = 1, so the distance along a ray is the depth
     rays = np.stack([(x - K[0, 2]) / K[0, 0], (y - K[1, 2]) / K[1, 1], np.ones_like(x)], -1)
     rays = np.ascontiguousarray(rays.reshape(-1, 3), np.float32)
-    scene = EmbreeScene(_DEVICE)
+    scene = EmbreeScene(embree_device())
     TriangleMesh(scene, mesh.vertices_cam_m.astype(np.float32), mesh.faces.astype(np.int32))
     distance = scene.run(np.zeros_like(rays), rays, query="DISTANCE")
     distance[distance > 1e30] = np.inf  # embree's "no hit" is a huge number

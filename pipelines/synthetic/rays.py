@@ -1,42 +1,12 @@
 """Ray casting with Embree: one scene of several meshes, hits with interpolated attributes."""
 
-import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
-from embreex import rtcore
 from embreex.mesh_construction import TriangleMesh
 from embreex.rtcore_scene import EmbreeScene
 
-_DEVICE = None
-
-
-def _device() -> rtcore.EmbreeDevice:
-    """One per process: a scene cannot outlive its device.
-
-    It builds scenes with as many threads as it finds cores when it is made. Workers fill the cores
-    already, and small scenes wait longer for threads than one thread takes: it finds one.
-    """
-    global _DEVICE  # noqa: PLW0603
-    if _DEVICE is None:
-        with _on_one_core():
-            _DEVICE = rtcore.EmbreeDevice()
-    return _DEVICE
-
-
-@contextmanager
-def _on_one_core() -> Iterator[None]:
-    if not hasattr(os, "sched_getaffinity"):  # not Linux
-        yield
-        return
-    cores = os.sched_getaffinity(0)
-    os.sched_setaffinity(0, {min(cores)})
-    try:
-        yield
-    finally:
-        os.sched_setaffinity(0, cores)
+from pipelines.embree import embree_device
 
 
 def interpolate(values: np.ndarray, corners: np.ndarray, weights: np.ndarray) -> np.ndarray:
@@ -93,7 +63,7 @@ class RayScene:
 
     def __init__(self, meshes: list[tuple[np.ndarray, np.ndarray]]) -> None:
         """meshes: (vertices (V, 3), faces (F, 3)) each."""
-        self._scene = EmbreeScene(_device())
+        self._scene = EmbreeScene(embree_device())
         indices = [np.ascontiguousarray(faces, np.int32) for _, faces in meshes]
         self._meshes = [
             TriangleMesh(self._scene, np.ascontiguousarray(vertices, np.float32), faces)
