@@ -16,12 +16,18 @@ from pathlib import Path
 import numpy as np
 import tyro
 
-from benchmarks.evaluation import EVALUATION_FILE, Counts, Evaluation, Method, write_evaluation
-from benchmarks.protocol import score
-from benchmarks.truth import Truth, compare, data_of, read_truth
-from deformer.align import align_procrustes, align_root
-from deformer.store import open_store
-from deformer.telling import PlainConsole, run_command
+from benchmarks.evaluation.protocol import score
+from benchmarks.evaluation.result import (
+    EVALUATION_FILE,
+    Counts,
+    Evaluation,
+    Method,
+    write_evaluation,
+)
+from benchmarks.evaluation.truth import Truth, compare, data_of, read_truth
+from deformer.data.store import open_store
+from deformer.hand.align import align_procrustes, align_root
+from deformer.program.console import PlainConsole, run_command
 
 NAME = "constant hand"
 _MIRROR = np.array([-1.0, 1.0, 1.0])

@@ -23,7 +23,9 @@ import torch
 import tyro
 from rich.console import Console
 
-from benchmarks.evaluation import (
+from benchmarks.evaluation.predictions import add_vertices, read_predictions
+from benchmarks.evaluation.protocol import score
+from benchmarks.evaluation.result import (
     EVALUATION_FILE,
     Counts,
     Evaluation,
@@ -32,24 +34,29 @@ from benchmarks.evaluation import (
     config_hash,
     write_evaluation,
 )
+from benchmarks.evaluation.truth import (
+    Truth,
+    compare,
+    data_of,
+    pair_predictions,
+    pose_meshes,
+    read_truth,
+)
 from benchmarks.inference import Combine, Precision, predict
-from benchmarks.predictions import add_vertices, read_predictions
-from benchmarks.protocol import score
 from benchmarks.submissions.conventions import check_meshes
 from benchmarks.submissions.file_order import order_of
 from benchmarks.submissions.official import read_submission, write_submission
-from benchmarks.truth import Truth, compare, data_of, pair_predictions, pose_meshes, read_truth
 from benchmarks.words import counts_words
-from deformer.camera import NEAREST_M
-from deformer.checkpoint import Checkpoint, check_hand
-from deformer.distributed import Place, process_group
-from deformer.labels import load_hands_of
-from deformer.mano import Hands
-from deformer.plan import OrderConfig
-from deformer.reading import check_folder_name
-from deformer.store import Store, open_store
-from deformer.stream import Stream
-from deformer.telling import PlainConsole, run_command
+from deformer.data.order import OrderConfig
+from deformer.data.store import Store, open_store
+from deformer.data.stream import Stream
+from deformer.files.foreign import check_folder_name
+from deformer.hand.camera import NEAREST_M
+from deformer.hand.mano import Hands
+from deformer.program.console import PlainConsole, run_command
+from deformer.training.checkpoint import Checkpoint, check_hand
+from deformer.training.distributed import Place, process_group
+from deformer.training.label_check import load_hands_of
 from deformer.weights import open_trained
 
 

@@ -18,20 +18,26 @@ import torch
 from rich.progress import track
 from torch import Tensor
 
-from benchmarks.predictions import PREDICTIONS_FILE, finish_rows
-from deformer.augment import NO_AUGMENTATION
-from deformer.camera import fit_translation
-from deformer.checkpoint import Checkpoint
-from deformer.dataset import tips_of
-from deformer.distributed import Place, wait_for_all
-from deformer.features import encode, open_features, single_frames
-from deformer.files import whole_file, write_whole
-from deformer.hand import NUM_VERTICES
-from deformer.mano import HandLayer, Hands
-from deformer.model import Deformer, DeformerConfig, DeformerOutput, FrameFeatures, pose_hands
-from deformer.rotations import rot6d_to_rotmat, rotmat_to_rot6d
-from deformer.state_dict import load_state
-from deformer.stream import Stream
+from benchmarks.evaluation.predictions import PREDICTIONS_FILE, finish_rows
+from deformer.data.augment import NO_AUGMENTATION
+from deformer.data.dataset import tips_of
+from deformer.data.stream import Stream
+from deformer.files.whole import whole_file, write_whole
+from deformer.hand.camera import fit_translation
+from deformer.hand.conventions import NUM_VERTICES
+from deformer.hand.mano import HandLayer, Hands
+from deformer.hand.rotations import rot6d_to_rotmat, rotmat_to_rot6d
+from deformer.network.model import (
+    Deformer,
+    DeformerConfig,
+    DeformerOutput,
+    FrameFeatures,
+    pose_hands,
+)
+from deformer.network.state_dict import load_state
+from deformer.training.checkpoint import Checkpoint
+from deformer.training.distributed import Place, wait_for_all
+from deformer.training.features import encode, open_features, single_frames
 
 Combine = Literal["centre", "overlap"]
 Precision = Literal["float32", "bf16"]

@@ -3,11 +3,17 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.comparable import Kind, kind_of
-from benchmarks.evaluation import Evaluation, Run, find_evaluations
-from benchmarks.scored import NoFramesError, Scored, find_dataset, load_scored, result_name
-from benchmarks.training_log import TrainingLog, find_logs
-from deformer.dataset import DATASET_FILE
+from benchmarks.compare.comparable import Kind, kind_of
+from benchmarks.evaluation.result import Evaluation, Run, find_evaluations
+from benchmarks.evaluation.scored import (
+    NoFramesError,
+    Scored,
+    find_dataset,
+    load_scored,
+    result_name,
+)
+from benchmarks.evaluation.training_log import TrainingLog, find_logs
+from deformer.data.dataset import DATASET_FILE
 
 
 @dataclass(frozen=True, eq=False)

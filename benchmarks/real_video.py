@@ -33,7 +33,15 @@ import tyro
 from rich.table import Table
 
 from benchmarks.figures.video_sheet import as_sheet, draw_pair
-from benchmarks.video_hands import (
+from deformer.data.windows import WindowConfig
+from deformer.files.whole import write_whole
+from deformer.hand.box import hand_box, tight_box
+from deformer.hand.camera import project
+from deformer.hand.mano import HandLayer, load_hands
+from deformer.network.model import Deformer
+from deformer.program.console import PlainConsole, run_command
+from deformer.training.checkpoint import Checkpoint
+from deformer.video.hands import (
     FOCAL_PER_SIDE,
     Predicted,
     SeenHands,
@@ -43,15 +51,7 @@ from benchmarks.video_hands import (
     read_frames,
     see_hands,
 )
-from deformer.box import hand_box, tight_box
-from deformer.camera import project
-from deformer.checkpoint import Checkpoint
-from deformer.files import write_whole
-from deformer.mano import HandLayer, load_hands
-from deformer.model import Deformer
-from deformer.telling import PlainConsole, run_command
 from deformer.weights import open_trained
-from deformer.windows import WindowConfig
 
 WITHIN = (0.1, 0.2)
 _TILES = 12

@@ -5,21 +5,21 @@ import shlex
 from collections.abc import Iterable
 from pathlib import Path
 
-from benchmarks.ablations.plan import PRESETS
-from benchmarks.comparable import is_start
-from benchmarks.evaluation import Evaluation, Run
+from benchmarks.ablations.presets import PRESETS
+from benchmarks.compare.comparable import is_start
+from benchmarks.evaluation.result import Evaluation, Run
+from benchmarks.evaluation.training_log import TrainingLog, evaluations_of
 from benchmarks.material import Material
-from benchmarks.training_log import TrainingLog, evaluations_of
-from deformer.box import AugmentationRange
-from deformer.checkpoint import differences
-from deformer.experiment import Experiment
 from deformer.experiments import EXPERIMENTS, base_of
-from deformer.features import Features, open_features
+from deformer.hand.box import AugmentationRange
+from deformer.training.checkpoint import differences
+from deformer.training.experiment import Experiment
+from deformer.training.features import Features, open_features
 
 _OWN_SIZE = {"sequences": 200, "cameras": 2, "frames": 72, "seed": 0, "depth": False}
 """The benchmark as `make ablations` makes it."""
 _NAMED_BY_SEED = ("--out", "--checkpoint")
-"""Options whose folders end in the seed, as `benchmarks.ablations.plan` names them."""
+"""Options whose folders end in the seed, as `benchmarks.ablations.presets` names them."""
 
 
 def make_commands(mark: dict, runs: Iterable[Run]) -> list[str]:

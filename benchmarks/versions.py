@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from deformer.processor import processor, usable_cores
+from deformer.program.processor import processor, usable_cores
 
 _PACKAGES = ("deformer-hands", "torch", "torchvision", "numpy", "smplx", "pyarrow", "matplotlib")
 

@@ -3,8 +3,8 @@
 import statistics
 from collections.abc import Iterable, Sequence
 
-from benchmarks.evaluation import Counts, Data
-from deformer.camera import NEAREST_M
+from benchmarks.evaluation.result import Counts, Data
+from deformer.hand.camera import NEAREST_M
 
 DASH = "–"
 """Stands where there is no number, as in an empty bin."""

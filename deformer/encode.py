@@ -22,12 +22,21 @@ import tyro
 from rich.console import Console
 from safetensors.torch import save
 
-from deformer.augment import NO_AUGMENTATION
-from deformer.checkpoint import Checkpoint, check_hand
-from deformer.distributed import process_group
-from deformer.experiment import Experiment
+from deformer.data.augment import NO_AUGMENTATION
+from deformer.data.order import OrderConfig
+from deformer.data.store import open_store
+from deformer.data.stream import Stream
 from deformer.experiments import get_experiment
-from deformer.features import (
+from deformer.files.whole import write_whole
+from deformer.hand.mano import HandLayer
+from deformer.network.model import Deformer
+from deformer.network.state_dict import load_state
+from deformer.program.console import PlainConsole, run_command
+from deformer.program.lock import locked
+from deformer.training.checkpoint import Checkpoint, check_hand
+from deformer.training.distributed import process_group
+from deformer.training.experiment import Experiment
+from deformer.training.features import (
     FEATURES_FILE,
     SPATIAL_FIELDS,
     SPATIAL_FILE,
@@ -38,16 +47,7 @@ from deformer.features import (
     single_frames,
     spatial_half,
 )
-from deformer.files import write_whole
-from deformer.labels import load_hands_of
-from deformer.lock import locked
-from deformer.mano import HandLayer
-from deformer.model import Deformer
-from deformer.plan import OrderConfig
-from deformer.state_dict import load_state
-from deformer.store import open_store
-from deformer.stream import Stream
-from deformer.telling import PlainConsole, run_command
+from deformer.training.label_check import load_hands_of
 from deformer.weights import open_trained
 
 _BATCH = 32

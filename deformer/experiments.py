@@ -9,13 +9,13 @@ import difflib
 from collections.abc import Callable
 from dataclasses import replace
 
-from deformer.augment import AugmentConfig
-from deformer.discriminator import DiscriminatorConfig
-from deformer.experiment import Experiment, OptimConfig, ValidationConfig
-from deformer.losses import LossWeights
-from deformer.model import DeformerConfig
-from deformer.plan import OrderConfig
-from deformer.stream import StreamConfig
+from deformer.data.augment import AugmentConfig
+from deformer.data.order import OrderConfig
+from deformer.data.stream import StreamConfig
+from deformer.network.discriminator import DiscriminatorConfig
+from deformer.network.losses import LossWeights
+from deformer.network.model import DeformerConfig
+from deformer.training.experiment import Experiment, OptimConfig, ValidationConfig
 
 OCCLUDED = "occluded-hands"
 """The synthetic benchmark, as its `dataset.json` names it."""

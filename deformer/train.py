@@ -21,29 +21,35 @@ import numpy as np
 import torch
 from rich.console import Console
 
-from deformer.batch import Batch
-from deformer.beginning import Beginning, begin
-from deformer.checkpoint import Content, save_checkpoint
-from deformer.discriminator import saturation
-from deformer.distributed import Place, any_rank, mean_over_ranks, process_group, wait_for_all
-from deformer.experiment import Experiment
-from deformer.features import Features, open_features
-from deformer.files import write_whole
-from deformer.index import FrameIndex
-from deformer.journal import Journal
-from deformer.labels import check_labels, check_truth, load_hands_of
-from deformer.learner import Learner, NonFiniteError, RealMotion
-from deformer.lock import locked
-from deformer.machine import this_machine
-from deformer.mano import Hands
-from deformer.model import count_parameters
-from deformer.reading import check_folder_name
-from deformer.stopping import STOPPED, Stopping
-from deformer.store import Store, open_store
-from deformer.stream import Stream
-from deformer.telling import PlainConsole, run_command
+from deformer.data.batch import Batch
+from deformer.data.index import FrameIndex
+from deformer.data.store import Store, open_store
+from deformer.data.stream import Stream
+from deformer.files.foreign import check_folder_name
+from deformer.files.whole import write_whole
+from deformer.hand.mano import Hands
+from deformer.network.discriminator import saturation
+from deformer.network.model import count_parameters
+from deformer.program.console import PlainConsole, run_command
+from deformer.program.lock import locked
+from deformer.program.stopping import STOPPED, Stopping
 from deformer.train_options import Options, parse
-from deformer.validation import validate
+from deformer.training.checkpoint import Content, save_checkpoint
+from deformer.training.distributed import (
+    Place,
+    any_rank,
+    mean_over_ranks,
+    process_group,
+    wait_for_all,
+)
+from deformer.training.experiment import Experiment
+from deformer.training.features import Features, open_features
+from deformer.training.label_check import check_labels, check_truth, load_hands_of
+from deformer.training.learner import Learner, NonFiniteError, RealMotion
+from deformer.training.log import Journal
+from deformer.training.machine import this_machine
+from deformer.training.resume import Beginning, begin
+from deformer.training.validation import validate
 
 
 def train(options: Options, place: Place, console: Console) -> int:

@@ -7,9 +7,9 @@ from typing import Annotated, Literal
 
 import tyro
 
-from deformer.experiment import Experiment
+from deformer.data.store import DEFAULT_CACHE
 from deformer.experiments import EXPERIMENTS, get_experiment
-from deformer.store import DEFAULT_CACHE
+from deformer.training.experiment import Experiment
 
 
 @dataclass(frozen=True)

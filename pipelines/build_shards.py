@@ -26,13 +26,13 @@ from rich.progress import BarColumn, Progress, ProgressColumn, TextColumn, TimeR
 from rich.table import Table
 from rich.text import Text
 
-from deformer.box import AugmentationRange
-from deformer.dataset import DATASET_FILE, read_info
-from deformer.reading import UnreadableFileError, read_json
-from deformer.telling import PlainConsole, run_command
-from pipelines.finish import finish, locked, remove_build
-from pipelines.plan import FRAMES_PER_SHARD, BuildPlan, differences, make_plan
-from pipelines.shard import (
+from deformer.data.dataset import DATASET_FILE, read_info
+from deformer.files.foreign import UnreadableFileError, read_json
+from deformer.hand.box import AugmentationRange
+from deformer.program.console import PlainConsole, run_command
+from pipelines.building.finish import finish, locked, remove_build
+from pipelines.building.plan import FRAMES_PER_SHARD, BuildPlan, differences, make_plan
+from pipelines.building.shard import (
     BUILD_FOLDER,
     Part,
     ShardTask,
@@ -43,7 +43,7 @@ from pipelines.shard import (
     remove_parts,
     write_json,
 )
-from pipelines.source import UnusableInputError
+from pipelines.datasets.source import UnusableInputError
 
 SCHEDULER_TIMEOUT_S = 20
 _console = PlainConsole()

@@ -22,13 +22,13 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from deformer.clip import SPLIT_COLUMNS, decode_labels
-from deformer.dataset import read_info, read_member, read_table, split_column, split_name
-from deformer.files import write_whole
-from deformer.image_files import decode_jpeg
-from deformer.telling import PlainConsole, run_command
-from pipelines.coco import write_coco
-from pipelines.contact_sheet import Tile, draw_sheet
+from deformer.data.clip import SPLIT_COLUMNS, decode_labels
+from deformer.data.dataset import read_info, read_member, read_table, split_column, split_name
+from deformer.files.images import decode_jpeg
+from deformer.files.whole import write_whole
+from deformer.program.console import PlainConsole, run_command
+from pipelines.inspection.coco import write_coco
+from pipelines.inspection.contact_sheet import Tile, draw_sheet
 
 BIN_NAMES = ("0–25", "25–50", "50–75", "75–100", "unknown")
 """Occlusion, %."""

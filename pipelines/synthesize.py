@@ -6,8 +6,8 @@
     python -m pipelines.synthesize --layout hands --out data/wide --frames 8 --stride 10
 
 `--motions FILE` has the stand-in do what recorded hands did, each sequence its own recording, which
-the file holds under the same name (`pipelines/synthetic/motions_file.py` has its format); without
-it motion is drawn. `--benchmark occluded-hands` chooses sequences and what scenes are made
+the file holds under the same name (`pipelines/synthetic/recorded/motions_file.py` has its format);
+without it motion is drawn. `--benchmark occluded-hands` chooses sequences and what scenes are made
 of so that DexYCB's setup s3 splits them into train, val and test that share no sequence, object or
 background, with much of the hand hidden and blurred by motion; `--sequences 40 --cameras 2` makes a
 small one.
@@ -28,16 +28,21 @@ from typing import Literal
 import tyro
 from rich.console import Console
 
-from deformer.files import room_for
-from deformer.telling import PlainConsole, run_command
-from pipelines.synthetic import benchmark, dexycb_layout, hands_layout, ho3d_layout
-from pipelines.synthetic.dexycb_layout import Subject
-from pipelines.synthetic.mark import claim_root
-from pipelines.synthetic.model_files import write_models
-from pipelines.synthetic.motion import Motion
-from pipelines.synthetic.plan import SequencePlan, dexycb_plan, dexycb_serials, ho3d_plan
-from pipelines.synthetic.retargeting import read_motions, retarget_all
-from pipelines.synthetic.sequence import single_threaded
+from deformer.files.whole import room_for
+from deformer.program.console import PlainConsole, run_command
+from pipelines.synthetic.hand.motion import Motion
+from pipelines.synthetic.layouts import benchmark, dexycb_layout, hands_layout, ho3d_layout
+from pipelines.synthetic.layouts.dexycb_layout import Subject
+from pipelines.synthetic.layouts.mark import claim_root
+from pipelines.synthetic.layouts.model_files import write_models
+from pipelines.synthetic.layouts.sequences import (
+    SequencePlan,
+    dexycb_plan,
+    dexycb_serials,
+    ho3d_plan,
+)
+from pipelines.synthetic.recorded.retargeting import read_motions, retarget_all
+from pipelines.synthetic.scene.sequence import single_threaded
 from pipelines.synthetic.workers import each
 
 VERSION = 2
@@ -51,7 +56,8 @@ class SynthesisConfig:
     """What to write."""
 
     layout: Literal["dexycb", "ho3d-v2", "ho3d-v3", "hands"]
-    """Whose layout; hands is this project's own (pipelines/hands.py), with the widest scenes."""
+    """Whose layout; hands is this project's own (pipelines/datasets/hands.py), with the widest
+    scenes."""
     out: Path
     """Folder to write: new, empty, or an earlier run of the same parameters."""
     sequences: int | Literal["all"] = 20
@@ -70,7 +76,8 @@ class SynthesisConfig:
     """Make this benchmark; --sequences and --cameras say how much of it."""
     motions: Path | None = None
     """An npz with joints and object poses of every sequence that is made (its format:
-    pipelines/synthetic/motions_file.py), for the layout dexycb; without it motion is drawn."""
+    pipelines/synthetic/recorded/motions_file.py), for the layout dexycb; without it motion is
+    drawn."""
     depth: bool = True
     """Also write the depth images."""
     workers: int | None = None

@@ -5,9 +5,9 @@
 
 Checked: that every shard is there, of its size and sha256, and a sequence of whole clips of one
 part of every split; that every image decodes and has its crop's size; that the labels keep the
-rules of `pipelines.checks`, a hand's size among them; that MANO's joints are the stated ones (to
-0.5 mm and 0.5 px); that the indices hold exactly the rows of the tars; the counts, and that any
-frame is valid; that no tar lies there besides.
+rules of `pipelines.inspection.checks`, a hand's size among them; that MANO's joints are the stated
+ones (to 0.5 mm and 0.5 px); that the indices hold exactly the rows of the tars; the counts, and
+that any frame is valid; that no tar lies there besides.
 Exit status: 0 all well, 1 broken, or not to be checked.
 """
 
@@ -25,16 +25,16 @@ import torch
 import tyro
 from rich.progress import track
 
-from deformer.clip import SPLIT_COLUMNS
-from deformer.dataset import DATASET_FILE, read_info
-from deformer.mano import HandLayer, load_hands
-from deformer.processes import as_done
-from deformer.processor import usable_cores
-from deformer.telling import PlainConsole, print_labelled, run_command
-from pipelines.checks import check_clips
-from pipelines.finish import TABLES, count_index, nothing_valid
-from pipelines.shard import CorruptShardError, index_shard, size_and_sha256
-from pipelines.source import UnusableInputError
+from deformer.data.clip import SPLIT_COLUMNS
+from deformer.data.dataset import DATASET_FILE, read_info
+from deformer.hand.mano import HandLayer, load_hands
+from deformer.program.console import PlainConsole, print_labelled, run_command
+from deformer.program.pool import as_done
+from deformer.program.processor import usable_cores
+from pipelines.building.finish import TABLES, count_index, nothing_valid
+from pipelines.building.shard import CorruptShardError, index_shard, size_and_sha256
+from pipelines.datasets.source import UnusableInputError
+from pipelines.inspection.checks import check_clips
 
 _console = PlainConsole()
 
@@ -276,7 +276,7 @@ def run(options: Options) -> int:
             f"repair: python -m pipelines.verify {folder} --repair{root}", soft_wrap=True
         )
         return 1
-    from pipelines.repair import repair
+    from pipelines.building.repair import repair
 
     repair(folder, options.root, broken, options.mano_dir)
     return run(replace(options, repair=False))

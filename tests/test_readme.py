@@ -9,7 +9,7 @@ import pytest
 import tyro
 
 from benchmarks import constant_hand, evaluate, real_video
-from benchmarks.ablations import plan as ablations
+from benchmarks.ablations import presets as ablations
 from benchmarks.claims import __main__ as claims
 from benchmarks.figures import __main__ as figures
 from benchmarks.keep import __main__ as keep
@@ -87,7 +87,7 @@ def test_options_named_in_the_text_exist():
 
 
 def test_the_stream_by_itself(raw_root, monkeypatch, capsys):
-    from tests.deformer.training import build_dataset
+    from tests.deformer.small_runs import build_dataset
 
     (snippet,) = [
         b for b in re.findall(r"```python\n(.*?)```", README, re.DOTALL) if "Stream(" in b

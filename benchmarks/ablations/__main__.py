@@ -24,13 +24,13 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.ablations.jobs import Job, make_slots, run_jobs, visible_gpus
-from benchmarks.ablations.plan import Options, plan
+from benchmarks.ablations.presets import Options, plan
+from benchmarks.evaluation.training_log import LOG_FILE, read_log
 from benchmarks.speed.model import ModelSpeed, measure_model
-from benchmarks.training_log import LOG_FILE, read_log
 from deformer.experiments import get_experiment
-from deformer.processor import usable_cores
-from deformer.stopping import STOPPED, hang_ups, leave_terminal
-from deformer.telling import PlainConsole, print_labelled, run_command
+from deformer.program.console import PlainConsole, print_labelled, run_command
+from deformer.program.processor import usable_cores
+from deformer.program.stopping import STOPPED, hang_ups, leave_terminal
 
 
 def seconds_of_training(options: Options, jobs: list[Job], console: Console) -> float:

@@ -15,13 +15,13 @@ from threading import Lock
 import torch
 from rich.console import Console
 
-from benchmarks.evaluation import EVALUATION_FILE, Run, read_evaluation
+from benchmarks.evaluation.result import EVALUATION_FILE, Run, read_evaluation
 from benchmarks.words import HEADLINE
-from deformer.beginning import check_run, check_start
-from deformer.checkpoint import DamagedCheckpointError, load_checkpoint
-from deformer.dataset import dataset_sha256
-from deformer.experiment import Experiment
+from deformer.data.dataset import dataset_sha256
 from deformer.experiments import STARTS, get_experiment
+from deformer.training.checkpoint import DamagedCheckpointError, load_checkpoint
+from deformer.training.experiment import Experiment
+from deformer.training.resume import check_run, check_start
 
 CONSOLE_FILE = "console.log"
 """In a run's folder: what its commands said while others ran beside it."""

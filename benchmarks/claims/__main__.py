@@ -19,7 +19,7 @@ import tyro
 from rich.table import Table
 
 from benchmarks.claims.findings import Block, Finding, judge_all
-from benchmarks.claims.page import (
+from benchmarks.claims.render import (
     NOTHING,
     difference_text,
     heading,
@@ -27,10 +27,10 @@ from benchmarks.claims.page import (
     to_csv,
     to_markdown,
 )
-from benchmarks.evaluation import find_evaluations
-from benchmarks.scored import load_scored, print_problems
-from deformer.files import write_whole
-from deformer.telling import PlainConsole, run_command
+from benchmarks.evaluation.result import find_evaluations
+from benchmarks.evaluation.scored import load_scored, print_problems
+from deformer.files.whole import write_whole
+from deformer.program.console import PlainConsole, run_command
 
 _console = PlainConsole()
 

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-from benchmarks.comparable import Kind
-from benchmarks.protocol import BINS
+from benchmarks.compare.comparable import Kind
+from benchmarks.evaluation.protocol import BINS
 from benchmarks.tables.layout import fusion_row, loss_row, read_published
 from benchmarks.words import METRIC_NAMES, METRIC_UNITS
 

@@ -12,8 +12,7 @@ from functools import cached_property
 import numpy as np
 
 from benchmarks.claims.claim_list import CLAIMS, RANGES, Claim
-from benchmarks.claims.paired import Estimate, holm, mean_error, paired_difference, unevenness
-from benchmarks.comparable import (
+from benchmarks.compare.comparable import (
     Kind,
     Setup,
     group_by_split,
@@ -21,9 +20,10 @@ from benchmarks.comparable import (
     setup_differences,
     setup_of,
 )
-from benchmarks.evaluation import Data, Run
-from benchmarks.protocol import is_in_bin
-from benchmarks.scored import Scored, start_of
+from benchmarks.compare.paired import Estimate, holm, mean_error, paired_difference, unevenness
+from benchmarks.evaluation.protocol import is_in_bin
+from benchmarks.evaluation.result import Data, Run
+from benchmarks.evaluation.scored import Scored, start_of
 from benchmarks.words import DASH, seeds_text
 
 # ----------------------------------------------------------------------------------------- blocks

@@ -17,11 +17,11 @@ from pathlib import Path
 import tyro
 from rich.progress import track
 
-from benchmarks.evaluation import find_evaluations
-from benchmarks.figures.drawings import draw_all
+from benchmarks.evaluation.result import find_evaluations
+from benchmarks.evaluation.scored import load_scored, print_problems
+from benchmarks.figures.catalogue import draw_all
 from benchmarks.figures.style import FORMATS, save_figure
-from benchmarks.scored import load_scored, print_problems
-from deformer.telling import PlainConsole, run_command
+from deformer.program.console import PlainConsole, run_command
 
 _console = PlainConsole()
 

@@ -14,7 +14,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, PercentFormatter
 from scipy.stats import rankdata
 
-from benchmarks.evaluation import Data
+from benchmarks.evaluation.result import Data
+from benchmarks.evaluation.scored import Scored, read_dataset
+from benchmarks.evaluation.truth import Truth
 from benchmarks.figures.examples import MIN_DISTINCT, count_distinct
 from benchmarks.figures.style import (
     GREY,
@@ -26,11 +28,9 @@ from benchmarks.figures.style import (
     set_title,
     styled,
 )
-from benchmarks.scored import Scored, read_dataset
-from benchmarks.truth import Truth
 from benchmarks.words import signed
-from deformer.align import align_root, point_errors_mm
-from deformer.box import hand_box
+from deformer.hand.align import align_root, point_errors_mm
+from deformer.hand.box import hand_box
 
 
 @dataclass(frozen=True, eq=False)

@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib import colormaps
 
 from benchmarks.figures.style import ERROR_MAP
-from deformer.camera import project
+from deformer.hand.camera import project
 
 HAND_RGB, TRUTH_RGB = (86, 156, 214), (190, 193, 199)
 _OVERSAMPLE = 3

@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from benchmarks.protocol import BINS
-from benchmarks.scored import Scored
+from benchmarks.evaluation.protocol import BINS
+from benchmarks.evaluation.scored import Scored
 
 MIN_DISTINCT = 3
 """A window with fewer different frames has hardly anything to borrow from."""

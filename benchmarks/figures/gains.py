@@ -8,12 +8,12 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
 from benchmarks.claims.findings import Block, common_seeds, compare_kinds
-from benchmarks.claims.paired import Estimate
-from benchmarks.comparable import Kind
-from benchmarks.evaluation import Data
-from benchmarks.figures.numbers import OCCLUSION_EDGES
+from benchmarks.compare.comparable import Kind
+from benchmarks.compare.paired import Estimate
+from benchmarks.evaluation.protocol import is_in_bin
+from benchmarks.evaluation.result import Data
+from benchmarks.figures.curves import OCCLUSION_EDGES
 from benchmarks.figures.style import GREY, MARKERS, PALETTE, new_figure, set_title, styled
-from benchmarks.protocol import is_in_bin
 from benchmarks.words import METRIC_NAMES
 
 METRICS = ("pa_mpjpe_mm", "ra_mpjpe_mm")

@@ -10,10 +10,10 @@ from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from benchmarks.evaluation import Data
-from benchmarks.metrics import bootstrap_interval
+from benchmarks.evaluation.metrics import bootstrap_interval
+from benchmarks.evaluation.result import Data
 from benchmarks.words import provenance
-from deformer.files import write_whole
+from deformer.files.whole import write_whole
 
 WIDTH_IN = 5.0
 """Of most figures: a phone shows them nearly as large as they are, 11 pt at 10."""

@@ -5,6 +5,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
+from benchmarks.evaluation.training_log import TrainingLog
 from benchmarks.figures.style import (
     DASHES,
     GREY,
@@ -15,7 +16,6 @@ from benchmarks.figures.style import (
     set_title,
     styled,
 )
-from benchmarks.training_log import TrainingLog
 
 CAPTION = (
     "From above: the errors on the validation split; the sum of all losses, which are not the same "
@@ -108,7 +108,7 @@ def _set_scale(ax: Axes, name: str) -> None:
     elif name == "rate":
         ax.set_ylim(bottom=0)
         ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    elif name == "discriminator":  # as `deformer.losses.discriminator_loss` has it
+    elif name == "discriminator":  # as `deformer.network.losses.discriminator_loss` has it
         ax.axhline(0.5, color=GREY, linewidth=1.1, linestyle=":")
         ax.set_ylim(bottom=0, top=max(high, 0.55))
     elif name == "saturation":

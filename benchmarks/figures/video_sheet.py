@@ -4,9 +4,9 @@ import cv2
 import numpy as np
 
 from benchmarks.figures.draw_hand import draw_mesh, is_in_front
-from deformer.augment import Draw, crop_to_input, warp_to_input
-from deformer.box import hand_box, tight_box
-from deformer.hand import JOINT_PARENTS
+from deformer.data.augment import Draw, crop_to_input, warp_to_input
+from deformer.hand.box import hand_box, tight_box
+from deformer.hand.conventions import JOINT_PARENTS
 
 _TILE = 240
 _COLUMNS = 4

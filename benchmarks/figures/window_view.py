@@ -4,14 +4,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from benchmarks.evaluation.scored import Scored, read_dataset
+from benchmarks.evaluation.truth import pose_meshes
 from benchmarks.figures.draw_hand import is_in_front
-from benchmarks.scored import Scored, read_dataset
-from benchmarks.truth import pose_meshes
-from deformer.align import align_procrustes, point_errors_mm
-from deformer.augment import Draw
-from deformer.batch import read_window
-from deformer.mano import HandArrays, Hands
-from deformer.store import ClipReader, open_store
+from deformer.data.augment import Draw
+from deformer.data.batch import read_window
+from deformer.data.store import ClipReader, open_store
+from deformer.hand.align import align_procrustes, point_errors_mm
+from deformer.hand.mano import HandArrays, Hands
 
 TILE_PX = 224
 

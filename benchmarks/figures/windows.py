@@ -10,8 +10,8 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
-from benchmarks.claims.paired import unevenness
-from benchmarks.evaluation import Data
+from benchmarks.compare.paired import unevenness
+from benchmarks.evaluation.result import Data
 from benchmarks.figures.draw_hand import (
     HAND_RGB,
     TRUTH_RGB,
@@ -35,9 +35,9 @@ from benchmarks.figures.style import (
 )
 from benchmarks.figures.window_view import FrameView, WindowView
 from benchmarks.words import signed
-from deformer.camera import project
-from deformer.hand import JOINT_PARENTS
-from deformer.mano import HandArrays
+from deformer.hand.camera import project
+from deformer.hand.conventions import JOINT_PARENTS
+from deformer.hand.mano import HandArrays
 
 _WHITE = 255
 

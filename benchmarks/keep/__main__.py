@@ -18,9 +18,10 @@ from pathlib import Path
 
 import tyro
 
-from benchmarks.claims import page as claims_page
+from benchmarks.claims import render as claims_page
 from benchmarks.claims.findings import judge_all
-from benchmarks.evaluation import EVALUATION_FILE
+from benchmarks.evaluation.result import EVALUATION_FILE
+from benchmarks.evaluation.scored import result_name
 from benchmarks.keep.ablation_table import ablation_tables
 from benchmarks.keep.ablation_table import to_csv as ablations_csv
 from benchmarks.keep.checks import check_frames, check_paths, check_relative
@@ -30,11 +31,10 @@ from benchmarks.keep.folder import PAGE, check_is_ours, replace_folder
 from benchmarks.keep.page import KeptFigure, page
 from benchmarks.keep.runs import kept_runs, runs_csv
 from benchmarks.material import Material, gather
-from benchmarks.scored import result_name
 from benchmarks.tables.render import to_csv
 from benchmarks.tables.rows import fill_tables
-from deformer.dataset import dataset_sha256
-from deformer.telling import PlainConsole, run_command
+from deformer.data.dataset import dataset_sha256
+from deformer.program.console import PlainConsole, run_command
 
 _console = PlainConsole()
 

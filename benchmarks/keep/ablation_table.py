@@ -10,15 +10,15 @@ import statistics
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from benchmarks.comparable import (
+from benchmarks.compare.comparable import (
     Setup,
     evaluations_by_kind,
     group_by_data,
     is_start,
     run_label,
 )
-from benchmarks.evaluation import Data, Evaluation, Method, Run
-from benchmarks.protocol import BINS
+from benchmarks.evaluation.protocol import BINS
+from benchmarks.evaluation.result import Data, Evaluation, Method, Run
 from benchmarks.tables.render import grid
 from benchmarks.words import DASH, HEADLINE, SYNTHETIC_MARK, data_kind, mean_text
 

@@ -4,10 +4,10 @@ import re
 import shlex
 from dataclasses import asdict
 
-from benchmarks.evaluation import Run
+from benchmarks.evaluation.result import Run
+from benchmarks.evaluation.scored import start_of
 from benchmarks.material import Material
 from benchmarks.repeat import training_commands
-from benchmarks.scored import start_of
 
 _ABSOLUTE = re.compile(r"(?:^|=)(?:/|~|\\|[A-Za-z]:[\\/]|file:)")
 

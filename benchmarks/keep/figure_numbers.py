@@ -9,9 +9,9 @@ from dataclasses import asdict, dataclass, fields
 
 import numpy as np
 
+from benchmarks.evaluation.scored import Scored
+from benchmarks.figures.deformation import explained_interval, explained_share, lending
 from benchmarks.figures.diagnostics import confidence, rank_correlation
-from benchmarks.figures.lending import explained_interval, explained_share, lending
-from benchmarks.scored import Scored
 
 
 @dataclass(frozen=True)

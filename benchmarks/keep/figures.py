@@ -9,13 +9,13 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from benchmarks.claims.findings import make_blocks
-from benchmarks.comparable import group_by_split
-from benchmarks.figures.drawings import Drawn, draw_run, draw_split
+from benchmarks.compare.comparable import group_by_split
+from benchmarks.evaluation.scored import Scored
+from benchmarks.figures.catalogue import Drawn, draw_run, draw_split
 from benchmarks.figures.style import MAX_LINES, PNG_DPI, figure_bytes, title_of
 from benchmarks.figures.training_curves import CAPTION, training_curves
 from benchmarks.keep.runs import log_of
 from benchmarks.material import Material
-from benchmarks.scored import Scored
 from benchmarks.words import data_kind, seeds_text
 
 MAX_FIGURE_BYTES = 150_000

@@ -4,7 +4,7 @@ import shutil
 from pathlib import Path
 
 from benchmarks.keep.page import FIRST_LINE
-from deformer.files import room_for, write_whole
+from deformer.files.whole import room_for, write_whole
 
 PAGE = "README.md"
 

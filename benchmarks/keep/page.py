@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.claims.findings import Judged
-from benchmarks.claims.page import LEGEND, SHORT_HEAD, heading, runs_text, short_line
-from benchmarks.evaluation import Evaluation, Run
+from benchmarks.claims.render import LEGEND, SHORT_HEAD, heading, runs_text, short_line
+from benchmarks.evaluation.result import Evaluation, Run
 from benchmarks.keep.ablation_table import AblationTable, to_markdown
 from benchmarks.keep.ablation_table import title as ablation_title
 from benchmarks.keep.runs import KeptRun, common_start
@@ -28,7 +28,7 @@ from benchmarks.tables.render import heading as column_heading
 from benchmarks.tables.rows import FilledTable, Row
 from benchmarks.versions import machine_facts
 from benchmarks.words import DASH, DEVIATION, SYNTHETIC, SYNTHETIC_MARK, common_start_text
-from deformer.dataset import dataset_sha256, read_info
+from deformer.data.dataset import dataset_sha256, read_info
 from deformer.experiments import OCCLUDED
 
 FIRST_LINE = "<!-- written by python -m benchmarks.keep -->"

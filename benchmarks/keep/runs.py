@@ -7,9 +7,9 @@ from dataclasses import asdict, dataclass, fields
 
 import numpy as np
 
-from benchmarks.evaluation import Evaluation, Run
+from benchmarks.evaluation.result import Evaluation, Run
+from benchmarks.evaluation.training_log import TrainingLog, evaluations_of
 from benchmarks.material import Material
-from benchmarks.training_log import TrainingLog, evaluations_of
 
 
 @dataclass(frozen=True)

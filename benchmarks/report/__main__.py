@@ -18,9 +18,9 @@ import tyro
 
 from benchmarks.material import gather
 from benchmarks.report import sections
-from benchmarks.report.page import Section, page
-from deformer.files import write_whole
-from deformer.telling import PlainConsole, run_command
+from benchmarks.report.html_parts import Section, page
+from deformer.files.whole import write_whole
+from deformer.program.console import PlainConsole, run_command
 
 TITLE = "Deformer: 3D hands from video, measured"
 _SECTIONS = (

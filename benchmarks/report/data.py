@@ -5,11 +5,11 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.figures.numbers import TABLE_BORDERS
+from benchmarks.figures.curves import TABLE_BORDERS
 from benchmarks.figures.style import binned
-from benchmarks.report.page import definitions, heading, paragraph, picture, table
-from deformer.clip import REASONS
-from deformer.dataset import dataset_sha256, read_info, read_table, split_column
+from benchmarks.report.html_parts import definitions, heading, paragraph, picture, table
+from deformer.data.clip import REASONS
+from deformer.data.dataset import dataset_sha256, read_info, read_table, split_column
 
 _BORDERS = np.array([0.0, *TABLE_BORDERS])
 _LAYOUTS = {"dexycb": "DexYCB", "ho3d": "HO-3D"}

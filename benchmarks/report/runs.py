@@ -2,11 +2,11 @@
 
 import numpy as np
 
-from benchmarks.evaluation import Evaluation
+from benchmarks.evaluation.result import Evaluation
+from benchmarks.evaluation.training_log import TrainingLog, evaluations_of
 from benchmarks.figures.style import MAX_LINES
 from benchmarks.figures.training_curves import CAPTION, training_curves
-from benchmarks.report.page import figure, table
-from benchmarks.training_log import TrainingLog, evaluations_of
+from benchmarks.report.html_parts import figure, table
 from benchmarks.words import DASH, data_kind
 from deformer.experiments import base_of
 

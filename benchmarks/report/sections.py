@@ -4,17 +4,17 @@ command that makes it.
 
 import shlex
 
-from benchmarks.ablations.plan import preset_of
+from benchmarks.ablations.presets import preset_of
 from benchmarks.claims.findings import Block, Finding, judge_all
-from benchmarks.claims.page import LEGEND, SHORT_HEAD, runs_text, short_line
-from benchmarks.claims.page import heading as block_heading
-from benchmarks.comparable import group_by_split, partner, run_label
-from benchmarks.evaluation import Data, Evaluation, Run
-from benchmarks.figures.drawings import Drawn, draw_run, draw_split, loss_partner
+from benchmarks.claims.render import LEGEND, SHORT_HEAD, runs_text, short_line
+from benchmarks.claims.render import heading as block_heading
+from benchmarks.compare.comparable import group_by_split, partner, run_label
+from benchmarks.evaluation.result import Data, Evaluation, Run
+from benchmarks.figures.catalogue import Drawn, draw_run, draw_split, loss_partner
 from benchmarks.material import Material
 from benchmarks.repeat import training_command
 from benchmarks.report.data import dataset_card
-from benchmarks.report.page import (
+from benchmarks.report.html_parts import (
     command,
     definitions,
     escape,

@@ -1,8 +1,8 @@
 """Tables 1 to 6 and the list of evaluations, as HTML: published, measured and synthetic apart."""
 
-from benchmarks.comparable import run_label
-from benchmarks.evaluation import Evaluation, Run
-from benchmarks.report.page import escape, heading, paragraph, scrolling, table, unbroken
+from benchmarks.compare.comparable import run_label
+from benchmarks.evaluation.result import Evaluation, Run
+from benchmarks.report.html_parts import escape, heading, paragraph, scrolling, table, unbroken
 from benchmarks.tables.render import blocks, cell_text
 from benchmarks.tables.render import heading as column_heading
 from benchmarks.tables.rows import FilledTable, Number

@@ -15,7 +15,7 @@ import tyro
 from benchmarks.speed.model import run_model
 from benchmarks.speed.pipeline import run_pipeline
 from benchmarks.speed.stream import run_stream
-from deformer.telling import run_command
+from deformer.program.console import run_command
 
 
 def main() -> int:

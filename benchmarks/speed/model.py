@@ -11,17 +11,17 @@ from typing import Literal
 import torch
 from rich.table import Table
 
-from deformer.distributed import Place
-from deformer.experiment import Experiment
+from deformer.data.store import open_store
+from deformer.data.stream import Stream
 from deformer.experiments import get_experiment
-from deformer.features import open_features
-from deformer.files import write_whole
-from deformer.labels import load_hands_of
-from deformer.learner import Learner, RealMotion
-from deformer.processor import usable_cores
-from deformer.store import open_store
-from deformer.stream import Stream
-from deformer.telling import PlainConsole
+from deformer.files.whole import write_whole
+from deformer.program.console import PlainConsole
+from deformer.program.processor import usable_cores
+from deformer.training.distributed import Place
+from deformer.training.experiment import Experiment
+from deformer.training.features import open_features
+from deformer.training.label_check import load_hands_of
+from deformer.training.learner import Learner, RealMotion
 
 
 @dataclass(frozen=True)

@@ -19,9 +19,9 @@ from pathlib import Path
 
 from rich.table import Table
 
-from deformer.files import write_whole
-from deformer.processor import usable_cores
-from deformer.telling import PlainConsole
+from deformer.files.whole import write_whole
+from deformer.program.console import PlainConsole
+from deformer.program.processor import usable_cores
 
 STAGES = {
     "read labels and images": ("dexycb.py", "_read_frame"),

@@ -9,12 +9,12 @@ from pathlib import Path
 
 from rich.table import Table
 
-from deformer.files import write_whole
-from deformer.plan import OrderConfig
-from deformer.processor import usable_cores
-from deformer.store import open_store
-from deformer.stream import Stream, StreamConfig
-from deformer.telling import PlainConsole
+from deformer.data.order import OrderConfig
+from deformer.data.store import open_store
+from deformer.data.stream import Stream, StreamConfig
+from deformer.files.whole import write_whole
+from deformer.program.console import PlainConsole
+from deformer.program.processor import usable_cores
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from benchmarks.submissions.frame_fit import best_frames
-from deformer.hand import JOINT_PARENTS, MANO_TO_DATASET, NUM_JOINTS
+from deformer.hand.conventions import JOINT_PARENTS, MANO_TO_DATASET, NUM_JOINTS
 
 _FINGERS = np.arange(1, NUM_JOINTS).reshape(5, 4)
 _FINGERS_OF_MANO = _FINGERS[[4, 0, 1, 3, 2]]

@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from deformer.reading import decode
+from deformer.files.foreign import decode
 
 DEXYCB_CLIPS = {
     "s0_train": 6400, "s0_val": 320, "s0_test": 1280,

@@ -7,7 +7,7 @@ better, that is told. It is no ground for a refusal: a method may be late by its
 
 import numpy as np
 
-from deformer.align import align_root, point_errors_mm
+from deformer.hand.align import align_root, point_errors_mm
 
 _MAX_SHIFT = 3
 _SHIFT_BETTER = 0.6

@@ -4,15 +4,15 @@ from pathlib import Path
 
 import numpy as np
 
+from benchmarks.evaluation.truth import Truth
 from benchmarks.submissions.file_order import FileOrder, order_of
-from benchmarks.submissions.files import (
+from benchmarks.submissions.formats import (
     Predictions,
     read_hpe,
     read_pred_json,
     write_hpe,
     write_pred_json,
 )
-from benchmarks.truth import Truth
 
 _READERS = {"dexycb": read_hpe, "ho3d": read_pred_json}
 

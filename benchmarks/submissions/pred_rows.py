@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from deformer.hand import NUM_JOINTS, NUM_VERTICES
+from deformer.hand.conventions import NUM_JOINTS, NUM_VERTICES
 
 
 def parse_pred(text: str, length: int) -> tuple[np.ndarray, np.ndarray | None]:

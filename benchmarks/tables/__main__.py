@@ -15,11 +15,11 @@ from pathlib import Path
 
 import tyro
 
-from benchmarks.evaluation import find_evaluations
+from benchmarks.evaluation.result import find_evaluations
 from benchmarks.tables.render import to_csv, to_latex, to_markdown
 from benchmarks.tables.rows import fill_tables
-from deformer.files import write_whole
-from deformer.telling import PlainConsole, run_command
+from deformer.files.whole import write_whole
+from deformer.program.console import PlainConsole, run_command
 
 _console = PlainConsole()
 

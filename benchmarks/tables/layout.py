@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.evaluation import Method, Run
+from benchmarks.evaluation.result import Method, Run
 
 OUR_ROW = "Ours"
 """Of the whole method in Tables 1 to 3."""
@@ -22,7 +22,7 @@ class Quantity:
     """A number of a cell: which metric it is, and how it is shown."""
 
     metric: str
-    """In a result, as `benchmarks.protocol.METRICS` names it."""
+    """In a result, as `benchmarks.evaluation.protocol.METRICS` names it."""
     unit: str
     decimals: int
     scale: float = 1.0

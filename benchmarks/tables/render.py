@@ -9,7 +9,7 @@ import io
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
-from benchmarks.evaluation import Run
+from benchmarks.evaluation.result import Run
 from benchmarks.tables.layout import Column
 from benchmarks.tables.rows import FilledTable, Number, Row
 from benchmarks.words import SYNTHETIC_MARK

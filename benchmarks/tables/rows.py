@@ -8,8 +8,8 @@ import statistics
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from benchmarks.comparable import evaluations_by_kind, group_by_data
-from benchmarks.evaluation import Evaluation, Method, Run
+from benchmarks.compare.comparable import evaluations_by_kind, group_by_data
+from benchmarks.evaluation.result import Evaluation, Method, Run
 from benchmarks.tables.layout import TABLES, Column, Quantity, Table, command_for, read_published
 from benchmarks.words import DASH, SYNTHETIC_MARK, mean_text
 from deformer.experiments import ABLATIONS

@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from deformer.augment import Draw, crop_to_input, warp_to_input
-from deformer.box import hand_box
+from deformer.data.augment import Draw, crop_to_input, warp_to_input
+from deformer.hand.box import hand_box
 
 
 def crop_hands(image_rgb: np.ndarray, tight_boxes_px: np.ndarray, size: int) -> np.ndarray:

@@ -17,7 +17,7 @@ from typing import Literal, Self
 
 import numpy as np
 
-from deformer.box import tight_box
+from deformer.hand.box import tight_box
 
 Side = Literal["right", "left"]
 Mode = Literal["video", "image"]
@@ -44,7 +44,8 @@ class Detection:
 
     @property
     def box_px(self) -> np.ndarray:
-        """(4,): tight box of the landmarks, x0 y0 x1 y1; `deformer.box.hand_box` enlarges it."""
+        """(4,): tight box of the landmarks, x0 y0 x1 y1; `deformer.hand.box.hand_box` enlarges
+        it."""
         return tight_box(self.landmarks_px)
 
 

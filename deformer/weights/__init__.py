@@ -16,17 +16,17 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
-from deformer.checkpoint import (
+from deformer.files.foreign import fault_of, one_line
+from deformer.files.wellformed import read_json_object
+from deformer.files.whole import write_whole
+from deformer.training.checkpoint import (
     Checkpoint,
     DamagedCheckpointError,
     digest_of,
     from_dict,
     load_checkpoint,
 )
-from deformer.experiment import Experiment
-from deformer.files import write_whole
-from deformer.reading import fault_of, one_line
-from deformer.wellformed import read_json_object
+from deformer.training.experiment import Experiment
 
 FOLDER = Path(__file__).parent
 SUFFIX = ".safetensors"

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import tyro
 
-from deformer.checkpoint import digest_of, load_checkpoint
-from deformer.telling import run_command
+from deformer.program.console import run_command
+from deformer.training.checkpoint import digest_of, load_checkpoint
 from deformer.weights import SUFFIX, write_weights
 
 

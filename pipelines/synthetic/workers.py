@@ -11,8 +11,8 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from deformer.processes import as_done
-from deformer.processor import usable_cores
+from deformer.program.pool import as_done
+from deformer.program.processor import usable_cores
 
 
 def each(

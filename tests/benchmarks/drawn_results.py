@@ -9,13 +9,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from benchmarks.evaluation import Counts, Data, Evaluation, Run, write_evaluation
-from benchmarks.predictions import SCHEMA
-from benchmarks.protocol import score
-from benchmarks.scored import dataset_sha256
-from benchmarks.truth import compare, pair_predictions, read_truth
-from deformer.checkpoint import Content, save_checkpoint
-from tests.deformer.training import VERY_SMALL
+from benchmarks.evaluation.predictions import SCHEMA
+from benchmarks.evaluation.protocol import score
+from benchmarks.evaluation.result import Counts, Data, Evaluation, Run, write_evaluation
+from benchmarks.evaluation.scored import dataset_sha256
+from benchmarks.evaluation.truth import compare, pair_predictions, read_truth
+from deformer.training.checkpoint import Content, save_checkpoint
+from tests.deformer.small_runs import VERY_SMALL
 
 SPLIT = "s0_train"
 

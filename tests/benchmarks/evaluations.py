@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from benchmarks.evaluation import Counts, Data, Evaluation, Method, Run
-from benchmarks.protocol import BINS, METRICS
+from benchmarks.evaluation.protocol import BINS, METRICS
+from benchmarks.evaluation.result import Counts, Data, Evaluation, Method, Run
 
 VALUES = {
     "mpjpe_mm": 30.0, "mpjpe_auc": 0.4, "ra_mpjpe_mm": 14.567, "ra_mpjpe_auc": 0.7111,

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from deformer.hand import NUM_JOINTS, NUM_VERTICES
+from deformer.hand.conventions import NUM_JOINTS, NUM_VERTICES
 
 
 def make_hand() -> np.ndarray:

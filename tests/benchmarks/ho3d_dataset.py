@@ -5,9 +5,9 @@ from pathlib import Path
 
 import numpy as np
 
-from deformer.mano import Hands
+from deformer.hand.mano import Hands
 from pipelines.build_shards import Options, build
-from tests.pipelines.test_ho3d import add_posed_frames, write_truth
+from tests.pipelines.datasets.test_ho3d import add_posed_frames, write_truth
 
 
 def build_ho3d(folder: Path, hands: Hands, truth: str = "xyz verts", bad: tuple = ()) -> Path:

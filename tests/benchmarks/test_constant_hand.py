@@ -6,9 +6,9 @@ import torch
 from scipy.spatial.transform import Rotation
 
 from benchmarks.constant_hand import Options, constant_hand, evaluate
-from deformer.align import align_procrustes, point_errors_mm
-from deformer.rotations import rotvec_to_rotmat
-from tests.deformer.training import build_dataset
+from deformer.hand.align import align_procrustes, point_errors_mm
+from deformer.hand.rotations import rotvec_to_rotmat
+from tests.deformer.small_runs import build_dataset
 
 MIRROR = np.array([-1.0, 1.0, 1.0])
 

@@ -16,21 +16,21 @@ from rich.console import Console
 from benchmarks import evaluate as program
 from benchmarks import inference
 from benchmarks.evaluate import Options, evaluate
-from benchmarks.evaluation import Counts, Method, read_evaluation
-from benchmarks.predictions import read_predictions
+from benchmarks.evaluation.predictions import read_predictions
+from benchmarks.evaluation.result import Counts, Method, read_evaluation
+from benchmarks.evaluation.truth import pair_predictions, read_truth
 from benchmarks.submissions.file_order import dexycb_order
-from benchmarks.submissions.files import read_hpe, write_hpe
-from benchmarks.truth import pair_predictions, read_truth
-from deformer.align import align_procrustes
-from deformer.camera import NEAREST_M, fit_translation
-from deformer.checkpoint import load_checkpoint, save_checkpoint
-from deformer.index import read_index
-from deformer.labels import load_hands_of
-from deformer.learner import move_batch
-from deformer.rotations import rotvec_to_rotmat
-from deformer.stream import Stream
+from benchmarks.submissions.formats import read_hpe, write_hpe
+from deformer.data.index import read_index
+from deformer.data.stream import Stream
+from deformer.hand.align import align_procrustes
+from deformer.hand.camera import NEAREST_M, fit_translation
+from deformer.hand.rotations import rotvec_to_rotmat
+from deformer.training.checkpoint import load_checkpoint, save_checkpoint
+from deformer.training.label_check import load_hands_of
+from deformer.training.learner import move_batch
 from tests.benchmarks.untrained import copy_with_parameters, save_untrained
-from tests.deformer.training import (
+from tests.deformer.small_runs import (
     CPU,
     VERY_SMALL,
     build_dataset,

@@ -13,15 +13,15 @@ from rich.console import Console
 
 from benchmarks import inference
 from benchmarks.evaluate import Options, evaluate
-from benchmarks.evaluation import Counts, read_evaluation
-from benchmarks.predictions import read_predictions
-from benchmarks.scored import load_scored
-from deformer import features
-from deformer.checkpoint import load_checkpoint, save_checkpoint
-from deformer.index import read_index
+from benchmarks.evaluation.predictions import read_predictions
+from benchmarks.evaluation.result import Counts, read_evaluation
+from benchmarks.evaluation.scored import load_scored
+from deformer.data.index import read_index
+from deformer.training import features
+from deformer.training.checkpoint import load_checkpoint, save_checkpoint
 from tests.benchmarks.untrained import save_untrained
-from tests.deformer.test_stream import corrupt
-from tests.deformer.training import CPU, build_dataset, make_stream
+from tests.deformer.data.test_stream import corrupt
+from tests.deformer.small_runs import CPU, build_dataset, make_stream
 
 SPLIT = "s0_train"
 REPOSITORY = Path(__file__).parents[2]

@@ -9,12 +9,12 @@ import pytest
 from rich.console import Console
 
 from benchmarks.evaluate import Options, evaluate
+from benchmarks.evaluation.truth import read_truth
 from benchmarks.submissions.file_order import ho3d_order
-from benchmarks.submissions.files import read_pred_json
-from benchmarks.truth import read_truth
+from benchmarks.submissions.formats import read_pred_json
 from tests.benchmarks.ho3d_dataset import build_ho3d, truth_of
 from tests.benchmarks.untrained import save_untrained
-from tests.deformer.training import CPU, build_dataset, make_stream
+from tests.deformer.small_runs import CPU, build_dataset, make_stream
 
 SPLIT = "evaluation"
 

@@ -9,15 +9,15 @@ import pyarrow.parquet as pq
 import pytest
 from matplotlib.figure import Figure
 
-from benchmarks.evaluation import read_evaluation, write_evaluation
+from benchmarks.evaluation.predictions import add_vertices
+from benchmarks.evaluation.result import read_evaluation, write_evaluation
 from benchmarks.figures.style import save_figure
 from benchmarks.keep.folder import replace_folder
 from benchmarks.keep.page import FIRST_LINE
-from benchmarks.predictions import add_vertices
 from benchmarks.submissions.file_order import dexycb_order, ho3d_order
-from benchmarks.submissions.files import write_hpe, write_pred_json
+from benchmarks.submissions.formats import write_hpe, write_pred_json
 from benchmarks.tables import __main__ as tables
-from deformer.files import NoRoomError
+from deformer.files.whole import NoRoomError
 from tests.benchmarks.evaluations import make_evaluation
 from tests.benchmarks.frame_tables import HO3D_LIST, dexycb_frames, ho3d_frames
 from tests.benchmarks.hands_in_motion import random_hands, random_meshes

@@ -10,12 +10,19 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from benchmarks import real_video, video_hands
+from benchmarks import real_video
 from benchmarks.evaluate import Options as EvaluateOptions
 from benchmarks.evaluate import evaluate
-from benchmarks.predictions import read_predictions
+from benchmarks.evaluation.predictions import read_predictions
 from benchmarks.real_video import agreement, choose_tiles, load_network, main, measure
-from benchmarks.video_hands import (
+from deformer.data.batch import without_padding
+from deformer.data.store import open_store
+from deformer.data.stream import Stream
+from deformer.data.windows import WindowConfig
+from deformer.training.checkpoint import Content, save_checkpoint
+from deformer.video import hands as video_hands
+from deformer.video.detect import Detection
+from deformer.video.hands import (
     Predicted,
     SeenHands,
     decode,
@@ -26,13 +33,7 @@ from benchmarks.video_hands import (
     see_hands,
     surest,
 )
-from deformer.batch import without_padding
-from deformer.checkpoint import Content, save_checkpoint
-from deformer.store import open_store
-from deformer.stream import Stream
-from deformer.video.detect import Detection
-from deformer.windows import WindowConfig
-from tests.deformer.training import CPU, VERY_SMALL, build_dataset, make_learner, make_stream
+from tests.deformer.small_runs import CPU, VERY_SMALL, build_dataset, make_learner, make_stream
 
 SIZE = VERY_SMALL.stream.size
 

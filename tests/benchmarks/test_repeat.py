@@ -7,7 +7,8 @@ from pathlib import Path
 
 import tyro
 
-from benchmarks.evaluation import Run
+from benchmarks.evaluation.result import Run
+from benchmarks.evaluation.training_log import TrainingLog, read_log
 from benchmarks.material import Material
 from benchmarks.repeat import (
     dataset_commands,
@@ -17,10 +18,9 @@ from benchmarks.repeat import (
     training_command,
     training_commands,
 )
-from benchmarks.training_log import TrainingLog, read_log
-from deformer.experiment import Experiment
 from deformer.experiments import EXPERIMENTS
 from deformer.train import parse
+from deformer.training.experiment import Experiment
 from pipelines import build_shards, synthesize
 from tests.benchmarks.drawn_results import write_run
 from tests.benchmarks.evaluations import make_evaluation

@@ -3,11 +3,11 @@
 import json
 from pathlib import Path
 
-from deformer.checkpoint import Content, save_checkpoint
-from deformer.experiment import Experiment
-from deformer.mano import Hands
-from deformer.stream import Stream
-from tests.deformer.training import VERY_SMALL, make_learner
+from deformer.data.stream import Stream
+from deformer.hand.mano import Hands
+from deformer.training.checkpoint import Content, save_checkpoint
+from deformer.training.experiment import Experiment
+from tests.deformer.small_runs import VERY_SMALL, make_learner
 
 
 def save_untrained(

@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from deformer.box import tight_box
-from deformer.camera import project
-from deformer.clip import Clip
+from deformer.data.clip import Clip
+from deformer.hand.box import tight_box
+from deformer.hand.camera import project
 from tests.pipelines.handmade import TEST, build_dataset, make_clip
 
 

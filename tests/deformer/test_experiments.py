@@ -4,8 +4,6 @@ from pathlib import Path
 
 import pytest
 
-from deformer.checkpoint import differences
-from deformer.experiment import OptimConfig, ValidationConfig
 from deformer.experiments import (
     ABLATIONS,
     BASES,
@@ -14,10 +12,12 @@ from deformer.experiments import (
     get_experiment,
     starts_of,
 )
-from deformer.mano import HandLayer
-from deformer.model import Deformer
+from deformer.hand.mano import HandLayer
+from deformer.network.model import Deformer
 from deformer.train import Options, parse
-from tests.deformer.training import VERY_SMALL, arguments
+from deformer.training.checkpoint import differences
+from deformer.training.experiment import OptimConfig, ValidationConfig
+from tests.deformer.small_runs import VERY_SMALL, arguments
 
 NEEDED = ["--data", "shards/here"]
 

@@ -11,12 +11,12 @@ import numpy as np
 import torch
 import yaml
 
-from deformer.camera import project
-from deformer.mano import HandLayer, Hands
-from deformer.rotations import rotvec_to_rotmat
-from pipelines.dexycb import official_sequences
-from pipelines.occlusion import cast_depth
-from pipelines.source import Mesh
+from deformer.hand.camera import project
+from deformer.hand.mano import HandLayer, Hands
+from deformer.hand.rotations import rotvec_to_rotmat
+from pipelines.building.occlusion import cast_depth
+from pipelines.datasets.dexycb import official_sequences
+from pipelines.datasets.source import Mesh
 
 K = np.array([[616.0, 0, 312], [0, 615.5, 241], [0, 0, 1]])
 BETAS = np.linspace(-0.5, 0.5, 10)

@@ -12,13 +12,13 @@ import cv2
 import numpy as np
 from pycocotools import mask as coco_mask
 
-from deformer.box import tight_box
-from deformer.camera import project
-from deformer.clip import SCHEMA_VERSION, Clip, ClipMeta
-from deformer.hand import NUM_JOINTS
-from pipelines.finish import finish, locked
-from pipelines.shard import write_shard
-from pipelines.source import GRASPED_OBJECT, HAND
+from deformer.data.clip import SCHEMA_VERSION, Clip, ClipMeta
+from deformer.hand.box import tight_box
+from deformer.hand.camera import project
+from deformer.hand.conventions import NUM_JOINTS
+from pipelines.building.finish import finish, locked
+from pipelines.building.shard import write_shard
+from pipelines.datasets.source import GRASPED_OBJECT, HAND
 
 CROP_SIZE = (96, 80)
 K = np.array([[500.0, 0.0, 48.0], [0.0, 500.0, 40.0], [0.0, 0.0, 1.0]], np.float32)
@@ -73,7 +73,7 @@ def build_dataset(out: Path, shards: list[list[Clip]], synthetic: dict | None = 
             "hand_sha256": None,
             "halo_frames": 30,
         }
-        with patch("pipelines.finish.nothing_valid", return_value=""):
+        with patch("pipelines.building.finish.nothing_valid", return_value=""):
             finish(out, parameters, marks, synthetic)
     return out
 

@@ -3,10 +3,10 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from deformer.clip import Clip, decode_labels, decode_meta
-from deformer.dataset import read_info
-from pipelines import shard as shards
-from pipelines.repair import repair
+from deformer.data.clip import Clip, decode_labels, decode_meta
+from deformer.data.dataset import read_info
+from pipelines.building import shard as shards
+from pipelines.building.repair import repair
 from pipelines.verify import check_dataset, check_indices, verify
 
 

@@ -4,11 +4,11 @@ import re
 
 import pytest
 
-from deformer.files import NoRoomError
+from deformer.files.whole import NoRoomError
 from pipelines.synthesize import SynthesisConfig, make_sequence, run
-from pipelines.synthetic import dexycb_layout, ho3d_layout
-from pipelines.synthetic.dexycb_layout import Subject
-from pipelines.synthetic.model_files import write_models
+from pipelines.synthetic.layouts import dexycb_layout, ho3d_layout
+from pipelines.synthetic.layouts.dexycb_layout import Subject
+from pipelines.synthetic.layouts.model_files import write_models
 from tests.full_disk import LINE, little_room
 
 

@@ -10,9 +10,9 @@ import pyarrow as pa
 import pytest
 from rich.console import Console
 
-from deformer.dataset import read_info
+from deformer.data.dataset import read_info
 from pipelines import inspect
-from pipelines.contact_sheet import HAND_RGB, Tile, draw_sheet, draw_tile
+from pipelines.inspection.contact_sheet import HAND_RGB, Tile, draw_sheet, draw_tile
 from tests.pipelines.handmade import CROP_SIZE, build_dataset, make_clip, small_dataset
 
 

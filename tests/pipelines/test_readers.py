@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 import webdataset
 
-from deformer.clip import FIELDS
+from deformer.data.clip import FIELDS
 from tests.pipelines.handmade import CROP_SIZE, make_clip, small_dataset
 
 README = Path(__file__).parents[2] / "shards" / "README.md"

@@ -10,10 +10,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from deformer.clip import Clip
-from deformer.dataset import read_info
-from pipelines import shard as shards
-from pipelines.source import UnusableInputError
+from deformer.data.clip import Clip
+from deformer.data.dataset import read_info
+from pipelines.building import shard as shards
+from pipelines.datasets.source import UnusableInputError
 from pipelines.verify import Options, run, verify
 from tests.pipelines.rewriting import bytes_of, problems, rewrite
 
@@ -210,7 +210,7 @@ def test_repair_that_is_stopped_leaves_what_was_there(raw_root, own_built, monke
 
     flip_byte(own_built / "000000.tar", 5000)
     before = bytes_of(own_built)
-    monkeypatch.setattr("pipelines.repair.build_shard", stopped)
+    monkeypatch.setattr("pipelines.building.repair.build_shard", stopped)
     with pytest.raises(KeyboardInterrupt):
         run(Options(own_built, repair=True, root=raw_root, workers=0))
     assert bytes_of(own_built) == before

@@ -9,12 +9,12 @@ import pytest
 from rich.console import Console
 
 from benchmarks.ablations import __main__ as ablations
-from benchmarks.ablations import plan as ablation_plan
-from benchmarks.ablations.plan import Options, plan, preset_of
-from deformer.dataset import read_info
+from benchmarks.ablations import presets as ablation_plan
+from benchmarks.ablations.presets import Options, plan, preset_of
+from deformer.data.dataset import read_info
 from deformer.experiments import EXPERIMENTS, get_experiment
 from deformer.train import parse
-from tests.deformer.training import build_dataset, own_signals
+from tests.deformer.small_runs import build_dataset, own_signals
 
 
 @pytest.fixture(scope="module")

@@ -23,11 +23,11 @@ from benchmarks.ablations.jobs import (
     score_text,
     visible_gpus,
 )
-from benchmarks.evaluation import EVALUATION_FILE, write_evaluation
-from deformer.checkpoint import Content, load_checkpoint, save_checkpoint
-from deformer.dataset import dataset_sha256
+from benchmarks.evaluation.result import EVALUATION_FILE, write_evaluation
+from deformer.data.dataset import dataset_sha256
+from deformer.training.checkpoint import Content, load_checkpoint, save_checkpoint
 from tests.benchmarks.evaluations import make_evaluation, make_metrics
-from tests.deformer.training import own_signals
+from tests.deformer.small_runs import own_signals
 
 START = "tiny_occluded_windows"
 

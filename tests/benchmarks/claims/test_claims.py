@@ -13,13 +13,13 @@ import pytest
 
 from benchmarks.claims import __main__ as claims
 from benchmarks.claims import findings
-from benchmarks.claims import page as claims_page
+from benchmarks.claims import render as claims_page
 from benchmarks.claims.claim_list import BEYOND, CLAIMS, RANGES
 from benchmarks.claims.findings import judge, judge_all, judge_block, make_blocks
-from benchmarks.claims.paired import FAILS, HOLDS, NOISY
-from benchmarks.comparable import Kind
-from benchmarks.evaluation import write_evaluation
-from benchmarks.protocol import BINS, is_in_bin
+from benchmarks.compare.comparable import Kind
+from benchmarks.compare.paired import FAILS, HOLDS, NOISY
+from benchmarks.evaluation.protocol import BINS, is_in_bin
+from benchmarks.evaluation.result import write_evaluation
 from deformer.experiments import (
     ABLATIONS,
     base_of,
@@ -27,7 +27,7 @@ from deformer.experiments import (
 )
 from tests.benchmarks.drawn_results import write_result
 from tests.benchmarks.evaluations import SYNTHETIC, make_evaluation
-from tests.deformer.training import build_dataset
+from tests.deformer.small_runs import build_dataset
 
 G, F = 20, 10
 """Recordings, and frames of each."""

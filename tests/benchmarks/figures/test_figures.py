@@ -9,21 +9,21 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from benchmarks.comparable import partner
-from benchmarks.evaluation import find_evaluations, write_evaluation
+from benchmarks.compare.comparable import partner
+from benchmarks.evaluation.result import find_evaluations, write_evaluation
+from benchmarks.evaluation.scored import load_scored, parse_split
+from benchmarks.evaluation.training_log import find_logs
 from benchmarks.figures import __main__ as figures
+from benchmarks.figures.catalogue import draw_all, lines_of, loss_partner
+from benchmarks.figures.curves import Line, error_by_occlusion, occlusion_histogram, pck_curves
 from benchmarks.figures.diagnostics import confidence, image_motion, rank_correlation
 from benchmarks.figures.draw_hand import draw_mesh, error_colours, rest_view
-from benchmarks.figures.drawings import draw_all, lines_of, loss_partner
 from benchmarks.figures.examples import largest_gain, worst_failures
-from benchmarks.figures.numbers import Line, error_by_occlusion, occlusion_histogram, pck_curves
 from benchmarks.figures.style import binned, binned_intervals, figure_bytes, title_of
 from benchmarks.figures.training_curves import training_curves
-from benchmarks.scored import load_scored, parse_split
-from benchmarks.training_log import find_logs
 from tests.benchmarks.drawn_results import made_up, write_result, write_run
 from tests.benchmarks.evaluations import make_evaluation
-from tests.deformer.training import build_dataset
+from tests.deformer.small_runs import build_dataset
 
 OF_A_SPLIT = {"error_by_occlusion", "pck", "occlusion"}
 OF_A_RUN = {"joint_errors", "window", "weights", "failures", "acceleration", "confidence",

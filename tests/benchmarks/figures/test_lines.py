@@ -5,9 +5,9 @@ from types import SimpleNamespace
 
 import numpy as np
 
-from benchmarks.comparable import is_start
-from benchmarks.figures.drawings import draw_split, lines_of
-from benchmarks.figures.numbers import error_by_occlusion, pck_curves
+from benchmarks.compare.comparable import is_start
+from benchmarks.figures.catalogue import draw_split, lines_of
+from benchmarks.figures.curves import error_by_occlusion, pck_curves
 from benchmarks.figures.style import DASHES, MARKERS, MAX_LINES, PALETTE, title_of
 from deformer.experiments import ABLATIONS
 from tests.benchmarks.evaluations import make_evaluation

@@ -16,8 +16,8 @@ import pytest
 import tyro
 from PIL import Image
 
-from benchmarks.claims.page import LEGEND
-from benchmarks.evaluation import EVALUATION_FILE, read_evaluation, write_evaluation
+from benchmarks.claims.render import LEGEND
+from benchmarks.evaluation.result import EVALUATION_FILE, read_evaluation, write_evaluation
 from benchmarks.figures.style import figure_bytes, new_figure
 from benchmarks.keep import __main__ as keep
 from benchmarks.keep import checks, figures
@@ -26,13 +26,13 @@ from benchmarks.keep.figures import draw_trainings, small_png
 from benchmarks.keep.folder import check_is_ours
 from benchmarks.keep.page import FIRST_LINE
 from benchmarks.material import gather
-from deformer.dataset import dataset_sha256
+from deformer.data.dataset import dataset_sha256
 from deformer.train import parse
 from tests.benchmarks.drawn_results import write_result
 from tests.benchmarks.evaluations import make_evaluation
 from tests.benchmarks.keep.test_runs import MINUTES, train
 from tests.benchmarks.test_repeat import MARK
-from tests.deformer.training import build_dataset
+from tests.deformer.small_runs import build_dataset
 
 NAME = "built_for_training"
 WINDOWS, FRAMES = "tiny_occluded_windows-seed0", "tiny_occluded_frames-seed0"

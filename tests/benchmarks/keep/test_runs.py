@@ -8,15 +8,15 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from benchmarks.evaluation.training_log import read_log
 from benchmarks.keep.runs import (
     common_start,
     last_saturation,
     training_minutes,
 )
-from benchmarks.training_log import read_log
-from deformer.checkpoint import Content, save_checkpoint
-from deformer.machine import Machine
-from tests.deformer.training import VERY_SMALL
+from deformer.training.checkpoint import Content, save_checkpoint
+from deformer.training.machine import Machine
+from tests.deformer.small_runs import VERY_SMALL
 
 RECORDS = (
     {"step": 0, "kind": "validation", "pa_mpjpe_mm": 20.0, "mpjpe_mm": 120.0},

@@ -9,18 +9,18 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from benchmarks.claims.page import LEGEND
+from benchmarks.claims.render import LEGEND
+from benchmarks.evaluation.training_log import find_logs
 from benchmarks.material import gather
 from benchmarks.report import __main__ as report
 from benchmarks.report import runs
-from benchmarks.report.page import Section, escape, page, table
+from benchmarks.report.html_parts import Section, escape, page, table
 from benchmarks.report.sections import claims_section
 from benchmarks.report.tables import paper_table
 from benchmarks.tables.rows import fill_tables
-from benchmarks.training_log import find_logs
 from tests.benchmarks.drawn_results import write_result, write_run
 from tests.benchmarks.evaluations import SYNTHETIC, make_evaluation, make_metrics
-from tests.deformer.training import build_dataset
+from tests.deformer.small_runs import build_dataset
 
 _VOID = {"meta", "img", "br", "hr", "link", "input"}
 

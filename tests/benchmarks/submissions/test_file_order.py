@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from benchmarks.submissions.file_order import DEXYCB_CLIPS, dexycb_order, ho3d_order
-from pipelines.dexycb import SERIALS, official_sequences, official_splits
+from pipelines.datasets.dexycb import SERIALS, official_sequences, official_splits
 from tests.benchmarks.frame_tables import HO3D_LIST, dexycb_frames, ho3d_frames
 
 

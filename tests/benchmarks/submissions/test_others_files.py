@@ -9,7 +9,7 @@ import pytest
 
 from benchmarks.submissions.conventions import AXES, check_conventions
 from benchmarks.submissions.file_order import dexycb_order, ho3d_order
-from benchmarks.submissions.files import (
+from benchmarks.submissions.formats import (
     _has_mesh,
     read_hpe,
     read_pred_json,
@@ -17,7 +17,7 @@ from benchmarks.submissions.files import (
     write_pred_json,
 )
 from benchmarks.submissions.frame_fit import misplaced
-from deformer.hand import NUM_VERTICES
+from deformer.hand.conventions import NUM_VERTICES
 from tests.benchmarks.frame_tables import HO3D_LIST, dexycb_frames, ho3d_frames
 from tests.benchmarks.hands_in_motion import make_hand, random_hands, random_meshes, random_rotation
 

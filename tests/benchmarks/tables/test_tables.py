@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.evaluation import write_evaluation
+from benchmarks.evaluation.result import write_evaluation
 from benchmarks.tables import __main__ as tables
 from benchmarks.tables.render import to_csv, to_latex, to_markdown
 from benchmarks.tables.rows import fill_tables

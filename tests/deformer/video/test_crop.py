@@ -5,15 +5,15 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from deformer.augment import Draw, crop_to_input
-from deformer.batch import as_float, to_input, without_padding
-from deformer.box import hand_box
-from deformer.image_files import decode_jpeg
-from deformer.store import open_store
-from deformer.stream import Stream, StreamConfig
+from deformer.data.augment import Draw, crop_to_input
+from deformer.data.batch import as_float, to_input, without_padding
+from deformer.data.store import open_store
+from deformer.data.stream import Stream, StreamConfig
+from deformer.data.windows import WindowConfig
+from deformer.files.images import decode_jpeg
+from deformer.hand.box import hand_box
 from deformer.video.crop import boxes_of_inputs, crop_hands, to_image_px
-from deformer.windows import WindowConfig
-from tests.deformer.training import build_dataset
+from tests.deformer.small_runs import build_dataset
 
 SIZE = 64
 

@@ -1,0 +1,221 @@
+"""Which runs the ablations are: presets by kind of data, and one job for each run of Tables 4-6."""
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from benchmarks.ablations.jobs import Job
+from deformer.data.dataset import read_info
+from deformer.data.store import open_store
+from deformer.data.stream import Stream
+from deformer.experiments import (
+    BASES,
+    OCCLUDED,
+    base_of,
+    get_experiment,
+    starts_of,
+)
+from deformer.training.experiment import Experiment
+
+FUSION_ABLATIONS = ("", "center", "average", "occlusion")
+"""Tables 4 and 6; "" is the whole method."""
+OURS = ("nearby", "pairwise")
+"""Not in the paper: by default on the synthetic benchmark alone."""
+LOSS_ABLATIONS = ("noadv", "mse", "mse_noadv")
+"""Table 5, beside the whole method."""
+
+
+@dataclass(frozen=True)
+class Preset:
+    """Which experiment the ablations are of, and how long each is trained."""
+
+    bases: dict[str, str]
+    """By kind of data: the dataset, or the benchmark that was synthesized."""
+    steps: int | None
+    """None: the experiment's epochs."""
+    num_processes: int
+    sources: bool = True
+    """Keep what every frame lends, for the figures; 4 KB a frame are much on whole DexYCB."""
+
+
+PRESETS = {
+    "tiny": Preset({"dexycb": "tiny", "ho3d": "tiny_ho3d", OCCLUDED: "tiny_occluded"}, 600, 1),
+    "small": Preset({"dexycb": "small", "ho3d": "small_ho3d", OCCLUDED: "small_occluded"}, 3000, 1),
+    "temporal": Preset({OCCLUDED: "lite_temporal"}, None, 1),
+    "paper": Preset({"dexycb": "dexycb", "ho3d": "ho3d"}, None, 8, sources=False),
+}
+_SPLITS = {"dexycb": "s0_test", "ho3d": "evaluation", OCCLUDED: "s3_test"}
+_START_SEED = 0
+"""The runs that ablations start from are the same for all of them and for all seeds, so what seeds
+differ by is chance in the last part of the training alone."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """Which runs, on what."""
+
+    data: Path
+    """A built dataset: DexYCB (or its layout) for Tables 4 and 5, HO-3D for Table 6."""
+    preset: Literal["tiny", "small", "temporal", "paper"] = "tiny"
+    """tiny: a CPU. small: one GPU. temporal: a CPU, on encoded frames. paper: 8 GPUs."""
+    base: str | None = None
+    """The experiment that the ablations vary, by default the preset's for this data. For a dataset
+    of your own add one to BASES in deformer/experiments.py, with your splits as its stream.split
+    and validation.split; name it here, and by --split what to evaluate on."""
+    split: str | None = None
+    """To evaluate on; by default s0_test, of HO-3D evaluation, of occluded-hands s3_test."""
+    runs: Path = Path("runs")
+    results: Path = Path("results")
+    features: Path | None = None
+    """Of a base that learns from encoded frames: the folder of `deformer.encode`; by default the
+    experiment's."""
+    seeds: tuple[int, ...] = (0,)
+    only: tuple[str, ...] = ()
+    """Ablations by name, such as center mse; "full" is the whole method. By default all of the
+    tables, and on occluded-hands also ours, nearby and pairwise."""
+    steps: int | None = None
+    """Instead of the preset's."""
+    start_steps: int | None = None
+    """Of each run that the others start from, instead of its epochs."""
+    num_processes: int | None = None
+    """Instead of the preset's."""
+    at_once: int = 1
+    """So many runs at a time, each with its share of the cores and of the GPUs; what they say lands
+    in the file console.log of their folders."""
+    workers: int = 2
+    """Processes per rank that read ahead."""
+    dry_run: bool = False
+    """Print the plan with an estimate of its time, and stop."""
+
+    def __post_init__(self) -> None:
+        known = ("full", *FUSION_ABLATIONS[1:], *LOSS_ABLATIONS, *OURS)
+        if unknown := set(self.only) - set(known):
+            raise ValueError(
+                f"--only {' '.join(sorted(unknown))}: the ablations are {', '.join(known)}"
+            )
+        if self.at_once < 1:
+            raise ValueError(f"--at-once {self.at_once} must be 1 or more")
+        if not self.seeds:
+            raise ValueError("--seeds needs one at least")
+        if len(set(self.seeds)) < len(self.seeds):
+            seeds = " ".join(map(str, self.seeds))
+            raise ValueError(f"--seeds {seeds}: a seed is one run, so name each once")
+
+    @property
+    def processes(self) -> int:
+        """Of each run."""
+        return self.num_processes or PRESETS[self.preset].num_processes
+
+
+def plan(options: Options) -> list[Job]:
+    """All jobs in the order in which they are run: what the others start from, where there are such
+    runs, then seed by seed, the whole method first."""
+    preset, kind = PRESETS[options.preset], _kind_of(options.data)
+    base, split = _base(options, kind), options.split or _SPLITS.get(kind)
+    if split is None:
+        raise ValueError(f"{options.data} is {kind}: give --split, what to evaluate on")
+    steps = options.steps or preset.steps or _whole_steps(options, base)
+    names = FUSION_ABLATIONS + (LOSS_ABLATIONS if kind != "ho3d" else ())
+    if options.only:
+        names = tuple(name for name in (*names, *OURS) if (name or "full") in options.only)
+    elif kind == OCCLUDED:
+        names += OURS
+    start, jobs = None, []
+    for name in starts_of(base.name):
+        start_steps = options.start_steps or _whole_steps(options, get_experiment(name))
+        start = _job(options, name, _START_SEED, start_steps, split, start)
+        jobs.append(start)
+    jobs += [
+        _job(options, f"{base.name}_{name}" if name else base.name, seed, steps, split, start)
+        for seed in options.seeds
+        for name in names
+    ]
+    for job in jobs:
+        if job.trained_steps > job.steps:
+            raise ValueError(
+                f"{job.run} was trained for {job.trained_steps:,} steps, and {job.steps:,} are "
+                "asked for: give its --steps, or other --runs and --results"
+            )
+    return jobs
+
+
+def preset_of(experiment: str) -> str | None:
+    """The one that makes an experiment's runs: of a base's ablations, or what they start from."""
+    for name, preset in PRESETS.items():
+        for base in preset.bases.values():
+            if base_of(experiment) == base or experiment in starts_of(base):
+                return name
+    return None
+
+
+def _base(options: Options, kind: str) -> Experiment:
+    """What the ablations vary. Raises `ValueError` where there is no such experiment."""
+    bases = PRESETS[options.preset].bases
+    if options.base is None:
+        if kind not in bases:
+            raise ValueError(
+                f"{options.data} is {kind}; --preset {options.preset} is for {', '.join(bases)}. "
+                "For other data name the experiment to vary by --base"
+            )
+        return get_experiment(bases[kind])
+    named = {base.name: base for base in BASES}
+    if options.base not in named:
+        raise ValueError(
+            f"--base {options.base} has no ablations; those that have are {', '.join(named)}, and "
+            "what you add to BASES in deformer/experiments.py"
+        )
+    return named[options.base]
+
+
+def _features(options: Options, experiment: Experiment) -> str | None:
+    """The folder that an experiment learns from, if it does. Raises `ValueError` for one that
+    learns from images when a folder is named."""
+    if experiment.features is None and options.features is not None:
+        raise ValueError(
+            f"--features {options.features}: {experiment.name} learns from images; name by "
+            "--base an experiment of encoded frames"
+        )
+    return experiment.features if options.features is None else str(options.features)
+
+
+def _kind_of(data: Path) -> str:
+    info = read_info(data)
+    mark = info["synthetic"] or {}
+    return mark.get("benchmark") or info["parameters"]["dataset"]
+
+
+def _whole_steps(options: Options, experiment: Experiment) -> int:
+    stream = Stream(experiment.stream, *open_store(options.data))
+    return experiment.optim.epochs * stream.steps_per_epoch
+
+
+def _job(
+    options: Options, experiment: str, seed: int, steps: int, split: str, start: Job | None
+) -> Job:
+    place = Path(options.data.name) / f"{experiment}-seed{seed}"
+    run, result, data = options.runs / place, options.results / place, str(options.data)
+    preset = PRESETS[options.preset]
+    features = _features(options, get_experiment(experiment))
+    encoded = [] if features is None else ["--features", features]
+    launch = [sys.executable, "-m"]
+    if options.processes > 1:
+        launch += ["torch.distributed.run", "--nproc-per-node", str(options.processes), "-m"]
+    train = [
+        *launch, "deformer.train", "--experiment", experiment, "--data", data, "--out", str(run),
+        "--stream.seed", str(seed), "--steps", str(steps), "--resume",
+        "--workers", str(options.workers),
+        *([] if start is None else ["--start-from", str(start.run)]),
+        *encoded,
+    ]  # fmt: skip
+    evaluate = [
+        *launch, "benchmarks.evaluate", "--checkpoint", str(run), "--data", data,
+        "--split", split, "--which", "last", "--out", str(result),
+        "--workers", str(options.workers),
+        *(["--sources"] if preset.sources else []),
+        *encoded,
+    ]  # fmt: skip
+    return Job(
+        experiment, seed, options.data, run, result, train, evaluate, steps, split,
+        None if start is None else start.run, features,
+    )  # fmt: skip

@@ -1,0 +1,1 @@
+"""Runs compared: which may be, and by how much one errs less."""

@@ -1,0 +1,1 @@
+"""Predictions and truth → one result, and what is known of a run."""

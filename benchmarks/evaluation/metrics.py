@@ -1,0 +1,136 @@
+"""The formulas: errors of predicted hands, each a value per frame, vectorised over frames.
+
+Pure numpy; nothing here knows a dataset, a split or a model. Every metric of the tables is the mean
+over frames of a value that this file gives per frame, or per frame and joint: so means over any
+choice of frames, and their bootstrap intervals, are sums of these values
+(`benchmarks.evaluation.protocol`). Distances and alignments are in `deformer.hand.align`, by which
+training validates too.
+
+Sources, each read in its published code: FreiHAND's evaluation (`align_w_scale`, `EvalUtil`), which
+the evaluators of DexYCB (`hpe_eval.py`) and HO-3D (`eval.py`) share; VIBE's acceleration error.
+"""
+
+import numpy as np
+
+from deformer.hand.align import MM_PER_M, align_root, point_errors_mm
+
+FRAMES_PER_SECOND = 30.0
+"""Of the cameras of DexYCB and HO-3D."""
+AUC_THRESHOLDS_MM = np.linspace(0.0, 50.0, 100)
+F_THRESHOLDS_MM = (5.0, 15.0)
+
+
+def auc_shares(errors_mm: np.ndarray) -> np.ndarray:
+    """What each error adds to the area under the PCK curve, 0 to 1: any shape → the same shape.
+
+    PCK(t) is the share of errors ≤ t at the 100 thresholds linspace(0, 50 mm); AUC is its integral
+    by the trapezoid rule over 50 mm. The integral of a mean is the mean of integrals, so AUC is the
+    mean of these shares: per joint over frames, then over joints, which is the same as over all,
+    since every frame has every joint. Shown ×100.
+    """
+    last = len(AUC_THRESHOLDS_MM) - 1
+    first_reached = np.searchsorted(AUC_THRESHOLDS_MM, errors_mm, side="left")
+    # a step that begins at threshold k fills the segments after it, and half of the one before
+    shares = np.append((last - np.arange(last + 1) + 0.5) / last, 0.0)
+    shares[0] = 1.0
+    return shares[first_reached]
+
+
+def pck(errors_mm: np.ndarray) -> np.ndarray:
+    """The curve itself, (100,) shares of errors ≤ each of `AUC_THRESHOLDS_MM`; any shape of errors.
+
+    NaN where there is no error at all.
+    """
+    first_reached = np.searchsorted(AUC_THRESHOLDS_MM, np.ravel(errors_mm), side="left")
+    reached = np.bincount(first_reached, minlength=len(AUC_THRESHOLDS_MM) + 1)[:-1].cumsum()
+    return reached / first_reached.size if first_reached.size else np.full(len(reached), np.nan)
+
+
+def f_scores(
+    predicted_m: np.ndarray,
+    truth_m: np.ndarray,
+    thresholds_mm: tuple[float, ...] = F_THRESHOLDS_MM,
+) -> np.ndarray:
+    """F at each threshold, 0 to 1: vertices (N, V, 3), (N, W, 3) metres → (N, thresholds) float64.
+
+    Per frame: precision is the share of predicted vertices whose nearest true vertex is nearer than
+    the threshold, recall the share of true vertices whose nearest predicted one is; F is their
+    harmonic mean, 0 where both are 0. Then the mean over frames. HO-3D counts F@5 and F@15 on
+    vertices aligned by `align_procrustes` with `may_mirror`; nearest is among vertices, not on the
+    surface.
+    """
+    limits = (np.asarray(thresholds_mm) / MM_PER_M) ** 2
+    scores = np.empty((len(predicted_m), len(limits)))
+    # Frame by frame, because V×V distances of one frame fit the cache: several at once are slower.
+    for i, (x, y) in enumerate(zip(predicted_m, truth_m, strict=True)):
+        squared = _squared_distances(x, y)
+        precision = (squared.min(1)[:, None] < limits).mean(0)
+        recall = (squared.min(0)[:, None] < limits).mean(0)
+        total = precision + recall
+        scores[i] = np.divide(
+            2 * precision * recall, total, out=np.zeros_like(total), where=total > 0
+        )
+    return scores
+
+
+def _squared_distances(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """‖x_i − y_j‖² (V, W) as one product of matrices: |x|² − 2 x·y + |y|²."""
+    centre = y.mean(0, dtype=np.float64)  # near the origin the three terms cancel without loss
+    x, y = x - centre, y - centre
+    left = np.column_stack([x, (x**2).sum(1), np.ones(len(x))])
+    right = np.column_stack([-2 * y, np.ones(len(y)), (y**2).sum(1)])
+    return left @ right.T
+
+
+def acceleration_errors(
+    predicted_m: np.ndarray,
+    truth_m: np.ndarray,
+    camera_sequence: np.ndarray,
+    frame: np.ndarray,
+) -> np.ndarray:
+    """‖Δ²x − Δ²y‖ per joint in mm/frame², at the middle of three consecutive frames.
+
+    predicted_m, truth_m: (N, J, 3) metres, root-aligned here; camera_sequence (N,): which camera of
+    which recording; frame (N,): its frame numbers, each once; rows in any order → (N, J) float64,
+    NaN where frame − 1 or frame + 1 is not there: nothing is bridged over a gap.
+    Δ²x = x[t+1] − 2 x[t] + x[t−1]. Mean over joints (the wrist, 0 by alignment, included), then
+    frames, as VIBE has it. `to_m_per_s2` gives m/s².
+    """
+    N = len(frame)
+    _, stream = np.unique(camera_sequence, return_inverse=True)
+    order = np.lexsort((frame, stream))
+    follows = (np.diff(stream[order]) == 0) & (np.diff(frame[order]) == 1)
+    middle = np.flatnonzero(follows[:-1] & follows[1:]) + 1 if N > 2 else np.empty(0, int)
+    before, now, after = order[middle - 1], order[middle], order[middle + 1]
+
+    def second_difference(points_m: np.ndarray) -> np.ndarray:
+        points = align_root(np.asarray(points_m, np.float64))
+        return points[after] - 2 * points[now] + points[before]
+
+    errors = np.full(np.shape(predicted_m)[:2], np.nan)
+    errors[now] = point_errors_mm(second_difference(predicted_m), second_difference(truth_m))
+    return errors
+
+
+def to_m_per_s2(mm_per_frame2: np.ndarray | float) -> np.ndarray | float:
+    """mm/frame² → m/s² at `FRAMES_PER_SECOND`."""
+    return mm_per_frame2 * FRAMES_PER_SECOND**2 / MM_PER_M
+
+
+def bootstrap_interval(
+    values: np.ndarray, group: np.ndarray, seed: int, num_draws: int = 1000
+) -> tuple[float, float] | None:
+    """95 % interval of the mean of values (N,), groups (N,) int ≥ 0 drawn with replacement.
+
+    Frames of one recording resemble each other, so recordings are drawn, not frames; each draw is
+    the mean over all frames of the recordings drawn, the interval runs from the 2.5th to the
+    97.5th percentile of the draws. None with fewer than two groups.
+    """
+    counts = np.bincount(group)
+    sums, counts = np.bincount(group, values)[counts > 0], counts[counts > 0]
+    G = len(counts)
+    if G < 2:
+        return None
+    times_drawn = np.random.default_rng(seed).multinomial(G, np.full(G, 1 / G), num_draws)
+    low, high = np.percentile(times_drawn @ sums / (times_drawn @ counts), [2.5, 97.5])
+    return float(low), float(high)

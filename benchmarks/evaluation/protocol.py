@@ -1,0 +1,227 @@
+"""The protocol: which frames, which bins, which metrics; predictions and truth → one result.
+
+What `score` returns is plain data for JSON:
+
+    {"all": {"num_frames": 95, "num_sequences": 2,
+             "pa_mpjpe_mm": {"mean": 5.2, "interval": [5.0, 5.4], "per_joint": [3.1, …]}, …},
+     "25-50": …, "50-75": …, "75-100": …}
+
+A metric is None where no frame has it: an empty bin, no vertices, no consecutive frames.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from benchmarks.evaluation.metrics import (
+    acceleration_errors,
+    auc_shares,
+    bootstrap_interval,
+    f_scores,
+    to_m_per_s2,
+)
+from deformer.hand.align import align_procrustes, align_root, point_errors_mm
+from deformer.hand.conventions import NUM_JOINTS, NUM_VERTICES
+
+BINS = {"all": None, "25-50": (0.25, 0.5), "50-75": (0.5, 0.75), "75-100": (0.75, 1.0)}
+"""Occlusion: a bin holds its lower border, the last one also its upper."""
+
+METRICS = {
+    "mpjpe_mm": "joints as they are in the camera frame",
+    "mpjpe_auc": "area under the PCK curve of these errors, 0-1",
+    "ra_mpjpe_mm": "joints, root-aligned: wrist subtracted",
+    "ra_mpjpe_auc": "area under the PCK curve of these errors, 0-1",
+    "pa_mpjpe_mm": "joints, Procrustes-aligned: rotation, translation, scale",
+    "pa_mpjpe_auc": "area under the PCK curve of these errors, 0-1",
+    "pa_mpvpe_mm": "vertices, Procrustes-aligned by themselves",
+    "pa_mpvpe_auc": "area under the PCK curve of these errors, 0-1",
+    "f5": "F-score at 5 mm of the aligned vertices, 0-1",
+    "f15": "F-score at 15 mm of the aligned vertices, 0-1",
+    "official_pa_mpjpe_mm": "joints, aligned as the datasets' evaluators do, which may mirror them",
+    "official_pa_mpjpe_auc": "area under the PCK curve of these errors, 0-1",
+    "official_pa_mpvpe_mm": "vertices, aligned so by themselves",
+    "official_pa_mpvpe_auc": "area under the PCK curve of these errors, 0-1",
+    "official_f5": "F-score at 5 mm of the vertices aligned so, 0-1",
+    "official_f15": "F-score at 15 mm of the vertices aligned so, 0-1",
+    "accel_mm_per_frame2": "acceleration error of the root-aligned joints, mm/frame²",
+    "accel_m_per_s2": "the same in m/s², at 30 frames/s",
+}
+"""Every metric of a result, and what it is of. Formulas and averaging:
+`benchmarks.evaluation.metrics`.
+
+There are two alignments. `pa_…`, by which training, claims and figures measure, turns a hand and
+never mirrors it. `official_pa_…` is FreiHAND's `align_w_scale`, used by the evaluators of DexYCB
+and of HO-3D, and so by published numbers: it mirrors a hand where that fits better.
+"""
+
+_FRAMES_AT_ONCE = 1024
+"""Bounds the memory: the vertices of 1024 frames take 18 MiB, and some copies are made of them."""
+
+
+@dataclass(frozen=True, eq=False)
+class Comparison:
+    """Predicted hands beside true ones: every frame that counts, once, in any order.
+
+    Frames that count are those with a labelled hand, whether or not their image is whole; a frame
+    in the halo of a clip counts in the clip where it is no halo. Raises `ValueError`.
+    """
+
+    joints_m: np.ndarray
+    """(N, 21, 3) predicted, dataset order, camera frame, m."""
+    truth_joints_m: np.ndarray
+    """(N, 21, 3)."""
+    sequence: np.ndarray
+    """(N,) str or int: the recording. The bootstrap draws these, all cameras of one together."""
+    camera_sequence: np.ndarray
+    """(N,) str or int: which camera of which recording; frames are consecutive within it."""
+    frame: np.ndarray
+    """(N,) int: frame number in the camera's recording."""
+    occlusion: np.ndarray
+    """(N,) share of the hand that objects hide, 0-1; NaN where not known: in no bin but `all`."""
+    vertices_m: np.ndarray | None = None
+    """(N, 778, 3) predicted, camera frame, m; None: no mesh metrics."""
+    truth_vertices_m: np.ndarray | None = None
+    """(N, 778, 3)."""
+
+    def __post_init__(self) -> None:
+        N = len(self.frame)
+        shapes = {
+            **dict.fromkeys(("joints_m", "truth_joints_m"), (N, NUM_JOINTS, 3)),
+            **dict.fromkeys(("sequence", "camera_sequence", "frame", "occlusion"), (N,)),
+        }
+        if (self.vertices_m is None) != (self.truth_vertices_m is None):
+            raise ValueError("one of vertices_m and truth_vertices_m is None: give both, or none")
+        if self.vertices_m is not None:
+            shapes |= dict.fromkeys(("vertices_m", "truth_vertices_m"), (N, NUM_VERTICES, 3))
+        for name, shape in shapes.items():
+            array = getattr(self, name)
+            if array.shape != shape:
+                raise ValueError(f"{name} has shape {array.shape}, not {shape} for {N} frames")
+            if len(shape) == 3 and (bad := _first_not_finite(array)) is not None:
+                raise ValueError(
+                    f"{name} is not finite at frame {self.frame[bad]} of "
+                    f"{self.camera_sequence[bad]}: every frame that is scored needs a hand; leave "
+                    "out frames that have none in the labels, and predict all others"
+                )
+        if np.nanmin(self.occlusion, initial=0) < 0 or np.nanmax(self.occlusion, initial=0) > 1:
+            raise ValueError("occlusion has values outside 0 to 1: it is a share, not per cent")
+        _, stream = np.unique(self.camera_sequence, return_inverse=True)
+        order = np.lexsort((self.frame, stream))
+        twice = (np.diff(stream[order]) == 0) & (np.diff(self.frame[order]) == 0)
+        if twice.any():
+            row = order[twice.argmax()]
+            raise ValueError(
+                f"frame {self.frame[row]} of {self.camera_sequence[row]} is there twice: leave "
+                "halo rows out"
+            )
+
+
+def frame_values(comparison: Comparison) -> dict[str, np.ndarray]:
+    """Each metric per frame, (N,), or per frame and joint, (N, 21): what a result is the mean of.
+
+    Names are those of `METRICS`, without those of the mesh where there are no vertices. NaN where a
+    frame has no value (acceleration at the ends of a run of consecutive frames).
+    """
+    c = comparison
+    N = len(c.frame)
+    starts = range(0, N, _FRAMES_AT_ONCE) if N else [0]
+    parts = [_values_of(c, slice(a, a + _FRAMES_AT_ONCE)) for a in starts]
+    values = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    accel = acceleration_errors(c.joints_m, c.truth_joints_m, c.camera_sequence, c.frame)
+    return values | {"accel_mm_per_frame2": accel, "accel_m_per_s2": to_m_per_s2(accel)}
+
+
+def score(comparison: Comparison, *, seed: int = 0, num_draws: int = 1000) -> dict[str, Any]:
+    """The result, as the head of this file shows it: by bin, every metric with its interval.
+
+    Mean: over joints (vertices) of a frame, then over frames; `per_joint` (21 numbers, where a
+    metric has a value per joint) over frames only. Interval: 95 % bootstrap over sequences, None
+    with fewer than two. A metric without any frame is None, never 0.
+    """
+    values = frame_values(comparison)
+    _, sequence = np.unique(comparison.sequence, return_inverse=True)
+    result = {}
+    for name, limits in BINS.items():
+        rows = np.flatnonzero(is_in_bin(comparison.occlusion, limits))
+        result[name] = {
+            "num_frames": len(rows),
+            "num_sequences": len(np.unique(sequence[rows])),
+            **{
+                metric: _summary(values[metric][rows], sequence[rows], seed, num_draws)
+                if metric in values
+                else None
+                for metric in METRICS
+            },
+        }
+    return result
+
+
+def _values_of(c: Comparison, part: slice) -> dict[str, np.ndarray]:
+    """The metrics of single frames, for a part of the frames."""
+    x, y = c.joints_m[part], c.truth_joints_m[part]
+    values = {}
+    for name, moved_x, moved_y in (
+        ("mpjpe", x, y),
+        ("ra_mpjpe", align_root(x), align_root(y)),
+        ("pa_mpjpe", align_procrustes(x, y), y),
+        ("official_pa_mpjpe", align_procrustes(x, y, may_mirror=True), y),
+    ):
+        values[f"{name}_mm"] = point_errors_mm(moved_x, moved_y)
+        values[f"{name}_auc"] = auc_shares(values[f"{name}_mm"])
+    if c.vertices_m is None:
+        return values
+    mesh, true_mesh = c.vertices_m[part], c.truth_vertices_m[part]
+    turned = align_procrustes(mesh, true_mesh)
+    official = align_procrustes(mesh, true_mesh, may_mirror=True)
+    values |= _values_of_mesh(turned, true_mesh)
+    differs = (turned != official).any((1, 2))  # by mirroring; F takes its time
+    of_official = _values_of_mesh(official[differs], true_mesh[differs])
+    for name, few in of_official.items():
+        values[f"official_{name}"] = values[name].copy()
+        values[f"official_{name}"][differs] = few
+    return values
+
+
+def _values_of_mesh(aligned: np.ndarray, truth: np.ndarray) -> dict[str, np.ndarray]:
+    """aligned, truth: vertices (N, 778, 3) m."""
+    errors = point_errors_mm(aligned, truth)
+    f5, f15 = f_scores(aligned, truth).T
+    mesh = {"pa_mpvpe_mm": errors.mean(1), "pa_mpvpe_auc": auc_shares(errors).mean(1)}
+    return mesh | {"f5": f5, "f15": f15}
+
+
+def _summary(
+    values: np.ndarray, sequence: np.ndarray, seed: int, num_draws: int
+) -> dict[str, Any] | None:
+    """Mean, interval and, of values (N, 21), means per joint; None where no frame has a value."""
+    per_frame = values.mean(1) if values.ndim == 2 else values
+    known = ~np.isnan(per_frame)
+    if not known.any():
+        return None
+    interval = bootstrap_interval(per_frame[known], sequence[known], seed, num_draws)
+    summary = {
+        "mean": float(per_frame[known].mean()),
+        "interval": None if interval is None else list(interval),
+    }
+    if values.ndim == 2:
+        summary["per_joint"] = values[known].mean(0).tolist()
+    return summary
+
+
+def is_in_bin(occlusion: np.ndarray, limits: tuple[float, float] | None) -> np.ndarray:
+    """(N,) bool: which frames are in a bin of `BINS`; NaN is in none but `all`, whose limits are
+    None."""
+    if limits is None:
+        return np.ones(len(occlusion), bool)
+    low, high = limits
+    return (occlusion >= low) & ((occlusion < high) | (high == 1) & (occlusion == 1))
+
+
+def _first_not_finite(points: np.ndarray) -> int | None:
+    """The first row with a number that is not finite, looked for piece by piece."""
+    for start in range(0, len(points), _FRAMES_AT_ONCE):
+        finite = np.isfinite(points[start : start + _FRAMES_AT_ONCE]).all((1, 2))
+        if not finite.all():
+            return start + int(finite.argmin())
+    return None

@@ -1,0 +1,239 @@
+"""Evaluations with their frames in memory: predictions, truth and errors beside each other.
+
+What claims, figures and the report are made from: the `predictions.parquet` of a run's evaluation,
+and the dataset that it is of. The model is not needed. Of a method without a checkpoint no frames
+are kept.
+"""
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from pathlib import Path
+
+import numpy as np
+from rich.console import Console
+
+from benchmarks.evaluation.predictions import PREDICTIONS_FILE, read_predictions
+from benchmarks.evaluation.protocol import Comparison, frame_values
+from benchmarks.evaluation.result import EVALUATION_FILE, Evaluation, Run
+from benchmarks.evaluation.truth import Truth, compare, pair_predictions, read_truth
+from deformer.data.dataset import DATASET_FILE, dataset_sha256, read_table
+from deformer.data.index import FrameIndex, make_windows, read_index
+from deformer.experiments import get_experiment
+from deformer.program.console import print_labelled
+from deformer.training.checkpoint import load_checkpoint
+from deformer.training.experiment import Experiment
+
+
+class NoFramesError(ValueError):
+    """The frames of an evaluation cannot be had; the message says why, and what to do."""
+
+
+@dataclass(frozen=True, eq=False)
+class Scored:
+    """One evaluation of a run, frame by frame: M frames that count, as `benchmarks.evaluate` counts
+    them."""
+
+    name: str
+    """Of its folder, from the folder of all results."""
+    evaluation: Evaluation
+    data: Path
+    """The dataset's folder."""
+    truth: Truth
+    predictions: dict[str, np.ndarray]
+    """Columns of `predictions.parquet`, P rows by rising `row`."""
+    at: np.ndarray
+    """(M,) positions in `truth`."""
+    source: np.ndarray
+    """(M,) rows of the predictions."""
+    is_borrowed: np.ndarray
+    """(M,) bool: it has no image, so it takes the prediction of the nearest frame."""
+    windows: np.ndarray | None
+    """(P, T) rows of `frames.parquet`: the window around each predicted frame. None where it is
+    not known which windows there were."""
+    centre: int
+    """The window's column that holds the predicted frame itself."""
+
+    @cached_property
+    def comparison(self) -> Comparison:
+        joints = self.predictions["joints_m"][self.source].reshape(-1, 21, 3)
+        wrist = self.predictions["wrist_cam_m"][self.source].astype(np.float64)[:, None]
+        return compare(self.truth, self.at, joints + wrist, None, None)
+
+    @cached_property
+    def values(self) -> dict[str, np.ndarray]:
+        """Metrics per frame (M,), or per frame and joint (M, 21): `protocol.frame_values`."""
+        return frame_values(self.comparison)
+
+    @cached_property
+    def pa_mm(self) -> np.ndarray:
+        """(M,) Procrustes-aligned error, mean over joints."""
+        return self.values["pa_mpjpe_mm"].mean(1)
+
+    @property
+    def occlusion(self) -> np.ndarray:
+        """(M,) 0-1, NaN where not known."""
+        return self.comparison.occlusion
+
+    @property
+    def row(self) -> np.ndarray:
+        """(M,) rows of `frames.parquet`."""
+        return self.truth.row[self.at]
+
+    @cached_property
+    def objects(self) -> tuple[str, ...]:
+        """Names of the grasped objects of the frames, each once; those that are not known left
+        out."""
+        names = read_table(self.data / "frames.parquet", ["object"])["object"]
+        return tuple(sorted(set(names.take(self.row).to_pylist()) - {"", None}))
+
+    @cached_property
+    def window_weights(self) -> np.ndarray:
+        """(M, T) how much each frame of the window counts; NaN for a frame that borrows."""
+        weights = self.predictions["weights"][self.source].astype(np.float64)
+        weights[self.is_borrowed] = np.nan
+        return weights
+
+    @cached_property
+    def window_rows(self) -> np.ndarray | None:
+        """(M, T) rows of `frames.parquet`."""
+        return None if self.windows is None else self.windows[self.source]
+
+
+def saved_experiment(run: Run) -> Experiment | None:
+    """What a checkpoint was trained by; where it is not here, the preset of that name, if any."""
+    try:
+        return load_checkpoint(run.checkpoint, str(run.step), only=("none",)).experiment
+    except (OSError, ValueError):
+        pass
+    try:
+        return get_experiment(run.experiment)
+    except ValueError:
+        return None
+
+
+def start_of(run: Run) -> str | None:
+    """The run whose model this one began with, or the features that hold its spatial half; None
+    where there was none or it is not known."""
+    experiment = saved_experiment(run)
+    return None if experiment is None else experiment.begins_with
+
+
+# ---------------------------------------------------------------------------------------- reading
+
+
+def find_dataset(evaluation: Evaluation, datasets: Iterable[Path]) -> Path:
+    """The folder among `datasets`, and then `shards/NAME`, that the evaluation is of.
+
+    Raises `NoFramesError` when none of them is that build.
+    """
+    data, others = evaluation.data, []
+    for folder in (*datasets, Path("shards") / data.name):
+        if folder.name != data.name or not (folder / DATASET_FILE).is_file():
+            continue
+        if dataset_sha256(folder) == data.sha256:
+            return folder
+        others.append(str(folder))
+    if others:
+        raise NoFramesError(
+            f"{others[0]} is another build of {data.name} than the one that was evaluated: "
+            "evaluate again"
+        )
+    raise NoFramesError(f"the dataset {data.name} is not here: name its folder by --data")
+
+
+def load_scored(
+    evaluations: dict[Path, Evaluation], results: Path, datasets: Iterable[Path] = ()
+) -> tuple[list[Scored], dict[str, str]]:
+    """Evaluations of runs by path → those whose frames are here; and of the others, by name, why
+    not."""
+    datasets = tuple(datasets)
+    scored, problems = [], {}
+    for path, evaluation in evaluations.items():
+        if not isinstance(evaluation.run, Run):
+            continue
+        name = result_name(path, results)
+        try:
+            folder = find_dataset(evaluation, datasets)
+            scored.append(_load_one(name, path.parent, evaluation, folder))
+        except NoFramesError as error:
+            problems[name] = str(error)
+    return scored, problems
+
+
+def print_problems(problems: dict[str, str], console: Console) -> None:
+    """A line each, as `load_scored` gives them."""
+    for name, problem in problems.items():
+        print_labelled(f"{name}:", problem, console, "yellow")
+
+
+def result_name(path: Path, results: Path) -> str:
+    """Of the folder of an `evaluation.json`, from the folder of all results."""
+    name = path.parent.relative_to(results).as_posix()
+    return path.parent.resolve().name if name == "." else name
+
+
+def _load_one(name: str, folder: Path, evaluation: Evaluation, data: Path) -> Scored:
+    path = folder / PREDICTIONS_FILE
+    if not path.is_file():
+        raise NoFramesError(
+            f"{path} is not there, so only the means of {EVALUATION_FILE} are known: "
+            f"{evaluation.command} makes it"
+        )
+    predictions = read_predictions(path)
+    if np.diff(predictions["row"]).min(initial=1) <= 0:
+        raise NoFramesError(f"{path} is not in the order of its rows: evaluate again")
+    split, is_part = parse_split(evaluation.data.split)
+    truth = _read_truth(data, split)
+    paired = pair_predictions(truth, predictions["row"])
+    keep = paired.source >= 0
+    if is_part or keep.sum() != evaluation.data.frames:
+        keep &= ~paired.is_borrowed
+    if keep.sum() != evaluation.data.frames:
+        raise NoFramesError(
+            f"{path} has {keep.sum():,} frames that count, {EVALUATION_FILE} says "
+            f"{evaluation.data.frames:,}: evaluate again"
+        )
+    windows, centre = _windows(evaluation, predictions, data)
+    at, source, borrowed = (x[keep] for x in (paired.at, paired.source, paired.is_borrowed))
+    return Scored(
+        name, evaluation, data, truth, predictions, at, source, borrowed, windows, centre
+    )  # fmt: skip
+
+
+def parse_split(text: str) -> tuple[str, bool]:
+    """`data.split` of an evaluation, as `s0_test where occlusion > 0.5 limit 100` → the split's
+    name, and whether only a part of it was evaluated."""
+    name, *part = re.split(r" (?:where|limit) ", text, maxsplit=1)
+    return name, bool(part)
+
+
+def _windows(
+    evaluation: Evaluation, predictions: dict[str, np.ndarray], data: Path
+) -> tuple[np.ndarray | None, int]:
+    """The windows around the predicted frames, as the experiment shapes them; their centre."""
+    experiment = saved_experiment(evaluation.run)
+    config = experiment.stream.window if experiment else None
+    T = predictions["weights"].shape[1]
+    if config is None or config.num_frames != T:
+        return None, T // 2
+    index = read_dataset(data)
+    is_centre = np.zeros(len(index.clip), bool)
+    is_centre[predictions["row"]] = True
+    table = make_windows(index, config, is_centre)
+    if not np.array_equal(table.centre_rows, predictions["row"]):
+        return None, T // 2
+    return table.rows, table.centre
+
+
+@lru_cache(4)
+def _read_truth(folder: Path, split: str) -> Truth:
+    """Several runs of the same split share it."""
+    return read_truth(folder, split)
+
+
+@lru_cache(4)
+def read_dataset(folder: Path) -> FrameIndex:
+    """`deformer.data.index.read_index`, kept for the next run of the same dataset."""
+    return read_index(folder)

@@ -1,0 +1,196 @@
+"""The ground truth of a split, and predictions laid beside it, frame by frame."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import torch
+
+from benchmarks.evaluation.protocol import Comparison
+from benchmarks.evaluation.result import Counts, Data
+from deformer.data.dataset import dataset_sha256, read_info, read_table, split_column
+from deformer.data.store import Store
+from deformer.hand.mano import HandLayer, Hands
+from deformer.hand.rotations import rotvec_to_rotmat
+
+_FRAMES_COLUMNS = [
+    "dataset", "clip", "subject", "sequence", "camera", "frame", "side", "is_halo", "valid",
+    "occlusion", "joints_in_image", "s0", "s1", "s2", "s3", "split",
+]  # fmt: skip
+_HANDS_AT_ONCE = 512
+
+
+@dataclass(frozen=True, eq=False)
+class Truth:
+    """All frames of a split but those of the halo, in the order of the index; N of them."""
+
+    info: dict
+    """What `dataset.json` holds."""
+    frames: pa.Table
+    """Columns of `frames.parquet`."""
+    row: np.ndarray
+    """(N,) rows in `frames.parquet`."""
+    joints_m: np.ndarray
+    """(N, 21, 3) camera frame, dataset order; NaN where there is no labelled hand."""
+    pose_rotvec: np.ndarray
+    """(N, 48); NaN where not known."""
+    betas: np.ndarray
+    """(N, 10); NaN where not known."""
+    vertices_m: np.ndarray | None
+    """(N, 778, 3) camera frame, where the dataset gives them (HO-3D's evaluation set)."""
+
+    @property
+    def dataset(self) -> str:
+        """Whose recordings, or whose layout: "dexycb", "ho3d", or one of one's own."""
+        return self.info["parameters"]["dataset"]
+
+    @property
+    def is_left(self) -> np.ndarray:
+        """(N,) bool."""
+        return pc.equal(self.frames["side"], "left").to_numpy(zero_copy_only=False)
+
+    @property
+    def is_labelled(self) -> np.ndarray:
+        """(N,) bool: frames that count: a hand is labelled, be it outside the image."""
+        return np.isfinite(self.joints_m).all((1, 2))
+
+
+def read_truth(folder: Path, split: str, rows: np.ndarray | None = None) -> Truth:
+    """Read a split of a built dataset. rows: only these of `frames.parquet`.
+
+    Raises `FileNotFoundError` when there is no dataset, `ValueError` for an unknown split.
+    """
+    info = read_info(folder)
+    frames = read_table(folder / "frames.parquet", _FRAMES_COLUMNS)
+    wanted = pc.invert(frames["is_halo"])
+    if found := split_column(info, None if split == "all" else split):
+        column, part = found
+        wanted = pc.and_kleene(wanted, pc.equal(frames[column], part))
+    row = np.flatnonzero(wanted.fill_null(False).to_numpy(zero_copy_only=False))
+    if rows is not None:
+        row = row[np.isin(row, rows)]
+    labels = ["joints_cam_m", "pose_rotvec", "betas", "vertices_cam_m"]
+    wide = read_table(folder / "annotations.parquet", labels).take(row)
+    vertices = wide["vertices_cam_m"]
+    return Truth(
+        info,
+        frames.take(row),
+        row,
+        _floats(wide["joints_cam_m"]).reshape(-1, 21, 3),
+        _floats(wide["pose_rotvec"]),
+        _floats(wide["betas"]),
+        None if vertices.null_count == len(vertices) else _floats(vertices).reshape(-1, 778, 3),
+    )
+
+
+def _floats(column: pa.ChunkedArray) -> np.ndarray:
+    """Vectors (N, length) float64, NaN for null."""
+    array = column.combine_chunks()
+    length = column.type.list_size
+    values = np.full((len(array), length), np.nan)
+    there = array.is_valid().to_numpy(zero_copy_only=False)
+    values[there] = array.flatten().to_numpy().reshape(-1, length)
+    return values
+
+
+def data_of(store: Store, truth: Truth, split: str, num_frames: int) -> Data:
+    """What was scored: `num_frames` frames of a split, with its filter in words, of a built
+    dataset."""
+    return Data(
+        name=store.name,
+        dataset=truth.frames["dataset"][0].as_py(),
+        split=split,
+        synthetic=truth.info["synthetic"] is not None,
+        frames=num_frames,
+        sha256=dataset_sha256(store.folder),
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class Paired:
+    """Predictions of labelled frames (M of them), in the order of `Truth`."""
+
+    at: np.ndarray
+    """(M,) positions of the frames in `Truth`."""
+    source: np.ndarray
+    """(M,) rows of the predictions that each frame takes; −1: none."""
+    is_borrowed: np.ndarray
+    """(M,) bool: it takes that of another frame."""
+    counts: Counts
+
+
+def pair_predictions(truth: Truth, row: np.ndarray) -> Paired:
+    """Every labelled frame gets a prediction: its own, or that of the nearest frame of its clip.
+
+    row (P,): the frames that are predicted, as rows of `frames.parquet`. Borrowing is for frames
+    that have no image to predict from (hand outside the image), which DexYCB's protocol counts. A
+    frame that has one and yet no prediction could not be read; nothing stands in for it.
+    """
+    at = np.flatnonzero(truth.is_labelled)
+    clip = truth.frames["clip"].combine_chunks().dictionary_encode().indices.to_numpy()
+    frame = truth.frames["frame"].to_numpy().astype(np.int64)
+    valid = truth.frames["valid"].to_numpy()
+    position = {int(r): i for i, r in enumerate(truth.row)}
+    known = np.array([position[int(r)] for r in row if int(r) in position], np.int64)
+    index_of = np.array([i for i, r in enumerate(row) if int(r) in position], np.int64)
+    own = np.isin(truth.row[at], row)
+    source = np.full(len(at), -1, np.int64)
+    for c in np.unique(clip[at]):
+        ours = np.flatnonzero((clip[at] == c) & (own | ~valid[at]))
+        theirs = np.flatnonzero(clip[known] == c)
+        if len(theirs):
+            distance = np.abs(frame[at[ours]][:, None] - frame[known[theirs]][None])
+            source[ours] = index_of[theirs[distance.argmin(1)]]
+    has_one = source >= 0
+    counts = Counts(
+        predicted=int(own.sum()),
+        borrowed=int((has_one & ~own).sum()),
+        lost=int((~has_one & ~valid[at]).sum()),
+        corrupt=int((~has_one & valid[at]).sum()),
+    )
+    return Paired(at, source, has_one & ~own, counts)
+
+
+def compare(
+    truth: Truth,
+    at: np.ndarray,
+    joints_m: np.ndarray,
+    vertices_m: np.ndarray | None,
+    truth_vertices_m: np.ndarray | None,
+) -> Comparison:
+    """Predictions (M, …) in the camera frame beside the truth of the frames `at` (M,). The mesh is
+    left out where one of the two has no vertices."""
+    if vertices_m is None or truth_vertices_m is None:
+        vertices_m = truth_vertices_m = None
+    frames = truth.frames.take(at)
+    names = {k: frames[k].to_pylist() for k in ("subject", "sequence", "camera")}
+    sequence = np.array([f"{a}/{b}" for a, b in zip(names["subject"], names["sequence"],
+                                                    strict=True)])  # fmt: skip
+    camera = np.array([f"{a}/{b}" for a, b in zip(sequence, names["camera"], strict=True)])
+    return Comparison(
+        joints_m=joints_m,
+        truth_joints_m=truth.joints_m[at],
+        sequence=sequence,
+        camera_sequence=camera,
+        frame=frames["frame"].to_numpy(),
+        occlusion=frames["occlusion"].to_numpy().astype(np.float64),
+        vertices_m=vertices_m,
+        truth_vertices_m=truth_vertices_m,
+    )
+
+
+def pose_meshes(
+    hands: Hands, pose_rotvec: np.ndarray, betas: np.ndarray, is_left: np.ndarray
+) -> np.ndarray:
+    """Vertices (N, 778, 3) float32 from the wrist, metres, of poses (N, 48) and shapes (N, 10)."""
+    layer = HandLayer(hands)
+    parts = []
+    for i in range(0, len(pose_rotvec), _HANDS_AT_ONCE):
+        part = slice(i, i + _HANDS_AT_ONCE)
+        rotmats = rotvec_to_rotmat(torch.tensor(pose_rotvec[part]).float().view(-1, 16, 3))
+        shapes, sides = torch.tensor(betas[part]).float(), torch.tensor(is_left[part])
+        vertices, joints = layer(rotmats, shapes, sides)
+        parts.append((vertices - joints[:, :1]).numpy())
+    return np.concatenate(parts) if parts else np.zeros((0, 778, 3), np.float32)

@@ -1,0 +1,1 @@
+"""Shards → batches: the contract, the index, windows, their order, the stream."""

@@ -1,0 +1,344 @@
+"""The contract: what a clip and its index rows hold, and how they are encoded.
+
+One clip is a run of frames of one camera of one sequence. In a shard it is one WebDataset sample:
+
+    <key>.000000.jpg, <key>.000001.jpg, …   the cropped frames; a frame without a crop has none
+    <key>.labels.npz                        the arrays of `FIELDS`, one row per frame
+    <key>.json                              what is constant (`ClipMeta`)
+
+The same `FIELDS` make the columns of `frames.parquet` (narrow) and `annotations.parquet` (wide).
+All pixel coordinates are those of the crop; `crop_xywh` says where it lies in the source image.
+`shards/README.md` shows all this as a table, field by field.
+"""
+
+import io
+import json
+from dataclasses import asdict, dataclass
+from itertools import pairwise
+from typing import get_type_hints
+
+import numpy as np
+import pyarrow as pa
+
+from deformer.files.wellformed import check_arrays, check_types, read_json_object, read_npz
+
+SCHEMA_VERSION = 1
+
+REASONS = {
+    "no_hand": "the labels say that there is no hand in the frame",
+    "hand_outside_image": "there is a hand, but no joint of it lies inside the image",
+    "joints_behind_camera": "a joint lies at or behind the camera's plane, so it has no image",
+    "image_missing": "the image file is absent",
+    "image_corrupt": "the image file is truncated or does not decode",
+    "image_format": "the image is a JPEG of a kind that is not read, such as CMYK or 12 bits",
+    "image_size": "the image has another size than the dataset's",
+    "labels_missing": "the label file is absent",
+    "labels_corrupt": "the label file is truncated, or an array is absent or of the wrong shape",
+    "labels_none": "the dataset gives no annotation for this frame",
+    "labels_not_finite": "a label holds NaN or infinity",
+    "labels_contradict": "the labels contradict each other: 3D joints, 2D joints, camera matrix, "
+    "the posed hand, its size, or where the image shows it",
+    "labels_refused": "the label file is a pickle that asks for more than arrays",
+    "intrinsics_missing": "the frame has no camera matrix",
+}
+"""Why a frame is not valid. A valid frame's reason is empty."""
+
+
+@dataclass(frozen=True)
+class Field:
+    """One array over the frames of a clip, which is also one column of an index."""
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+    """Of one frame's value."""
+    table: str
+    """"frames", "annotations", or "both"."""
+    meaning: str
+    nullable: bool = True
+    """Null is NaN (or an empty mask) in the npz and null in Parquet; an array that is null
+    throughout a clip is absent from its npz."""
+
+
+FIELDS = (
+    Field("frame", "int32", (), "both", "frame number in the source", nullable=False),
+    Field("is_halo", "bool", (), "frames", "here only as a neighbour of others", nullable=False),
+    Field("valid", "bool", (), "both", "image whole, hand there and in view", nullable=False),
+    Field("reason", "str", (), "frames", "why not valid; empty where valid", nullable=False),
+    Field("joints_in_image", "int8", (), "frames", "joints inside the source image, 0-21; "
+          "−1 where no joints are known", nullable=False),
+    Field("occlusion", "float32", (), "frames", "share of the hand's amodal silhouette that an "
+          "object is in front of, 0-1"),
+    Field("occlusion_grasped", "float32", (), "frames", "the same, by the grasped object alone"),
+    Field("visibility", "float32", (), "frames", "share of the amodal silhouette that the "
+          "segmentation calls hand, 0-1"),
+    Field("crop_xywh", "int32", (4,), "both", "the crop in the source image, px; width 0 where "
+          "there is none", nullable=False),
+    Field("box_px", "float32", (4,), "frames", "tight box of the 2D joints: x0 y0 x1 y1, px of "
+          "the crop, not clipped to it"),
+    Field("K", "float32", (3, 3), "annotations", "intrinsics of the crop, px"),
+    Field("joints_cam_m", "float32", (21, 3), "annotations", "joints in dataset order, camera "
+          "frame, m"),
+    Field("joints_px", "float32", (21, 2), "annotations", "their projection by K, px of the crop"),
+    Field("pose_rotvec", "float32", (48,), "annotations", "MANO pose, 16 axis-angles in MANO's "
+          "order, the first global, mean pose included, rad"),
+    Field("betas", "float32", (10,), "annotations", "MANO shape"),
+    Field("trans_m", "float32", (3,), "annotations", "MANO translation, camera frame, m"),
+    Field("vertices_cam_m", "float32", (778, 3), "annotations", "vertices, only where the dataset "
+          "gives them instead of MANO parameters, camera frame, m"),
+    Field("mask_hand", "rle", (), "annotations", "visible hand, COCO RLE of the crop"),
+    Field("mask_object", "rle", (), "annotations", "visible objects, COCO RLE of the crop"),
+    Field("mask_amodal", "rle", (), "annotations", "posed hand alone, COCO RLE of the crop"),
+)  # fmt: skip
+FIELD = {field.name: field for field in FIELDS}
+
+SPLIT_COLUMNS = ("s0", "s1", "s2", "s3", "split")
+
+
+@dataclass(frozen=True)
+class ClipMeta:
+    """What is constant over a clip; `<key>.json`."""
+
+    key: str
+    dataset: str
+    subject: str
+    sequence: str
+    camera: str
+    side: str
+    object: str
+    splits: dict[str, str]
+    num_frames: int
+    image_size: tuple[int, int]
+    """(width, height) of the source images, px."""
+    hand: str
+    """The hand model that the MANO fields belong to: "mano", "standin", or "none"."""
+    tips: str
+    """Whose fingertip vertices the joints end in: "dexycb" or "ho3d"."""
+
+
+@dataclass(frozen=True)
+class Clip:
+    """A clip as it is written: constant part, arrays by field name, one image or None per frame."""
+
+    meta: ClipMeta
+    labels: dict[str, np.ndarray]
+    images: list[bytes | None]
+
+
+# ---------------------------------------------------------------------------- members of a sample
+
+
+def image_member(key: str, index: int) -> str:
+    return f"{key}.{index:06d}.jpg"
+
+
+def labels_member(key: str) -> str:
+    return f"{key}.labels.npz"
+
+
+def meta_member(key: str) -> str:
+    return f"{key}.json"
+
+
+def encode_meta(meta: ClipMeta) -> bytes:
+    return json.dumps({"schema_version": SCHEMA_VERSION, **asdict(meta)}, indent=1).encode()
+
+
+def decode_meta(data: bytes) -> ClipMeta:
+    """Raises `ValueError` for anything but a clip's JSON of this schema version."""
+    raw = read_json_object(data)
+    version = raw.pop("schema_version", None)
+    if version != SCHEMA_VERSION:
+        raise ValueError(
+            f"clip {raw.get('key')!r} has schema version {version}, this program reads "
+            f"{SCHEMA_VERSION}: build the shards again"
+        )
+    check_types(raw, get_type_hints(ClipMeta))
+    return ClipMeta(**{**raw, "image_size": tuple(raw["image_size"])})
+
+
+def encode_labels(labels: dict[str, np.ndarray], num_frames: int) -> bytes:
+    """Encode arrays by field name, one row per frame, as an uncompressed npz.
+
+    The bytes depend on the values alone. Masks are lists of `bytes` (b"" for none); each becomes
+    two arrays, `<name>` (all bytes in a row) and `<name>_offsets` (num_frames + 1).
+
+    Raises `ValueError` naming the field when a field is unknown, missing, or of the wrong shape.
+    """
+    if unknown := labels.keys() - FIELD.keys():
+        raise ValueError(f"labels hold {sorted(unknown)}, which FIELDS does not name")
+    arrays = {}
+    for field in FIELDS:
+        if field.name not in labels:
+            if not field.nullable:
+                raise ValueError(f"labels lack {field.name!r}, which no clip may be without")
+            continue
+        value = labels[field.name]
+        if len(value) != num_frames:
+            raise ValueError(f"{field.name} has {len(value)} rows for {num_frames} frames")
+        if field.dtype == "rle":
+            arrays[field.name] = np.frombuffer(b"".join(value), np.uint8)
+            sizes = [len(run) for run in value]
+            arrays[f"{field.name}_offsets"] = np.cumsum([0, *sizes], dtype=np.int32)
+            continue
+        dtype = "U32" if field.dtype == "str" else field.dtype
+        array = np.ascontiguousarray(value, dtype)
+        if array.shape[1:] != field.shape:
+            raise ValueError(f"{field.name} has shape {array.shape}, not (frames, *{field.shape})")
+        if field.nullable and np.isnan(array).all():
+            continue
+        arrays[field.name] = array
+    buffer = io.BytesIO()
+    np.savez(buffer, **arrays)
+    return buffer.getvalue()
+
+
+def decode_labels(data: bytes) -> dict[str, np.ndarray]:
+    """The inverse of `encode_labels`: arrays by field name, masks as lists of bytes.
+
+    Fields that are null throughout the clip are absent.
+    Raises `ValueError` when the bytes are no whole npz of this schema.
+    """
+    arrays = read_npz(data)
+    length = arrays["frame"].size if "frame" in arrays else 0
+    check_arrays(arrays, FIELDS, length)
+    for field in FIELDS:
+        if field.dtype == "rle" and field.name in arrays:
+            offsets, runs = arrays.pop(f"{field.name}_offsets"), arrays[field.name].tobytes()
+            arrays[field.name] = [runs[a:b] for a, b in pairwise(offsets)]
+    return arrays
+
+
+# ------------------------------------------------------------------------------- rows of the index
+
+
+@dataclass(frozen=True)
+class Locator:
+    """Where the bytes of a member lie in its shard."""
+
+    offset: int
+    size: int
+    crc32: int
+
+
+_ARROW = {"str": pa.string(), "rle": pa.binary(), "bool": pa.bool_()}
+
+
+def _arrow_type(field: Field) -> pa.DataType:
+    scalar = _ARROW.get(field.dtype) or getattr(pa, field.dtype)()
+    return pa.list_(scalar, int(np.prod(field.shape))) if field.shape else scalar
+
+
+def _columns(table: str) -> list[pa.Field]:
+    return [
+        pa.field(
+            field.name,
+            _arrow_type(field),
+            nullable=field.nullable,
+            metadata={"meaning": field.meaning, "shape": json.dumps(field.shape)},
+        )
+        for field in FIELDS
+        if field.table in (table, "both")
+    ]
+
+
+_IDENTITY = {
+    "dataset": "whose recordings these are",
+    "subject": "the person, or as much of it as the dataset tells",
+    "sequence": "the recording",
+    "camera": "which camera of the recording",
+    "side": "right or left",
+    "object": "name of the grasped object",
+}
+_FOOTER = {
+    "deformer.schema_version": str(SCHEMA_VERSION),
+    "deformer.units": "m, rad, px of the crop; camera frame x right, y down, z forward",
+}
+
+
+def _fixed(name: str, dtype: pa.DataType, meaning: str, nullable: bool = False) -> pa.Field:
+    return pa.field(name, dtype, nullable=nullable, metadata={"meaning": meaning})
+
+
+FRAMES_SCHEMA = pa.schema(
+    [
+        _fixed("clip", pa.string(), "key of the clip"),
+        _fixed("clip_index", pa.int32(), "position of the frame in its clip"),
+        *(_fixed(name, pa.string(), meaning) for name, meaning in _IDENTITY.items()),
+        *(
+            _fixed(name, pa.string(), "train, val, test or evaluation", nullable=True)
+            for name in SPLIT_COLUMNS
+        ),
+        *_columns("frames"),
+        _fixed("shard", pa.string(), "file name of the tar"),
+        _fixed("offset", pa.int64(), "of the image in the tar, bytes", nullable=True),
+        _fixed("size", pa.int32(), "of the image, bytes", nullable=True),
+        _fixed("crc32", pa.uint32(), "of the image", nullable=True),
+        _fixed("labels_offset", pa.int64(), "of the clip's labels.npz in the tar, bytes"),
+        _fixed("labels_size", pa.int32(), "of the clip's labels.npz, bytes"),
+        _fixed("labels_crc32", pa.uint32(), "of the clip's labels.npz"),
+    ],
+    metadata=_FOOTER,
+)
+
+ANNOTATIONS_SCHEMA = pa.schema(
+    [
+        _fixed("clip", pa.string(), "key of the clip"),
+        _fixed("side", pa.string(), _IDENTITY["side"]),
+        *_columns("annotations"),
+    ],
+    metadata=_FOOTER,
+)
+
+
+def _column(field: Field, labels: dict, num_frames: int) -> pa.Array:
+    """One field of a clip as an Arrow column, NaN rows and empty masks as null."""
+    arrow_type = _arrow_type(field)
+    if field.name not in labels:
+        return pa.nulls(num_frames, arrow_type)
+    value = labels[field.name]
+    if field.dtype == "rle":
+        return pa.array([run or None for run in value], arrow_type)
+    if field.dtype == "str":
+        return pa.array(value.tolist(), arrow_type)
+    is_null = None
+    if field.nullable:
+        is_null = np.isnan(value).reshape(num_frames, -1).any(1)
+    if not field.shape:
+        return pa.array(value, arrow_type, mask=is_null)
+    mask = None if is_null is None else pa.array(is_null)
+    flat = pa.array(value.reshape(-1))
+    return pa.FixedSizeListArray.from_arrays(flat, type=arrow_type, mask=mask)
+
+
+def clip_rows(
+    meta: ClipMeta,
+    labels: dict[str, np.ndarray],
+    shard: str,
+    images: list[Locator | None],
+    labels_at: Locator,
+) -> tuple[pa.Table, pa.Table]:
+    """The rows of a clip in `frames.parquet` and in `annotations.parquet`."""
+    n = meta.num_frames
+    fixed = {name: getattr(meta, name) for name in _IDENTITY}
+    fixed |= {"clip": meta.key, "shard": shard}
+    fixed |= {name: meta.splits.get(name) for name in SPLIT_COLUMNS}
+    located = {
+        key: [getattr(image, key) if image else None for image in images]
+        for key in ("offset", "size", "crc32")
+    }
+    located["clip_index"] = list(range(n))
+    for key in ("offset", "size", "crc32"):
+        located[f"labels_{key}"] = [getattr(labels_at, key)] * n
+
+    def column(spec: pa.Field) -> pa.Array:
+        if spec.name in FIELD:
+            return _column(FIELD[spec.name], labels, n)
+        if spec.name in fixed:
+            return pa.array([fixed[spec.name]] * n, spec.type)
+        return pa.array(located[spec.name], spec.type)
+
+    return tuple(
+        pa.Table.from_arrays([column(spec) for spec in schema], schema=schema)
+        for schema in (FRAMES_SCHEMA, ANNOTATIONS_SCHEMA)
+    )

@@ -1,0 +1,138 @@
+"""A built dataset as a folder: is it there, is it of this schema, what does it say of itself."""
+
+import hashlib
+import zlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import BinaryIO
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from deformer.data.clip import SCHEMA_VERSION, SPLIT_COLUMNS
+from deformer.files.foreign import UnreadableFileError, check_folder_name, fault_of, read_json
+from deformer.hand.conventions import TIPS
+
+DATASET_FILE = "dataset.json"
+
+
+def read_info(folder: str | Path, name: str = DATASET_FILE) -> dict:
+    """What `dataset.json` of a built dataset holds.
+
+    Raises `FileNotFoundError` when there is no finished dataset, `ValueError` when its schema
+    version is another than this program's.
+    """
+    path = Path(folder) / name
+    check_folder_name(path)
+    if not path.is_file():
+        if any(Path(folder).glob("*.tar")):
+            raise FileNotFoundError(
+                f"{folder} is no built dataset: it holds tars, but no {name}. If its build was "
+                "interrupted, run the same command again. If the file was lost, the parameters and "
+                "checksums of the tars are lost with it: build anew into another folder (--out)"
+            )
+        raise FileNotFoundError(
+            f"{folder} is no built dataset (no {name}); build it with "
+            "python -m pipelines.build_shards, or take up an unfinished build by its command"
+        )
+    try:
+        info = read_json(path)
+        version = info["schema_version"]
+    except UnreadableFileError as error:
+        raise UnreadableFileError(f"{error}; build the dataset again") from None
+    except KeyError as error:
+        raise UnreadableFileError(f"{path} lacks {error}; build the dataset again") from None
+    if version != SCHEMA_VERSION:
+        raise ValueError(
+            f"{path} has schema version {version}, this program reads {SCHEMA_VERSION}; build the "
+            "dataset again"
+        )
+    return info
+
+
+def read_table(path: Path, columns: list[str], as_codes: Sequence[str] = ()) -> pa.Table:
+    """Columns of a parquet file of a built dataset; of those of `as_codes` text is kept once.
+
+    Raises `UnreadableFileError` when it is damaged, `FileNotFoundError` when it is not there.
+    """
+    again = f"python -m pipelines.verify {path.parent} --repair writes it anew from the shards"
+    try:
+        return pq.read_table(path, columns=columns, read_dictionary=list(as_codes))
+    except FileNotFoundError:
+        raise FileNotFoundError(f"{path} is not there; {again}") from None
+    except (pa.ArrowException, OSError) as error:  # OSError: pages that do not fit their sums
+        fault = fault_of(path.read_bytes(), error)
+        raise UnreadableFileError(f"{path}: {fault}; {again}") from None
+
+
+def dataset_sha256(folder: str | Path) -> str:
+    """Which build a dataset is: the hash of its `dataset.json`, which names every shard's."""
+    return hashlib.sha256((Path(folder) / DATASET_FILE).read_bytes()).hexdigest()
+
+
+def tips_of(info: dict) -> str:
+    """Whose fingertip vertices the joints of a dataset end in: "dexycb" or "ho3d".
+
+    info: of `dataset.json`. Raises `ValueError` when it does not say: it was built before it did.
+    """
+    parameters = info["parameters"]
+    tips = parameters.get("tips", parameters["dataset"])
+    if tips not in TIPS:
+        raise ValueError(
+            f"dataset.json of {parameters['dataset']} does not say whose fingertips its joints end "
+            f"in ({' or '.join(TIPS)}): build the dataset again"
+        )
+    return tips
+
+
+def check_reach(info: dict, reach: int, url: str) -> None:
+    """Raises `ValueError` when windows reach farther from their centre frame than clips do: frames
+    that the recording has would be missing in them.
+
+    info: of `dataset.json`. reach: as `WindowConfig.reach`. Clips that are whole recordings serve
+    windows of every width.
+    """
+    halo = info["parameters"].get("halo_frames")
+    if halo is None and info["counts"]["halo"] and reach:
+        raise ValueError(
+            f"{url} has clips with a halo, and its dataset.json does not say how far that goes: "
+            "build it again"
+        )
+    if halo is not None and reach > halo:
+        raise ValueError(
+            f"the window reaches {reach} frames from its centre, clips of {url} have a halo of "
+            f"{halo}: lower --stream.window.num-frames or --stream.window.gap, or build the shards "
+            f"with --halo-frames {reach}"
+        )
+
+
+def split_column(info: dict, split: str | None) -> tuple[str, str] | None:
+    """The index's column and its value for a split's name: "s0_train" → ("s0", "train").
+
+    Raises `ValueError` naming the dataset's splits when it has no such one.
+    """
+    if split is None:
+        return None
+    if split not in (known := info["counts"]["splits"]):
+        raise ValueError(f"split {split!r} is not in this dataset; it has {', '.join(known)}")
+    setup, _, part = split.rpartition("_")
+    return (setup, part) if setup in SPLIT_COLUMNS else ("split", split)
+
+
+def split_name(setup: str, part: str) -> str:
+    """The inverse of `split_column`: ("s0", "train") → "s0_train", ("split", "train") → "train"."""
+    return part if setup == "split" else f"{setup}_{part}"
+
+
+def read_member(file: BinaryIO, offset: int, size: int, crc32: int) -> bytes:
+    """The bytes of a member of an open tar, by its place in the index.
+
+    Raises `ValueError` when they are not those that were written.
+    """
+    file.seek(offset)
+    data = file.read(size)
+    if zlib.crc32(data) != crc32:
+        raise ValueError(
+            f"{file.name}: the {size} bytes at {offset} are not those that were written"
+        )
+    return data

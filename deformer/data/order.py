@@ -1,0 +1,113 @@
+"""The order of an epoch, as pure functions: which window stands where, for any number of ranks.
+
+The order depends on seed, epoch and global batch size alone. It is cut into a fixed number of
+*canonical streams*, each a stretch of it; a step takes equally many windows of every stream, and a
+rank serves streams of its own. So 1, 2, 4 or 8 ranks train on the same global batches, each rank
+keeps to its part of the shards, and any step is found by its number, with nothing replayed.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from deformer.data.index import FrameIndex, WindowTable
+
+
+@dataclass(frozen=True)
+class OrderConfig:
+    """How windows are put in order."""
+
+    global_batch: int = 8
+    """Windows per step over all ranks."""
+    streams: int = 8
+    """Canonical streams: a multiple of the number of ranks, a divisor of `global_batch`."""
+    shuffle: bool = True
+    """False: in the order of the index, for evaluation."""
+    mix_clips: int = 64
+    """Windows of so many clips are mixed at any place of the order. More mixes better and keeps
+    the labels of more clips in memory."""
+    mix_shards: int = 8
+    """Clips of so many shards are mixed. Only remote shards make this cost anything: so many of
+    them, per stream, are in the cache at a time."""
+
+    def __post_init__(self) -> None:
+        for name in ("global_batch", "streams", "mix_clips", "mix_shards"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}, must be 1 or more")
+        if self.global_batch % self.streams:
+            raise ValueError(
+                f"global_batch is {self.global_batch}, must be a multiple of the canonical "
+                f"streams ({self.streams})"
+            )
+
+
+def epoch_order(
+    index: FrameIndex, windows: WindowTable, config: OrderConfig, seed: int, epoch: int
+) -> np.ndarray:
+    """Windows (W,) int64 in the order of this epoch, each once.
+
+    Shuffled in two bounded steps, clips among neighbouring shards, windows among neighbouring
+    clips: an item at place p of n goes to a random place within p … p + reach, around the end. So
+    at any place of the order at most reach + 1 of the larger units are in use, whatever the size
+    of the dataset, and all places are mixed alike.
+    """
+    if not config.shuffle:
+        return np.arange(len(windows))
+    rng = np.random.default_rng([seed, epoch])
+    clip_of_window = index.clip[windows.centre_rows]
+    clips, window_clip = np.unique(clip_of_window, return_inverse=True)
+    shard_of_clip = index.shard[index.clip_bounds[clips]]
+    shards, clip_shard = np.unique(shard_of_clip, return_inverse=True)
+    place_of_shard = rng.permutation(len(shards))
+    clip_order = _mix(place_of_shard[clip_shard], len(shards), config.mix_shards, rng)
+    place_of_clip = np.empty(len(clips), np.int64)
+    place_of_clip[clip_order] = np.arange(len(clips))
+    return _mix(place_of_clip[window_clip], len(clips), config.mix_clips, rng)
+
+
+def _mix(places: np.ndarray, n: int, reach: int, rng: np.random.Generator) -> np.ndarray:
+    """Order of items that stand in n units, each moved on by up to `reach` units, in a circle."""
+    moved = places + min(reach, n) * rng.random(len(places))
+    return np.argsort(np.where(moved < n, moved, moved - n), kind="stable")
+
+
+def steps_per_epoch(num_windows: int, config: OrderConfig) -> int:
+    return -(-num_windows // config.global_batch)
+
+
+def step_places(
+    step: int, num_windows: int, config: OrderConfig, rank: int = 0, num_ranks: int = 1
+) -> np.ndarray:
+    """Places in the epoch's order of a rank's windows at a step of the epoch, (batch of a rank,).
+
+    A place of `num_windows` or more is padding: less than one global batch of them in all, which
+    repeat the order's beginning. Raises `ValueError` when the ranks do not divide the streams.
+    """
+    if config.streams % num_ranks:
+        raise ValueError(
+            f"{num_ranks} processes do not divide the {config.streams} canonical streams: choose "
+            f"--nproc-per-node among {_divisors(config.streams)}, or another number of streams"
+        )
+    steps = steps_per_epoch(num_windows, config)
+    share = config.global_batch // config.streams
+    streams = np.arange(config.streams).reshape(num_ranks, -1)[rank]
+    return (streams[:, None] * steps * share + step * share + np.arange(share)).reshape(-1)
+
+
+def _divisors(n: int) -> str:
+    return ", ".join(str(k) for k in range(1, n + 1) if n % k == 0)
+
+
+def mixing(clip_in_order: np.ndarray, num: int = 64) -> tuple[float, float]:
+    """Distinct clips among `num` consecutive windows: in this order, and in a full shuffle.
+
+    clip_in_order (W,): the clip of each window, in the order of an epoch. Means over samples.
+    """
+    num = min(num, len(clip_in_order))
+    shuffled = np.random.default_rng(0).permutation(clip_in_order)
+    starts = np.linspace(0, len(clip_in_order) - num, 100).astype(int)
+    counts = [
+        np.mean([len(np.unique(order[start : start + num])) for start in starts])
+        for order in (clip_in_order, shuffled)
+    ]
+    return float(counts[0]), float(counts[1])

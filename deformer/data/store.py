@@ -1,0 +1,274 @@
+"""Where the bytes of a dataset come from: a folder, or any fsspec URL through a bounded cache.
+
+There is one way of reading, members of a local tar by the index's offsets. A remote shard is
+brought whole into the cache first: by the worker that needs it, or before that by a `Prefetcher`.
+"""
+
+import contextlib
+import fcntl
+import hashlib
+import os
+import queue
+import resource
+import threading
+from collections import OrderedDict
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+import fsspec
+from fsspec import AbstractFileSystem
+from fsspec.implementations.local import LocalFileSystem
+
+from deformer.data.clip import FIELD, decode_labels, image_member, labels_member
+from deformer.data.dataset import DATASET_FILE, read_member
+from deformer.data.index import FrameIndex, read_index
+from deformer.files.whole import room_for
+
+DEFAULT_CACHE = Path.home() / ".cache" / "deformer"
+_INDEX_FILES = (DATASET_FILE, "frames.parquet", "annotations.parquet")
+_UNREAD = [name for name in FIELD if name.startswith("mask_")] + ["vertices_cam_m"]
+_MAX_OPEN = 128
+"""Files a process keeps open; the usual limit of a process is 1024."""
+
+
+class CorruptMemberError(ValueError):
+    """A member of a shard is not what was written. The message names it."""
+
+
+@dataclass(frozen=True)
+class Store:
+    """The tars of one dataset. Picklable; opens nothing by itself."""
+
+    url: str
+    """What was asked for: a folder or a URL."""
+    folder: Path
+    """Where the index lies, and the tars as far as they are here."""
+    cache_bytes: int
+    """At most so many bytes of shards are kept, if they are remote; the newest is always kept."""
+
+    @property
+    def name(self) -> str:
+        """The last part of folder or URL."""
+        return self.url.rstrip("/").rpartition("/")[2]
+
+    @property
+    def is_remote(self) -> bool:
+        return not isinstance(fsspec.url_to_fs(self.url)[0], LocalFileSystem)
+
+    def path(self, name: str) -> Path:
+        """The local file of a tar, brought here if it is remote; another process may drop it soon.
+
+        Raises `FileNotFoundError` when it is not there.
+        """
+        self.open(name).close()
+        return self.folder / name
+
+    def open(self, name: str) -> BinaryIO:
+        """A tar, brought here if it is remote. What is open stays readable when it is dropped.
+
+        Raises `FileNotFoundError` when it is not there.
+        """
+        path = self.folder / name
+        if not self.is_remote:
+            return path.open("rb")
+        with _locked(path.with_suffix(".lock")):  # so that it is not dropped in between
+            if not path.exists():
+                self._fetch(name)
+            os.utime(path)  # the cache drops what was asked for longest ago
+            file = path.open("rb")
+        self._evict(keep=path)
+        return file
+
+    def _locate(self, name: str) -> tuple[AbstractFileSystem, str]:
+        """A file of the dataset where it came from: its file system, and its path there."""
+        fs, root = fsspec.url_to_fs(self.url)
+        return fs, f"{root.rstrip('/')}/{name}"
+
+    def _fetch(self, name: str) -> None:
+        """Copy a file here; it is visible when it is whole."""
+        fs, source = self._locate(name)
+        temporary = self.folder / f".{name}.{os.getpid()}.tmp"
+        try:
+            with room_for(self.folder / name):
+                fs.get_file(source, str(temporary))
+                temporary.replace(self.folder / name)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+    def _evict(self, keep: Path) -> None:
+        """Delete shards longest unused until the rest fits. A process that has one open keeps it:
+        its bytes stay until it is closed."""
+        with _locked(self.folder / "evict.lock"):
+            tars = [(p.stat().st_mtime_ns, p.stat().st_size, p) for p in self.folder.glob("*.tar")]
+            excess = sum(size for _, size, _ in tars) - self.cache_bytes
+            for _, size, path in sorted(tars):
+                if excess > 0 and path != keep:
+                    with _locked(path.with_suffix(".lock")):
+                        path.unlink(missing_ok=True)
+                    excess -= size
+
+    def check_shards(self, index: FrameIndex, shards: Iterable[str]) -> None:
+        """Raises `FileNotFoundError` or `ValueError` naming the shards that are missing, or have
+        another size than `dataset.json` says."""
+        sizes = {shard["name"]: shard["size"] for shard in index.info["shards"]}
+        missing, wrong = [], []
+        for name in shards:
+            fs, source = self._locate(name)
+            try:
+                size = fs.info(source)["size"]
+            except FileNotFoundError:
+                missing.append(name)
+                continue
+            if size != sizes[name]:
+                wrong.append(f"{name} ({size:,} bytes instead of {sizes[name]:,})")
+        repair = f"python -m pipelines.verify {self.url} --repair --root RAW makes them again"
+        if missing:
+            raise FileNotFoundError(f"{self.url} lacks {', '.join(missing[:5])}: {repair}")
+        if wrong:
+            raise ValueError(f"{self.url}: {', '.join(wrong[:5])} are not whole: {repair}")
+
+
+def open_store(
+    url: str | Path, cache: Path = DEFAULT_CACHE, cache_bytes: int = 64 << 30
+) -> tuple[Store, FrameIndex]:
+    """A dataset by its folder or URL (`s3://bucket/dexycb`, `https://…`, …), and its index.
+
+    Raises `FileNotFoundError` when there is no dataset, `ValueError` for another schema version.
+    """
+    fs, root = fsspec.url_to_fs(str(url))
+    if isinstance(fs, LocalFileSystem):
+        store = Store(str(url), Path(root), cache_bytes)
+        return store, read_index(store.folder)
+    folder = cache / hashlib.sha256(str(url).encode()).hexdigest()[:16]
+    folder.mkdir(parents=True, exist_ok=True)
+    store = Store(str(url), folder, cache_bytes)
+    with _locked(folder / "index.lock"):
+        fs, source = store._locate(DATASET_FILE)
+        try:
+            fetched = fs.cat_file(source)
+        except FileNotFoundError:
+            raise FileNotFoundError(
+                f"{url} is no built dataset (no {DATASET_FILE}): name the folder that holds it"
+            ) from None
+        if not _is_same(folder / DATASET_FILE, fetched):
+            for tar in folder.glob("*.tar"):  # of another build under the same URL
+                tar.unlink()
+            for name in reversed(_INDEX_FILES):  # dataset.json last: with it the index is whole
+                store._fetch(name)
+    return store, read_index(folder)
+
+
+def _is_same(path: Path, content: bytes) -> bool:
+    return path.exists() and path.read_bytes() == content
+
+
+@contextlib.contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """Only one process of this machine at a time."""
+    with path.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        try:
+            yield
+        finally:
+            # Closing is not enough: a process forked meanwhile holds the same open file
+            fcntl.flock(file, fcntl.LOCK_UN)
+
+
+class Prefetcher:
+    """Brings remote shards into the cache in the order asked for, in a thread of its own.
+
+    What fails here is not told: the worker that needs the shard meets the same error, and raises.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+        self._wanted: OrderedDict[str, None] = OrderedDict()
+        self._queue: queue.SimpleQueue[str | None] = queue.SimpleQueue()
+        self._is_closed = threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
+
+    def ask(self, names: Iterable[str]) -> None:
+        """Names that are needed soon; asking again for one of the last few costs nothing."""
+        for name in names:
+            if name not in self._wanted:
+                self._queue.put(name)
+            self._wanted[name] = None
+            self._wanted.move_to_end(name)
+        while len(self._wanted) > _MAX_OPEN:
+            self._wanted.popitem(last=False)
+
+    def close(self) -> None:
+        """What is not begun yet is not brought any more."""
+        self._is_closed.set()
+        self._queue.put(None)
+
+    def _run(self) -> None:
+        while (name := self._queue.get()) is not None and not self._is_closed.is_set():
+            with contextlib.suppress(OSError):
+                self.store.path(name)
+
+
+class ClipReader:
+    """Reads members by the index, and keeps the labels of the last `num_clips` clips.
+
+    One per process: it holds open files. Masks are not kept, since no window needs them.
+    """
+
+    def __init__(self, store: Store, index: FrameIndex, num_clips: int) -> None:
+        self.store, self.index, self.num_clips = store, index, num_clips
+        self._labels: OrderedDict[int, dict] = OrderedDict()
+        self._files: OrderedDict[int, BinaryIO] = OrderedDict()
+        allowed, _ = resource.getrlimit(resource.RLIMIT_NOFILE)  # −1: as many as one likes
+        self._max_open = min(_MAX_OPEN, allowed // 4) if allowed > 0 else _MAX_OPEN
+
+    def image(self, row: int) -> bytes:
+        """The JPEG of a valid frame. Raises `CorruptMemberError`."""
+        return self._member(row)
+
+    def labels(self, clip: int, row: int) -> dict:
+        """Arrays of the clip by field name; row is any row of it. Raises `CorruptMemberError`."""
+        if clip in self._labels:
+            self._labels.move_to_end(clip)
+            return self._labels[clip]
+        try:
+            labels = decode_labels(self._member(row, "labels_"))
+        except CorruptMemberError:
+            raise
+        except ValueError as error:
+            raise CorruptMemberError(f"{self.member_name(row, 'labels_')}: {error}") from None
+        for name in _UNREAD:
+            labels.pop(name, None)
+        self._labels[clip] = labels
+        if len(self._labels) > self.num_clips:
+            self._labels.popitem(last=False)
+        return labels
+
+    def _member(self, row: int, prefix: str = "") -> bytes:
+        numbers = self.index.numbers
+        offset, size, crc32 = (
+            int(numbers[prefix + name][row]) for name in ("offset", "size", "crc32")
+        )
+        try:
+            return read_member(self._file(int(self.index.shard[row])), offset, size, crc32)
+        except ValueError as error:
+            raise CorruptMemberError(f"{self.member_name(row, prefix)}: {error}") from None
+
+    def member_name(self, row: int, prefix: str = "") -> str:
+        """The member that holds a frame's image, or its clip's labels for the prefix "labels_"."""
+        clip = self.index.clips[self.index.clip[row]]
+        if prefix:
+            return labels_member(clip)
+        return image_member(clip, int(self.index.numbers["clip_index"][row]))
+
+    def _file(self, shard: int) -> BinaryIO:
+        if shard in self._files:
+            self._files.move_to_end(shard)
+            return self._files[shard]
+        file = self.store.open(self.index.shards[shard])
+        self._files[shard] = file
+        if len(self._files) > self._max_open:
+            self._files.popitem(last=False)[1].close()
+        return file

@@ -1,0 +1,284 @@
+"""Shards → batches: exact epochs, the same order for any number of ranks and workers, resumable.
+
+    store, index = open_store("shards/dexycb")
+    stream = Stream(StreamConfig(split="s0_train"), store, index)
+    for batch in stream.batches(first_step=1200): ...
+
+The batch of a step is a function of configuration, step and rank. So a run is taken up at any step
+by its number, workers need not agree on anything, and nothing is replayed.
+"""
+
+import hashlib
+import json
+import logging
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property
+from typing import TYPE_CHECKING, Literal
+
+import cv2
+import numpy as np
+import torch
+
+from deformer.data.augment import NO_AUGMENTATION, AugmentConfig, draw
+from deformer.data.batch import Batch, read_window
+from deformer.data.dataset import check_reach
+from deformer.data.index import FrameIndex, WindowTable, make_windows, select_rows
+from deformer.data.order import OrderConfig, epoch_order, mixing, step_places, steps_per_epoch
+from deformer.data.store import ClipReader, CorruptMemberError, Prefetcher, Store
+from deformer.data.windows import WindowConfig
+from deformer.data.workers import read_ahead
+
+if TYPE_CHECKING:
+    from deformer.training.features import EncodedFrames
+
+_AHEAD_STEPS = 256
+"""So many steps before their use remote shards are asked for."""
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class StreamConfig:
+    """Which windows, in which order, as which images."""
+
+    split: str = "s0_train"
+    """As the dataset names it (`dataset.json`, counts.splits), or "all"."""
+    where: str | None = None
+    """A filter on the centre frames over the columns of `frames.parquet`, such as
+    "occlusion > 0.5 and side == 'left'"."""
+    limit: int | None = None
+    """At most so many windows, spread evenly over the split."""
+    size: int = 512
+    """Side of the square images, px."""
+    seed: int = 0
+    """Of the order and the augmentation; a training starts its weights from it too."""
+    max_skipped: int = 100
+    """So many corrupt members are left out and reported; one more is an error."""
+    window: WindowConfig = field(default_factory=WindowConfig)
+    order: OrderConfig = field(default_factory=OrderConfig)
+    augment: AugmentConfig = field(default_factory=AugmentConfig)
+
+    def __post_init__(self) -> None:
+        for name, least in (("size", 32), ("seed", 0), ("max_skipped", 0), ("limit", 1)):
+            value = getattr(self, name)
+            if value is not None and value < least:
+                raise ValueError(f"{name} is {value}, must be {least} or more")
+
+    def for_evaluation(
+        self, split: str, limit: int | None = None, where: str | None = None,
+        order: OrderConfig | None = None,
+    ) -> "StreamConfig":  # fmt: skip
+        """The same images of another choice of windows: as they are, in the order of the index.
+
+        order: by default this one's batch and streams.
+        """
+        order = replace(order or self.order, shuffle=False)
+        return replace(
+            self, split=split, where=where, limit=limit, order=order, augment=NO_AUGMENTATION
+        )
+
+
+class Stream:
+    """The windows of one split as batches, for one rank."""
+
+    def __init__(
+        self,
+        config: StreamConfig,
+        store: Store,
+        index: FrameIndex,
+        rank: int = 0,
+        num_ranks: int = 1,
+        workers: int = 0,
+        windows: WindowTable | None = None,
+        draw_by: Literal["window", "clip"] = "window",
+        encoded: "EncodedFrames | None" = None,
+    ) -> None:
+        """workers: processes that read ahead; 0 reads in this one. windows: these, instead of those
+        that split, filter and limit choose. draw_by: what has an augmentation of its own in an
+        epoch. encoded: frames that are taken from there, in one of their copies, in place of
+        images; no worker is needed then.
+
+        Raises `ValueError` when split or filter leave no window, the ranks do not divide the
+        canonical streams, the windows reach beyond the halo of clips, or the crops cannot serve the
+        augmentation; `FileNotFoundError` or
+        `ValueError` when a shard is missing or not whole.
+        """
+        limits = index.info["parameters"].get("augmentation", {})
+        for name, most in limits.items():
+            if (value := getattr(config.augment, name)) > most:
+                raise ValueError(
+                    f"augment.{name} is {value}, but the crops of {store.url} serve {most} at "
+                    f"most: lower it, or build shards with --augmentation.{name} {value}"
+                )
+        check_reach(index.info, config.window.reach, store.url)
+        self.config, self.store, self.index = config, store, index
+        self.workers = workers if encoded is None else 0
+        if windows is None:
+            is_centre = select_rows(index, config.split, config.where)
+            windows = make_windows(index, config.window, is_centre, config.limit)
+        self.windows = windows
+        self.steps_per_epoch = steps_per_epoch(len(windows), config.order)
+        self._steps = _Steps(config, store, index, windows, rank, num_ranks, draw_by, encoded)
+        self._steps.places(0)  # that the ranks divide the streams shows here
+        if encoded is not None:
+            encoded.places(windows.rows)
+            self.skipped = {}
+            return
+        shards = np.unique(index.shard[windows.centre_rows])
+        store.check_shards(index, [index.shards[k] for k in shards])
+        self.skipped: dict[str, None] = {}
+        """Corrupt members met so far by this rank, in the order they were met."""
+
+    def batches(self, first_step: int = 0, last_step: int | None = None) -> Iterator[Batch]:
+        """Batches of the steps first_step … last_step − 1, counted over epochs.
+
+        last_step None: to the end of the epoch. Raises `ValueError` when more members are corrupt
+        than `max_skipped` allows, and `OSError` as `read_ahead` does.
+        """
+        if last_step is None:
+            last_step = (first_step // self.steps_per_epoch + 1) * self.steps_per_epoch
+        steps = range(first_step, last_step)
+        batches = read_ahead(self._steps.read, steps, self.workers, torch.cuda.is_available())
+        prefetcher = Prefetcher(self.store) if self.store.is_remote else None
+        try:
+            if prefetcher:
+                for step in steps[:_AHEAD_STEPS]:
+                    prefetcher.ask(self._steps.shards(step))
+            for step, batch in zip(steps, batches, strict=True):
+                if prefetcher and step + _AHEAD_STEPS < last_step:
+                    prefetcher.ask(self._steps.shards(step + _AHEAD_STEPS))
+                self._note_skipped(batch)
+                yield batch
+        finally:
+            batches.close()
+            if prefetcher:
+                prefetcher.close()
+
+    def _note_skipped(self, batch: Batch) -> None:
+        for name in batch.skipped:
+            if name not in self.skipped:
+                self.skipped[name] = None
+                _log.warning("corrupt, windows that need it are left out: %s", name)
+        if len(self.skipped) > self.config.max_skipped:
+            raise ValueError(
+                f"{len(self.skipped)} members of {self.store.url} are corrupt, more than "
+                f"max_skipped = {self.config.max_skipped}; the last is {list(self.skipped)[-1]}. "
+                f"Find them all by: python -m pipelines.verify {self.store.url}"
+            )
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Changes with anything that changes which window stands at which step."""
+        digest = hashlib.sha256(self.windows.rows.tobytes())
+        order = [asdict(self.config.order), self.config.seed, self.index.info["shards"]]
+        digest.update(json.dumps(order, sort_keys=True).encode())
+        return digest.hexdigest()
+
+    def state(self, step: int) -> dict:
+        """What it takes to go on at `step`: `check_state` it, then `batches(first_step=step)`."""
+        return {
+            "step": step,
+            "dataset": self.store.name,
+            "windows": len(self.windows),
+            "fingerprint": self.fingerprint,
+        }
+
+    def check_state(self, state: dict) -> None:
+        """Raises `ValueError` when a state is not of this stream."""
+        if state["fingerprint"] != self.fingerprint:
+            raise ValueError(
+                f"step {state['step']} is of another stream ({state['windows']:,} windows, here "
+                f"{len(self.windows):,}): dataset, split, filter, window, seed, global batch size "
+                "or canonical streams have changed; go on with what the run began with"
+            )
+
+    def mixing(self) -> tuple[float, float]:
+        """Distinct clips among 64 consecutive windows, here and in a full shuffle."""
+        order = self._steps.window_ids(0, np.arange(len(self.windows)))
+        return mixing(self.index.clip[self.windows.centre_rows][order])
+
+
+class _Steps:
+    """Step → the batch of this rank. A worker has a copy, and opens files for itself."""
+
+    def __init__(
+        self, config: StreamConfig, store: Store, index: FrameIndex, windows: WindowTable,
+        rank: int, num_ranks: int, draw_by: str, encoded: "EncodedFrames | None",
+    ) -> None:  # fmt: skip
+        self.config, self.store, self.index, self.windows = config, store, index, windows
+        self.rank, self.num_ranks = rank, num_ranks
+        self.draw_by, self.encoded = draw_by, encoded
+        self._orders: dict[int, np.ndarray] = {}
+        self._reader: ClipReader | None = None
+
+    def places(self, step: int) -> tuple[int, np.ndarray]:
+        """Epoch, and places in its order: see `step_places`."""
+        order = self.config.order
+        epoch, step = divmod(step, steps_per_epoch(len(self.windows), order))
+        return epoch, step_places(step, len(self.windows), order, self.rank, self.num_ranks)
+
+    def window_ids(self, epoch: int, places: np.ndarray) -> np.ndarray:
+        """The windows at places of an epoch's order, which goes round in a circle."""
+        if epoch not in self._orders:
+            config = self.config
+            order = epoch_order(self.index, self.windows, config.order, config.seed, epoch)
+            # Whoever looks ahead at the end of an epoch needs two of them
+            self._orders = {epoch: order} | {
+                e: o for e, o in self._orders.items() if e == epoch - 1
+            }
+        return self._orders[epoch][places % len(self.windows)]
+
+    def shards(self, step: int) -> list[str]:
+        """The shards that a step reads."""
+        rows = self.windows.centre_rows[self.window_ids(*self.places(step))]
+        return [self.index.shards[k] for k in np.unique(self.index.shard[rows])]
+
+    def read(self, step: int) -> Batch:
+        if self.encoded is not None:
+            return self._encoded_batch(*self.places(step))
+        if self._reader is None:
+            cv2.setNumThreads(1)  # processes are the parallelism
+            streams = self.config.order.streams // self.num_ranks
+            pool = streams * (self.config.order.mix_clips + 2)
+            self._reader = ClipReader(self.store, self.index, pool)
+        epoch, places = self.places(step)
+        skipped: list[str] = []
+        samples = [self._sample(epoch, int(place), skipped) for place in places]
+        columns = zip(*samples, strict=True)
+        return Batch(*(torch.from_numpy(np.stack(c)) for c in columns), tuple(skipped))
+
+    def _encoded_batch(self, epoch: int, places: np.ndarray) -> Batch:
+        """Each window of a copy that is drawn for it."""
+        rows = self.windows.rows[self.window_ids(epoch, places)]
+        rngs = (np.random.default_rng([self.config.seed, epoch, place]) for place in places)
+        copies = np.array([rng.integers(self.encoded.num_copies) for rng in rngs])
+        return self.encoded.batch(rows, self.windows.centre, copies, places >= len(self.windows))
+
+    def _sample(self, epoch: int, place: int, skipped: list[str]) -> tuple:
+        """The window at a place; where it is corrupt, the next whole one, as padding."""
+        num = len(self.windows)
+        drawn_for = place
+        if self.draw_by == "clip":
+            (window,) = self.window_ids(epoch, np.array([place]))
+            drawn_for = self.index.clip[self.windows.centre_rows[window]]
+        rng = np.random.default_rng([self.config.seed, epoch, drawn_for])
+        drawn = draw(self.config.augment, rng)
+        met: set[str] = set()
+        for attempt in range(num):
+            (window,) = self.window_ids(epoch, np.array([place + attempt]))
+            rows = self.windows.rows[window]
+            try:
+                sample = read_window(
+                    self._reader, rows, self.windows.centre, drawn, self.config.size
+                )
+            except CorruptMemberError as error:
+                skipped.append(str(error))
+                met.add(str(error))
+                if len(met) > self.config.max_skipped:
+                    break
+                continue
+            return *sample, np.bool_(attempt > 0 or place >= num)
+        raise ValueError(
+            f"{attempt + 1} windows in a row of {self.store.url} are corrupt, such as "
+            f"{skipped[-1]}: python -m pipelines.verify {self.store.url} tells what is whole"
+        )

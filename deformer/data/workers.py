@@ -1,0 +1,233 @@
+"""Processes that read batches ahead, in order. None of them is waited for in vain.
+
+A batch comes as one file in memory that has no name and no place in /dev/shm, whose size therefore
+does not matter: containers have 64 MB there. It takes one descriptor as long as it is held. A
+worker that dies is told of, one that is silent is told of after a while.
+"""
+
+import atexit
+import contextlib
+import mmap
+import multiprocessing
+import os
+import signal
+import tempfile
+import traceback
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from multiprocessing.connection import Connection, wait
+from multiprocessing.reduction import recv_handle, send_handle
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from deformer.data.batch import Batch
+from deformer.program.pool import become_worker, signals_held
+
+PATIENCE_S = 600.0
+"""So long a batch is waited for: a shard that is far away may have to be brought first."""
+_AHEAD = 4
+"""Batches that each worker reads ahead."""
+_LEAVE_S = 1.0
+_ALIGNED = 64
+_INSTEAD = "--workers 0 reads in the program itself"
+
+
+def read_ahead(
+    read: Callable[[int], Batch], steps: range, workers: int, pin: bool
+) -> Iterator[Batch]:
+    """`read(step)` for every step, in order, by so many processes; by this one for 0.
+
+    pin: have the batches in page-locked memory, for a GPU. Raises what `read` raises;
+    `ChildProcessError` where a worker dies or cannot be started, `TimeoutError` where none answers.
+    """
+    if not workers:
+        yield from (_pinned(read(step)) if pin else read(step) for step in steps)
+        return
+    settings = (torch.cuda.set_device, (torch.cuda.current_device(),)) if pin else ()
+    with ThreadPoolExecutor(1, "pin", *settings) as thread, _team(read, workers) as team:
+        for i, step in enumerate(steps[: _AHEAD * workers]):
+            team[i % workers].ask(step)
+
+        def take(i: int) -> Batch:
+            worker, later = team[i % workers], i + _AHEAD * workers
+            batch = worker.receive(steps[i])
+            if later < len(steps):
+                worker.ask(steps[later])
+            return _pinned(batch) if pin else batch
+
+        places = range(len(steps))
+        yield from _one_ahead(take, places, thread) if pin else map(take, places)
+
+
+def _one_ahead(
+    take: Callable[[int], Batch], places: range, thread: ThreadPoolExecutor
+) -> Iterator[Batch]:
+    """Each is taken while the one before is used."""
+    coming = [thread.submit(take, i) for i in places[:1]]
+    for i in places:
+        batch = coming.pop().result()
+        coming += [thread.submit(take, later) for later in places[i + 1 : i + 2]]
+        yield batch
+
+
+def _pinned(batch: Batch) -> Batch:
+    return Batch(*(value.pin_memory() for value in batch[:-1]), batch.skipped)
+
+
+# ------------------------------------------------------------------------------------ the workers
+
+
+@contextmanager
+def _team(read: Callable[[int], Batch], workers: int) -> Iterator[list["_Worker"]]:
+    team: list[_Worker] = []
+
+    def end() -> None:
+        for worker in team:
+            worker.dismiss()
+        for worker in team:
+            worker.end()
+
+    atexit.register(end)  # whoever keeps the batches' iterator to the end of the program
+    try:
+        try:
+            with signals_held(multiprocessing.get_start_method()):
+                for _ in range(workers):
+                    team.append(_Worker(read))
+        except OSError as error:
+            raise ChildProcessError(
+                f"{workers} data workers cannot be started ({error.strerror or error}): give fewer "
+                f"--workers; {_INSTEAD}"
+            ) from None
+        yield team
+    finally:
+        atexit.unregister(end)
+        end()
+
+
+class _Worker:
+    """A process, seen from the program that it works for."""
+
+    def __init__(self, read: Callable[[int], Batch]) -> None:
+        self._connection, its = multiprocessing.Pipe()
+        self._process = multiprocessing.Process(target=_serve, args=(its, read), daemon=True)
+        with its:
+            self._process.start()
+
+    def ask(self, step: int | None) -> None:
+        with contextlib.suppress(OSError):  # it is dead: `receive` tells
+            self._connection.send(step)
+
+    def receive(self, step: int) -> Batch:
+        """What it was asked for longest ago."""
+        if not wait([self._connection, self._process.sentinel], PATIENCE_S):
+            raise TimeoutError(
+                f"the data workers gave no batch for step {step} within {PATIENCE_S:.0f} s: look "
+                f"whether the disk of the dataset answers and memory is left (in a container: "
+                f"--memory, --shm-size); {_INSTEAD}"
+            )
+        try:
+            answer = self._connection.recv()
+            if isinstance(answer, _Parcel):
+                return answer.open(recv_handle(self._connection))
+        except (EOFError, OSError, RuntimeError) as error:
+            raise self._failure(error) from None
+        raise answer
+
+    def _failure(self, error: Exception) -> OSError:
+        self._process.join(_LEAVE_S)
+        status = self._process.exitcode
+        if status is None:
+            return OSError(
+                f"a batch could not be taken over from a data worker ({error}): allow more open "
+                f"files (ulimit -n 4096), or give fewer --workers; {_INSTEAD}"
+            )
+        how = f"ended with status {status}"
+        if status < 0:
+            how = f"was killed by {signal.Signals(-status).name}"
+        return ChildProcessError(
+            f"a data worker {how}: the machine, or the container, is probably out of memory; give "
+            f"fewer --workers; {_INSTEAD}"
+        )
+
+    def dismiss(self) -> None:
+        self.ask(None)
+
+    def end(self) -> None:
+        """Let it go, and kill it where it does not go."""
+        self._process.join(_LEAVE_S)
+        self._process.kill()
+        self._process.join()
+        self._connection.close()
+
+
+def _serve(connection: Connection, read: Callable[[int], Batch]) -> None:
+    """What a worker does. A signal to the whole group is for the program, which may want to save
+    first; the worker ends when it is dismissed, or when the program has ended."""
+    become_worker((signal.SIGINT, signal.SIGTERM, signal.SIGHUP))
+    torch.set_num_threads(1)  # processes are the parallelism
+    with contextlib.suppress(EOFError, ConnectionError):  # the program has ended
+        while (step := connection.recv()) is not None:
+            _answer(connection, read, step)
+
+
+def _answer(connection: Connection, read: Callable[[int], Batch], step: int) -> None:
+    try:
+        parcel, file = _Parcel.pack(read(step))
+    except (ValueError, OSError) as error:
+        connection.send(error)
+    except Exception:
+        connection.send(RuntimeError(f"in a data worker:\n{traceback.format_exc()}"))
+    else:
+        connection.send(parcel)
+        send_handle(connection, file, None)
+        os.close(file)
+
+
+# ------------------------------------------------------------------------------------ the batches
+
+
+class _Parcel(NamedTuple):
+    """Where a batch's tensors are in a file."""
+
+    places: list[tuple[int, torch.dtype, torch.Size]]
+    """Offset, type and shape of each."""
+    size: int
+    skipped: tuple[str, ...]
+
+    @staticmethod
+    def pack(batch: Batch) -> tuple["_Parcel", int]:
+        """A batch as a file's descriptor, and what it takes to open it."""
+        descriptor = _file_in_memory()
+        places, size = [], 0
+        with open(descriptor, "wb", closefd=False) as file:
+            for value in batch[:-1]:
+                size += -size % _ALIGNED
+                places.append((size, value.dtype, value.shape))
+                file.seek(size)
+                file.write(value.contiguous().numpy().data)
+                size += value.nbytes
+        return _Parcel(places, size, batch.skipped), descriptor
+
+    def open(self, descriptor: int) -> Batch:
+        """The batch, in the memory of the file, which goes with the tensors."""
+        try:
+            memory = mmap.mmap(descriptor, self.size)
+        finally:
+            os.close(descriptor)
+        return Batch(*(_tensor(memory, *place) for place in self.places), self.skipped)
+
+
+def _tensor(memory: mmap.mmap, offset: int, dtype: torch.dtype, shape: torch.Size) -> Tensor:
+    size = shape.numel() * dtype.itemsize
+    data = torch.frombuffer(memory, dtype=torch.uint8)
+    return data[offset : offset + size].view(dtype).view(shape)
+
+
+def _file_in_memory() -> int:
+    if hasattr(os, "memfd_create"):  # Linux
+        return os.memfd_create("batch")
+    with tempfile.TemporaryFile() as file:
+        return os.dup(file.fileno())

@@ -1,0 +1,1 @@
+"""Files that may be damaged or hostile, and files that are whole or not there."""

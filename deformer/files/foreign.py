@@ -1,0 +1,152 @@
+"""Files that are not what their names say: what they are instead, told in one line.
+
+Downloads and transfers leave the same few things in a file's place, whatever it should have held: a
+Git LFS pointer, a web page that asks for a login, the archive that was not unpacked, a part of the
+file, or all of it with its line ends changed.
+"""
+
+import io
+from pathlib import Path
+from typing import Any
+
+from deformer.files.wellformed import read_json_object
+
+_AGAIN = "download or copy it again"
+_UNPACK = "unpack it, and name what it holds"
+_SIGNATURES = (
+    (b"version https://git-lfs", "a Git LFS pointer", "fetch the file itself by `git lfs pull`"),
+    (b"PK\x03\x04", "a zip archive", _UNPACK),
+    (b"\x1f\x8b", "compressed by gzip", _UNPACK),
+    (b"BZh", "compressed by bzip2", _UNPACK),
+    (b"\xfd7zXZ", "compressed by xz", _UNPACK),
+    (b"\x28\xb5\x2f\xfd", "compressed by zstd", _UNPACK),
+    (b"7z\xbc\xaf", "a 7z archive", _UNPACK),
+    (b"Rar!", "a rar archive", _UNPACK),
+    (b"\x93NUMPY", "a single array of numpy", _AGAIN),
+    (b"\x89HDF", "an HDF5 file", _AGAIN),
+    (b"MATLAB", "a file of MATLAB", _AGAIN),
+    (b"%PDF", "a PDF document", _AGAIN),
+    (b"\x89PNG", "a picture", _AGAIN),
+    (b"\xff\xd8\xff", "a picture", _AGAIN),
+)
+_WEB_PAGE = (b"<!doctype", b"<html", b"<head", b"<?xml", b"<!--")
+_BYTE_ORDER_MARKS = (
+    (b"\xef\xbb\xbf", "utf-8-sig"),
+    (b"\xff\xfe\x00\x00", "utf-32"),
+    (b"\x00\x00\xfe\xff", "utf-32"),
+    (b"\xff\xfe", "utf-16"),
+    (b"\xfe\xff", "utf-16"),
+)
+_HEAD_BYTES = 512
+_FEW_LINE_ENDS = 8
+_LONGEST = 160
+
+
+class UnreadableFileError(ValueError):
+    """A file is damaged, or another one than its name says: one line that names it and says what to
+    do."""
+
+
+def fault_of(data: bytes, error: object = "", expected: bytes | None = None) -> str:
+    """Why these bytes of a file could not be read, and what to do: "it is a Git LFS pointer: …".
+
+    error: what reading it raised, told where the file itself shows no cause. expected: what files
+    of its kind may begin with, as npz and torch's files do with the sign of a zip archive.
+    """
+    if known := known_fault(data, expected):
+        return known
+    is_told = bool(error) and not isinstance(error, KeyError)  # which names a key, often a number
+    said = f" ({one_line(error)})" if is_told else ""
+    return f"it is damaged or cut off{said}: {_AGAIN}, as binary data"
+
+
+def known_fault(data: bytes, expected: bytes | None = None) -> str:
+    """The same where the bytes show what they are or what became of them; else an empty text."""
+    return foreign(data, expected) or _changed_as_text(data)
+
+
+def foreign(data: bytes, expected: bytes | None = None) -> str:
+    """What another file is that stands in a file's place, as `fault_of`; else an empty text. The
+    beginning of a large file is enough."""
+    head = data[:_HEAD_BYTES]
+    if not data.strip(b"\x00"):
+        return f"it {'holds nothing but zeros' if data else 'is empty'}: {_AGAIN}"
+    for sign, what, advice in _SIGNATURES:
+        if head.startswith(sign) and sign != expected:
+            return f"it is {what}: {advice}"
+    if head.removeprefix(b"\xef\xbb\xbf").lstrip().lower().startswith(_WEB_PAGE):
+        return f"it is a web page, perhaps one that asks for a login: {_AGAIN}, logged in"
+    return ""
+
+
+def foreign_file(path: Path) -> str:
+    """The same of a file, of which only the beginning is read."""
+    with path.open("rb") as file:
+        return foreign(file.read(_HEAD_BYTES))
+
+
+def _changed_as_text(data: bytes) -> str:
+    """Binary data that went through a program for text; an empty text where nothing shows that."""
+    try:
+        data.decode()
+    except UnicodeDecodeError:
+        pass
+    else:
+        if b"\xef\xbf\xbd" in data or data.startswith(b"\xc2\x80"):
+            return f"it was saved as text, which destroyed it: {_AGAIN}, as binary data"
+    ends = data.count(b"\n")
+    if ends >= _FEW_LINE_ENDS and data.count(b"\r\n") == ends:
+        return f"its line ends were changed to those of Windows: {_AGAIN}, as binary data"
+    return ""
+
+
+def one_line(error: object) -> str:
+    """What an error says, on one line and not beyond reason: libraries quote all they found."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…"
+
+
+def check_folder_name(folder: Path) -> None:
+    """Raises `UnreadableFileError` for a path that is not UTF-8, as archives with other encodings
+    leave them: pyarrow, safetensors and OpenCV open no file there."""
+    try:
+        str(folder).encode()
+    except UnicodeEncodeError:
+        raise UnreadableFileError(
+            f"the path {str(folder)!r} is not UTF-8, and no dataset can be kept there: rename the "
+            "folder, or name another one"
+        ) from None
+
+
+# ------------------------------------------------------------------------------------------- text
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The JSON object that a file holds. Raises `UnreadableFileError` naming the file."""
+    data = path.read_bytes()
+    try:
+        return read_json_object(data)
+    except ValueError as error:
+        raise UnreadableFileError(
+            f"{path} is damaged: {foreign(data) or one_line(error)}"
+        ) from None
+
+
+def read_lines(path: Path) -> list[str]:
+    """The lines of a text file without their ends, whatever the editor that wrote them."""
+    return io.StringIO(decode(path.read_bytes()), newline=None).read().split("\n")
+
+
+def decode(data: bytes) -> str:
+    """The text of a file: UTF-8 or what its byte order mark says, without the mark; else Latin-1.
+
+    Latin-1 gives every byte a character, so comments of any encoding do no harm; whoever reads the
+    lines sees to it that what matters is as it should be.
+    """
+    for mark, encoding in _BYTE_ORDER_MARKS:
+        if data.startswith(mark):
+            return data.decode(encoding, "replace")
+    try:
+        return data.decode()
+    except UnicodeDecodeError:
+        return data.decode("latin-1")

@@ -1,0 +1,241 @@
+"""What pickles say of arrays, as records, and the arrays built from them by checked functions.
+
+The records stand for classes of numpy, scipy and chumpy (`deformer.files.safe_pickle` says which)
+and only collect what a pickle says; nothing of those libraries is called with it. Arrays are of
+plain kinds alone: bool, integers, floats, bytes, text.
+"""
+
+import math
+import re
+from collections.abc import Callable
+
+import numpy as np
+
+from deformer.files.foreign import UnreadableFileError
+
+MAX_DENSE_VALUES = 1 << 24
+"""The largest sparse matrix that is made dense; MANO's has 16 × 778 values."""
+
+_PLAIN_DTYPE = re.compile(r"[biuf]\d{1,2}|[SU]\d{1,9}")
+_MAX_CODE_POINT = 0x10FFFF
+
+Resolve = Callable[[object], object]
+"""`Resolver`, as the records know it."""
+
+
+class UnsafePickleError(UnreadableFileError):
+    """The pickle asks for something other than plain arrays."""
+
+
+class Record:
+    """What a pickle says of one object; nothing of it is interpreted when it is read.
+
+    `__setstate__` also keeps a pickle from writing attributes, of a record or of its class.
+    """
+
+    state: object = None
+
+    def __setstate__(self, state: object) -> None:
+        self.state = state
+
+
+class Dtype(Record):
+    """A pickled `numpy.dtype`; its own state is read for the byte order alone."""
+
+    name: object = ""
+
+    def __init__(self, name: object, *flags: object) -> None:
+        self.name = name
+
+    def checked(self) -> np.dtype:
+        if not isinstance(self.name, str) or not _PLAIN_DTYPE.fullmatch(self.name):
+            raise UnsafePickleError(
+                f"it holds an array of dtype {self.name!r:.40}; only bool, integers, floats, bytes "
+                "and text are read"
+            )
+        dtype = np.dtype(self.name)
+        if isinstance(self.state, tuple) and len(self.state) > 1 and self.state[1] in ("<", ">"):
+            dtype = dtype.newbyteorder(self.state[1])
+        return dtype
+
+
+class Array(Record):
+    """A pickled `numpy.ndarray`: its state is version, shape, dtype, is_fortran, content."""
+
+    axes: object = None
+    """The order that they are moved to at last, as in protocol 5; None: as they are."""
+
+    def checked(self, resolve: Resolve) -> np.ndarray:
+        if not isinstance(self.state, tuple) or len(self.state) != 5:
+            raise ValueError("an array without its content")
+        _, shape, dtype, is_fortran, content = self.state
+        array = checked_array(dtype, content, shape, "F" if is_fortran else "C")
+        return array if self.axes is None else array.transpose(_shape(self.axes, array.ndim))
+
+
+class ChumpyArray(Record):
+    """What a pickled `chumpy.ch.Ch` holds that matters: its value, kept by chumpy as `x`."""
+
+    def checked(self, resolve: Resolve) -> np.ndarray:
+        return _array_of(self.state, "x", "a chumpy array", resolve)
+
+
+class ChumpySelection(Record):
+    """A pickled `chumpy.reordering.Select`: `a`, the `idxs` taken of its flattened values, and the
+    `preferred_shape` that they are given."""
+
+    def checked(self, resolve: Resolve) -> np.ndarray:
+        source = _array_of(self.state, "a", "a chumpy selection", resolve)
+        indices = _array_of(self.state, "idxs", "a chumpy selection", resolve)
+        shape = self.state.get("preferred_shape", indices.shape)
+        shape = _shape(tuple(shape) if isinstance(shape, list) else shape)
+        if not _is_vector(indices, "iu") or math.prod(shape) != len(indices):
+            raise ValueError(f"a chumpy selection whose idxs do not fit its shape {shape!r:.40}")
+        if ((indices < 0) | (indices >= source.size)).any():
+            raise ValueError(f"a chumpy selection of other than its {source.size} values")
+        return source.ravel()[indices].reshape(shape)
+
+
+class SparseMatrix(Record):
+    """A pickled matrix of scipy: `_shape`, `data`, and where the data stand."""
+
+    def checked(self, resolve: Resolve) -> np.ndarray:
+        state = self.state if isinstance(self.state, dict) else {}
+        height, width = _shape(state.get("_shape"), num_axes=2)
+        if height * width > MAX_DENSE_VALUES:
+            raise ValueError(f"a sparse matrix of {height} × {width} values is too large")
+        data = _array_of(state, "data", "a sparse matrix", resolve)
+        rows, columns = self.places(state, (height, width), resolve)
+        if not _is_vector(data, "iuf") or not len(data) == len(rows):
+            raise ValueError("a sparse matrix whose data and indices do not fit together")
+        data, rows = data[: len(columns)], rows[: len(columns)]
+        for places, size in ((rows, height), (columns, width)):
+            if ((places < 0) | (places >= size)).any():
+                raise ValueError(
+                    f"a sparse matrix with an index outside its {height} × {width} values"
+                )
+        dense = np.zeros((height, width), data.dtype)
+        np.add.at(dense, (rows, columns), data)
+        return dense
+
+    def places(
+        self, state: dict, shape: tuple[int, ...], resolve: Resolve
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Row and column of each value."""
+        raise NotImplementedError
+
+
+class CooMatrix(SparseMatrix):
+    """`row` and `col`, which newer scipys keep as the pair `coords`."""
+
+    def places(self, state, shape, resolve):
+        pair = state.get("coords", (state.get("row"), state.get("col")))
+        if not isinstance(pair, tuple) or len(pair) != 2:
+            raise ValueError("a sparse matrix without rows and columns")
+        rows, columns = (_integers(resolve(places)) for places in pair)
+        if len(rows) != len(columns):
+            raise ValueError("a sparse matrix whose rows and columns do not fit together")
+        return rows, columns
+
+
+class CscMatrix(SparseMatrix):
+    """`indices` are rows; those from `indptr[k]` to `indptr[k + 1]` are of column k."""
+
+    def places(self, state, shape, resolve):
+        _, width = shape
+        rows, starts = (_integers(resolve(state.get(key))) for key in ("indices", "indptr"))
+        if len(starts) != width + 1 or starts[0] or starts[-1] > len(rows):
+            raise ValueError("a sparse matrix whose indices and indptr do not fit together")
+        if (starts[1:] < starts[:-1]).any():
+            raise ValueError("a sparse matrix whose indptr does not rise from 0 to its length")
+        return rows, np.repeat(np.arange(width), np.diff(starts))
+
+
+class CsrMatrix(SparseMatrix):
+    """As `CscMatrix`, with rows and columns exchanged: it is the transposed one."""
+
+    def checked(self, resolve: Resolve) -> np.ndarray:
+        state = self.state if isinstance(self.state, dict) else {}
+        transposed = CscMatrix()
+        transposed.state = {**state, "_shape": _shape(state.get("_shape"))[::-1]}
+        return np.ascontiguousarray(transposed.checked(resolve).T)
+
+
+# ---------------------------------------------------------------------------------- checked arrays
+
+
+def _array_of(state: object, key: str, what: str, resolve: Resolve) -> np.ndarray:
+    value = resolve(state.get(key)) if isinstance(state, dict) else None
+    if not isinstance(value, np.ndarray):
+        raise ValueError(f"{what} without its array {key!r}")
+    return value
+
+
+def _integers(value: object) -> np.ndarray:
+    if not _is_vector(value, "iu"):
+        raise ValueError("a sparse matrix whose indices are not vectors of integers")
+    return value.astype(np.int64)
+
+
+def _is_vector(value: object, kinds: str) -> bool:
+    return isinstance(value, np.ndarray) and value.ndim == 1 and value.dtype.kind in kinds
+
+
+def _shape(shape: object, num_axes: int | None = None) -> tuple[int, ...]:
+    is_shape = isinstance(shape, tuple) and all(type(n) is int and n >= 0 for n in shape)
+    if not is_shape or num_axes not in (None, len(shape)):
+        raise ValueError(f"{shape!r:.40} is no shape of an array")
+    return shape
+
+
+def checked_array(dtype: object, content: object, shape: object, order: str) -> np.ndarray:
+    """An array of its own memory from raw content, which must be exactly as long as it says."""
+    if not isinstance(dtype, Dtype):
+        raise UnsafePickleError(f"it builds an array of {type(dtype).__name__}, no dtype")
+    plain, shape = dtype.checked(), _shape(shape)
+    if isinstance(content, str):  # Python 2 wrote text and bytes as one kind of string
+        content = content.encode("latin1")
+    if not isinstance(content, bytes | bytearray):
+        raise UnsafePickleError(f"an array of {type(content).__name__}: only raw content is read")
+    if not plain.itemsize:  # numpy cannot tell how many empty strings there are
+        if shape or content:
+            raise ValueError("an array of empty strings")
+        return np.zeros((), plain)
+    if plain.kind == "b":  # a bool other than 0 and 1 breaks numpy's counting
+        return (np.frombuffer(content, np.uint8) != 0).reshape(shape, order=order)
+    if plain.kind == "U" and len(content) % 4 == 0:
+        points = np.frombuffer(content, np.dtype(np.uint32).newbyteorder(plain.byteorder))
+        if (points > _MAX_CODE_POINT).any():
+            raise ValueError("text with characters that do not exist")
+    return np.frombuffer(content, plain).reshape(shape, order=order).copy(order="K")
+
+
+_ARRAYS = (Array, ChumpyArray, ChumpySelection, SparseMatrix)
+
+
+class Resolver:
+    """Puts an array in the place of each record of one, within containers too."""
+
+    def __init__(self, room_bytes: int) -> None:
+        self.room_bytes = room_bytes
+        self.seen: dict[int, tuple[object, object]] = {}
+        """id → the value, kept so that its id stays its own, and what it became. It ends cycles."""
+
+    def __call__(self, value: object) -> object:
+        if not isinstance(value, dict | list | tuple | Record):
+            return value
+        if id(value) in self.seen:
+            return self.seen[id(value)][1]
+        self.seen[id(value)] = value, value
+        if isinstance(value, _ARRAYS):
+            array = value.checked(self)
+            self.seen[id(value)] = value, array
+            self.room_bytes -= 0 if isinstance(value, ChumpyArray) else array.nbytes
+            if self.room_bytes < 0:
+                raise ValueError("its arrays are far larger than the file")
+        elif isinstance(value, dict | list):
+            for key in value if isinstance(value, dict) else range(len(value)):
+                value[key] = self(value[key])
+        elif isinstance(value, tuple):
+            self.seen[id(value)] = value, tuple(self(item) for item in value)
+        return self.seen[id(value)][1]

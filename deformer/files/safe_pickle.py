@@ -1,0 +1,160 @@
+"""Reading other people's pickles without running their code or trusting their memory layout.
+
+A pickle can call anything that can be imported, and even numpy's and scipy's own constructors
+take a pickle's word for what lies in memory: a crafted dtype turns bytes into pointers, crafted
+indices of a sparse matrix write outside it. So nothing of either is called from here. The few
+names that MANO's files and HO-3D's labels use stand for records (`deformer.files.pickled_arrays`),
+from which arrays are then built by checked functions. Every other name is refused. chumpy is not
+needed: it no longer installs.
+"""
+
+import io
+import pickle
+from collections import OrderedDict
+from pathlib import Path
+
+import numpy as np
+
+from deformer.files.foreign import UnreadableFileError, fault_of, known_fault
+from deformer.files.pickled_arrays import (
+    Array,
+    ChumpyArray,
+    ChumpySelection,
+    CooMatrix,
+    CscMatrix,
+    CsrMatrix,
+    Dtype,
+    Record,
+    Resolver,
+    UnsafePickleError,
+    checked_array,
+)
+
+MAX_EXTRA_BYTES = 1 << 27
+"""All arrays of a file together may take this much more memory than the file: sparse matrices and
+selections are larger than what is written of them, and content may be named again and again."""
+
+_MAX_SCALAR_BYTES = 1 << 12
+
+_NDARRAY = "numpy.ndarray"
+"""Stands for the class, which a pickle may name but not call."""
+
+_OBJECTS = {
+    ("chumpy.ch", "Ch"): ChumpyArray,
+    ("chumpy.reordering", "Select"): ChumpySelection,
+    **{
+        (f"scipy.sparse.{private}{form}", f"{form}_{kind}"): matrix
+        for form, matrix in (("csc", CscMatrix), ("csr", CsrMatrix), ("coo", CooMatrix))
+        for private in ("", "_")  # the modules' names before and since scipy 1.8
+        for kind in ("matrix", "array")
+    },
+}
+"""Classes whose objects are a dictionary of attributes."""
+
+
+def _reconstruct_array(cls: object, shape: object, typecode: object) -> Array:
+    if cls is not _NDARRAY:
+        raise UnsafePickleError(f"an array built from {cls!r:.40}: only plain arrays are read")
+    return Array()
+
+
+def _scalar(dtype: object, content: object) -> np.generic:
+    if isinstance(content, str | bytes) and len(content) > _MAX_SCALAR_BYTES:
+        raise ValueError(f"a scalar of {len(content)} bytes")
+    return checked_array(dtype, content, (), "C")[()]
+
+
+def _from_buffer(
+    content: object, dtype: object, shape: object, order: object, axes: object = None
+) -> Array:
+    array = Array()
+    array.state, array.axes = (1, shape, dtype, order == "F", content), axes
+    return array
+
+
+def _reconstruct_object(cls: object, base: object, state: object) -> Record:
+    if cls not in _OBJECTS.values() or base is not object or state is not None:
+        raise UnsafePickleError(f"an object of {cls!r:.40}: only plain arrays are read")
+    return cls()
+
+
+def _encode_latin1(text: str, encoding: str) -> bytes:
+    if encoding != "latin1":
+        raise UnsafePickleError(f"bytes encoded as {encoding!r}: only latin1 occurs in array files")
+    return text.encode("latin1")
+
+
+def _no_bytes() -> bytes:
+    return b""
+
+
+def _admitted() -> dict[tuple[str, str], object]:
+    admitted = {
+        **_OBJECTS,
+        ("numpy", "ndarray"): _NDARRAY,
+        ("numpy", "dtype"): Dtype,
+        # what `todense()` of a sparse matrix gives: an array by another name
+        ("numpy", "matrix"): _NDARRAY,
+        ("numpy.matrixlib.defmatrix", "matrix"): _NDARRAY,
+        ("collections", "OrderedDict"): OrderedDict,
+        # protocol 2 pickles of Python 2 name these for every new-style object and for bytes
+        ("copy_reg", "_reconstructor"): _reconstruct_object,
+        ("copyreg", "_reconstructor"): _reconstruct_object,
+        ("_codecs", "encode"): _encode_latin1,
+    }
+    for core in ("numpy.core", "numpy._core"):
+        admitted[core + ".multiarray", "_reconstruct"] = _reconstruct_array
+        admitted[core + ".multiarray", "scalar"] = _scalar
+        admitted[core + ".numeric", "_frombuffer"] = _from_buffer  # arrays in protocol 5
+    for builtins in ("__builtin__", "builtins"):
+        admitted[builtins, "object"] = object
+        admitted[builtins, "set"] = set
+        admitted[builtins, "bytes"] = _no_bytes  # protocol 2 writes b"" as a call
+    return admitted
+
+
+class _ArrayUnpickler(pickle._Unpickler):
+    """Python's own unpickler, not the one in C, which makes room for as many values as a damaged
+    file says that there are: 64 GB for five bytes."""
+
+    admitted = _admitted()
+    dispatch = dict(pickle._Unpickler.dispatch)
+
+    def find_class(self, module: str, name: str):
+        try:
+            return self.admitted[module, name]
+        except KeyError:
+            raise UnsafePickleError(
+                f"it asks for {f'{module}.{name}'!r:.80}; only plain arrays of numpy, scipy.sparse "
+                "(csc, csr, coo) and chumpy (Ch, Select) are read. "
+                "Do not load this file by other means unless you trust its origin"
+            ) from None
+
+    def load_bytearray8(self) -> None:
+        """As the inherited one, but for the room made before anything is read."""
+        size = int.from_bytes(self.read(8), "little")
+        self.append(bytearray(self.read(size)))
+
+    dispatch[pickle.BYTEARRAY8[0]] = load_bytearray8
+
+
+def load_pickle(path: str | Path) -> object:
+    """Read a pickle of plain Python values and arrays; those of chumpy and scipy become numpy's.
+
+    Pickles written by Python 2 are read too (strings as latin1).
+
+    Raises `UnsafePickleError` when the file names any other class or function or holds an array
+    of anything but numbers, bytes and text; `UnreadableFileError` when it is no whole pickle;
+    `OSError` when it cannot be read.
+    """
+    path = Path(path)
+    data = path.read_bytes()
+    resolve = Resolver(len(data) + MAX_EXTRA_BYTES)
+    try:
+        return resolve(_ArrayUnpickler(io.BytesIO(data), encoding="latin1").load())
+    except Exception as error:  # a broken pickle raises almost anything
+        if isinstance(error, UnsafePickleError) and not known_fault(data):
+            raise UnsafePickleError(f"{path} is refused: {error}") from None
+        raise UnreadableFileError(
+            f"{path} is not a whole pickle: {fault_of(data, error)}"
+        ) from None

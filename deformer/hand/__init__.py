@@ -1,0 +1,1 @@
+"""What a hand is: conventions, rotations, camera and box, the hand model."""

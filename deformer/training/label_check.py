@@ -1,0 +1,100 @@
+"""Do the labels of a dataset belong to this hand model? Found out before the first step."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from deformer.data.dataset import read_table
+from deformer.data.index import FrameIndex, WindowTable
+from deformer.hand.mano import HandLayer, Hands, load_hands
+from deformer.hand.rotations import rotvec_to_rotmat
+from deformer.network.model import DeformerConfig
+
+_MANO = ("pose_rotvec", "betas")
+_SAMPLES = 64
+_TOLERANCE_MM = 3.0
+
+
+def load_hands_of(info: dict, mano_dir: Path | None = None) -> Hands:
+    """The hand model that a dataset was built with.
+
+    info: of `dataset.json`. mano_dir: MANO's folder, by default what `$MANO_DIR` names.
+    Raises `ValueError` when it was built without one or with another one than is here,
+    `FileNotFoundError` when MANO's files are not there.
+    """
+    name, sha256 = info["parameters"]["hand"], info["parameters"]["hand_sha256"]
+    if name == "none":
+        raise ValueError(
+            "these shards were built with --hand none, so they hold no MANO labels: build them "
+            "with --mano-dir"
+        )
+    hands = load_hands("standin" if name == "standin" else mano_dir)
+    if hands.sha256 != sha256:
+        raise ValueError(
+            f"these shards were built with another hand model: {name} {sha256[:12]}, here is "
+            f"{hands.name} {hands.sha256[:12]}; name the same files by --mano-dir, or build anew"
+        )
+    return hands
+
+
+def check_labels(
+    index: FrameIndex, windows: WindowTable, hands: Hands, config: DeformerConfig
+) -> None:
+    """Pose the hands of some frames by their labels and compare with their joints.
+
+    Raises `ValueError` when frames have no MANO labels, or no occlusion ratio where the fusion
+    needs it, or when the hand posed by them is not at the labelled joints: then hand model,
+    fingertips (`config.tips`) or a convention is wrong.
+    """
+    if config.fusion == "occlusion":
+        _check_occlusion(index, windows)
+    rows = windows.centre_rows
+    rows = rows[np.linspace(0, len(rows) - 1, min(_SAMPLES, len(rows))).astype(int)]
+    path = index.folder / "annotations.parquet"
+    columns = [*_MANO, "joints_cam_m"]
+    table = read_table(path, columns).take(rows)
+    for name in _MANO:
+        if missing := table[name].null_count:
+            raise ValueError(
+                f"{missing} of {len(rows)} frames looked at have no {name}: training needs MANO "
+                "labels; choose a split that has them"
+            )
+    values = {name: torch.tensor(np.array(table[name].to_pylist(), np.float32)) for name in columns}
+    is_left = torch.from_numpy(index.is_left[rows])
+    rotmats = rotvec_to_rotmat(values["pose_rotvec"].view(-1, 16, 3))
+    _, joints = HandLayer(hands)(rotmats, values["betas"], is_left, config.tips)
+    truth = values["joints_cam_m"].view(-1, 21, 3)
+    offset = (joints - joints[:, :1]) - (truth - truth[:, :1])
+    error = offset.norm(dim=-1).mean(0) * 1000
+    if error.max() > _TOLERANCE_MM:
+        raise ValueError(
+            f"the hands posed by the labels are up to {error.max():.1f} mm off the labelled "
+            f"joints (joint {int(error.argmax())}); fingertips alone off: choose --model.tips "
+            f"dexycb or ho3d, now {config.tips}; all off: another hand model or convention"
+        )
+
+
+def check_truth(index: FrameIndex, windows: WindowTable, split: str) -> None:
+    """Raises `ValueError` when a frame of the windows that are validated on has no MANO labels:
+    its error would be no number."""
+    rows = np.unique(windows.rows)
+    table = read_table(index.folder / "annotations.parquet", list(_MANO)).take(rows)
+    for name in _MANO:
+        if missing := table[name].null_count:
+            raise ValueError(
+                f"--validation.split {split}: {missing} of {len(rows)} frames have no {name}, by "
+                "which validation poses the true hands (HO-3D gives none for its evaluation set): "
+                "choose another split, or None; benchmarks.evaluate scores by joints"
+            )
+
+
+def _check_occlusion(index: FrameIndex, windows: WindowTable) -> None:
+    used = np.unique(windows.rows)
+    frames = read_table(index.folder / "frames.parquet", ["occlusion"])
+    if missing := frames.take(used)["occlusion"].null_count:
+        raise ValueError(
+            f"--model.fusion occlusion weighs frames by their occlusion ratio, and {missing} of "
+            f"{len(used)} frames have none: build the shards with object models, or choose another "
+            "fusion"
+        )

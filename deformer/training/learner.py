@@ -1,0 +1,370 @@
+"""One step of learning: the model, then the motion discriminator, each by its own Adam."""
+
+from contextlib import nullcontext
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from deformer.data.batch import Batch, to_input
+from deformer.data.dataset import read_table
+from deformer.data.index import FrameIndex, WindowTable
+from deformer.hand.mano import HandLayer, Hands
+from deformer.hand.rotations import rotvec_to_rotmat
+from deformer.network.backbone import load_backbone_weights
+from deformer.network.discriminator import NUM_FEATURES, MotionDiscriminator, motion_features
+from deformer.network.losses import (
+    POINT_LOSSES,
+    Targets,
+    adversarial_loss,
+    deformer_losses,
+    discriminator_loss,
+    make_targets,
+    weighted_sum,
+)
+from deformer.network.model import Deformer, DeformerOutput, FrameFeatures
+from deformer.network.state_dict import load_state
+from deformer.training.checkpoint import load_optimizer, optimizer_tensors
+from deformer.training.cuda_graph import Recorded
+from deformer.training.distributed import Place
+from deformer.training.experiment import Experiment
+from deformer.training.features import freeze_spatial, spatial_half, unpack
+
+
+class NonFiniteError(FloatingPointError):
+    """A loss or gradient is NaN or infinite; the weights are those of before the step."""
+
+
+class RealMotion:
+    """Windows of true motion, drawn at random from the training set."""
+
+    def __init__(self, index: FrameIndex, windows: WindowTable, seed: int) -> None:
+        self.windows, self.is_left, self.seed = windows, index.is_left, seed
+        used, self.rows = np.unique(windows.rows, return_inverse=True)
+        path = index.folder / "annotations.parquet"
+        column = read_table(path, ["pose_rotvec"])["pose_rotvec"].combine_chunks()
+        poses = column.take(used)
+        if poses.null_count:
+            raise ValueError(f"{path}: frames to train on have no MANO pose; see check_labels")
+        self.poses = poses.flatten().to_numpy().reshape(len(used), 48)
+        self.rows = self.rows.reshape(windows.rows.shape)
+
+    def draw(self, step: int, num: int) -> tuple[Tensor, Tensor, Tensor]:
+        """What the discriminator needs at a step that has `num` windows over all processes.
+
+        Returns pose_rotvec (num, T, 48), is_left (num,), and standard normal noise for the features
+        of predicted and of real windows, (2, num, T, 91). It depends on seed and step alone, so it
+        is the same for any number of processes and for a run that was taken up again.
+        """
+        rng = np.random.default_rng([self.seed, step, 1])
+        chosen = rng.integers(len(self.windows), size=num)
+        is_left = self.is_left[self.windows.centre_rows[chosen]]
+        poses = self.poses[self.rows[chosen]]
+        noise = rng.standard_normal((2, *poses.shape[:2], NUM_FEATURES), np.float32)
+        return torch.from_numpy(poses), torch.from_numpy(is_left), torch.from_numpy(noise)
+
+
+class _Piece(NamedTuple):
+    """The part of a step's windows that goes through the network at once."""
+
+    batch: Batch
+    real: Tensor | None  # (b, T, 91)
+    noise: Tensor | None  # (2, b, T, 91): of what is predicted, of what is real
+    share: float  # of the step's windows
+
+
+class Learner:
+    """Model, discriminator and their optimizers, on one process of many."""
+
+    def __init__(
+        self,
+        experiment: Experiment,
+        hands: Hands,
+        place: Place,
+        motion: RealMotion | None,
+        bf16: bool = False,
+        compile: bool = False,
+        cuda_graph: bool = False,
+    ) -> None:
+        """Starts from the experiment's seed and backbone weights. motion: for the discriminator;
+        None: there is none. cuda_graph: record the model's part of a step and replay it.
+
+        Raises what `load_backbone_weights` raises, and `ValueError` where a graph cannot be."""
+        self.experiment, self.place, self.motion, self.bf16 = experiment, place, motion, bf16
+        torch.manual_seed(experiment.stream.seed)
+        self.model = Deformer(experiment.model, HandLayer(hands, experiment.vertex_stride))
+        if experiment.features is not None:  # `start_temporal` or `load` fills the spatial half
+            freeze_spatial(self.model)
+        elif experiment.start_from is None:  # else `start` or `load` fills the whole model
+            load_backbone_weights(self.model.backbone, experiment.backbone_weights)
+        self.model.to(place.device, memory_format=torch.channels_last)
+        optim = experiment.optim
+        is_cuda = place.device.type == "cuda"
+        if cuda_graph and (not is_cuda or place.num_ranks > 1):
+            raise ValueError(
+                f"--cuda-graph is for one process on a GPU, not {place.num_ranks} on "
+                f"{place.device.type}: train without it"
+            )
+        rate = torch.tensor(optim.lr, device=place.device) if cuda_graph else optim.lr
+        self.optimizer = torch.optim.Adam(
+            self.model.parameters(), rate, fused=is_cuda, capturable=cuda_graph
+        )
+        self.discriminator = None
+        if motion is not None:
+            self.discriminator = MotionDiscriminator(experiment.discriminator).to(place.device)
+            rate = optim.lr_discriminator
+            self.optimizer_d = torch.optim.Adam(self.discriminator.parameters(), lr=rate)
+        if compile:
+            _compile_training(self.model)
+        self._model, self._discriminator = self.model, self.discriminator
+        if place.num_ranks > 1:
+            # buffers are statistics that are frozen or synchronised, and the hand model
+            self._model = DistributedDataParallel(self.model, broadcast_buffers=False)
+            if self.discriminator is not None:
+                self._discriminator = DistributedDataParallel(self.discriminator)
+        self._recorded = _Recorded(self) if cuda_graph else None
+
+    def start(self, tensors: dict[str, Tensor]) -> None:
+        """Begin with another run's model, whose optimizer and discriminator stay behind.
+
+        Raises `ValueError` where it is of another network."""
+        told = (
+            f"--start-from {self.experiment.start_from} is of another network: choose an "
+            "experiment with the same --model options, or another start; its weights do not fit"
+        )
+        load_state(self.model, tensors, told)
+
+    def start_temporal(self, spatial: dict[str, Tensor]) -> None:
+        """Begin with a spatial half that stays as it is; the temporal one is random."""
+        self.model.load_state_dict(self.model.state_dict() | spatial_half(spatial))
+
+    # ------------------------------------------------------------------------------- one step
+
+    def step(self, batch: Batch, step: int, rate: float) -> dict[str, Tensor]:
+        """Learn from this process's windows of a step. Returns unweighted losses and diagnostics
+        of this process, as scalars on the device.
+
+        rate: factor on both learning rates. Raises `NonFiniteError` before anything is changed.
+        """
+        self._set_rates(step, rate)
+        self.model.train()
+        pieces = self._pieces(batch, step)
+        if self.discriminator is not None:
+            self.discriminator.requires_grad_(False)  # the model's turn
+        learn_from = self._recorded.learn_from if self._recorded else self._backward
+        terms, norm, fused = learn_from(pieces)
+        # All processes see the same norm, so they stop together. This waits for the device, every
+        # step: the price of never losing weights to one bad batch
+        self._check_finite(norm, step, terms)
+        if self.discriminator is not None:
+            self.discriminator.requires_grad_(True)
+            self._step_discriminator(pieces, fused, step, terms)
+        if self._recorded:
+            self._recorded.apply()
+        else:
+            self.optimizer.step()
+            self.optimizer.zero_grad(set_to_none=True)
+        return {**terms, "grad_norm": norm}
+
+    def _backward(self, pieces: list[_Piece]) -> tuple[dict[str, Tensor], Tensor, list[Tensor]]:
+        """The gradient of the pieces together, clipped; returns unweighted losses, the norm before
+        clipping, and the fused rotations of each piece."""
+        terms: dict[str, Tensor] = {}
+        fused = []
+        for k, piece in enumerate(pieces):
+            with self._synchronised(self._model, k == len(pieces) - 1):
+                output, losses = self._losses(piece)
+                total = weighted_sum(losses, self.experiment.losses)
+                (piece.share * total).backward()
+            fused.append(output.fused.rotmats.detach())
+            _add(terms, {**losses, "total": total}, piece.share)
+        norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.experiment.optim.clip_norm)
+        return terms, norm, fused
+
+    def _check_finite(self, norm: Tensor, step: int, terms: dict[str, Tensor]) -> None:
+        if torch.isfinite(norm):
+            return
+        self.optimizer.zero_grad(set_to_none=True)
+        if self.discriminator is not None:
+            self.optimizer_d.zero_grad(set_to_none=True)
+        raise NonFiniteError(
+            f"step {step}: the gradient is not finite; loss terms: "
+            + ", ".join(f"{name} {value.item():.3g}" for name, value in terms.items())
+        )
+
+    def _set_rates(self, step: int, rate: float) -> None:
+        optim = self.experiment.optim
+        warm = min(1.0, (step + 1) / optim.warmup_steps) if optim.warmup_steps else 1.0
+        rate_now = optim.lr * rate * warm
+        if self._recorded:
+            self.optimizer.param_groups[0]["lr"].fill_(rate_now)
+        else:
+            self.optimizer.param_groups[0]["lr"] = rate_now
+        if self.discriminator is not None:
+            self.optimizer_d.param_groups[0]["lr"] = optim.lr_discriminator * rate
+
+    def _losses(self, piece: _Piece) -> tuple[DeformerOutput, dict[str, Tensor]]:
+        output, targets = self.predict(piece.batch)
+        losses = deformer_losses(output, targets, POINT_LOSSES[self.experiment.point_loss])
+        if self.discriminator is not None:
+            seen = motion_features(output.fused.rotmats, piece.batch.is_left) + piece.noise[0]
+            with self._autocast():
+                scores = self.discriminator(seen)
+            losses["adversarial"] = adversarial_loss(scores)
+        return output, losses
+
+    def predict(self, batch: Batch) -> tuple[DeformerOutput, Targets]:
+        """Predictions and ground truth of a batch that is on the device but for its images."""
+        if self.experiment.features is None:
+            images = to_input(batch, self.place.device)
+        else:
+            images = unpack(batch.images.to(self.place.device, non_blocking=True))
+        occlusion = batch.occlusion if self.experiment.model.fusion == "occlusion" else None
+        model = self._model if self.model.training else self.model
+        with self._autocast():
+            output = model(images, batch.boxes_px, batch.is_left, occlusion, batch.is_repeat)
+        targets = make_targets(
+            self.model.hand_layer,
+            batch.pose_rotvec,
+            batch.betas,
+            batch.is_left,
+            batch.joints_px,
+            batch.boxes_px,
+            batch.joints_in_image,
+            batch.is_repeat.to(self.place.device),
+            self.experiment.model.tips,
+        )
+        return output, targets
+
+    def _step_discriminator(
+        self, pieces: list[_Piece], fused: list[Tensor], step: int, terms: dict[str, Tensor]
+    ) -> None:
+        num = sum(len(rotmats) for rotmats in fused)
+        for k, (piece, rotmats) in enumerate(zip(pieces, fused, strict=True)):
+            share = len(rotmats) / num
+            predicted = motion_features(rotmats, piece.batch.is_left)
+            both = torch.cat([predicted, piece.real]) + piece.noise.flatten(0, 1)
+            with self._synchronised(self._discriminator, k == len(pieces) - 1):
+                with self._autocast():
+                    scores = self._discriminator(both)
+                loss = discriminator_loss(*scores.chunk(2))
+                (share * loss).backward()
+            _add(terms, {"discriminator": loss}, share)
+        norm = nn.utils.clip_grad_norm_(
+            self.discriminator.parameters(), self.experiment.optim.clip_norm
+        )
+        self._check_finite(norm, step, terms)
+        self.optimizer_d.step()
+        self.optimizer_d.zero_grad(set_to_none=True)
+
+    # -------------------------------------------------------------------------------- inputs
+
+    def _pieces(self, batch: Batch, step: int) -> list[_Piece]:
+        """Cut a step's windows; draw true motion and noise for all processes, and take our part."""
+        device, num = self.place.device, len(batch.images)
+        batch = move_batch(batch, device)
+        size = self.experiment.optim.micro_batch or num
+        real = noise = None
+        if self.motion is not None:
+            ours = slice(num * self.place.rank, num * (self.place.rank + 1))
+            poses, is_left, noise = self.motion.draw(step, num * self.place.num_ranks)
+            poses, is_left = poses[ours].to(device), is_left[ours].to(device)
+            real = motion_features(rotvec_to_rotmat(poses.unflatten(-1, (16, 3))), is_left)
+            noise = self.experiment.discriminator.noise * noise[:, ours].to(device)
+        return [
+            _Piece(
+                Batch(*(value[i : i + size] for value in batch[:-1]), skipped=()),
+                None if real is None else real[i : i + size],
+                None if noise is None else noise[:, i : i + size],
+                min(size, num - i) / num,
+            )
+            for i in range(0, num, size)
+        ]
+
+    def _autocast(self):
+        return torch.autocast(self.place.device.type, torch.bfloat16, enabled=self.bf16)
+
+    def _synchronised(self, module: nn.Module, is_last: bool):
+        """Gradients of several pieces are exchanged once, with the last one."""
+        if isinstance(module, DistributedDataParallel) and not is_last:
+            return module.no_sync()
+        return nullcontext()
+
+    # ----------------------------------------------------------------------------- checkpoints
+
+    def tensors(self) -> dict[str, dict[str, Tensor]]:
+        """All that a checkpoint must hold, by file."""
+        saved = {"model": self.model.state_dict()}
+        optimizer = _prefixed("model", optimizer_tensors(self.optimizer, self.model))
+        if self.discriminator is not None:
+            saved["discriminator"] = self.discriminator.state_dict()
+            state = optimizer_tensors(self.optimizer_d, self.discriminator)
+            optimizer |= _prefixed("discriminator", state)
+        return {**saved, "optimizer": optimizer}
+
+    def load(self, tensors: dict[str, dict[str, Tensor]]) -> None:
+        """The inverse of `tensors`."""
+        load_state(self.model, tensors["model"], "the checkpoint is of another network")
+        load_optimizer(self.optimizer, self.model, _of_prefix("model", tensors["optimizer"]))
+        if self.discriminator is not None:
+            saved = tensors["discriminator"]
+            load_state(self.discriminator, saved, "the checkpoint has another discriminator")
+            state = _of_prefix("discriminator", tensors["optimizer"])
+            load_optimizer(self.optimizer_d, self.discriminator, state)
+
+
+def _compile_training(model: Deformer) -> None:
+    """The half that costs, and only as it is trained: validation would have it compiled again, for
+    more seconds than it takes."""
+    plain = model.encode_frames
+    compiled = torch.compile(plain)
+
+    def encode_frames(*frames: Tensor) -> FrameFeatures:
+        return (compiled if model.training else plain)(*frames)
+
+    model.encode_frames = encode_frames
+
+
+class _Recorded:
+    """The two halves of a step that are replayed; what is between them looks at the gradient."""
+
+    def __init__(self, learner: Learner) -> None:
+        self._optimizer = learner.optimizer
+        self.learn_from = Recorded(learner._backward, self._optimizer.zero_grad)
+        self._apply: Recorded | None = None
+
+    def apply(self) -> None:
+        """The optimizer's step. Adam makes its state in its first one, which is not recorded."""
+        if self._apply:
+            self._apply()
+        else:
+            self._optimizer.step()
+            self._apply = Recorded(self._optimizer.step, lambda: None, warm_ups=0)
+
+
+def move_batch(batch: Batch, device: torch.device) -> Batch:
+    """All tensors on the device but those of use on the CPU: images and their colour draws, which
+    `to_input` takes, and which frames repeat, which the model asks first."""
+    stay = ("images", "photometric", "is_repeat", "skipped")
+    return Batch(
+        **{
+            name: value if name in stay else value.to(device, non_blocking=True)
+            for name, value in batch._asdict().items()
+        }
+    )
+
+
+def _add(terms: dict[str, Tensor], losses: dict[str, Tensor], share: float) -> None:
+    for name, value in losses.items():
+        terms[name] = terms.get(name, 0) + share * value.detach()
+
+
+def _prefixed(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {f"{prefix}/{name}": value for name, value in tensors.items()}
+
+
+def _of_prefix(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    start = f"{prefix}/"
+    return {k.removeprefix(start): v for k, v in tensors.items() if k.startswith(start)}

@@ -1,0 +1,112 @@
+"""What a run tells: a line on the console, JSON lines and TensorBoard in its folder."""
+
+import json
+import os
+import socket
+import time
+from pathlib import Path
+
+from rich.console import Console
+from tensorboard.compat.proto.event_pb2 import Event, SessionLog
+from tensorboard.compat.proto.summary_pb2 import Summary
+from tensorboard.summary.writer.record_writer import RecordWriter
+
+from deformer.files.whole import RESUME, room_for, whole_file, write_whole
+
+_SHOWN = ("vertices", "joints", "pose", "joints_2d", "motion_vertices", "adversarial")
+SATURATED = 0.95
+_PATIENCE = 20
+
+
+class Journal:
+    """Written by the first process only; the others have none."""
+
+    def __init__(self, run: Path, first_step: int, total_steps: int, console: Console) -> None:
+        """first_step: records of later steps, left by a run that was killed, are dropped."""
+        self.path, self.console = run / "log.jsonl", console
+        self.total_steps = total_steps
+        kept = _whole_lines(self.path) if first_step else []
+        kept = [line for line in kept if json.loads(line)["step"] <= first_step]
+        with room_for(run, RESUME):
+            write_whole(self.path, "".join(kept))
+            self.board = _begin_board(run / "tensorboard", first_step)
+        self._started, self._first = time.monotonic(), first_step
+        self._saturated = 0
+
+    def log(self, step: int, kind: str, values: dict[str, float]) -> None:
+        """Record values of a step; kind: "train" or "validation"."""
+        with room_for(self.path.parent, RESUME):
+            with self.path.open("a") as file:
+                file.write(json.dumps({"step": step, "kind": kind, **values}) + "\n")
+            scalars = [Summary.Value(tag=f"{kind}/{k}", simple_value=v) for k, v in values.items()]
+            summary = Summary(value=scalars)
+            _append(self.board, Event(wall_time=time.time(), step=step, summary=summary))
+
+    def show_training(self, step: int, values: dict[str, float]) -> None:
+        """One line: step, loss terms, windows per second, share of waiting for data, time left."""
+        terms = " ".join(f"{name} {values[name]:.2g}" for name in _SHOWN if name in values)
+        per_step = (time.monotonic() - self._started) / max(1, step - self._first)
+        left = per_step * (self.total_steps - step)
+        self.console.print(
+            f"step {step:,}/{self.total_steps:,}  loss {values['total']:.2f}  ({terms})  "
+            f"{values['windows_per_s']:.1f} windows/s  data {values['data_wait']:.0%}  "
+            f"{_duration(left)} left",
+            highlight=False,
+            soft_wrap=True,
+        )
+        self._watch_discriminator(step, values)
+
+    def _watch_discriminator(self, step: int, values: dict[str, float]) -> None:
+        if values.get("saturation", 0) < SATURATED:
+            self._saturated = 0
+            return
+        self._saturated += 1
+        if self._saturated == _PATIENCE:
+            self._saturated = 0
+            self.console.print(
+                f"step {step}: the motion discriminator tells real from predicted almost "
+                f"without error (saturation {values['saturation']:.2f}), so the model learns "
+                "nothing from it: lower --optim.lr-discriminator or raise --discriminator.noise",
+                style="yellow",
+                soft_wrap=True,
+            )
+
+    def show_validation(self, step: int, metrics: dict[str, float]) -> None:
+        numbers = "  ".join(f"{name} {value:.2f}" for name, value in metrics.items())
+        words = f"step {step:,}  validation  {numbers}"
+        self.console.print(words, style="bold", highlight=False, soft_wrap=True)
+
+
+def _begin_board(folder: Path, first_step: int) -> Path:
+    """A new file of events for TensorBoard, which drops what other files say of later steps.
+
+    first_step: 0 is a run from the beginning.
+    """
+    name = f"events.out.tfevents.{time.time():.6f}.{socket.gethostname()}.{os.getpid()}"
+    events = [Event(wall_time=time.time(), file_version="brain.Event:2")]
+    if first_step:
+        again = SessionLog(status=SessionLog.START)
+        events.append(Event(wall_time=time.time(), step=first_step + 1, session_log=again))
+    with whole_file(folder / name) as file:
+        for event in events:
+            RecordWriter(file).write(event.SerializeToString())
+    return folder / name
+
+
+def _append(board: Path, event: Event) -> None:
+    """Here and now: TensorBoard's own writer does it in a thread, whose errors come late."""
+    with board.open("ab") as file:
+        RecordWriter(file).write(event.SerializeToString())
+
+
+def _whole_lines(path: Path) -> list[str]:
+    """Of a log, with their ends; the last one may have been cut off by a kill."""
+    if not path.exists():
+        return []
+    return [line for line in path.read_text().splitlines(keepends=True) if line.endswith("}\n")]
+
+
+def _duration(seconds: float) -> str:
+    minutes, seconds = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}h{minutes:02d}m" if hours else f"{minutes}m{seconds:02d}s"

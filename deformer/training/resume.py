@@ -1,0 +1,127 @@
+"""Where a run begins: at its last checkpoint, at another run's model, or at random weights."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from deformer.data.stream import Stream
+from deformer.hand.mano import Hands
+from deformer.training.checkpoint import Checkpoint, differences, load_checkpoint
+from deformer.training.experiment import Experiment
+from deformer.training.features import Features
+from deformer.training.learner import Learner
+from deformer.weights import open_model
+
+
+@dataclass(frozen=True)
+class Beginning:
+    """Where a run begins, or goes on."""
+
+    step: int
+    origin: dict
+    """As in `Checkpoint`."""
+    words: str = ""
+    """To be shown."""
+    is_validated: bool = False
+    """The validation of this step is done."""
+
+
+def begin(
+    run: Path, resume: bool, learner: Learner, stream: Stream, hands: Hands, total_steps: int,
+    features: Features | None = None,
+) -> Beginning:  # fmt: skip
+    """Fill the learner.
+
+    run: the run's folder; with `resume` its last checkpoint is loaded, where it has one. Without
+    one the model of the experiment's `start_from` is, or the spatial half of its `features`.
+    total_steps: of the whole run. Raises
+    `ValueError` where these are not what they must be, `OSError` where they cannot be read.
+    """
+    has_begun = any((run / "checkpoints").glob("step-*"))
+    if has_begun and not resume:
+        raise ValueError(f"{run} holds a run: --resume goes on with it, another --out begins anew")
+    precision = "bf16" if learner.bf16 else "float32"
+    origin = {"total_steps": total_steps, "start_sha256": None, "precision": precision}
+    if features is not None:
+        origin["features_sha256"] = features.sha256
+    if has_begun:
+        return _resume(run, learner, stream, origin)
+    words = f"{run} has no checkpoint yet: beginning at step 0" if resume else ""
+    if features is not None:
+        learner.start_temporal(features.spatial())
+        return Beginning(0, origin, words)
+    start_from = learner.experiment.start_from
+    if start_from is None:
+        return Beginning(0, origin, words)
+    try:
+        start = open_model(start_from)
+    except FileNotFoundError as error:
+        raise ValueError(f"--start-from {start_from} names no run to begin with: {error}") from None
+    if start.hand["sha256"] != hands.sha256:
+        words += (
+            f"{start_from} was trained with the hand {start.hand['name']}, the shards are labelled "
+            f"with {hands.name}: what it sees carries over, its poses change with training"
+        )
+    learner.start(start.tensors["model"])
+    return Beginning(0, origin | {"start_sha256": start.model_sha256}, words)
+
+
+def _resume(run: Path, learner: Learner, stream: Stream, origin: dict) -> Beginning:
+    """Load the last checkpoint. origin: of the run that is asked for. Raises `ValueError` when the
+    checkpoint is of another configuration, stream, start or precision, or its rates were to fall
+    towards another end."""
+    checkpoint = load_checkpoint(run)
+    check_run(checkpoint, learner.experiment, origin["total_steps"])
+    precision = checkpoint.origin.get("precision")  # those of older checkpoints lack some
+    if precision not in (None, origin["precision"]):
+        raise ValueError(
+            f"{checkpoint.folder} was trained in {precision}, now {origin['precision']}: "
+            f"resume with --precision {precision}, or choose another --out"
+        )
+    check_start(checkpoint)
+    if checkpoint.origin.get("features_sha256") != origin.get("features_sha256"):
+        raise ValueError(
+            f"{checkpoint.folder} learned from other features than {learner.experiment.features} "
+            "holds now: bring those back, or choose another --out to begin anew"
+        )
+    stream.check_state(checkpoint.stream)
+    learner.load(checkpoint.tensors)
+    return Beginning(
+        checkpoint.step,
+        checkpoint.origin | {"total_steps": origin["total_steps"]},
+        f"going on from {checkpoint.folder}",
+        bool(checkpoint.metrics),
+    )
+
+
+def check_run(checkpoint: Checkpoint, asked: Experiment, total_steps: int) -> None:
+    """Raises `ValueError` where a checkpoint is not of the run that is asked for: of another
+    configuration, or its rates fall towards another end."""
+    if different := differences(checkpoint.experiment, asked):
+        raise ValueError(
+            f"{checkpoint.folder} is of another configuration: "
+            + "; ".join(f"{k} was {old!r}, now {new!r}" for k, (old, new) in different.items())
+            + ". Resume with what the run began with, or choose another --out"
+        )
+    planned = checkpoint.origin.get("total_steps", total_steps)
+    if asked.optim.cooldown and planned != total_steps:
+        raise ValueError(
+            f"{checkpoint.folder} is of a run of {planned:,} steps, whose rates fall to 0 at their "
+            f"end, and --steps is now {total_steps:,}: resume with --steps {planned}, or choose "
+            "another --out"
+        )
+
+
+def check_start(checkpoint: Checkpoint) -> None:
+    """Raises `ValueError` where the run that a checkpoint once began with has another model now."""
+    start_from, known = checkpoint.experiment.start_from, checkpoint.origin.get("start_sha256")
+    if start_from is None or known is None:
+        return
+    try:
+        start = open_model(start_from, only=("none",))
+    except (OSError, ValueError):
+        return  # gone, damaged or of another version: its model is read once, at the beginning
+    if start.model_sha256 != known:
+        raise ValueError(
+            f"{checkpoint.folder} began with another model than {start_from} holds now (step "
+            f"{start.step:,}): bring that one back, or choose another --out to begin anew"
+        )

@@ -1,0 +1,173 @@
+"""The hands of a video as MediaPipe finds them, and what a network says of them."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import count
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from rich.progress import track
+
+from deformer.data.batch import as_float
+from deformer.data.windows import WindowConfig, clip_windows
+from deformer.hand.box import tight_box
+from deformer.hand.camera import fit_translation
+from deformer.hand.conventions import SIDES
+from deformer.network.model import Deformer, FrameFeatures
+from deformer.video.crop import boxes_of_inputs, crop_hands, to_image_px
+from deformer.video.detect import Detection, HandDetector
+
+FOCAL_PER_SIDE = 1.2
+"""Focal length of a camera that nothing is known of, in longer sides of its image."""
+_AT_ONCE = 32
+
+
+@dataclass(frozen=True, eq=False)
+class SeenHands:
+    """N hands in a video by MediaPipe, right hands first, each side in the order of frames and once
+    a frame at most."""
+
+    frame: np.ndarray
+    """(N,) int64."""
+    is_left: np.ndarray
+    """(N,) bool."""
+    landmarks_px: np.ndarray
+    """(N, 21, 2)."""
+    inputs: np.ndarray
+    """(N, size, size, 3) uint8: as the network takes them."""
+    image_wh: tuple[int, int]
+    num_frames: int
+    num_left_out: int
+    """Detections with a landmark outside the image, or a surer one of the same side beside them."""
+
+
+@dataclass(frozen=True, eq=False)
+class Predicted:
+    """What a network says of `SeenHands`."""
+
+    joints_px: np.ndarray
+    """(N, 21, 2): its 2D joints."""
+    joints_cam_m: np.ndarray
+    """(N, 21, 3), where they project onto `joints_px` as nearly as they can."""
+    vertices_cam_m: np.ndarray
+    """(N, 778, 3)."""
+
+
+# ------------------------------------------------------------------------------ the hands to see
+
+
+def read_frames(video: Path) -> Iterator[tuple[np.ndarray, float]]:
+    """The frames (H, W, 3) of a video, RGB uint8, and their times, s.
+
+    They are upright: OpenCV turns them as the container's rotation says, which phones write.
+    (Images of datasets are not turned: their labels belong to the pixels as stored.)
+
+    Raises `FileNotFoundError` where there is no file, `ValueError` where no frame can be read.
+    """
+    if not video.is_file():
+        raise FileNotFoundError(f"--video {video}: there is no such file")
+    reader = cv2.VideoCapture(str(video))
+    rate = reader.get(cv2.CAP_PROP_FPS)
+    ok, frame = reader.read()
+    if not ok or not rate > 0:
+        raise ValueError(f"--video {video}: no frame of it can be read; name a video file")
+    for k in count():
+        yield cv2.cvtColor(frame, cv2.COLOR_BGR2RGB), k / rate
+        ok, frame = reader.read()
+        if not ok:
+            return
+
+
+def see_hands(video: Path, size: int) -> SeenHands:
+    """Find the hands and cut them out. Raises `ValueError` where there is none."""
+    frames, is_left, landmarks, inputs = [], [], [], []
+    num_detections = 0
+    with HandDetector("video") as detector:
+        for k, (image, time_s) in enumerate(track(read_frames(video), "finding hands")):
+            detections = detector.detect(image, time_s)
+            num_detections += len(detections)
+            for hand in surest(detections, image.shape[1::-1]):
+                frames.append(k)
+                is_left.append(hand.side == "left")
+                landmarks.append(hand.landmarks_px)
+                inputs.append(crop_hands(image, hand.box_px[None], size)[0])
+    if not frames:
+        raise ValueError(f"--video {video}: MediaPipe finds no hand that is whole in the image")
+    order = np.argsort(is_left, kind="stable")
+    seen = (np.array(value)[order] for value in (frames, is_left, landmarks, inputs))
+    num_left_out = num_detections - len(frames)
+    return SeenHands(*seen, image.shape[1::-1], k + 1, num_left_out)
+
+
+def surest(detections: list[Detection], image_wh: tuple[int, int]) -> list[Detection]:
+    """Of each side the one with the highest score among those that lie in the image."""
+    last = np.array(image_wh) - 1
+    inside = [
+        hand
+        for hand in detections
+        if ((hand.landmarks_px >= 0) & (hand.landmarks_px <= last)).all()
+    ]
+    of_sides = [[hand for hand in inside if hand.side == side] for side in SIDES]
+    return [max(hands, key=lambda hand: hand.score) for hands in of_sides if hands]
+
+
+# ----------------------------------------------------------------------- what the network sees
+
+
+@torch.no_grad()
+def encode(model: Deformer, seen: SeenHands) -> FrameFeatures:
+    """Every hand in every frame by itself."""
+    device = next(model.parameters()).device
+    is_left = torch.from_numpy(seen.is_left).to(device)
+    features = []
+    for i in track(range(0, len(seen.inputs), _AT_ONCE), "encoding hands"):
+        part = slice(i, i + _AT_ONCE)
+        images = as_float(torch.from_numpy(seen.inputs[part]).to(device))
+        images = images.contiguous(memory_format=torch.channels_last)
+        boxes = torch.from_numpy(boxes_of_inputs(len(images), images.shape[-1])).to(device)
+        features.append(model.encode_frames(images, boxes, is_left[part]))
+    return FrameFeatures(*(torch.cat(values) for values in zip(*features, strict=True)))
+
+
+def make_windows(seen: SeenHands, config: WindowConfig) -> np.ndarray:
+    """Places (N, T) among the hands: the window of each within its side. A frame in which its side
+    was not seen is missing."""
+    windows = []
+    for is_left in (False, True):
+        places = np.flatnonzero(seen.is_left == is_left)
+        is_seen = np.zeros(seen.num_frames, bool)
+        is_seen[seen.frame[places]] = True
+        positions = clip_windows(is_seen, config).positions
+        windows.append(places[np.searchsorted(seen.frame[places], positions)])
+    return np.concatenate(windows)
+
+
+@torch.no_grad()
+def decode(
+    model: Deformer, seen: SeenHands, features: FrameFeatures, config: WindowConfig
+) -> Predicted:
+    """Every hand as the centre of its window."""
+    device = features.hand.device
+    is_left = torch.from_numpy(seen.is_left).to(device)
+    parts = []
+    windows = make_windows(seen, config)
+    for i in range(0, len(windows), _AT_ONCE):
+        chosen = torch.from_numpy(windows[i : i + _AT_ONCE]).to(device)
+        lent = FrameFeatures(*(value[chosen] for value in features))
+        output = model.decode_windows(lent, is_left[i : i + _AT_ONCE])
+        values = output.joints_2d, output.fused.joints_m, output.fused.vertices_m
+        parts.append([value[:, config.centre].double().cpu().numpy() for value in values])
+    joints_2d, joints_m, vertices_m = (np.concatenate(part) for part in zip(*parts, strict=True))
+    joints_px = to_image_px(joints_2d, tight_box(seen.landmarks_px))
+    K = np.broadcast_to(guess_intrinsics(seen.image_wh), (len(joints_px), 3, 3))
+    wrist = fit_translation(joints_m, joints_px, K)[:, None]
+    return Predicted(joints_px, joints_m + wrist, vertices_m + wrist)
+
+
+def guess_intrinsics(image_wh: tuple[int, int]) -> np.ndarray:
+    """K (3, 3) of a camera that nothing is known of."""
+    width, height = image_wh
+    focal = FOCAL_PER_SIDE * max(width, height)
+    return np.array([[focal, 0, (width - 1) / 2], [0, focal, (height - 1) / 2], [0, 0, 1]])

@@ -1,0 +1,274 @@
+"""Raw frames of a clip → the clip as it is written: one hand model, one crop, one occlusion each.
+
+Pure: no file is read or written here. With `hand=None` everything that needs no hand model is
+made all the same; MANO fields, amodal masks and occlusion ratios are null.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from pycocotools import mask as coco_mask
+
+from deformer.data.clip import FIELDS, Clip, ClipMeta
+from deformer.hand.box import AugmentationRange, tight_box
+from deformer.hand.camera import crop_intrinsics, project
+from deformer.hand.conventions import NUM_JOINTS
+from pipelines.building import occlusion
+from pipelines.building.contradictions import (
+    FRAMES_TO_REFUSE,
+    STATED_SHAPES,
+    Stated,
+    find_contradictions,
+)
+from pipelines.building.crops import crop_image, crop_rectangle, mcu_size
+from pipelines.building.hand_model import HandModel
+from pipelines.datasets.source import (
+    GRASPED_OBJECT,
+    HAND,
+    OTHER_OBJECT,
+    BadFrameError,
+    ClipRef,
+    Mesh,
+    RawFrame,
+)
+
+
+@dataclass(frozen=True, eq=False)
+class _Posed:
+    """The hands that the MANO parameters of some frames of a clip pose."""
+
+    at: list[int]
+    """Those frames, of which the arrays below hold a row each."""
+    pose_rotvec: np.ndarray  # (N, 48) float32
+    betas: np.ndarray  # (N, 10) float32
+    trans_m: np.ndarray  # (N, 3) float32
+    vertices_cam_m: np.ndarray  # (N, 778, 3)
+    joints_cam_m: np.ndarray  # (N, 21, 3), dataset order
+
+
+def annotate_clip(
+    ref: ClipRef,
+    raw_frames: list[RawFrame],
+    hand: HandModel | None,
+    limits: AugmentationRange,
+    least_frames: int = FRAMES_TO_REFUSE,
+) -> Clip:
+    """Make the clip of `ref` from its raw frames, in order.
+
+    Raises `ValueError` naming the clip where the raw frames are not those of `ref`, and
+    `UnusableInputError` where the labels of most frames contradict each other, if those that can be
+    judged are `least_frames` or more.
+    """
+    _check_frames(ref, raw_frames)
+    n = len(raw_frames)
+    labels = _empty_labels(n)
+    labels["frame"][:] = ref.frames
+    labels["is_halo"][:] = [frame in ref.halo for frame in ref.frames]
+    images: list[bytes | None] = [None] * n
+    tight = np.full((n, 4), np.nan)
+    for i, raw in enumerate(raw_frames):
+        labels["reason"][i] = raw.reason or _not_usable(raw)
+    posed = _pose(ref, raw_frames, _with_labels(labels), hand)
+    stated = _stated(ref, raw_frames, _with_labels(labels), posed, hand)
+    labels["reason"][find_contradictions(stated, least_frames)] = "labels_contradict"
+    for i in _with_labels(labels):
+        tight[i] = _fill_geometry(labels, i, raw_frames[i], ref.image_size)
+    vertices = _fill_mano(labels, posed)
+    for i, raw in enumerate(raw_frames):
+        if not labels["reason"][i]:
+            images[i] = _fill_crop(labels, i, raw, tight[i], ref.image_size, limits)
+        _to_crop_pixels(labels, i)
+        if images[i] is not None:
+            mesh = None
+            if hand is not None and np.isfinite(vertices[i]).all():
+                faces = getattr(hand.hands, ref.side).faces
+                mesh = Mesh(vertices[i].astype(np.float32), faces)
+            _fill_masks(labels, i, raw, mesh)
+    labels["valid"][:] = labels["reason"] == ""
+    return Clip(_clip_meta(ref, n, hand), labels, images)
+
+
+def _check_frames(ref: ClipRef, raw_frames: list[RawFrame]) -> None:
+    if len(raw_frames) != len(ref.frames):
+        raise ValueError(
+            f"clip {ref.key!r}: its reader gave {len(raw_frames)} frames for {len(ref.frames)}"
+        )
+    for frame, raw in zip(ref.frames, raw_frames, strict=True):
+        if raw.frame != frame:
+            raise ValueError(f"clip {ref.key!r}: its reader gave frame {raw.frame} for {frame}")
+        if raw.segmentation is not None and raw.segmentation.shape != ref.image_size[::-1]:
+            raise ValueError(
+                f"clip {ref.key!r}, frame {frame}: segmentation has shape "
+                f"{raw.segmentation.shape}, the image {ref.image_size[::-1]}"
+            )
+
+
+def _clip_meta(ref: ClipRef, num_frames: int, hand: HandModel | None) -> ClipMeta:
+    return ClipMeta(
+        key=ref.key,
+        dataset=ref.dataset,
+        subject=ref.subject,
+        sequence=ref.sequence,
+        camera=ref.camera,
+        side=ref.side,
+        object=ref.object,
+        splits=dict(ref.splits),
+        num_frames=num_frames,
+        image_size=ref.image_size,
+        hand=hand.hands.name if hand else "none",
+        tips=ref.tips,
+    )
+
+
+def _empty_labels(n: int) -> dict:
+    """Every field of the contract for n frames of which nothing is known yet."""
+    labels = {}
+    for field in FIELDS:
+        if field.dtype == "rle":
+            labels[field.name] = [b""] * n
+        else:
+            dtype = "U32" if field.dtype == "str" else field.dtype
+            unknown = np.nan if field.nullable else np.zeros((), dtype)
+            labels[field.name] = np.full((n, *field.shape), unknown, dtype)
+    labels["joints_in_image"][:] = -1
+    return labels
+
+
+def _not_usable(raw: RawFrame) -> str:
+    """The reason why a frame that its reader accepted is not usable after all; "" if it is."""
+    if raw.K is None:
+        return "intrinsics_missing"
+    if raw.joints_cam_m is None and raw.box_px is None:
+        return "no_hand"
+    stated = [raw.K, raw.joints_cam_m, raw.joints_px, raw.box_px, raw.vertices_cam_m]
+    if raw.pose is not None:
+        stated += [raw.pose.global_rotvec, raw.pose.fingers, raw.pose.betas, raw.pose.trans_m]
+    if not all(np.isfinite(value).all() for value in stated if value is not None):
+        return "labels_not_finite"
+    return "" if raw.image is not None else "image_missing"
+
+
+def _with_labels(labels: dict) -> list[int]:
+    """The frames whose labels are worth keeping."""
+    return [i for i, reason in enumerate(labels["reason"]) if not reason.startswith("labels")]
+
+
+def _pose(
+    ref: ClipRef, raw_frames: list[RawFrame], frames: list[int], hand: HandModel | None
+) -> _Posed | None:
+    """The hands of those of `frames` that state MANO parameters, all in one batch."""
+    at = [i for i in frames if raw_frames[i].pose is not None]
+    if hand is None or not at:
+        return None
+    poses = [raw_frames[i].pose for i in at]
+    fields = [
+        np.array([hand.pose_rotvec(pose, ref.side) for pose in poses], np.float32),
+        np.array([pose.betas for pose in poses], np.float32),
+        np.array([pose.trans_m for pose in poses], np.float32),
+    ]
+    return _Posed(at, *fields, *hand.hand_cam_m(*fields, ref.side, ref.tips))
+
+
+def _stated(
+    ref: ClipRef, raw_frames: list[RawFrame], frames: list[int], posed: _Posed | None, hand
+) -> Stated:
+    """What `frames` say; the others say nothing."""
+    n = len(raw_frames)
+    arrays = {}
+    for name, shape in STATED_SHAPES.items():
+        arrays[name] = np.full((n, *shape), np.nan)
+        for i in frames:
+            value = getattr(raw_frames[i], name)
+            if value is not None and np.isfinite(value).all():
+                arrays[name][i] = value
+    joints_m = np.full((n, NUM_JOINTS, 3), np.nan)
+    if posed is not None:
+        joints_m[posed.at] = np.where(np.isfinite(posed.joints_cam_m), posed.joints_cam_m, np.nan)
+    return Stated(ref, raw_frames, **arrays, posed_cam_m=joints_m, hand=hand)
+
+
+def _fill_geometry(labels: dict, i: int, raw: RawFrame, image_size: tuple[int, int]) -> np.ndarray:
+    """Joints, intrinsics and box in the source's pixels; returns the tight box (4,) or NaN."""
+    box = np.full(4, np.nan)
+    if raw.K is not None:
+        labels["K"][i] = raw.K
+    if raw.joints_cam_m is not None and raw.K is not None:
+        joints_px = project(raw.joints_cam_m, raw.K)
+        labels["joints_cam_m"][i] = raw.joints_cam_m
+        labels["joints_px"][i] = joints_px
+        inside = ((joints_px >= 0) & (joints_px <= np.array(image_size) - 1)).all(-1)
+        labels["joints_in_image"][i] = inside.sum()
+        box = tight_box(joints_px)  # NaN where a joint has no image
+        if not np.isfinite(joints_px).all():
+            labels["reason"][i] = labels["reason"][i] or "joints_behind_camera"
+        elif not inside.any():
+            labels["reason"][i] = labels["reason"][i] or "hand_outside_image"
+    elif raw.box_px is not None:
+        box = np.asarray(raw.box_px, float)
+    labels["box_px"][i] = box
+    if raw.vertices_cam_m is not None:
+        labels["vertices_cam_m"][i] = raw.vertices_cam_m
+    return box
+
+
+def _fill_mano(labels: dict, posed: _Posed | None) -> np.ndarray:
+    """MANO fields; returns vertices (F, 778, 3), NaN where unknown."""
+    vertices = labels["vertices_cam_m"].astype(float)
+    if posed is not None:
+        with_labels = set(_with_labels(labels))
+        rows = [row for row, i in enumerate(posed.at) if i in with_labels]
+        at = [posed.at[row] for row in rows]
+        for name in ("pose_rotvec", "betas", "trans_m"):
+            labels[name][at] = getattr(posed, name)[rows]
+        vertices[at] = posed.vertices_cam_m[rows]
+    return vertices
+
+
+def _fill_crop(labels: dict, i: int, raw: RawFrame, box, image_size, limits) -> bytes | None:
+    """The crop's image; or None, with the reason filled in."""
+    rectangle = crop_rectangle(box, image_size, limits, mcu_size(raw.image))
+    if not rectangle[2]:
+        labels["reason"][i] = "hand_outside_image"
+        return None
+    try:
+        image = crop_image(raw.image, rectangle, image_size)
+    except BadFrameError as error:
+        labels["reason"][i] = error.reason
+        return None
+    labels["crop_xywh"][i] = rectangle
+    return image
+
+
+def _to_crop_pixels(labels: dict, i: int) -> None:
+    origin = labels["crop_xywh"][i, :2]
+    labels["K"][i] = crop_intrinsics(labels["K"][i], origin)
+    labels["joints_px"][i] -= origin
+    labels["box_px"][i] -= np.tile(origin, 2)
+
+
+def _fill_masks(labels: dict, i: int, raw: RawFrame, hand_mesh: Mesh | None) -> None:
+    x, y, width, height = labels["crop_xywh"][i]
+    K, size = labels["K"][i].astype(float), (int(width), int(height))
+    segmentation = raw.segmentation
+    if segmentation is not None:
+        segmentation = segmentation[y : y + height, x : x + width]
+    if hand_mesh is not None:
+        hand_depth = occlusion.cast_depth(hand_mesh, K, size)
+        amodal = np.isfinite(hand_depth)
+        labels["mask_amodal"][i] = _encode_mask(amodal)
+        if segmentation is None and raw.grasped_mesh is not None:
+            object_depth = occlusion.cast_depth(raw.grasped_mesh, K, size)
+            segmentation = occlusion.segmentation_from_depth(hand_depth, object_depth)
+        if segmentation is not None:
+            ratios = occlusion.occlusion_from_segmentation(amodal, segmentation)
+            labels["occlusion"][i] = ratios.occlusion
+            labels["occlusion_grasped"][i] = ratios.occlusion_grasped
+            labels["visibility"][i] = ratios.visibility
+    if segmentation is not None:
+        labels["mask_hand"][i] = _encode_mask(segmentation == HAND)
+        is_object = (segmentation == OTHER_OBJECT) | (segmentation == GRASPED_OBJECT)
+        labels["mask_object"][i] = _encode_mask(is_object)
+
+
+def _encode_mask(mask: np.ndarray) -> bytes:
+    return coco_mask.encode(np.asfortranarray(mask, np.uint8))["counts"]

@@ -1,0 +1,265 @@
+"""Labels that contradict each other: a reason where single frames do, a refusal where a clip does.
+
+A dataset says the same thing more than once: joints in metres, their image, the camera matrix, the
+parameters that pose a hand, a segmentation or a box. A reader that takes one of them for something
+else (millimetres, another camera's intrinsics, axis-angles as PCA coefficients, the other hand)
+makes numbers that no later step can tell from right ones. So a clip's labels are held against each
+other here, all frames at once, before anything is made of them. `pipelines.building.tolerances`
+says how far apart they may be, `pipelines.building.causes` what probably went wrong.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from deformer.hand.box import hand_box, tight_box
+from deformer.hand.camera import project
+from deformer.hand.conventions import NUM_VERTICES, TIP_VERTICES
+from pipelines.building import causes
+from pipelines.building.hand_model import HandModel
+from pipelines.building.tolerances import (
+    BONE_LENGTH_M,
+    MAX_OFF_M,
+    MAX_OFF_PX,
+    MIN_BENDING,
+    ROUNDED_PX,
+    bending_to_the_right,
+    bone_length_m,
+    is_no_hand,
+    max_known,
+    off_m_and_px,
+)
+from pipelines.datasets.source import BACKGROUND, HAND, ClipRef, RawFrame, UnusableInputError
+
+_MAX_TIP_OFF_M = 0.02
+"""Between a stated fingertip and its vertex, where vertices are stated: datasets choose vertices
+up to 1 cm apart."""
+_JOINTS_TO_JUDGE = 7
+"""So many must lie in the image to be held against a segmentation or a box: a third."""
+FRAMES_TO_REFUSE = 3
+"""A clip of fewer labelled frames is no pattern; the shard that it belongs to may be one."""
+_TIPS = [4, 8, 12, 16, 20]
+STATED_SHAPES = {"K": (3, 3), "joints_cam_m": (21, 3), "joints_px": (21, 2), "box_px": (4,),
+                 "vertices_cam_m": (NUM_VERTICES, 3)}  # fmt: skip
+"""What of a `RawFrame` is held against the rest, and its shape."""
+
+
+@dataclass(frozen=True, eq=False)
+class Stated:
+    """What a clip's frames say of the hand, (F, …); NaN where a frame does not say it."""
+
+    ref: ClipRef
+    frames: list[RawFrame]
+    K: np.ndarray  # (F, 3, 3)
+    joints_cam_m: np.ndarray  # (F, 21, 3)
+    joints_px: np.ndarray  # (F, 21, 2), as the dataset states them
+    box_px: np.ndarray  # (F, 4)
+    vertices_cam_m: np.ndarray  # (F, 778, 3)
+    posed_cam_m: np.ndarray  # (F, 21, 3), of the hand that the MANO parameters pose
+    hand: HandModel | None
+
+    @property
+    def any_joints_cam_m(self) -> np.ndarray:
+        """The stated joints, else the posed ones."""
+        is_stated = np.isfinite(self.joints_cam_m)
+        return np.where(is_stated, self.joints_cam_m, self.posed_cam_m)
+
+
+@dataclass(frozen=True, eq=False)
+class Finding:
+    """How a clip stands with one rule."""
+
+    text: Callable[[float], str]
+    """Of how far off the worst frame is."""
+    off: np.ndarray  # (F,), how far off each frame is; NaN where it cannot be judged
+    is_broken: np.ndarray  # (F,) bool
+    cause: Callable[[np.ndarray], str]
+    """Of the broken frames (N,): what probably went wrong, and the next step."""
+    spoils: bool = True
+    """A frame that breaks the rule has labels that are worth nothing."""
+
+
+def find_contradictions(stated: Stated, least_frames: int = FRAMES_TO_REFUSE) -> np.ndarray:
+    """(F,) bool: the frames whose labels contradict each other.
+
+    Raises `UnusableInputError` with the likely cause where more than half of the frames that a rule
+    can judge break it, and the rule can judge `least_frames` or more.
+    """
+    contradicts = np.zeros(len(stated.frames), bool)
+    for rule in _RULES:
+        finding = rule(stated)
+        num_judged = np.count_nonzero(np.isfinite(finding.off))
+        broken = np.flatnonzero(finding.is_broken)
+        if num_judged >= least_frames and 2 * len(broken) > num_judged:
+            worst = finding.off[broken].max()
+            raise UnusableInputError(
+                f"clip {stated.ref.key!r}: {finding.text(worst)} in {len(broken)} of "
+                f"{num_judged} frames: {finding.cause(broken)}"
+            )
+        contradicts[broken] |= finding.spoils
+    return contradicts
+
+
+# -------------------------------------------------------------------------------------- the rules
+
+
+def _camera(x: Stated) -> Finding:
+    is_known = np.isfinite(x.K).all((1, 2))
+    is_camera = (x.K[:, 2] == [0, 0, 1]).all(1) & (x.K[:, [0, 1], [0, 1]] > 0).all(1)
+    return Finding(
+        lambda _: "K is no camera matrix",
+        np.where(is_known, ~is_camera, np.nan),
+        is_known & ~is_camera,
+        lambda broken: (
+            "it must be fx s cx, 0 fy cy, 0 0 1 in pixels, fx and fy above 0, and is "
+            f"{x.K[broken[0]].tolist()}; is it transposed, or an extrinsic matrix?"
+        ),
+    )
+
+
+def _front(x: Stated) -> Finding:
+    """A single frame keeps its own reason, joints_behind_camera."""
+    z = x.any_joints_cam_m[..., 2]
+    nearest = z.max(1)
+    return Finding(
+        lambda _: "all joints lie behind the camera",
+        nearest,
+        nearest <= 0,
+        lambda _: (
+            "z must point forward and y down, as in OpenCV; labels of OpenGL (y up, z "
+            "backward) are to be multiplied by (1, −1, −1)"
+        ),
+        spoils=False,
+    )
+
+
+def _size(x: Stated) -> Finding:
+    length_m = bone_length_m(x.any_joints_cam_m)
+    least, most = BONE_LENGTH_M
+    return Finding(
+        lambda off: (
+            f"the joints make no hand: its bones are {off:.3g} m long in the median "
+            f"({least} to {most} m allowed)"
+        ),
+        length_m,
+        is_no_hand(length_m),
+        lambda broken: causes.of_size(np.median(length_m[broken])),
+    )
+
+
+def _image(x: Stated) -> Finding:
+    off_px = max_known(np.abs(project(x.joints_cam_m, x.K) - x.joints_px).max(-1))
+    return Finding(
+        lambda off: (
+            f"the 3D joints, projected by K of camera {x.ref.camera}, are up to {off:.1f} "
+            "px from the dataset's own 2D joints"
+        ),
+        off_px,
+        off_px > ROUNDED_PX,
+        lambda broken: causes.of_image(x.joints_cam_m[broken], x.joints_px[broken], x.K[broken]),
+    )
+
+
+def _posed(x: Stated) -> Finding:
+    off_m, off_px = off_m_and_px(x.posed_cam_m, x.joints_cam_m, x.K)
+
+    def cause(broken: np.ndarray) -> str:
+        poses = [x.frames[i].pose for i in broken]
+        return causes.of_pose(poses, x.joints_cam_m[broken], x.ref.side, x.ref.tips, x.hand)
+
+    return Finding(
+        lambda off: (
+            f"the joints of the hand that the MANO parameters pose are up to {off:.1f} mm "
+            "from the dataset's own joints"
+        ),
+        off_m * 1000,
+        (off_m > MAX_OFF_M) | (np.isfinite(off_m) & (off_px > MAX_OFF_PX)),
+        cause,
+    )
+
+
+def _side(x: Stated) -> Finding:
+    """Of a whole clip alone: a finger may bend backwards for a moment."""
+    bending = bending_to_the_right(x.joints_cam_m) * (1 if x.ref.side == "right" else -1)
+    off = np.where(np.abs(bending) > MIN_BENDING, -bending, np.nan)
+    return Finding(
+        lambda _: f"the fingers bend backwards, if this is a {x.ref.side} hand,",
+        off,
+        off > 0,
+        lambda _: (
+            "the side is the other one, an axis of the joints is flipped (x right, y down, z "
+            "forward is wanted), or they are not in dataset order (thumb first, palm to tip)"
+        ),
+        spoils=False,
+    )
+
+
+def _tips(x: Stated) -> Finding:
+    tips = x.vertices_cam_m[:, list(TIP_VERTICES[x.ref.tips, x.ref.side])]
+    off_m = np.linalg.norm(tips - x.joints_cam_m[:, _TIPS], axis=-1).max(-1)
+    return Finding(
+        lambda off: (
+            f"the stated vertices of the fingertips are up to {off:.1f} mm from the stated joints"
+        ),
+        off_m * 1000,
+        off_m > _MAX_TIP_OFF_M,
+        lambda _: (
+            "joints and vertices are of different frames, hands, units, or orders of joints "
+            "(dataset order goes from the thumb to the little finger)"
+        ),
+    )
+
+
+def _seen(x: Stated) -> Finding:
+    """Joints lie on the pixels of hand or object, or in the hand's box.
+
+    A weaker witness than numbers are: what has no label may hide a hand, and another hand may be
+    seen. So it speaks of a whole clip alone.
+    """
+    off = np.full(len(x.frames), np.nan)
+    joints_px = project(x.any_joints_cam_m, x.K)
+    for i in np.flatnonzero(np.isfinite(joints_px).all((1, 2))):
+        px, box, segmentation = joints_px[i], x.box_px[i], x.frames[i].segmentation
+        is_inside = ((px >= 0) & (px <= np.array(x.ref.image_size) - 1)).all(1)
+        if np.isfinite(box).all():
+            if is_inside.sum() >= _JOINTS_TO_JUDGE:
+                inside = px[is_inside]
+                off[i] = 100 * np.mean(((inside < box[:2]) | (inside > box[2:])).any(1))
+        elif segmentation is not None:
+            off[i] = 100 * _off_segmentation(px, is_inside, segmentation)
+    return Finding(
+        lambda off: (
+            "the projected joints are not where the dataset's segmentation or box shows the hand, "
+            f"up to {off:.0f} % of them,"
+        ),
+        off,
+        off > 50,
+        lambda _: (
+            f"K of camera {x.ref.camera} may be of another resolution or camera, or the "
+            "labels of another frame"
+        ),
+        spoils=False,
+    )
+
+
+def _off_segmentation(px: np.ndarray, is_inside: np.ndarray, segmentation: np.ndarray) -> float:
+    """The share of joints (21, 2) in the image that lie on the background; or, if that is less, of
+    the hand's pixels that are far from the joints: a hand that is hidden, or mostly outside the
+    image, shows few, but all of them near by."""
+    columns, rows = np.rint(px[is_inside]).astype(int).T
+    share = 1.0
+    if len(rows) >= _JOINTS_TO_JUDGE:
+        share = np.mean(segmentation[rows, columns] == BACKGROUND)
+    if share > 0.5:
+        step = 4  # a sixteenth of the pixels tells as much
+        rows, columns = np.nonzero(segmentation[::step, ::step] == HAND)
+        if not len(rows):
+            return np.nan
+        centre, side = hand_box(tight_box(px))
+        is_far = np.abs(step * np.column_stack([columns, rows]) - centre).max(1) > side / 2
+        share = min(share, np.mean(is_far))
+    return share
+
+
+_RULES = (_camera, _front, _size, _image, _posed, _side, _tips, _seen)

@@ -1,0 +1,166 @@
+"""Finished shards → a dataset: the two indices, the counts, and `dataset.json` last of all."""
+
+import shutil
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import asdict
+from pathlib import Path
+from typing import BinaryIO
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from deformer.data.clip import ANNOTATIONS_SCHEMA, FRAMES_SCHEMA, SPLIT_COLUMNS
+from deformer.data.dataset import DATASET_FILE, split_name
+from deformer.files.whole import whole_file
+from deformer.program import lock
+from pipelines.building.shard import (
+    BUILD_FOLDER,
+    ShardMark,
+    forget,
+    read_rows,
+    size_and_sha256,
+    write_json,
+)
+from pipelines.datasets.source import UnusableInputError
+
+TABLES = {"frames": FRAMES_SCHEMA, "annotations": ANNOTATIONS_SCHEMA}
+
+LIKELY_CAUSES = {
+    "no_hand": "the labels have a hand in no frame: is the side the other one, are joints or box "
+    "not read, or is --limit so low that it picks only clips without a hand?",
+    "hand_outside_image": "K is of another resolution or camera, or the joints of another frame",
+    "joints_behind_camera": "the joints are in another camera's frame: x right, y down, z forward",
+    "image_missing": "the images are elsewhere, or have other names than the reader looks for",
+    "image_corrupt": "the images are cut off, or no JPEG or PNG: copy or download them again",
+    "image_format": "save the images as 8-bit JPEG, grey or YCbCr, or as PNG",
+    "image_size": "the images have another size than the clips' image_size, which K and labels are "
+    "of: take the images as recorded, or bring image_size, K and labels to the images' size",
+    "labels_missing": "the label files are elsewhere, or have other names than the reader looks "
+    "for",
+    "labels_corrupt": "the label files are cut off, or their arrays have other names, shapes or "
+    "kinds than the reader's layout says",
+    "labels_none": "the dataset publishes no annotation of these frames: take another split",
+    "labels_not_finite": "joints, K, box or pose hold NaN or infinity; leave an optional array out "
+    "where the dataset does not state it",
+    "labels_contradict": "a camera, hand or unit is another than the reader says",
+    "labels_refused": "the label files are no plain pickles of arrays: take them as published",
+    "intrinsics_missing": "the camera matrices are not there, or not read",
+}
+"""Of a reason that holds throughout a dataset: what probably went wrong, and what to do."""
+
+
+@contextmanager
+def locked(out: Path) -> Iterator[None]:
+    """Hold the only build of a folder. Raises `UnusableInputError` where that cannot be."""
+    try:
+        with lock.locked(out, "build"):
+            yield
+    except lock.LockError as error:
+        raise UnusableInputError(str(error)) from None
+
+
+def finish(out: Path, parameters: dict, marks: list[ShardMark], synthetic: dict | None) -> dict:
+    """Index the shards, write `dataset.json`, and return what it holds.
+
+    The tars are checked once more on the way.
+    Raises `UnusableInputError` naming a shard that is not what was written, or the likely cause
+    where no frame is valid.
+    """
+    write_indices(out, (_rows(out, mark) for mark in marks))
+    counts = count_index(out)
+    if told := nothing_valid(counts):
+        raise UnusableInputError(
+            f"{out}: {told}; mend the input, delete the folder {out} (its shards hold what was "
+            "wrong) and run the same command again, or give another --out"
+        )
+    content = {
+        "schema_version": parameters["schema_version"],
+        "parameters": parameters,
+        "synthetic": synthetic,
+        "counts": counts,
+        "shards": [asdict(mark) for mark in marks],
+    }
+    write_json(out / DATASET_FILE, content)
+    remove_build(out)
+    return content
+
+
+def _rows(out: Path, mark: ShardMark) -> tuple[pa.Table, pa.Table]:
+    if size_and_sha256(out / mark.name) == (mark.size, mark.sha256):
+        with suppress(pa.ArrowInvalid, OSError):  # rows that are cut off
+            return read_rows(out, mark.name)
+    forget(out, mark.name)
+    raise UnusableInputError(
+        f"{mark.name} is no longer what was written; run the same command again to make it anew"
+    )
+
+
+def remove_build(out: Path) -> None:
+    """Remove what only an unfinished build needs."""
+    shutil.rmtree(out / BUILD_FOLDER, ignore_errors=True)
+
+
+def parquet_writer(file: BinaryIO, table: str) -> pq.ParquetWriter:
+    """A writer for index `table` ("frames" or "annotations"), with page checksums."""
+    return pq.ParquetWriter(file, TABLES[table], compression="zstd", write_page_checksum=True)
+
+
+def write_indices(out: Path, rows: Iterable[tuple[pa.Table, pa.Table]]) -> None:
+    """Write `frames.parquet` and `annotations.parquet`, one row group per shard, in shard order."""
+    with ExitStack() as stack:
+        writers = []
+        for table in TABLES:
+            temporary = out / BUILD_FOLDER / f"{table}.parquet.tmp"
+            file = stack.enter_context(whole_file(out / f"{table}.parquet", temporary))
+            writers.append(stack.enter_context(parquet_writer(file, table)))
+        for tables in rows:
+            for writer, table in zip(writers, tables, strict=True):
+                writer.write_table(table, row_group_size=max(len(table), 1))
+
+
+def count_index(out: Path) -> dict:
+    """What `frames.parquet` counts: {"clips", "frames", "halo", "valid", "invalid", "splits"}.
+
+    Halo rows are counted apart and nowhere else: each is the centre of its own clip elsewhere.
+    """
+    columns = ["clip", "is_halo", "valid", "reason", *SPLIT_COLUMNS]
+    frames = pq.read_table(out / "frames.parquet", columns=columns)
+    is_halo = frames["is_halo"]
+    centres = frames.filter(pc.invert(is_halo))
+    invalid = centres.filter(pc.invert(centres["valid"]))
+    splits = {}
+    for setup in SPLIT_COLUMNS:
+        for part, n in _count(centres, setup).items():
+            splits[split_name(setup, part)] = {"frames": n, "valid": 0}
+        for part, n in _count(centres.filter(centres["valid"]), setup).items():
+            splits[split_name(setup, part)]["valid"] = n
+    return {
+        "clips": pc.count_distinct(frames["clip"]).as_py(),
+        "frames": len(centres),
+        "halo": pc.sum(is_halo).as_py() or 0,
+        "valid": len(centres) - len(invalid),
+        "invalid": _count(invalid, "reason"),
+        "splits": splits,
+    }
+
+
+def nothing_valid(counts: dict) -> str:
+    """Why no frame at all of a dataset's counts is valid; "" where one is."""
+    if counts["valid"]:
+        return ""
+    by_reason = sorted(counts["invalid"].items(), key=lambda item: -item[1])
+    if not by_reason:
+        return "it has no frame"
+    numbers = ", ".join(f"{n} {reason}" for reason, n in by_reason)
+    reason = by_reason[0][0]
+    return (
+        f"none of its {counts['frames']} frames is valid ({numbers}); the likely cause of "
+        f"{reason}: {LIKELY_CAUSES[reason]}"
+    )
+
+
+def _count(table: pa.Table, column: str) -> dict[str, int]:
+    counted = pc.value_counts(table[column]).to_pylist()
+    return {c["values"]: c["counts"] for c in sorted(counted, key=str) if c["values"] is not None}

@@ -1,0 +1,76 @@
+"""How much of the hand is hidden: ray-cast silhouettes and ratios of pixels.
+
+A pixel belongs to a mesh if the ray through its centre hits the mesh. The hand's amodal silhouette
+A is that of the posed hand alone; the ratios are shares of A inside the image.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from embreex.mesh_construction import TriangleMesh
+from embreex.rtcore_scene import EmbreeScene
+
+from deformer.hand.camera import project
+from pipelines.datasets.source import GRASPED_OBJECT, HAND, OTHER_OBJECT, Mesh
+from pipelines.embree import embree_device
+
+
+@dataclass(frozen=True)
+class Occlusion:
+    """Ratios in [0, 1]; NaN where A is empty or nothing says what stands in front."""
+
+    occlusion: float
+    """Share of A where an object is in front."""
+    occlusion_grasped: float
+    """The same for the grasped object alone."""
+    visibility: float
+    """Share of A where the hand is seen."""
+
+
+UNKNOWN = Occlusion(np.nan, np.nan, np.nan)
+
+
+def cast_depth(mesh: Mesh, K: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Depth z (height, width) float32 of a mesh seen by K, metres; inf where it is not hit.
+
+    size: (width, height). Rays are cast only inside the box of the projected vertices.
+    """
+    width, height = size
+    depth = np.full((height, width), np.inf, np.float32)
+    x0, y0, x1, y1 = 0, 0, width, height
+    if (mesh.vertices_cam_m[:, 2] > 0).all():
+        points = project(mesh.vertices_cam_m, K)
+        x0, y0 = np.clip(np.floor(points.min(0)), 0, size).astype(int)
+        x1, y1 = np.clip(np.ceil(points.max(0)) + 1, 0, size).astype(int)
+    if x0 >= x1 or y0 >= y1:
+        return depth
+    x, y = np.meshgrid(np.arange(x0, x1), np.arange(y0, y1))
+    # directions with z = 1, so the distance along a ray is the depth
+    rays = np.stack([(x - K[0, 2]) / K[0, 0], (y - K[1, 2]) / K[1, 1], np.ones_like(x)], -1)
+    rays = np.ascontiguousarray(rays.reshape(-1, 3), np.float32)
+    scene = EmbreeScene(embree_device())
+    TriangleMesh(scene, mesh.vertices_cam_m.astype(np.float32), mesh.faces.astype(np.int32))
+    distance = scene.run(np.zeros_like(rays), rays, query="DISTANCE")
+    distance[distance > 1e30] = np.inf  # embree's "no hit" is a huge number
+    depth[y0:y1, x0:x1] = distance.reshape(y1 - y0, x1 - x0)
+    return depth
+
+
+def occlusion_from_segmentation(amodal: np.ndarray, segmentation: np.ndarray) -> Occlusion:
+    """Ratios from a segmentation of what is seen (DexYCB); both arrays (height, width)."""
+    area = np.count_nonzero(amodal)
+    if not area:
+        return UNKNOWN
+    seen = segmentation[amodal]
+    grasped = np.count_nonzero(seen == GRASPED_OBJECT)
+    other = np.count_nonzero(seen == OTHER_OBJECT)
+    hand = np.count_nonzero(seen == HAND)
+    return Occlusion((grasped + other) / area, grasped / area, hand / area)
+
+
+def segmentation_from_depth(hand_depth: np.ndarray, object_depth: np.ndarray) -> np.ndarray:
+    """What is seen where only the grasped object's mesh is known (HO-3D): the nearer one."""
+    segmentation = np.zeros(hand_depth.shape, np.uint8)
+    segmentation[np.isfinite(hand_depth)] = HAND
+    segmentation[object_depth < hand_depth] = GRASPED_OBJECT
+    return segmentation

@@ -1,0 +1,224 @@
+"""What a build will make, decided before any work: parameters, and which clip goes where.
+
+Both depend on the input and the options alone, so that a build taken up again, on whatever number
+of workers, makes the same shards.
+"""
+
+import hashlib
+import os
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from itertools import islice, zip_longest
+from pathlib import Path
+
+from deformer.data.clip import SCHEMA_VERSION
+from deformer.files.foreign import check_folder_name
+from deformer.hand.box import BOX_SCALE, AugmentationRange
+from deformer.hand.mano import find_mano, load_hands
+from pipelines.building.shard import ShardTask
+from pipelines.datasets.source import (
+    ClipRef,
+    DatasetModule,
+    UnusableInputError,
+    in_groups,
+    load_dataset,
+    synthetic_mark,
+)
+
+FRAMES_PER_SHARD = 8192
+"""About 256 MiB of DexYCB's crops."""
+
+
+@dataclass(frozen=True)
+class BuildPlan:
+    """What will be made: `parameters` is all that shapes the bytes, as `dataset.json` keeps it."""
+
+    out: Path
+    parameters: dict
+    tasks: list[ShardTask]
+    synthetic: dict | None
+    """What a synthesized root says of itself."""
+
+
+@dataclass(frozen=True)
+class HandChoice:
+    """Which hand model a build uses."""
+
+    source: str
+    """As `ShardTask.hand`: "standin", MANO's folder, or "none"."""
+    name: str
+    sha256: str | None
+
+
+def choose_hand(root: Path, hand: str | None, mano_dir: Path | None) -> HandChoice:
+    """The hand model that the labels under `root` were made with.
+
+    A synthesized root was made with the stand-in, a recorded one with MANO; reading labels with
+    the other's model would give wrong hands without a word, so it is refused.
+    Raises `UnusableInputError` for the wrong model, `FileNotFoundError` when MANO is not there.
+    """
+    if hand == "none":
+        return HandChoice("none", "none", None)
+    mark = synthetic_mark(root)
+    if mark is None:
+        if hand == "standin":
+            raise UnusableInputError(
+                f"--hand standin: {root} is not synthesized, its labels were made with MANO; give "
+                "--mano-dir, or --hand none to build what needs no hand model"
+            )
+        folder = find_mano(mano_dir)
+        return HandChoice(str(folder), "mano", load_hands(folder).sha256)
+    if mano_dir is not None:
+        raise UnusableInputError(
+            f"--mano-dir {mano_dir}: {root} is synthesized, its labels were made with the hand "
+            f"model {mark['hand']!r}; leave --mano-dir out"
+        )
+    hands = load_hands(mark["hand"])
+    if hands.sha256 != mark["hand_sha256"]:
+        raise UnusableInputError(
+            f"{root} was synthesized with another version of the hand model {mark['hand']!r} "
+            f"({mark['hand_sha256'][:12]}…, here {hands.sha256[:12]}…); synthesize it again"
+        )
+    return HandChoice(mark["hand"], hands.name, hands.sha256)
+
+
+def spread(refs: list[ClipRef], limit: int | None) -> list[ClipRef]:
+    """At most `limit` of the clips, in their order, from all combinations of splits in turn.
+
+    The combinations take turns so that the parts seen least come first: a dozen clips of DexYCB
+    already hold every part of every setup.
+    """
+    if limit is None or limit >= len(refs):
+        return refs
+    waiting, uses, groups = _by_splits(refs), Counter(), []
+    while waiting:
+        splits = min(waiting, key=lambda parts: sorted(uses[p] for p in parts))
+        groups.append(sorted(waiting.pop(splits), key=_shuffled))
+        uses.update(splits)
+    in_turn = (ref for turn in zip_longest(*groups) for ref in turn if ref is not None)
+    chosen = set(islice(in_turn, limit))
+    return [ref for ref in refs if ref in chosen]
+
+
+def _by_splits(refs: Iterable[ClipRef]) -> dict[tuple, list[ClipRef]]:
+    groups: dict[tuple, list[ClipRef]] = {}
+    for ref in refs:
+        groups.setdefault(ref.splits, []).append(ref)
+    return dict(sorted(groups.items()))
+
+
+def _shuffled(ref: ClipRef) -> bytes:
+    """A sorting key that mixes clips, and does so in the same way everywhere."""
+    return hashlib.sha256(ref.key.encode()).digest()
+
+
+def make_plan(
+    dataset: str,
+    root: Path | None,
+    out: Path | None = None,
+    *,
+    hand: str | None = None,
+    mano_dir: Path | None = None,
+    limit: int | None = None,
+    frames_per_shard: int = FRAMES_PER_SHARD,
+    limits: AugmentationRange | None = None,
+    halo_frames: int | None = None,
+) -> BuildPlan:
+    """Decide everything about a build; reads folder names and meta files only.
+
+    Arguments as in `python -m pipelines.build_shards --help`. Raises `UnusableInputError`,
+    `UnreadableFileError` or `FileNotFoundError` with one line that says what to do.
+    """
+    module = load_dataset(dataset)
+    root = _existing(root, module.ROOT_VARIABLE)
+    out = (out or Path("shards") / dataset.rpartition(".")[2]).resolve()
+    check_folder_name(out)
+    limits = limits or AugmentationRange()
+    halo_frames = _halo_frames(module, dataset, halo_frames)
+    listed = module.list_clips(
+        root, **({} if halo_frames is None else {"halo_frames": halo_frames})
+    )
+    refs = spread(_checked(listed, root), limit)
+    if halo_frames is None and any(ref.halo for ref in refs):
+        raise UnusableInputError(
+            f"clips of {dataset} have a halo, and its module does not say how far it reaches: give "
+            "it HALO_FRAMES, and list_clips the argument halo_frames (README, Adding a dataset)"
+        )
+    describe = getattr(module, "describe", None)
+    choice = choose_hand(root, hand, mano_dir)
+    parameters = {
+        "schema_version": SCHEMA_VERSION,
+        "dataset": dataset,
+        "hand": choice.name,
+        "hand_sha256": choice.sha256,
+        "box_scale": BOX_SCALE,
+        "augmentation": asdict(limits),
+        "tips": refs[0].tips,
+        "halo_frames": halo_frames,
+        "frames_per_shard": frames_per_shard,
+        "limit": limit,
+        "source": describe(root) if describe else {},
+        "num_clips": len(refs),
+        "clips_sha256": hashlib.sha256("\n".join(map(_describe, refs)).encode()).hexdigest(),
+    }
+    tasks = [
+        ShardTask(i, clips, dataset, root, out, choice.source, choice.sha256, limits)
+        for i, clips in enumerate(plan_shards(refs, frames_per_shard))
+    ]
+    return BuildPlan(out, parameters, tasks, synthetic_mark(root))
+
+
+def _checked(refs: list[ClipRef], root: Path) -> list[ClipRef]:
+    if not refs:
+        raise UnusableInputError(f"{root} holds no clip of the dataset")
+    twice = [key for key, n in Counter(ref.key for ref in refs).items() if n > 1]
+    if twice:
+        raise UnusableInputError(f"two clips have the key {twice[0]!r}; keys must be unique")
+    if len(tips := {ref.tips for ref in refs}) > 1:
+        raise UnusableInputError(
+            f"clips have fingertips of {' and of '.join(sorted(tips))}, and a network has one "
+            "kind: build them as two datasets"
+        )
+    return refs
+
+
+def _halo_frames(module: DatasetModule, dataset: str, wanted: int | None) -> int | None:
+    """How far clips reach beyond their centre frames; None where clips are whole recordings."""
+    default = getattr(module, "HALO_FRAMES", None)
+    if default is None and wanted is not None:
+        raise UnusableInputError(
+            f"--halo-frames {wanted}: clips of {dataset} are whole recordings, so windows of every "
+            "width lie inside them; leave it out"
+        )
+    return default if wanted is None else wanted
+
+
+def _existing(root: Path | None, variable: str) -> Path:
+    value = root or os.environ.get(variable)
+    if not value:
+        raise UnusableInputError(f"where is the raw dataset? give --root, or set ${variable}")
+    if not Path(value).is_dir():
+        raise UnusableInputError(f"the raw dataset {value} is not a folder (--root or ${variable})")
+    return Path(value).resolve()
+
+
+def _describe(ref: ClipRef) -> str:
+    return repr(sorted((asdict(ref) | {"halo": sorted(ref.halo)}).items()))
+
+
+def differences(old: dict, new: dict) -> str:
+    """The differing parameters, as `name: old → new, …`; empty when there are none."""
+    keys = [key for key in {**old, **new} if old.get(key) != new.get(key)]
+    return ", ".join(f"{key}: {old.get(key)} → {new.get(key)}" for key in keys)
+
+
+def plan_shards(refs: Iterable[ClipRef], frames_per_shard: int) -> list[tuple[ClipRef, ...]]:
+    """The clips of each shard.
+
+    A shard is pure in every setup, so a split can be read as whole shards. Within a split clips
+    stand in the order of a hash of their keys: reading a shard from end to end, as plain
+    WebDataset does, already mixes subjects and objects.
+    """
+    groups = _by_splits(refs).values()
+    return [s for g in groups for s in in_groups(sorted(g, key=_shuffled), frames_per_shard)]

@@ -1,0 +1,85 @@
+"""Rebuild the broken shards of a dataset, and its indices from the shards."""
+
+import shutil
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+from rich.progress import track
+
+from deformer.data.dataset import DATASET_FILE, read_info
+from deformer.hand.box import AugmentationRange
+from pipelines.building.finish import count_index, locked, remove_build, write_indices
+from pipelines.building.plan import differences, make_plan
+from pipelines.building.shard import BUILD_FOLDER, ShardTask, build_shard, index_shard, write_json
+from pipelines.datasets.source import UnusableInputError
+
+
+def repair(folder: Path, root: Path | None, broken: set[str], mano_dir: Path | None = None) -> None:
+    """Make the shards `broken` again, to the same bytes, and both indices from all shards.
+
+    A shard is replaced only by the very bytes that `dataset.json` names.
+    Raises `UnusableInputError` when the raw dataset at `root` is not the one that the shards were
+    built from; the shard that comes out otherwise is then as it was.
+    """
+    info = read_info(folder)
+    with locked(folder):
+        (folder / BUILD_FOLDER).mkdir(exist_ok=True)
+        try:
+            if broken:
+                _rebuild(folder, root, broken, info, mano_dir)
+            write_indices(folder, _rows(folder, info["shards"]))
+            write_json(folder / DATASET_FILE, info | {"counts": count_index(folder)})
+        finally:
+            remove_build(folder)
+
+
+def _rebuild(
+    folder: Path, root: Path | None, broken: set[str], info: dict, mano_dir: Path | None
+) -> None:
+    """Build shards beside the broken ones, and put them in their place where they are the same."""
+    sha256 = {shard["name"]: shard["sha256"] for shard in info["shards"]}
+    beside = folder / BUILD_FOLDER / "repair"
+    shutil.rmtree(beside, ignore_errors=True)  # of a repair that was killed
+    (beside / BUILD_FOLDER).mkdir(parents=True)
+    tasks = [task for task in _tasks(folder, root, info, mano_dir) if task.name in broken]
+    for task in track(tasks, "rebuilding"):
+        mark = build_shard(replace(task, out=beside), lambda *_: None)
+        if mark.sha256 != sha256[task.name]:
+            raise UnusableInputError(
+                f"{task.name} comes out otherwise than before (sha256 {mark.sha256}), so what is "
+                f"there was left as it is: what is under {root}, or a library, has changed since; "
+                "build anew with another --out"
+            )
+        (beside / task.name).replace(folder / task.name)
+
+
+def _rows(folder: Path, shards: list[dict]) -> Iterator[tuple[pa.Table, pa.Table]]:
+    """The index rows of each shard, in order; its entry's counts are set to what it holds."""
+    for shard in shards:
+        frames, annotations = index_shard(folder / shard["name"], shard["name"])
+        shard |= {"clips": pc.count_distinct(frames["clip"]).as_py(), "frames": len(frames)}
+        yield frames, annotations
+
+
+def _tasks(folder: Path, root: Path | None, info: dict, mano_dir: Path | None) -> list[ShardTask]:
+    was = info["parameters"]
+    plan = make_plan(
+        was["dataset"],
+        root,
+        folder,
+        hand="none" if was["hand"] == "none" else None,
+        mano_dir=mano_dir,
+        limit=was["limit"],
+        frames_per_shard=was["frames_per_shard"],
+        limits=AugmentationRange(**was["augmentation"]),
+        halo_frames=was.get("halo_frames"),
+    )
+    if difference := differences(was, plan.parameters):
+        raise UnusableInputError(
+            f"{root} is not what {folder} was built from ({difference}); give the right --root, or "
+            "build anew with another --out"
+        )
+    return plan.tasks

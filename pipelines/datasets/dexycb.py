@@ -1,0 +1,321 @@
+"""DexYCB on disk: lists its clips and reads one, nothing more.
+
+Layout, label formats and the four official setups: Chao et al., "DexYCB: A Benchmark for Capturing
+Hand Grasping of Objects", CVPR 2021. A clip is one camera of one sequence. The official split of a
+sequence follows from its place among the 1000 (`dexycb_sequences.csv`), so it is known even when
+only a part of the dataset is on disk.
+"""
+
+import csv
+import io
+import logging
+import re
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import yaml
+
+from deformer.files.foreign import decode, foreign, one_line
+from deformer.hand.conventions import SIDES
+from pipelines.datasets.source import (
+    GRASPED_OBJECT,
+    HAND,
+    OTHER_OBJECT,
+    BadFrameError,
+    ClipRef,
+    ManoPose,
+    RawFrame,
+    UnusableInputError,
+    read_bytes,
+)
+
+ROOT_VARIABLE = "DEX_YCB_DIR"
+IMAGE_SIZE = (640, 480)
+
+SERIALS = (
+    "836212060125", "839512060362", "840412060917", "841412060263",
+    "932122060857", "932122060861", "932122061900", "932122062010",
+)  # fmt: skip
+"""The eight cameras; their order defines setup s2."""
+
+YCB_CLASSES = (
+    "002_master_chef_can", "003_cracker_box", "004_sugar_box", "005_tomato_soup_can",
+    "006_mustard_bottle", "007_tuna_fish_can", "008_pudding_box", "009_gelatin_box",
+    "010_potted_meat_can", "011_banana", "019_pitcher_base", "021_bleach_cleanser", "024_bowl",
+    "025_mug", "035_power_drill", "036_wood_block", "037_scissors", "040_large_marker",
+    "051_large_clamp", "052_extra_large_clamp", "061_foam_brick",
+)  # fmt: skip
+"""YCB object k + 1 of `seg` and `ycb_ids` is YCB_CLASSES[k]."""
+
+_SEG_HAND = 255
+_LABELS = {"seg": (IMAGE_SIZE[::-1], "ui"), "pose_m": ((1, 51), "f"), "joint_3d": ((1, 21, 3), "f"),
+           "joint_2d": ((1, 21, 2), "f")}  # fmt: skip
+"""Shape and kinds of dtype of each array of a label file."""
+_SUBJECT_FOLDER = re.compile(r"\d{8}-subject-\d{2}")
+_SEQUENCE_FOLDER = re.compile(r"\d{8}_\d{6}")
+_CALIBRATION = re.compile(r"[A-Za-z0-9_-]+")
+_MAX_FRAMES = 1_000_000  # file names have six digits
+
+_log = logging.getLogger(__name__)
+
+
+class _Loader(yaml.CSafeLoader):
+    """Safe YAML that also reads the `!!python/tuple` of the calibration files, as a list."""
+
+
+_Loader.add_constructor(
+    "tag:yaml.org,2002:python/tuple", lambda loader, node: loader.construct_sequence(node)
+)
+
+
+# ---------------------------------------------------------------------------- the official splits
+
+
+@cache
+def official_sequences() -> dict[str, list[str]]:
+    """The 1000 sequences: subject → its 100 sequence names, both in the official (sorted) order."""
+    with (Path(__file__).parent / "dexycb_sequences.csv").open() as file:
+        rows = sorted((row["subject"], row["sequence"]) for row in csv.DictReader(file))
+    sequences: dict[str, list[str]] = {}
+    for subject, sequence in rows:
+        sequences.setdefault(subject, []).append(sequence)
+    return sequences
+
+
+def official_splits(subject: str, sequence: str, serial: str) -> dict[str, str]:
+    """In which part of the setups s0-s3 a camera of a sequence is: {"s0": "train", …}."""
+    sequences = official_sequences()
+    s, i = list(sequences).index(subject), sequences[subject].index(sequence)
+    c = SERIALS.index(serial)
+    s0 = "train" if i % 5 != 4 else "val" if s < 2 else "test"
+    s1 = "val" if s == 6 else "test" if s in (7, 8) else "train"
+    s2 = "val" if c == 6 else "test" if c == 7 else "train"
+    s3 = "val" if i // 5 in (3, 19) else "test" if i // 5 in (7, 11, 15) else "train"
+    return {"s0": s0, "s1": s1, "s2": s2, "s3": s3}
+
+
+# ------------------------------------------------------------------------------------------ listing
+
+
+def list_clips(root: Path) -> list[ClipRef]:
+    """Every camera of every sequence under `root`, whole dataset or part, in official order.
+
+    Reads every meta file and every calibration that a listed clip needs, so that what is missing
+    or damaged is found before any work. The shapes (mano.yml) are among them whatever hand model
+    is chosen: a folder without them is incomplete.
+    """
+    sequences = official_sequences()
+    found = sorted(
+        path.name
+        for path in root.iterdir()
+        if _SUBJECT_FOLDER.fullmatch(path.name) and path.is_dir()
+    )
+    if not found:
+        raise UnusableInputError(
+            f"{root} holds no subject folder of DexYCB (20200709-subject-01, …); --root or "
+            f"${ROOT_VARIABLE} names the folder that holds them (https://dex-ycb.github.io)"
+        )
+    refs, absent, calibrations = [], [], set()
+    for subject in found:
+        for folder in _sequence_folders(root / subject):
+            if folder.name not in sequences.get(subject, ()):
+                raise UnusableInputError(
+                    f"{folder} is none of DexYCB's 1000 sequences, so it has no official split; "
+                    "move it out of the dataset"
+                )
+            meta = _read_meta(folder)
+            for serial in meta["serials"]:
+                if (folder / serial).is_dir():
+                    refs.append(_clip_ref(subject, folder.name, serial, meta))
+                    calibrations.add(meta["mano_calib"][0])
+                else:
+                    absent.append(folder / serial)
+    if absent:
+        _log.warning(
+            "%d camera folders that meta.yml names are not there and are left out; the first: %s",
+            len(absent),
+            absent[0],
+        )
+    if not refs:
+        raise UnusableInputError(f"{root}: no camera folder that a meta.yml names exists")
+    for serial in sorted({ref.camera for ref in refs}):
+        read_intrinsics(root, serial)
+    for mano_calib in sorted(calibrations):
+        read_betas(root, mano_calib)
+    return refs
+
+
+def _sequence_folders(subject: Path) -> list[Path]:
+    """Folders named like a sequence; others (.ipynb_checkpoints, …) are nobody's recording."""
+    return sorted(
+        path
+        for path in subject.iterdir()
+        if _SEQUENCE_FOLDER.fullmatch(path.name) and path.is_dir()
+    )
+
+
+def _clip_ref(subject: str, sequence: str, serial: str, meta: dict) -> ClipRef:
+    return ClipRef(
+        key=f"{subject}_{sequence}_{serial}",
+        dataset="dexycb",
+        subject=subject,
+        sequence=sequence,
+        camera=serial,
+        side=meta["mano_sides"][0],
+        object=YCB_CLASSES[meta["ycb_ids"][meta["ycb_grasp_ind"]] - 1],
+        splits=tuple(official_splits(subject, sequence, serial).items()),
+        frames=tuple(range(meta["num_frames"])),
+        image_size=IMAGE_SIZE,
+    )
+
+
+def _read_yaml(path: Path) -> dict:
+    try:
+        data = path.read_bytes()
+        content = yaml.load(decode(data), _Loader)
+    except (FileNotFoundError, IsADirectoryError):
+        raise UnusableInputError(
+            f"{path} is missing; unpack the dataset's archive again, or take the folder that needs "
+            "it out"
+        ) from None
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: a date that is none, and the like
+        raise UnusableInputError(
+            f"{path} is no readable YAML ({one_line(error)}): {foreign(data) or 'unpack it again'}"
+        ) from None
+    if not isinstance(content, dict):
+        raise UnusableInputError(
+            f"{path} is empty or holds no mapping: {foreign(data) or 'unpack it again'}"
+        )
+    return content
+
+
+def _read_meta(folder: Path) -> dict:
+    path = folder / "meta.yml"
+    meta = _read_yaml(path)
+    keys = ("serials", "num_frames", "ycb_ids", "ycb_grasp_ind", "mano_sides", "mano_calib")
+    if missing := [key for key in keys if key not in meta]:
+        raise UnusableInputError(f"{path} lacks {', '.join(missing)}; unpack it again")
+    serials, ids, grasped = meta["serials"], meta["ycb_ids"], meta["ycb_grasp_ind"]
+    sides, calibrations = meta["mano_sides"], meta["mano_calib"]
+
+    def require(key: str, holds: bool, rule: str) -> None:
+        if not holds:
+            raise UnusableInputError(
+                f"{path}: {key} is {meta[key]!r:.80}, not {rule}; unpack it again"
+            )
+
+    require("serials", isinstance(serials, list), "a list of cameras")
+    serials = meta["serials"] = [str(serial) for serial in serials]
+    if unknown := [serial for serial in serials if serial not in SERIALS]:
+        raise UnusableInputError(f"{path} names camera {unknown[0]}, which is none of {SERIALS}")
+    require("serials", len(set(serials)) == len(serials), "a list without repetition")
+    require("num_frames", _is_int(meta["num_frames"], 1, _MAX_FRAMES), f"1 to {_MAX_FRAMES}")
+    are_ids = isinstance(ids, list) and all(_is_int(i, 1, len(YCB_CLASSES)) for i in ids)
+    require("ycb_ids", are_ids, f"a list of numbers 1 to {len(YCB_CLASSES)}")
+    is_index = _is_int(grasped, 0, len(ids) - 1)
+    require("ycb_grasp_ind", is_index, f"an index into ycb_ids, which has {len(ids)} items")
+    is_side = isinstance(sides, list) and sides and sides[0] in SIDES
+    require("mano_sides", is_side, "a list of right or left")
+    is_name = isinstance(calibrations, list) and calibrations and isinstance(calibrations[0], str)
+    is_name = is_name and _CALIBRATION.fullmatch(calibrations[0])
+    require("mano_calib", is_name, "a list of names of calibration folders")
+    return meta
+
+
+def _is_int(value: object, first: int, last: int) -> bool:
+    return type(value) is int and first <= value <= last
+
+
+# ------------------------------------------------------------------------------------------ reading
+
+
+def read_intrinsics(root: Path, serial: str) -> np.ndarray:
+    """K (3, 3) float64 of a camera's colour images, px."""
+    width, height = IMAGE_SIZE
+    path = root / "calibration" / "intrinsics" / f"{serial}_{width}x{height}.yml"
+    color = _read_yaml(path).get("color")
+    try:
+        fx, fy, cx, cy = values = [float(color[key]) for key in ("fx", "fy", "ppx", "ppy")]
+    except KeyError as error:
+        raise UnusableInputError(f"{path} lacks color: {error}; unpack it again") from None
+    except (TypeError, ValueError):
+        values = ()
+    if not values or not np.isfinite(values).all() or fx <= 0 or fy <= 0:
+        raise UnusableInputError(
+            f"{path}: color is {color!r:.80}, not four numbers fx, fy, ppx, ppy, the first two "
+            "above 0; unpack it again"
+        )
+    return np.array([[fx, 0, cx], [0, fy, cy], [0, 0, 1]])
+
+
+def read_betas(root: Path, mano_calib: str) -> np.ndarray:
+    """MANO shape (10,) of a subject's hand."""
+    path = root / "calibration" / f"mano_{mano_calib}" / "mano.yml"
+    stated = _read_yaml(path).get("betas")
+    try:
+        betas = np.array(stated, float)
+    except (TypeError, ValueError):
+        betas = np.empty(0)
+    if betas.shape != (10,) or not np.isfinite(betas).all():
+        raise UnusableInputError(
+            f"{path}: betas is {stated!r:.80}, not 10 finite numbers; unpack it again"
+        )
+    return betas
+
+
+def read_clip(root: Path, ref: ClipRef) -> Iterator[RawFrame]:
+    """The frames of one camera of one sequence, in order."""
+    sequence = root / ref.subject / ref.sequence
+    meta = _read_meta(sequence)
+    K = read_intrinsics(root, ref.camera)
+    betas = read_betas(root, meta["mano_calib"][0])
+    codes = np.zeros(256, np.uint8)
+    codes[1 : len(YCB_CLASSES) + 1] = OTHER_OBJECT
+    codes[meta["ycb_ids"][meta["ycb_grasp_ind"]]] = GRASPED_OBJECT
+    codes[_SEG_HAND] = HAND
+    for frame in ref.frames:
+        try:
+            yield _read_frame(sequence / ref.camera, frame, K, betas, codes)
+        except BadFrameError as error:
+            yield RawFrame(frame, error.reason, K=K)
+
+
+def _read_frame(folder: Path, frame: int, K, betas, codes) -> RawFrame:
+    labels = _read_labels(folder / f"labels_{frame:06d}.npz")
+    image = None
+    try:
+        image, reason = read_bytes(folder / f"color_{frame:06d}.jpg", "image_missing"), ""
+    except BadFrameError as error:  # the labels are still worth keeping
+        reason = error.reason
+    pose_m, joints = labels["pose_m"][0].astype(float), labels["joint_3d"][0].astype(float)
+    if not pose_m.any() or (joints == -1).all():
+        return RawFrame(frame, "no_hand", image=image, K=K)
+    pose = ManoPose(pose_m[:3], pose_m[3:48], True, betas, pose_m[48:])
+    return RawFrame(
+        frame,
+        reason,
+        image=image,
+        K=K,
+        joints_cam_m=joints,
+        joints_px=labels["joint_2d"][0],
+        pose=pose,
+        segmentation=codes[labels["seg"]],
+    )
+
+
+def _read_labels(path: Path) -> dict[str, np.ndarray]:
+    data = read_bytes(path, "labels_missing")
+    try:
+        with np.load(io.BytesIO(data)) as npz:
+            labels = {key: npz[key] for key in _LABELS}
+    except Exception:  # a broken zip, or one that is no npz, raises almost anything
+        raise BadFrameError("labels_corrupt") from None
+    for key, (shape, kinds) in _LABELS.items():
+        if labels[key].shape != shape or labels[key].dtype.kind not in kinds:
+            raise BadFrameError("labels_corrupt")
+    seg = labels["seg"]
+    if seg.min() < 0 or ((seg > len(YCB_CLASSES)) & (seg != _SEG_HAND)).any():
+        raise BadFrameError("labels_corrupt")
+    return labels

@@ -1,0 +1,185 @@
+"""Recordings of hands with MANO labels in this project's own simple layout, and its reader.
+
+    <root>/<split>/<sequence>/meta.json              what the sequence is, see below
+    <root>/<split>/<sequence>/<camera>/000000.jpg    its images, numbered from 0
+    <root>/<split>/<sequence>/<camera>/right.npz     labels of its right hand, where it has one
+    <root>/<split>/<sequence>/<camera>/left.npz      and of its left hand
+
+meta.json: `subject` (who), `objects` (by side: what that hand holds, "" for nothing), `image_size`
+[width, height] and `num_frames` (of every camera), `frame_step` (how many frames of the recording,
+at 30 a second, lie from one image to the next; 1 where it is missing), `tips` ("dexycb" or "ho3d",
+whose fingertips the joints end in; "dexycb" where it is missing). `<split>` is any name; `train`
+and `val` are usual.
+
+An npz holds F rows, one per image; camera frame x right, y down, z forward, metres:
+
+| array | shape | meaning |
+|---|---|---|
+| `K` | (3, 3) or (F, 3, 3) | camera matrix, px |
+| `joints_cam_m` | (F, 21, 3) | joints in DexYCB's order |
+| `valid` | (F,) bool | whether the hand is there; every frame where it is missing |
+| `pose_rotvec` | (F, 48) | axis-angle, mean pose included; optional, with the next two |
+| `betas`, `trans_m` | (10,), (F, 3) | shape; the wrist stands at trans_m + J₀(betas) |
+| `segmentation` | (F, H, W) uint8 | 0, 1 something in front, 2 what the hand holds, 255 the hand;
+  optional |
+
+A hand is a clip, so an image with two labelled hands is built twice, each with its own crop.
+"""
+
+import io
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from deformer.files.foreign import UnreadableFileError, read_json
+from deformer.hand.conventions import SIDES
+from pipelines.datasets.source import (
+    BadFrameError,
+    ClipRef,
+    ManoPose,
+    RawFrame,
+    UnusableInputError,
+    read_bytes,
+)
+
+ROOT_VARIABLE = "HANDS_DIR"
+META_FILE = "meta.json"
+_FEW = 2
+"""So many images of a camera may be missing, however few it has; of many, half."""
+_MANO = ("pose_rotvec", "betas", "trans_m")
+
+
+def list_clips(root: Path) -> list[ClipRef]:
+    """Every labelled hand of every camera, by split, sequence, camera and side."""
+    metas = sorted(root.glob(f"*/*/{META_FILE}"))
+    if not metas:
+        raise UnusableInputError(
+            f"{root} holds no <split>/<sequence>/{META_FILE}; --root or ${ROOT_VARIABLE} names the "
+            "folder that holds the splits (layout: pipelines/datasets/hands.py)"
+        )
+    refs = [ref for path in metas for ref in _clips_of_sequence(path)]
+    if not refs:
+        raise UnusableInputError(
+            f"{root}: no camera folder holds right.npz or left.npz (layout: "
+            "pipelines/datasets/hands.py)"
+        )
+    return refs
+
+
+def _clips_of_sequence(path: Path) -> Iterator[ClipRef]:
+    meta, folder = _read_meta(path), path.parent
+    for camera in sorted(p for p in folder.iterdir() if p.is_dir()):
+        for side in SIDES:
+            if not (camera / f"{side}.npz").is_file():
+                continue
+            _check_num_frames(path, meta["num_frames"], camera)
+            yield ClipRef(
+                key=f"{folder.parent.name}-{folder.name}-{camera.name}-{side}",
+                dataset="hands",
+                subject=meta["subject"],
+                sequence=folder.name,
+                camera=camera.name,
+                side=side,
+                object=meta["objects"].get(side, ""),
+                splits=(("split", folder.parent.name),),
+                frames=tuple(meta["frame_step"] * k for k in range(meta["num_frames"])),
+                image_size=tuple(meta["image_size"]),
+                tips=meta.get("tips", "dexycb"),
+            )
+
+
+def _check_num_frames(path: Path, num_frames: int, camera: Path) -> None:
+    """Before a list is made of a number that may be anything; an image may be missing."""
+    num_images = sum(1 for _ in camera.glob("*.jpg"))
+    if num_frames > 2 * num_images + _FEW:
+        raise UnusableInputError(
+            f"{path}: num_frames is {num_frames}, and {camera} holds {num_images} .jpg images; "
+            "correct num_frames, or bring the images there (000000.jpg, 000001.jpg, …)"
+        )
+
+
+def _read_meta(path: Path) -> dict:
+    try:
+        meta = read_json(path)
+    except UnreadableFileError as error:
+        raise UnusableInputError(f"{error}; or write it again") from None
+    rules = {
+        "subject": (lambda v: isinstance(v, str), "a string"),
+        "objects": (lambda v: isinstance(v, dict), "a mapping of side to object"),
+        "num_frames": (lambda v: type(v) is int and v > 0, "a whole number above 0"),
+        "image_size": (
+            lambda v: isinstance(v, list) and len(v) == 2 and all(type(n) is int for n in v),
+            "[width, height]",
+        ),
+    }
+    rules["frame_step"] = rules["num_frames"]
+    meta = {"frame_step": 1} | meta
+    for key, (holds, rule) in rules.items():
+        value = meta.get(key)
+        if not holds(value):
+            raise UnusableInputError(f"{path}: {key} is {value!r:.80}, not {rule}; correct it")
+    return meta
+
+
+def read_clip(root: Path, ref: ClipRef) -> Iterator[RawFrame]:
+    """The frames of one hand before one camera, in order."""
+    folder = root / dict(ref.splits)["split"] / ref.sequence / ref.camera
+    try:
+        labels, reason = _read_labels(folder / f"{ref.side}.npz", ref), ""
+    except BadFrameError as error:
+        labels, reason = None, error.reason
+    for k, frame in enumerate(ref.frames):
+        try:
+            image = read_bytes(folder / f"{k:06d}.jpg", "image_missing")
+        except BadFrameError as error:
+            image, reason_here = None, error.reason
+        else:
+            reason_here = ""
+        if labels is None:
+            yield RawFrame(frame, reason, image=image)
+            continue
+        yield _raw_frame(k, frame, reason_here, image, labels)
+
+
+def _raw_frame(k: int, frame: int, reason: str, image: bytes | None, labels: dict) -> RawFrame:
+    K = labels["K"] if labels["K"].ndim == 2 else labels["K"][k]
+    if not labels["valid"][k]:
+        return RawFrame(frame, "no_hand", image=image, K=K)
+    pose = None
+    if "pose_rotvec" in labels:
+        rotvec = labels["pose_rotvec"][k]
+        pose = ManoPose(rotvec[:3], rotvec[3:], False, labels["betas"], labels["trans_m"][k])
+    seen = labels["segmentation"][k] if "segmentation" in labels else None
+    joints = labels["joints_cam_m"][k]
+    return RawFrame(
+        frame, reason, image=image, K=K, joints_cam_m=joints, pose=pose, segmentation=seen
+    )
+
+
+def _read_labels(path: Path, ref: ClipRef) -> dict[str, np.ndarray]:
+    """The arrays of a file, all of the right shape and kind; raises `BadFrameError`."""
+    data, n, (width, height) = read_bytes(path, "labels_missing"), len(ref.frames), ref.image_size
+    try:
+        with np.load(io.BytesIO(data)) as npz:
+            labels = dict(npz)
+    except Exception:  # a broken zip, or one that is no npz, raises almost anything
+        raise BadFrameError("labels_corrupt") from None
+    labels.setdefault("valid", np.ones(n, bool))
+    shapes = {
+        "K": [((3, 3), "f"), ((n, 3, 3), "f")],
+        "joints_cam_m": [((n, 21, 3), "f")],
+        "valid": [((n,), "b")],
+        "pose_rotvec": [((n, 48), "f")],
+        "betas": [((10,), "f")],
+        "trans_m": [((n, 3), "f")],
+        "segmentation": [((n, height, width), "u")],
+    }
+    required = ["K", "joints_cam_m", *(_MANO if any(k in labels for k in _MANO) else ())]
+    if not set(required) <= set(labels):
+        raise BadFrameError("labels_corrupt")
+    for key in labels.keys() & shapes.keys():
+        value = labels[key]
+        if not any(value.shape == s and value.dtype.kind == kind for s, kind in shapes[key]):
+            raise BadFrameError("labels_corrupt")
+    return labels

@@ -1,0 +1,274 @@
+"""What a dataset must deliver: a list of clips, and the raw frames of a clip.
+
+A dataset is a module with three names (see "Adding a dataset" in the README):
+
+    ROOT_VARIABLE: str                                   environment variable that holds its folder
+    list_clips(root: Path) -> list[ClipRef]              cheap: folder names and meta files only
+    read_clip(root: Path, ref: ClipRef) -> Iterator[RawFrame]     one per frame of ref, in order
+
+A module may have two more: `describe`, where more than the list of clips shapes the result, and
+`HALO_FRAMES`, where clips are parts of recordings (see `DatasetModule`). Everything after that
+(hand model, boxes, crops, occlusion, tar, index) is common to all datasets. What is wrong with one
+frame is data: `RawFrame(frame, reason=…)`. What makes the whole folder unusable is an
+`UnusableInputError`.
+"""
+
+import importlib
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from deformer.data.clip import REASONS, SPLIT_COLUMNS
+from deformer.files.foreign import UnreadableFileError, read_json
+from deformer.hand.conventions import NUM_JOINTS, NUM_VERTICES, SIDES, TIPS
+
+SYNTHETIC_MARK = "synthetic.json"
+"""A synthesized root holds this file: who made it, from what seed, with which hand model."""
+
+_KEY = re.compile(r"[A-Za-z0-9_-]{1,80}")
+
+BACKGROUND, OTHER_OBJECT, GRASPED_OBJECT, HAND = 0, 1, 2, 255
+"""Values of `RawFrame.segmentation`."""
+
+
+class UnusableInputError(ValueError):
+    """The input as a whole cannot be used. The message says what to do."""
+
+
+class BadFrameError(Exception):
+    """One frame cannot be used: `reason` is a key of `deformer.data.clip.REASONS`."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+@dataclass(frozen=True)
+class ClipRef:
+    """One clip to be built: a run of frames of one camera of one sequence."""
+
+    key: str
+    """Unique in the dataset; letters, digits, '-' and '_' (a dot would end it for WebDataset), 80
+    at most (a member's name in a tar has 100)."""
+    dataset: str
+    subject: str
+    sequence: str
+    camera: str
+    side: str
+    """"right" or "left"."""
+    object: str
+    """Name of the grasped object."""
+    splits: tuple[tuple[str, str], ...]
+    """Setup and part: (("s0", "train"), …) or (("split", "evaluation"),). No shard mixes them."""
+    frames: tuple[int, ...]
+    """Frame numbers of the source, rising."""
+    image_size: tuple[int, int]
+    """(width, height) that every image of the clip must have."""
+    halo: frozenset[int] = frozenset()
+    """Those of `frames` that stand here only as neighbours of others."""
+    tips: str = "dexycb"
+    """Whose fingertip vertices the joints end in: "dexycb" or "ho3d"
+    (`deformer.hand.conventions`)."""
+
+    def __post_init__(self) -> None:
+        if not _KEY.fullmatch(self.key):
+            raise ValueError(f"key is {self.key!r}: 1 to 80 letters, digits, '-' and '_' allowed")
+        if self.side not in SIDES:
+            self._refuse("side", f"one of {SIDES}")
+        setups = [setup for setup, _ in self.splits]
+        if not set(setups) <= set(SPLIT_COLUMNS) or len(set(setups)) < len(setups):
+            self._refuse("splits", f"pairs of a setup, of {SPLIT_COLUMNS} once each, and a part")
+        if self.tips not in TIPS:
+            self._refuse("tips", f"one of {TIPS}")
+        if len(self.image_size) != 2 or min(self.image_size) < 1:
+            self._refuse("image_size", "width and height, px")
+        if not self.frames or any(a >= b for a, b in pairwise(self.frames)):
+            self._refuse("frames", "one number at least, strictly rising")
+        if self.frames[0] < -(2**31) or self.frames[-1] >= 2**31:
+            self._refuse("frames", "numbers of 32 bits")
+        if not self.halo <= set(self.frames):
+            self._refuse("halo", "numbers that are among frames")
+
+    def _refuse(self, name: str, rule: str) -> None:
+        raise ValueError(f"clip {self.key!r}: {name} is {getattr(self, name)!r:.200}, not {rule}")
+
+
+def in_groups(refs: Iterable[ClipRef], most_frames: int) -> list[tuple[ClipRef, ...]]:
+    """Clips that follow each other, with no more frames than that unless one clip has them."""
+    groups: list[tuple[ClipRef, ...]] = []
+    num_frames = 0
+    for ref in refs:
+        num_frames += len(ref.frames)
+        if groups and num_frames <= most_frames:
+            groups[-1] += (ref,)
+        else:
+            groups.append((ref,))
+            num_frames = len(ref.frames)
+    return groups
+
+
+def _check_array(name: str, value: np.ndarray | None, *shape: int | None) -> None:
+    """Raise `ValueError` unless value is None, or numbers of this shape (None: any length)."""
+    if value is None:
+        return
+    found = np.shape(value)
+    fits = len(found) == len(shape) and all(
+        n in (None, m) for n, m in zip(shape, found, strict=True)
+    )
+    if not fits or np.asarray(value).dtype.kind not in "biuf":
+        wanted = tuple("N" if n is None else n for n in shape)
+        raise ValueError(
+            f"{name} is {np.asarray(value).dtype} of shape {found}, not numbers of shape {wanted}"
+        )
+
+
+@dataclass(frozen=True)
+class ManoPose:
+    """MANO parameters as a dataset states them, in this project's camera frame."""
+
+    global_rotvec: np.ndarray  # (3,) axis-angle
+    fingers: np.ndarray  # (45,) axis-angle, or PCA coefficients
+    fingers_are_pca: bool
+    betas: np.ndarray  # (10,)
+    trans_m: np.ndarray  # (3,), the wrist stands at trans_m + J_0(betas)
+
+    def __post_init__(self) -> None:
+        for name, size in (("global_rotvec", 3), ("fingers", 45), ("betas", 10), ("trans_m", 3)):
+            _check_array(name, getattr(self, name), size)
+
+
+@dataclass(frozen=True)
+class Mesh:
+    """Triangles in the camera frame."""
+
+    vertices_cam_m: np.ndarray  # (N, 3)
+    faces: np.ndarray  # (M, 3)
+
+    def __post_init__(self) -> None:
+        _check_array("vertices_cam_m", self.vertices_cam_m, None, 3)
+        _check_array("faces", self.faces, None, 3)
+        # the ray caster reads whatever memory a wrong number points to
+        if np.size(self.faces) and not (
+            np.min(self.faces) >= 0 and np.max(self.faces) < len(self.vertices_cam_m)
+        ):
+            raise ValueError(f"faces must name vertices 0 to {len(self.vertices_cam_m) - 1}")
+
+
+@dataclass(frozen=True)
+class RawFrame:
+    """One frame as the dataset has it, in the camera frame x right, y down, z forward; metres.
+
+    None means that the dataset does not say. Pixels are those of the whole source image.
+    """
+
+    frame: int
+    reason: str = ""
+    """Why the frame cannot be used (a key of `deformer.data.clip.REASONS`); empty where it can."""
+    image: bytes | None = None
+    """The image file as it is: JPEG or PNG."""
+    K: np.ndarray | None = None  # (3, 3)
+    joints_cam_m: np.ndarray | None = None  # (21, 3) in dataset order
+    joints_px: np.ndarray | None = None
+    """(21, 2) x, y: where the dataset itself says that K projects joints_cam_m. The build compares
+    them, and keeps its own projection. Not for 2D joints that people or a detector marked."""
+    box_px: np.ndarray | None = None
+    """(4,) x0, y0, x1, y1 of the hand. It makes the crop where there are no joints, else it is held
+    against them."""
+    pose: ManoPose | None = None
+    vertices_cam_m: np.ndarray | None = None
+    """(778, 3), where the dataset gives vertices instead of MANO parameters."""
+    segmentation: np.ndarray | None = None
+    """(height, width) uint8: BACKGROUND, OTHER_OBJECT, GRASPED_OBJECT, HAND."""
+    grasped_mesh: Mesh | None = None
+    """The grasped object at its pose, where there is no segmentation."""
+
+    def __post_init__(self) -> None:
+        if self.reason and self.reason not in REASONS:
+            raise ValueError(f"reason is {self.reason!r}, not empty and none of {list(REASONS)}")
+        _check_array("K", self.K, 3, 3)
+        _check_array("joints_cam_m", self.joints_cam_m, NUM_JOINTS, 3)
+        _check_array("joints_px", self.joints_px, NUM_JOINTS, 2)
+        _check_array("box_px", self.box_px, 4)
+        _check_array("vertices_cam_m", self.vertices_cam_m, NUM_VERTICES, 3)
+        _check_array("segmentation", self.segmentation, None, None)
+        if self.segmentation is not None and self.segmentation.dtype != np.uint8:
+            raise ValueError(f"segmentation is {self.segmentation.dtype}, not uint8")
+
+
+class DatasetModule(Protocol):
+    """The three names that a dataset module has, and two that it may have:
+
+        HALO_FRAMES: int
+
+    says that clips are parts of recordings, and reach so many frame numbers beyond their centre
+    frames on each side, as far as the recording goes. `list_clips` then takes another number as
+    `halo_frames`. Where there is none, a clip is a whole recording. And
+
+        describe(root: Path) -> dict[str, str]
+
+    is what in the root, beyond the list of clips, shapes the result, such as files that may be
+    absent. It becomes part of the build's parameters. It is called once per build and is cheap,
+    so it is also the place to warn of what the result will lack.
+    """
+
+    ROOT_VARIABLE: str
+
+    def list_clips(self, root: Path) -> list[ClipRef]: ...
+
+    def read_clip(self, root: Path, ref: ClipRef) -> Iterator[RawFrame]: ...
+
+
+_OURS = ("dexycb", "ho3d", "hands")
+
+
+def load_dataset(name: str) -> DatasetModule:
+    """The module of a dataset: one of this package's, or the name of a module of one's own.
+
+    That may be `my_hands`, which is a file my_hands.py in the current folder or on Python's path,
+    or `my_package.my_hands`.
+    """
+    full_name = f"pipelines.datasets.{name}" if name in _OURS else name
+    try:
+        module = importlib.import_module(full_name)
+    except ModuleNotFoundError as error:
+        if not f"{full_name}.".startswith(f"{error.name}."):
+            raise  # the module is there: it imports another that is not
+        raise UnusableInputError(
+            f"--dataset {name!r}: there is no module {full_name}; known are {', '.join(_OURS)}, "
+            "or give the name of a module of your own, such as my_hands for a file my_hands.py in "
+            "the current folder (README, Adding a dataset)"
+        ) from None
+    missing = [n for n in ("ROOT_VARIABLE", "list_clips", "read_clip") if not hasattr(module, n)]
+    if missing:
+        raise UnusableInputError(
+            f"--dataset {name!r}: module {full_name} lacks {', '.join(missing)}, which every "
+            "dataset has (README, Adding a dataset)"
+        )
+    return module
+
+
+def read_bytes(path: Path, missing: str) -> bytes:
+    """The file's bytes; `BadFrameError(missing)` where there is no such file."""
+    try:
+        return path.read_bytes()
+    except (FileNotFoundError, IsADirectoryError):
+        raise BadFrameError(missing) from None
+
+
+def synthetic_mark(root: Path) -> dict | None:
+    """What a synthesized root says of itself; None for a recorded dataset."""
+    path = root / SYNTHETIC_MARK
+    if not path.is_file():
+        return None
+    try:
+        mark = read_json(path)
+        return {"hand": mark["hand"], "hand_sha256": mark["hand_sha256"], **mark}
+    except UnreadableFileError as error:
+        raise UnusableInputError(f"{error}; synthesize the folder again") from None
+    except KeyError as error:
+        raise UnusableInputError(f"{path} lacks {error}; synthesize the folder again") from None

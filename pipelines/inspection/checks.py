@@ -1,0 +1,268 @@
+"""What must hold of the clips in a shard: members, images, and a table of rules on their labels."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from deformer.data.clip import (
+    FIELDS,
+    REASONS,
+    ClipMeta,
+    decode_labels,
+    decode_meta,
+    image_member,
+    labels_member,
+    meta_member,
+)
+from deformer.files.images import decode_jpeg
+from deformer.hand.box import tight_box
+from deformer.hand.camera import project
+from deformer.hand.conventions import NUM_JOINTS
+from deformer.hand.mano import HandLayer
+from deformer.hand.rotations import rotvec_to_rotmat
+from pipelines.building.shard import CorruptShardError, iterate_members
+from pipelines.building.tolerances import (
+    BONE_LENGTH_M,
+    MAX_OFF_M,
+    MAX_OFF_PX,
+    bone_length_m,
+    is_no_hand,
+    off_m_and_px,
+)
+
+_ROUNDING_PX = 0.01
+_MASKS = ("mask_hand", "mask_object", "mask_amodal")
+
+
+def check_clips(path: Path, name: str, layer: HandLayer | None) -> Iterator[str]:
+    """What is wrong with the clips of the tar at `path`; `name` is its name in the messages.
+
+    layer: the hand model that the labels were made with, or None: MANO's joints go unchecked.
+    Raises `CorruptShardError` naming shard and member where the members cannot be read.
+    """
+    members: dict[str, bytes] = {}
+    with path.open("rb") as file:
+        for member, data, _ in iterate_members(file, name):
+            members[member] = data
+            if member.endswith(".json"):
+                try:
+                    meta, labels = _decode(member, members)
+                    problems = [*_check_images(labels, meta, members), *check_labels(labels, meta)]
+                    problems += _check_reprojection(labels, meta, layer)
+                except Exception as error:  # damaged labels may fail anywhere: that is a finding
+                    raise CorruptShardError(f"{name}: {member}: {error}") from error
+                yield from (f"{name}: {meta.key}: {problem}" for problem in problems)
+                members = {}
+
+
+def _decode(member: str, members: dict[str, bytes]) -> tuple[ClipMeta, dict]:
+    """The constant part and the labels, those that are null throughout the clip included."""
+    meta = decode_meta(members[member])
+    n = meta.num_frames
+    known = {meta_member(meta.key), labels_member(meta.key)}
+    if missing := known - members.keys():
+        raise ValueError(f"the clip has no {' and no '.join(sorted(missing))}")
+    try:
+        labels = decode_labels(members[labels_member(meta.key)])
+    except ValueError as error:
+        raise ValueError(f"{labels_member(meta.key)}: {error}") from error
+    if len(labels["frame"]) != n:
+        raise ValueError(f"{n} frames, {labels_member(meta.key)} has {len(labels['frame'])}")
+    for field in FIELDS:
+        if field.name not in labels:
+            is_mask = field.dtype == "rle"
+            labels[field.name] = [b""] * n if is_mask else np.full((n, *field.shape), np.nan)
+    return meta, labels
+
+
+def _check_images(labels: dict, meta: ClipMeta, members: dict[str, bytes]) -> Iterator[str]:
+    """There is an image where there is a crop, of its size, and nothing else."""
+    rest = members.keys() - {meta_member(meta.key), labels_member(meta.key)}
+    for i, crop in enumerate(labels["crop_xywh"]):
+        member = image_member(meta.key, i)
+        if (crop[2] > 0) != (member in rest):
+            there = "there" if member in rest else "absent"
+            yield f"frame {i}: crop {crop.tolist()}, image {there}"
+        elif member in rest:
+            try:
+                pixels = decode_jpeg(members[member], is_strict=True)
+            except ValueError as error:
+                yield f"frame {i}: the image does not decode: {error}"
+            else:
+                if pixels.shape[:2] != (crop[3], crop[2]):
+                    size = pixels.shape[1::-1]
+                    yield f"frame {i}: the image is {size}, its crop {crop.tolist()}"
+        rest.discard(member)
+    for member in sorted(rest):
+        yield f"{member} is no member of this clip"
+
+
+# ------------------------------------------------------------------------------ rules on the labels
+
+
+@dataclass(frozen=True)
+class Rule:
+    """What must hold of every frame."""
+
+    text: str
+    shows: tuple[str, ...]
+    """Labels whose values the message gives."""
+    is_broken: Callable[[dict, ClipMeta], np.ndarray]
+    """All labels of a clip → (F,) bool, true where the rule is broken."""
+
+
+def check_labels(labels: dict, meta: ClipMeta) -> Iterator[str]:
+    """The rules that a clip breaks. `labels` holds every field of the contract."""
+    for name, value, allowed in (
+        ("side", meta.side, ("right", "left")),
+        ("hand", meta.hand, ("mano", "standin", "none")),
+        ("tips", meta.tips, ("dexycb", "ho3d")),
+    ):
+        if value not in allowed:
+            yield f"{name} is {value!r}, must be one of {', '.join(allowed)}"
+    for rule in RULES:
+        broken = np.flatnonzero(rule.is_broken(labels, meta))
+        if len(broken):
+            first = broken[0]
+            values = ", ".join(f"{n} {np.asarray(labels[n][first]).tolist()}" for n in rule.shows)
+            more = f" ({len(broken)} such frames)" if len(broken) > 1 else ""
+            yield f"frame {first}: {rule.text}" + (f": {values}" if values else "") + more
+
+
+def _is_known(values: np.ndarray) -> np.ndarray:
+    """(F, …) → (F,): every number of a frame's value is finite."""
+    return np.isfinite(values.reshape(len(values), -1)).all(1)
+
+
+def _has_mask(masks: list[bytes]) -> np.ndarray:
+    return np.array([len(runs) > 0 for runs in masks], bool)
+
+
+def _lacks_joints(x: dict, _: ClipMeta) -> np.ndarray:
+    known = _is_known(x["joints_cam_m"]) & _is_known(x["joints_px"])
+    states_a_box_alone = x["joints_in_image"] == -1
+    return x["valid"] & ~known & ~states_a_box_alone
+
+
+def _lacks_hand(x: dict, meta: ClipMeta) -> np.ndarray:
+    """HO-3D's evaluation split states no MANO parameters."""
+    has_mano = np.all([_is_known(x[name]) for name in ("pose_rotvec", "betas", "trans_m")], 0)
+    is_expected = meta.hand != "none" and meta.splits.get("split") != "evaluation"
+    return x["valid"] & ~has_mano & ~_is_known(x["vertices_cam_m"]) & is_expected
+
+
+def _differs_px(values: np.ndarray, expected: np.ndarray) -> np.ndarray:
+    is_close = np.isclose(values, expected, rtol=1e-5, atol=_ROUNDING_PX, equal_nan=True)
+    return ~is_close.reshape(len(values), -1).all(1)
+
+
+def _is_outside_image(x: dict, meta: ClipMeta) -> np.ndarray:
+    crop = x["crop_xywh"].astype(np.int64)
+    last = crop[:, :2] + crop[:, 2:]
+    return (crop < 0).any(1) | (last > meta.image_size).any(1)
+
+
+def _has_wrong_joints_in_image(x: dict, meta: ClipMeta) -> np.ndarray:
+    """Joints on the image's very border may have been counted either way."""
+    joints_px = x["joints_px"] + x["crop_xywh"][:, None, :2]
+    first, last = -_ROUNDING_PX, np.array(meta.image_size) - 1 + _ROUNDING_PX
+    most = ((joints_px >= first) & (joints_px <= last)).all(-1).sum(1)
+    least = ((joints_px > -first) & (joints_px < last - 2 * _ROUNDING_PX)).all(-1).sum(1)
+    stated, known = x["joints_in_image"], _is_known(x["joints_cam_m"])
+    return np.where(known, (stated < least) | (stated > most), stated != -1)
+
+
+def _lacks_masks(x: dict, _: ClipMeta) -> np.ndarray:
+    return np.isfinite(x["occlusion"]) & ~np.all([_has_mask(x[name]) for name in _MASKS], 0)
+
+
+def mask_area(counts: bytes) -> int | None:
+    """How many pixels the runs of a compressed COCO RLE cover; None where they are no RLE.
+
+    pycocotools trusts its input and may write outside its memory, so this is asked first. A number
+    is written in base 32 from its lowest digit on, sign included, as characters from "0" on; 32
+    more marks that another digit follows. From the fourth on, numbers are differences to the last
+    but one.
+    """
+    digits = np.frombuffer(counts, np.uint8).astype(np.int64) - ord("0")
+    if not len(digits) or digits.min() < 0 or digits.max() > 63 or digits[-1] & 32:
+        return None
+    last = np.flatnonzero(~digits & 32)
+    first = np.concatenate([[0], last[:-1] + 1])
+    place = np.arange(len(digits)) - np.repeat(first, last - first + 1)
+    if place.max() > 6:  # more than 32 bits
+        return None
+    runs = np.add.reduceat((digits & 31) << (5 * place), first)
+    runs -= np.where(digits[last] & 16, 32 << (5 * place[last]), 0)
+    runs[1::2], runs[2::2] = np.cumsum(runs[1::2]), np.cumsum(runs[2::2])
+    return int(runs.sum()) if runs.min() >= 0 else None
+
+
+def _does_not_cover(name: str) -> Callable[[dict, ClipMeta], np.ndarray]:
+    def is_broken(x: dict, _: ClipMeta) -> np.ndarray:
+        areas = x["crop_xywh"][:, 2:].astype(np.int64).prod(1)
+        pairs = zip(x[name], areas.tolist(), strict=True)
+        return np.array([len(runs) > 0 and mask_area(runs) != area for runs, area in pairs], bool)
+
+    return is_broken
+
+
+RULES = (
+    Rule("valid must be true just where no reason is given", ("valid", "reason"),
+         lambda x, _: x["valid"] != (x["reason"] == "")),
+    Rule("no known reason", ("reason",),
+         lambda x, _: ~np.isin(x["reason"], ["", *REASONS])),
+    Rule("frame numbers must rise from frame to frame", ("frame",),
+         lambda x, _: np.diff(x["frame"].astype(np.int64), prepend=x["frame"][:1] - 1) <= 0),
+    Rule("the crop must lie inside the source image", ("crop_xywh",), _is_outside_image),
+    Rule("a valid frame without a crop", ("crop_xywh",),
+         lambda x, _: x["valid"] & (x["crop_xywh"][:, 2:] <= 0).any(1)),
+    Rule("a frame that is not valid has a crop", ("crop_xywh",),
+         lambda x, _: ~x["valid"] & (x["crop_xywh"] != 0).any(1)),
+    Rule("K is null in a valid frame", (), lambda x, _: x["valid"] & ~_is_known(x["K"])),
+    Rule("box_px is null in a valid frame", (), lambda x, _: x["valid"] & ~_is_known(x["box_px"])),
+    Rule("joints are null in a valid frame", (), _lacks_joints),
+    Rule("a valid frame has neither all of MANO's parameters nor vertices", (), _lacks_hand),
+    Rule("joints_px are not the projection of joints_cam_m by K", (),
+         lambda x, _: _differs_px(x["joints_px"], project(x["joints_cam_m"], x["K"]))),
+    Rule("joints_cam_m is no hand in metres: the median of its bones must be "
+         f"{BONE_LENGTH_M[0]} to {BONE_LENGTH_M[1]} m long", (),
+         lambda x, _: is_no_hand(bone_length_m(x["joints_cam_m"]))),
+    Rule("box_px is not the tight box of joints_px", ("box_px",),
+         lambda x, _: _is_known(x["joints_px"])
+         & _differs_px(x["box_px"], tight_box(x["joints_px"]))),
+    Rule(f"not the number of joints inside the image (0-{NUM_JOINTS}; −1 where none are known)",
+         ("joints_in_image",), _has_wrong_joints_in_image),
+    *(Rule(f"{name} outside 0 … 1", (name,), lambda x, _, name=name: (x[name] < 0) | (x[name] > 1))
+      for name in ("occlusion", "occlusion_grasped", "visibility")),
+    Rule("occlusion_grasped exceeds occlusion", ("occlusion_grasped", "occlusion"),
+         lambda x, _: x["occlusion_grasped"] > x["occlusion"] + 1e-6),
+    Rule("occlusion and visibility add up to more than 1", ("occlusion", "visibility"),
+         lambda x, _: x["occlusion"] + x["visibility"] > 1 + 1e-6),
+    Rule("occlusion is known, but a mask is absent", (), _lacks_masks),
+    *(Rule(f"{name} is no RLE of the crop's size", ("crop_xywh",), _does_not_cover(name))
+      for name in _MASKS),
+)  # fmt: skip
+
+
+def _check_reprojection(labels: dict, meta: ClipMeta, layer: HandLayer | None) -> Iterator[str]:
+    """The joints of the MANO parameters must be the joints that the dataset states."""
+    names = ("pose_rotvec", "betas", "trans_m", "K", "joints_cam_m")
+    known = np.all([_is_known(labels[name]) for name in names], 0)
+    if layer is None or not known.any():
+        return
+    pose_rotvec, betas, trans_m, K, joints_cam_m = (labels[name][known] for name in names)
+    with torch.inference_mode():
+        pose = rotvec_to_rotmat(torch.from_numpy(pose_rotvec).unflatten(1, (16, 3)))
+        is_left = torch.full((len(pose),), meta.side == "left")
+        _, joints = layer(pose, torch.from_numpy(betas), is_left, tips=meta.tips)
+    off_m, off_px = off_m_and_px(joints.numpy() + trans_m[:, None], joints_cam_m, K)
+    if off_m.max() > MAX_OFF_M or off_px.max() >= MAX_OFF_PX:
+        frame = np.flatnonzero(known)[off_m.argmax()]
+        yield (
+            f"frame {frame}: MANO's joints are up to {off_px.max():.2f} px and "
+            f"{1000 * off_m.max():.2f} mm from the stated ones"
+        )

@@ -1,0 +1,1 @@
+"""The hand that moves: how it bends, grasps, reaches."""

@@ -1,0 +1,217 @@
+"""Finding a grasp: where the hand goes, and how far each finger bends until it touches.
+
+Many placements of the hand around the object are drawn; in each, every finger closes until its
+skin meets the object or the table (signed distances), outer joints after the base joint; the
+placement with the best hold wins.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from deformer.hand.conventions import FINGERS
+from pipelines.synthetic.hand.kinematics import (
+    CURL_STEPS,
+    FLEXION_STEPS,
+    THUMB_FLEXION_STEPS,
+    FingerBend,
+    HandRig,
+)
+from pipelines.synthetic.things.objects import Grip, YcbObject, distance_field
+
+SINK_M = 0.0015
+"""Fingers close until their deepest point is this far inside: skin gives way a little."""
+
+_SAMPLES_PER_FINGER, _SAMPLES_OF_PALM = 44, 90
+_WORTH = np.array([2.2, 1.0, 1.0, 0.6, 0.45])  # of a touching thumb, index, middle, ring, little
+
+
+@dataclass(frozen=True, eq=False)
+class Grasp:
+    """The hand on the object, in the object's frame.
+
+    rotation (3, 3) turns the hand's rest frame to the object's, wrist_m (3,) is the wrist there,
+    approach (3,) the palm's direction, open the bends before and closed those at the hold.
+    touching (5,) bool per finger; penetration_m: deepest point of the whole skin (≥ 0).
+    """
+
+    rotation: np.ndarray
+    wrist_m: np.ndarray
+    approach: np.ndarray
+    open: FingerBend
+    closed: FingerBend
+    touching: np.ndarray
+    penetration_m: float
+    score: float
+
+
+@dataclass(frozen=True)
+class _Style:
+    """Ranges of the placement for one kind of grip, metres and radians."""
+
+    along_m: tuple[float, float]  # grip centre along the fingers, from the wrist
+    depth_m: tuple[float, float]  # of the grip centre below the palm's plane of joints
+    across_m: tuple[float, float]
+    first_curl: tuple[float, ...]  # of the outer joints while the base joint closes
+    thumb_turn_rad: tuple[float, float]
+
+
+_STYLES = {
+    "side": _Style((0.065, 0.125), (0.03, 0.085), (-0.01, 0.02), (0.05, 0.15, 0.3), (0.6, 1.4)),
+    "top": _Style((0.065, 0.125), (0.05, 0.11), (-0.01, 0.02), (0.05, 0.15, 0.3), (0.6, 1.4)),
+    "rim": _Style((0.075, 0.12), (0.07, 0.12), (0.0, 0.03), (0.2, 0.3, 0.4), (0.6, 1.3)),
+    "pinch": _Style((0.075, 0.12), (0.05, 0.095), (0.0, 0.03), (0.2, 0.3, 0.4), (0.8, 1.3)),
+}
+
+
+def find_grasp(
+    rig: HandRig,
+    thing: YcbObject,
+    grip: Grip,
+    approach: np.ndarray,
+    fingers: np.ndarray,
+    rng: np.random.Generator,
+    num_placements: int = 90,
+    num_tables: int = 4,
+) -> Grasp:
+    """The best of `num_placements` drawn placements, of `num_tables` turns of the thumb.
+
+    approach, fingers (3,): wished directions of palm and fingers in the object's frame, at right
+    angles. The table is at the object's resting height.
+    """
+    style, best = _STYLES[grip.approach], None
+    for turn in rng.uniform(*style.thumb_turn_rad, num_tables):
+        spread = np.array([turn, 0.08, 0.0, -0.06, -0.12]) + rng.normal(0, 0.03, 5)
+        table = _FingerTable(rig, spread)
+        for _ in range(num_placements // num_tables):
+            tilt = rng.normal(0, 0.12, 3)
+            rotation = _placement_rotation(rig, approach, fingers, tilt)
+            middle = np.array(
+                [
+                    rng.uniform(*style.along_m),
+                    rng.uniform(*style.depth_m),
+                    rng.uniform(*style.across_m),
+                ]
+            )
+            wrist = np.array(grip.center_m) - rotation @ (rig.axes.T @ middle)
+            first = float(rng.choice(style.first_curl))
+            found = _close(table, table.samples, thing, rotation, wrist, first)
+            if best is None or found.score > best[0].score:
+                best = found, table, first
+    sketch, table, first = best
+    everything = [rig.finger_vertices[name] for name in FINGERS]
+    return _close(table, everything, thing, sketch.rotation, sketch.wrist_m, first)
+
+
+def _placement_rotation(rig, approach, fingers, tilt) -> np.ndarray:
+    """Hand's rest frame → object's frame, from wished palm and finger directions and a tilt."""
+    p = approach / np.linalg.norm(approach)
+    f = fingers - p * (fingers @ p)
+    f /= np.linalg.norm(f)
+    a = np.cross(p, f) if rig.is_left else np.cross(f, p)
+    wished = np.stack([f, p, a], 1)
+    cx, cy, cz = np.cos(tilt)
+    sx, sy, sz = np.sin(tilt)
+    turn = (
+        np.array([[1, 0, 0], [0, cx, -sx], [0, sx, cx]])
+        @ np.array([[cy, 0, sy], [0, 1, 0], [-sy, 0, cy]])
+        @ np.array([[cz, -sz, 0], [sz, cz, 0], [0, 0, 1]])
+    )
+    return wished @ turn @ rig.axes
+
+
+class _FingerTable:
+    """Skin samples of every finger for every bend, about the wrist, in the rest frame."""
+
+    def __init__(self, rig: HandRig, spread: np.ndarray) -> None:
+        self.rig, self.spread = rig, spread
+        self.vertices = rig.bend_table(spread)  # (flexions, curls, 778, 3)
+        fingers = [rig.finger_vertices[name] for name in FINGERS]
+        self.samples = [_thinned(ids, _SAMPLES_PER_FINGER) for ids in fingers]
+        self.palm_m = rig.rest_vertices_m[_thinned(rig.palm_vertices, _SAMPLES_OF_PALM)]
+
+    def between(self, finger: int, flexion: float, i: int, j: int, ids: np.ndarray) -> np.ndarray:
+        """Vertices `ids` at a flexion past step i, for every curl from j on, (curls, ids, 3)."""
+        steps = FLEXION_STEPS if finger else THUMB_FLEXION_STEPS
+        after = min(i + 1, len(steps) - 1)
+        share = (flexion - steps[i]) / (steps[1] - steps[0])
+        near, far = (self.vertices[n, j:][:, ids] for n in (i, after))
+        return near + (far - near) * share
+
+
+def _thinned(ids: np.ndarray, count: int) -> np.ndarray:
+    return ids[:: max(1, len(ids) // count)]
+
+
+def _clearance_m(thing: YcbObject, points_m: np.ndarray) -> np.ndarray:
+    """Distance to the object or to the table beneath it, negative inside."""
+    above_table = points_m[..., 2] - thing.bottom_m
+    return np.minimum(distance_field(thing)(points_m), above_table)
+
+
+def _close(table: _FingerTable, samples, thing, rotation, wrist, first_curl) -> Grasp:
+    """Close every finger in one placement and judge the hold."""
+    flexion, curl, touching, normals = np.zeros(5), np.zeros(5), np.zeros(5, bool), np.zeros((5, 3))
+    sunk = 0.0
+    for k, ids in enumerate(samples):
+        j = int(np.argmin(np.abs(CURL_STEPS - (first_curl if k else 0.3))))
+        bases = table.vertices[:, j, ids] @ rotation.T + wrist  # (flexions, samples, 3)
+        lowest = _clearance_m(thing, bases).min(-1)
+        flexion[k], i = _advance(lowest, FLEXION_STEPS if k else THUMB_FLEXION_STEPS)
+        outer = table.between(k, flexion[k], i, j, ids) @ rotation.T + wrist
+        gaps = _clearance_m(thing, outer)  # (curls, samples)
+        curl[k], c = _advance(gaps.min(-1), CURL_STEPS[j:])
+        contact = outer[c][gaps[c].argmin()]
+        gap = distance_field(thing)(contact[None])[0]
+        touching[k] = abs(gap) < 0.006 and contact[2] - thing.bottom_m > 0.001
+        normals[k] = _outward(thing, contact)
+        sunk = max(sunk, -float(lowest[0]))
+        if not touching[k] and k:  # nothing to hold: stay half open instead of making a fist
+            flexion[k], curl[k] = min(flexion[k], 0.7), min(curl[k], 0.35)
+    palm = float(_clearance_m(thing, table.palm_m @ rotation.T + wrist).min())
+    penetration = max(sunk, -palm, 0.0)
+    opposed = -normals[0] @ normals[1:].T  # 1 where a finger presses against the thumb
+    score = float(
+        (_WORTH * touching).sum()
+        + (1.5 * np.clip(opposed, -1, 1) * touching[1:] * touching[0] * _WORTH[1:]).sum()
+        - 250 * max(penetration - SINK_M, 0)
+        - 12 * max(palm - 0.01, 0)
+        - 0.5 * np.abs(np.diff(flexion[1:])).sum()
+    )
+    closed_bend = FingerBend(flexion, curl, table.spread)
+    opened = FingerBend(
+        np.maximum(flexion - 0.35, np.array([-0.95, -0.25, -0.25, -0.25, -0.25])),
+        np.maximum(curl - 0.12, 0.05),
+        table.spread * np.array([0.75, 1, 1, 1, 1]),
+    )
+    return Grasp(
+        rotation,
+        wrist,
+        rotation @ table.rig.axes[1],
+        opened,
+        closed_bend,
+        touching,
+        penetration,
+        score,
+    )
+
+
+def _advance(lowest: np.ndarray, steps: np.ndarray) -> tuple[float, int]:
+    """How far a joint goes before skin sinks deeper than `SINK_M`: value, and the step before."""
+    blocked = lowest < -SINK_M
+    if blocked[0]:
+        return float(steps[0]), 0
+    if not blocked.any():
+        return float(steps[-1]), len(steps) - 1
+    i = int(blocked.argmax())
+    share = (lowest[i - 1] + SINK_M) / max(lowest[i - 1] - lowest[i], 1e-9)
+    return float(steps[i - 1] + share * (steps[i] - steps[i - 1])), i - 1
+
+
+def _outward(thing: YcbObject, point: np.ndarray) -> np.ndarray:
+    """The object's outward direction at a point, by differences of the signed distance."""
+    h = 2e-3
+    offsets = np.concatenate([np.eye(3), -np.eye(3)]) * h
+    d = distance_field(thing)(point + offsets)
+    gradient = d[:3] - d[3:]
+    return gradient / max(np.linalg.norm(gradient), 1e-9)

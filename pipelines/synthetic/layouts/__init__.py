@@ -1,0 +1,1 @@
+"""The files of each dataset's layout, written."""

@@ -1,0 +1,103 @@
+"""The benchmark `occluded-hands`: its split, and what the scenes of each part may be made of.
+
+Train, val and test are those of DexYCB's setup s3 (unseen objects), so every tool that knows the
+official splits knows these. The parts share no sequence, no object (grasped or standing about) and
+no colour of table, wall, furniture or clothes; textures are drawn anew for every sequence anyway.
+Some classes that s3 trains on are never grasped here, since another part's scenes need them. The
+scenes of every part hold three or four objects.
+"""
+
+from collections import Counter
+from dataclasses import replace
+
+import numpy as np
+
+from pipelines.datasets.dexycb import official_splits
+from pipelines.synthetic.layouts.sequences import SequencePlan, dexycb_plan, dexycb_serials
+from pipelines.synthetic.scene.cameras import SERIALS
+from pipelines.synthetic.scene.setting import EVERYTHING, Setting
+from pipelines.synthetic.things.ycb import CLASS_IDS
+
+VERSION = 3
+"""Raised whenever the same parameters give other files."""
+
+SETUP = "s3"
+PARTS = ("train", "val", "test")
+_SHARES = {"val": 0.1, "test": 0.2}
+
+_CLASSES = {
+    "train": (1, 2, 7, 9, 10, 11, 13, 15, 17, 18, 20),
+    "val": (3, 4, 5, 19, 21),
+    "test": (6, 8, 12, 14, 16),
+}
+_FIRST_AND_STEP = {"train": (0, 2), "val": (1, 4), "test": (3, 4)}
+"""Which of a palette's colours a part has: every other one for training, the rest by turns."""
+
+_SHUTTER = (0.5, 1.0)
+_PILES = 3
+_MAX_OBJECTS = 4
+_MOST_HIDDEN = 0.3
+_CAMERA_ROOM_M = 0.4
+_CAMERA_ORDER = (0, 2, 3, 1, 4, 5, 6, 7)
+"""A low one and a high one by turns: objects on the table hide little from those above."""
+
+
+def setting(part: str) -> Setting:
+    """What the scenes of "train", "val" or "test" are made of."""
+    first, step = _FIRST_AND_STEP[part]
+    palettes = ("table_hues", "table_woods", "walls", "clothes")
+    return Setting(
+        classes=_CLASSES[part],
+        shutter=_SHUTTER,
+        piles=_PILES,
+        max_objects=_MAX_OBJECTS,
+        most_hidden=_MOST_HIDDEN,
+        camera_room_m=_CAMERA_ROOM_M,
+        **{name: getattr(EVERYTHING, name)[first::step] for name in palettes},
+    )
+
+
+def serials(count: int) -> list[str]:
+    """`count` of the eight cameras; `ValueError` for a number that the rig does not have."""
+    dexycb_serials(count)
+    return [SERIALS[k] for k in sorted(_CAMERA_ORDER[:count])]
+
+
+def benchmark_plan(count: int | None) -> list[SequencePlan]:
+    """`count` sequences (None: all that there are), a tenth for val and a fifth for test.
+
+    A smaller benchmark's sequences are among a larger one's of the same part. Raises `ValueError`
+    where `count` is too small to have all three parts or more than there are.
+    """
+    parts: dict[str, list[SequencePlan]] = {part: [] for part in PARTS}
+    for plan in sorted(dexycb_plan(None), key=lambda plan: plan.folder):
+        part = official_splits(plan.subject, plan.name, SERIALS[0])[SETUP]  # of every camera
+        if CLASS_IDS[plan.object_name] in _CLASSES[part]:
+            parts[part].append(replace(plan, setting=setting(part)))
+    rng = np.random.default_rng(VERSION)
+    mixed = {part: _mixed(parts[part], rng) for part in PARTS}
+    if count is None:
+        return [plan for part in PARTS for plan in mixed[part]]
+    wanted = {part: max(1, round(share * count)) for part, share in _SHARES.items()}
+    wanted["train"] = count - sum(wanted.values())
+    shares = {"train": 1 - sum(_SHARES.values()), **_SHARES}
+    most = min(int(len(mixed[part]) / share) for part, share in shares.items())
+    if wanted["train"] < 1 or count > most:
+        raise ValueError(
+            f"--sequences {count}: the benchmark has 3 to {most} sequences, or `all` ("
+            + ", ".join(f"{len(mixed[part])} {part}" for part in PARTS)
+            + ")"
+        )
+    return [plan for part in PARTS for plan in mixed[part][: wanted[part]]]
+
+
+def _mixed(plans: list[SequencePlan], rng: np.random.Generator) -> list[SequencePlan]:
+    """Shuffled, but so that objects and sides take turns."""
+    drawn = [plans[i] for i in rng.permutation(len(plans))]
+    counts: Counter[tuple[str, str]] = Counter()
+    rank = []
+    for plan in drawn:
+        kind = plan.object_name, plan.side
+        rank.append(counts[kind])
+        counts[kind] += 1
+    return [drawn[i] for i in np.argsort(rank, kind="stable")]

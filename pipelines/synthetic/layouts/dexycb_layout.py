@@ -1,0 +1,260 @@
+"""DexYCB's files: one sequence of the rig, and what all sequences share.
+
+Layout and meaning of every value: section 5 of the project's method, after DexYCB's own toolkit.
+"""
+
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import yaml
+from scipy.spatial.transform import Rotation
+
+from deformer.files.images import encode_jpeg
+from deformer.files.whole import write_part, write_whole
+from deformer.hand.conventions import SIDES
+from pipelines.synthetic.hand.motion import Motion
+from pipelines.synthetic.layouts.encode import encode_png, pack_npz
+from pipelines.synthetic.layouts.sequences import SequencePlan
+from pipelines.synthetic.recorded.recording import Recordings
+from pipelines.synthetic.render.film import Frame
+from pipelines.synthetic.scene.cameras import MASTER_SERIAL, SERIALS, Camera, intrinsics, rig
+from pipelines.synthetic.scene.sequence import (
+    Sequence,
+    compose,
+    compose_recorded,
+    film,
+    generator,
+    standin_hands,
+)
+from pipelines.synthetic.scene.setting import Setting
+from pipelines.synthetic.scene.world import Person
+from pipelines.synthetic.things.ycb import CLASS_IDS
+
+
+@dataclass(frozen=True, eq=False)
+class Subject:
+    """A subject's rig of eight cameras, and the person, one per side: only the shape may differ."""
+
+    name: str
+    cameras: list[Camera]
+    people: dict[str, Person]
+
+    @classmethod
+    def drawn(cls, seed: int, name: str, recordings: Recordings | None = None) -> "Subject":
+        """From the seed; what recordings know of a subject, hand shapes and view, is theirs."""
+        person = Person.drawn(generator(seed, name, "person"), int(name[-2:]) - 1)
+        people, rng = dict.fromkeys(SIDES, person), generator(seed, name, "rig")
+        if recordings is None:
+            return cls(name, rig(rng), people)
+        unknown = np.zeros(10, np.float32)
+        people = {
+            side: replace(person, betas=recordings.betas.get((name, side), unknown))
+            for side in SIDES
+        }
+        return cls(name, rig(rng, recordings.middle_m(name)), people)
+
+    def person(self, side: str, seed: int, setting: Setting) -> Person:
+        """The person in a sequence, in clothes of the setting's colours."""
+        person = self.people[side]
+        if person.clothes in setting.clothes:
+            return person
+        clothes = generator(seed, self.name, "clothes").choice(setting.clothes)
+        return replace(person, clothes=str(clothes))
+
+
+def write_shared(root: Path, subjects: list[Subject]) -> None:
+    """The calibration folder: cameras, one rig per subject, one hand shape per subject and side."""
+    folder = root / "calibration"
+    for serial in SERIALS:
+        write_whole(
+            folder / "intrinsics" / f"{serial}_640x480.yml", _yaml(_intrinsics_entry(serial))
+        )
+    for subject in subjects:
+        path = folder / f"extrinsics_{extrinsics_id(subject.name)}"
+        write_whole(path / "extrinsics.yml", _yaml(_extrinsics_entry(subject.cameras)))
+        for side, person in subject.people.items():
+            path = folder / f"mano_{subject.name}_{side}"
+            write_whole(
+                path / "mano.yml", _yaml({"betas": [float(np.float32(b)) for b in person.betas]})
+            )
+
+
+def write_sequence(
+    folder: Path,
+    plan: SequencePlan,
+    subject: Subject,
+    *,
+    seed: int,
+    serials: list[str],
+    num_frames: int,
+    with_depth: bool,
+    motion: Motion | None = None,
+) -> None:
+    """Render one sequence into `folder`: meta.yml, pose.npz and a folder per camera.
+
+    motion: a recorded one; without it `num_frames` frames are drawn.
+    """
+    cameras = [c for c in subject.cameras if c.name in serials]
+    draw = partial(
+        compose if motion is None else compose_recorded,
+        seed=seed,
+        name=plan.folder,
+        person=subject.person(plan.side, seed, plan.setting),
+        side=plan.side,
+        grasped_id=CLASS_IDS[plan.object_name],
+        cameras=cameras,
+        setting=plan.setting,
+    )
+    sequence = draw(num_frames=num_frames) if motion is None else draw(motion=motion)
+    write_part(folder / "meta.yml", _yaml(_meta(sequence, plan.subject, plan.side)).encode())
+    _write_poses(folder / "pose.npz", sequence, subject.cameras)
+    labels = [camera_labels(sequence, camera) for camera in cameras]
+    for frame, number, picture in film(sequence):
+        place = folder / cameras[number].name
+        write_frame(place, frame, picture, with_depth)
+        arrays = {"seg": picture.label} | {k: v[frame] for k, v in labels[number].items()}
+        write_part(place / f"labels_{frame:06d}.npz", pack_npz(arrays))
+
+
+def write_frame(folder: Path, frame: int, picture: Frame, with_depth: bool) -> None:
+    """Colour as JPEG (4:2:0, quality 95) and depth as 16-bit PNG in millimetres."""
+    write_part(folder / f"color_{frame:06d}.jpg", encode_jpeg(picture.image))
+    if with_depth:
+        millimetres = np.clip(np.round(picture.depth_m * 1000), 0, 65535).astype(np.uint16)
+        write_part(folder / f"aligned_depth_to_color_{frame:06d}.png", encode_png(millimetres))
+
+
+def camera_labels(sequence: Sequence, camera: Camera) -> dict[str, np.ndarray]:
+    """DexYCB's labels of all frames in one camera's frame, float32.
+
+    pose_y (F, n, 3, 4) object poses; pose_m (F, 1, 51), joint_3d (F, 1, 21, 3) metres and joint_2d
+    (F, 1, 21, 2) pixels of the hand; without a hand 0, −1 and −1.
+    """
+    motion, handrig = sequence.motion, sequence.rig
+    pose_y = _object_poses(sequence, camera.rotation, camera.translation_m)
+    pose_m, wrist_cam = _hand_pose(sequence, camera.rotation, camera.translation_m)
+    # What a reader computes from the stored numbers, not from those before rounding
+    fingers = handrig.arrays.pca_to_rotvec(pose_m[:, 3:48])
+    _, joints = handrig.pose(fingers, pose_m[:, :3])
+    joint_3d = (joints + wrist_cam[:, None]).astype(np.float32)
+    homogeneous = joint_3d.astype(np.float64) @ camera.K.T
+    joint_2d = (homogeneous[..., :2] / homogeneous[..., 2:]).astype(np.float32)
+    absent = ~motion.valid
+    pose_m[absent], joint_3d[absent], joint_2d[absent] = 0, -1, -1
+    return {
+        "pose_y": pose_y,
+        "pose_m": pose_m[:, None],
+        "joint_3d": joint_3d[:, None],
+        "joint_2d": joint_2d[:, None],
+    }
+
+
+def _hand_pose(
+    sequence: Sequence, rotation: np.ndarray, translation: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """pose_m (F, 51) float32 and the wrist (F, 3), in the frame that the two lead to."""
+    motion, handrig = sequence.motion, sequence.rig
+    turned = Rotation.from_matrix(rotation) * Rotation.from_rotvec(motion.global_rotvec)
+    components = handrig.arrays.hands_components.astype(np.float64)
+    coefficients = np.linalg.solve(
+        components.T, (motion.finger_rotvec - handrig.arrays.hands_mean).T
+    ).T
+    wrist = motion.wrist_m @ rotation.T + translation
+    pose = np.concatenate([turned.as_rotvec(), coefficients, wrist - handrig.wrist_m], 1)
+    pose = pose.astype(np.float32)
+    return pose, pose[:, 48:] + handrig.wrist_m
+
+
+def _object_poses(sequence: Sequence, rotation: np.ndarray, translation: np.ndarray) -> np.ndarray:
+    """(F, n, 3, 4) float32 in the frame that rotation, translation lead to."""
+    world, motion = sequence.world, sequence.motion
+    poses = np.zeros((motion.num_frames, len(world.objects), 3, 4))
+    for k, placed in enumerate(world.objects):
+        moves = k == world.grasped
+        turn = motion.object_rotation if moves else placed.rotation[None]
+        spot = motion.object_m if moves else placed.position_m[None]
+        poses[:, k, :, :3] = rotation @ turn
+        poses[:, k, :, 3] = spot @ rotation.T + translation
+    return poses.astype(np.float32)
+
+
+def _write_poses(path: Path, sequence: Sequence, cameras: list[Camera]) -> None:
+    """pose.npz in the master's frame: pose_y (F, n, 7) quaternion xyzw, position; pose_m."""
+    master = next(c for c in cameras if c.name == MASTER_SERIAL)
+    poses = _object_poses(sequence, master.rotation, master.translation_m)
+    frames, count = poses.shape[:2]
+    turns = Rotation.from_matrix(poses[..., :3].reshape(-1, 3, 3)).as_quat()
+    pose_y = np.concatenate([turns.reshape(frames, count, 4), poses[..., 3]], -1)
+    pose_m, _ = _hand_pose(sequence, master.rotation, master.translation_m)
+    pose_m[~sequence.motion.valid] = 0
+    write_part(path, pack_npz({"pose_y": pose_y.astype(np.float32), "pose_m": pose_m[:, None]}))
+
+
+def _meta(sequence: Sequence, subject: str, side: str) -> dict:
+    return {
+        "serials": [c.name for c in sequence.cameras],
+        "num_frames": sequence.motion.num_frames,
+        "ycb_ids": [placed.thing.class_id for placed in sequence.world.objects],
+        "ycb_grasp_ind": sequence.world.grasped,
+        "mano_sides": [side],
+        "mano_calib": [f"{subject}_{side}"],
+        "extrinsics": extrinsics_id(subject),
+    }
+
+
+def extrinsics_id(subject: str) -> str:
+    """The name of a subject's rig: a date and a time, as DexYCB's."""
+    return f"{subject[:8]}_000000"
+
+
+def _intrinsics_entry(serial: str) -> dict:
+    K = intrinsics(serial)
+    rng = np.random.default_rng([*serial.encode(), 1])
+    focal = 597 + rng.uniform(-3, 3)
+    small = Rotation.from_rotvec(rng.normal(0, 0.004, 3)).as_matrix()
+    shift = np.array([0.0149, 0, 0]) + rng.normal(0, 2e-4, 3)
+    return {
+        "color": _focal_entry(K),
+        "depth": _focal_entry(
+            np.array(
+                [
+                    [focal, 0, 320 + rng.uniform(-3, 3)],
+                    [0, focal, 238 + rng.uniform(-3, 3)],
+                    [0, 0, 1],
+                ]
+            )
+        ),
+        "extrinsics": tuple(float(x) for x in np.concatenate([small, shift[:, None]], 1).ravel()),
+    }
+
+
+def _focal_entry(K: np.ndarray) -> dict:
+    values = {"fx": K[0, 0], "fy": K[1, 1], "ppx": K[0, 2], "ppy": K[1, 2]}
+    return {key: float(value) for key, value in values.items()}
+
+
+def _extrinsics_entry(cameras: list[Camera]) -> dict:
+    """Camera → master's frame, twelve numbers by row; `apriltag`: the table's frame there."""
+    master = next(c for c in cameras if c.name == MASTER_SERIAL)
+    entry = {}
+    for camera in cameras:
+        turn = master.rotation @ camera.rotation.T
+        spot = master.translation_m - turn @ camera.translation_m
+        entry[camera.name] = np.concatenate([turn, spot[:, None]], 1)
+    entry["apriltag"] = np.concatenate([master.rotation, master.translation_m[:, None]], 1)
+    return {
+        "extrinsics": {k: tuple(map(float, v.ravel())) for k, v in entry.items()},
+        "master": master.name,
+    }
+
+
+def _yaml(content: dict) -> str:
+    return yaml.dump(content, sort_keys=True)
+
+
+def hand_name_and_hash() -> tuple[str, str]:
+    """Name and hash of the hand model that all labels are made with."""
+    hands, _ = standin_hands()
+    return hands.name, hands.sha256

@@ -1,0 +1,144 @@
+"""The layout of `pipelines/datasets/hands.py`, written: many short, wide sequences of the stand-in
+hand."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+from scipy.spatial.transform import Rotation
+
+from deformer.files.whole import write_part
+from pipelines.datasets.source import GRASPED_OBJECT, HAND, OTHER_OBJECT
+from pipelines.synthetic.layouts.encode import pack_npz
+from pipelines.synthetic.layouts.sequences import SequencePlan
+from pipelines.synthetic.render.lens import draw_lens, photograph
+from pipelines.synthetic.render.wide_picture import Picture, Shot
+from pipelines.synthetic.scene import wide_stage
+from pipelines.synthetic.scene.cameras import Camera
+from pipelines.synthetic.scene.sequence import generator, standin_hands
+from pipelines.synthetic.scene.wide_cameras import draw_cameras, image_size
+from pipelines.synthetic.scene.wide_scene import draw_scene
+from pipelines.synthetic.scene.wide_stage import Actor, Layer, Stage
+from pipelines.synthetic.scene.wide_surroundings import (
+    BODY,
+    body_parts,
+    draw_occluders,
+    draw_surroundings,
+)
+
+VERSION = 2
+"""Raised whenever the same parameters give other files."""
+
+_VAL_EVERY = 25
+_MIN_JOINTS, _MIN_DEPTH_M = 9, 0.08
+
+
+def hands_plan(count: int) -> list[SequencePlan]:
+    """`count` sequences, one for validation to twenty-four for training."""
+    if count < 1:
+        raise ValueError(f"--sequences {count}: at least 1")
+    splits = ["val" if k % _VAL_EVERY == _VAL_EVERY - 1 else "train" for k in range(count)]
+    return [SequencePlan(f"{k:06d}", "", "", "", split) for k, split in enumerate(splits)]
+
+
+def write_sequence(
+    folder: Path, plan: SequencePlan, *, seed: int, num_cameras: int, num_frames: int, stride: int
+) -> None:
+    """Render one sequence into `folder`: meta.json and a folder per camera."""
+    rng = generator(seed, plan.folder, "hands")
+    hands, layer = standin_hands()
+    scene, size = draw_scene(rng, hands, layer, num_frames, stride), image_size(rng)
+    objects = {p.side: p.held.thing.name if p.held else "" for p in scene.players}
+    meta = {
+        "subject": plan.name,
+        "objects": objects,
+        "image_size": list(size),
+        "num_frames": num_frames,
+        "frame_step": stride,
+        "tips": "dexycb",
+        "hand": hands.name,
+    }
+    write_part(folder / "meta.json", f"{json.dumps(meta, indent=1)}\n".encode())
+    stage = Stage(scene, rng)
+    solid = _solid_m(stage)
+    for number in range(num_cameras):
+        own = generator(seed, plan.folder, "camera", str(number))
+        name = f"{number}"
+        cameras = draw_cameras(own, name, scene, solid, size)
+        occluders = draw_occluders(own, scene, cameras[0], solid)
+        stage.add(occluders + body_parts(scene, cameras[0], own))
+        around, lens = draw_surroundings(own, scene, cameras[0], size), draw_lens(own, size)
+        shot, pictures = Shot(stage, cameras[0], around, size), []
+        for frame in range(num_frames):
+            moving = stage.moving(frame)
+            way = _motion_px(stage, cameras, frame, num_frames) * lens.shutter
+            picture = shot.picture(moving, cameras[frame], way)
+            pictures.append((picture, moving))
+            jpeg = photograph(lens, picture.image, own)
+            write_part(folder / name / f"{frame:06d}.jpg", jpeg)
+        for actor in stage.actors:
+            labels = _labels(actor, cameras[:num_frames], size)
+            if labels["valid"].any():
+                labels["segmentation"] = np.stack(
+                    [_segmentation(p, m, stage.still.parts, actor.number) for p, m in pictures]
+                )
+                write_part(folder / name / f"{actor.player.side}.npz", pack_npz(labels))
+
+
+def _solid_m(stage: Stage) -> np.ndarray:
+    """Points (N, 3) of everything that a camera must not be in."""
+    points = [actor.vertices_m[::2, ::12].reshape(-1, 3) for actor in stage.actors]
+    for moment in (0, len(stage.scene.times) // 2 - 1):
+        for actor in stage.actors:
+            points += [part.vertices_m[::4] for part in actor.parts(moment)]
+    points += [part.vertices_m[::6] for part in stage.still.parts]
+    return np.concatenate(points)
+
+
+def _motion_px(stage: Stage, cameras: list[Camera], frame: int, num_frames: int) -> np.ndarray:
+    """How far the first hand moves on the picture in 1/30 s, (2,)."""
+    middle = stage.actors[0].joints_m.mean(1)
+    after = cameras[frame + num_frames].to_pixels(middle[frame + num_frames])
+    return after - cameras[frame].to_pixels(middle[frame])
+
+
+def _labels(actor: Actor, cameras: list[Camera], size) -> dict[str, np.ndarray]:
+    """Every array of a hand's npz but the segmentation."""
+    player, frames = actor.player, len(cameras)
+    turned = [
+        (Rotation.from_matrix(c.rotation) * Rotation.from_rotvec(r)).as_rotvec()
+        for c, r in zip(cameras, player.global_rotvec, strict=False)
+    ]
+    pose = np.concatenate([turned, player.finger_rotvec[:frames]], 1).astype(np.float32)
+    wrist = np.stack([c.to_camera(w) for c, w in zip(cameras, player.wrist_m, strict=False)])
+    trans = (wrist - player.rig.wrist_m).astype(np.float32)
+    # What a reader computes from the stored numbers, not from those before rounding
+    _, joints = player.rig.pose(pose[:, 3:], pose[:, :3])
+    joints = (joints + player.rig.wrist_m + trans[:, None]).astype(np.float32)
+    K = cameras[0].K.astype(np.float32)
+    px = joints @ K.T
+    px = px[..., :2] / np.maximum(px[..., 2:], 1e-6)
+    inside = ((px >= 0) & (px <= np.array(size) - 1)).all(-1)
+    valid = (inside.sum(1) >= _MIN_JOINTS) & (joints[..., 2].min(1) > _MIN_DEPTH_M)
+    return {
+        "K": K,
+        "joints_cam_m": joints,
+        "valid": valid,
+        "pose_rotvec": pose,
+        "betas": player.rig.betas.astype(np.float32),
+        "trans_m": trans,
+    }
+
+
+def _segmentation(picture: Picture, moving: Layer, still_parts, number: int) -> np.ndarray:
+    """(H, W) uint8 as player `number` sees it: the other's hand and arm are things in front."""
+    codes = []
+    for part in moving.parts:
+        own = {wide_stage.HAND: HAND, wide_stage.ARM: 0, wide_stage.THING: GRASPED_OBJECT}
+        codes.append(own[part.kind] if part.owner == number else OTHER_OBJECT)
+    seen = np.array([*codes, 0], np.uint8)[picture.moving]
+    still = [0 if part.owner == BODY else OTHER_OBJECT for part in still_parts]
+    over = picture.still >= 0
+    seen[over] = np.array([*still, 0], np.uint8)[picture.still[over]]
+    seen[picture.veiled] = OTHER_OBJECT
+    return seen

@@ -1,0 +1,178 @@
+"""Which sequences a synthesized root holds: N of the genuine ones, spread over all splits."""
+
+import csv
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipelines.synthetic.scene.cameras import SERIALS
+from pipelines.synthetic.scene.setting import EVERYTHING, Setting
+
+_TABLE = Path(__file__).parents[2] / "datasets" / "dexycb_sequences.csv"
+
+# The first three subjects, and the number of their first sequence, fill every cell of s0, s1, s3:
+# subject 0 with i % 5 = 4 (s0 val, s1 train, s3 train), subject 6 (s0 train, s1 val, s3 val,
+# and a left hand),
+# subject 7 with i % 5 = 4 (s0 test, s1 test, s3 test).
+_SUBJECT_ORDER = (0, 6, 7, 1, 2, 3, 8, 4, 9, 5)
+_FIRST_SEQUENCE = {0: 4, 6: 17, 7: 39}
+_STRIDE = 37  # coprime to 100: every subject's sequences come once each, well mixed
+
+
+@dataclass(frozen=True)
+class SequencePlan:
+    """One sequence to make. subject is empty in HO-3D, split "train" or "evaluation" there only."""
+
+    name: str
+    subject: str
+    side: str
+    object_name: str
+    split: str = ""
+    setting: Setting = EVERYTHING
+
+    @property
+    def folder(self) -> str:
+        """Relative to the root."""
+        return f"{self.split or self.subject}/{self.name}"
+
+
+def dexycb_plan(count: int | None) -> list[SequencePlan]:
+    """`count` of DexYCB's 1000 sequences (None: all), in the order in which they are made."""
+    with _TABLE.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    by_subject: dict[str, list[dict]] = {}
+    for row in rows:
+        by_subject.setdefault(row["subject"], []).append(row)
+    subjects = sorted(by_subject)
+    order = []
+    for turn in range(100):
+        for s in _SUBJECT_ORDER:
+            i = (_FIRST_SEQUENCE.get(s, 17 * s + 3) + _STRIDE * turn) % 100
+            row = by_subject[subjects[s]][i]
+            order.append(SequencePlan(row["sequence"], row["subject"], row["side"], row["object"]))
+    return order[: _checked(count, len(order), "DexYCB")]
+
+
+def dexycb_serials(count: int) -> list[str]:
+    """`count` of the eight cameras; from three on, those of s2's val and test are among them."""
+    if not 1 <= count <= len(SERIALS):
+        raise ValueError(f"--cameras {count}: DexYCB's rig has 1 to {len(SERIALS)}")
+    chosen = {0} if count == 1 else {7, *range(count - 1)}
+    if count >= 3:
+        chosen = {6, 7, *range(count - 2)}
+    return [SERIALS[k] for k in sorted(chosen)]
+
+
+_HO3D_OBJECTS = {
+    "ABF": "021_bleach_cleanser",
+    "BB": "011_banana",
+    "GPMF": "010_potted_meat_can",
+    "GSF": "037_scissors",
+    "MC": "003_cracker_box",
+    "MDF": "035_power_drill",
+    "ND": "035_power_drill",
+    "SB": "021_bleach_cleanser",
+    "SM": "006_mustard_bottle",
+    "SMu": "025_mug",
+    "SS": "004_sugar_box",
+    "ShSu": "004_sugar_box",
+    "SiBF": "011_banana",
+    "SiS": "004_sugar_box",
+    "AP": "019_pitcher_base",
+    "MPM": "010_potted_meat_can",
+}
+_HO3D_TRAIN = (
+    "ABF10",
+    "BB10",
+    "GPMF10",
+    "GSF10",
+    "MC1",
+    "MDF10",
+    "ND2",
+    "SB10",
+    "SM2",
+    "SMu1",
+    "SS1",
+    "ShSu10",
+    "SiBF10",
+    "SiS1",
+    "ABF11",
+    "BB11",
+    "GPMF11",
+    "GSF11",
+    "MC2",
+    "MDF11",
+    "SB12",
+    "SM3",
+    "SMu40",
+    "SS2",
+    "ShSu12",
+    "SiBF11",
+    "ABF12",
+    "BB12",
+    "GPMF12",
+    "GSF12",
+    "MC4",
+    "MDF12",
+    "SB14",
+    "SM4",
+    "SMu41",
+    "SS3",
+    "ShSu13",
+    "SiBF12",
+    "ABF13",
+    "BB13",
+    "GPMF13",
+    "GSF13",
+    "MC5",
+    "MDF13",
+    "SM5",
+    "SMu42",
+    "ShSu14",
+    "SiBF13",
+    "ABF14",
+    "BB14",
+    "GPMF14",
+    "GSF14",
+    "MC6",
+    "MDF14",
+    "SiBF14",
+)
+_HO3D_EVALUATION = (
+    "SM1",
+    "MPM10",
+    "AP10",
+    "SB11",
+    "MPM11",
+    "AP11",
+    "SB13",
+    "MPM12",
+    "AP12",
+    "MPM13",
+    "AP13",
+    "MPM14",
+    "AP14",
+)
+
+
+def ho3d_plan(count: int | None) -> list[SequencePlan]:
+    """`count` of HO-3D v2's 68 sequences (None: all), one for evaluation to four for training."""
+    train, evaluation = list(_HO3D_TRAIN), list(_HO3D_EVALUATION)
+    order = []
+    while train or evaluation:
+        take_evaluation = evaluation and (not train or len(order) % 5 == 1)
+        name = (evaluation if take_evaluation else train).pop(0)
+        thing = _HO3D_OBJECTS[name.rstrip("0123456789")]
+        order.append(
+            SequencePlan(name, "", "right", thing, "evaluation" if take_evaluation else "train")
+        )
+    return order[: _checked(count, len(order), "HO-3D")]
+
+
+def _checked(count: int | None, available: int, dataset: str) -> int:
+    if count is None:
+        return available
+    if not 1 <= count <= available:
+        raise ValueError(
+            f"--sequences {count}: {dataset} has 1 to {available} sequences; `all` takes every one"
+        )
+    return count

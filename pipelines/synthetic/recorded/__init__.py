@@ -1,0 +1,1 @@
+"""Recorded motion → motion of the stand-in."""

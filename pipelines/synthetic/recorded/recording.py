@@ -1,0 +1,268 @@
+"""Recorded motion: the joints and object poses of a motions file → the stand-in at the table here.
+
+What was recorded (CC BY-NC 4.0 where it is DexYCB's) is fitted and forgotten: nothing of it is
+kept but what is rendered, and the file's hash.
+"""
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+from scipy.ndimage import convolve1d, maximum_filter1d
+from scipy.spatial.transform import Rotation
+
+from deformer.hand.mano import HandLayer, Hands
+from pipelines.synthetic.hand.kinematics import HandRig
+from pipelines.synthetic.hand.motion import TABLE_EDGE_Y_M, Motion, minimum_jerk
+from pipelines.synthetic.layouts.sequences import SequencePlan
+from pipelines.synthetic.recorded.inverse_kinematics import Fit, fit_betas, fit_pose
+from pipelines.synthetic.recorded.motions_file import MotionsFile, Recording, common_up
+from pipelines.synthetic.things.objects import distance_field, surface_samples_m
+from pipelines.synthetic.things.ycb import CLASS_IDS, YCB_OBJECTS
+
+_MIN_UPRIGHT = 0.3
+_MIN_SEQUENCES = 3  # of a subject: fewer objects do not agree on a table
+_REST_M, _REST_RAD = 0.004, 0.04  # a tracked object at rest wanders by this much
+_RELEASE_FRAMES = 8
+_LIFT_FRAMES = 6
+_BETAS_STRIDE = 7
+_HELD_FRAMES = 5
+
+
+@dataclass(frozen=True, eq=False)
+class Recorded:
+    """One recorded sequence done by the stand-in.
+
+    motion in the world of `cameras.py`; residual_m (frames with a hand, 21): how far its fitted
+    joints are from the recorded ones; penetration_m (a few frames in which the object is carried,
+    maybe none,): how deep the deepest vertex is in the object.
+    """
+
+    side: str
+    motion: Motion
+    residual_m: np.ndarray
+    penetration_m: np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
+class Table:
+    """Where a subject's table is: world = rotation @ (recorded − origin_m)."""
+
+    rotation: np.ndarray
+    origin_m: np.ndarray
+
+    def to_world_m(self, points_m: np.ndarray) -> np.ndarray:
+        """(..., 3) → (..., 3)."""
+        return (points_m - self.origin_m) @ self.rotation.T
+
+
+class Recordings:
+    """The recorded sequences of a motions file, and the stand-in that does them.
+
+    Raises `FileNotFoundError` or `ValueError` naming file and array where it is none.
+    """
+
+    def __init__(self, path: Path, hands: Hands) -> None:
+        self.file, self.hands = MotionsFile.read(path), hands
+        self._layer = HandLayer(hands).eval()
+        self._by_folder = {r.folder: r for r in self.file.recordings}
+        self._by_subject: dict[str, list[Recording]] = {}
+        for recording in self.file.recordings:
+            self._by_subject.setdefault(recording.subject, []).append(recording)
+        try:
+            self.tables = {name: find_table(parts) for name, parts in self._by_subject.items()}
+        except ValueError as error:
+            raise ValueError(f"--motions {path}: {error}") from None
+
+    def recording(self, plan: SequencePlan) -> Recording:
+        """The one of a plan; `ValueError` where the file has none, or one of something else."""
+        if plan.folder not in self._by_folder:
+            raise ValueError(
+                f"--motions {self.file.path} holds no sequence {plan.folder}; leave the option "
+                "out, or give the file with all of DexYCB's"
+            )
+        found = self._by_folder[plan.folder]
+        if (found.side, found.object_name) != (plan.side, plan.object_name):
+            raise ValueError(
+                f"--motions {self.file.path}: {plan.folder} is a {found.side} hand with "
+                f"{found.object_name}, in DexYCB a {plan.side} hand with {plan.object_name}; "
+                "correct the file"
+            )
+        return found
+
+    @cached_property
+    def betas(self) -> dict[tuple[str, str], np.ndarray]:
+        """By subject and side, where there are any: the stand-in's shape, (10,)."""
+        joints: dict[tuple[str, str], list[np.ndarray]] = {}
+        for r in self.file.recordings:
+            joints.setdefault((r.subject, r.side), []).append(r.joints_m[r.valid][::_BETAS_STRIDE])
+        return {
+            (subject, side): fit_betas(getattr(self.hands, side), side, np.concatenate(parts))
+            for (subject, side), parts in joints.items()
+        }
+
+    def middle_m(self, subject: str) -> np.ndarray:
+        """Where a subject's hands are on average, in the world, (3,): what cameras look at."""
+        table = self.tables[subject]
+        middles = [
+            table.to_world_m(r.joints_m[r.valid].mean((0, 1))) - [0, 0, floor_m(r, table)]
+            for r in self._by_subject[subject]
+        ]
+        return np.median(middles, axis=0)
+
+    def retarget(self, plan: SequencePlan, num_frames: int) -> Recorded:
+        """Fit a plan's recording: all of it, or the `num_frames` that end with the last hand."""
+        recording = on_table(self.recording(plan), self.tables[plan.subject])
+        recording = last_frames(recording, num_frames)
+        arrays, betas = getattr(self.hands, plan.side), self.betas[plan.subject, plan.side]
+        rig = HandRig(self.hands, self._layer, plan.side, betas)
+        fits = []
+        for run in runs(recording.valid):
+            fit = fit_pose(arrays, plan.side, betas, recording.joints_m[run])
+            fits.append(_lifted(rig, fit))
+        # Before it comes, between and after it has gone the hand waits where it is seen nearest
+        there = np.flatnonzero(recording.valid)
+        nearest = np.abs(np.arange(len(recording.valid))[:, None] - there).argmin(1)
+        rotvec, fingers, wrist, residual = (
+            np.concatenate([getattr(fit, key) for fit in fits]).astype(np.float64)
+            for key in ("global_rotvec", "finger_rotvec", "wrist_m", "residual_m")
+        )
+        motion = Motion(
+            recording.valid,
+            rotvec[nearest],
+            fingers[nearest],
+            wrist[nearest],
+            recording.object_rotation,
+            recording.object_m,
+        )
+        depths = penetration_m(rig, motion, plan.object_name)
+        return Recorded(plan.side, motion, residual, depths)
+
+
+def find_table(recordings: list[Recording]) -> Table:
+    """A subject's table, from the objects that stand on it before they are taken.
+
+    Upwards is the direction that most of them agree on; the person, from whom the hands come, sits
+    at −y. Raises `ValueError` where they are too few or do not agree.
+    """
+    subject, count = recordings[0].subject, len(recordings)
+    if count < _MIN_SEQUENCES:
+        raise ValueError(
+            f"{count} sequences of {subject} do not say where the table is; give {_MIN_SEQUENCES} "
+            "or more, with the objects at rest in their first frames"
+        )
+    up, standing = common_up(np.stack([r.object_rotation[0] for r in recordings]))
+    if (share := standing / count) < _MIN_UPRIGHT or standing < 2:
+        raise ValueError(
+            f"only {share:.0%} of the objects of {subject} stand upright in one direction; give "
+            "all in the frame of an upright camera (y down), objects at rest in their first frames"
+        )
+    spots = np.stack([r.object_m[0] for r in recordings]).astype(np.float64)
+    wrists = np.array([r.joints_m[r.valid][0, 0] for r in recordings])
+    away = -(wrists - spots).mean(0)
+    away -= up * (away @ up)
+    away /= np.linalg.norm(away)
+    return Table(np.stack([np.cross(away, up), away, up]), np.median(spots, axis=0))
+
+
+def floor_m(recording: Recording, table: Table) -> float:
+    """Height of the table under the object of a sequence, against the subject's origin."""
+    thing = YCB_OBJECTS[CLASS_IDS[recording.object_name]]
+    points = surface_samples_m(thing, 0.01) @ recording.object_rotation[0].T
+    spot = recording.object_m[0] - table.origin_m
+    return float(((points + spot) @ table.rotation[2]).min())
+
+
+def on_table(recording: Recording, table: Table) -> Recording:
+    """A recording in the world, its object on the table and still until it is moved."""
+    floor = np.array([0, 0, floor_m(recording, table)])
+    rotation, position = at_rest_first(
+        table.rotation @ recording.object_rotation, table.to_world_m(recording.object_m) - floor
+    )
+    joints = table.to_world_m(recording.joints_m) - floor
+    return replace(recording, joints_m=joints, object_rotation=rotation, object_m=position)
+
+
+def last_frames(recording: Recording, num_frames: int) -> Recording:
+    """The `num_frames` that end with the last hand; later ones too where there are too few."""
+    frames = len(recording.valid)
+    if num_frames >= frames:
+        return recording
+    stop = max(int(np.flatnonzero(recording.valid)[-1]) + 1, num_frames)
+    rows = slice(stop - num_frames, stop)
+    return replace(
+        recording,
+        joints_m=recording.joints_m[rows],
+        object_rotation=recording.object_rotation[rows],
+        object_m=recording.object_m[rows],
+        valid=recording.valid[rows],
+    )
+
+
+def runs(valid: np.ndarray) -> list[slice]:
+    """The stretches of consecutive frames with a hand, of valid (F,)."""
+    edges = np.diff(np.concatenate([[0], valid.astype(int), [0]]))
+    return [
+        slice(a, b) for a, b in zip(*(np.flatnonzero(edges == k) for k in (1, -1)), strict=True)
+    ]
+
+
+def at_rest_first(rotation: np.ndarray, position: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The object's course (F, 3, 3), (F, 3), without the tracker's tremor until it is moved.
+
+    From where it rested it comes back to the recorded course within a few frames.
+    """
+    turned = Rotation.from_matrix(rotation[0].T @ rotation).magnitude()
+    moved = (np.linalg.norm(position - position[0], axis=1) > _REST_M) | (turned > _REST_RAD)
+    rests = ~np.logical_or.accumulate(moved)
+    last = int(np.flatnonzero(rests)[-1])
+    share = 1 - minimum_jerk((np.arange(len(position)) - last) / _RELEASE_FRAMES)
+    turn = Rotation.from_matrix(rotation[0] @ rotation[last].T).as_rotvec()
+    faded_rotation = Rotation.from_rotvec(share[:, None] * turn).as_matrix() @ rotation
+    faded_position = position + share[:, None] * (position[0] - position[last])
+    return (
+        np.where(rests[:, None, None], rotation[0], faded_rotation),
+        np.where(rests[:, None], position[0], faded_position),
+    )
+
+
+def _lifted(rig: HandRig, fit: Fit) -> Fit:
+    """A run of frames with the hand raised, smoothly, where it would sink into the table."""
+    sunk = sunk_m(_vertices_m(rig, fit.finger_rotvec, fit.global_rotvec, fit.wrist_m))
+    if not sunk.any():
+        return fit
+    # The mean of what is everywhere the most nearby is nowhere less than what is there
+    width = 2 * _LIFT_FRAMES + 1
+    window = np.hanning(width + 2)[1:-1]
+    most = maximum_filter1d(sunk, width, mode="nearest")
+    lift = convolve1d(most, window / window.sum(), mode="nearest")
+    return replace(fit, wrist_m=fit.wrist_m + lift[:, None] * [0, 0, 1])
+
+
+def sunk_m(vertices_m: np.ndarray) -> np.ndarray:
+    """How far vertices (F, V, 3) reach below the table's top where the table is, (F,)."""
+    over = vertices_m[..., 1] > TABLE_EDGE_Y_M
+    return np.where(over, np.maximum(-vertices_m[..., 2], 0), 0).max(1)
+
+
+def penetration_m(rig: HandRig, motion: Motion, object_name: str) -> np.ndarray:
+    """How deep the hand is in the object it carries, (frames,): in up to five frames, evenly."""
+    moves = (motion.object_m != motion.object_m[0]).any(1)
+    held = np.flatnonzero(motion.valid & moves)
+    if not len(held):
+        return np.zeros(0)
+    held = held[np.unique(np.linspace(0, len(held) - 1, _HELD_FRAMES).round().astype(int))]
+    vertices = _vertices_m(
+        rig, motion.finger_rotvec[held], motion.global_rotvec[held], motion.wrist_m[held]
+    )
+    local = (vertices - motion.object_m[held, None]) @ motion.object_rotation[held]
+    field = distance_field(YCB_OBJECTS[CLASS_IDS[object_name]])
+    return np.maximum(-field(local).min(1), 0)
+
+
+def _vertices_m(
+    rig: HandRig, finger_rotvec: np.ndarray, global_rotvec: np.ndarray, wrist_m: np.ndarray
+) -> np.ndarray:
+    """(F, 778, 3) in the world."""
+    return rig.pose(finger_rotvec, global_rotvec)[0] + wrist_m[:, None]

@@ -1,0 +1,1 @@
+"""Scenes → pictures: rays, light, surfaces, lenses."""

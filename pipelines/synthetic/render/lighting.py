@@ -1,0 +1,126 @@
+"""Light: one soft key light, a fill light, and a sky over a floor that throws colour back."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from pipelines.synthetic.render.textures import hex_to_linear
+
+
+@dataclass(frozen=True, eq=False)
+class Light:
+    """Linear RGB throughout; positions in the world frame, metres.
+
+    key_m (3,) a lamp of radius key_radius_m; key, sky, ground, fill (3,) their colours;
+    fill_direction (3,) unit.
+    """
+
+    key_m: np.ndarray
+    key_radius_m: float
+    key: np.ndarray
+    sky: np.ndarray
+    ground: np.ndarray
+    fill: np.ndarray
+    fill_direction: np.ndarray
+
+    def key_samples_m(self, count: int) -> np.ndarray:
+        """Points on the lamp, (count, 3): a disc seen from below, always the same ones."""
+        k = np.arange(count)
+        radius = self.key_radius_m * np.sqrt((k + 0.5) / count)
+        angle = k * 2.399963
+        disc = np.stack([radius * np.cos(angle), radius * np.sin(angle), 0 * k], 1)
+        return self.key_m + disc
+
+
+def draw_light(rng: np.random.Generator, table_tint: np.ndarray) -> Light:
+    """A lamp or window somewhere above, warm or cool, hard or soft."""
+    azimuth, height = rng.uniform(0, 2 * np.pi), rng.uniform(1.1, 2.0)
+    away = rng.uniform(0.25, 1.1)
+    warm = rng.uniform(-1, 1)
+    tint = np.array([1 + 0.13 * warm, 1.0, 1 - 0.18 * warm])
+    cool = np.array([1 - 0.05 * warm, 1.0, 1 + 0.08 * warm])
+    level, sky = rng.uniform(0.55, 0.95), rng.uniform(0.24, 0.44)
+    fill_azimuth = azimuth + np.pi + rng.uniform(-0.8, 0.8)
+    fill_direction = np.array([np.cos(fill_azimuth), np.sin(fill_azimuth), 0.45])
+    return Light(
+        key_m=np.array([away * np.cos(azimuth), away * np.sin(azimuth), height]),
+        key_radius_m=rng.uniform(0.05, 0.25),
+        key=level * tint,
+        sky=sky * cool,
+        ground=sky * (0.12 + 0.7 * table_tint),
+        fill=rng.uniform(0.08, 0.3) * cool,
+        fill_direction=fill_direction / np.linalg.norm(fill_direction),
+    )
+
+
+def shade(
+    light: Light,
+    albedo: np.ndarray,
+    normals: np.ndarray,
+    points_m: np.ndarray,
+    view: np.ndarray,
+    lit: np.ndarray,
+    gloss: np.ndarray | float,
+    open_sky: np.ndarray | float = 1.0,
+    softness: np.ndarray | float = 0.0,
+) -> np.ndarray:
+    """Colour of surface points, linear RGB (N, 3).
+
+    albedo, normals, points_m (N, 3); view (N, 3) unit, towards the camera; lit (N,) share of the
+    key light that arrives; gloss: strength of the highlight; open_sky (N,): share of the
+    surroundings that the point sees; softness > 0 lets light creep round the edge of the shadow
+    and reddens it there, as in skin.
+    """
+    # Channels first: numpy is ten times as fast on three long rows as on many rows of three.
+    n, points, eye = (np.ascontiguousarray(x.T, np.float32) for x in (normals, points_m, view))
+    key, sky, ground, fill = (
+        x.astype(np.float32)[:, None] for x in (light.key, light.sky, light.ground, light.fill)
+    )
+    lit = np.asarray(lit, np.float32)
+    to_key = light.key_m.astype(np.float32)[:, None] - points
+    to_key /= _length(to_key)
+    facing = _dot(n, to_key)
+    up = 0.5 + 0.5 * n[2]
+    radiance = ground + (sky - ground) * up
+    radiance += fill * np.maximum(light.fill_direction.astype(np.float32) @ n, 0)
+    radiance *= np.asarray(open_sky, np.float32)
+    radiance += key * (np.maximum(facing, 0) * lit)
+    if np.any(softness):
+        rim = np.clip(1 - np.abs(facing) / 0.35, 0, 1) * (0.35 + 0.65 * lit)
+        radiance += np.array([[0.22], [0.05], [0.03]], np.float32) * (softness * rim)
+    half = to_key + eye
+    half /= _length(half)
+    shine = np.maximum(_dot(n, half), 0)
+    square = shine * shine
+    shine = square * square
+    shine *= shine * shine  # to the 12th power: a soft, wide highlight
+    colour = np.ascontiguousarray(albedo.T, np.float32) * radiance + key * (gloss * shine * lit)
+    return np.ascontiguousarray(colour.T)
+
+
+def _dot(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    return a[0] * b[0] + a[1] * b[1] + a[2] * b[2]
+
+
+def _length(a: np.ndarray) -> np.ndarray:
+    return np.sqrt(np.maximum(_dot(a, a), 1e-12))
+
+
+_SKIN_TONES = (
+    "#eccdb8",
+    "#e2b79c",
+    "#d4a384",
+    "#c08d6d",
+    "#a37456",
+    "#835a44",
+    "#624234",
+    "#4a3128",
+)
+
+
+def draw_skin(rng: np.random.Generator, tone: float) -> np.ndarray:
+    """A skin colour at `tone` (0 light … 1 dark) of the scale, or near it; linear RGB (3,)."""
+    position = np.clip(tone + rng.uniform(-0.06, 0.06), 0, 1) * (len(_SKIN_TONES) - 1)
+    i = min(int(position), len(_SKIN_TONES) - 2)
+    a, b = hex_to_linear(_SKIN_TONES[i]), hex_to_linear(_SKIN_TONES[i + 1])
+    return (a + (b - a) * (position - i)) * rng.uniform(0.92, 1.08, 3)

@@ -1,0 +1,1 @@
+"""What stands where, and when: tables and wide scenes before they are filmed."""

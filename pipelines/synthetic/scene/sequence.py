@@ -1,0 +1,272 @@
+"""One sequence from its name and seed: world, grasp, motion, then pictures camera by camera."""
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+
+import cv2
+import numpy as np
+import torch
+
+from deformer.hand.mano import HandLayer, Hands, load_hands
+from pipelines.synthetic.hand.grasp import Grasp, find_grasp
+from pipelines.synthetic.hand.kinematics import HandRig
+from pipelines.synthetic.hand.motion import (
+    TABLE_EDGE_Y_M,
+    Motion,
+    held_motion,
+    smooth_noise,
+    table_motion,
+)
+from pipelines.synthetic.render.film import (
+    MIN_BLUR_PX,
+    Exposure,
+    Frame,
+    NoiseTile,
+    draw_exposure,
+    draw_frame,
+    expose,
+    with_object_at_rest,
+)
+from pipelines.synthetic.render.table_light import bake, moving_shadow
+from pipelines.synthetic.render.view import View, render_view, still_scene
+from pipelines.synthetic.scene.cameras import Camera
+from pipelines.synthetic.scene.clutter import Course
+from pipelines.synthetic.scene.setting import EVERYTHING, Setting
+from pipelines.synthetic.scene.stage import Posed, Stage
+from pipelines.synthetic.scene.world import Person, World, build_world
+from pipelines.synthetic.things.objects import distance_field, surface_samples_m
+from pipelines.synthetic.things.ycb import YCB_OBJECTS
+
+_GRASP_TRIES = 2
+_GOOD_SCORE = 6.0
+_MOTION_TRIES, _CLEAR_M = 8, -0.002
+
+
+def single_threaded() -> None:
+    """One core per worker: the work is divided by sequences.
+
+    numpy asks for its number when it is imported, so that workers started later have one thread.
+    """
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    torch.set_num_threads(1)
+    cv2.setNumThreads(1)
+
+
+@cache
+def standin_hands() -> tuple[Hands, HandLayer]:
+    """The stand-in hand and its layer, loaded once per process."""
+    hands = load_hands("standin")
+    return hands, HandLayer(hands).eval()
+
+
+def generator(seed: int, *names: str) -> np.random.Generator:
+    """A generator of its own for everything that has a name: order and workers do not matter."""
+    return np.random.default_rng([seed, *("/".join(names)).encode()])
+
+
+@dataclass(frozen=True, eq=False)
+class Sequence:
+    """A sequence before it is filmed."""
+
+    world: World
+    rig: HandRig
+    grasp: Grasp | None
+    """None where the motion is a recording's."""
+    motion: Motion
+    cameras: list[Camera]
+    seed: int
+    name: str
+
+
+def compose(
+    seed: int,
+    name: str,
+    person: Person,
+    side: str,
+    grasped_id: int,
+    cameras: list[Camera],
+    num_frames: int,
+    in_hand: bool = False,
+    setting: Setting = EVERYTHING,
+) -> Sequence:
+    """Draw world, grasp and motion; of several draws the first with a good hold.
+
+    in_hand: HO-3D's kind of scene, one object turned in the hand before the camera.
+    """
+    hands, layer = standin_hands()
+    rig = HandRig(hands, layer, side, person.betas)
+    best = None
+    for attempt in range(_GRASP_TRIES):
+        rng = generator(seed, name, "scene", str(attempt))
+        num_objects = int(rng.integers(1, 5)) if in_hand else int(rng.integers(4, 7))
+        world = build_world(
+            rng,
+            person,
+            side,
+            grasped_id,
+            cameras,
+            num_objects,
+            keep_clear=in_hand and rng.random() < 0.75,
+            setting=setting,
+        )
+        placed = world.objects[world.grasped]
+        inverse = placed.rotation.T
+        grasp = find_grasp(
+            rig,
+            placed.thing,
+            world.hold.grip,
+            inverse @ world.hold.approach,
+            inverse @ world.hold.fingers,
+            rng,
+        )
+        if best is None or grasp.score > best[1].score:
+            best = world, grasp
+        if grasp.score > _GOOD_SCORE:
+            break
+    world, grasp = best
+    motion = _clear_motion(seed, name, world, rig, grasp, num_frames, in_hand)
+    return Sequence(world, rig, grasp, motion, cameras, seed, name)
+
+
+def compose_recorded(
+    seed: int,
+    name: str,
+    person: Person,
+    side: str,
+    grasped_id: int,
+    cameras: list[Camera],
+    motion: Motion,
+    setting: Setting = EVERYTHING,
+) -> Sequence:
+    """Draw a world round a recorded motion: nothing stands where hand or object pass."""
+    hands, layer = standin_hands()
+    rig = HandRig(hands, layer, side, person.betas)
+    rng = generator(seed, name, "scene")
+    course = _course(rig, motion, grasped_id)
+    num_objects = int(rng.integers(4, 7))
+    world = build_world(
+        rng, person, side, grasped_id, cameras, num_objects, setting=setting, course=course
+    )
+    return Sequence(world, rig, None, motion, cameras, seed, name)
+
+
+def _course(rig: HandRig, motion: Motion, grasped_id: int) -> Course:
+    """Where a recorded motion's hand and object pass."""
+    seen = motion.valid
+    vertices, joints = rig.pose(motion.finger_rotvec[seen], motion.global_rotvec[seen])
+    wrist = motion.wrist_m[seen][:, None]
+    samples = surface_samples_m(YCB_OBJECTS[grasped_id], 0.02)
+    carried = np.einsum("fij,sj->fsi", motion.object_rotation, samples) + motion.object_m[:, None]
+    hand = (vertices + wrist)[:, ::6]
+    swept = np.concatenate([hand[::2].reshape(-1, 3), carried[::2].reshape(-1, 3)])
+    way = (joints + wrist).mean(1)
+    return Course(motion.object_rotation[0], motion.object_m[0], way, swept)
+
+
+def _clear_motion(seed, name, world, rig, grasp, num_frames: int, in_hand: bool) -> Motion:
+    """Of several motions drawn the first that touches nothing on its way, or else the freest."""
+    placed, best = world.objects[world.grasped], None
+    for attempt in range(_MOTION_TRIES):
+        rng = generator(seed, name, "motion", str(attempt))
+        if in_hand:
+            center = np.array([0.0, -0.02, rng.uniform(0.16, 0.22)])
+            motion = held_motion(rig, grasp, placed.rotation, center, num_frames, rng)
+        else:
+            motion = table_motion(rig, grasp, placed.rotation, placed.position_m, num_frames, rng)
+        clearance = clearance_m(world, rig, motion)
+        if best is None or clearance > best[0]:
+            best = clearance, motion
+        if clearance > _CLEAR_M:
+            break
+    return best[1]
+
+
+def clearance_m(world: World, rig: HandRig, motion: Motion) -> float:
+    """The least distance that hand and carried object keep from the still objects and the table,
+    and the reaching hand from the object it is about to take; negative where they meet."""
+    placed = world.objects[world.grasped]
+    vertices, _ = rig.pose(motion.finger_rotvec, motion.global_rotvec)
+    hand = (vertices + motion.wrist_m[:, None])[:, ::6]
+    samples = surface_samples_m(placed.thing, 0.02)
+    carried = np.einsum("fij,sj->fsi", motion.object_rotation, samples) + motion.object_m[:, None]
+    moves = (motion.object_m != motion.object_m[0]).any(1)
+    lowest = [0.02]
+    for points, frames in ((hand, motion.valid), (carried, moves)):
+        for k, other in enumerate(world.objects):
+            if k != world.grasped and frames.any():
+                local = (points[frames] - other.position_m) @ other.rotation
+                lowest.append(other.thing.signed_distance_m(local).min())
+        over_table = points[frames][..., 1] > TABLE_EDGE_Y_M
+        if over_table.any():
+            lowest.append(points[frames][over_table][:, 2].min() + 0.004)
+    reaching = motion.valid & ~moves
+    if reaching.any():
+        field = distance_field(placed.thing)
+        local = (hand[reaching] - placed.position_m) @ placed.rotation
+        lowest.append(field(local).min() + 0.004)  # the last frames already touch
+    return float(min(lowest))
+
+
+def film(sequence: Sequence) -> Iterator[tuple[int, int, Frame]]:
+    """Yield (frame number, camera number, picture), frames outermost: cameras share the scene."""
+    world, motion, cameras = sequence.world, sequence.motion, sequence.cameras
+    names = sequence.seed, sequence.name
+    rng = generator(*names, "looks")
+    still = still_scene(world, rng)
+    stage = Stage(world, sequence.rig, motion, still.scene, rng)
+    baked = bake(still.scene, world.light)
+    light = cv2.resize(
+        baked.irradiance(world.light), world.table.shape[1::-1], interpolation=cv2.INTER_LINEAR
+    )
+    table = world.table * light
+    views = [
+        render_view(world, still, table, camera, generator(*names, "view", camera.name))
+        for camera in cameras
+    ]
+    drift = smooth_noise(rng, motion.num_frames, 1, 25)[:, 0]
+    exposures = [
+        draw_exposure(generator(*names, "film", c.name), drift, world.setting.shutter)
+        for c in cameras
+    ]
+    noise, grain = NoiseTile(rng), generator(*names, "noise")
+    blur = [
+        _motion_px(stage, camera, exposure)
+        for camera, exposure in zip(cameras, exposures, strict=True)
+    ]
+    rests = _object_rests(motion)
+    at_rest: dict[int, View] = {}
+
+    def view_at_rest(number: int, posed: Posed) -> View:
+        if number not in at_rest:  # first asked for in frame 0, before the hand has come
+            at_rest[number] = with_object_at_rest(stage, posed, views[number])
+        return at_rest[number]
+
+    for frame in range(motion.num_frames):
+        posed = stage.posed(frame)
+        shadow = moving_shadow(posed.scene, posed.outline_m, world.light, baked)
+        for number, view in enumerate(views):
+            way = blur[number][frame]
+            lies = rests[frame] and (posed.hand_m is None or np.hypot(*way) > MIN_BLUR_PX)
+            ground = view_at_rest(number, posed) if lies else view
+            drawn = draw_frame(stage, posed, ground, shadow, way, without_object=lies)
+            yield frame, number, expose(drawn, exposures[number], frame, noise, grain)
+
+
+def _object_rests(motion: Motion) -> np.ndarray:
+    """In which frames the object lies where it lay before the hand came, (F,) bool."""
+    if motion.valid[0]:
+        return np.zeros(motion.num_frames, bool)
+    same = (motion.object_rotation == motion.object_rotation[0]).all((1, 2))
+    return np.logical_and.accumulate(same & (motion.object_m == motion.object_m[0]).all(1))
+
+
+def _motion_px(stage: Stage, camera: Camera, exposure: Exposure) -> np.ndarray:
+    """How far the middle of the hand moves on the picture while the shutter is open, (F, 2)."""
+    middle = camera.to_pixels(stage.hand_joints_m.mean(1))
+    if len(middle) < 2:
+        return np.zeros((len(middle), 2))
+    speed = np.gradient(middle, axis=0) * exposure.shutter
+    speed[~stage.motion.valid] = 0
+    return speed

@@ -1,0 +1,299 @@
+"""One wide sequence before it is filmed: who, which hands do what, what stands about, which light.
+
+World: z up, metres, the first hand near the origin. Time is in frames of 1/30 s; each frame asked
+for has two moments, its own and the next, which says how fast things move (`Scene.times`).
+"""
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+from scipy.spatial.transform import Rotation
+
+from pipelines.synthetic.hand.free_poses import finger_course, own_way, smooth
+from pipelines.synthetic.hand.grasp import Grasp, find_grasp
+from pipelines.synthetic.hand.kinematics import HandRig
+from pipelines.synthetic.render.lighting import Light
+from pipelines.synthetic.render.patterns import texture
+from pipelines.synthetic.render.textures import paint_object
+from pipelines.synthetic.scene.clutter import Placed, placed
+from pipelines.synthetic.scene.wide_looks import Looks, draw_light, draw_looks, linear_rgb
+from pipelines.synthetic.scene.world import grasp_directions
+from pipelines.synthetic.things.household import HOUSEHOLD
+from pipelines.synthetic.things.objects import YcbObject, surface_samples_m
+from pipelines.synthetic.things.ycb import YCB_OBJECTS
+
+_FOREARM_M = 0.57  # to where the arm ends, straight on from the wrist
+_PLACEMENTS, _HOLD_TRIES, _SUNK_M = 10, 3, 0.006
+
+
+@dataclass(frozen=True, eq=False)
+class Held:
+    """What a hand holds, by moment: rotation (T, 3, 3), position_m (T, 3)."""
+
+    thing: YcbObject
+    rotation: np.ndarray
+    position_m: np.ndarray
+    texture: np.ndarray
+    gloss: float
+    mirror: float
+
+
+@dataclass(frozen=True, eq=False)
+class Player:
+    """One hand by moment: global_rotvec (T, 3), finger_rotvec (T, 45), wrist_m (T, 3); elbow (3,)
+    the direction from the wrist along the forearm."""
+
+    rig: HandRig
+    global_rotvec: np.ndarray
+    finger_rotvec: np.ndarray
+    wrist_m: np.ndarray
+    elbow: np.ndarray
+    held: Held | None
+
+    @property
+    def side(self) -> str:
+        return self.rig.side
+
+    @property
+    def shoulder_m(self) -> np.ndarray:
+        return self.wrist_m.mean(0) + self.elbow * _FOREARM_M
+
+    @cached_property
+    def posed(self) -> tuple[np.ndarray, np.ndarray]:
+        """Vertices (T, 778, 3) and joints (T, 21, 3) in the world."""
+        vertices, joints = self.rig.pose(self.finger_rotvec, self.global_rotvec)
+        return vertices + self.wrist_m[:, None], joints + self.wrist_m[:, None]
+
+    def moved(self, by_m: np.ndarray) -> "Player":
+        held = self.held
+        if held is not None:
+            held = replace(held, position_m=held.position_m + by_m)
+        return replace(self, wrist_m=self.wrist_m + by_m, held=held)
+
+
+@dataclass(frozen=True, eq=False)
+class Scene:
+    """players: one or two hands, of different sides; ground_m: height of a surface below them, None
+    for no surface; still: objects that stay; body: the person's, middle and direction, or None."""
+
+    looks: Looks
+    players: list[Player]
+    ground_m: float | None
+    still: list[Placed]
+    light: Light
+    times: np.ndarray
+    body: tuple[np.ndarray, float] | None
+
+
+def moments(num_frames: int, stride: int) -> np.ndarray:
+    """The times of frames 0 … F − 1, then those of one 1/30 s later, (2F,)."""
+    times = np.arange(num_frames) * float(stride)
+    return np.concatenate([times, times + 1])
+
+
+def draw_thing(rng: np.random.Generator) -> YcbObject:
+    """Any object to hold or to stand about."""
+    pool = HOUSEHOLD if rng.random() < 0.6 else tuple(YCB_OBJECTS.values())
+    return pool[int(rng.integers(len(pool)))]
+
+
+def draw_scene(rng: np.random.Generator, hands, layer, num_frames: int, stride: int) -> Scene:
+    """Everything but the camera."""
+    times, looks = moments(num_frames, stride), draw_looks(rng)
+    sides = ["right", "left"] if rng.random() < 0.5 else ["left", "right"]
+    rigs = [HandRig(hands, layer, side, looks.betas) for side in sides]
+    on_table = rng.random() < 0.6
+    holds = rng.random() < 0.5
+    liveliness = np.exp(rng.uniform(np.log(0.25), np.log(1.6)))
+    if holds:
+        first = _holding(rng, rigs[0], times, liveliness, on_table)
+    else:
+        first = _free(rng, rigs[0], times, liveliness, on_table)
+    players = [first]
+    if rng.random() < 0.4:
+        second = _free(rng, rigs[1], times, liveliness, on_table, beside=first)
+        players.append(_put_beside(rng, first, second))
+    ground, still = None, []
+    if on_table:
+        points = np.concatenate([_points(player).reshape(-1, 3) for player in players])
+        gap = rng.choice([0.0, rng.exponential(0.06)], p=[0.45, 0.55])
+        ground = float(points[:, 2].min() - gap)
+        still = _still(rng, points, ground)
+    body = _body(players) if rng.random() < 0.85 else None
+    return Scene(looks, players, ground, still, draw_light(rng), times, body)
+
+
+def _body(players: list[Player]) -> tuple[np.ndarray, float]:
+    """The chest's middle (3,) and where it faces (radians), from the first shoulder."""
+    elbow, shoulder = players[0].elbow, players[0].shoulder_m
+    facing = np.arctan2(-elbow[1], -elbow[0]) if np.hypot(*elbow[:2]) > 0.2 else 0.3
+    right = np.array([np.sin(facing), -np.cos(facing), 0])
+    sign = 1 if players[0].side == "right" else -1
+    return shoulder - 0.17 * sign * right - [0, 0, 0.2], float(facing)
+
+
+def _points(player: Player) -> np.ndarray:
+    """What a player sweeps, (T, N, 3): some of the hand's skin and of what it holds."""
+    vertices, _ = player.posed
+    parts = [vertices[:, ::6]]
+    if player.held is not None:
+        held = player.held
+        samples = surface_samples_m(held.thing, 0.02)
+        parts.append(np.einsum("tij,sj->tsi", held.rotation, samples) + held.position_m[:, None])
+    return np.concatenate(parts, 1)
+
+
+def _elbow(rng, rig: HandRig, rotation: np.ndarray) -> np.ndarray:
+    """Where the forearm goes from a hand turned by rotation (3, 3): a wrist bends so far."""
+    flexion, deviation = np.clip(rng.normal(0, [0.42, 0.16]), [-1.1, -0.4], [1.1, 0.4])
+    f, p, a = rig.axes
+    bent = -f * np.cos(flexion) + p * np.sin(flexion)
+    return rotation @ (bent * np.cos(deviation) + a * np.sin(deviation))
+
+
+def _free(rng, rig, times, liveliness, on_table, beside: Player | None = None) -> Player:
+    """A hand that holds nothing, at any orientation; over a table none whose arm comes from below,
+    and beside another hand mostly one whose arm comes from where the other's does."""
+    candidates = []
+    for _ in range(16):
+        rotation = Rotation.from_quat(rng.standard_normal(4)).as_matrix()
+        candidates.append((rotation, _elbow(rng, rig, rotation)))
+    if on_table:
+        flat = rng.random() < 0.6
+        candidates.sort(key=lambda c: max(0, -c[1][2]) + flat * max(0, abs(c[1][2] - 0.25) - 0.35))
+        candidates = candidates[:5]
+    if beside is not None and rng.random() < 0.7:
+        candidates.sort(key=lambda c: -(c[1] @ beside.elbow))
+    rotation, elbow = candidates[0]
+    turn = Rotation.from_rotvec(smooth(rng, times, 3, 28 / liveliness) * 0.3)
+    drift = smooth(rng, times, 3, 24 / liveliness) * rng.uniform(0.01, 0.05)
+    return Player(
+        rig,
+        (turn * Rotation.from_matrix(rotation)).as_rotvec(),
+        finger_course(rng, rig, times, liveliness),
+        drift,
+        elbow,
+        None,
+    )
+
+
+def _hold(rng, rig: HandRig) -> tuple[YcbObject, np.ndarray, Grasp]:
+    """An object, how it is turned (3, 3), and a grasp that hardly sinks into it."""
+    best = None
+    for _ in range(_HOLD_TRIES):
+        thing = draw_thing(rng)
+        grip = thing.grips[rng.integers(len(thing.grips))]
+        approach, fingers, yaw = grasp_directions(rng, rig.side, grip)
+        start = placed(thing, yaw, np.zeros(3)).rotation
+        wished = start.T @ approach, start.T @ fingers
+        grasp = find_grasp(rig, thing, grip, *wished, rng, _PLACEMENTS, num_tables=1)
+        if best is None or grasp.penetration_m < best[2].penetration_m:
+            best = thing, start, grasp
+        if grasp.penetration_m < _SUNK_M:
+            break
+    return best
+
+
+def _holding(rng, rig, times, liveliness, on_table) -> Player:
+    """A hand that holds an object, or is about to take it."""
+    thing, start, grasp = _hold(rng, rig)
+    spin = Rotation.from_rotvec([0, 0, rng.uniform(-np.pi, np.pi)])
+    tilt = Rotation.from_rotvec(rng.normal(0, 0.35, 3))
+    if not on_table and rng.random() < 0.5:
+        tilt = Rotation.from_quat(rng.standard_normal(4))
+    still = on_table and rng.random() < 0.3
+    if still:
+        tilt = Rotation.identity()
+    strength = 0.0 if still else 1.0
+    turn = Rotation.from_rotvec(smooth(rng, times, 3, 26 / liveliness) * 0.35 * strength)
+    rotation = (turn * spin * tilt).as_matrix() @ start
+    position = smooth(rng, times, 3, 24 / liveliness) * rng.uniform(0.01, 0.06) * strength
+    # opened and drawn back: 0 holds, 1 is some centimetres away
+    away = np.zeros(len(times))
+    if rng.random() < 0.3:
+        away = np.clip(rng.uniform(-0.2, 0.5) + 0.6 * smooth(rng, times, 1, 20)[:, 0], 0, 1)
+    bend = grasp.closed.towards(grasp.open, np.clip(2 * away, 0, 1)[:, None])
+    wrist = grasp.wrist_m - grasp.approach * away[:, None] * rng.uniform(0.02, 0.08)
+    hand = rotation @ grasp.rotation
+    base = rotation[0] @ grasp.rotation
+    options = [_elbow(rng, rig, base) for _ in range(8)]
+    elbow = max(options, key=lambda e: min(e[2], 0.1)) if on_table else options[0]
+    surface = draw_paint(rng, thing)
+    return Player(
+        rig,
+        Rotation.from_matrix(hand).as_rotvec(),
+        _own_way_a_little(rng, rig.finger_rotvec(bend)),
+        np.einsum("tij,tj->ti", rotation, wrist) + position,
+        elbow,
+        Held(thing, rotation, position, surface, rng.uniform(0.01, 0.35), _mirror(rng)),
+    )
+
+
+def _mirror(rng) -> float:
+    return float(rng.uniform(0.15, 0.9)) if rng.random() < 0.2 else 0.0
+
+
+def _own_way_a_little(rng, finger_rotvec: np.ndarray) -> np.ndarray:
+    """A little of `own_way`: a hold must stay one."""
+    return finger_rotvec + 0.25 * (own_way(rng, finger_rotvec) - finger_rotvec)
+
+
+def _put_beside(rng, first: Player, second: Player) -> Player:
+    """The second hand near the first, touching it at most."""
+    target = _points(first)
+    direction = rng.standard_normal(3)
+    direction /= np.linalg.norm(direction)
+    gap = rng.choice([0.004, rng.uniform(0.01, 0.16)], p=[0.4, 0.6])
+    shared = (first.wrist_m - first.wrist_m.mean(0)) * rng.choice([0.0, 1.0])
+    own, moments_ = _points(second), range(0, len(target), 2)
+    to_first = shared + target.mean((0, 1)) - own.mean((0, 1))
+    own = own + to_first[:, None]
+    for distance in np.arange(0.02, 0.5, 0.015):
+        shifted = own + direction * distance
+        nearest = min(_nearest_m(target[t][::2], shifted[t][::2]) for t in moments_)
+        if nearest > gap:
+            break
+    return second.moved(to_first + direction * distance)
+
+
+def _nearest_m(a: np.ndarray, b: np.ndarray) -> float:
+    """The least distance between two sets of points (N, 3)."""
+    square = (a * a).sum(1)[:, None] + (b * b).sum(1) - 2 * a @ b.T
+    return float(np.sqrt(max(square.min(), 0)))
+
+
+def _still(rng, points: np.ndarray, ground: float) -> list[Placed]:
+    """Objects that stand or lie about on the ground, clear of all points."""
+    found, sample = [], points[:: max(1, len(points) // 400)]
+    middle = points.mean(0)
+    for _ in range(int(rng.integers(0, 6))):
+        thing = draw_thing(rng)
+        angle, far = rng.uniform(0, 2 * np.pi), rng.uniform(0.06, 0.45)
+        spot = [middle[0] + far * np.cos(angle), middle[1] + far * np.sin(angle)]
+        new = placed(thing, rng.uniform(0, 2 * np.pi), np.array([*spot, ground - thing.bottom_m]))
+        local = (sample - new.position_m) @ new.rotation
+        others = [
+            np.linalg.norm(o.position_m[:2] - new.position_m[:2])
+            - 0.7 * (_reach(o.thing) + _reach(thing))
+            for o in found
+        ]
+        if thing.signed_distance_m(local).min() > 0.008 and min(others, default=1) > 0:
+            found.append(replace(new, texture=draw_paint(rng, thing)))
+    return found
+
+
+def _reach(thing: YcbObject) -> float:
+    return float(np.linalg.norm(thing.mesh.vertices_m[:, :2], axis=1).max())
+
+
+def draw_paint(rng: np.random.Generator, thing: YcbObject) -> np.ndarray:
+    """A texture, linear RGB: the object's own (of DexYCB's), every part in one colour, or any."""
+    kind = rng.choice(["own", "plain", "any"], p=[0.3, 0.4, 0.3])
+    if kind == "own" and thing.class_id in YCB_OBJECTS:
+        return paint_object(thing.paints, rng)
+    if kind == "any":
+        return linear_rgb(texture(rng, 128, 192))
+    tiles = [texture(rng, 96, 96, "any", 0.12) for _ in thing.parts]
+    same = rng.random() < 0.5
+    return linear_rgb(np.concatenate([tiles[0] if same else tile for tile in tiles], 1))

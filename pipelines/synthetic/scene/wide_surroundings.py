@@ -1,0 +1,162 @@
+"""What stands round the hands of a wide scene: things in front, the person, ground and backdrop."""
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from scipy.spatial.transform import Rotation
+
+from pipelines.synthetic.render.backgrounds import background
+from pipelines.synthetic.render.patterns import colour, texture
+from pipelines.synthetic.render.rays import RayScene
+from pipelines.synthetic.scene.cameras import Camera
+from pipelines.synthetic.scene.clutter import Placed
+from pipelines.synthetic.scene.wide_looks import linear_rgb
+from pipelines.synthetic.scene.wide_scene import Scene, draw_thing
+from pipelines.synthetic.scene.wide_stage import Part, placed_part, thing_part
+from pipelines.synthetic.things.shapes import Box, Lathe
+
+MARGIN = 0.15
+"""Of the backdrop beyond the picture, in shares of its sides."""
+
+_TEXELS = 512
+_MOST_HIDDEN = 0.6
+"""The share of what the hands sweep that one thing in front may hide."""
+
+BODY = -2
+"""Owner of the parts of the person's body."""
+
+_CHEST = Lathe(
+    ((0, -0.55), (0.17, -0.55), (0.165, -0.1), (0.19, 0.12), (0.19, 0.2), (0.13, 0.28),
+     (0.06, 0.31), (0.05, 0.4), (0, 0.4)),
+    aspect=0.62,
+    crease_rad=1.2,
+)  # fmt: skip
+_ACROSS = np.array([[0, -1.0, 0], [1, 0, 0], [0, 0, 1]])  # its broad side across the facing
+_HEAD = Lathe(
+    tuple(
+        (max(0.085 * np.cos(a), 0.0), 0.12 * np.sin(a)) for a in np.linspace(-1, 1, 9) * np.pi / 2
+    )
+)
+
+
+@dataclass(frozen=True, eq=False)
+class Surroundings:
+    """What one camera sees besides meshes. backdrop: a picture wider than the camera's; ground: a
+    texture with alpha (_TEXELS, _TEXELS, 4), texels per metre and a turn, from its middle at
+    spot_m (2,); veil (H, W, 4): or None."""
+
+    backdrop: np.ndarray
+    ground: np.ndarray | None
+    ground_to_world: np.ndarray
+    veil: np.ndarray | None
+
+
+def draw_occluders(rng, scene: Scene, camera: Camera, solid_m: np.ndarray) -> list[Part]:
+    """Things between camera and hand, which touch nothing; often none."""
+    parts = []
+    for _ in range(int(rng.choice([0, 1, 2], p=[0.6, 0.3, 0.1]))):
+        target = scene.players[0].wrist_m.mean(0) - 0.08 * scene.players[0].elbow
+        way = target - camera.center_m
+        side = np.cross(way, rng.standard_normal(3))
+        side *= abs(rng.normal(0.05, 0.04)) / max(np.linalg.norm(side), 1e-6)
+        spot = camera.center_m + way * rng.uniform(0.45, 0.85) + side
+        rotation = Rotation.from_quat(rng.standard_normal(4)).as_matrix()
+        if rng.random() < 0.5:
+            thing = draw_thing(rng)
+            part = placed_part(
+                Placed(thing, rotation, spot, linear_rgb(texture(rng, 128, 192))), 0.1
+            )
+        else:
+            size = np.exp(rng.uniform(np.log(0.012), np.log([0.03, 0.1, 0.5])))
+            mesh = Box(tuple(size.tolist())).mesh()
+            part = thing_part(mesh, rotation, spot, linear_rgb(texture(rng, 128, 192)), -1)
+        nearest = np.linalg.norm(solid_m[::3, None] - part.vertices_m[None, ::5], axis=-1).min()
+        from_camera = np.linalg.norm(part.vertices_m - camera.center_m, axis=1).min()
+        to_points = solid_m[::3] - camera.center_m
+        hidden = RayScene([(part.vertices_m, part.faces)]).is_blocked(
+            camera.center_m, to_points, 1.0
+        )
+        if nearest > 0.02 and from_camera > 0.08 and hidden.mean() < _MOST_HIDDEN:
+            parts.append(part)
+    return parts
+
+
+def body_parts(scene: Scene, camera: Camera, rng) -> list[Part]:
+    """The person's chest and head, unless the camera is where they are, or sees them alone."""
+    if scene.body is None:
+        return []
+    middle, facing = scene.body
+    c, s = np.cos(facing), np.sin(facing)
+    turn = np.array([[c, -s, 0], [s, c, 0], [0, 0, 1.0]])
+    head_m = middle + turn @ [0.03, 0, 0.5]
+    hand_m = scene.players[0].wrist_m.mean(0)
+    way = camera.center_m + np.linspace(0, 0.9, 10)[:, None] * (hand_m - camera.center_m)
+    aside = np.linalg.norm(way[:, :2] - middle[:2], axis=1)
+    if (aside < 0.33).any() or np.linalg.norm(way - head_m, axis=1).min() < 0.2:
+        return []
+    cloth = scene.looks.cloth
+    if rng.random() < 0.25:
+        cloth = linear_rgb(texture(rng, 128, 128))
+    chest = thing_part(_CHEST.mesh(), turn @ _ACROSS, middle, cloth, BODY, 0.01)
+    head = thing_part(_HEAD.mesh(), turn, head_m, _face(rng, scene.looks.skin), BODY, 0.03)
+    return [chest, head]
+
+
+def _face(rng, skin: np.ndarray) -> np.ndarray:
+    """The head's texture, linear RGB: hair round a face in front."""
+    size = 96
+    face = np.full((size, size, 3), skin, np.float32)
+    hair = linear_rgb(colour(rng, str(rng.choice(["grey", "wood"])))[None, None].astype(np.uint8))
+    hair = (hair[0, 0] * rng.uniform(0.05, 0.6)).tolist()
+    cv2.rectangle(face, (0, 0), (size, round(size * rng.uniform(0.2, 0.4))), hair, -1)
+    side = round(size * rng.uniform(0.25, 0.34))
+    for x in (0, size - side):
+        cv2.rectangle(face, (x, 0), (x + side, round(size * rng.uniform(0.5, 0.85))), hair, -1)
+    for x in (0.43, 0.57):
+        cv2.ellipse(face, (round(x * size), 45), (4, 2), 0, 0, 360, (skin * 0.15).tolist(), -1)
+    cv2.ellipse(face, (size // 2, 67), (6, 2), 0, 0, 360, (skin * [0.8, 0.4, 0.4]).tolist(), -1)
+    return face
+
+
+def draw_surroundings(rng, scene: Scene, camera: Camera, size: tuple[int, int]) -> Surroundings:
+    """Backdrop, ground and veil of one camera."""
+    width, height = size
+    margin_x, margin_y = (round(n * MARGIN) for n in size)
+    backdrop = background(rng, height + 2 * margin_y, width + 2 * margin_x)
+    ground, to_world = None, np.eye(3)
+    if scene.ground_m is not None and camera.center_m[2] > scene.ground_m + 0.03:
+        ground = np.full((_TEXELS, _TEXELS, 4), 255, np.uint8)
+        kinds = str(rng.choice(["any", "wood", "wall"], p=[0.5, 0.25, 0.25]))
+        ground[..., :3] = texture(rng, _TEXELS, _TEXELS, kinds)
+        if rng.random() < 0.15:  # a round table
+            ground[..., 3] = 0
+            middle = (_TEXELS // 2,) * 2
+            cv2.circle(ground, middle, _TEXELS // 2 - 4, (255,) * 4, -1)
+            ground[..., :3] = texture(rng, _TEXELS, _TEXELS, kinds)
+            mask = np.zeros((_TEXELS, _TEXELS), np.uint8)
+            cv2.circle(mask, middle, _TEXELS // 2 - 4, 255, -1, cv2.LINE_AA)
+            ground[..., 3] = mask
+        extent = np.exp(rng.uniform(np.log(0.5), np.log(2.5), 2))
+        angle = rng.uniform(0, 2 * np.pi)
+        c, s = np.cos(angle), np.sin(angle)
+        hand = scene.players[0].wrist_m.mean(0)[:2]
+        spot = hand + rng.uniform(-0.38, 0.38, 2) @ (np.array([[c, s], [-s, c]]) * extent[:, None])
+        axes = np.array([[c, -s], [s, c]]) * extent / _TEXELS
+        corner = spot - axes @ [_TEXELS / 2, _TEXELS / 2]
+        to_world = np.array([[*axes[0], corner[0]], [*axes[1], corner[1]], [0, 0, 1.0]])
+    veil = _draw_veil(rng, height, width) if rng.random() < 0.1 else None
+    return Surroundings(backdrop, ground, to_world, veil)
+
+
+def _draw_veil(rng, height: int, width: int) -> np.ndarray:
+    """Something near the lens, out of focus: BGR times alpha, and alpha, (H, W, 4) float32."""
+    alpha = np.zeros((height, width), np.float32)
+    centre = rng.uniform(0.1, 0.9, 2) * (width, height)
+    angles = np.linspace(0, 2 * np.pi, int(rng.integers(3, 8)), endpoint=False)
+    radii = width * rng.uniform(0.05, 0.3) * rng.uniform(0.4, 1.4, len(angles))
+    outline = np.stack([np.cos(angles), np.sin(angles)], 1) * radii[:, None] + centre
+    cv2.fillPoly(alpha, [outline.astype(np.int32)], 1.0)
+    alpha = cv2.GaussianBlur(alpha, (0, 0), width * rng.uniform(0.002, 0.02))[..., None]
+    colour = texture(rng, height, width).astype(np.float32)
+    return np.concatenate([colour * alpha, alpha], 2)

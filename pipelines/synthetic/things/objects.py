@@ -1,0 +1,114 @@
+"""What an object of the scene is: parts, paint, grips; its surface and its signed distance."""
+
+from dataclasses import dataclass
+from functools import cache, cached_property
+
+import numpy as np
+from scipy.ndimage import map_coordinates
+
+from pipelines.synthetic.things.shapes import Box, Lathe, Mesh, Tube, join_meshes
+
+Part = Box | Lathe | Tube
+
+
+@dataclass(frozen=True)
+class Grip:
+    """Where and how a hand takes hold.
+
+    `approach`: "top" (palm down), "side" (palm sideways, thumb up), "pinch" (from above, by the
+    fingertips) or "rim" (from above, thumb on one side of a wall). `axis`: direction, in the
+    object's frame, along which thumb and fingers close; None where every horizontal direction
+    does. `center_m`: the middle of the grip.
+    """
+
+    approach: str
+    axis: tuple[float, float, float] | None
+    center_m: tuple[float, float, float] = (0.0, 0.0, 0.0)
+
+
+@dataclass(frozen=True, eq=False)
+class YcbObject:
+    """One class: name, parts, how each part is painted, and its grips."""
+
+    class_id: int
+    name: str
+    parts: tuple[Part, ...]
+    paints: tuple[str, ...]
+    """Per part: a painter of `textures.py` and its colours, "label:#rrggbb,#rrggbb"."""
+    grips: tuple[Grip, ...]
+    is_tall: bool = False
+    """Tall enough to hide a hand that stands behind it."""
+    solid_parts: tuple[Part, ...] = ()
+    """What fingers must stay out of, where that is more than the parts: a vessel's inside."""
+
+    def signed_distance_m(self, points_m: np.ndarray) -> np.ndarray:
+        """points (..., 3) in the object's frame → (...), negative inside."""
+        return np.min([part.signed_distance_m(points_m) for part in self.parts], axis=0)
+
+    @cached_property
+    def mesh(self) -> Mesh:
+        """All parts; u is divided among them: part k of n has u in [k/n, (k+1)/n]."""
+        meshes = []
+        for k, part in enumerate(self.parts):
+            mesh = part.mesh()
+            u = (np.clip(mesh.uv[:, 0], 0.004, 0.996) + k) / len(self.parts)
+            uv = np.stack([u, mesh.uv[:, 1]], 1)
+            meshes.append(Mesh(mesh.vertices_m, mesh.normals, uv, mesh.faces))
+        return join_meshes(meshes)
+
+    @property
+    def bottom_m(self) -> float:
+        """Lowest z of the object's frame: it rests on a table at height -bottom_m."""
+        return float(self.mesh.vertices_m[:, 2].min())
+
+
+class DistanceField:
+    """Signed distance of what fingers may not enter, on a grid: exact to half a millimetre."""
+
+    _STEP_M, _MARGIN_M = 0.003, 0.03
+
+    def __init__(self, thing: YcbObject) -> None:
+        vertices = thing.mesh.vertices_m
+        self._low = vertices.min(0) - self._MARGIN_M
+        counts = np.ceil((vertices.max(0) + self._MARGIN_M - self._low) / self._STEP_M).astype(int)
+        grid = self._low + self._STEP_M * np.moveaxis(np.indices(counts + 1), 0, -1)
+        parts = (*thing.parts, *thing.solid_parts)
+        distances = [part.signed_distance_m(grid) for part in parts]
+        self._values = np.min(distances, 0).astype(np.float32)
+        self._last = np.array(self._values.shape) - 1
+
+    def __call__(self, points_m: np.ndarray) -> np.ndarray:
+        """points (..., 3) → (...); outside the grid the distance to the grid is added."""
+        cells = (points_m - self._low) / self._STEP_M
+        inside = np.clip(cells, 0, self._last)
+        found = map_coordinates(self._values, inside.reshape(-1, 3).T, order=1, mode="nearest")
+        beyond = np.linalg.norm(cells - inside, axis=-1) * self._STEP_M
+        return found.reshape(points_m.shape[:-1]) + beyond
+
+
+@cache
+def distance_field(thing: YcbObject) -> DistanceField:
+    """The field of an object, built once: some megabytes each."""
+    return DistanceField(thing)
+
+
+@cache
+def surface_samples_m(thing: YcbObject, spacing_m: float) -> np.ndarray:
+    """Points on the surface, at most about `spacing_m` apart, (N, 3), the same at every call."""
+    mesh = thing.mesh
+    corners = mesh.vertices_m[mesh.faces]  # (F, 3, 3)
+    edges = corners - np.roll(corners, 1, 1)
+    longest = np.linalg.norm(edges, axis=-1).max(-1)
+    points = [mesh.vertices_m]
+    for steps in range(1, int(np.ceil(longest.max() / spacing_m)) + 1):
+        chosen = corners[np.ceil(longest / spacing_m) == steps]
+        if steps == 1 or not len(chosen):
+            continue
+        i, j = np.meshgrid(np.arange(steps + 1), np.arange(steps + 1))
+        keep = i + j <= steps
+        a, b = i[keep] / steps, j[keep] / steps
+        weights = np.stack([1 - a - b, a, b], 1)
+        points.append(np.einsum("pk,fkd->fpd", weights, chosen).reshape(-1, 3))
+    cells = np.round(np.concatenate(points) / (spacing_m / 2)).astype(np.int64)
+    _, first = np.unique(cells, axis=0, return_index=True)
+    return np.concatenate(points)[np.sort(first)].astype(np.float32)

@@ -1,0 +1,117 @@
+"""The file of an evaluation: written, read back, refused."""
+
+import json
+
+import numpy as np
+import pytest
+
+from benchmarks.evaluation.protocol import Comparison, score
+from benchmarks.evaluation.result import (
+    config_hash,
+    find_evaluations,
+    read_evaluation,
+    write_evaluation,
+)
+from deformer.training.checkpoint import Content, load_checkpoint, save_checkpoint
+from deformer.training.machine import Machine
+from tests.benchmarks.evaluations import make_evaluation
+from tests.benchmarks.hands_in_motion import random_hands
+from tests.deformer.small_runs import VERY_SMALL
+
+
+@pytest.fixture
+def path(tmp_path):
+    path = tmp_path / "results" / "demo" / "evaluation.json"
+    write_evaluation(path, make_evaluation())
+    return path
+
+
+def test_round_trip(path):
+    assert read_evaluation(path) == make_evaluation()
+    method = make_evaluation({"method": "[36]", "predictions": "hpe.txt"})
+    write_evaluation(path, method)
+    assert read_evaluation(path) == method
+    assert [p.name for p in path.parent.iterdir()] == ["evaluation.json"]
+
+
+def test_a_score_can_be_written(path):
+    hands = random_hands(np.random.default_rng(0), 10)
+    ids = np.arange(10)
+    metrics = score(Comparison(hands + 0.01, hands, ids // 5, ids // 5, ids, np.full(10, np.nan)))
+    write_evaluation(path, make_evaluation(metrics=metrics))
+    assert read_evaluation(path).metrics == metrics
+
+
+def test_evaluations_are_found_in_order(tmp_path, path):
+    other = tmp_path / "results" / "a" / "b" / "evaluation.json"
+    write_evaluation(other, make_evaluation({"seed": 1}))
+    assert list(find_evaluations(tmp_path / "results")) == [other, path]
+    assert find_evaluations(tmp_path / "nothing") == {}
+
+
+def test_runs_of_another_precision_or_start_are_not_alike_and_of_another_machine_are(tmp_path):
+    def hashed(origin: dict, machine: Machine | None = None) -> str:
+        content = Content(
+            step=1, experiment=VERY_SMALL, hand={"name": "standin", "sha256": ""}, stream={},
+            tensors={"model": {}}, origin=origin, machine=machine,
+        )  # fmt: skip
+        save_checkpoint(tmp_path, content, keep=1)
+        return config_hash(load_checkpoint(tmp_path))
+
+    full = {"total_steps": 9, "start_sha256": "ab", "precision": "float32"}
+    assert hashed(full) == hashed(full, Machine("NVIDIA H100", 8, "a processor", 64, "2.9"))
+    others = [full | {"precision": "bf16"}, full | {"start_sha256": "cd"}, {}]
+    assert len({hashed(origin) for origin in [full, *others]}) == 4
+
+
+FAULTS = {
+    "no JSON": (lambda c: None, "this is not JSON"),
+    "format": (lambda c: c | {"format": 1}, "it has format 1, this program reads 2"),
+    "counts": (
+        lambda c: c | {"counts": c["counts"] | {"borrowed": 3}},
+        r"Counts\(predicted=40, borrowed=3, lost=0, corrupt=0, behind=0\) do not add up to 40",
+    ),
+    "unknown key": (lambda c: c | {"extra": 1}, "names lacking or unknown: extra"),
+    "missing key": (lambda c: c | {"data": {}}, "names lacking or unknown: dataset, frames"),
+    "type": (lambda c: c | {"run": c["run"] | {"adversarial": "yes"}}, "adversarial is 'yes'"),
+    "fusion": (
+        lambda c: c | {"run": c["run"] | {"fusion": "mean"}},
+        "run.fusion is 'mean', must be one of center, average, occlusion, dynamic",
+    ),
+    "no bins": (lambda c: c | {"metrics": {}}, r"metrics has the bins \[\], not \['all'"),
+    "no metric": (
+        lambda c: c | {"metrics": c["metrics"] | {"all": {}}},
+        "metrics.all lacks accel_m_per_s2, accel_mm_per_frame2, f15",
+    ),
+    "no mean": (
+        lambda c: c | {"metrics": c["metrics"] | {"all": c["metrics"]["all"] | {"f5": {}}}},
+        "metrics.all.f5 is {}, without a mean",
+    ),
+    "a list": (lambda c: c | {"metrics": {bin: [] for bin in c["metrics"]}}, "no evaluation"),
+}
+
+
+@pytest.mark.parametrize(
+    ("data", "fault"),
+    [
+        (b"version https://git-lfs.github.com/spec/v1", "it is a Git LFS pointer: fetch the file"),
+        (b"<!DOCTYPE html>", "it is a web page"),
+        (b"[" * 100_000, "this is not JSON"),
+    ],
+)
+def test_another_file_in_its_place_is_named(path, data, fault):
+    path.write_bytes(data)
+    with pytest.raises(ValueError, match=rf"no evaluation \({fault}.*evaluate again") as error:
+        read_evaluation(path)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_bad_file_is_refused_by_name(fault, path):
+    change, message = FAULTS[fault]
+    content = change(json.loads(path.read_text()))
+    path.write_text("{" if content is None else json.dumps(content))
+    with pytest.raises(ValueError, match=message) as error:
+        read_evaluation(path)
+    assert str(path) in str(error.value)
+    assert "evaluate again" in str(error.value)

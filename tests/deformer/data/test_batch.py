@@ -1,0 +1,285 @@
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import torch
+
+from deformer.data.augment import AugmentConfig, Draw, draw, rotation_about_z
+from deformer.data.batch import Batch, read_window, to_input, without_padding
+from deformer.data.clip import Clip
+from deformer.data.order import OrderConfig
+from deformer.data.store import ClipReader, open_store
+from deformer.data.stream import Stream, StreamConfig
+from deformer.data.windows import WindowConfig
+from deformer.files.images import decode_jpeg
+from deformer.hand.box import hand_box, tight_box
+from deformer.hand.camera import project
+from deformer.hand.rotations import rotvec_to_rotmat
+from tests.deformer.conftest import labelled_clip
+from tests.pipelines.handmade import CROP_SIZE, build_dataset
+
+SIZE = 64
+CONFIG = StreamConfig(
+    split="all", size=SIZE, window=WindowConfig(3, 2), order=OrderConfig(8, shuffle=False)
+)
+PLAIN = CONFIG.for_evaluation("all")
+
+
+def whole(folder: Path, config: StreamConfig) -> Batch:
+    """An epoch as one batch, without padding."""
+    parts = [without_padding(batch) for batch in Stream(config, *open_store(folder)).batches()]
+    return Batch(*(torch.cat(values) for values in zip(*(p[:-1] for p in parts), strict=True)), ())
+
+
+@pytest.fixture(scope="module")
+def augmented(dataset) -> Batch:
+    return whole(dataset, CONFIG)
+
+
+@pytest.fixture(scope="module")
+def plain(dataset) -> Batch:
+    return whole(dataset, PLAIN)
+
+
+@pytest.fixture(scope="module")
+def rows(dataset, plain) -> list[list[dict]]:
+    """What the tables hold of the frames of each window."""
+    tables = [pq.read_table(dataset / f"{name}.parquet") for name in ("frames", "annotations")]
+    frames = [a | b for a, b in zip(*(table.to_pylist() for table in tables), strict=True)]
+    return [[frames[row] for row in window] for window in plain.rows.tolist()]
+
+
+def column(rows: list[list[dict]], name: str, *shape: int) -> np.ndarray:
+    values = np.array([[frame[name] for frame in window] for window in rows], float)
+    return values.reshape(*values.shape[:2], *shape)
+
+
+def read(folder: Path, drawn: Draw, window: list[int], size: int = SIZE) -> Batch:
+    """The window of these rows as a batch of one."""
+    store, index = open_store(folder)
+    fields = read_window(ClipReader(store, index, 9), np.array(window), 1, drawn, size)
+    arrays = [torch.from_numpy(np.asarray(field))[None] for field in fields]
+    return Batch(*arrays, is_padding=torch.zeros(1, dtype=torch.bool), skipped=())
+
+
+# ---------------------------------------------------------------------------------- what it holds
+
+
+def test_every_field_has_the_shape_and_type_that_is_documented(augmented):
+    B, T = 52, 3
+    expected = {
+        "images": ((B, T, SIZE, SIZE, 3), torch.uint8), "photometric": ((B, 5), torch.float32),
+        "boxes_px": ((B, T, 4), torch.float32), "is_left": ((B,), torch.bool),
+        "occlusion": ((B, T), torch.float32), "pose_rotvec": ((B, T, 48), torch.float32),
+        "betas": ((B, 10), torch.float32), "joints_cam_m": ((B, T, 21, 3), torch.float32),
+        "joints_px": ((B, T, 21, 2), torch.float32),
+        "joints_in_image": ((B, T, 21), torch.bool), "K": ((B, T, 3, 3), torch.float32),
+        "rows": ((B, T), torch.int64), "is_repeat": ((B, T - 1), torch.bool),
+        "is_padding": ((B,), torch.bool),
+    }  # fmt: skip
+    shapes = {
+        name: (tuple(getattr(augmented, name).shape), getattr(augmented, name).dtype)
+        for name in Batch._fields[:-1]
+    }
+    assert shapes == expected
+
+
+def test_what_augmentation_does_not_change_is_what_the_tables_hold(augmented, rows):
+    np.testing.assert_array_equal(augmented.occlusion, column(rows, "occlusion").astype("f4"))
+    np.testing.assert_array_equal(augmented.betas, column(rows, "betas", 10)[:, 1].astype("f4"))
+    assert augmented.is_left.tolist() == [window[1]["side"] == "left" for window in rows]
+    assert augmented.is_left.any() and not augmented.is_left.all()
+    is_same = augmented.rows[:, 1:] == augmented.rows[:, :-1]
+    assert is_same.any() and not is_same.all() and torch.equal(augmented.is_repeat, is_same)
+
+
+def test_repeated_frames_are_equal_in_all_they_hold(augmented):
+    windows, steps = torch.nonzero(augmented.is_repeat, as_tuple=True)
+    for name in ("images", "boxes_px", "pose_rotvec", "joints_cam_m", "joints_px", "K"):
+        value = getattr(augmented, name)
+        assert torch.equal(value[windows, steps], value[windows, steps + 1]), name
+
+
+def test_windows_have_draws_of_their_own_from_the_ranges_of_the_configuration(dataset, augmented):
+    assert len(torch.unique(augmented.photometric, dim=0)) == 52
+    config = AugmentConfig(*[0.0] * 3, brightness=0.1, contrast=0.0, saturation=0.0, hue=0, blur=0)
+    batch = whole(dataset, StreamConfig(**vars(CONFIG) | {"augment": config}))
+    brightness = batch.photometric[:, 0]
+    assert 0.9 <= brightness.min() < 0.93 and 1.07 < brightness.max() <= 1.1
+    assert (batch.photometric[:, 1:] == torch.tensor([1.0, 1, 0, 0])).all()
+
+
+# --------------------------------------------------------------------------------------- geometry
+
+
+def test_augmented_joints_are_projected_onto_augmented_pixels(augmented):
+    projected = project(augmented.joints_cam_m.double().numpy(), augmented.K.double().numpy())
+    assert np.abs(projected - augmented.joints_px.numpy()).max() < 0.1
+    fx, fy = augmented.K[..., 0, 0], augmented.K[..., 1, 1]
+    assert (fx - fy).abs().max() > 1  # they are not alike, so K has a skew
+    assert augmented.K[..., 0, 1].abs().max() > 1
+
+
+def test_joints_and_pose_turn_by_one_angle_per_window(dataset, plain):
+    for angle in (-2.5, 0.3, np.pi):
+        turn = rotation_about_z(angle)
+        for k in (0, 20, 51):
+            batch = read(dataset, Draw(angle), plain.rows[k].tolist())
+            expected = plain.joints_cam_m[k].numpy() @ turn.T
+            np.testing.assert_allclose(batch.joints_cam_m[0], expected, atol=1e-6)
+            before, after = (
+                rotvec_to_rotmat(pose.view(3, 16, 3).double()).numpy()
+                for pose in (plain.pose_rotvec[k], batch.pose_rotvec[0])
+            )
+            np.testing.assert_allclose(after[:, 0], turn @ before[:, 0], atol=1e-5)
+            np.testing.assert_array_equal(after[:, 1:], before[:, 1:])
+
+
+def test_boxes_are_square_and_stand_around_the_joints(augmented):
+    x0, y0, x1, y1 = augmented.boxes_px.unbind(-1)
+    np.testing.assert_allclose(x1 - x0, y1 - y0, atol=1e-3)
+    centre, side = hand_box(tight_box(augmented.joints_px.numpy()))
+    np.testing.assert_allclose(torch.stack([x0 + x1, y0 + y1], -1) / 2, centre, atol=1e-3)
+    np.testing.assert_allclose(x1 - x0, side, rtol=1e-5)
+
+
+def test_without_augmentation_the_hand_box_fills_the_input(plain, rows):
+    expected = np.broadcast_to([-0.5, -0.5, SIZE - 0.5, SIZE - 0.5], (52, 3, 4))
+    np.testing.assert_allclose(plain.boxes_px, expected, atol=1e-3)
+    pose = column(rows, "pose_rotvec", 48).astype("f4")
+    np.testing.assert_array_equal(plain.pose_rotvec, pose)
+    np.testing.assert_array_equal(
+        plain.joints_cam_m, column(rows, "joints_cam_m", 21, 3).astype("f4")
+    )
+
+
+def test_without_augmentation_the_input_is_the_resampled_box(dataset, plain, rows):
+    store, index = open_store(dataset)
+    reader = ClipReader(store, index, 9)
+    x = y = np.arange(SIZE) + 0.5
+    for k in (0, 13, 40):
+        for t in range(3):
+            jpeg = reader.image(int(plain.rows[k, t]))
+            crop = decode_jpeg(jpeg)
+            centre, side = hand_box(np.array(rows[k][t]["box_px"]))
+            left, top = centre - side / 2
+            grid = np.meshgrid(left + x * side / SIZE, top + y * side / SIZE)
+            expected = cv2.remap(crop, *(g.astype("f4") for g in grid), cv2.INTER_LINEAR)
+            difference = np.abs(plain.images[k, t].numpy().astype(int) - expected)
+            assert difference.max() <= 12 and difference.mean() < 0.5  # both round coordinates
+            assert expected.std() > 10
+
+
+def test_joints_in_image_are_in_the_source_and_in_the_input(dataset, augmented, plain, rows):
+    in_crop = column(rows, "joints_px", 21, 2)
+    is_in_source = ((in_crop >= 0) & (in_crop <= np.array(CROP_SIZE) - 1)).all(-1)
+    for batch in (plain, augmented):
+        px = batch.joints_px.numpy()
+        is_in_input = ((px >= -0.5) & (px <= SIZE - 0.5)).all(-1)
+        np.testing.assert_array_equal(batch.joints_in_image, is_in_source & is_in_input)
+    shifted = read(dataset, Draw(shift=(0.4, 0.0)), plain.rows[0].tolist())
+    assert shifted.joints_in_image.sum() < plain.joints_in_image[0].sum()
+
+
+def test_joints_beyond_the_source_image_are_not_in_it_though_the_input_reaches_so_far(tmp_path):
+    clip = labelled_clip("clip", seed=1, num_frames=3)
+    clip.labels["joints_px"] += [-20, 22]  # some are left of the crop, some below it
+    clip.labels["box_px"] = tight_box(clip.labels["joints_px"])
+    folder = build_dataset(tmp_path / "dataset", [[clip]])
+    batch = read(folder, Draw(), [0, 1, 2])
+    x, y = np.moveaxis(clip.labels["joints_px"], -1, 0)
+    assert (x < 0).any() and (y > 79).any() and ((y > 79) & (y < 84)).any()
+    expected = (x >= 0) & (x <= 95) & (y >= 0) & (y <= 79)
+    np.testing.assert_array_equal(batch.joints_in_image[0], expected)
+
+
+def test_all_labelled_joints_are_in_an_input_that_is_not_augmented(plain):
+    assert plain.joints_px.min() > -0.5 and plain.joints_px.max() < SIZE - 0.5
+
+
+# ------------------------------------------------------------------- the image moves as the labels
+
+
+def painted_clip(joint: int) -> Clip:
+    """A clip of black images with a green disc at a joint, to a fraction of a pixel."""
+    clip = labelled_clip("painted", seed=8, num_frames=3)
+    for k in range(3):
+        image = np.zeros((CROP_SIZE[1], CROP_SIZE[0], 3), np.uint8)
+        centre = np.rint(clip.labels["joints_px"][k, joint] * 16).astype(int).tolist()
+        cv2.circle(image, centre, 4 * 16, (0, 255, 0), -1, cv2.LINE_AA, shift=4)
+        data = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, 100])[1]
+        clip.images[k] = data.tobytes()
+    return clip
+
+
+def test_a_mark_at_a_joint_is_found_where_the_augmented_labels_say(tmp_path):
+    size, joint = 256, 4
+    folder = build_dataset(tmp_path / "dataset", [[painted_clip(joint)]])
+    found = 0
+    for seed in range(40):
+        drawn = draw(AugmentConfig(), np.random.default_rng(seed))
+        batch = read(folder, drawn, [0, 1, 2], size)
+        for image, px in zip(batch.images[0].numpy(), batch.joints_px[0, :, joint], strict=True):
+            if px.min() < 16 or px.max() > size - 16:
+                continue
+            weight = np.where(image[..., 1] > 64, image[..., 1], 0).astype(float)
+            y, x = np.mgrid[:size, :size]
+            centroid = [(weight * x).sum() / weight.sum(), (weight * y).sum() / weight.sum()]
+            assert np.abs(np.array(centroid) - px.numpy()).max() < 0.5
+            found += 1
+    assert found > 60
+
+
+# ------------------------------------------------------------------------------ labels not given
+
+
+def test_labels_that_a_dataset_does_not_give_are_nan(tmp_path):
+    clip = labelled_clip("clip", seed=1, num_frames=3, hand="none")
+    for name in ("pose_rotvec", "betas", "joints_cam_m", "joints_px", "K"):
+        del clip.labels[name]
+    folder = build_dataset(tmp_path / "dataset", [[clip]])
+    batch = read(folder, Draw(), [0, 1, 2])
+    for name in ("occlusion", "pose_rotvec", "betas", "joints_cam_m", "joints_px", "K"):
+        assert getattr(batch, name).isnan().all(), name
+    assert not batch.joints_in_image.any()
+    # the tight box alone says where the hand is
+    np.testing.assert_allclose(batch.boxes_px[0], [[-0.5, -0.5, 63.5, 63.5]] * 3, atol=1e-3)
+    turned = read(folder, Draw(angle=np.pi / 2), [0, 1, 2])
+    np.testing.assert_allclose(turned.boxes_px, batch.boxes_px, atol=1e-3)
+    smaller = read(folder, Draw(scale=1.25), [0, 1, 2]).boxes_px[0]
+    np.testing.assert_allclose(smaller[:, 2] - smaller[:, 0], SIZE / 1.25, rtol=1e-4)
+
+
+# ----------------------------------------------------------------------------- the network's input
+
+
+def test_the_input_is_the_images_as_fractions_channels_last(plain):
+    images = to_input(plain)
+    assert images.shape == (52, 3, 3, SIZE, SIZE) and images.dtype == torch.float32
+    assert images.flatten(0, 1).is_contiguous(memory_format=torch.channels_last)
+    assert torch.equal(images, plain.images.permute(0, 1, 4, 2, 3).float() / 255)
+
+
+def test_the_input_is_coloured_by_the_draw_of_each_window(plain):
+    photometric = plain.photometric.clone()
+    photometric[1, 0] = 0.5
+    images = to_input(plain._replace(photometric=photometric))
+    assert images.flatten(0, 1).is_contiguous(memory_format=torch.channels_last)
+    expected = plain.images.permute(0, 1, 4, 2, 3).float() / 255
+    expected[1] *= 0.5
+    assert torch.allclose(images, expected, atol=1e-5)
+
+
+def test_augmented_input_lies_between_0_and_1(augmented):
+    images = to_input(augmented)
+    assert images.min() >= 0 and images.max() <= 1 and images.isfinite().all()
+
+
+def test_windows_of_padding_are_taken_away(dataset):
+    last = list(Stream(CONFIG, *open_store(dataset)).batches())[-1]
+    kept = without_padding(last)
+    assert 0 < len(kept.images) == (~last.is_padding).sum() < 8
+    assert all(len(value) == len(kept.images) for value in kept[:-1])
+    assert not kept.is_padding.any()

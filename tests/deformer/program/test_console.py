@@ -1,0 +1,163 @@
+"""What programs say, on any terminal, and how they end."""
+
+import errno
+import io
+import os
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+from rich.table import Table
+
+from deformer.program.console import PlainConsole, print_error, run_command
+from tests.processes import start_python
+
+PATH = "/data/run[v2]/[bold]x[/bold]:smile:/s"
+
+
+def said(capsys) -> str:
+    return capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (ValueError(f"{PATH} is no dataset"), f"error: {PATH} is no dataset"),
+        (ValueError("two\nlines"), "error: two lines"),
+        (FileNotFoundError(errno.ENOENT, "No such file", PATH), f"No such file: '{PATH}'"),
+        (ImportError("no module s3fs"), "error: no module s3fs"),
+        (MemoryError("3 GiB"), "error: out of memory (3 GiB): give fewer --workers"),
+        (OSError(errno.EMFILE, "Too many open files"), "open files: allow more open files (ulimit"),
+        (OSError(errno.ENOSPC, "No space left"), "No space left; what is finished is kept: make"),
+    ],
+)
+def test_an_error_is_one_line(capsys, error, line):
+    def work() -> None:
+        raise error
+
+    assert run_command(work) == 1
+    (told,) = said(capsys).splitlines()
+    assert line in told
+
+
+def test_a_mistake_of_ours_keeps_its_traceback():
+    with pytest.raises(KeyError):
+        run_command(lambda: {}["missing"])
+
+
+def test_statuses(capsys):
+    assert run_command(lambda: None) == 0
+    assert run_command(lambda: 3) == 3
+    ended = []
+
+    def work(kind: signal.Signals) -> None:
+        try:
+            os.kill(os.getpid(), kind)
+            signal.pause()
+        finally:
+            ended.append(kind)
+
+    before = signal.getsignal(signal.SIGTERM)
+    assert run_command(lambda: work(signal.SIGINT), "stopped [v2]") == 130
+    assert run_command(lambda: work(signal.SIGTERM), "stopped [v2]") == 143
+    assert ended == [signal.SIGINT, signal.SIGTERM]
+    assert said(capsys) == "stopped [v2]\n" * 2
+    assert signal.getsignal(signal.SIGTERM) == before
+
+
+@pytest.mark.parametrize("console", [PlainConsole(), Console(stderr=True)])
+def test_no_word_is_taken_for_markup(capsys, console):
+    print_error(f"{PATH} {'long ' * 50}", console)
+    assert said(capsys) == f"error: {PATH} {'long ' * 50}\n"
+
+
+def test_tables_and_lines_show_paths_as_they_are(capsys):
+    console = PlainConsole()
+    table = Table(PATH, title=PATH)
+    table.add_row(PATH)
+    console.print(PATH)
+    console.print(table)
+    assert said(capsys).count(PATH) == 4
+
+
+TALK = """
+import sys
+from rich.progress import track
+from rich.table import Table
+from deformer.program.console import PlainConsole, run_command
+def work():
+    table = Table("25–50", title="× †")
+    table.add_row("→ ü")
+    for stderr in (False, True):
+        console = PlainConsole(stderr)
+        console.print(table)
+        list(track(range(3), "drawing ·", console=console))
+    print("–", sys.argv[1], "end")
+sys.exit(run_command(work))
+"""
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "cp1252", "utf-8"])
+def test_output_of_any_encoding(encoding):
+    process = start_python(
+        TALK, os.fsdecode(b"name-\xff"), env={"PYTHONIOENCODING": encoding}, text=False
+    )
+    out, errors = process.communicate(timeout=60)
+    assert process.returncode == 0, errors
+    assert b"Traceback" not in errors
+    assert b" end\n" in out
+    assert "25–50".encode(encoding, "replace") in out
+    if encoding in ("ascii", "latin-1"):
+        assert "| → ü".encode(encoding, "replace") in out  # lines that it can show
+
+
+@pytest.mark.parametrize("where", ["stdout", "stderr"])
+def test_a_reader_who_leaves_costs_no_work(tmp_path, where):
+    """As `| head -1`, and `2>&1 | head -1`."""
+    code = (
+        "import sys; from pathlib import Path; from deformer.program.console import *\n"
+        "def work():\n"
+        f"    for _ in range(100000): print('a line', file=sys.{where})\n"
+        "    PlainConsole().print('the end'); Path(sys.argv[1]).write_text('done')\n"
+        "sys.exit(run_command(work))\n"
+    )
+    both = {"stderr": subprocess.STDOUT} if where == "stderr" else {}
+    process = start_python(code, str(tmp_path / "file"), **both)
+    assert process.stdout.readline() == "a line\n"
+    process.stdout.close()
+    assert process.wait(60) == 0
+    assert (tmp_path / "file").read_text() == "done"
+    if where == "stdout":
+        assert process.stderr.read() == "the end\n"
+
+
+def test_output_that_is_closed():
+    code = (
+        "import sys; from deformer.program.console import *; sys.exit(run_command(lambda: "
+        "print('x')))"
+    )
+    command = [sys.executable, "-c", code]
+    assert subprocess.run(["sh", "-c", '"$@" >&-', "sh", *command]).returncode == 0
+
+
+def test_a_console_of_a_test_is_left_alone(monkeypatch):
+    own = io.StringIO()
+    monkeypatch.setattr(sys, "stdout", own)
+    assert run_command(lambda: print("–")) == 0
+    assert own.getvalue() == "–\n"
+    assert sys.stdout is own
+
+
+def test_no_program_writes_markup_that_would_be_shown_as_it_is():
+    root = Path(__file__).parents[3]
+    found = [
+        path.name
+        for package in ("deformer", "pipelines", "benchmarks")
+        for path in (root / package).rglob("*.py")
+        if re.search(r"""["']\[(yellow|red|green|bold|dim)\]""", path.read_text())
+    ]
+    assert found == []

@@ -1,0 +1,88 @@
+"""Jobs in processes: all results, and none that outlives the program."""
+
+import os
+import resource
+import signal
+import time
+
+import pytest
+
+from deformer.program.pool import allow_many_files, as_done
+from tests.processes import assert_nothing_is_left, start_python
+
+
+def double(value: int) -> int:
+    return 2 * value
+
+
+def die(value: int) -> int:
+    if value == 1:
+        os.kill(os.getpid(), signal.SIGKILL)
+    time.sleep(60)
+
+
+def refuse(value: int) -> None:
+    if value == 0:
+        raise ValueError("no such sequence")
+    time.sleep(60)
+
+
+def sleep(value: int) -> None:
+    os.write(1, b"working\n")  # at once: two of them say it
+    time.sleep(600)
+
+
+def test_every_job_with_its_place():
+    assert dict(as_done(double, [(5,), (7,), (9,)], 2)) == {0: 10, 1: 14, 2: 18}
+
+
+def test_a_worker_that_is_killed_is_told_of_at_once():
+    started = time.monotonic()
+    with pytest.raises(ChildProcessError, match="a worker was killed: .*fewer --workers"):
+        list(as_done(die, [(0,), (1,)], 2))
+    assert time.monotonic() - started < 40
+
+
+def test_an_error_ends_the_other_jobs():
+    with pytest.raises(ValueError, match="no such sequence"):
+        list(as_done(refuse, [(0,), (1,)], 2))
+
+
+PROGRAM = """
+from deformer.program.pool import as_done
+from deformer.program.console import run_command
+from tests.deformer.program.test_pool import sleep
+import sys
+sys.exit(run_command(lambda: list(as_done(sleep, [(0,), (1,), (2,)], 2)), "run it again"))
+"""
+
+
+@pytest.mark.parametrize("to_all", [True, False], ids=["to the group", "to the program"])
+@pytest.mark.parametrize(
+    ("kind", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGKILL, -9)]
+)
+def test_nobody_outlives_the_program(kind, status, to_all):
+    process = start_python(PROGRAM)
+    for _ in range(2):
+        assert process.stdout.readline() == "working\n"
+    if to_all and kind != signal.SIGKILL:
+        os.killpg(process.pid, kind)
+    else:
+        process.send_signal(kind)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == status
+    if kind == signal.SIGKILL:
+        assert "Traceback" not in errors
+    else:
+        assert errors == "run it again\n"
+    assert_nothing_is_left(process.pid)
+
+
+def test_open_files_are_allowed_as_far_as_may_be():
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (256, before[1]))
+        allow_many_files()
+        assert resource.getrlimit(resource.RLIMIT_NOFILE)[0] == min(4096, before[1])
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)

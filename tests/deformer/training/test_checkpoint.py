@@ -1,0 +1,366 @@
+import json
+import os
+import re
+import shutil
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors import safe_open
+
+from deformer.experiments import EXPERIMENTS
+from deformer.files.whole import NoRoomError
+from deformer.training import checkpoint as checkpoints
+from deformer.training.checkpoint import (
+    Content,
+    DamagedCheckpointError,
+    differences,
+    from_dict,
+    load_checkpoint,
+    load_optimizer,
+    optimizer_tensors,
+    save_checkpoint,
+)
+from deformer.training.experiment import Experiment
+from deformer.training.machine import Machine
+from tests.deformer.small_runs import VERY_SMALL, assert_same_tensors, changed, checkpoint_steps
+from tests.full_disk import little_room, names
+
+HAND = {"name": "standin", "sha256": "0" * 64}
+STREAM = {"step": 1, "windows": 10, "fingerprint": "f"}
+
+
+def _tensors(seed: int) -> dict[str, dict[str, torch.Tensor]]:
+    generator = torch.Generator().manual_seed(seed)
+    weight = torch.randn(4, 3, 2, 2, generator=generator)
+    return {
+        "model": {
+            "conv.weight": weight.to(memory_format=torch.channels_last),
+            "view": torch.randn(6, 5, generator=generator).T,
+        },
+        "optimizer": {"model/conv.weight/step": torch.tensor(float(seed))},
+    }
+
+
+def _save(run: Path, step: int, error: float | None = None, keep: int = 2, **change) -> Path:
+    metrics = {} if error is None else {"loss": 1.5, "pa_mpjpe_mm": error}
+    content = Content(step=step, experiment=VERY_SMALL, hand=HAND, stream=STREAM,
+                      tensors=_tensors(step), metrics=metrics)  # fmt: skip
+    return save_checkpoint(run, replace(content, **change), keep)
+
+
+def _damage(folder: Path, name: str = "model.safetensors") -> None:
+    os.truncate(folder / name, (folder / name).stat().st_size - 10)
+
+
+# -------------------------------------------------------------------------------- writing, reading
+
+
+@pytest.mark.parametrize("damage", [b"{", b"\xff\x00", b"[]", b"{}", b'{"step": null}'])
+def test_a_damaged_note_of_the_best_is_told_in_a_line(tmp_path, damage):
+    (tmp_path / "best.json").write_bytes(damage)
+    with pytest.raises(DamagedCheckpointError, match=r"best\.json.*delete it and choose") as told:
+        load_checkpoint(tmp_path, "best")
+    assert "\n" not in str(told.value)
+
+
+def test_what_is_read_is_what_was_written(tmp_path):
+    folder = _save(tmp_path, 7, 12.5)
+    assert folder == tmp_path / "checkpoints" / "step-00000007"
+    for path in (tmp_path, str(tmp_path), folder):
+        read = load_checkpoint(path)
+        assert (read.folder, read.step, read.experiment) == (folder, 7, VERY_SMALL)
+        assert (read.hand, read.stream) == (HAND, STREAM)
+        assert read.metrics == {"loss": 1.5, "pa_mpjpe_mm": 12.5}
+        assert_same_tensors(read.tensors, _tensors(7))
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_every_experiment_comes_back_from_json(name, tmp_path):
+    folder = _save(tmp_path, 1, experiment=EXPERIMENTS[name])
+    restored = load_checkpoint(folder).experiment
+    assert restored == EXPERIMENTS[name]
+    assert not differences(restored, EXPERIMENTS[name])
+
+
+def test_only_the_files_that_are_asked_for_are_read(tmp_path):
+    _damage(_save(tmp_path, 1), "optimizer.safetensors")
+    assert load_checkpoint(tmp_path, only=("model",)).tensors.keys() == {"model"}
+
+
+def test_saving_a_step_again_replaces_it(tmp_path):
+    _save(tmp_path, 1)
+    _save(tmp_path, 1, 3.0)
+    assert load_checkpoint(tmp_path).metrics["pa_mpjpe_mm"] == 3.0
+    assert not list((tmp_path / "checkpoints").glob(".*"))
+
+
+def test_nothing_half_written_is_ever_seen(tmp_path, monkeypatch):
+    _save(tmp_path, 1)
+    real = checkpoints.write_whole
+
+    def write_all_but_the_last(path, content):
+        real(path, 1 / (path.name != "state.json") and content)
+
+    monkeypatch.setattr(checkpoints, "write_whole", write_all_but_the_last)
+    with pytest.raises(ZeroDivisionError):
+        _save(tmp_path, 2)
+    assert not list((tmp_path / "checkpoints").glob(".*"))
+    assert checkpoint_steps(tmp_path) == [1]
+    assert load_checkpoint(tmp_path).step == 1
+    monkeypatch.undo()
+    _save(tmp_path, 2)
+    assert checkpoint_steps(tmp_path) == [1, 2]
+    assert not list((tmp_path / "checkpoints").glob(".*"))
+
+
+def test_no_room_for_a_checkpoint(tmp_path):
+    _save(tmp_path, 1)
+    told = f"no space left on the disk of {tmp_path} .*run the same command with --resume$"
+    with little_room(500), pytest.raises(NoRoomError, match=told):
+        _save(tmp_path, 2)
+    assert names(tmp_path / "checkpoints") == ["step-00000001"]
+    assert load_checkpoint(tmp_path).step == 1
+
+
+# ------------------------------------------------------------------------------- which are kept
+
+
+def test_the_last_ones_and_the_best_are_kept(tmp_path):
+    kept = []
+    for step, error in ((1, 9.0), (2, 5.0), (3, None), (4, 7.0), (5, 5.0), (6, 4.0), (7, None)):
+        _save(tmp_path, step, error)
+        kept.append(checkpoint_steps(tmp_path))
+    assert kept == [[1], [1, 2], [2, 3], [2, 3, 4], [2, 4, 5], [5, 6], [6, 7]]
+    assert load_checkpoint(tmp_path, "best").step == 6
+    assert load_checkpoint(tmp_path, "last").step == 7
+    assert load_checkpoint(tmp_path, "6").step == 6
+
+
+def test_without_validation_none_is_the_best(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"has no checkpoint 'last': it has none at all"):
+        load_checkpoint(tmp_path)
+    for step in (1, 2, 3):
+        _save(tmp_path, step)
+    assert checkpoint_steps(tmp_path) == [2, 3]
+    with pytest.raises(FileNotFoundError, match="no best checkpoint .* choose 'last'"):
+        load_checkpoint(tmp_path, "best")
+    with pytest.raises(FileNotFoundError, match="no checkpoint '1': it has the steps 2, 3"):
+        load_checkpoint(tmp_path, "1")
+
+
+def test_a_damaged_later_checkpoint_takes_no_place_of_a_whole_one(tmp_path):
+    """A run that went on from step 2, since step 3 was damaged, saves at a step before it."""
+    _save(tmp_path, 2, keep=1)
+    folder = _save(tmp_path, 8, keep=1)
+    _damage(folder)
+    _save(tmp_path, 6, keep=1)
+    assert load_checkpoint(tmp_path).step == 6
+
+
+# ----------------------------------------------------------------------------------- damaged ones
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "optimizer.safetensors", "state.json"])
+def test_a_truncated_checkpoint_gives_way_to_the_one_before_it(tmp_path, caplog, name):
+    _save(tmp_path, 1)
+    folder = _save(tmp_path, 2)
+    _damage(folder, name)
+    assert load_checkpoint(tmp_path).step == 1
+    assert str(folder) in caplog.text and "the checkpoint before it is used" in caplog.text
+    with pytest.raises(DamagedCheckpointError, match=re.escape(str(folder))):
+        load_checkpoint(folder)
+
+
+def _change_a_byte(folder: Path) -> None:
+    content = bytearray((folder / "model.safetensors").read_bytes())
+    content[-1] ^= 1
+    (folder / "model.safetensors").write_bytes(content)
+
+
+DAMAGES = {
+    "a byte changed": _change_a_byte,
+    "a file gone": lambda folder: (folder / "optimizer.safetensors").unlink(),
+    "state.json gone": lambda folder: (folder / "state.json").unlink(),
+    "state.json empty": lambda folder: (folder / "state.json").write_bytes(b""),
+    "state.json zeroed": lambda folder: (folder / "state.json").write_bytes(b"\0" * 100),
+    "state.json no text": lambda folder: (folder / "state.json").write_bytes(b'{"step\xff\xfe'),
+    "state.json a list": lambda folder: (folder / "state.json").write_text("[]"),
+    "state.json without files": lambda folder: (folder / "state.json").write_text('{"format": 1}'),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_whatever_is_damaged_is_passed_over(tmp_path, caplog, damage):
+    _save(tmp_path, 1)
+    DAMAGES[damage](_save(tmp_path, 2))
+    assert load_checkpoint(tmp_path).step == 1
+    assert "step-00000002" in caplog.text and "damaged" in caplog.text
+
+
+def test_when_all_are_damaged_it_is_an_error(tmp_path):
+    for step in (1, 2):
+        _damage(_save(tmp_path, step))
+    with pytest.raises(DamagedCheckpointError, match="is whole: .* or begin anew in another --out"):
+        load_checkpoint(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "state.json"])
+def test_files_that_were_not_fetched_are_named_with_what_to_do(tmp_path, caplog, name):
+    for step in (1, 2):
+        path = _save(tmp_path, step) / name
+        path.write_bytes(b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n")
+    with pytest.raises(DamagedCheckpointError) as told:
+        load_checkpoint(tmp_path)
+    assert str(told.value) == (
+        f"no checkpoint of {tmp_path} is whole: {path} is damaged: it is a Git LFS pointer: fetch "
+        "the file itself by `git lfs pull`; bring its files back, or begin anew in another --out"
+    )
+    assert "is used" not in caplog.text  # there is none before them
+
+
+# ------------------------------------------------------------------------- of another program, run
+
+
+def _edit_state(folder: Path, **change) -> None:
+    state = json.loads((folder / "state.json").read_text())
+    (folder / "state.json").write_text(json.dumps(state | change))
+
+
+def test_another_format_is_named(tmp_path):
+    _save(tmp_path, 1)
+    _edit_state(_save(tmp_path, 2), format=99)
+    with pytest.raises(ValueError, match="step-00000002 has format 99, this program reads 1"):
+        load_checkpoint(tmp_path)
+
+
+def test_fields_of_another_version_are_named(tmp_path):
+    folder = _save(tmp_path, 1)
+    experiment = json.loads((folder / "state.json").read_text())["experiment"]
+    experiment["optim"]["momentum"] = 0.9
+    _edit_state(folder, experiment=experiment)
+    with pytest.raises(ValueError, match=r"OptimConfig is of another .*: momentum"):
+        load_checkpoint(tmp_path)
+    del experiment["optim"]["momentum"], experiment["name"]
+    _edit_state(folder, experiment=experiment)
+    with pytest.raises(ValueError, match=r"Experiment is of another .*: name"):
+        load_checkpoint(tmp_path)
+
+
+def test_a_field_that_an_older_checkpoint_lacks_has_its_default(tmp_path):
+    folder = _save(tmp_path, 1)
+    experiment = json.loads((folder / "state.json").read_text())["experiment"]
+    del experiment["optim"]["cooldown"]
+    _edit_state(folder, experiment=experiment)
+    assert load_checkpoint(tmp_path).experiment == VERY_SMALL
+
+
+def test_a_machine_of_another_version_is_not_known_and_the_rest_is_read(tmp_path):
+    machine = Machine("CPU", 1, "a processor", 8, "2.9", 4)
+    folder = _save(tmp_path, 1, machine=machine)
+    assert load_checkpoint(folder).machine == machine
+    older = asdict(machine)
+    del older["threads"]
+    for told, expected in (
+        (older, replace(machine, threads=None)), (older | {"clock": 3}, None), ([], None),
+    ):  # fmt: skip
+        _edit_state(folder, machine=told)
+        assert load_checkpoint(folder).machine == expected
+        assert load_checkpoint(folder).experiment == VERY_SMALL
+
+
+@pytest.mark.parametrize(
+    ("part", "change", "text"),
+    [
+        ("optim", {"lr": -1.0}, "optim.lr is -1.0"),
+        ("model", {"backbone": "vgg"}, "backbone is 'vgg'"),
+    ],
+)
+def test_a_value_that_is_not_allowed_is_named(tmp_path, part, change, text):
+    state = json.loads((_save(tmp_path, 1) / "state.json").read_text())["experiment"]
+    state[part] |= change
+    with pytest.raises(ValueError, match=text):
+        from_dict(state, Experiment, "here")
+
+
+def test_differences_are_named_with_both_values():
+    other = changed("model", changed("optim", lr=5e-4), regressor=(8, 8))
+    other = changed("stream", other, order=replace(VERY_SMALL.stream.order, streams=2))
+    assert differences(VERY_SMALL, other) == {
+        "optim.lr": (1e-3, 5e-4),
+        "model.regressor": ((32, 16), (8, 8)),
+        "stream.order.streams": (4, 2),
+    }
+    assert not differences(VERY_SMALL, replace(VERY_SMALL, summary="in other words"))
+
+
+# ---------------------------------------------------------------------------- nothing that can run
+
+
+def test_a_checkpoint_holds_nothing_but_numbers_and_text(tmp_path):
+    folder = _save(tmp_path, 1, 2.0)
+    names = {path.name for path in folder.iterdir()}
+    assert names == {"model.safetensors", "optimizer.safetensors", "state.json"}
+    for path in folder.glob("*.safetensors"):
+        with safe_open(path, "pt") as file:
+            assert file.keys()
+    json.loads((folder / "state.json").read_text())
+
+
+def test_torch_unpickles_nothing_but_weights():
+    calls = []
+    for package in ("deformer", "pipelines", "benchmarks"):
+        for path in (Path(__file__).parents[3] / package).rglob("*.py"):
+            text = path.read_text()
+            calls += [
+                (path.name, call)
+                for call in re.findall(r"torch\.load\([^()]*(?:\([^()]*\))?.*", text)
+            ]
+            assert not re.search(r"from torch import .*\bload\b", text), path
+            assert not re.search(r"torch\.serialization|torch\.hub", text), path
+    assert calls  # the backbone's weights
+    for name, call in calls:
+        assert "weights_only=True" in call, name
+
+
+# -------------------------------------------------------------------------------------- optimizers
+
+
+def test_adam_goes_on_as_if_nothing_had_happened(tmp_path):
+    def make():
+        torch.manual_seed(0)
+        module = torch.nn.Sequential(
+            torch.nn.Conv2d(3, 8, 3), torch.nn.Flatten(), torch.nn.Linear(8, 2)
+        )
+        module.to(memory_format=torch.channels_last)
+        return module, torch.optim.Adam(module.parameters(), lr=0.1)
+
+    def step(module, optimizer, seed):
+        images = torch.randn(4, 3, 3, 3, generator=torch.Generator().manual_seed(seed))
+        optimizer.zero_grad()
+        module(images).square().sum().backward()
+        optimizer.step()
+
+    module, optimizer = make()
+    for seed in range(3):
+        step(module, optimizer, seed)
+    other, other_optimizer = make()
+    tensors = {"model": module.state_dict(), "optimizer": optimizer_tensors(optimizer, module)}
+    read = load_checkpoint(_save(tmp_path, 3, tensors=tensors)).tensors
+    other.load_state_dict(read["model"])
+    load_optimizer(other_optimizer, other, read["optimizer"])
+    other_optimizer.param_groups[0]["lr"] = optimizer.param_groups[0]["lr"] = 0.05
+    for seed in range(3, 6):
+        step(module, optimizer, seed)
+        step(other, other_optimizer, seed)
+    assert_same_tensors({"": module.state_dict()}, {"": other.state_dict()})
+    assert_same_tensors(
+        {"": optimizer_tensors(optimizer, module)}, {"": optimizer_tensors(other_optimizer, other)}
+    )
+
+
+def test_a_run_folder_may_be_moved(tmp_path):
+    _save(tmp_path / "here", 1, 2.0)
+    shutil.move(tmp_path / "here", tmp_path / "there")
+    assert load_checkpoint(tmp_path / "there", "best").step == 1

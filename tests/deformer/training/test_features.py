@@ -1,0 +1,398 @@
+"""Frames encoded once: they are what the network makes of them directly, and what is trained on
+them is a whole network."""
+
+import io
+import shutil
+import sys
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from rich.console import Console
+
+from benchmarks import evaluate as evaluate_command
+from benchmarks.evaluation.predictions import read_predictions
+from benchmarks.speed.model import ModelSpeed, measure_model
+from deformer import encode as encode_command
+from deformer import experiments
+from deformer.data.augment import AugmentConfig
+from deformer.data.batch import to_input
+from deformer.data.store import open_store
+from deformer.data.stream import Stream
+from deformer.encode import Options, make_features
+from deformer.files.whole import NoRoomError
+from deformer.hand.mano import HandLayer
+from deformer.hand.rotations import rotvec_to_rotmat
+from deformer.network.model import Deformer, FrameFeatures
+from deformer.program.lock import locked
+from deformer.training.checkpoint import load_checkpoint
+from deformer.training.features import open_features, unpack
+from tests.deformer.small_runs import (
+    CPU,
+    VERY_SMALL,
+    Killed,
+    assert_same_run,
+    build_dataset,
+    changed,
+    interrupt,
+    make_stream,
+    records,
+    run,
+)
+from tests.full_disk import LINE, little_room, names
+
+SPATIAL_RUN = replace(VERY_SMALL, name="very_small", adversarial=False)
+TEMPORAL = replace(
+    VERY_SMALL, name="very_small_temporal", backbone_weights="none", vertex_stride=100
+)
+
+
+@pytest.fixture(scope="module")
+def dataset(raw_root):
+    return build_dataset(raw_root)
+
+
+@pytest.fixture(scope="module")
+def spatial_run(tmp_path_factory, dataset):
+    out = tmp_path_factory.mktemp("spatial") / "run"
+    assert run(dataset, out, SPATIAL_RUN, steps=2) == 0
+    return out
+
+
+@pytest.fixture(scope="module")
+def features(tmp_path_factory, dataset, spatial_run):
+    """Three copies to train on, the frames of s0_val and s0_test as they are."""
+    out = tmp_path_factory.mktemp("features") / "very_small"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(experiments.EXPERIMENTS, TEMPORAL.name, TEMPORAL)
+        make_features(_options(dataset, spatial_run, out), torch.device("cpu"), quiet())
+    return out
+
+
+def quiet() -> Console:
+    return Console(file=io.StringIO())
+
+
+def _options(dataset, spatial_run, out, **more) -> Options:
+    given = {"splits": ("s0_test",), "copies": 3, "device": "cpu"} | more
+    return Options(spatial_run, dataset, TEMPORAL.name, out, **given)
+
+
+@pytest.fixture(scope="module")
+def temporal(features):
+    return replace(TEMPORAL, features=str(features))
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory, dataset, temporal):
+    """A run of six steps on features that nothing interrupted."""
+    out = tmp_path_factory.mktemp("run") / "whole"
+    assert run(dataset, out, temporal) == 0
+    return out
+
+
+def _model(folder, hands) -> Deformer:
+    checkpoint = load_checkpoint(folder)
+    model = Deformer(checkpoint.experiment.model, HandLayer(hands))
+    model.load_state_dict(checkpoint.tensors["model"])
+    return model.eval()
+
+
+def _encoded_stream(dataset, folder, experiment, split) -> Stream:
+    store, index = open_store(dataset)
+    frames = open_features(folder).frames(split)
+    return Stream(replace(experiment.stream, split=split), store, index, encoded=frames)
+
+
+@torch.no_grad()
+def test_frames_as_they_are_give_what_images_give(dataset, features, spatial_run, hands):
+    config = VERY_SMALL.stream.for_evaluation("s0_val")
+    direct = Stream(config, *open_store(dataset))
+    kept = Stream(config, *open_store(dataset), encoded=open_features(features).frames("s0_val"))
+    model = _model(spatial_run, hands)
+    num = 0
+    for batch, encoded in zip(direct.batches(), kept.batches(), strict=True):
+        told = batch._asdict()
+        for name, value in encoded._asdict().items():
+            if name not in ("images", "photometric", "skipped"):
+                torch.testing.assert_close(value, told[name], rtol=0, atol=0, equal_nan=True)
+        one = model(to_input(batch), batch.boxes_px, batch.is_left)
+        other = model(unpack(encoded.images), encoded.boxes_px, encoded.is_left)
+        for name in ("joints_2d", "confidence", "deformed", "weights"):
+            torch.testing.assert_close(getattr(other, name), getattr(one, name))
+        torch.testing.assert_close(other.fused.joints_m, one.fused.joints_m)
+        num += int((~encoded.is_padding).sum())
+    assert num == len(direct.windows) == 5
+
+
+def test_copies_are_augmented_by_clip_labels_alike(dataset, features, hands):
+    """Joints by the pose of the labels are those of the labels: both were turned."""
+    index = open_store(dataset)[1]
+    copies = [open_features(features)._read(f"s0_train-{k}.safetensors") for k in range(3)]
+    first = copies[0]
+    clips = index.clip[first["rows"]]
+    turns = []
+    for copy in copies[1:]:
+        assert (copy["rows"] == first["rows"]).all()
+        assert (copy["hand"] != first["hand"]).any(1).all()
+        # The camera's axis stays, so all joints of a clip turn by one angle about it
+        a, b = (value["joints_cam_m"][..., 0] + 1j * value["joints_cam_m"][..., 1]
+                for value in (first, copy))  # fmt: skip
+        angle = np.angle(b / a)
+        for clip in np.unique(clips):
+            mine = angle[clips == clip]
+            assert np.ptp(np.angle(np.exp(1j * (mine - mine[0, 0])))) < 1e-3
+        turns.append([angle[clips == clip][0, 0] for clip in np.unique(clips)])
+        layer = HandLayer(hands)
+        rotmats = _rotmats(copy["pose_rotvec"])
+        is_left = torch.from_numpy(copy["is_left"])
+        _, joints = layer(rotmats, torch.from_numpy(copy["betas"]), is_left)
+        truth = torch.from_numpy(copy["joints_cam_m"])
+        torch.testing.assert_close(joints - joints[:, :1], truth - truth[:, :1], rtol=0, atol=2e-5)
+    assert len(np.unique(np.round(turns, 4))) == len(np.ravel(turns))  # a draw for each
+
+
+def _rotmats(pose_rotvec):
+    return rotvec_to_rotmat(torch.from_numpy(pose_rotvec).unflatten(-1, (16, 3)))
+
+
+def test_windows_of_an_epoch_come_once_each_from_one_copy(dataset, features, temporal):
+    stream = _encoded_stream(dataset, features, temporal, "s0_train")
+    alike = make_stream(dataset, TEMPORAL)
+    copies = [open_features(features)._read(f"s0_train-{k}.safetensors") for k in range(3)]
+    used = set()
+    for batch, direct in zip(stream.batches(0, 30), alike.batches(0, 30), strict=True):
+        assert torch.equal(batch.rows, direct.rows)
+        hand = unpack(batch.images).hand.numpy()
+        for rows, window in zip(batch.rows.numpy(), hand, strict=True):
+            is_of = [
+                (copy["hand"][np.searchsorted(copy["rows"], rows)] == window).all()
+                for copy in copies
+            ]
+            assert sum(is_of) == 1
+            used.add(is_of.index(True))
+    assert used == {0, 1, 2}
+
+
+def test_ranks_share_the_batch_of_one(dataset, features, temporal):
+    store, index = open_store(dataset)
+    frames = open_features(features).frames("s0_train")
+
+    def batch(rank, num_ranks):
+        stream = Stream(temporal.stream, store, index, rank, num_ranks, encoded=frames)
+        return next(stream.batches(7, 8))
+
+    halves = [batch(rank, 2).images for rank in range(2)]
+    assert torch.equal(torch.cat(halves), batch(0, 1).images)
+
+
+def test_only_the_temporal_half_learns(whole, spatial_run, temporal):
+    spatial = load_checkpoint(spatial_run).tensors["model"]
+    trained = load_checkpoint(whole).tensors["model"]
+    parts = {"temporal_encoder", "shape_decoder", "shape_head", "regressor"}
+    for name, value in trained.items():
+        is_temporal = name.partition(".")[0] in parts
+        assert torch.equal(value, spatial[name]) != is_temporal, name
+    told = [r for r in records(whole) if r["kind"] == "train"]
+    assert all(np.isfinite(r["total"]) for r in told)
+    assert (
+        load_checkpoint(whole).origin["features_sha256"] == open_features(temporal.features).sha256
+    )
+
+
+@pytest.mark.parametrize("step", [3])
+def test_killed_and_resumed_equals_uninterrupted(
+    whole, dataset, temporal, tmp_path, monkeypatch, step
+):
+    out = tmp_path / "run"
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        interrupt(patch, step)
+        run(dataset, out, temporal)
+    assert run(dataset, out, temporal, resume=True) == 0
+    assert_same_run(out, whole)
+
+
+def test_the_same_seed_gives_every_row_the_same_start(dataset, features, temporal, tmp_path):
+    for name, change in (("mse", {"point_loss": "mse"}), ("none", {"adversarial": False})):
+        assert run(dataset, tmp_path / name, replace(temporal, **change), steps=1) == 0
+    one, other = (load_checkpoint(tmp_path / name).tensors["model"] for name in ("mse", "none"))
+    # One step of Adam moves every weight by at most its rate, here a third of 1e-3
+    assert max((one[name] - other[name]).abs().max() for name in one) < 1e-3
+
+
+def test_evaluation_is_that_of_the_whole_network(whole, dataset, temporal, tmp_path):
+    """With features and without: the spatial half in the checkpoint is the one that made them."""
+    results = []
+    for name, features in (("direct", None), ("kept", temporal.features)):
+        out = tmp_path / name
+        options = evaluate_command.Options(
+            str(dataset), "s0_test", out, checkpoint=whole, which="last", workers=0,
+            device="cpu", features=features,
+        )  # fmt: skip
+        evaluate_command.evaluate(options, CPU, quiet())
+        results.append(read_predictions(out / "predictions.parquet"))
+    one, other = results
+    assert (one["row"] == other["row"]).all() and len(one["row"])
+    for name in ("joints_m", "wrist_cam_m", "pose_rotvec", "weights"):
+        np.testing.assert_allclose(one[name], other[name], atol=1e-5)
+
+
+# ---------------------------------------------------------------------------------- what is refused
+
+
+def test_features_of_another_spatial_half_are_refused(whole, features, dataset, tmp_path, hands):
+    other = tmp_path / "other"
+    assert run(dataset, other, changed("stream", SPATIAL_RUN, seed=5), steps=2) == 0
+    options = evaluate_command.Options(
+        str(dataset), "s0_test", tmp_path / "out", checkpoint=other, workers=0, device="cpu",
+        features=features,
+    )  # fmt: skip
+    with pytest.raises(ValueError, match="was encoded by another spatial half"):
+        evaluate_command.evaluate(options, CPU, quiet())
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            lambda e: changed("stream", e, size=64),
+            "encoded with size 32, very_small_temporal has 64",
+        ),
+        (lambda e: changed("stream", e, augment=AugmentConfig(scale=0.1)), "with augment "),
+        (lambda e: changed("model", e, roi_size=4), "with network "),
+        (lambda e: replace(e, features="gone"), "gone holds no encoded frames"),
+        (lambda e: changed("validation", e, split="all"), "shares frames|holds no all"),
+        (lambda e: changed("stream", e, split="s1_train"), "holds no s1_train.safetensors, only"),
+    ],
+)
+def test_what_was_not_encoded_is_refused(dataset, temporal, tmp_path, change, message):
+    with pytest.raises(ValueError, match=message):
+        run(dataset, tmp_path / "run", change(temporal))
+
+
+def test_a_damaged_file_is_refused(dataset, features, temporal, tmp_path):
+    folder = tmp_path / "copy"
+    shutil.copytree(features, folder)
+    path = folder / "s0_train-1.safetensors"
+    data = bytearray(path.read_bytes())
+    data[-1] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(ValueError, match=r"s0_train-1.safetensors is damaged or gone"):
+        run(dataset, tmp_path / "run", replace(temporal, features=str(folder)))
+
+
+@pytest.mark.parametrize(
+    ("data", "fault"),
+    [
+        (b"version https://git-lfs.github.com/spec/v1", "is damaged: it is a Git LFS pointer"),
+        (b"<html>", "is damaged: it is a web page"),
+        (b"[" * 100_000, "is damaged: this is not JSON"),
+        (b"{}", "has format None, this program reads 1"),
+    ],
+)
+def test_a_damaged_description_is_told_in_a_line(tmp_path, data, fault):
+    (tmp_path / "features.json").write_bytes(data)
+    with pytest.raises(ValueError, match=rf"features.json {fault}.* encode again") as told:
+        open_features(tmp_path)
+    assert "\n" not in str(told.value)
+
+
+def test_other_features_at_the_same_place_do_not_go_on(whole, dataset, temporal, tmp_path):
+    out = tmp_path / "run"
+    shutil.copytree(whole, out)
+    folder = open_features(temporal.features).folder
+    info = (folder / "features.json").read_text()
+    try:
+        (folder / "features.json").write_text(info + "\n")
+        with pytest.raises(ValueError, match="learned from other features"):
+            run(dataset, out, temporal, resume=True, steps=6)
+    finally:
+        (folder / "features.json").write_text(info)
+
+
+def test_encoding_goes_on_where_it_was_stopped(
+    dataset, spatial_run, features, tmp_path, monkeypatch
+):
+    monkeypatch.setitem(experiments.EXPERIMENTS, TEMPORAL.name, TEMPORAL)
+    out = tmp_path / "features"
+    real, written = encode_command._write, []
+
+    def stop_at_third(path, tensors):
+        if len(written) == 3:
+            raise Killed
+        written.append(path)
+        real(path, tensors)
+
+    options = _options(dataset, spatial_run, out)
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(encode_command, "_write", stop_at_third)
+        make_features(options, torch.device("cpu"), quiet())
+    before = {path: path.stat().st_mtime_ns for path in out.glob("s0_*.safetensors")}
+    assert len(before) == 2
+    make_features(options, torch.device("cpu"), quiet())
+    assert all(path.stat().st_mtime_ns == time for path, time in before.items())
+    assert open_features(out).info == open_features(features).info
+    with pytest.raises(ValueError, match="holds frames that were encoded otherwise"):
+        other = _options(dataset, _reseeded(dataset, tmp_path), out)
+        make_features(other, torch.device("cpu"), quiet())
+
+
+@pytest.mark.parametrize(("room", "name"), [(100, "making.json"), (3000, "spatial.safetensors")])
+def test_no_room(dataset, spatial_run, tmp_path, monkeypatch, room, name):
+    monkeypatch.setitem(experiments.EXPERIMENTS, TEMPORAL.name, TEMPORAL)
+    out = tmp_path / "features"
+    told = pytest.raises(NoRoomError, match=LINE.format(out / name))
+    with little_room(room), told:
+        make_features(_options(dataset, spatial_run, out), torch.device("cpu"), quiet())
+    assert names(out) == ([] if room == 100 else ["making.json"])
+
+
+def test_a_folder_is_written_by_one_at_a_time(dataset, spatial_run, tmp_path, monkeypatch):
+    monkeypatch.setitem(experiments.EXPERIMENTS, TEMPORAL.name, TEMPORAL)
+    options = _options(dataset, spatial_run, tmp_path)
+    with locked(tmp_path, "encoding"), pytest.raises(ValueError, match="another encoding"):
+        make_features(options, torch.device("cpu"), quiet())
+
+
+def _reseeded(dataset, tmp_path):
+    out = tmp_path / "reseeded"
+    assert run(dataset, out, changed("stream", SPATIAL_RUN, seed=3), steps=1) == 0
+    return out
+
+
+def test_the_command_tells_in_a_line_what_is_wrong(
+    monkeypatch, capsys, dataset, spatial_run, tmp_path
+):
+    out = tmp_path / "features"
+    given = ["--checkpoint", str(spatial_run), "--data", str(dataset), "--out", str(out)]
+    monkeypatch.setattr(sys, "argv", ["encode", *given, "--experiment", "small_center"])
+    assert encode_command.main() == 1
+    told = " ".join(capsys.readouterr().err.split())
+    assert "has backbone regnet_tiny, small_center has resnet18" in told and not out.exists()
+
+
+def test_a_window_of_features_needs_no_box(hands):
+    model = Deformer(VERY_SMALL.model, HandLayer(hands)).eval()
+    frames = FrameFeatures(torch.randn(2, 3, 16), torch.rand(2, 3, 21, 2))
+    is_left = torch.tensor([True, False])
+    one, other = model(frames, None, is_left), model.decode_windows(frames, is_left)
+    assert torch.equal(one.fused.vertices_m, other.fused.vertices_m)
+
+
+def test_what_it_begins_with_is_told(temporal):
+    assert temporal.begins_with == temporal.features
+    assert SPATIAL_RUN.begins_with is None
+    with pytest.raises(ValueError, match="two beginnings: choose one"):
+        replace(temporal, start_from="runs/other")
+    with pytest.raises(ValueError, match="vertex_stride is 0, must be 1 or more"):
+        replace(temporal, vertex_stride=0)
+
+
+def test_speed_is_measured_on_features(dataset, temporal, tmp_path, monkeypatch):
+    monkeypatch.setitem(experiments.EXPERIMENTS, TEMPORAL.name, replace(temporal, features="gone"))
+    config = ModelSpeed(
+        str(dataset), (TEMPORAL.name,), split="s0_train", features=temporal.features, steps=1
+    )
+    (row,) = measure_model(config)["rows"]
+    assert row["experiment"] == TEMPORAL.name and row["windows_per_second"] > 0

@@ -1,0 +1,142 @@
+"""Labels that do not belong to the hand model are found out before the first step."""
+
+import shutil
+from dataclasses import replace
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from deformer.files.foreign import UnreadableFileError
+from deformer.hand.mano import HandArrays, Hands
+from deformer.training import label_check
+from deformer.training.label_check import check_labels, check_truth, load_hands_of
+from deformer.training.learner import RealMotion
+from tests.deformer.small_runs import VERY_SMALL, build_dataset, make_stream
+
+MODEL = VERY_SMALL.model
+
+
+@pytest.fixture(scope="module")
+def stream(raw_root):
+    return make_stream(build_dataset(raw_root))
+
+
+def _with_column(monkeypatch, stream, name: str, change) -> None:
+    """Let `check_labels` read other labels: change(list of all rows' values)."""
+    table = pq.read_table(stream.index.folder / "annotations.parquet")
+    values = table[name].to_pylist()
+    change(values)
+    column = pa.array(values, table[name].type)
+    table = table.set_column(table.column_names.index(name), name, column)
+    monkeypatch.setattr(label_check, "read_table", lambda _, columns: table.select(columns))
+
+
+def test_the_labels_of_a_build_are_those_of_its_hand_model(stream):
+    hands = load_hands_of(stream.index.info)
+    assert hands.name == "standin"
+    check_labels(stream.index, stream.windows, hands, MODEL)
+
+
+def test_other_fingertips_are_found_and_the_option_named(stream, hands):
+    with pytest.raises(ValueError, match=r"mm off .* choose --model.tips .*, now ho3d"):
+        check_labels(stream.index, stream.windows, hands, replace(MODEL, tips="ho3d"))
+
+
+def test_labels_that_were_not_fetched_are_named_with_what_to_do(stream, hands, tmp_path):
+    shutil.copytree(stream.index.folder, tmp_path / "copy")
+    index = replace(stream.index, folder=tmp_path / "copy")
+    pointer = b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n"
+    (index.folder / "annotations.parquet").write_bytes(pointer)
+    wanted = r"annotations.parquet: it is a Git LFS pointer: fetch .* --repair writes it anew"
+    with pytest.raises(UnreadableFileError, match=wanted):
+        check_labels(index, stream.windows, hands, MODEL)
+    with pytest.raises(UnreadableFileError, match=wanted):
+        check_truth(index, stream.windows, "s0_val")
+    with pytest.raises(UnreadableFileError, match=wanted):
+        RealMotion(index, stream.windows, 0)
+
+
+def test_another_convention_is_found(stream, hands, monkeypatch):
+    def turn(poses):
+        for pose in poses:
+            if pose:
+                pose[:3] = [-value for value in pose[:3]]
+
+    _with_column(monkeypatch, stream, "pose_rotvec", turn)
+    with pytest.raises(ValueError, match="another hand model or convention"):
+        check_labels(stream.index, stream.windows, hands, MODEL)
+
+
+def test_sides_that_are_exchanged_are_found(stream, hands):
+    exchanged = Hands(hands.name, hands.left, hands.right, hands.sha256)
+    with pytest.raises(ValueError, match="another hand model or convention"):
+        check_labels(stream.index, stream.windows, exchanged, MODEL)
+
+
+def test_another_hand_model_is_found_by_its_joints(stream, hands):
+    right = vars(hands.right) | {"v_template": hands.right.v_template * np.float32(1.1)}
+    larger = Hands("mano", HandArrays(**right), hands.left, "1" * 64)
+    with pytest.raises(ValueError, match="mm off the labelled joints"):
+        check_labels(stream.index, stream.windows, larger, MODEL)
+
+
+@pytest.mark.parametrize("name", ["pose_rotvec", "betas"])
+def test_missing_labels_are_counted(stream, hands, monkeypatch, name):
+    missing = stream.windows.centre_rows[:3]
+
+    def remove(values):
+        for row in missing:
+            values[row] = None
+
+    _with_column(monkeypatch, stream, name, remove)
+    with pytest.raises(ValueError, match=f"3 of 10 frames looked at have no {name}: .* a split"):
+        check_labels(stream.index, stream.windows, hands, MODEL)
+
+
+@pytest.mark.parametrize("name", ["pose_rotvec", "betas"])
+def test_validation_looks_at_every_frame_of_its_windows(stream, monkeypatch, name):
+    check_truth(stream.index, stream.windows, "s0_val")
+    used = np.unique(stream.windows.rows)
+    missing = int(np.setdiff1d(used, stream.windows.centre_rows)[-1])  # of no centre
+
+    def remove(values):
+        values[missing] = None
+
+    _with_column(monkeypatch, stream, name, remove)
+    told = f"--validation.split s0_val: 1 of {len(used)} frames have no {name}, .*, or None"
+    with pytest.raises(ValueError, match=told):
+        check_truth(stream.index, stream.windows, "s0_val")
+
+
+def test_shards_without_a_hand_model_cannot_be_trained_on(stream):
+    info = _info(stream, hand="none", hand_sha256=None)
+    with pytest.raises(ValueError, match="built with --hand none, so they hold no MANO labels"):
+        load_hands_of(info)
+
+
+def test_shards_of_another_hand_model_are_refused(stream, mano_folder):
+    info = _info(stream, hand_sha256="1" * 64)
+    with pytest.raises(ValueError, match="another hand model: standin 111111111111, here is"):
+        load_hands_of(info)
+    info = _info(stream, hand="mano", hand_sha256="2" * 64)
+    with pytest.raises(ValueError, match="mano 222222222222, here is mano .* --mano-dir"):
+        load_hands_of(info, mano_folder)
+
+
+def test_shards_of_mano_need_manos_files(stream, mano_folder, hands, tmp_path, monkeypatch):
+    info = _info(stream, hand="mano")  # the files hold the stand-in's numbers
+    assert load_hands_of(info, mano_folder).sha256 == hands.sha256
+    monkeypatch.setenv("MANO_DIR", str(mano_folder))
+    assert load_hands_of(info).name == "mano"
+    monkeypatch.delenv("MANO_DIR")
+    with pytest.raises(FileNotFoundError, match=r"\$MANO_DIR is not set"):
+        load_hands_of(info)
+    with pytest.raises(FileNotFoundError, match="nowhere does not exist"):
+        load_hands_of(info, tmp_path / "nowhere")
+
+
+def _info(stream, **parameters) -> dict:
+    info = stream.index.info
+    return info | {"parameters": info["parameters"] | parameters}

@@ -1,0 +1,329 @@
+"""The program as it is called: bad input, several processes, kills."""
+
+import fcntl
+import json
+import os
+import signal
+import subprocess
+import sys
+import termios
+import time
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from deformer import train
+from deformer.training import learner
+from deformer.training.checkpoint import load_checkpoint
+from deformer.training.distributed import Place
+from tests.deformer.small_runs import (
+    arguments,
+    assert_same_run,
+    build_dataset,
+    checkpoint_steps,
+    make_learner,
+    make_stream,
+    own_signals,
+    records,
+    run,
+)
+
+REPOSITORY = Path(__file__).parents[3]
+
+
+@pytest.fixture(scope="module")
+def dataset(raw_root):
+    return build_dataset(raw_root)
+
+
+# -------------------------------------------------------------------------------------- bad input
+
+
+@pytest.fixture
+def main(monkeypatch, capsys):
+    """Call the program in this process; returns exit status and what it says on stderr."""
+
+    def call(*line: str) -> tuple[int, str]:
+        monkeypatch.setattr(sys, "argv", ["train", *line])
+        with own_signals():
+            status = train.main()
+        return status, capsys.readouterr().err
+
+    return call
+
+
+def _copy_with_info(dataset: Path, out: Path, **change) -> Path:
+    """The dataset with other entries in its `dataset.json`, its files linked."""
+    out.mkdir()
+    for path in dataset.iterdir():
+        if path.is_file():
+            (out / path.name).symlink_to(path)
+    (out / "dataset.json").unlink()
+    info = json.loads((dataset / "dataset.json").read_text())
+    (out / "dataset.json").write_text(json.dumps(info | change))
+    return out
+
+
+def _refused(result: tuple[int, str]) -> str:
+    """The one line that says what is wrong."""
+    status, said = result
+    assert status == 1
+    (line,) = said.splitlines()
+    assert line.startswith("error: ")
+    return line
+
+
+def test_a_run_from_the_command_line(main, dataset, tmp_path):
+    status, said = main(*arguments(dataset, tmp_path / "run", "--steps", "1", "--resume"))
+    assert status == 0
+    for text in (
+        "has no checkpoint yet: beginning at step 0",
+        "tiny: ",
+        "(synthetic) s0_train: 10 windows, 3 steps per epoch of 4",
+        "1 process(es) on cpu, float32, 0 worker(s) each",
+        "M parameters: backbone ",
+        "step 1/1  loss ",
+        "done: ",
+    ):
+        assert text in said
+    line = _refused(main(*arguments(dataset, tmp_path / "run", "--steps", "2")))
+    assert f"{tmp_path / 'run'} holds a run: --resume goes on with it" in line
+    other = arguments(dataset, tmp_path / "run", "--resume", "--optim.lr", "7e-4")
+    line = _refused(main(*other, "--stream.window.gap", "2"))
+    assert "step-00000001 is of another configuration" in line
+    assert "optim.lr was 0.001, now 0.0007" in line and "stream.window.gap was 1, now 2" in line
+    state = tmp_path / "run" / "checkpoints" / "step-00000001" / "state.json"
+    os.truncate(state, 100)
+    line = _refused(main(*arguments(dataset, tmp_path / "run", "--resume")))
+    assert "no checkpoint of" in line and "is whole" in line
+
+
+def test_another_stream_under_the_same_configuration_is_refused(main, dataset, tmp_path):
+    assert run(dataset, tmp_path / "run", steps=1) == 0
+    info = json.loads((dataset / "dataset.json").read_text())
+    shards = [shard | {"sha256": "0" * 64} for shard in info["shards"]]
+    other = _copy_with_info(dataset, tmp_path / "other", shards=shards)
+    line = _refused(main(*arguments(other, tmp_path / "run", "--resume")))
+    assert "step 1 is of another stream" in line
+
+
+def test_no_dataset(main, tmp_path):
+    line = _refused(main(*arguments(tmp_path / "nowhere", tmp_path / "run")))
+    assert "nowhere is no built dataset" in line and "pipelines.build_shards" in line
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_dataset_of_another_schema_version(main, dataset, tmp_path):
+    other = _copy_with_info(dataset, tmp_path / "other", schema_version=99)
+    line = _refused(main(*arguments(other, tmp_path / "run")))
+    assert "schema version 99, this program reads" in line
+
+
+def test_a_dataset_of_another_hand_model(main, dataset, tmp_path):
+    parameters = json.loads((dataset / "dataset.json").read_text())["parameters"]
+    other = _copy_with_info(dataset, tmp_path / "b", parameters=parameters | {"hand_sha256": "ab"})
+    line = _refused(main(*arguments(other, tmp_path / "run")))
+    assert "another hand model: standin ab, here is standin" in line
+
+
+def test_a_missing_shard(main, dataset, tmp_path):
+    other = _copy_with_info(dataset, tmp_path / "other")
+    stream = make_stream(other)
+    name = stream.index.shards[stream.index.shard[stream.windows.centre_rows[0]]]
+    (other / name).unlink()
+    line = _refused(main(*arguments(other, tmp_path / "run")))
+    assert f"lacks {name}" in line and "pipelines.verify" in line
+
+
+@pytest.mark.parametrize(
+    ("option", "text"),
+    [
+        (["--stream.split", "s7_train"], "split 's7_train' is not in this dataset; it has s0_"),
+        (["--stream.where", "occlusion > 2"], "no valid frame of split s0_train satisfies"),
+        (["--stream.where", "side in [left]"], "filter 'side in [left]': no column 'left'"),
+        (["--validation.split", "val"], "split 'val' is not in this dataset"),
+        (["--model.tips", "ho3d"], "choose --model.tips dexycb or ho3d, now ho3d"),
+        (
+            ["--model.backbone=resnet18", "--model.norm=frozen", "--backbone-weights", "no.pth"],
+            "--backbone-weights no.pth: no such file",
+        ),
+        (["--experiment", "tinny"], "there is no experiment 'tinny' (did you mean tiny"),
+    ],
+    ids=lambda value: value[-1] if isinstance(value, list) else "",
+)
+def test_what_cannot_be_used_is_named(main, dataset, tmp_path, option, text):
+    assert text in _refused(main(*arguments(dataset, tmp_path / "run", *option)))
+    assert not (tmp_path / "run").exists()
+
+
+def test_processes_that_do_not_divide_the_streams(main, dataset, tmp_path, monkeypatch):
+    three = nullcontext(Place(torch.device("cpu"), rank=0, num_ranks=3))
+    monkeypatch.setattr(train, "process_group", lambda _: three)
+    line = _refused(main(*arguments(dataset, tmp_path / "run")))
+    assert "3 processes do not divide the 4 canonical streams" in line
+    assert "--nproc-per-node among 1, 2, 4" in line
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_a_gpu_that_is_not_there(main, dataset, tmp_path):
+    line = _refused(main(*arguments(dataset, tmp_path / "run", "--device", "cuda")))
+    assert "finds 0 GPU(s)" in line and "--device cpu" in line
+
+
+def test_out_of_memory_names_the_settings(main, dataset, tmp_path, monkeypatch):
+    def full(*_):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried 2.00 GiB.\nOf the allocated …")
+
+    monkeypatch.setattr(learner.Learner, "step", full)
+    status, said = main(*arguments(dataset, tmp_path / "run"))
+    line = said.splitlines()[-1]
+    assert status == 1 and line.startswith("error: the GPU is out of memory (CUDA out of memory. ")
+    for option in (
+        "--optim.micro-batch", "--stream.size", "--stream.window.num-frames",
+        "--stream.order.global-batch",
+    ):  # fmt: skip
+        assert option in line
+
+
+# ------------------------------------------------------------------------------------- processes
+
+
+def _start(
+    dataset: Path, out: Path, *more: str, processes: int = 0, **how: Any
+) -> subprocess.Popen:
+    """The real command; by torchrun where `processes` are asked for. how: of `Popen`."""
+    torchrun = ["torch.distributed.run", "--standalone", "--nproc-per-node", str(processes), "-m"]
+    line = [sys.executable, "-m", *(torchrun if processes else []), "deformer.train"]
+    return subprocess.Popen(
+        [*line, *arguments(dataset, out, "--save-every", "4", *more)],
+        cwd=REPOSITORY,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        text=True,
+        **{"stderr": subprocess.PIPE} | how,
+    )
+
+
+def _finish(process: subprocess.Popen) -> tuple[int, str]:
+    _, said = process.communicate(timeout=300)
+    return process.returncode, said
+
+
+def _wait_for(process: subprocess.Popen, out: Path, step: int) -> None:
+    """Until the log holds that step."""
+    deadline = time.monotonic() + 200
+    while (
+        not (out / "log.jsonl").exists()
+        or f'{{"step": {step}, ' not in (out / "log.jsonl").read_text()
+    ):
+        assert process.poll() is None, process.stderr and process.stderr.read()
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def _signal_at(process: subprocess.Popen, out: Path, step: int, kind: signal.Signals) -> str:
+    """Send the signal when the log holds that step; returns what was said, when all is over."""
+    _wait_for(process, out, step)
+    process.send_signal(kind)
+    return _finish(process)[1]
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory, dataset):
+    """Thirty steps of one process that nothing interrupted."""
+    out = tmp_path_factory.mktemp("processes") / "whole"
+    status, said = _finish(_start(dataset, out, "--steps", "30"))
+    assert status == 0, said
+    return out
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("kind", "status"), [(signal.SIGKILL, -9), (signal.SIGTERM, 143)])
+def test_interrupted_and_resumed_equals_uninterrupted(whole, dataset, tmp_path, kind, status):
+    out, more = tmp_path / "run", ("--steps", "30", "--workers", "2")
+    process = _start(dataset, out, *more)
+    said = _signal_at(process, out, 10, kind)
+    assert process.returncode == status, said
+    (*_, last) = checkpoint_steps(out)
+    if kind == signal.SIGTERM:
+        assert f"stopped at step {last}; --resume goes on from here" in said
+        assert last == max(record["step"] for record in records(out)) >= 10
+    else:
+        assert last >= 8
+    status, said = _finish(_start(dataset, out, *more, "--resume"))
+    assert status == 0, said
+    assert f"going on from {out}" in said.replace("\n", "")
+    assert_same_run(out, whole)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("workers", ["0", "2"])
+def test_a_terminal_that_closes_costs_no_step(whole, dataset, tmp_path, workers):
+    out, more = tmp_path / "run", ("--steps", "30", "--workers", workers)
+    ours, its = os.openpty()
+    process = _start(
+        dataset, out, *more, stdin=its, stdout=its, stderr=its, start_new_session=True,
+        preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
+    )  # fmt: skip
+    os.close(its)
+    _wait_for(process, out, 5)
+    os.close(ours)
+    assert process.wait(200) == 143
+    (*_, last) = checkpoint_steps(out)
+    assert 30 > last == max(record["step"] for record in records(out)) >= 5
+    status, said = _finish(_start(dataset, out, *more, "--resume"))
+    assert status == 0, said
+    assert_same_run(out, whole)
+
+
+def _assert_same_curve(one: Path, other: Path) -> None:
+    """The same records, to float tolerance."""
+    for a, b in zip(records(one), records(other), strict=True):
+        assert a == {
+            k: v if k == "kind" else pytest.approx(v, rel=1e-4, abs=1e-6) for k, v in b.items()
+        }
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("micro_batch", ["None", "1"])
+def test_two_processes_learn_what_one_learns(hands, dataset, tmp_path, micro_batch):
+    more = ("--steps", "6", "--optim.micro-batch", micro_batch)
+    for processes in (0, 2):
+        started = _start(dataset, tmp_path / str(processes), *more, processes=processes)
+        status, said = _finish(started)
+        assert status == 0, said
+        assert f"{max(1, processes)} process(es) on cpu" in said
+    _assert_same_curve(tmp_path / "2", tmp_path / "0")
+    start = make_learner(hands, make_stream(dataset)).tensors()
+    for part in ("model", "discriminator"):
+        before, one, two = (
+            torch.cat([tensors[part][name].flatten() for name in start[part]])
+            for tensors in (start, *(load_checkpoint(tmp_path / n).tensors for n in ("0", "2")))
+        )
+        # Some have no gradient but rounding errors, such as biases in front of a softmax
+        assert (two - one).norm() < 0.03 * (one - before).norm(), part
+
+
+@pytest.mark.slow
+def test_a_run_of_two_processes_is_stopped_and_goes_on_with_one(whole, dataset, tmp_path):
+    out = tmp_path / "run"
+    process = _start(dataset, out, "--steps", "30", processes=2)
+    said = _signal_at(process, out, 5, signal.SIGTERM)
+    assert process.returncode != 0
+    (*_, last) = checkpoint_steps(out)
+    assert f"stopped at step {last}; --resume goes on from here" in said
+    status, said = _finish(_start(dataset, out, "--steps", str(last + 2), "--resume"))
+    assert status == 0, said
+    curve = [record["total"] for record in records(whole) if record["kind"] == "train"]
+    found = [record["total"] for record in records(out) if record["kind"] == "train"]
+    assert found == pytest.approx(curve[: last + 2], rel=1e-2)
+
+
+@pytest.mark.slow
+def test_processes_that_do_not_divide_the_streams_all_stop(dataset, tmp_path):
+    status, said = _finish(_start(dataset, tmp_path / "run", processes=3))
+    assert status != 0
+    assert said.count("3 processes do not divide the 4 canonical streams") >= 1
+    assert not (tmp_path / "run").exists()

@@ -1,0 +1,200 @@
+"""From raw frames to a clip: geometry, occlusion, and what becomes of bad frames."""
+
+import warnings
+from dataclasses import replace
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from pycocotools import mask as coco_mask
+
+from deformer.files.images import decode_jpeg
+from deformer.hand.box import AugmentationRange
+from deformer.hand.camera import project
+from deformer.hand.rotations import rotvec_to_rotmat
+from pipelines.building.annotate import HandModel, annotate_clip
+from pipelines.datasets import dexycb
+from pipelines.datasets.source import HAND, RawFrame
+from tests.jpegs import sampled_jpeg
+from tests.pipelines.dexycb_root import K, edit_labels
+
+LIMITS = AugmentationRange()
+
+
+@pytest.fixture(scope="module")
+def model(hands) -> HandModel:
+    return HandModel.of(hands)
+
+
+def clip_of(root, model, index=0):
+    ref = dexycb.list_clips(root)[index]
+    raw = list(dexycb.read_clip(root, ref))
+    return annotate_clip(ref, raw, model, LIMITS), raw
+
+
+def test_geometry_is_that_of_the_crop(raw_root, model):
+    clip, raw = clip_of(raw_root, model)
+    labels = clip.labels
+    for i in np.flatnonzero(labels["valid"]):
+        origin = labels["crop_xywh"][i, :2]
+        in_crop = project(labels["joints_cam_m"][i], labels["K"][i])
+        assert np.abs(in_crop - labels["joints_px"][i]).max() < 1e-3
+        in_source = project(raw[i].joints_cam_m, raw[i].K)
+        assert np.abs(in_source - origin - labels["joints_px"][i]).max() < 1e-3
+        box = labels["box_px"][i]
+        assert np.allclose(box[:2], labels["joints_px"][i].min(0), atol=1e-3)
+        assert np.allclose(box[2:], labels["joints_px"][i].max(0), atol=1e-3)
+
+
+@pytest.mark.parametrize("index", [0, 3])
+def test_mano_fields_give_the_stated_joints(raw_root, model, index):
+    """All 21 joints, of the layer posed by what the clip holds."""
+    clip, _ = clip_of(raw_root, model, index)
+    side = clip.meta.side
+    assert side == ("right", "left")[index == 3]
+    pose, betas, trans_m = (clip.labels[k][1:] for k in ("pose_rotvec", "betas", "trans_m"))
+    rotmats = rotvec_to_rotmat(torch.from_numpy(pose).unflatten(1, (16, 3)))
+    is_left = torch.full((5,), side == "left")
+    vertices, joints = model.layer(rotmats, torch.from_numpy(betas), is_left, clip.meta.tips)
+    joints_cam_m = joints.numpy() + trans_m[:, None]
+    assert joints_cam_m.shape == (5, 21, 3)
+    np.testing.assert_allclose(joints_cam_m, clip.labels["joints_cam_m"][1:], atol=1e-5)
+    posed, joints_posed = model.hand_cam_m(pose, betas, trans_m, side, clip.meta.tips)
+    np.testing.assert_allclose(posed, vertices.numpy() + trans_m[:, None], atol=1e-6)
+    np.testing.assert_allclose(joints_posed, joints_cam_m, atol=1e-6)
+
+
+def test_occlusion_is_what_the_segmentation_hides(raw_root, model):
+    clip, raw = clip_of(raw_root, model)
+    i = 2
+    x, y, width, height = clip.labels["crop_xywh"][i]
+    size = [int(height), int(width)]
+    amodal = coco_mask.decode({"size": size, "counts": clip.labels["mask_amodal"][i]}) > 0
+    seen = raw[i].segmentation[y : y + height, x : x + width]
+    # the root's segmentation is the silhouette itself with rectangles of objects painted over
+    assert np.array_equal(amodal & (seen == HAND), seen == HAND)
+    hidden = np.count_nonzero(amodal & (seen != HAND)) / np.count_nonzero(amodal)
+    assert 0 < hidden < 1
+    assert clip.labels["occlusion"][i] == pytest.approx(hidden)
+    assert clip.labels["visibility"][i] == pytest.approx(1 - hidden)
+    assert clip.labels["occlusion_grasped"][i] < hidden
+
+
+def test_no_hand_is_a_row_without_labels_or_image(raw_root, model):
+    clip, _ = clip_of(raw_root, model)
+    assert clip.labels["reason"].tolist() == ["no_hand", "", "", "", "", ""]
+    assert clip.images[0] is None
+    assert np.isnan(clip.labels["joints_cam_m"][0]).all()
+    assert clip.labels["crop_xywh"][0].tolist() == [0, 0, 0, 0]
+
+
+def test_without_a_hand_model_the_rest_is_the_same(raw_root, model):
+    full, _ = clip_of(raw_root, model)
+    bare, _ = clip_of(raw_root, None)
+    assert bare.images == full.images
+    for name in ("valid", "joints_cam_m", "joints_px", "K", "box_px", "crop_xywh"):
+        np.testing.assert_array_equal(bare.labels[name], full.labels[name])
+    assert bare.labels["mask_hand"] == full.labels["mask_hand"]
+    for name in ("pose_rotvec", "betas", "trans_m", "occlusion", "visibility"):
+        assert np.isnan(bare.labels[name]).all()
+    assert not any(bare.labels["mask_amodal"])
+
+
+def shift_out_of_view(path):
+    """The whole hand, so that the labels still agree with each other."""
+    with np.load(path) as npz:
+        joints, pose_m = npz["joint_3d"] + np.float32([5, 0, 0]), npz["pose_m"]
+        pose_m[0, 48] += 5
+        edit_labels(path, joint_3d=joints, joint_2d=project(joints, K), pose_m=pose_m)
+
+
+@pytest.mark.parametrize(
+    ("damage", "reason"),
+    [
+        (lambda f: edit_labels(f, joint_3d=np.full((1, 21, 3), np.nan)), "labels_not_finite"),
+        (lambda f: edit_labels(f, pose_m=np.full((1, 51), np.inf)), "labels_not_finite"),
+        (shift_out_of_view, "hand_outside_image"),
+        (lambda f: truncate(f.with_name("color_000003.jpg")), "image_corrupt"),
+        (lambda f: f.with_name("color_000003.jpg").write_bytes(b"no image"), "image_corrupt"),
+        (lambda f: shrink(f.with_name("color_000003.jpg")), "image_size"),
+    ],
+)
+def test_a_bad_frame_is_a_row_with_its_reason(own_root, model, damage, reason):
+    ref = dexycb.list_clips(own_root)[0]
+    damage(own_root / ref.subject / ref.sequence / ref.camera / "labels_000003.npz")
+    clip, _ = clip_of(own_root, model)
+    assert clip.labels["reason"].tolist() == ["no_hand", "", "", reason, "", ""]
+    assert clip.labels["valid"].tolist() == [False, True, True, False, True, True]
+    assert clip.images[3] is None
+
+
+def truncate(path):
+    path.write_bytes(path.read_bytes()[:-2000])
+
+
+def shrink(path):
+    cv2.imwrite(str(path), cv2.imread(str(path))[::2, ::2])
+
+
+# --------------------------------------------------------------------- frames given directly
+
+
+@pytest.fixture(scope="module")
+def given(raw_root):
+    """A clip's ref and its raw frames, of which the first has no hand."""
+    ref = dexycb.list_clips(raw_root)[0]
+    return ref, list(dexycb.read_clip(raw_root, ref))
+
+
+@pytest.mark.parametrize("z", [0.0, -0.5])
+@pytest.mark.parametrize("joint", [0, 20])
+def test_a_joint_behind_the_camera(given, z, joint):
+    ref, raw = given
+    joints = raw[2].joints_cam_m.copy()
+    joints[joint, 2] = z
+    frames = [*raw[:2], replace(raw[2], joints_cam_m=joints), *raw[3:]]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        labels = annotate_clip(ref, frames, None, LIMITS).labels
+    assert labels["reason"].tolist() == ["no_hand", "", "joints_behind_camera", "", "", ""]
+    assert labels["joints_in_image"][2] >= 15
+    np.testing.assert_allclose(labels["joints_cam_m"][2], joints, atol=1e-6)
+    absent = [*raw[:2], replace(frames[2], reason="image_missing", image=None), *raw[3:]]
+    labels = annotate_clip(ref, absent, None, LIMITS).labels
+    assert labels["reason"][2] == "image_missing"
+
+
+def test_a_frame_without_image_keeps_its_labels(given, model):
+    ref, raw = given
+    full = annotate_clip(ref, raw, model, LIMITS).labels
+    for reason in ("image_missing", ""):  # a reader may leave the reason to be found
+        frames = [*raw[:2], replace(raw[2], reason=reason, image=None), *raw[3:]]
+        clip = annotate_clip(ref, frames, model, LIMITS)
+        assert clip.labels["reason"][2] == "image_missing" and clip.images[2] is None
+        for name in ("joints_cam_m", "pose_rotvec", "trans_m"):
+            np.testing.assert_array_equal(clip.labels[name][2], full[name][2])
+
+
+@pytest.mark.parametrize("sampling", ["4:1:1", "4:4:1"])
+def test_images_of_long_coding_blocks_are_valid(given, sampling):
+    ref, raw = given
+    image = sampled_jpeg(decode_jpeg(raw[2].image, "BGR"), sampling)
+    frames = [replace(frame, image=image) for frame in raw]
+    clip = annotate_clip(ref, frames, None, LIMITS)
+    assert clip.labels["reason"].tolist() == ["no_hand", "", "", "", "", ""]
+    for i in range(1, 6):
+        size = tuple(clip.labels["crop_xywh"][i, :1:-1])
+        assert decode_jpeg(clip.images[i], is_strict=True).shape[:2] == size
+
+
+def test_frames_that_are_not_the_clips_name_it(given):
+    ref, raw = given
+    with pytest.raises(ValueError, match=f"clip '{ref.key}': its reader gave 5 frames for 6"):
+        annotate_clip(ref, raw[1:], None, LIMITS)
+    with pytest.raises(ValueError, match=f"clip '{ref.key}': its reader gave frame 1 for 0"):
+        annotate_clip(ref, [raw[1], raw[0], *raw[2:]], None, LIMITS)
+    small = replace(raw[1], segmentation=np.zeros((240, 320), np.uint8))
+    with pytest.raises(ValueError, match=f"clip '{ref.key}', frame 1: segmentation has shape"):
+        annotate_clip(ref, [raw[0], small, *raw[2:]], None, LIMITS)
+    assert annotate_clip(ref, [RawFrame(i, "no_hand") for i in range(6)], None, LIMITS)

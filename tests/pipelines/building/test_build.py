@@ -1,0 +1,414 @@
+"""The build: deterministic, resumable, and clear about input and output it cannot use."""
+
+import errno
+import json
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import replace
+from itertools import pairwise
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+import pipelines.building.shard
+from deformer.data.dataset import read_info, read_member
+from deformer.files.foreign import UnreadableFileError
+from pipelines import build_shards
+from pipelines.build_shards import Options, build
+from pipelines.building import plan
+from pipelines.datasets.dexycb import SERIALS, official_sequences, official_splits
+from pipelines.datasets.source import ClipRef, UnusableInputError, in_groups
+from tests.pipelines.dexycb_root import edit_labels
+
+REPOSITORY = Path(__file__).parents[3]
+
+
+def options(root: Path, out: Path, **changes) -> Options:
+    return Options(
+        "dexycb", root=root, out=out, **{"workers": 0, "frames_per_shard": 12, **changes}
+    )
+
+
+def bytes_of(folder: Path) -> dict[str, bytes]:
+    return {p.relative_to(folder).as_posix(): p.read_bytes() for p in folder.rglob("*.*")}
+
+
+def build_all_but_the_end(root: Path, out: Path, monkeypatch) -> None:
+    """A build interrupted when all shards are made, and no index yet."""
+    with monkeypatch.context() as patch:
+        patch.setattr(build_shards, "finish", lambda *a: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            build(options(root, out))
+
+
+def command(root: Path, out: Path, *more: str) -> list[str]:
+    arguments = ["--dataset", "dexycb", "--root", str(root), "--out", str(out)]
+    return [sys.executable, "-m", "pipelines.build_shards", *arguments, *more]
+
+
+def test_counts_splits_and_purity(built):
+    info = read_info(built)
+    assert info["counts"]["clips"] == 7
+    assert info["counts"]["frames"] == 42
+    assert info["counts"]["valid"] == 35
+    assert info["counts"]["invalid"] == {"no_hand": 7}
+    assert set(info["counts"]["splits"]) == {
+        f"{setup}_{part}" for setup in ("s0", "s1", "s2", "s3") for part in ("train", "val", "test")
+    }
+    frames = pq.read_table(built / "frames.parquet")
+    for setup in ("s0", "s1", "s2", "s3"):
+        parts = frames.group_by("shard").aggregate([(setup, "count_distinct")])
+        assert set(parts[f"{setup}_count_distinct"].to_pylist()) == {1}
+
+
+def test_the_indices_have_the_same_rows_and_lead_to_the_images(built):
+    frames = pq.read_table(built / "frames.parquet").to_pylist()
+    annotations = pq.read_table(built / "annotations.parquet").to_pylist()
+    assert [(r["clip"], r["frame"]) for r in frames] == [
+        (r["clip"], r["frame"]) for r in annotations
+    ]
+    for row in frames:
+        if row["valid"]:
+            with (built / row["shard"]).open("rb") as file:
+                data = read_member(file, row["offset"], row["size"], row["crc32"])
+            assert data.startswith(b"\xff\xd8")
+    row = next(r for r in frames if r["valid"])
+    with (
+        (built / row["shard"]).open("rb") as file,
+        pytest.raises(ValueError, match="not those that were written"),
+    ):
+        read_member(file, row["offset"] + 1, row["size"], row["crc32"])
+
+
+def test_only_what_belongs_there_remains(built):
+    names = {path.name for path in built.iterdir()}
+    shards = {shard["name"] for shard in read_info(built)["shards"]}
+    assert names == shards | {"dataset.json", "frames.parquet", "annotations.parquet"}
+
+
+def test_interrupted_anywhere_and_resumed_gives_the_same_bytes(
+    raw_root, built, tmp_path, monkeypatch
+):
+    """Stopped after every possible number of clips, half a shard included, then taken up again."""
+    real = pipelines.building.shard.annotate_clip
+    for stop_after in (0, 1, 4, 6):
+        done = []
+
+        def annotate(*args, stop_after=stop_after, done=done):
+            if len(done) == stop_after:
+                raise KeyboardInterrupt
+            done.append(args)
+            return real(*args)
+
+        monkeypatch.setattr(pipelines.building.shard, "annotate_clip", annotate)
+        out = tmp_path / f"stopped_{stop_after}"
+        with pytest.raises(KeyboardInterrupt):
+            build(options(raw_root, out))
+        assert not (out / "dataset.json").exists()
+        monkeypatch.setattr(pipelines.building.shard, "annotate_clip", real)
+        build(options(raw_root, out))
+        assert bytes_of(out) == bytes_of(built)
+
+
+def test_parts_of_any_size_make_the_same_bytes(raw_root, built, tmp_path, monkeypatch):
+    monkeypatch.setattr(pipelines.building.shard, "PART_FRAMES", 1)
+    build(options(raw_root, tmp_path / "out"))
+    assert bytes_of(tmp_path / "out") == bytes_of(built)
+
+
+@pytest.mark.parametrize("num_frames", [[5], [1, 1, 1, 1], [3, 3, 1, 7, 2, 2]])
+def test_groups_of_clips_keep_their_order_and_the_limit(num_frames):
+    refs = [SimpleNamespace(frames=range(n)) for n in num_frames]
+    groups = in_groups(refs, 4)
+    assert [ref for group in groups for ref in group] == refs
+    sizes = [[len(ref.frames) for ref in group] for group in groups]
+    assert all(len(group) == 1 or sum(group) <= 4 for group in sizes)
+    assert all(sum(a) + b[0] > 4 for a, b in pairwise(sizes))
+
+
+def test_rows_that_are_cut_off_or_gone(raw_root, built, tmp_path, monkeypatch):
+    out = tmp_path / "out"
+    build_all_but_the_end(raw_root, out, monkeypatch)
+    first, second, *_ = sorted((out / pipelines.building.shard.BUILD_FOLDER).glob("*.arrow"))
+    first.write_bytes(first.read_bytes()[:-1000])
+    second.unlink()
+    with pytest.raises(UnusableInputError, match=r"000000\.tar is no longer what was written"):
+        build(options(raw_root, out))
+    build(options(raw_root, out))
+    assert bytes_of(out) == bytes_of(built)
+
+
+def test_finished_shards_are_not_made_again(raw_root, built, tmp_path, monkeypatch):
+    out = tmp_path / "out"
+    build_all_but_the_end(raw_root, out, monkeypatch)
+    monkeypatch.setattr(
+        pipelines.building.shard, "annotate_clip", lambda *a: pytest.fail("made again")
+    )
+    build(options(raw_root, out))
+    assert bytes_of(out) == bytes_of(built)
+
+
+def test_a_finished_dataset_is_not_rebuilt(raw_root, own_built, capsys):
+    before = {p: p.stat().st_mtime_ns for p in own_built.iterdir()}
+    build(options(raw_root, own_built))
+    assert "already built" in capsys.readouterr().err
+    assert {p: p.stat().st_mtime_ns for p in own_built.iterdir()} == before
+
+
+def test_other_parameters_are_refused_with_the_difference_named(raw_root, own_built):
+    with pytest.raises(UnusableInputError, match=r"frames_per_shard: 12 → 99.*another --out"):
+        build(options(raw_root, own_built, frames_per_shard=99))
+    with pytest.raises(UnusableInputError, match=r"hand: standin → none"):
+        build(options(raw_root, own_built, hand="none"))
+
+
+def test_other_parameters_are_refused_in_an_unfinished_build(raw_root, tmp_path, monkeypatch):
+    build_all_but_the_end(raw_root, tmp_path / "out", monkeypatch)
+    with pytest.raises(UnusableInputError, match=r"unfinished build.*limit: None → 3"):
+        build(options(raw_root, tmp_path / "out", limit=3))
+
+
+def test_limit(raw_root, tmp_path):
+    info = build(options(raw_root, tmp_path / "out", limit=3))
+    assert info["counts"]["clips"] == 3
+
+
+@pytest.mark.parametrize("limit", [12, 50, 1000])
+def test_a_limited_build_has_every_part_of_every_setup(limit):
+    refs = [
+        ClipRef(
+            key=f"{subject}_{sequence}_{serial}",
+            dataset="dexycb",
+            subject=subject,
+            sequence=sequence,
+            camera=serial,
+            side="right",
+            object="",
+            splits=tuple(official_splits(subject, sequence, serial).items()),
+            frames=(0,),
+            image_size=(640, 480),
+        )
+        for subject, sequences in official_sequences().items()
+        for sequence in sequences
+        for serial in SERIALS
+    ]
+    chosen = plan.spread(refs, limit)
+    assert len(chosen) == limit
+    assert chosen == [ref for ref in refs if ref in set(chosen)]
+    parts = {part for ref in chosen for part in ref.splits}
+    assert parts == {part for ref in refs for part in ref.splits}
+    assert len(parts) == 12
+
+
+def test_mano_by_option_or_by_environment(raw_root, tmp_path, mano_folder, monkeypatch):
+    """A recorded root with MANO: the same shards, with MANO's fields, however MANO is named."""
+    recorded = Path(shutil.copytree(raw_root, tmp_path / "recorded"))
+    (recorded / "synthetic.json").unlink()
+    build(options(recorded, tmp_path / "by_option", mano_dir=mano_folder))
+    monkeypatch.setenv("MANO_DIR", str(mano_folder))
+    build(options(recorded, tmp_path / "by_environment"))
+    assert bytes_of(tmp_path / "by_option") == bytes_of(tmp_path / "by_environment")
+    rows = pq.read_table(tmp_path / "by_option" / "annotations.parquet").to_pylist()
+    assert all((row["pose_rotvec"] is not None) == row["valid"] for row in rows)
+    frames = pq.read_table(tmp_path / "by_option" / "frames.parquet").to_pylist()
+    assert all((row["occlusion"] is not None) == row["valid"] for row in frames)
+
+
+def test_another_hand_model_on_a_worker_is_refused(raw_root, tmp_path):
+    (task, *_) = plan.make_plan("dexycb", raw_root, tmp_path).tasks
+    with pytest.raises(UnusableInputError, match="not the same on this worker"):
+        pipelines.building.shard.build_shard(replace(task, hand_sha256="0" * 64), lambda n: None)
+
+
+def test_a_mark_cut_off_by_a_power_failure_is_no_mark(raw_root, built, tmp_path, monkeypatch):
+    out = tmp_path / "out"
+    build_all_but_the_end(raw_root, out, monkeypatch)
+    (out / pipelines.building.shard.BUILD_FOLDER / "000000.tar.json").write_bytes(b"")
+    (out / "000001.tar").write_bytes((out / "000001.tar").read_bytes()[:-10] + b"0123456789")
+    with pytest.raises(UnusableInputError, match=r"000001\.tar is no longer what was written"):
+        build(options(raw_root, out))
+    build(options(raw_root, out))
+    assert bytes_of(out) == bytes_of(built)
+
+
+def test_two_builds_into_one_folder(raw_root, tmp_path):
+    from pipelines.building.finish import locked
+
+    with locked(tmp_path), pytest.raises(UnusableInputError, match=r"another build \(process \d+"):
+        build(options(raw_root, tmp_path))
+
+
+def test_a_folder_of_other_tars_is_refused(raw_root, tmp_path):
+    (tmp_path / "000000.tar").write_bytes(b"somebody's")
+    with pytest.raises(UnusableInputError, match="nothing says what they were built with"):
+        build(options(raw_root, tmp_path))
+    assert (tmp_path / "000000.tar").read_bytes() == b"somebody's"
+
+
+def test_an_output_that_cannot_be_written(raw_root, tmp_path):
+    (tmp_path / "file").write_text("not a folder")
+    with pytest.raises(UnusableInputError, match=r"cannot be written.*--out"):
+        build(options(raw_root, tmp_path / "file" / "out"))
+
+
+def test_disk_full_keeps_what_is_finished(raw_root, built, tmp_path, monkeypatch):
+    real = pipelines.building.shard._add
+    written = []
+
+    def add(tar, name, data):
+        written.append(name)
+        if len(written) > 20:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        real(tar, name, data)
+
+    monkeypatch.setattr(pipelines.building.shard, "_add", add)
+    out = tmp_path / "out"
+    with pytest.raises(OSError, match=r"no space left on the disk of .*make room and run the same"):
+        build(options(raw_root, out))
+    assert (out / "000000.tar").exists()
+    assert not list(out.rglob("*.tmp"))
+    monkeypatch.setattr(pipelines.building.shard, "_add", real)
+    build(options(raw_root, out))
+    assert bytes_of(out) == bytes_of(built)
+
+
+# ------------------------------------------------------------------------- which hand model it is
+
+
+def test_a_synthesized_root_takes_its_own_hand_and_no_other(raw_root, tmp_path, monkeypatch):
+    monkeypatch.setenv("MANO_DIR", str(tmp_path / "set by somebody for other work"))
+    assert plan.choose_hand(raw_root, None, None).name == "standin"
+    with pytest.raises(UnusableInputError, match=r"is synthesized.*leave --mano-dir out"):
+        plan.choose_hand(raw_root, None, tmp_path)
+
+
+def test_a_recorded_root_is_not_read_with_the_stand_in(own_root):
+    (own_root / "synthetic.json").unlink()
+    with pytest.raises(UnusableInputError, match="labels were made with MANO"):
+        plan.choose_hand(own_root, "standin", None)
+
+
+def test_a_recorded_root_without_mano_says_what_to_do(own_root, monkeypatch):
+    monkeypatch.delenv("MANO_DIR", raising=False)
+    (own_root / "synthetic.json").unlink()
+    with pytest.raises(FileNotFoundError, match=r"mano\.is\.tue\.mpg\.de"):
+        plan.choose_hand(own_root, None, None)
+
+
+def test_another_version_of_the_stand_in_is_refused(own_root):
+    mark = json.loads((own_root / "synthetic.json").read_text())
+    (own_root / "synthetic.json").write_text(json.dumps(mark | {"hand_sha256": "0" * 64}))
+    with pytest.raises(UnusableInputError, match=r"another version of the hand model.*again"):
+        plan.choose_hand(own_root, None, None)
+
+
+def test_damaged_mark(own_root):
+    (own_root / "synthetic.json").write_text("{")
+    with pytest.raises(UnusableInputError, match=r"synthetic\.json is damaged"):
+        build(options(own_root, own_root.parent / "out"))
+
+
+@pytest.mark.parametrize("damage", [b"{", b"\xff\x00", b"[]", b"<html>"])
+def test_damaged_parameters_of_an_unfinished_build(raw_root, tmp_path, monkeypatch, damage):
+    out = tmp_path / "out"
+    build_all_but_the_end(raw_root, out, monkeypatch)
+    (path,) = out.rglob("parameters.json")
+    path.write_bytes(damage)
+    with pytest.raises(UnreadableFileError, match=r"parameters\.json is damaged: .*another --out"):
+        build(options(raw_root, out))
+
+
+def test_an_output_folder_whose_name_is_no_text_is_refused(raw_root, tmp_path):
+    named = Path(os.fsdecode(os.fsencode(tmp_path) + b"/\xff\xe9"))
+    with pytest.raises(UnreadableFileError, match=r"udcff.*is not UTF-8.*name another one"):
+        build(options(raw_root, named))
+    assert not named.exists()
+
+
+def test_a_raw_folder_whose_name_is_no_text_can_be_built_from(raw_root, tmp_path):
+    named = Path(os.fsdecode(os.fsencode(tmp_path) + b"/\xff\xe9"))
+    shutil.copytree(raw_root, named)
+    clips = build(options(raw_root, tmp_path / "a", limit=1))["counts"]
+    assert build(options(named, tmp_path / "b", limit=1))["counts"] == clips
+
+
+# ------------------------------------------------------------------------------- the command itself
+
+
+def test_no_root(tmp_path, monkeypatch):
+    monkeypatch.delenv("DEX_YCB_DIR", raising=False)
+    with pytest.raises(UnusableInputError, match=r"--root, or set \$DEX_YCB_DIR"):
+        build(Options("dexycb", out=tmp_path))
+    with pytest.raises(UnusableInputError, match="is not a folder"):
+        build(Options("dexycb", root=tmp_path / "nowhere", out=tmp_path))
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"workers": -1}, {"limit": 0}, {"workers": 2, "scheduler": "tcp://x:1"}]
+)
+def test_wrong_options(tmp_path, wrong):
+    with pytest.raises(UnusableInputError, match="--"):
+        options(tmp_path, tmp_path, **wrong)
+
+
+def test_unknown_dataset(tmp_path):
+    with pytest.raises(UnusableInputError, match="there is no module freihand; known are"):
+        build(Options("freihand", root=tmp_path))
+    with pytest.raises(UnusableInputError, match="lacks ROOT_VARIABLE"):
+        build(Options("pipelines.building.crops", root=tmp_path))
+
+
+def test_bad_frames_do_not_stop_a_build(own_root, tmp_path):
+    clip = min(own_root.glob("2*/*/8*"))
+    (clip / "color_000002.jpg").unlink()
+    (clip / "color_000003.jpg").write_bytes((clip / "color_000003.jpg").read_bytes()[:1000])
+    (clip / "labels_000004.npz").unlink()
+    edit_labels(clip / "labels_000005.npz", joint_3d=np.full((1, 21, 3), np.nan))
+    info = build(options(own_root, tmp_path / "out"))
+    assert info["counts"]["frames"] == 42
+    assert info["counts"]["invalid"] == {
+        "image_corrupt": 1,
+        "image_missing": 1,
+        "labels_missing": 1,
+        "labels_not_finite": 1,
+        "no_hand": 7,
+    }
+
+
+def test_the_command_on_recorded_input_end_to_end(recorded_root, tmp_path):
+    """The main job on the genuine frame: reader, crops, masks, tar, index, verification."""
+    out = tmp_path / "out"
+    run = subprocess.run(
+        command(recorded_root, out, "--hand", "none", "--workers", "1"),
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+    )
+    assert run.returncode == 0, run.stderr
+    assert "MANO fields, amodal masks and occlusion stay null" in run.stderr
+    assert "12 valid of 12" in run.stdout
+    frames = pq.read_table(out / "frames.parquet").to_pylist()
+    assert [row["valid"] for row in frames] == [True] * 12
+    assert 0 < frames[0]["joints_in_image"] < 11
+    assert frames[0]["occlusion"] is None
+    assert frames[0]["crop_xywh"][0] == 0
+    row = pq.read_table(out / "annotations.parquet").to_pylist()[0]
+    assert row["pose_rotvec"] is None
+    assert row["mask_hand"]
+    from pipelines.verify import verify
+
+    assert not any(r.shard_problems or r.index_problems for r in verify(out, None, 0))
+
+
+def test_an_error_is_one_line_and_status_1(tmp_path):
+    run = subprocess.run(
+        command(tmp_path, tmp_path / "out"), cwd=REPOSITORY, capture_output=True, text=True
+    )
+    assert run.returncode == 1
+    assert "holds no subject folder of DexYCB" in run.stderr
+    assert "Traceback" not in run.stderr

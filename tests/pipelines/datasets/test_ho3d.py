@@ -1,0 +1,714 @@
+"""The reader of HO-3D, on roots made by hand in the layouts of v2 and v3."""
+
+import json
+import os
+import pickle
+import re
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from deformer.data.clip import REASONS, decode_labels, encode_labels
+from deformer.hand.box import AugmentationRange
+from deformer.hand.camera import project
+from deformer.hand.conventions import DATASET_TO_MANO, MANO_TO_DATASET, NUM_JOINTS, NUM_VERTICES
+from deformer.hand.mano import HandLayer, load_hands
+from deformer.hand.rotations import rotvec_to_rotmat
+from pipelines.building.annotate import HandModel, annotate_clip
+from pipelines.datasets import ho3d, ho3d_files
+from pipelines.datasets.source import (
+    BACKGROUND,
+    GRASPED_OBJECT,
+    HAND,
+    UnusableInputError,
+    load_dataset,
+)
+from tests.jpegs import orientation, png, saved_jpeg
+from tests.python2 import python2_pickle
+
+K = np.array([[614.6, 0.0, 320.3], [0.0, 614.1, 238.5], [0.0, 0.0, 1.0]])
+FLIP = np.diag([1.0, -1.0, -1.0])
+BLUE, GREEN, RED = (255, 0, 0), (0, 255, 0), (0, 0, 255)  # as OpenCV has them
+OBJECT = "021_bleach_cleanser"
+BOX = [190, 110, 450, 370]
+"""Where `joints_opengl` are in the image."""
+
+
+# ---------------------------------------------------------------------------- roots made by hand
+
+
+def joints_opengl(seed: int) -> np.ndarray:
+    """21 joints in front of an OpenGL camera: z is negative."""
+    rng = np.random.default_rng(seed)
+    return rng.uniform([-0.1, -0.1, -0.7], [0.1, 0.1, -0.5], (NUM_JOINTS, 3))
+
+
+def train_meta(seed: int = 0) -> dict:
+    rng = np.random.default_rng(seed)
+    joints = joints_opengl(seed)
+    return {
+        "camMat": K,
+        "handPose": rng.normal(size=48),
+        "handBeta": rng.normal(size=10),
+        "handTrans": joints[0] - [0.095, 0.006, 0.006],
+        "handJoints3D": joints,
+        "objName": OBJECT,
+        "objRot": rng.normal(size=(3, 1)),
+        "objTrans": np.array([0.0, 0.0, -0.6]),
+    }
+
+
+def evaluation_meta(seed: int = 0) -> dict:
+    """What the evaluation split's own labels say: the wrist, a box, and the object."""
+    meta = train_meta(seed)
+    kept = {key: meta[key] for key in ("camMat", "objName", "objRot", "objTrans")}
+    return {**kept, "handJoints3D": meta["handJoints3D"][0], "handBoundingBox": BOX}
+
+
+def encoded(suffix: str, image: np.ndarray) -> bytes:
+    return cv2.imencode(suffix, image)[1].tobytes()
+
+
+IMAGES = {s: encoded(s, np.full((480, 640, 3), 90, np.uint8)) for s in (".png", ".jpg")}
+
+
+def add_frame(root: Path, split: str, frame: str, meta: dict, suffix: str = ".png") -> None:
+    """One frame "<sequence>/<number>": its line in the list, image and label."""
+    sequence, number = frame.split("/")
+    for name in ("rgb", "meta"):
+        (root / split / sequence / name).mkdir(parents=True, exist_ok=True)
+    (root / split / sequence / "rgb" / f"{number}{suffix}").write_bytes(IMAGES[suffix])
+    (root / split / sequence / "meta" / f"{number}.pkl").write_bytes(pickle.dumps(meta, 2))
+    with (root / f"{split}.txt").open("a") as file:
+        file.write(frame + "\n")
+
+
+def write_truth(root: Path, joints: list, vertices: list) -> None:
+    for name, rows in (("xyz", joints), ("verts", vertices)):
+        (root / f"evaluation_{name}.json").write_text(json.dumps([row.tolist() for row in rows]))
+
+
+def only_frame(root: Path):
+    (ref,) = ho3d.list_clips(root)
+    (raw,) = ho3d.read_clip(root, ref)
+    return raw
+
+
+@pytest.fixture(autouse=True)
+def _no_models_folder(monkeypatch):
+    monkeypatch.delenv(ho3d.MODELS_VARIABLE, raising=False)
+
+
+# ------------------------------------------------------------------------------------- the clips
+
+
+@pytest.mark.parametrize(("suffix", "dataset"), [(".png", "ho3d_v2"), (".jpg", "ho3d_v3")])
+def test_version_and_identity(tmp_path, suffix, dataset):
+    add_frame(tmp_path, "train", "ABF14/0128", train_meta(), suffix)
+    add_frame(tmp_path, "evaluation", "SM1/0007", evaluation_meta(), suffix)
+    train, evaluation = ho3d.list_clips(tmp_path)
+    assert train.key == f"{dataset}-train-ABF14-000128"
+    assert evaluation.key == f"{dataset}-evaluation-SM1-000007"
+    assert (train.subject, train.sequence, train.camera) == ("ABF", "ABF14", "4")
+    assert (evaluation.subject, evaluation.sequence, evaluation.camera) == ("SM", "SM1", "0")
+    assert train.splits == (("split", "train"),)
+    assert evaluation.splits == (("split", "evaluation"),)
+    for ref in (train, evaluation):
+        assert (ref.dataset, ref.side, ref.object) == (dataset, "right", OBJECT)
+        assert ref.image_size == (640, 480)
+        (raw,) = ho3d.read_clip(tmp_path, ref)
+        assert (raw.reason, raw.image) == ("", IMAGES[suffix])
+
+
+def test_is_a_dataset_module():
+    assert load_dataset("ho3d").ROOT_VARIABLE == "HO3D_DIR"
+
+
+@pytest.mark.parametrize("split", ["train", "evaluation"])
+def test_one_split_alone_is_enough(tmp_path, split):
+    meta = train_meta() if split == "train" else evaluation_meta()
+    add_frame(tmp_path, split, "MC1/0000", meta)
+    other = "evaluation" if split == "train" else "train"
+    (tmp_path / f"{other}.txt").write_text("MC1/0001\n")  # listed, but its folder was not unpacked
+    assert [ref.splits[0][1] for ref in ho3d.list_clips(tmp_path)] == [split]
+
+
+def test_folder_that_is_not_ho3d(tmp_path):
+    with pytest.raises(UnusableInputError) as error:
+        ho3d.list_clips(tmp_path)
+    message = str(error.value)
+    assert "\n" not in message
+    for part in (str(tmp_path), "train.txt", "evaluation.txt", "github.com", "$HO3D_DIR"):
+        assert part in message
+
+
+def test_unusable_list_and_images(tmp_path):
+    add_frame(tmp_path, "train", "MC1/0000", train_meta())
+    with (tmp_path / "train.txt").open("a") as file:
+        file.write("../MC1/0001\n")
+    with pytest.raises(UnusableInputError, match="line 2"):
+        ho3d.list_clips(tmp_path)
+    (tmp_path / "train.txt").write_text("MC1/0055\n")
+    with pytest.raises(UnusableInputError, match="none of the 1 images"):
+        ho3d.list_clips(tmp_path)
+
+
+def listed_root(root: Path, sequences: dict[str, list[int]]) -> None:
+    """A root of which only lists are wanted: one image and one label per sequence."""
+    for sequence, numbers in sequences.items():
+        add_frame(root, "train", f"{sequence}/{numbers[0]:04d}", train_meta())
+    lines = [f"{s}/{n:04d}" for s, numbers in sequences.items() for n in numbers]
+    np.random.default_rng(0).shuffle(lines)
+    (root / "train.txt").write_text("\n".join(lines) + "\n")
+
+
+def test_every_listed_frame_is_a_centre_once_and_its_windows_are_inside(tmp_path):
+    numbers = [n for n in range(700) if n % 7 and not 300 <= n < 420]
+    sequences = {"ABF10": numbers, "ABF11": list(range(5, 140)), "SM2": [3]}
+    listed_root(tmp_path, sequences)
+    refs = ho3d.list_clips(tmp_path)
+    assert len({ref.key for ref in refs}) == len(refs)
+    assert all(re.fullmatch(r"[A-Za-z0-9_-]+", ref.key) for ref in refs)
+    centres = []
+    for ref in refs:
+        frames, listed = set(ref.frames), set(sequences[ref.sequence])
+        assert list(ref.frames) == sorted(frames) and ref.halo < frames <= listed
+        assert len(frames - ref.halo) <= ho3d.CENTRE_FRAMES
+        for centre in frames - ref.halo:
+            window = {centre + 10 * k for k in range(-3, 4)}
+            assert window & listed <= frames
+            centres.append((ref.sequence, centre))
+    assert sorted(centres) == sorted((s, n) for s, ns in sequences.items() for n in ns)
+
+
+def test_listing_opens_one_label_per_sequence(tmp_path, monkeypatch):
+    listed_root(tmp_path, {"ABF10": list(range(400)), "SM2": list(range(300))})
+    opened = []
+    monkeypatch.setattr(ho3d, "read_meta", lambda p: opened.append(p) or ho3d_files.read_meta(p))
+    assert {ref.object for ref in ho3d.list_clips(tmp_path)} == {OBJECT}
+    assert len(opened) == 2
+
+
+def test_object_is_that_of_the_first_label_that_names_it(tmp_path):
+    add_frame(tmp_path, "train", "ND2/0000", dict.fromkeys(train_meta()))
+    add_frame(tmp_path, "train", "ND2/0001", train_meta())
+    (tmp_path / "train" / "ND2" / "meta" / "0000.pkl").write_bytes(b"")
+    (ref,) = ho3d.list_clips(tmp_path)
+    assert ref.object == OBJECT
+    (tmp_path / "train" / "ND2" / "meta" / "0001.pkl").unlink()
+    assert ho3d.list_clips(tmp_path)[0].object == ""
+
+
+# ------------------------------------------------------------------------------ OpenGL → camera
+
+
+def test_joints_project_as_in_opengl(tmp_path):
+    meta = train_meta()
+    add_frame(tmp_path, "train", "MC1/0000", meta)
+    raw = only_frame(tmp_path)
+    assert raw.joints_cam_m.shape == (NUM_JOINTS, 3)
+    assert (raw.joints_cam_m[:, 2] > 0).all()
+    # OpenGL looks along -z with y up: u = fx·x/(-z) + cx, v = fy·(-y)/(-z) + cy.
+    x, y, z = meta["handJoints3D"].T
+    by_hand = np.stack([K[0, 0] * x / -z + K[0, 2], K[1, 1] * y / z + K[1, 2]], -1)
+    projected = project(raw.joints_cam_m, raw.K)[DATASET_TO_MANO]
+    np.testing.assert_allclose(projected, by_hand, atol=1e-9)
+
+
+def posed(hands, pose: np.ndarray, betas: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Vertices (778, 3) and joints (21, 3), dataset order, of a right hand without translation."""
+    rotmats = rotvec_to_rotmat(torch.from_numpy(pose).float().view(1, 16, 3))
+    is_left = torch.zeros(1, dtype=torch.bool)
+    vertices, joints = HandLayer(hands)(
+        rotmats, torch.from_numpy(betas).float()[None], is_left, tips="ho3d"
+    )
+    return vertices[0].double().numpy(), joints[0].double().numpy()
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_mano_at_the_converted_pose_gives_the_converted_joints(tmp_path, seed):
+    hands = load_hands("standin")
+    rng = np.random.default_rng(seed)
+    pose, betas = rng.normal(scale=0.4, size=48), rng.normal(size=10)
+    pose[:3] = rng.normal(scale=[0.0, 1.0, 2.0, 4.0][seed], size=3)  # from none to beyond π
+    trans = np.array([0.02, -0.03, -0.6])
+    joints = posed(hands, pose, betas)[1] + trans
+    meta = {**train_meta(), "handPose": pose, "handBeta": betas, "handTrans": trans}
+    meta["handJoints3D"] = joints[DATASET_TO_MANO]
+    add_frame(tmp_path, "train", "MC1/0000", meta)
+    raw = only_frame(tmp_path)
+    assert not raw.pose.fingers_are_pca
+    converted = np.concatenate([raw.pose.global_rotvec, raw.pose.fingers])
+    joints_cam_m = posed(hands, converted, raw.pose.betas)[1] + raw.pose.trans_m
+    np.testing.assert_allclose(joints_cam_m, raw.joints_cam_m, atol=1e-5)
+    np.testing.assert_allclose(joints_cam_m, joints @ FLIP, atol=1e-5)
+
+
+# ------------------------------------------------------------------------------------ evaluation
+
+
+def evaluation_root(root: Path, frames: list[str]) -> tuple[list, list]:
+    for i, frame in enumerate(frames):
+        add_frame(root, "evaluation", frame, evaluation_meta(i))
+    vertices = np.random.default_rng(9).normal(size=(len(frames), NUM_VERTICES, 3))
+    return [joints_opengl(i) for i in range(len(frames))], list(vertices)
+
+
+def test_evaluation_without_truth_has_the_box(tmp_path):
+    evaluation_root(tmp_path, ["SM1/0000"])
+    raw = only_frame(tmp_path)
+    assert raw.reason == "" and raw.joints_cam_m is None and raw.pose is None
+    assert raw.vertices_cam_m is None
+    np.testing.assert_array_equal(raw.box_px, BOX)
+    np.testing.assert_array_equal(raw.K, K)
+
+
+def test_truth_follows_the_order_of_the_list(tmp_path):
+    frames = ["SM1/0002", "MPM10/0005", "SM1/0000", "MPM10/0001"]  # not the order of clips
+    joints, vertices = evaluation_root(tmp_path, frames)
+    write_truth(tmp_path, joints, vertices)
+    seen = {}
+    for ref in ho3d.list_clips(tmp_path):
+        for raw in ho3d.read_clip(tmp_path, ref):
+            seen[f"{ref.sequence}/{raw.frame:04d}"] = raw
+    assert seen.keys() == set(frames)
+    for i, frame in enumerate(frames):
+        raw = seen[frame]
+        assert raw.reason == ""
+        np.testing.assert_array_equal(raw.box_px, BOX)
+        np.testing.assert_allclose(raw.joints_cam_m[DATASET_TO_MANO], joints[i] @ FLIP, atol=1e-6)
+        np.testing.assert_allclose(raw.vertices_cam_m, vertices[i] @ FLIP, atol=1e-6)
+
+
+def test_truth_of_another_length_names_both_numbers(tmp_path):
+    joints, vertices = evaluation_root(tmp_path, ["SM1/0000", "SM1/0001", "SM1/0002"])
+    write_truth(tmp_path, joints, vertices[:2])
+    with pytest.raises(UnusableInputError, match=r"evaluation_verts.json holds 2 .* lists 3"):
+        only_frame(tmp_path)
+
+
+def test_truth_in_another_order_is_refused(tmp_path):
+    joints, vertices = evaluation_root(tmp_path, ["SM1/0000", "SM1/0001"])
+    write_truth(tmp_path, joints[::-1], vertices)
+    (ref,) = ho3d.list_clips(tmp_path)
+    with pytest.raises(UnusableInputError, match="does not belong to this"):
+        list(ho3d.read_clip(tmp_path, ref))
+
+
+def test_truth_is_parsed_once(tmp_path, monkeypatch):
+    joints, vertices = evaluation_root(tmp_path, ["SM1/0000", "MPM10/0000", "AP11/0000"])
+    write_truth(tmp_path, joints, vertices)
+    parsed, parse = [], ho3d_files._parse_numbers
+    monkeypatch.setattr(
+        ho3d_files, "_parse_numbers", lambda p, text: parsed.append(p.name) or parse(p, text)
+    )
+    for ref in ho3d.list_clips(tmp_path):
+        list(ho3d.read_clip(tmp_path, ref))
+    assert set(parsed) == {"evaluation_xyz.json", "evaluation_verts.json"}
+    assert len(parsed) == 4  # each in one piece and its rest
+    path = tmp_path / "evaluation_xyz.json"
+    os.utime(path, ns=(0, path.stat().st_mtime_ns + 10**9))
+    list(ho3d.read_clip(tmp_path, ref))
+    assert len(parsed) == 6
+
+
+@pytest.mark.parametrize("piece_bytes", [1, 7, 64, 1 << 22])
+@pytest.mark.parametrize("indent", [None, 1])
+def test_json_numbers_wherever_the_pieces_end(tmp_path, monkeypatch, piece_bytes, indent):
+    monkeypatch.setattr(ho3d_files, "_PIECE_SIGNS", piece_bytes)
+    values = np.random.default_rng(0).normal(size=(3, 2, 3)) * 10.0 ** np.array([-7, 0, 7])
+    values[1, 0] = np.nan
+    path = tmp_path / "numbers.json"
+    path.write_text(json.dumps(values.tolist(), indent=indent))
+    points = ho3d_files.read_points(path, piece_bytes, 2)
+    assert points.dtype == np.float32 and not points.flags.writeable
+    np.testing.assert_array_equal(points, values.astype(np.float32))
+
+
+@pytest.mark.parametrize("text", ["", "[[[1, 2, 3], [4, 5", "[[[1, 2, 3]]]", '[[["a", 2, 3]]]'])
+def test_damaged_json(tmp_path, text):
+    path = tmp_path / "evaluation_xyz.json"
+    path.write_text(text)
+    with pytest.raises(UnusableInputError, match="download.* it again"):
+        ho3d_files.read_points(path, 0, 2)
+
+
+# ------------------------------------------------------------------------------------- bad input
+
+
+class Malicious:
+    def __reduce__(self):
+        return (os.getenv, ("HOME",))
+
+
+def changed(key: str, value) -> bytes:
+    return pickle.dumps({**train_meta(), key: value}, 2)
+
+
+def without(key: str) -> bytes:
+    meta = train_meta()
+    del meta[key]
+    return pickle.dumps(meta, 2)
+
+
+BAD_LABELS = {
+    "absent": (None, "labels_missing"),
+    "empty": (b"", "labels_corrupt"),
+    "truncated": (pickle.dumps(train_meta(), 2)[:-40], "labels_corrupt"),
+    "no dictionary": (pickle.dumps([1, 2, 3], 2), "labels_corrupt"),
+    "key absent": (without("handBeta"), "labels_corrupt"),
+    "wrong shape": (changed("handPose", np.zeros(51)), "labels_corrupt"),
+    "transposed": (changed("handJoints3D", np.zeros((3, 21))), "labels_corrupt"),
+    "text": (changed("handTrans", "here"), "labels_corrupt"),
+    "integer beyond any float": (changed("handTrans", [10**400, 0, 0]), "labels_corrupt"),
+    "objects": (changed("handTrans", np.array([0, None, 0])), "labels_refused"),
+    "ragged": (changed("handTrans", [[1, 2], [3]]), "labels_corrupt"),
+    "object's name a path": (changed("objName", "../../etc"), "labels_corrupt"),
+    "camMat too large": (changed("camMat", np.eye(4)), "labels_corrupt"),
+    "all None": (pickle.dumps(dict.fromkeys(train_meta()), 2), "labels_none"),
+    "one None": (changed("handPose", None), "labels_none"),
+    "NaN": (changed("handJoints3D", np.full((21, 3), np.nan)), "labels_not_finite"),
+    "inf in the object": (changed("objTrans", np.full(3, np.inf)), "labels_not_finite"),
+    "NaN in camMat": (changed("camMat", np.full((3, 3), np.nan)), "labels_not_finite"),
+    "malicious": (changed("handBeta", Malicious()), "labels_refused"),
+    "camMat None": (changed("camMat", None), "intrinsics_missing"),
+    "camMat absent": (without("camMat"), "intrinsics_missing"),
+}
+
+
+@pytest.mark.parametrize("case", BAD_LABELS)
+def test_bad_label_is_a_reason(tmp_path, case):
+    data, reason = BAD_LABELS[case]
+    for number in range(3):
+        add_frame(tmp_path, "train", f"MC1/000{number}", train_meta(number))
+    path = tmp_path / "train" / "MC1" / "meta" / "0001.pkl"
+    path.write_bytes(data) if data is not None else path.unlink()
+    (ref,) = ho3d.list_clips(tmp_path)
+    frames = list(ho3d.read_clip(tmp_path, ref))
+    assert [raw.frame for raw in frames] == list(ref.frames) == [0, 1, 2]
+    assert [raw.reason for raw in frames] == ["", reason, ""]
+    assert reason in REASONS
+    assert frames[1].image == IMAGES[".png"] and frames[1].joints_cam_m is None
+
+
+def test_a_folder_in_the_place_of_a_label(tmp_path):
+    add_frame(tmp_path, "train", "MC1/0000", train_meta())
+    path = tmp_path / "train" / "MC1" / "meta" / "0000.pkl"
+    path.unlink()
+    path.mkdir()
+    assert only_frame(tmp_path).reason == "labels_missing"
+
+
+@pytest.mark.parametrize("line", ["S" * 41 + "/0000", "SM1/0000000"])
+def test_a_listed_name_too_long_for_a_key(tmp_path, line):
+    add_frame(tmp_path, "train", "MC1/0000", train_meta())
+    (tmp_path / "train.txt").write_text(line + "\n")
+    with pytest.raises(UnusableInputError, match="line 1"):
+        ho3d.list_clips(tmp_path)
+
+
+def test_absent_image_keeps_the_labels(tmp_path):
+    for number in range(2):
+        add_frame(tmp_path, "train", f"MC1/000{number}", train_meta(number))
+    (tmp_path / "train" / "MC1" / "rgb" / "0001.png").unlink()
+    (ref,) = ho3d.list_clips(tmp_path)
+    good, bad = ho3d.read_clip(tmp_path, ref)
+    assert (good.reason, bad.reason, bad.image) == ("", "image_missing", None)
+    assert bad.K is not None and bad.joints_cam_m is not None
+    (tmp_path / "train" / "MC1" / "meta" / "0001.pkl").unlink()
+    assert [raw.reason for raw in ho3d.read_clip(tmp_path, ref)] == ["", "image_missing"]
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "reason"),
+    [
+        ("handBoundingBox", None, "labels_none"),
+        ("handBoundingBox", [1, 2, 3], "labels_corrupt"),
+        ("handBoundingBox", [0, 0, np.inf, 1], "labels_not_finite"),
+        ("camMat", None, "intrinsics_missing"),
+        ("handBoundingBox", [10, 20, 60, 70], "labels_contradict"),  # far from the wrist
+        ("handJoints3D", [0, 0, 0.6], "labels_contradict"),  # behind the camera
+        ("camMat", K * [[1.9], [1.9], [1]], "labels_contradict"),  # of another resolution
+    ],
+)
+def test_bad_evaluation_label(tmp_path, key, value, reason):
+    meta = {**evaluation_meta(), "handJoints3D": [0, 0, -0.6], key: value}
+    add_frame(tmp_path, "evaluation", "SM1/0000", meta)
+    assert only_frame(tmp_path).reason == reason
+
+
+def test_truth_that_is_not_finite(tmp_path):
+    joints, vertices = evaluation_root(tmp_path, ["SM1/0000"])
+    vertices[0][5] = np.nan
+    write_truth(tmp_path, joints, vertices)
+    assert only_frame(tmp_path).reason == "labels_not_finite"
+
+
+# ----------------------------------------------------------------------------- pickles of Python 2
+
+
+def test_pickle_of_python_2(tmp_path):
+    meta = {**train_meta(), "objLabel": np.int64(12), "handVertContact": np.zeros(778, bool)}
+    meta["handTrans"] = np.asarray(meta["handTrans"], ">f8")
+    meta["handBeta"] = [np.float64(b) for b in meta["handBeta"]]
+    data = python2_pickle(meta)
+    assert b"numpy.core.multiarray" in data and b"_codecs" not in data
+    assert any(byte >= 128 for byte in data)
+    add_frame(tmp_path, "train", "MC1/0000", meta)
+    modern = only_frame(tmp_path)
+    (tmp_path / "train" / "MC1" / "meta" / "0000.pkl").write_bytes(data)
+    old = only_frame(tmp_path)
+    assert old.reason == modern.reason == ""
+    np.testing.assert_array_equal(old.joints_cam_m, modern.joints_cam_m)
+    np.testing.assert_array_equal(old.pose.trans_m, modern.pose.trans_m)
+    np.testing.assert_array_equal(old.pose.betas, modern.pose.betas)
+
+
+@pytest.mark.parametrize("protocol", [0, 1, 2, 3, 4, 5])
+def test_pickle_of_python_3(tmp_path, protocol):
+    meta = {**train_meta(), "objName": np.str_(OBJECT)}
+    add_frame(tmp_path, "train", "MC1/0000", meta)
+    path = tmp_path / "train" / "MC1" / "meta" / "0000.pkl"
+    path.write_bytes(pickle.dumps(meta, protocol))
+    assert only_frame(tmp_path).reason == ""
+    assert ho3d.list_clips(tmp_path)[0].object == OBJECT
+
+
+# ------------------------------------------------------------------------------------ the object
+
+
+OBJ = (
+    "mtllib a.mtl\nv 0 0 0\nv 0.1 0 0\nv 0 0.1 0\nv 0 0 0.1\nvt 0 0\nf 1/1/1 2/1/1 3/1/1\nf 1 2 4\n"
+)
+
+
+def add_model(models: Path, text: str = OBJ) -> None:
+    (models / OBJECT).mkdir(parents=True)
+    (models / OBJECT / "textured_simple.obj").write_text(text)
+
+
+@pytest.mark.parametrize("split", ["train", "evaluation"])
+@pytest.mark.parametrize("variable", [False, True])
+def test_mesh_at_its_pose(tmp_path, monkeypatch, split, variable):
+    meta = train_meta() if split == "train" else evaluation_meta()
+    root = tmp_path / "root"
+    add_frame(root, split, "MC1/0000", meta)
+    assert only_frame(root).grasped_mesh is None
+    add_model(tmp_path / "ycb" if variable else root / "models")
+    if variable:
+        monkeypatch.setenv(ho3d.MODELS_VARIABLE, str(tmp_path / "ycb"))
+    mesh = only_frame(root).grasped_mesh
+    np.testing.assert_array_equal(mesh.faces, [[0, 1, 2], [0, 1, 3]])
+    rest = np.array([[0, 0, 0], [0.1, 0, 0], [0, 0.1, 0], [0, 0, 0.1]])
+    opengl = rest @ cv2.Rodrigues(meta["objRot"])[0].T + meta["objTrans"]
+    np.testing.assert_allclose(mesh.vertices_cam_m, opengl @ FLIP, atol=1e-12)
+
+
+def test_object_without_a_pose_has_no_mesh(tmp_path):
+    add_frame(tmp_path, "train", "MC1/0000", {**train_meta(), "objRot": None})
+    add_model(tmp_path / "models")
+    raw = only_frame(tmp_path)
+    assert raw.reason == "" and raw.grasped_mesh is None
+
+
+@pytest.mark.parametrize(
+    "text", ["v 0 0 0\nf 1 2 3\n", "v 0 0\n", OBJ + "f 1 2 3 4\n", "", OBJ + "f 1"]
+)
+def test_damaged_model(tmp_path, text):
+    add_frame(tmp_path, "train", "MC1/0000", train_meta())
+    add_model(tmp_path / "models", text)
+    with pytest.raises(UnusableInputError, match="download"):
+        only_frame(tmp_path)
+
+
+def test_models_variable_that_names_no_folder(tmp_path, monkeypatch):
+    add_frame(tmp_path, "train", "MC1/0000", train_meta())
+    monkeypatch.setenv(ho3d.MODELS_VARIABLE, str(tmp_path / "nowhere"))
+    with pytest.raises(UnusableInputError, match=r"\$YCB_MODELS_DIR is .*nowhere"):
+        ho3d.list_clips(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("image", "seg", "hand", "grasped"),
+    [(".png", ".jpg", RED, BLUE), (".jpg", ".png", BLUE, GREEN)],
+)
+@pytest.mark.parametrize("apart", [False, True])
+def test_segmentation(tmp_path, image, seg, hand, grasped, apart):
+    add_frame(tmp_path, "train", "MC1/0000", train_meta(), image)
+    add_model(tmp_path / "models")
+    rendered = np.zeros((120, 160, 3), np.uint8)
+    rendered[32:64, 40:80], rendered[64:96, 40:80] = hand, grasped
+    version = "v2" if image == ".png" else "v3"
+    base = tmp_path / f"HO3D_{version}_segmentations_rendered" if apart else tmp_path
+    folder = base / "train" / "MC1" / "seg"
+    folder.mkdir(parents=True)
+    (folder / f"0000{seg}").write_bytes(encoded(seg, rendered))
+    raw = only_frame(tmp_path)
+    assert raw.reason == "" and raw.grasped_mesh is None
+    expected = np.full((480, 640), BACKGROUND, np.uint8)
+    expected[128:256, 160:320], expected[256:384, 160:320] = HAND, GRASPED_OBJECT
+    assert raw.segmentation.dtype == np.uint8
+    differing = np.mean(raw.segmentation != expected)
+    assert differing == 0 if seg == ".png" else differing < 0.01  # JPEG blurs the outlines
+    for damaged in (b"", b"no image", encoded(seg, np.zeros((100, 100, 3), np.uint8))):
+        (folder / f"0000{seg}").write_bytes(damaged)
+        assert only_frame(tmp_path).reason == "labels_corrupt"
+
+
+@pytest.mark.parametrize(("image", "seg"), [(".png", ".jpg"), (".jpg", ".png")])
+def test_segmentation_is_read_as_stored_whatever_its_exif_asks_for(tmp_path, image, seg):
+    add_frame(tmp_path, "train", "MC1/0000", train_meta(), image)
+    rendered = np.zeros((120, 160, 3), np.uint8)
+    rendered[32:64, 40:80] = RED if seg == ".jpg" else BLUE
+    path = tmp_path / "train" / "MC1" / "seg" / f"0000{seg}"
+    path.parent.mkdir()
+    save = {".png": png, ".jpg": saved_jpeg}[seg]
+    found = []
+    for value in (1, 3, 6):
+        path.write_bytes(save(rendered, exif=orientation(value)))
+        found.append(only_frame(tmp_path).segmentation)
+    assert (found[0][128:256, 160:320] == HAND).mean() > 0.9
+    np.testing.assert_array_equal(found, [found[0]] * 3)
+
+
+# ------------------------------------------------------------------- what shapes the result besides
+
+
+def add_segmentation(root: Path, split: str) -> None:
+    (root / split / "MC1" / "seg").mkdir(parents=True)
+
+
+def test_description_and_warning_of_a_bare_root(tmp_path, caplog):
+    add_frame(tmp_path, "train", "MC1/0000", train_meta())
+    add_frame(tmp_path, "evaluation", "SM1/0000", evaluation_meta())
+    absent = dict.fromkeys(("object_models", "segmentation", "evaluation_truth"), "absent")
+    assert ho3d.describe(tmp_path) == absent
+    models, truth = (record.getMessage() for record in caplog.records)
+    assert models.startswith("occlusion will be null for train and evaluation: put the YCB-Video")
+    assert str(tmp_path / "models") in models and "$YCB_MODELS_DIR" in models
+    assert truth.startswith("occlusion will be null for evaluation: put evaluation_verts.json into")
+
+
+def test_description_of_a_full_root_warns_of_nothing(tmp_path, caplog):
+    add_frame(tmp_path, "train", "MC1/0000", train_meta())
+    joints, vertices = evaluation_root(tmp_path, ["SM1/0000"])
+    write_truth(tmp_path, joints, vertices)
+    add_model(tmp_path / "models")
+    add_segmentation(tmp_path, "train")
+    assert ho3d.describe(tmp_path) == {
+        "object_models": "present",
+        "segmentation": "train",
+        "evaluation_truth": "xyz, verts",
+    }
+    assert not caplog.records
+
+
+@pytest.mark.parametrize("apart", ["", "HO3D_v3_segmentations_rendered"])
+def test_segmentation_of_a_split_is_enough_for_it(tmp_path, caplog, apart):
+    add_frame(tmp_path, "train", "MC1/0000", train_meta(), ".jpg")
+    add_segmentation(tmp_path / apart, "train")
+    assert ho3d.describe(tmp_path)["segmentation"] == "train"
+    assert not caplog.records
+
+
+# ------------------------------------------------------------------------- from the root to labels
+
+
+@pytest.fixture(scope="module")
+def hand_model() -> HandModel:
+    return HandModel.of(load_hands("standin"))
+
+
+def add_posed_frames(root: Path, split: str, suffix: str, hands) -> tuple[list, list]:
+    """Three frames of one sequence, posed by the hand model; joints and vertices in OpenGL."""
+    all_joints, all_vertices = [], []
+    for number in range(3):
+        rng = np.random.default_rng(number)
+        pose, betas = rng.normal(scale=0.3, size=48), rng.normal(size=10)
+        pose[:3] = rng.normal(size=3)
+        trans = np.array([0.05 * number, -0.02, -0.6])
+        vertices, joints = (points + trans for points in posed(hands, pose, betas))
+        joints = joints[DATASET_TO_MANO]
+        fields = {"handPose": pose, "handBeta": betas, "handTrans": trans, "handJoints3D": joints}
+        if split == "evaluation":
+            fields = {"handJoints3D": joints[0], "handBoundingBox": box_of(vertices)}
+        meta = train_meta() if split == "train" else evaluation_meta()
+        add_frame(root, split, f"MC1/{number:04d}", meta | fields, suffix)
+        all_joints.append(joints)
+        all_vertices.append(vertices)
+    return all_joints, all_vertices
+
+
+def box_of(vertices_opengl: np.ndarray) -> list[float]:
+    vertices_px = project(vertices_opengl @ FLIP, K)
+    return [*vertices_px.min(0).round(), *vertices_px.max(0).round()]
+
+
+def labels_of(root: Path, model: HandModel) -> dict:
+    """The labels of the root's only clip, as they are read back from a shard."""
+    (ref,) = ho3d.list_clips(root)
+    raw = list(ho3d.read_clip(root, ref))
+    clip = annotate_clip(ref, raw, model, AugmentationRange())
+    assert clip.meta.tips == "ho3d" and clip.meta.side == "right"
+    assert all(image is not None for image in clip.images)
+    labels = decode_labels(encode_labels(clip.labels, len(raw)))
+    assert labels["reason"].tolist() == ["", "", ""] and labels["valid"].all()
+    return labels
+
+
+VERSIONS = pytest.mark.parametrize("suffix", [".png", ".jpg"], ids=["v2", "v3"])
+
+
+def in_source_px(joints_opengl: np.ndarray) -> np.ndarray:
+    """Joints in MANO's order, OpenGL → px of the whole image, dataset order."""
+    return project((joints_opengl @ FLIP)[MANO_TO_DATASET], K)
+
+
+@VERSIONS
+@pytest.mark.parametrize("models", [False, True])
+def test_train_labels_end_to_end(tmp_path, hand_model, suffix, models):
+    joints, _ = add_posed_frames(tmp_path, "train", suffix, hand_model.hands)
+    if models:
+        add_model(tmp_path / "models")
+    labels = labels_of(tmp_path, hand_model)
+    rotmats = rotvec_to_rotmat(torch.from_numpy(labels["pose_rotvec"]).unflatten(1, (16, 3)))
+    is_left = torch.zeros(3, dtype=torch.bool)
+    _, posed_m = hand_model.layer(rotmats, torch.from_numpy(labels["betas"]), is_left, "ho3d")
+    posed_m = posed_m.numpy() + labels["trans_m"][:, None]
+    error_px = np.linalg.norm(project(posed_m, labels["K"]) - labels["joints_px"], axis=-1)
+    assert error_px.shape == (3, NUM_JOINTS) and error_px.max() < 0.5
+    origins = labels["crop_xywh"][:, None, :2]
+    expected = np.stack([in_source_px(j) for j in joints])
+    np.testing.assert_allclose(labels["joints_px"] + origins, expected, atol=1e-2)
+    assert all(labels["mask_amodal"])
+    assert ("occlusion" in labels) == models  # null throughout a clip is absent
+
+
+@VERSIONS
+def test_evaluation_labels_end_to_end(tmp_path, hand_model, suffix):
+    truth = add_posed_frames(tmp_path, "evaluation", suffix, hand_model.hands)
+    write_truth(tmp_path, *truth)
+    add_model(tmp_path / "models")
+    labels = labels_of(tmp_path, hand_model)
+    origins = labels["crop_xywh"][:, None, :2]
+    expected = np.stack([in_source_px(j) for j in truth[0]])
+    np.testing.assert_allclose(labels["joints_px"] + origins, expected, atol=1e-2)
+    np.testing.assert_allclose(labels["vertices_cam_m"], np.stack(truth[1]) @ FLIP, atol=1e-6)
+    assert "pose_rotvec" not in labels
+    assert all(labels["mask_amodal"]) and np.isfinite(labels["occlusion"]).all()
+
+
+@VERSIONS
+def test_evaluation_without_truth_end_to_end(tmp_path, hand_model, suffix):
+    """A box and no joints: valid, for the frame can be cropped and predicted on."""
+    _, vertices = add_posed_frames(tmp_path, "evaluation", suffix, hand_model.hands)
+    labels = labels_of(tmp_path, hand_model)
+    boxes = labels["box_px"] + np.tile(labels["crop_xywh"][:, :2], 2)
+    np.testing.assert_allclose(boxes, [box_of(v) for v in vertices])
+    assert labels["joints_in_image"].tolist() == [-1, -1, -1]
+    for name in ("joints_cam_m", "joints_px", "vertices_cam_m", "pose_rotvec", "occlusion"):
+        assert name not in labels
+    assert not any(labels["mask_amodal"])

@@ -1,0 +1,246 @@
+"""The benchmark `occluded-hands`: parts that share nothing, much hidden, blurred, reproducible."""
+
+import itertools
+import json
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pipelines.datasets.dexycb import SERIALS, official_splits
+from pipelines.synthesize import SynthesisConfig, synthesize
+from pipelines.synthetic.layouts import benchmark
+from pipelines.synthetic.layouts.benchmark import PARTS, benchmark_plan, setting
+from pipelines.synthetic.layouts.dexycb_layout import Subject
+from pipelines.synthetic.render.textures import room, tabletop
+from pipelines.synthetic.scene.cameras import rig
+from pipelines.synthetic.scene.clutter import Clutter, Course, placed
+from pipelines.synthetic.scene.sequence import compose, compose_recorded, generator
+from pipelines.synthetic.scene.setting import EVERYTHING, Setting
+from pipelines.synthetic.scene.world import Person
+from pipelines.synthetic.things.objects import surface_samples_m
+from pipelines.synthetic.things.ycb import CLASS_IDS, YCB_OBJECTS
+from tests.pipelines.synthetic.test_synthesize_motions import RECORDED
+from tests.pipelines.synthetic.test_synthetic_scene import occlusions
+
+PALETTES = ("table_hues", "table_woods", "walls", "clothes")
+
+
+def part_of(plan) -> str:
+    return official_splits(plan.subject, plan.name, SERIALS[0])[benchmark.SETUP]
+
+
+def composed(plan, num_cameras: int, num_frames: int = 72):
+    person = Person.drawn(generator(0, plan.subject, "person"), int(plan.subject[-2:]) - 1)
+    cameras = rig(generator(0, plan.subject, "rig"))
+    cameras = [c for c in cameras if c.name in benchmark.serials(num_cameras)]
+    grasped = CLASS_IDS[plan.object_name]
+    scene = 0, plan.folder, person, plan.side, grasped, cameras
+    return compose(*scene, num_frames, setting=plan.setting)
+
+
+class TestPlan:
+    @pytest.mark.parametrize("count", [3, 40, None])
+    def test_parts_are_those_of_the_official_setup(self, count):
+        plans = benchmark_plan(count)
+        assert len({plan.folder for plan in plans}) == len(plans)
+        for plan in plans:
+            assert plan.setting == setting(part_of(plan))
+            assert CLASS_IDS[plan.object_name] in plan.setting.classes
+        assert {part_of(plan) for plan in plans} == set(PARTS)
+
+    def test_parts_share_no_class_and_no_colour(self):
+        for name in ("classes", *PALETTES):
+            pools = [getattr(setting(part), name) for part in PARTS]
+            together = [value for pool in pools for value in pool]
+            assert len(set(together)) == len(together) and min(map(len, pools)) >= 4
+            assert set(together) <= set(getattr(EVERYTHING, name))
+
+    def test_a_small_one_is_part_of_a_large_one(self):
+        small, large = ({p.folder for p in benchmark_plan(count)} for count in (40, 200))
+        assert small < large
+        assert {p.side for p in benchmark_plan(10)} == {"right", "left"}
+
+    def test_sizes_that_cannot_be_are_named(self, tmp_path):
+        for count in (2, 751):
+            with pytest.raises(ValueError, match=f"--sequences {count}: the benchmark has 3 to"):
+                benchmark_plan(count)
+        with pytest.raises(ValueError, match="--benchmark .*for --layout dexycb only"):
+            SynthesisConfig("ho3d-v2", tmp_path, benchmark="occluded-hands")
+        with pytest.raises(ValueError, match="--cameras 9"):
+            SynthesisConfig("dexycb", tmp_path, benchmark="occluded-hands", cameras=9)
+
+    def test_an_empty_pool_and_an_impossible_shutter_are_named(self):
+        with pytest.raises(ValueError, match="walls is empty"):
+            Setting(walls=())
+        with pytest.raises(ValueError, match="shutter"):
+            Setting(shutter=(0.5, 1.5))
+
+
+@pytest.fixture(scope="module")
+def sequences():
+    plans = benchmark_plan(10)
+    chosen = [next(p for p in plans if part_of(p) == part) for part in PARTS]
+    return {part_of(plan): composed(plan, 2, 12) for plan in chosen}
+
+
+class TestScene:
+    def test_scenes_keep_to_their_part(self, sequences):
+        for part, sequence in sequences.items():
+            world = sequence.world
+            ids = [placed.thing.class_id for placed in world.objects]
+            assert set(ids) <= set(setting(part).classes) and len(set(ids)) == len(ids) >= 2
+
+
+def surface_m(placed) -> np.ndarray:
+    return surface_samples_m(placed.thing, 0.008) @ placed.rotation.T + placed.position_m
+
+
+def distance_m(placed, points_m: np.ndarray) -> np.ndarray:
+    return placed.thing.signed_distance_m((points_m - placed.position_m) @ placed.rotation)
+
+
+@pytest.fixture(scope="module")
+def cluttered() -> list[Clutter]:
+    """The clutter of some scenes of every part, round a hand that comes low and rises."""
+    way = np.linspace([0.0, -0.1, 0.12], [0.05, 0.05, 0.28], 30)
+    found = []
+    for part, seed in itertools.product(PARTS, range(6)):
+        rng = np.random.default_rng(seed)
+        cameras = [c for c in rig(rng) if c.name in benchmark.serials(2)]
+        thing = YCB_OBJECTS[setting(part).classes[-1]]
+        grasped = placed(thing, 0.0, np.array([0, 0, -thing.bottom_m]))
+        course = Course(grasped.rotation, grasped.position_m, way, way)
+        clutter = Clutter([grasped], course, cameras, 1.0, setting(part))
+        clutter.add_piles(rng)
+        clutter.add_others(rng, 6, keep_clear=False)
+        found.append(clutter)
+    return found
+
+
+class TestClutter:
+    def test_piles_stand_on_each_other_and_touch_nothing(self, cluttered):
+        num_raised = 0
+        for clutter in cluttered:
+            for upper in clutter.objects:
+                points = surface_m(upper)
+                bottom = points[:, 2].min()
+                others = [o for o in clutter.objects if o is not upper]
+                assert all(distance_m(o, points).min() > -1e-3 for o in others)
+                if bottom < 1e-3:
+                    continue
+                num_raised += 1
+                (lower,) = [
+                    o
+                    for o in others
+                    if distance_m(o, points).min() < 1e-3
+                    and surface_m(o)[:, 2].max() < bottom + 1e-3
+                ]
+                assert np.isclose(surface_m(lower)[:, 2].max(), bottom, atol=1e-4)
+                foot = points[points[:, 2] < bottom + 0.003]
+                middle = (foot.min(0) + foot.max(0)) / 2
+                below = np.array([*middle[:2], bottom - 0.006])
+                assert distance_m(lower, below[None])[0] < 0
+                assert (distance_m(lower, foot - [0, 0, 0.008]) < 0).mean() > 0.7
+        assert num_raised >= 3
+
+    def test_nothing_stands_before_a_lens(self, cluttered):
+        for clutter in cluttered:
+            for camera, thing in itertools.product(clutter.cameras, clutter.objects[1:]):
+                assert np.linalg.norm(surface_m(thing) - camera.center_m, axis=1).min() > 0.39
+
+    def test_the_scenes_of_every_part_hold_three_or_four_objects(self, cluttered):
+        for part in PARTS:
+            of_part = [c for c in cluttered if c._setting == setting(part)]
+            counts = {len(clutter.objects) for clutter in of_part}
+            assert len(of_part) == 6 and max(counts) == 4 and counts <= {3, 4}
+
+    def test_classes_take_turns(self, cluttered):
+        train = [clutter for clutter in cluttered if 1 in clutter._setting.classes]
+        standing = Counter(o.thing.class_id for clutter in train for o in clutter.objects[1:])
+        assert len(standing) >= 8 and max(standing.values()) < len(train)
+
+
+class TestTextures:
+    """Pools of one hue: what is drawn from them has no other."""
+
+    def test_a_table_has_its_pools_colours_only(self):
+        for seed in range(40):
+            drawn = tabletop(np.random.default_rng(seed), 96, 96, ("#a00000",), ("#700000",))
+            assert drawn[..., 0].mean() > 0.02 and drawn[..., 1:].max() < 0.006
+
+    def test_a_room_has_its_pool_s_colours_but_for_the_lamps(self):
+        for seed in range(40):
+            drawn = room(np.random.default_rng(seed), 480, 640, ("#a00000",))
+            assert (drawn[..., 1] > 0.1 * drawn[..., 0] + 0.01).mean() < 0.05
+
+    def test_people_wear_their_part_s_clothes(self):
+        for part in PARTS:
+            subject = Subject.drawn(0, "20200709-subject-01")
+            assert subject.person("right", 0, setting(part)).clothes in setting(part).clothes
+
+
+def hidden_shares(sequences) -> np.ndarray:
+    found = []
+    for sequence in sequences:
+        found += occlusions(sequence, np.flatnonzero(sequence.motion.valid)[::6])
+    shares = np.histogram(found, [0, 0.25, 0.5, 0.75, 1.001])[0] / len(found)
+    print(f"{len(found)} pictures with a hand; hidden 0-25-50-75-100 %: {shares.round(3)}")
+    assert (np.array(found) > 0.98).mean() < 0.03  # what shows no hand measures the prior
+    return shares
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("num_cameras", [2, 4])
+def test_every_bin_of_the_test_part_is_populated(num_cameras):
+    plans = [p for p in benchmark_plan(40) if part_of(p) == "test"]
+    assert (hidden_shares(composed(plan, num_cameras) for plan in plans)[1:] > 0.05).all()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("num_cameras", [2, 4])
+def test_every_bin_is_populated_with_recorded_motion(num_cameras, hands):
+    if not RECORDED.is_file():
+        pytest.skip(f"the recorded motions, which the project may not carry, are not at {RECORDED}")
+    from pipelines.synthetic.recorded.recording import Recordings
+
+    recordings = Recordings(RECORDED, hands)
+
+    def sequences():
+        for plan in benchmark_plan(40):
+            if part_of(plan) == "test":
+                subject = Subject.drawn(0, plan.subject, recordings)
+                chosen = benchmark.serials(num_cameras)
+                cameras = [c for c in subject.cameras if c.name in chosen]
+                person = subject.person(plan.side, 0, plan.setting)
+                scene = 0, plan.folder, person, plan.side, CLASS_IDS[plan.object_name], cameras
+                motion = recordings.retarget(plan, 72).motion
+                yield compose_recorded(*scene, motion, plan.setting)
+
+    assert (hidden_shares(sequences())[1:] > 0.05).all()
+
+
+@pytest.mark.slow
+def test_root_says_what_it_is_and_is_the_same_for_any_number_of_workers(tmp_path):
+    def make(out: Path, workers: int) -> dict[str, bytes]:
+        synthesize(
+            SynthesisConfig(
+                "dexycb",
+                out,
+                sequences=3,
+                cameras=1,
+                frames=2,
+                benchmark="occluded-hands",
+                depth=False,
+                workers=workers,
+            )
+        )
+        return {str(p.relative_to(out)): p.read_bytes() for p in out.rglob("*") if p.is_file()}
+
+    files = make(tmp_path / "one", 1)
+    mark = json.loads(files["synthetic.json"])
+    assert mark["benchmark"] == "occluded-hands"
+    assert mark["benchmark_version"] == benchmark.VERSION
+    assert "motions_sha256" not in mark
+    assert make(tmp_path / "two", 2) == files

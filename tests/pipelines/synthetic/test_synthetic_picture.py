@@ -1,0 +1,134 @@
+"""Pictures of a few made-up surfaces: no hole in what is near, no trace of what is hidden."""
+
+from dataclasses import replace
+from types import SimpleNamespace
+
+import cv2
+import numpy as np
+import pytest
+
+from pipelines.synthetic.render.appearance import HAND
+from pipelines.synthetic.render.cover import SPACING_M, may_cover
+from pipelines.synthetic.render.film import draw_frame
+from pipelines.synthetic.render.rays import RayScene
+from pipelines.synthetic.render.view import View, render_view, still_scene
+from pipelines.synthetic.scene.cameras import IMAGE_SIZE, Camera, look_at
+from pipelines.synthetic.scene.clutter import placed
+from pipelines.synthetic.scene.stage import Posed
+from pipelines.synthetic.scene.world import Person, build_world
+from pipelines.synthetic.things.ycb import CLASS_IDS, YCB_OBJECTS
+
+WIDTH, HEIGHT = IMAGE_SIZE
+K = np.array([[600.0, 0, 320], [0, 600, 240], [0, 0, 1]])
+CAMERA = Camera("front", K, np.eye(3), np.zeros(3))
+RAYS = CAMERA.ray_directions(np.stack(np.mgrid[:HEIGHT, :WIDTH][::-1], -1).reshape(-1, 2))
+
+BOX = CLASS_IDS["003_cracker_box"]
+BLOCK_EDGE, GROUND, BLOCK = 300, 60, 120
+"""A block fills the picture left of this column; grey of the ground and of the block."""
+
+
+@pytest.fixture(scope="module")
+def world():
+    """A table with a box in its middle and, far from it, the object that will be grasped."""
+    rng = np.random.default_rng(0)
+    world = build_world(rng, Person.drawn(rng, 0), "right", CLASS_IDS["025_mug"], [CAMERA], 1)
+    thing = YCB_OBJECTS[BOX]
+    box = replace(placed(thing, 0.3, np.array([0, 0, -thing.bottom_m])), texture=np.ones((8, 8, 3)))
+    return replace(world, objects=[box, world.objects[world.grasped]], grasped=1)
+
+
+@pytest.mark.parametrize("gap_m", [0.6, 0.15, 0.05, 0.012])
+def test_a_box_before_the_lens_is_one_piece_without_holes(world, gap_m):
+    rng = np.random.default_rng(1)
+    still = still_scene(world, rng)
+    middle = np.array([0, 0, 0.1])
+    toward = np.array([0.6, 0.7, 0.1])
+    reach = still.scene.cast(middle + toward, -toward[None]).depth[0]  # from outside to the box
+    center = middle + toward * (1 - reach + gap_m / np.linalg.norm(toward))
+    camera = look_at("near", center, middle, 0.0)
+    view = render_view(world, still, world.table, camera, rng)
+    mask = (view.label == BOX).astype(np.uint8)
+    every_ray = still.scene.cast(center, view.directions.reshape(-1, 3)).mesh == 0
+    np.testing.assert_array_equal(mask.reshape(-1), every_ray)
+    contours, _ = cv2.findContours(mask, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
+    assert len(contours) == 1
+    assert mask.sum() > 10000
+
+
+def plane_m(below_m: float) -> tuple[np.ndarray, np.ndarray]:
+    """A level square metre round and below the camera: vertices (V, 3), faces."""
+    x, z = np.meshgrid(*[np.arange(-0.5, 0.5, SPACING_M / np.sqrt(2))] * 2)
+    return sheet(np.stack([x, np.full_like(x, below_m), z], -1))
+
+
+def sheet(grid: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """A grid of points (h, w, 3) as vertices and faces."""
+    number = np.arange(grid[..., 0].size).reshape(grid.shape[:2])
+    a, b, c, d = number[:-1, :-1], number[:-1, 1:], number[1:, 1:], number[1:, :-1]
+    return grid.reshape(-1, 3), np.stack([a, b, c, a, c, d], -1).reshape(-1, 3)
+
+
+@pytest.mark.parametrize("below_m", [0.15, 0.08, 0.03, 0.012, 0.004])
+def test_rays_are_cast_wherever_a_surface_beside_the_camera_is_met(below_m):
+    vertices, faces = plane_m(below_m)
+    met = RayScene([(vertices, faces)]).cast(np.zeros(3), RAYS).mesh.reshape(HEIGHT, WIDTH) == 0
+    box, mask = may_cover(CAMERA, vertices)
+    covered = np.zeros((HEIGHT, WIDTH), bool)
+    covered[box] = mask
+    assert met.any() and not (met & ~covered).any()
+
+
+def test_nothing_is_cast_for_what_is_behind_the_camera_or_beside_the_picture():
+    for point in ([0, 0, -0.5], [2, 0, 0.5]):
+        box, mask = may_cover(CAMERA, np.array([point], float), 20)
+        assert not mask.size and not np.zeros((HEIGHT, WIDTH))[box].size
+    box, mask = may_cover(CAMERA, np.array([[0, 0, 0.5]]), 20)
+    assert mask[20:-20, 20:-20].any() and mask.sum() == mask[20:-20, 20:-20].sum()
+
+
+def picture(motion_px, columns: tuple[int, int], with_block: bool):
+    """A white hand, 70 cm away, that moves behind a block's edge; `columns` are its first and last.
+
+    → its picture (480, 640, 3), and the view without it.
+    """
+    x = np.linspace(*((c - 320) / 600 * 0.7 for c in columns), 40)
+    hand, faces = sheet(
+        np.stack(np.broadcast_arrays(x, np.linspace(-0.1, 0.1, 60)[:, None], 0.7), -1)
+    )
+    posed = Posed(
+        RayScene([(hand, faces)]), None, np.zeros(1, int), np.array([HAND]), hand, hand[:778]
+    )
+    stage = SimpleNamespace(
+        colour=lambda posed, hits, origin, rays: np.ones((len(rays), 3), np.float32),
+        world=SimpleNamespace(
+            grasped=0, objects=[SimpleNamespace(thing=SimpleNamespace(class_id=1))]
+        ),
+    )
+    image, depth = np.full((HEIGHT, WIDTH, 3), GROUND, np.uint8), np.full((HEIGHT, WIDTH), 1.5)
+    if with_block:
+        image[:, :BLOCK_EDGE], depth[:, :BLOCK_EDGE] = BLOCK, 0.5
+    nothing = np.zeros((HEIGHT, WIDTH), np.uint8)
+    rays = RAYS.reshape(HEIGHT, WIDTH, 3)
+    view = View(CAMERA, image, depth.astype(np.float32), nothing, rays, nothing > 0, np.eye(3))
+    return draw_frame(stage, posed, view, None, np.array(motion_px)).image, image
+
+
+@pytest.mark.parametrize("motion_px", [(0.0, 0.0), (9.0, 0.0), (-14.0, 14.0), (60.0, -5.0)])
+@pytest.mark.parametrize("columns", [(200, 400), (200, 298)])
+def test_a_hand_behind_an_edge_leaves_its_own_colour_and_no_shadow(motion_px, columns):
+    found, view = picture(motion_px, columns, with_block=True)
+    assert (found.astype(int) - view >= -1).all()  # the hand is white: it darkens nothing
+    np.testing.assert_array_equal(found[:, : BLOCK_EDGE - 2], BLOCK)
+    alone, _ = picture(motion_px, columns, with_block=False)
+    open_view = slice(BLOCK_EDGE + 1, None)
+    np.testing.assert_array_equal(found[:, open_view], alone[:, open_view])
+    if columns[1] > BLOCK_EDGE or motion_px[0]:
+        assert found[240, BLOCK_EDGE + 1].min() > GROUND + 5
+
+
+@pytest.mark.parametrize("motion_px", [(20.0, 0.0), (-14.0, 14.0)])
+def test_what_leaves_the_picture_stays_solid_to_its_border(motion_px):
+    found, _ = picture(motion_px, (500, 760), with_block=False)
+    np.testing.assert_array_equal(found[240, 560:], 255)
+    assert found[240, 480].max() < 255  # it is blurred

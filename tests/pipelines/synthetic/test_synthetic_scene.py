@@ -1,0 +1,158 @@
+"""The synthetic world: what it must hold for a model to learn from it and be tested on it."""
+
+import cv2
+import numpy as np
+import pytest
+
+from deformer.hand.conventions import FINGERS
+from pipelines.synthetic.layouts.encode import encode_png, pack_npz
+from pipelines.synthetic.layouts.sequences import dexycb_plan
+from pipelines.synthetic.render.rays import RayScene
+from pipelines.synthetic.scene.cameras import IMAGE_SIZE, rig
+from pipelines.synthetic.scene.sequence import clearance_m, compose, generator
+from pipelines.synthetic.scene.world import Person
+from pipelines.synthetic.things.objects import distance_field, surface_samples_m
+from pipelines.synthetic.things.ycb import CLASS_IDS, YCB_OBJECTS
+
+
+def composed(plan, num_frames: int):
+    person = Person.drawn(generator(0, plan.subject, "person"), int(plan.subject[-2:]) - 1)
+    cameras = rig(generator(0, plan.subject, "rig"))
+    return compose(
+        0,
+        f"{plan.subject}/{plan.name}",
+        person,
+        plan.side,
+        CLASS_IDS[plan.object_name],
+        cameras,
+        num_frames,
+    )
+
+
+def hand_vertices(sequence) -> np.ndarray:
+    motion = sequence.motion
+    vertices, _ = sequence.rig.pose(motion.finger_rotvec, motion.global_rotvec)
+    return vertices + motion.wrist_m[:, None]
+
+
+@pytest.fixture(scope="module")
+def sequence():
+    return composed(dexycb_plan(4)[3], 72)
+
+
+def test_hand_comes_late_and_moves_at_a_hand_s_pace(sequence):
+    motion = sequence.motion
+    assert 5 <= motion.valid.argmax() <= 14 and motion.valid[-1]
+    speed = np.linalg.norm(np.diff(motion.wrist_m, axis=0), axis=1) * 30
+    assert 0.2 < speed[motion.valid[1:]].max() < 3.0
+    turns = np.abs(np.diff(motion.finger_rotvec, axis=0)).max(1)
+    assert 0.005 < turns.max() < 0.35
+
+
+def test_object_follows_the_hand_rigidly(sequence):
+    motion = sequence.motion
+    placed = sequence.world.objects[sequence.world.grasped]
+    moves = (motion.object_m != placed.position_m).any(1)
+    assert 0.3 < moves.mean() < 0.8
+    local = np.einsum("fji,fj->fi", motion.object_rotation, motion.wrist_m - motion.object_m)
+    np.testing.assert_allclose(
+        local[moves][1:], np.broadcast_to(sequence.grasp.wrist_m, (moves.sum() - 1, 3)), atol=1e-6
+    )
+    assert motion.object_m[-1, 2] > motion.object_m[0, 2] + 0.02
+
+
+def test_fingers_touch_and_do_not_sink_in(sequence):
+    motion = sequence.motion
+    thing = sequence.world.objects[sequence.world.grasped].thing
+    moves = (motion.object_m != motion.object_m[0]).any(1)
+    vertices = hand_vertices(sequence)[moves]
+    local = np.einsum(
+        "fvi,fij->fvj", vertices - motion.object_m[moves][:, None], motion.object_rotation[moves]
+    )
+    distance = distance_field(thing)(local)
+    assert distance.min() > -0.005
+    nearest = [distance[:, sequence.rig.finger_vertices[f]].min(1) for f in FINGERS]
+    assert sum(np.median(d) < 0.004 for d in nearest) >= 3
+    assert np.median(nearest[0]) < 0.004  # the thumb
+
+
+def test_objects_stand_on_the_table_apart_from_each_other(sequence):
+    objects = sequence.world.objects
+    assert 3 <= len(objects) <= 6
+    assert len({o.thing.class_id for o in objects}) == len(objects)
+    for a in objects:
+        points = surface_samples_m(a.thing, 0.01) @ a.rotation.T + a.position_m
+        assert abs(points[:, 2].min()) < 1e-3
+        for b in objects:
+            if a is not b:
+                local = (points - b.position_m) @ b.rotation
+                assert b.thing.signed_distance_m(local).min() > 0.005
+    assert clearance_m(sequence.world, sequence.rig, sequence.motion) > -0.01
+
+
+def test_same_seed_same_scene_other_seed_other_scene(sequence):
+    again = composed(dexycb_plan(4)[3], 72)
+    np.testing.assert_array_equal(again.motion.wrist_m, sequence.motion.wrist_m)
+    other = composed(dexycb_plan(5)[4], 72)
+    assert not np.allclose(other.motion.wrist_m, sequence.motion.wrist_m, atol=1e-3)
+
+
+def test_own_png_is_a_png():
+    rng = np.random.default_rng(0)
+    depth = rng.integers(0, 65536, (48, 64)).astype(np.uint16)
+    colour = rng.integers(0, 256, (48, 64, 3)).astype(np.uint8)
+    for image in (depth, colour):
+        found = cv2.imdecode(np.frombuffer(encode_png(image), np.uint8), cv2.IMREAD_UNCHANGED)
+        np.testing.assert_array_equal(found, image)
+
+
+def test_npz_has_no_times_in_it(tmp_path):
+    arrays = {"seg": np.zeros((4, 4), np.uint8), "pose": np.ones(3, np.float32)}
+    (tmp_path / "a.npz").write_bytes(pack_npz(arrays))
+    assert pack_npz(arrays) == (tmp_path / "a.npz").read_bytes()
+    with np.load(tmp_path / "a.npz") as found:
+        assert {k: found[k].dtype for k in found} == {k: v.dtype for k, v in arrays.items()}
+
+
+@pytest.mark.parametrize("class_id", YCB_OBJECTS)
+def test_surface_and_signed_distance_agree(class_id):
+    thing = YCB_OBJECTS[class_id]
+    distance = thing.signed_distance_m(surface_samples_m(thing, 0.008).astype(float))
+    assert np.median(np.abs(distance)) < 1e-3  # parts run into each other: some lie inside
+    assert distance.max() < 1.5e-3
+    assert np.isclose(np.linalg.norm(thing.mesh.normals, axis=1), 1, atol=1e-3).all()
+
+
+def occlusions(sequence, frames) -> list[float]:
+    """Share of the hand's pixels, on a coarse grid, that objects hide; all cameras, some frames."""
+    motion, world = sequence.motion, sequence.world
+    vertices, found = hand_vertices(sequence), []
+    x, y = np.meshgrid(np.arange(0, IMAGE_SIZE[0], 4), np.arange(0, IMAGE_SIZE[1], 4))
+    pixels = np.stack([x, y], -1).reshape(-1, 2)
+    for frame in frames:
+        meshes = [(vertices[frame], sequence.rig.arrays.faces)]
+        for k, o in enumerate(world.objects):
+            moves = k == world.grasped
+            turn = motion.object_rotation[frame] if moves else o.rotation
+            spot = motion.object_m[frame] if moves else o.position_m
+            meshes.append((o.thing.mesh.vertices_m @ turn.T + spot, o.thing.mesh.faces))
+        hand, everything = RayScene(meshes[:1]), RayScene(meshes)
+        for camera in sequence.cameras:
+            rays = camera.ray_directions(pixels)
+            amodal = hand.cast(camera.center_m, rays).mesh == 0
+            if amodal.sum() > 3:
+                found.append(
+                    float((everything.cast(camera.center_m, rays[amodal]).mesh > 0).mean())
+                )
+    return found
+
+
+@pytest.mark.slow
+def test_every_occlusion_bin_is_populated():
+    found = []
+    for plan in dexycb_plan(20):
+        sequence = composed(plan, 72)
+        found += occlusions(sequence, np.flatnonzero(sequence.motion.valid)[::8])
+    shares = np.histogram(found, [0, 0.25, 0.5, 0.75, 1.001])[0] / len(found)
+    print(f"{len(found)} pictures with a hand; hidden 0-25-50-75-100 %: {shares.round(3)}")
+    assert (shares[1:] > 0.05).all()
