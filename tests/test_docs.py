@@ -1,6 +1,7 @@
 """What the pages claim in code holds, and what they link to is there."""
 
 import re
+import tomllib
 from pathlib import Path
 
 import duckdb
@@ -108,3 +109,14 @@ def test_every_page_is_reached_from_the_readme():
     readme = (ROOT / "README.md").read_text("utf-8")
     pages = [page.relative_to(ROOT).as_posix() for page in PAGES[1:]]
     assert [page for page in pages if f"({page}" not in readme] == []
+
+
+def test_every_dependency_has_its_reason():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    wanted = sum(project["optional-dependencies"].values(), project["dependencies"])
+    names = {re.match(r"[\w-]+", requirement)[0] for requirement in wanted}
+    readme = (ROOT / "README.md").read_text("utf-8")
+    table = readme.partition("## Dependencies")[2].partition("\n## ")[0]
+    cells = "\n".join(line.split(" | ")[0] for line in table.splitlines() if "|" in line)
+    named = set(re.findall(r"[a-z][\w-]*", cells))
+    assert names - named == set()
