@@ -108,11 +108,7 @@ def _wall_depth(directions: np.ndarray, rng) -> np.ndarray:
 def _plane_to_image(camera: Camera, cell_m: float) -> np.ndarray:
     """Homography: (column, row) on a grid of the table's plane → pixels."""
     grid = np.array(
-        [
-            [cell_m, 0, TABLE_X_M[0] + cell_m / 2],
-            [0, cell_m, TABLE_Y_M[0] + cell_m / 2],
-            [0, 0, 0],
-        ]
+        [[cell_m, 0, TABLE_X_M[0] + cell_m / 2], [0, cell_m, TABLE_Y_M[0] + cell_m / 2], [0, 0, 0]]
     )
     plane = camera.rotation @ grid
     plane[:, 2] += camera.translation_m
