@@ -155,7 +155,7 @@ def synthesize(config: SynthesisConfig, console: Console | None = None) -> None:
     """
     single_threaded()
     root, plans, console = config.out, config.plan(), console or PlainConsole()
-    recordings = None if config.motions is None else read_motions(config.motions, plans, console)
+    recordings = None if config.motions is None else read_motions(config.motions, plans)
     motions = {} if recordings is None else {"motions_sha256": recordings.file.sha256}
     claim_root(root, config.mark() | motions)
     missing = [plan for plan in plans if not (root / plan.folder).is_dir()]

@@ -12,8 +12,7 @@ An npz, of N frames in S sequences:
     sequence_object    (S,)        str    the grasped object, e.g. 002_master_chef_can
     sequence_start     (S,)        int    its first row
     sequence_length    (S,)        int    its number of rows: consecutive frames, 30 a second
-    object_rotvec_is   ()          str    optional: "axis-angle", or "shifted" where on the way to
-                                          it quaternions (x, y, z, w) were taken for (w, x, y, z)
+    object_rotvec_is   ()          str    "axis-angle", or left out: nothing else is read
 
 All are in the frame of one upright camera (x right, y down, z forward) that stands still for all
 sequences of a subject and looks down at the table. The object's axes and origin are those of
@@ -37,7 +36,6 @@ import hashlib
 import io
 import zipfile
 import zlib
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -81,8 +79,6 @@ in which the recorded fingers touch the shapes and sink into them least."""
 _PALM_M = (0.04, 0.2)  # wrist to the middle finger's base, of any hand
 _REACH_M = 3.0  # no object is further from a hand
 _UPRIGHT_COS, _CAMERA_UP = 0.98, -0.2
-_STAND, _DO_NOT_STAND = 0.5, 0.3  # of the objects, for a reading to be right or wrong
-_MIN_COMPARED = 10  # fewer agree by chance
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,13 +106,10 @@ class Recording:
 
 @dataclass(frozen=True, eq=False)
 class MotionsFile:
-    """What a motions file holds. reading: how its `object_rotvec` was understood; is_stated: as the
-    file itself says."""
+    """What a motions file holds."""
 
     path: Path
     sha256: str
-    reading: str
-    is_stated: bool
     recordings: list[Recording]
 
     @classmethod
@@ -131,14 +124,12 @@ class MotionsFile:
         arrays = _arrays(path, content)
         try:
             _check(arrays)
-            reading = _reading(arrays)
         except ValueError as error:
             raise ValueError(
                 f"--motions {path}: {error}; pipelines/synthetic/recorded/motions_file.py has the "
                 "format"
             ) from None
-        sha256, is_stated = hashlib.sha256(content).hexdigest(), "object_rotvec_is" in arrays
-        return cls(path, sha256, reading, is_stated, _split(arrays, reading))
+        return cls(path, hashlib.sha256(content).hexdigest(), _split(arrays))
 
 
 def common_up(rotations: np.ndarray) -> tuple[np.ndarray, int]:
@@ -155,24 +146,6 @@ def common_up(rotations: np.ndarray) -> tuple[np.ndarray, int]:
     agree = axes @ axes.T > _UPRIGHT_COS
     up = axes[agree[agree.sum(1).argmax()]].mean(0)
     return up / np.linalg.norm(up), int(agree.sum(1).max())
-
-
-def _axis_angle(rotvec: np.ndarray) -> np.ndarray:
-    return Rotation.from_rotvec(rotvec).as_matrix()
-
-
-def _shifted(rotvec: np.ndarray) -> np.ndarray:
-    """Quaternions (x, y, z, w) were taken for (w, x, y, z): the numbers go back to their places."""
-    misread = Rotation.from_rotvec(rotvec).as_quat()
-    return Rotation.from_quat(misread[:, [3, 0, 1, 2]]).as_matrix()
-
-
-_READINGS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
-    "axis-angle": _axis_angle,
-    "shifted": _shifted,
-}
-"""What `object_rotvec` (N, 3) may be → rotations (N, 3, 3). DexYCB's motions come in a file that is
-"shifted" and does not say so: read in no other way do its objects stand on one table."""
 
 
 def _arrays(path: Path, content: bytes) -> dict[str, np.ndarray]:
@@ -221,6 +194,9 @@ def _check(arrays: dict[str, np.ndarray]) -> None:
     for folder, first, frames in zip(folders, start, length, strict=True):
         if not arrays["valid"][first : first + frames].any():
             raise ValueError(f"{folder} holds no frame with a hand; leave it out of the file")
+    meaning = arrays.get("object_rotvec_is", np.array("axis-angle"))
+    if meaning.shape != () or str(meaning) != "axis-angle":
+        raise ValueError(f"object_rotvec_is {meaning}: it has to be axis-angle; convert the poses")
     _check_metres(arrays)
 
 
@@ -246,46 +222,8 @@ def _check_metres(arrays: dict[str, np.ndarray]) -> None:
         )
 
 
-def _reading(arrays: dict[str, np.ndarray]) -> str:
-    """What `object_rotvec` is: as the file says, or as its objects stand upright at first."""
-    if "object_rotvec_is" in arrays:
-        stated = arrays["object_rotvec_is"]
-        if stated.shape != () or str(stated) not in _READINGS:
-            raise ValueError(f"object_rotvec_is {stated} is none of {', '.join(_READINGS)}")
-        return str(stated)
-    subjects = arrays["sequence_subject"]
-    compared = len(subjects) - len(np.unique(subjects))
-    state = f"add object_rotvec_is: {' or '.join(_READINGS)}"
-    if compared < _MIN_COMPARED:
-        raise ValueError(
-            f"{len(subjects)} sequences of {len(np.unique(subjects))} subjects are too few to tell "
-            f"whether object_rotvec is what it should be; {state}"
-        )
-    share = {reading: _standing(arrays, reading) / compared for reading in _READINGS}
-    plain, shifted = share["axis-angle"], share["shifted"]
-    if plain >= _STAND and plain >= shifted:
-        return "axis-angle"
-    if shifted >= _STAND and plain < _DO_NOT_STAND:
-        return "shifted"
-    raise ValueError(
-        f"read as axis-angle {plain:.0%} of the first object poses have an axis along their "
-        f"subject's table, with quaternions shifted {shifted:.0%}, so it is not clear what "
-        "object_rotvec is: give all in the frame of an upright camera (y down), objects at rest "
-        f"first; where they are, {state}"
-    )
-
-
-def _standing(arrays: dict[str, np.ndarray], reading: str) -> int:
-    """How many objects stand as another of the same subject does, in their first frames."""
-    first = arrays["sequence_start"]
-    rotations = _READINGS[reading](arrays["object_rotvec"][first])
-    subjects = arrays["sequence_subject"]
-    counts = [common_up(rotations[subjects == subject])[1] for subject in np.unique(subjects)]
-    return sum(max(count - 1, 0) for count in counts)
-
-
-def _split(arrays: dict[str, np.ndarray], reading: str) -> list[Recording]:
-    rotations = _READINGS[reading](arrays["object_rotvec"])
+def _split(arrays: dict[str, np.ndarray]) -> list[Recording]:
+    rotations = Rotation.from_rotvec(arrays["object_rotvec"]).as_matrix()
     recordings = []
     for row in zip(*(arrays[key] for key in _SEQUENCE_ARRAYS), strict=True):
         subject, name, side, object_name = map(str, row[:4])

@@ -17,14 +17,9 @@ from pipelines.synthetic.workers import each
 _HIGH_RESIDUAL_MM = 8.0
 
 
-def read_motions(path: Path, plans: list[SequencePlan], console: Console) -> Recordings:
+def read_motions(path: Path, plans: list[SequencePlan]) -> Recordings:
     """The file, once it is known to have every plan's recording."""
     recordings = _recordings(path)
-    if recordings.file.reading != "axis-angle" and not recordings.file.is_stated:
-        console.print(
-            f"--motions {path}: object_rotvec is read as {recordings.file.reading} quaternions: "
-            "so objects stand upright at first, and as axis-angle they do not"
-        )
     for plan in plans:
         recordings.recording(plan)
     return recordings

@@ -39,13 +39,8 @@ def mirrored(rotvec: np.ndarray) -> np.ndarray:
     return (rotvec.reshape(-1, 3) * [1, -1, -1]).reshape(rotvec.shape)
 
 
-def write_motions(
-    path: Path, plans: list[SequencePlan], hands, layer, betas, *, shifted: bool = False
-) -> dict[str, dict]:
-    """Write the file; by folder the truth in the table's frame: joints, object poses.
-
-    shifted: by way of misread quaternions, as the recorded file is.
-    """
+def write_motions(path: Path, plans: list[SequencePlan], hands, layer, betas) -> dict[str, dict]:
+    """Write the file; by folder the truth in the table's frame: joints, object poses."""
     rows = {"joints": [], "object_rotvec": [], "object_trans": [], "valid": []}
     truth = {}
     for k, plan in enumerate(plans):
@@ -55,11 +50,7 @@ def write_motions(
         truth[plan.folder] = made
         yaw = Rotation.from_euler("z", MODEL_YAW_DEG.get(plan.object_name, 0), degrees=True)
         rotation = CAMERA_ROTATION @ made["object_rotation"] @ yaw.as_matrix()
-        turn = Rotation.from_matrix(rotation)
-        if shifted:
-            x, y, z, w = turn.as_quat().T
-            turn = Rotation.from_quat(np.stack([y, z, w, x], 1))
-        rows["object_rotvec"].append(turn.as_rotvec())
+        rows["object_rotvec"].append(Rotation.from_matrix(rotation).as_rotvec())
         rows["object_trans"].append(made["object_m"] @ CAMERA_ROTATION.T + CAMERA_M)
         rows["joints"].append(made["joints"] @ CAMERA_ROTATION.T + CAMERA_M)
         rows["valid"].append(np.arange(FRAMES) >= HIDDEN)
