@@ -10,7 +10,6 @@ from itertools import pairwise
 import numpy as np
 
 from pipelines.synthetic.hand.kinematics import HandRig
-from pipelines.synthetic.render.cover import SPACING_M
 from pipelines.synthetic.things.shapes import carried_frames, grid_faces
 
 _UPPER_ARM_M, _FOREARM_M = 0.33, 0.265
@@ -65,10 +64,10 @@ class Arm:
             rings.append(np.concatenate([ring, ring[:1]]))
         return np.concatenate(rings)
 
-    def outline_m(self, vertices_m: np.ndarray) -> np.ndarray:
-        """Points on the arm, `SPACING_M` apart, from its vertices (V, 3), for `may_cover`."""
+    def outline_m(self, vertices_m: np.ndarray, spacing_m: float) -> np.ndarray:
+        """Points all over the arm, at most `spacing_m` apart along it, from its vertices (V, 3)."""
         rings = vertices_m.reshape(len(self.along_m), -1, 3)
-        fine = np.arange(0, self.along_m[-1], SPACING_M)
+        fine = np.arange(0, self.along_m[-1], spacing_m)
         k = np.clip(np.searchsorted(self.along_m, fine, "right") - 1, 0, len(self.along_m) - 2)
         share = (fine - self.along_m[k]) / (self.along_m[k + 1] - self.along_m[k])
         rows = rings[k] + (rings[k + 1] - rings[k]) * share[:, None, None]

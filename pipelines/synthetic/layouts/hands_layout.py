@@ -11,14 +11,15 @@ from deformer.files.whole import write_part
 from pipelines.datasets.source import GRASPED_OBJECT, HAND, OTHER_OBJECT
 from pipelines.synthetic.layouts.encode import pack_npz
 from pipelines.synthetic.layouts.sequences import SequencePlan
+from pipelines.synthetic.render import layer
+from pipelines.synthetic.render.layer import Layer
 from pipelines.synthetic.render.lens import draw_lens, photograph
 from pipelines.synthetic.render.wide_picture import Picture, Shot
-from pipelines.synthetic.scene import wide_stage
 from pipelines.synthetic.scene.cameras import Camera
 from pipelines.synthetic.scene.sequence import generator, standin_hands
 from pipelines.synthetic.scene.wide_cameras import draw_cameras, image_size
 from pipelines.synthetic.scene.wide_scene import draw_scene
-from pipelines.synthetic.scene.wide_stage import Actor, Layer, Stage
+from pipelines.synthetic.scene.wide_stage import Actor, Stage
 from pipelines.synthetic.scene.wide_surroundings import (
     BODY,
     body_parts,
@@ -26,7 +27,7 @@ from pipelines.synthetic.scene.wide_surroundings import (
     draw_surroundings,
 )
 
-VERSION = 2
+VERSION = 3
 """Raised whenever the same parameters give other files."""
 
 _VAL_EVERY = 25
@@ -46,8 +47,8 @@ def write_sequence(
 ) -> None:
     """Render one sequence into `folder`: meta.json and a folder per camera."""
     rng = generator(seed, plan.folder, "hands")
-    hands, layer = standin_hands()
-    scene, size = draw_scene(rng, hands, layer, num_frames, stride), image_size(rng)
+    hands, hand_layer = standin_hands()
+    scene, size = draw_scene(rng, hands, hand_layer, num_frames, stride), image_size(rng)
     objects = {p.side: p.held.thing.name if p.held else "" for p in scene.players}
     meta = {
         "subject": plan.name,
@@ -132,9 +133,8 @@ def _labels(actor: Actor, cameras: list[Camera], size) -> dict[str, np.ndarray]:
 
 def _segmentation(picture: Picture, moving: Layer, still_parts, number: int) -> np.ndarray:
     """(H, W) uint8 as player `number` sees it: the other's hand and arm are things in front."""
-    codes = []
+    own, codes = {layer.HAND: HAND, layer.ARM: 0, layer.THING: GRASPED_OBJECT}, []
     for part in moving.parts:
-        own = {wide_stage.HAND: HAND, wide_stage.ARM: 0, wide_stage.THING: GRASPED_OBJECT}
         codes.append(own[part.kind] if part.owner == number else OTHER_OBJECT)
     seen = np.array([*codes, 0], np.uint8)[picture.moving]
     still = [0 if part.owner == BODY else OTHER_OBJECT for part in still_parts]

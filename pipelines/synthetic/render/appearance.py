@@ -1,17 +1,191 @@
-"""What the moving things look like: vertex attributes of hand, arm and object, and their colour."""
+"""What hands, arms and things look like: their parts of a layer, and the colour of its points."""
+
+from collections.abc import Callable
 
 import cv2
 import numpy as np
 from scipy.sparse import csr_matrix
+from scipy.spatial.transform import Rotation
 
 from deformer.hand.conventions import FINGERS, TIP_VERTICES
-from pipelines.synthetic.hand.arm import Arm
+from pipelines.synthetic.hand.arm import Arm, ArmStyle
 from pipelines.synthetic.hand.kinematics import HandRig, finger_joints
-from pipelines.synthetic.render.rays import unit
+from pipelines.synthetic.render.layer import (
+    ALBEDO,
+    ARM,
+    HAND,
+    LIT,
+    NORMAL,
+    NUM_ATTRIBUTES,
+    OPEN,
+    REST,
+    SPACING_M,
+    TEXTURED,
+    THING,
+    UV,
+    Layer,
+    Part,
+    Surface,
+)
+from pipelines.synthetic.render.lighting import Light, shade
+from pipelines.synthetic.render.rays import Hits, RayScene, interpolate, unit
 from pipelines.synthetic.render.textures import sample_noise
+from pipelines.synthetic.things.objects import YcbObject, surface_samples_m
 
-HAND, ARM, OBJECT = 0, 1, 2
-"""Meshes of the moving scene, in this order."""
+_OPEN_REACH_M = 0.05
+_CLOTH_M = 0.2  # a texture's side on a sleeve
+
+
+def layer_colour(
+    layer: Layer,
+    hits: Hits,
+    origin_m: np.ndarray,
+    directions: np.ndarray,
+    light: Light,
+    lamp_share: Callable,
+    surroundings: np.ndarray | None = None,
+) -> np.ndarray:
+    """Linear RGB (N, 3) of hits that all met something.
+
+    lamp_share(points_m, kinds): share of the lamp's light (N,) that arrives past what moves;
+    surroundings (H, W, 3): what mirrors show.
+    """
+    rows = hits.corners + layer.first_vertex.take(hits.mesh)[:, None]
+    values = interpolate(layer.attributes, rows, hits.weights)
+    kinds = layer.kinds.take(hits.mesh)
+    normals, albedo = values[:, NORMAL].copy(), values[:, ALBEDO].copy()
+    members = [np.flatnonzero(hits.mesh == number) for number in range(len(layer.parts))]
+    for part, mine in zip(layer.parts, members, strict=True):
+        if len(mine):
+            albedo[mine], normals[mine] = part.surface(values.take(mine, 0))
+    view = unit(-directions)
+    inner = np.flatnonzero(np.einsum("ni,ni->n", normals, view) < -0.2)
+    normals[inner] *= -1  # the inside of a bowl
+    points = np.asarray(origin_m, np.float32) + directions * hits.depth[:, None]
+    lit = lamp_share(points + 0.0012 * normals, kinds) * values[:, LIT]
+    softness = np.where(kinds == HAND, np.float32(0.5), np.float32(0))
+    gloss, open_ = layer.gloss.take(hits.mesh), values[:, OPEN]
+    colour = shade(light, albedo, normals, points, view, lit, gloss, open_, softness)
+    for part, mine in zip(layer.parts, members, strict=True):
+        if part.mirror and len(mine):
+            n, eye = normals[mine], view[mine]
+            away = 2 * n * np.einsum("ni,ni->n", n, eye)[:, None] - eye
+            around = np.arctan2(away[:, 1], away[:, 0]) / (2 * np.pi) + 0.5
+            seen = sample_texture(surroundings, np.stack([around, away[:, 2] / 2 + 0.5], 1))
+            colour[mine] += np.float32(part.mirror) * (seen - colour[mine])
+    return colour
+
+
+def openness(
+    scenes: list[RayScene], start: np.ndarray, normals: np.ndarray, turns: np.ndarray, floor_m
+) -> np.ndarray:
+    """Share of the surroundings that points (V, 3) see past fingers and object, (V,).
+
+    turns (R, 3): of the rays; floor_m: height of a surface below, None for none.
+    """
+    blocked = num_blocked(scenes, start, (normals + 0.95 * turns[:, None]) * _OPEN_REACH_M, 1.0)
+    open_ = 1 - 0.85 * blocked.astype(np.float32) / len(turns)
+    if floor_m is None:
+        return open_
+    return open_ * np.clip(0.6 + (start[:, 2] - floor_m) / 0.08, 0.6, 1.0)
+
+
+def attributes(normals, albedo=0.0, rest=0.0, uv=0.0, textured=0.0, open_=1.0) -> np.ndarray:
+    """A part's table, (V, 14) float32; all light arrives."""
+    table = np.ones((len(normals), NUM_ATTRIBUTES), np.float32)
+    table[:, NORMAL], table[:, ALBEDO], table[:, REST] = normals, albedo, rest
+    table[:, UV], table[:, TEXTURED], table[:, OPEN] = uv, textured, open_
+    return table
+
+
+class Limb:
+    """A hand and the arm that continues it, at every moment.
+
+    vertices_m (T, 778, 3); hand_albedo (778, 3), arm_albedo (V, 3); skin, sleeve: surfaces.
+    """
+
+    def __init__(
+        self,
+        rig: HandRig,
+        style: ArmStyle,
+        vertices_m: np.ndarray,
+        global_rotvec: np.ndarray,
+        owner: int = -1,
+    ) -> None:
+        self.rig, self.arm, self.vertices_m, self.owner = rig, Arm(rig, style), vertices_m, owner
+        self._rotation = Rotation.from_rotvec(global_rotvec).as_matrix()
+        self._faces = rig.arrays.faces.astype(np.int32)
+        corners = rig.rest_vertices_m[self._faces]
+        edges_m = np.linalg.norm(corners - np.roll(corners, 1, 1), axis=-1)
+        self._wide_faces = self._faces[edges_m.max(1) > 0.009]
+        self._operator = vertex_normals_operator(self._faces, 778)
+        self._arm_operator = vertex_normals_operator(self.arm.faces, self.arm.num_vertices)
+        rings, sides = len(self.arm.along_m), self.arm.num_vertices // len(self.arm.along_m)
+        around = np.tile(np.linspace(0, 1, sides), rings).astype(np.float32)
+        along = np.repeat(self.arm.along_m, sides)
+        self._arm_uv = np.stack([around, along / _CLOTH_M], 1)
+        angle = 2 * np.pi * around
+        self._arm_rest = np.stack([0.04 * np.cos(angle), 0.04 * np.sin(angle), 0.3 + along], 1)
+        self._in_sleeve = np.repeat(self.arm.is_sleeve, sides)
+
+    def hand_part(self, moment: int, albedo: np.ndarray, skin: Surface, gloss: float) -> Part:
+        vertices = self.vertices_m[moment]
+        normals = mesh_normals(vertices, self._faces, self._operator)
+        table = attributes(normals, albedo, self.rig.rest_vertices_m)
+        a, b, c = (vertices[self._wide_faces[:, k]] for k in range(3))
+        outline = [vertices, (a + b) / 2, (b + c) / 2, (c + a) / 2, (a + b + c) / 3]
+        mesh = vertices, self._faces, np.concatenate(outline)
+        return Part(HAND, *mesh, table, skin, gloss, self.owner)
+
+    def arm_part(self, moment: int, albedo: np.ndarray, surface: Surface) -> Part:
+        arm = self.arm
+        vertices = arm.vertices_m(self.vertices_m[moment], self._rotation[moment])
+        normals = mesh_normals(vertices, arm.faces, self._arm_operator)
+        rows = normals.reshape(len(arm.along_m), -1, 3)
+        rows[:, 0] = rows[:, -1] = rows[:, 0] + rows[:, -1]  # the seam of the tube
+        normals = rows.reshape(-1, 3)
+        normals /= np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-6)
+        rings = vertices.reshape(rows.shape)
+        outward = ((rings - rings.mean(1, keepdims=True)) * rows).sum() > 0
+        normals = normals if outward else -normals
+        table = attributes(normals, albedo, self._arm_rest, self._arm_uv, self._in_sleeve, 0.9)
+        mesh = vertices, arm.faces, arm.outline_m(vertices, SPACING_M)
+        return Part(ARM, *mesh, table, surface, 0.01, self.owner)
+
+
+def thing_part(
+    thing: YcbObject,
+    rotation: np.ndarray,
+    position_m: np.ndarray,
+    texture: np.ndarray,
+    gloss: float = 0.1,
+    owner: int = -1,
+    mirror: float = 0.0,
+) -> Part:
+    """A textured thing at its place."""
+    mesh = thing.mesh
+    table = attributes(mesh.normals @ rotation.T, uv=mesh.uv, textured=1.0)
+    vertices, outline = (
+        points @ rotation.T + position_m
+        for points in (mesh.vertices_m, surface_samples_m(thing, SPACING_M))
+    )
+
+    def surface(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        return sample_texture(texture, values[:, UV]), values[:, NORMAL]
+
+    return Part(THING, vertices, mesh.faces, outline, table, surface, gloss, owner, mirror)
+
+
+def num_blocked(
+    scenes: list[RayScene], start: np.ndarray, ways: np.ndarray, reach: float
+) -> np.ndarray:
+    """How many of the ways (R, N, 3) from start (N, 3) meet something within `reach`, (N,)."""
+    starts = np.broadcast_to(start, (len(ways), *start.shape)).reshape(-1, 3)
+    flat, met = ways.reshape(-1, 3), np.zeros(len(starts), bool)
+    for scene in scenes:
+        clear = np.flatnonzero(~met)
+        met[clear] = scene.is_blocked(starts.take(clear, 0), flat.take(clear, 0), reach)
+    return met.reshape(len(ways), -1).sum(0)
 
 
 def vertex_normals_operator(faces: np.ndarray, num_vertices: int) -> csr_matrix:
@@ -74,19 +248,19 @@ def _thumb_back(rig: HandRig, bone: np.ndarray) -> np.ndarray:
     return back / np.linalg.norm(back)
 
 
-def skin_surface(
-    albedo: np.ndarray, normals: np.ndarray, rest_m: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """Skin at points of the hand: its colour mottled, its normals uneven; all (N, 3)."""
+def skin_surface(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The `Surface` of a hand: its colour mottled, its normals uneven."""
+    albedo, normals, rest_m = values[:, ALBEDO], values[:, NORMAL], values[:, REST]
     coarse, fine = sample_noise(rest_m, 1100.0), sample_noise(rest_m, 3700.0)
     mottled = albedo * (1 + 0.09 * coarse[:, :1] + 0.05 * coarse + 0.05 * fine[:, 1:2])
     bumped = normals + 0.09 * coarse + 0.06 * fine
     return mottled, unit(bumped)
 
 
-def cloth_surface(albedo: np.ndarray, rest_m: np.ndarray) -> np.ndarray:
-    """Cloth or skin of the arm: the vertices' colour with a grain, (N, 3)."""
-    return albedo * (1 + 0.12 * sample_noise(rest_m, 700.0)[:, :1])
+def arm_surface(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The `Surface` of a plain sleeve or a bare arm: the vertices' colour with a grain."""
+    grain = 1 + 0.12 * sample_noise(values[:, REST], 700.0)[:, :1]
+    return values[:, ALBEDO] * grain, values[:, NORMAL]
 
 
 def sample_texture(texture: np.ndarray, uv: np.ndarray) -> np.ndarray:

@@ -5,19 +5,12 @@ from dataclasses import dataclass, replace
 import cv2
 import numpy as np
 
-from pipelines.synthetic.render.appearance import ARM, HAND, OBJECT
-from pipelines.synthetic.render.layer import Layer, cast_layer
+from pipelines.synthetic.render.layer import HAND, THING, Layer, LayerCaster, lay_over, line_kernel
 from pipelines.synthetic.render.view import View
 from pipelines.synthetic.scene.cameras import IMAGE_SIZE
-from pipelines.synthetic.scene.stage import Posed, Stage
+from pipelines.synthetic.scene.stage import Stage
 
 HAND_LABEL = 255
-MIN_BLUR_PX = 1.3
-"""Shorter ways than this are not blurred."""
-
-_MAX_BLUR_PX = 24.0
-"""Longer ways are blurred as if they were this long: the work grows with it, since all that the
-blur may bring to a visible pixel needs a colour."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,7 +84,7 @@ class NoiseTile:
 
 def draw_frame(
     stage: Stage,
-    posed: Posed,
+    layer: Layer,
     view: View,
     shadow: tuple[np.ndarray, int, int] | None,
     motion_px: np.ndarray,
@@ -101,37 +94,32 @@ def draw_frame(
 
     shadow: of `moving_shadow`, None for none; motion_px (2,): the way the hand moves while the
     shutter is open; without_object: the grasped object is in the view already. Hand, arm and object
-    are blurred along this one way, however they turn, and at most by `_MAX_BLUR_PX`.
+    are blurred along this one way, however they turn.
     """
-    image, depth, label = view.image.copy(), view.depth_m.copy(), view.label.copy()
+    view = replace(view, image=view.image.copy(), depth_m=view.depth_m.copy())
+    label = view.label.copy()
     if shadow is not None:
-        _darken_table(image, view, shadow)
-    layer = None
-    if not (without_object and posed.hand_m is None):
+        _darken_table(view.image, view, shadow)
+    hidden = layer.kinds == THING if without_object else None
+    if hidden is None or not hidden.all():
         blur = line_kernel(motion_px)
-        layer = cast_layer(stage, posed, view, without_object, len(blur) // 2)
-    if layer is not None:
-        box = layer.box
-        image[box] = _blend(image[box], layer, blur)
-        front = layer.depth_m < depth[box]
-        codes = np.zeros(3, np.uint8)
-        codes[HAND], codes[ARM] = HAND_LABEL, 0
-        codes[OBJECT] = stage.world.objects[stage.world.grasped].thing.class_id
-        label[box] = np.where(front, codes[posed.kinds[layer.mesh]], label[box])
-        depth[box] = np.where(front, layer.depth_m, depth[box])
-    return Frame(image, depth, label)
+        cast = LayerCaster(view, layer, stage.colours(layer), hidden).cast(len(blur) // 2)
+        if cast is not None:
+            mesh = lay_over(view, cast, blur)
+            codes = np.zeros(3, np.uint8)
+            codes[HAND] = HAND_LABEL
+            codes[THING] = stage.world.objects[stage.world.grasped].thing.class_id
+            label[cast.box] = np.where(mesh >= 0, codes[layer.kinds[mesh]], label[cast.box])
+    return Frame(view.image, view.depth_m, label)
 
 
-def with_object_at_rest(stage: Stage, posed: Posed, view: View) -> View:
+def with_object_at_rest(stage: Stage, layer: Layer, view: View) -> View:
     """The view with the grasped object in it, for as long as nobody touches it: it stays sharp
-    while the hand before it is blurred. `posed`: a frame without a hand."""
-    drawn = draw_frame(stage, posed, view, None, np.zeros(2))
+    while the hand before it is blurred. `layer`: of a frame without a hand."""
+    drawn = draw_frame(stage, layer, view, None, np.zeros(2))
+    is_table = view.is_table & (drawn.depth_m >= view.depth_m)
     return replace(
-        view,
-        image=drawn.image,
-        depth_m=drawn.depth_m,
-        label=drawn.label,
-        is_table=view.is_table & (drawn.depth_m >= view.depth_m),
+        view, image=drawn.image, depth_m=drawn.depth_m, label=drawn.label, is_table=is_table
     )
 
 
@@ -173,42 +161,3 @@ def _darken_table(image: np.ndarray, view: View, shadow) -> None:
     box = (slice(lows[1], highs[1]), slice(lows[0], highs[0]))
     seen[~view.is_table[box]] = 1
     image[box] = cv2.multiply(image[box], cv2.merge([seen] * 3), dtype=cv2.CV_8U)
-
-
-def _blend(image: np.ndarray, layer: Layer, blur: np.ndarray) -> np.ndarray:
-    """The blurred layer laid over a piece of the picture; still objects in front stay in front."""
-    # A layer that reaches the picture's border goes on beyond it; elsewhere its box ends empty
-    stacked = cv2.filter2D(layer.colour, -1, blur, borderType=cv2.BORDER_REPLICATE)
-    front = cv2.blur(layer.shows.astype(np.float32), (3, 3)).reshape(-1)
-    piece = np.ascontiguousarray(image)
-    flat, stacked = piece.reshape(-1, 3), stacked.reshape(-1, 4)
-    chosen = np.flatnonzero(stacked[:, 3])
-    over = stacked.take(chosen, 0).astype(np.float32)
-    share = front.take(chosen)
-    kept = 1 - over[:, 3] * (share / 255)
-    mixed = flat.take(chosen, 0) * kept[:, None]
-    mixed += over[:, :3] * share[:, None]
-    mixed += 0.5
-    flat[chosen] = np.minimum(mixed, 255).astype(np.uint8)
-    return piece
-
-
-def line_kernel(motion_px: np.ndarray) -> np.ndarray:
-    """A line of the motion's length and direction, sum 1, with an empty pixel round it.
-
-    Of a motion not worth blurring its middle alone: (3, 3).
-    """
-    length = float(np.hypot(*motion_px))
-    half = min(length, _MAX_BLUR_PX) / 2 if length > MIN_BLUR_PX else 0.0
-    direction = motion_px / max(length, 1e-9)
-    size = 2 * int(np.ceil(half)) + 3
-    kernel = np.zeros((size, size), np.float32)
-    for t in np.linspace(-half, half, 4 * size):
-        x, y = size // 2 + direction * t
-        i, j = int(y), int(x)
-        a, b = y - i, x - j
-        kernel[i, j] += (1 - a) * (1 - b)
-        kernel[i + 1, j] += a * (1 - b)
-        kernel[i, j + 1] += (1 - a) * b
-        kernel[i + 1, j + 1] += a * b
-    return kernel / kernel.sum()

@@ -1,34 +1,104 @@
-"""What moves, seen by one camera: rays where it may be, more of them at its edges.
+"""Meshes with their looks, and what a camera sees of them: rays where they may be, more of them at
+edges, and their blurred picture laid over another.
 
 Pixels are addressed by their position in the flattened box: that is several times as fast as by
 row and column.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
 
-from pipelines.synthetic.render.appearance import OBJECT
-from pipelines.synthetic.render.cover import may_cover
-from pipelines.synthetic.render.rays import Hits
+from pipelines.synthetic.render.rays import Hits, RayScene
 from pipelines.synthetic.render.textures import linear_to_srgb
-from pipelines.synthetic.render.view import View
-from pipelines.synthetic.scene.stage import Posed, Stage
+from pipelines.synthetic.scene.cameras import Camera
+
+HAND, ARM, THING = 0, 1, 2
+NORMAL, ALBEDO, REST, UV = slice(0, 3), slice(3, 6), slice(6, 9), slice(9, 11)
+OPEN, LIT, TEXTURED = 11, 12, 13
+NUM_ATTRIBUTES = 14
+
+MIN_BLUR_PX = 1.3
+"""Shorter ways than this are not blurred."""
+
+_MAX_BLUR_PX = 24.0
+"""Longer ways are blurred as if they were this long: the work grows with it, since all that the
+blur may bring to a visible pixel needs a colour."""
 
 _EDGE_SAMPLES = np.array([[-0.35, -0.12], [0.12, 0.35]])
 _NOTHING_M = np.float32(99)
-_KERNEL = np.ones((3, 3), np.uint8)
+_SQUARE = np.ones((3, 3), np.uint8)
+
+SPACING_M = 0.007
+"""How far apart the points of a part's outline are."""
+
+_GAP_M = 0.0052  # no point of a surface is then further than this from one of the points
+
+Surface = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
+"""Attributes (N, 14) at points of a part → their albedo and normals, (N, 3) each."""
 
 
 @dataclass(frozen=True, eq=False)
+class Part:
+    """A mesh in the world.
+
+    kind: HAND, ARM or THING. outline_m (N, 3): points on it, `SPACING_M` apart. attributes (V, 14)
+    float32: normal, albedo, place at rest, uv, share of the surroundings that it sees, share of the
+    lamp's light that arrives, share of the texture in the colour. gloss: strength of the highlight.
+    owner: number of the player it belongs to, −1 for nobody's. mirror: how much of its surroundings
+    shows in it: metal, glaze.
+    """
+
+    kind: int
+    vertices_m: np.ndarray
+    faces: np.ndarray
+    outline_m: np.ndarray
+    attributes: np.ndarray
+    surface: Surface | None
+    gloss: float
+    owner: int = -1
+    mirror: float = 0.0
+
+
 class Layer:
-    """What moves, in a box of the picture (h, w).
+    """Parts that are cast together."""
+
+    def __init__(self, parts: list[Part]) -> None:
+        self.parts = parts
+        self.kinds = np.array([p.kind for p in parts], int)
+        self.gloss = np.array([p.gloss for p in parts], np.float32)
+        self.scene = RayScene([(p.vertices_m, p.faces) for p in parts]) if parts else None
+        self.first_vertex = np.cumsum([0, *(len(p.vertices_m) for p in parts)])[:-1]
+        if parts:
+            self.attributes = np.concatenate([p.attributes for p in parts])
+
+    def update(self, number: int, column: int, values: np.ndarray) -> None:
+        """Give a part another column (V,) of attributes."""
+        first = self.first_vertex[number]
+        self.attributes[first : first + len(values), column] = values
+
+
+@dataclass(frozen=True, eq=False)
+class Canvas:
+    """A picture that layers are laid over, (H, W): image (…, 3) uint8 sRGB, BGR; depth_m float32;
+    directions (…, 3) float32: the camera's rays in the world."""
+
+    camera: Camera
+    image: np.ndarray
+    depth_m: np.ndarray
+    directions: np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
+class Cast:
+    """A layer in a box of the picture (h, w).
 
     box: rows and columns; colour (h, w, 4) uint8: gamma-coded BGR times the share of the pixel that
     it fills, and this share, 255 for all of it; depth_m (h, w): at the pixel's centre, 99 for
-    nothing; mesh (h, w): index of the mesh there, −1 for nothing; shows (h, w) bool: where
-    something, at most the blur's reach away, is nearer than the view. What cannot be blurred to
+    nothing; mesh (h, w): index of the part there, −1 for nothing; shows (h, w) bool: where
+    something, at most the blur's reach away, is nearer than the canvas. What cannot be blurred to
     there has no colour and no share.
     """
 
@@ -39,77 +109,167 @@ class Layer:
     shows: np.ndarray
 
 
-def cast_layer(
-    stage: Stage, posed: Posed, view: View, without_object: bool, reach_px: int
-) -> Layer | None:
-    """Cast what moves; None where it is out of the picture.
+class LayerCaster:
+    """Casts one layer before one canvas.
 
-    without_object: the grasped object is in the view already, and left out here; reach_px: how
-    far a pixel's colour will be blurred, at most.
+    colour(hits, origin_m, directions): linear RGB (N, 3) of hits that all met something. hidden
+    (parts,) bool: parts that are in the canvas already, and left out here.
     """
-    box, mask = may_cover(view.camera, posed.outline_m, reach_px)
-    if not mask.size:
-        return None
-    chosen = np.flatnonzero(mask)
-    directions = np.ascontiguousarray(view.directions[box]).reshape(-1, 3).take(chosen, 0)
-    hits = _visible(posed, posed.scene.cast(view.camera.center_m, directions), without_object)
-    met = np.flatnonzero(hits.mesh >= 0)
-    at = chosen[met]
-    depth, mesh = np.full(mask.shape, _NOTHING_M), np.full(mask.shape, -1, np.int32)
-    depth.reshape(-1)[at], mesh.reshape(-1)[at] = hits.depth[met], hits.mesh[met]
-    shows = cv2.erode(depth, _square(reach_px)) < view.depth_m[box]
-    # A hidden hand's colour counts, too: moving, it comes out from behind the edge that hides it.
-    # One pixel more, since what shows gets a soft edge
-    coloured = cv2.dilate(shows.astype(np.uint8), _square(reach_px + 1))
-    layer = Layer(box, np.zeros((*mask.shape, 4), np.uint8), depth, mesh, shows)
-    colour = layer.colour.reshape(-1, 4)
-    some = met[coloured.reshape(-1)[at] > 0]
-    colour[chosen[some], :3] = _colours(stage, posed, view, hits, some, directions)
-    colour[chosen[some], 3] = 255
-    _smooth_edges(stage, posed, view, without_object, layer, coloured)
-    return layer
+
+    def __init__(
+        self, canvas: Canvas, layer: Layer, colour: Callable, hidden: np.ndarray | None = None
+    ) -> None:
+        self.canvas, self.layer, self.colour, self.hidden = canvas, layer, colour, hidden
+
+    def cast(self, reach_px: int) -> Cast | None:
+        """reach_px: how far the layer will be blurred, at most; None where it is out of the
+        picture."""
+        canvas = self.canvas
+        found = may_cover(self.layer.parts, canvas.camera, canvas.depth_m.shape, reach_px)
+        if found is None:
+            return None
+        box, mask = found
+        chosen = np.flatnonzero(mask)
+        directions = np.ascontiguousarray(canvas.directions[box]).reshape(-1, 3).take(chosen, 0)
+        hits = self._hits(directions)
+        met = np.flatnonzero(hits.mesh >= 0)
+        at = chosen[met]
+        depth, mesh = np.full(mask.shape, _NOTHING_M), np.full(mask.shape, -1, np.int32)
+        depth.reshape(-1)[at], mesh.reshape(-1)[at] = hits.depth[met], hits.mesh[met]
+        shows = cv2.erode(depth, _square(reach_px)) < canvas.depth_m[box]
+        # A hidden hand's colour counts, too: moving, it comes out from behind the edge that hides
+        # it. One pixel more, since what shows gets a soft edge
+        coloured = cv2.dilate(shows.astype(np.uint8), _square(reach_px + 1))
+        cast = Cast(box, np.zeros((*mask.shape, 4), np.uint8), depth, mesh, shows)
+        colour = cast.colour.reshape(-1, 4)
+        some = met[coloured.reshape(-1)[at] > 0]
+        colour[chosen[some], :3] = self._shades(hits, some, directions)
+        colour[chosen[some], 3] = 255
+        self._smooth_edges(cast, coloured)
+        return cast
+
+    def _hits(self, directions: np.ndarray) -> Hits:
+        hits = self.layer.scene.cast(self.canvas.camera.center_m, directions)
+        if self.hidden is None:
+            return hits
+        gone = (hits.mesh >= 0) & self.hidden[hits.mesh]
+        return replace(
+            hits, mesh=np.where(gone, -1, hits.mesh), depth=np.where(gone, _NOTHING_M, hits.depth)
+        )
+
+    def _shades(self, hits: Hits, chosen: np.ndarray, directions) -> np.ndarray:
+        """Gamma-coded BGR in 8-bit steps of the chosen hits, (N, 3) float32."""
+        origin = self.canvas.camera.center_m
+        linear = self.colour(hits.take(chosen), origin, directions.take(chosen, 0))
+        return linear_to_srgb(linear)[:, ::-1] * np.float32(255)
+
+    def _smooth_edges(self, cast: Cast, coloured: np.ndarray) -> None:
+        """Where a pixel's neighbour is something else, more rays share in its colour and cover."""
+        lowest, highest = cv2.erode(cast.depth_m, _SQUARE), cv2.dilate(cast.depth_m, _SQUARE)
+        meshes = cast.mesh.astype(np.float32)
+        seam = cv2.dilate(meshes, _SQUARE) != cv2.erode(meshes, _SQUARE)
+        mixed = ((highest - lowest > 0.02) | seam) & (coloured > 0)
+        chosen = np.flatnonzero(mixed & (lowest < _NOTHING_M))
+        if not len(chosen):
+            return
+        width = cast.depth_m.shape[1]
+        rows, columns = cast.box
+        centers = np.stack([chosen % width + columns.start, chosen // width + rows.start], 1)
+        pixels = (centers[:, None] + _EDGE_SAMPLES).reshape(-1, 2)
+        directions = self.canvas.camera.ray_directions(pixels)
+        hits = self._hits(directions)
+        met = np.flatnonzero(hits.mesh >= 0)
+        count, samples = len(chosen), len(_EDGE_SAMPLES)
+        shades = np.zeros((count * samples, 4), np.float32)
+        shades[met, :3] = self._shades(hits, met, directions)
+        shades[met, 3] = 255
+        colour = cast.colour.reshape(-1, 4)
+        total = colour[chosen] + shades.reshape(count, samples, 4).sum(1)
+        colour[chosen] = total / (samples + 1)
+
+
+def lay_over(canvas: Canvas, cast: Cast, blur: np.ndarray) -> np.ndarray:
+    """Put a layer, blurred by a kernel, into the canvas: its image and depth change.
+
+    Returns, of the cast's box, the number of the part that is seen, −1 for none.
+    """
+    depth = canvas.depth_m[cast.box]
+    canvas.image[cast.box] = _blend(canvas.image[cast.box], cast, blur)
+    front = cast.depth_m < depth
+    depth[front] = cast.depth_m[front]
+    return np.where(front, cast.mesh, -1)
 
 
 def _square(reach_px: int) -> np.ndarray:
     return np.ones((2 * reach_px + 1,) * 2, np.uint8)
 
 
-def _visible(posed: Posed, hits: Hits, without_object: bool) -> Hits:
-    """The hits, without those of the object where it is drawn already."""
-    if not without_object:
-        return hits
-    gone = (hits.mesh >= 0) & (posed.kinds[hits.mesh] == OBJECT)
-    return replace(
-        hits, mesh=np.where(gone, -1, hits.mesh), depth=np.where(gone, _NOTHING_M, hits.depth)
-    )
+def may_cover(
+    parts: list[Part], camera: Camera, shape: tuple[int, int], margin_px: int = 0
+) -> tuple[tuple[slice, slice], np.ndarray] | None:
+    """Where rays are worth casting: a box of the picture and in it the mask (h, w) uint8.
+
+    margin_px: how far the box reaches beyond the mask, within the picture. None where no part is
+    in the picture.
+    """
+    height, width = shape
+    points = camera.to_camera(np.concatenate([part.outline_m for part in parts], dtype=np.float32))
+    corners = np.array([[0, 0], [width, 0], [0, height], [width, height]])
+    slant = np.linalg.norm(camera.ray_directions(corners), axis=1).max()
+    if np.linalg.norm(points, axis=1).min() < (2 * slant + 1) * _GAP_M:
+        # At the lens, what is seen may belong to a point that itself lies behind the camera
+        return (slice(0, height), slice(0, width)), np.ones(shape, np.uint8)
+    points = points[points[:, 2] > _GAP_M]
+    x, y, z = camera.K @ points.T
+    x, y, reach = x / z, y / z, slant * camera.K[0, 0] * _GAP_M / z
+    near = (x > -reach) & (x < width + reach) & (y > -reach) & (y < height + reach)
+    if not near.any():
+        return None
+    spread = int(np.ceil(reach[near].max())) + 1
+    x, y = (np.round(a[near]).astype(int) for a in (x, y))
+    beyond = spread + margin_px
+    x0, x1 = max(x.min() - beyond, 0), min(x.max() + beyond + 1, width)
+    y0, y1 = max(y.min() - beyond, 0), min(y.max() + beyond + 1, height)
+    away = np.ones((y1 - y0, x1 - x0), np.uint8)
+    away[np.clip(y, y0, y1 - 1) - y0, np.clip(x, x0, x1 - 1) - x0] = 0
+    distance = cv2.distanceTransform(away, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+    return (slice(y0, y1), slice(x0, x1)), (distance <= spread).astype(np.uint8)
 
 
-def _colours(stage, posed, view, hits: Hits, chosen: np.ndarray, directions) -> np.ndarray:
-    """Gamma-coded BGR in 8-bit steps of the chosen hits, (N, 3) float32."""
-    some, rays = hits.take(chosen), directions.take(chosen, 0)
-    linear = stage.colour(posed, some, view.camera.center_m, rays)
-    return linear_to_srgb(linear)[:, ::-1] * np.float32(255)
+def _blend(image: np.ndarray, cast: Cast, blur: np.ndarray) -> np.ndarray:
+    """The blurred layer laid over a piece of the picture; what is nearer there stays in front."""
+    # A layer that reaches the picture's border goes on beyond it; elsewhere its box ends empty
+    stacked = cv2.filter2D(cast.colour, -1, blur, borderType=cv2.BORDER_REPLICATE)
+    front = cv2.blur(cast.shows.astype(np.float32), (3, 3)).reshape(-1)
+    piece = np.ascontiguousarray(image)
+    flat, stacked = piece.reshape(-1, 3), stacked.reshape(-1, 4)
+    chosen = np.flatnonzero(stacked[:, 3])
+    over = stacked.take(chosen, 0).astype(np.float32)
+    share = front.take(chosen)
+    kept = 1 - over[:, 3] * (share / 255)
+    mixed = flat.take(chosen, 0) * kept[:, None]
+    mixed += over[:, :3] * share[:, None]
+    mixed += 0.5
+    flat[chosen] = np.minimum(mixed, 255).astype(np.uint8)
+    return piece
 
 
-def _smooth_edges(stage, posed, view, without_object, layer: Layer, coloured) -> None:
-    """Where a pixel's neighbour is something else, more rays share in its colour and cover."""
-    lowest, highest = cv2.erode(layer.depth_m, _KERNEL), cv2.dilate(layer.depth_m, _KERNEL)
-    meshes = layer.mesh.astype(np.float32)
-    seam = cv2.dilate(meshes, _KERNEL) != cv2.erode(meshes, _KERNEL)
-    mixed = ((highest - lowest > 0.02) | seam) & (coloured > 0)
-    chosen = np.flatnonzero(mixed & (lowest < _NOTHING_M))
-    if not len(chosen):
-        return
-    width = layer.depth_m.shape[1]
-    rows, columns = layer.box
-    centers = np.stack([chosen % width + columns.start, chosen // width + rows.start], 1)
-    pixels = (centers[:, None] + _EDGE_SAMPLES).reshape(-1, 2)
-    directions = view.camera.ray_directions(pixels)
-    hits = _visible(posed, posed.scene.cast(view.camera.center_m, directions), without_object)
-    met = np.flatnonzero(hits.mesh >= 0)
-    count, samples = len(chosen), len(_EDGE_SAMPLES)
-    shades = np.zeros((count * samples, 4), np.float32)
-    shades[met, :3] = _colours(stage, posed, view, hits, met, directions)
-    shades[met, 3] = 255
-    colour = layer.colour.reshape(-1, 4)
-    colour[chosen] = (colour[chosen] + shades.reshape(count, samples, 4).sum(1)) / (samples + 1)
+def line_kernel(motion_px: np.ndarray) -> np.ndarray:
+    """A line of the motion's length and direction, sum 1, with an empty pixel round it.
+
+    Of a motion not worth blurring its middle alone: (3, 3).
+    """
+    length = float(np.hypot(*motion_px))
+    half = min(length, _MAX_BLUR_PX) / 2 if length > MIN_BLUR_PX else 0.0
+    direction = motion_px / max(length, 1e-9)
+    size = 2 * int(np.ceil(half)) + 3
+    kernel = np.zeros((size, size), np.float32)
+    for t in np.linspace(-half, half, 4 * size):
+        x, y = size // 2 + direction * t
+        i, j = int(y), int(x)
+        a, b = y - i, x - j
+        kernel[i, j] += (1 - a) * (1 - b)
+        kernel[i + 1, j] += a * (1 - b)
+        kernel[i, j + 1] += (1 - a) * b
+        kernel[i + 1, j + 1] += a * b
+    return kernel / kernel.sum()

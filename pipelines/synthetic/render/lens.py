@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 
 from deformer.files.images import encode_jpeg
-from pipelines.synthetic.render.film import line_kernel
+from pipelines.synthetic.render.layer import line_kernel
 
 _TILE_ROOM = 64
 

@@ -6,6 +6,8 @@ from functools import cache
 import cv2
 import numpy as np
 
+from pipelines.synthetic.render.appearance import num_blocked
+from pipelines.synthetic.render.layer import Layer
 from pipelines.synthetic.render.lighting import Light
 from pipelines.synthetic.render.rays import RayScene
 from pipelines.synthetic.scene.world import TABLE_X_M, TABLE_Y_M
@@ -67,15 +69,14 @@ def bake(scene: RayScene | None, light: Light) -> TableLight:
     return TableLight(key, sky, key_level.astype(np.float32), sky_level)
 
 
-def moving_shadow(
-    scene: RayScene, outline_m: np.ndarray, light: Light, baked: TableLight
-) -> tuple[np.ndarray, int, int]:
+def moving_shadow(layer: Layer, light: Light, baked: TableLight) -> tuple[np.ndarray, int, int]:
     """The shadow of what moves: factor (h, w) on the grid, and its first row and column.
 
-    outline_m (N, 3): points of what moves; only cells that they can darken are looked at.
+    Only cells that it can darken are looked at.
     """
     points = grid_points_m()
-    above = outline_m[outline_m[:, 2] > 0]
+    above = np.concatenate([p.outline_m for p in layer.parts], dtype=np.float32)
+    above = above[above[:, 2] > 0]
     if not len(above):
         return np.ones((1, 1), np.float32), 0, 0
     slope = (above[:, :2] - light.key_m[:2]) / np.maximum(light.key_m[2] - above[:, 2:], 0.2)
@@ -92,7 +93,7 @@ def moving_shadow(
     if r0 >= r1 or c0 >= c1:
         return np.ones((1, 1), np.float32), 0, 0
     key, sky = _shares(
-        scene, points[r0:r1, c0:c1], light, _MOVING_LAMP_SAMPLES, _MOVING_SKY_SAMPLES
+        layer.scene, points[r0:r1, c0:c1], light, _MOVING_LAMP_SAMPLES, _MOVING_SKY_SAMPLES
     )
     factor = baked.shadow_factor(key, sky, slice(r0, r1), slice(c0, c1))
     return factor.astype(np.float32), r0, c0
@@ -103,12 +104,11 @@ def _shares(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Shares of lamp and surroundings that points (h, w, 3) see, both (h, w)."""
     shape, flat = points.shape[:2], np.ascontiguousarray(points.reshape(-1, 3))
-    open_key, open_sky = np.zeros(len(flat), np.float32), np.zeros(len(flat), np.float32)
-    for lamp in light.key_samples_m(num_lamp):
-        open_key += ~scene.is_blocked(flat, lamp.astype(np.float32) - flat, 0.999)
-    for direction in _sky_directions(num_sky):
-        open_sky += ~scene.is_blocked(flat, np.broadcast_to(direction, flat.shape), 1.0)
-    return (open_key / num_lamp).reshape(shape), (open_sky / num_sky).reshape(shape)
+    lamps = light.key_samples_m(num_lamp).astype(np.float32)[:, None] - flat
+    skies = np.broadcast_to(_sky_directions(num_sky)[:, None], (num_sky, *flat.shape))
+    key = 1 - num_blocked([scene], flat, lamps, 0.999) / num_lamp
+    sky = 1 - num_blocked([scene], flat, skies, 1.0) / num_sky
+    return key.astype(np.float32).reshape(shape), sky.astype(np.float32).reshape(shape)
 
 
 def _sky_directions(count: int) -> np.ndarray:

@@ -5,16 +5,15 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from pipelines.synthetic.render.appearance import sample_texture
-from pipelines.synthetic.render.cover import SPACING_M, may_cover
+from pipelines.synthetic.render.appearance import num_blocked, thing_part
+from pipelines.synthetic.render.layer import NORMAL, Canvas, Layer, may_cover
 from pipelines.synthetic.render.lighting import shade
 from pipelines.synthetic.render.rays import RayScene, interpolate, unit
 from pipelines.synthetic.render.table_light import CELL_M
 from pipelines.synthetic.render.textures import hex_to_linear, linear_to_srgb, room
 from pipelines.synthetic.scene.cameras import IMAGE_SIZE, Camera
 from pipelines.synthetic.scene.world import TABLE_X_M, TABLE_Y_M, TEXELS_PER_M, World
-from pipelines.synthetic.things.objects import surface_samples_m
-from pipelines.synthetic.things.shapes import Lathe
+from pipelines.synthetic.things.household import CHEST, HEAD, HEAD_M
 
 SUBPIXELS = np.array([[-0.25, -0.25], [0.25, -0.25], [-0.25, 0.25], [0.25, 0.25]])
 """Further samples of a pixel for its colour; its centre alone decides depth and label."""
@@ -24,61 +23,29 @@ WALL_M = (1.6, 2.6)
 
 
 @dataclass(frozen=True, eq=False)
-class StillScene:
-    """The objects that stay, in the world: one ray scene and what its hits look like."""
-
-    scene: RayScene | None
-    normals: np.ndarray
-    uv: np.ndarray
-    first_vertex: np.ndarray
-    indices: list[int]
-    """Position in `World.objects` per mesh."""
-    gloss: np.ndarray
-
-
-@dataclass(frozen=True, eq=False)
-class View:
+class View(Canvas):
     """One camera and its still layers, all (480, 640).
 
-    image (…, 3) uint8 sRGB, BGR; depth_m float32; label uint8 (YCB class or 0); directions (…, 3)
-    float32 in the world; is_table bool; table_to_image (3, 3): cells of its light → pixels.
+    label uint8 (YCB class or 0); is_table bool; table_to_image (3, 3): cells of its light → pixels.
     """
 
-    camera: Camera
-    image: np.ndarray
-    depth_m: np.ndarray
     label: np.ndarray
-    directions: np.ndarray
     is_table: np.ndarray
     table_to_image: np.ndarray
 
 
-def still_scene(world: World, rng: np.random.Generator) -> StillScene:
-    """The ray scene of all objects but the grasped one."""
+def still_layer(world: World, rng: np.random.Generator) -> Layer:
+    """All objects but the grasped one; a part's owner is its position in `World.objects`."""
     indices = [k for k in range(len(world.objects)) if k != world.grasped]
-    if not indices:
-        empty = np.zeros((0, 3))
-        return StillScene(None, empty, empty, np.zeros(0, int), [], np.zeros(0))
-    meshes, normals, uv = [], [], []
-    for k in indices:
-        placed = world.objects[k]
-        mesh = placed.thing.mesh
-        meshes.append((mesh.vertices_m @ placed.rotation.T + placed.position_m, mesh.faces))
-        normals.append(mesh.normals @ placed.rotation.T)
-        uv.append(mesh.uv)
-    first = np.cumsum([0, *(len(n) for n in normals[:-1])])
-    return StillScene(
-        RayScene(meshes),
-        np.concatenate(normals).astype(np.float32),
-        np.concatenate(uv).astype(np.float32),
-        first,
-        indices,
-        rng.uniform(0.02, 0.3, len(indices)).astype(np.float32),
-    )
+    parts = []
+    for k, gloss in zip(indices, rng.uniform(0.02, 0.3, len(indices)), strict=True):
+        o = world.objects[k]
+        parts.append(thing_part(o.thing, o.rotation, o.position_m, o.texture, gloss, k))
+    return Layer(parts)
 
 
 def render_view(
-    world: World, still: StillScene, table: np.ndarray, camera: Camera, rng: np.random.Generator
+    world: World, still: Layer, table: np.ndarray, camera: Camera, rng: np.random.Generator
 ) -> View:
     """Draw the still layers of one camera; `table` is the lit table top, linear RGB."""
     width, height = IMAGE_SIZE
@@ -95,9 +62,8 @@ def render_view(
     if still.scene is not None:
         _add_objects(world, still, camera, directions, image, depth, label, is_table)
     srgb = np.ascontiguousarray((linear_to_srgb(image)[..., ::-1] * 255 + 0.5).astype(np.uint8))
-    return View(
-        camera, srgb, depth, label, directions.reshape(height, width, 3), is_table, to_image
-    )
+    directions = directions.reshape(height, width, 3)
+    return View(camera, srgb, depth, directions, label, is_table, to_image)
 
 
 def _wall_depth(directions: np.ndarray, rng) -> np.ndarray:
@@ -140,24 +106,8 @@ def _add_table(world, camera, directions, table, image, depth):
 
 def _add_person(world: World, camera: Camera, directions, image, depth):
     """A simple figure behind the table: chest and head, out of focus."""
-    chest = Lathe(
-        (
-            (0, -0.45),
-            (0.2, -0.45),
-            (0.19, 0.1),
-            (0.21, 0.22),
-            (0.12, 0.31),
-            (0.05, 0.33),
-            (0.045, 0.40),
-            (0, 0.40),
-        ),
-        aspect=0.62,
-        crease_rad=1.2,
-    )
-    angles = np.linspace(-np.pi / 2, np.pi / 2, 9)
-    head = Lathe(tuple((max(0.088 * np.cos(a), 0.0), 0.115 * np.sin(a)) for a in angles))
-    meshes = [chest.mesh(), head.mesh()]
-    shifts = [world.body_m, world.body_m + [0.0, 0.02, 0.47]]
+    meshes = [CHEST.mesh, HEAD.mesh]
+    shifts = [world.body_m, world.body_m + [0.0, 0.02, HEAD_M]]
     scene = RayScene([(m.vertices_m + s, m.faces) for m, s in zip(meshes, shifts, strict=True)])
     normals = np.concatenate([m.normals for m in meshes]).astype(np.float32)
     outline = np.concatenate([m.vertices_m + s for m, s in zip(meshes, shifts, strict=True)])
@@ -202,17 +152,16 @@ def _inside_hull(camera: Camera, points_m: np.ndarray) -> np.ndarray:
 def _add_objects(world, still, camera, directions, image, depth, label, is_table) -> None:
     """Cast the objects that stay: pixel centres for depth and label, more samples for colour."""
     width, _ = IMAGE_SIZE
+    found = may_cover(still.parts, camera, depth.shape)
+    if found is None:
+        return
     worth = np.zeros(depth.shape, np.uint8)
-    for k in still.indices:
-        placed = world.objects[k]
-        points = surface_samples_m(placed.thing, SPACING_M) @ placed.rotation.T + placed.position_m
-        box, mask = may_cover(camera, points)
-        worth[box] |= mask
+    worth[found[0]] = found[1]
     chosen = np.flatnonzero(worth)
     flat, flat_depth = image.reshape(-1, 3), depth.reshape(-1)
     flat_label, flat_table = label.reshape(-1), is_table.reshape(-1)
     hits = still.scene.cast(camera.center_m, directions[chosen])
-    classes = np.array([world.objects[k].thing.class_id for k in still.indices], np.uint8)
+    classes = np.array([world.objects[p.owner].thing.class_id for p in still.parts], np.uint8)
     front = (hits.mesh >= 0) & (hits.depth < flat_depth[chosen])
     at = chosen[front]
     flat_depth[at], flat_label[at] = hits.depth[front], classes[hits.mesh[front]]
@@ -241,31 +190,20 @@ def _is_edge(chosen: np.ndarray, hits, shape: tuple[int, int]) -> np.ndarray:
     return (cv2.dilate(near, kernel) - cv2.erode(near, kernel) > 0.012).reshape(-1)[chosen]
 
 
-def _object_colour(world, still, camera, hits, rays, met) -> np.ndarray:
+def _object_colour(world, still: Layer, camera, hits, rays, met) -> np.ndarray:
     hits, directions = hits.take(np.flatnonzero(met)), rays[met]
-    mesh, weights = hits.mesh, hits.weights
-    rows = hits.corners + still.first_vertex[mesh][:, None]
-    normals = unit(interpolate(still.normals, rows, weights))
-    view = unit(-directions)
+    rows = hits.corners + still.first_vertex[hits.mesh][:, None]
+    values = interpolate(still.attributes, rows, hits.weights)
+    normals, view = unit(values[:, NORMAL]), unit(-directions).astype(np.float32)
     normals[np.einsum("ni,ni->n", normals, view) < -0.2] *= -1
-    uv = interpolate(still.uv, rows, weights)
     albedo = np.zeros_like(normals)
-    for m, k in enumerate(still.indices):
-        mine = mesh == m
+    for number, part in enumerate(still.parts):
+        mine = hits.mesh == number
         if mine.any():
-            albedo[mine] = sample_texture(world.objects[k].texture, uv[mine])
+            albedo[mine], _ = part.surface(values[mine])
     points = (camera.center_m + directions * hits.depth[:, None]).astype(np.float32)
-    start, lit = points + 0.0015 * normals, np.zeros(len(points), np.float32)
-    for lamp in world.light.key_samples_m(4):
-        lit += ~still.scene.is_blocked(start, lamp.astype(np.float32) - start, 0.999)
-    open_sky = np.clip(0.45 + points[:, 2] / 0.06, 0.45, 1.0)
-    return shade(
-        world.light,
-        albedo,
-        normals,
-        points,
-        view.astype(np.float32),
-        lit / 4,
-        still.gloss[mesh],
-        open_sky,
-    )
+    start = points + 0.0015 * normals
+    ways = world.light.key_samples_m(4).astype(np.float32)[:, None] - start
+    lit = 1 - num_blocked([still.scene], start, ways, 0.999).astype(np.float32) / 4
+    open_sky, gloss = np.clip(0.45 + points[:, 2] / 0.06, 0.45, 1.0), still.gloss[hits.mesh]
+    return shade(world.light, albedo, normals, points, view, lit, gloss, open_sky)

@@ -20,7 +20,6 @@ from pipelines.synthetic.hand.motion import (
     table_motion,
 )
 from pipelines.synthetic.render.film import (
-    MIN_BLUR_PX,
     Exposure,
     Frame,
     NoiseTile,
@@ -29,12 +28,13 @@ from pipelines.synthetic.render.film import (
     expose,
     with_object_at_rest,
 )
+from pipelines.synthetic.render.layer import MIN_BLUR_PX, Layer
 from pipelines.synthetic.render.table_light import bake, moving_shadow
-from pipelines.synthetic.render.view import View, render_view, still_scene
+from pipelines.synthetic.render.view import View, render_view, still_layer
 from pipelines.synthetic.scene.cameras import Camera
 from pipelines.synthetic.scene.clutter import Course
 from pipelines.synthetic.scene.setting import EVERYTHING, Setting
-from pipelines.synthetic.scene.stage import Posed, Stage
+from pipelines.synthetic.scene.stage import Stage
 from pipelines.synthetic.scene.world import Person, World, build_world
 from pipelines.synthetic.things.objects import distance_field, surface_samples_m
 from pipelines.synthetic.things.ycb import YCB_OBJECTS
@@ -214,7 +214,7 @@ def film(sequence: Sequence) -> Iterator[tuple[int, int, Frame]]:
     world, motion, cameras = sequence.world, sequence.motion, sequence.cameras
     names = sequence.seed, sequence.name
     rng = generator(*names, "looks")
-    still = still_scene(world, rng)
+    still = still_layer(world, rng)
     stage = Stage(world, sequence.rig, motion, still.scene, rng)
     baked = bake(still.scene, world.light)
     light = cv2.resize(
@@ -238,17 +238,17 @@ def film(sequence: Sequence) -> Iterator[tuple[int, int, Frame]]:
     rests = _object_rests(motion)
     at_rest: dict[int, View] = {}
 
-    def view_at_rest(number: int, posed: Posed) -> View:
+    def view_at_rest(number: int, posed: Layer) -> View:
         if number not in at_rest:  # first asked for in frame 0, before the hand has come
             at_rest[number] = with_object_at_rest(stage, posed, views[number])
         return at_rest[number]
 
     for frame in range(motion.num_frames):
         posed = stage.posed(frame)
-        shadow = moving_shadow(posed.scene, posed.outline_m, world.light, baked)
+        shadow = moving_shadow(posed, world.light, baked)
         for number, view in enumerate(views):
             way = blur[number][frame]
-            lies = rests[frame] and (posed.hand_m is None or np.hypot(*way) > MIN_BLUR_PX)
+            lies = rests[frame] and (not motion.valid[frame] or np.hypot(*way) > MIN_BLUR_PX)
             ground = view_at_rest(number, posed) if lies else view
             drawn = draw_frame(stage, posed, ground, shadow, way, without_object=lies)
             yield frame, number, expose(drawn, exposures[number], frame, noise, grain)

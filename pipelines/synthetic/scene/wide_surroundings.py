@@ -6,15 +6,16 @@ import cv2
 import numpy as np
 from scipy.spatial.transform import Rotation
 
+from pipelines.synthetic.render.appearance import thing_part
 from pipelines.synthetic.render.backgrounds import background
+from pipelines.synthetic.render.layer import Part
 from pipelines.synthetic.render.patterns import colour, texture
 from pipelines.synthetic.render.rays import RayScene
 from pipelines.synthetic.scene.cameras import Camera
-from pipelines.synthetic.scene.clutter import Placed
 from pipelines.synthetic.scene.wide_looks import linear_rgb
 from pipelines.synthetic.scene.wide_scene import Scene, draw_thing
-from pipelines.synthetic.scene.wide_stage import Part, placed_part, thing_part
-from pipelines.synthetic.things.shapes import Box, Lathe
+from pipelines.synthetic.things.household import CHEST, HEAD, HEAD_M, bare
+from pipelines.synthetic.things.shapes import Box
 
 MARGIN = 0.15
 """Of the backdrop beyond the picture, in shares of its sides."""
@@ -26,18 +27,7 @@ _MOST_HIDDEN = 0.6
 BODY = -2
 """Owner of the parts of the person's body."""
 
-_CHEST = Lathe(
-    ((0, -0.55), (0.17, -0.55), (0.165, -0.1), (0.19, 0.12), (0.19, 0.2), (0.13, 0.28),
-     (0.06, 0.31), (0.05, 0.4), (0, 0.4)),
-    aspect=0.62,
-    crease_rad=1.2,
-)  # fmt: skip
 _ACROSS = np.array([[0, -1.0, 0], [1, 0, 0], [0, 0, 1]])  # its broad side across the facing
-_HEAD = Lathe(
-    tuple(
-        (max(0.085 * np.cos(a), 0.0), 0.12 * np.sin(a)) for a in np.linspace(-1, 1, 9) * np.pi / 2
-    )
-)
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,13 +54,10 @@ def draw_occluders(rng, scene: Scene, camera: Camera, solid_m: np.ndarray) -> li
         rotation = Rotation.from_quat(rng.standard_normal(4)).as_matrix()
         if rng.random() < 0.5:
             thing = draw_thing(rng)
-            part = placed_part(
-                Placed(thing, rotation, spot, linear_rgb(texture(rng, 128, 192))), 0.1
-            )
         else:
             size = np.exp(rng.uniform(np.log(0.012), np.log([0.03, 0.1, 0.5])))
-            mesh = Box(tuple(size.tolist())).mesh()
-            part = thing_part(mesh, rotation, spot, linear_rgb(texture(rng, 128, 192)), -1)
+            thing = bare("box", Box(tuple(size.tolist())))
+        part = thing_part(thing, rotation, spot, linear_rgb(texture(rng, 128, 192)))
         nearest = np.linalg.norm(solid_m[::3, None] - part.vertices_m[None, ::5], axis=-1).min()
         from_camera = np.linalg.norm(part.vertices_m - camera.center_m, axis=1).min()
         to_points = solid_m[::3] - camera.center_m
@@ -89,7 +76,7 @@ def body_parts(scene: Scene, camera: Camera, rng) -> list[Part]:
     middle, facing = scene.body
     c, s = np.cos(facing), np.sin(facing)
     turn = np.array([[c, -s, 0], [s, c, 0], [0, 0, 1.0]])
-    head_m = middle + turn @ [0.03, 0, 0.5]
+    head_m = middle + turn @ [0.03, 0, HEAD_M]
     hand_m = scene.players[0].wrist_m.mean(0)
     way = camera.center_m + np.linspace(0, 0.9, 10)[:, None] * (hand_m - camera.center_m)
     aside = np.linalg.norm(way[:, :2] - middle[:2], axis=1)
@@ -98,8 +85,8 @@ def body_parts(scene: Scene, camera: Camera, rng) -> list[Part]:
     cloth = scene.looks.cloth
     if rng.random() < 0.25:
         cloth = linear_rgb(texture(rng, 128, 128))
-    chest = thing_part(_CHEST.mesh(), turn @ _ACROSS, middle, cloth, BODY, 0.01)
-    head = thing_part(_HEAD.mesh(), turn, head_m, _face(rng, scene.looks.skin), BODY, 0.03)
+    chest = thing_part(CHEST, turn @ _ACROSS, middle, cloth, 0.01, BODY)
+    head = thing_part(HEAD, turn, head_m, _face(rng, scene.looks.skin), 0.03, BODY)
     return [chest, head]
 
 

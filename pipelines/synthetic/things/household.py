@@ -101,3 +101,26 @@ HOUSEHOLD = tuple(
     YcbObject(_FIRST_ID + k, name, parts, ("plain:#808080,#707070",) * len(parts), grips)
     for k, (name, parts, grips) in enumerate(_SHAPES)
 )
+
+
+def bare(name: str, *parts: Part) -> YcbObject:
+    """A thing that nobody holds."""
+    return YcbObject(0, name, parts, (), ())
+
+
+CHEST = bare(
+    "chest",
+    Lathe(
+        ((0, -0.45), (0.2, -0.45), (0.19, 0.1), (0.21, 0.22), (0.12, 0.31), (0.05, 0.33),
+         (0.045, 0.40), (0, 0.40)),
+        aspect=0.62,
+        crease_rad=1.2,
+    ),
+)  # fmt: skip
+"""Of a person, broad along x."""
+
+HEAD_M = 0.47
+"""From the chest's middle to the head's."""
+
+_ANGLES = np.linspace(-np.pi / 2, np.pi / 2, 9)
+HEAD = bare("head", Lathe(tuple((max(0.088 * np.cos(a), 0.0), 0.115 * np.sin(a)) for a in _ANGLES)))

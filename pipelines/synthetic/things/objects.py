@@ -1,7 +1,7 @@
 """What an object of the scene is: parts, paint, grips; its surface and its signed distance."""
 
 from dataclasses import dataclass
-from functools import cache, cached_property
+from functools import cache, cached_property, lru_cache
 
 import numpy as np
 from scipy.ndimage import map_coordinates
@@ -92,7 +92,7 @@ def distance_field(thing: YcbObject) -> DistanceField:
     return DistanceField(thing)
 
 
-@cache
+@lru_cache(512)
 def surface_samples_m(thing: YcbObject, spacing_m: float) -> np.ndarray:
     """Points on the surface, at most about `spacing_m` apart, (N, 3), the same at every call."""
     mesh = thing.mesh

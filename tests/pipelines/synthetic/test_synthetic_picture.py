@@ -7,14 +7,13 @@ import cv2
 import numpy as np
 import pytest
 
-from pipelines.synthetic.render.appearance import HAND
-from pipelines.synthetic.render.cover import SPACING_M, may_cover
+from pipelines.synthetic.render.appearance import attributes
 from pipelines.synthetic.render.film import draw_frame
+from pipelines.synthetic.render.layer import HAND, SPACING_M, Layer, Part, may_cover
 from pipelines.synthetic.render.rays import RayScene
-from pipelines.synthetic.render.view import View, render_view, still_scene
+from pipelines.synthetic.render.view import View, render_view, still_layer
 from pipelines.synthetic.scene.cameras import IMAGE_SIZE, Camera, look_at
 from pipelines.synthetic.scene.clutter import placed
-from pipelines.synthetic.scene.stage import Posed
 from pipelines.synthetic.scene.world import Person, build_world
 from pipelines.synthetic.things.ycb import CLASS_IDS, YCB_OBJECTS
 
@@ -41,7 +40,7 @@ def world():
 @pytest.mark.parametrize("gap_m", [0.6, 0.15, 0.05, 0.012])
 def test_a_box_before_the_lens_is_one_piece_without_holes(world, gap_m):
     rng = np.random.default_rng(1)
-    still = still_scene(world, rng)
+    still = still_layer(world, rng)
     middle = np.array([0, 0, 0.1])
     toward = np.array([0.6, 0.7, 0.1])
     reach = still.scene.cast(middle + toward, -toward[None]).depth[0]  # from outside to the box
@@ -73,17 +72,24 @@ def sheet(grid: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def test_rays_are_cast_wherever_a_surface_beside_the_camera_is_met(below_m):
     vertices, faces = plane_m(below_m)
     met = RayScene([(vertices, faces)]).cast(np.zeros(3), RAYS).mesh.reshape(HEIGHT, WIDTH) == 0
-    box, mask = may_cover(CAMERA, vertices)
+    box, mask = may_cover([part(vertices, faces)], CAMERA, (HEIGHT, WIDTH))
     covered = np.zeros((HEIGHT, WIDTH), bool)
     covered[box] = mask
     assert met.any() and not (met & ~covered).any()
 
 
+def part(vertices_m: np.ndarray, faces: np.ndarray) -> Part:
+    normals = np.zeros_like(vertices_m)
+    return Part(HAND, vertices_m, faces, vertices_m, attributes(normals), None, 0.0)
+
+
 def test_nothing_is_cast_for_what_is_behind_the_camera_or_beside_the_picture():
+    nothing = np.zeros((0, 3), int)
     for point in ([0, 0, -0.5], [2, 0, 0.5]):
-        box, mask = may_cover(CAMERA, np.array([point], float), 20)
-        assert not mask.size and not np.zeros((HEIGHT, WIDTH))[box].size
-    box, mask = may_cover(CAMERA, np.array([[0, 0, 0.5]]), 20)
+        there = part(np.array([point], float), nothing)
+        assert may_cover([there], CAMERA, (HEIGHT, WIDTH), 20) is None
+    there = part(np.array([[0, 0, 0.5]]), nothing)
+    _, mask = may_cover([there], CAMERA, (HEIGHT, WIDTH), 20)
     assert mask[20:-20, 20:-20].any() and mask.sum() == mask[20:-20, 20:-20].sum()
 
 
@@ -96,11 +102,9 @@ def picture(motion_px, columns: tuple[int, int], with_block: bool):
     hand, faces = sheet(
         np.stack(np.broadcast_arrays(x, np.linspace(-0.1, 0.1, 60)[:, None], 0.7), -1)
     )
-    posed = Posed(
-        RayScene([(hand, faces)]), None, np.zeros(1, int), np.array([HAND]), hand, hand[:778]
-    )
+    layer = Layer([part(hand, faces)])
     stage = SimpleNamespace(
-        colour=lambda posed, hits, origin, rays: np.ones((len(rays), 3), np.float32),
+        colours=lambda layer: lambda hits, origin, rays: np.ones((len(rays), 3), np.float32),
         world=SimpleNamespace(
             grasped=0, objects=[SimpleNamespace(thing=SimpleNamespace(class_id=1))]
         ),
@@ -110,8 +114,8 @@ def picture(motion_px, columns: tuple[int, int], with_block: bool):
         image[:, :BLOCK_EDGE], depth[:, :BLOCK_EDGE] = BLOCK, 0.5
     nothing = np.zeros((HEIGHT, WIDTH), np.uint8)
     rays = RAYS.reshape(HEIGHT, WIDTH, 3)
-    view = View(CAMERA, image, depth.astype(np.float32), nothing, rays, nothing > 0, np.eye(3))
-    return draw_frame(stage, posed, view, None, np.array(motion_px)).image, image
+    view = View(CAMERA, image, depth.astype(np.float32), rays, nothing, nothing > 0, np.eye(3))
+    return draw_frame(stage, layer, view, None, np.array(motion_px)).image, image
 
 
 @pytest.mark.parametrize("motion_px", [(0.0, 0.0), (9.0, 0.0), (-14.0, 14.0), (60.0, -5.0)])
