@@ -262,7 +262,7 @@ class HandLayer(nn.Module):
         shape = torch.cat([torch.ones_like(betas[:, :1]), betas], 1)
         rest = _both_sides(shape, is_side) @ self.joint_basis  # (B, 48)
         unposed = _both_sides(torch.cat([shape, bent], 1), is_side) @ self.vertex_basis
-        turns, joints, shifts = _pose_joints(rotmats, rest.unflatten(1, (-1, 3)))
+        turns, joints, shifts = pose_joints(rotmats, rest.unflatten(1, (-1, 3)))
         moves = torch.cat([turns, shifts[..., None]], -1).flatten(2)  # (B, 16, 12): [turn | shift]
         moves = torch.einsum("bs,bjk->bsjk", is_side, moves).flatten(1, 2)  # (B, 32, 12)
         moves = (self.weights @ moves).unflatten(-1, (3, 4))  # (B, V, 3, 4)
@@ -291,7 +291,7 @@ def _both_sides(values: Tensor, is_side: Tensor) -> Tensor:
     return (is_side[..., None] * values[:, None]).flatten(1)
 
 
-def _pose_joints(rotmats: Tensor, rest: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def pose_joints(rotmats: Tensor, rest: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Along the chains: rotmats (B, 16, 3, 3), joints at rest (B, 16, 3).
 
     Returns, of each joint in MANO's order, its rotation in the hand's frame (B, 16, 3, 3), its

