@@ -33,6 +33,7 @@ _CLASSES = {
 _FIRST_AND_STEP = {"train": (0, 2), "val": (1, 4), "test": (3, 4)}
 """Which of a palette's colours a part has: every other one for training, the rest by turns."""
 
+_PALETTES = ("table_hues", "table_woods", "walls", "clothes")
 _SHUTTER = (0.5, 1.0)
 _PILES = 3
 _MAX_OBJECTS = 4
@@ -45,7 +46,6 @@ _CAMERA_ORDER = (0, 2, 3, 1, 4, 5, 6, 7)
 def setting(part: str) -> Setting:
     """What the scenes of "train", "val" or "test" are made of."""
     first, step = _FIRST_AND_STEP[part]
-    palettes = ("table_hues", "table_woods", "walls", "clothes")
     return Setting(
         classes=_CLASSES[part],
         shutter=_SHUTTER,
@@ -53,7 +53,20 @@ def setting(part: str) -> Setting:
         max_objects=_MAX_OBJECTS,
         most_hidden=_MOST_HIDDEN,
         camera_room_m=_CAMERA_ROOM_M,
-        **{name: getattr(EVERYTHING, name)[first::step] for name in palettes},
+        **{name: getattr(EVERYTHING, name)[first::step] for name in _PALETTES},
+    )
+
+
+def outside_test(piles: int) -> Setting:
+    """Anything but what the scenes of the test part are made of."""
+    test = setting("test")
+    pools = {
+        name: tuple(x for x in getattr(EVERYTHING, name) if x not in getattr(test, name))
+        for name in ("classes", *_PALETTES)
+    }
+    hidden, room_m = (_MOST_HIDDEN, _CAMERA_ROOM_M) if piles else (1.0, EVERYTHING.camera_room_m)
+    return Setting(
+        **pools, shutter=(0.1, 1.0), piles=piles, most_hidden=hidden, camera_room_m=room_m
     )
 
 

@@ -1,37 +1,49 @@
-"""The layout of `pipelines/datasets/hands.py`, written: many short, wide sequences of the stand-in
-hand."""
+"""The layout of `pipelines/datasets/hands.py`, written: many short sequences of the stand-in hand,
+wide scenes and, now and then, one of a table with DexYCB's kind of cameras."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 from scipy.spatial.transform import Rotation
 
+from deformer.files.images import encode_jpeg
 from deformer.files.whole import write_part
+from deformer.hand.conventions import SIDES
 from pipelines.datasets.source import GRASPED_OBJECT, HAND, OTHER_OBJECT
+from pipelines.synthetic.hand.kinematics import HandRig
+from pipelines.synthetic.layouts import benchmark
 from pipelines.synthetic.layouts.encode import pack_npz
 from pipelines.synthetic.layouts.sequences import SequencePlan
 from pipelines.synthetic.render import layer
+from pipelines.synthetic.render.film import HAND_LABEL
 from pipelines.synthetic.render.layer import Layer
 from pipelines.synthetic.render.lens import draw_lens, photograph
 from pipelines.synthetic.render.wide_picture import Picture, Shot
-from pipelines.synthetic.scene.cameras import Camera
-from pipelines.synthetic.scene.sequence import generator, standin_hands
+from pipelines.synthetic.scene.cameras import IMAGE_SIZE, Camera, rig
+from pipelines.synthetic.scene.sequence import compose, film, generator, standin_hands
 from pipelines.synthetic.scene.wide_cameras import draw_cameras, image_size
 from pipelines.synthetic.scene.wide_scene import draw_scene
-from pipelines.synthetic.scene.wide_stage import Actor, Stage
+from pipelines.synthetic.scene.wide_stage import Stage
 from pipelines.synthetic.scene.wide_surroundings import (
     BODY,
     body_parts,
     draw_occluders,
     draw_surroundings,
 )
+from pipelines.synthetic.scene.world import Person
 
 VERSION = 3
 """Raised whenever the same parameters give other files."""
 
 _VAL_EVERY = 25
 _MIN_JOINTS, _MIN_DEPTH_M = 9, 0.08
+_TABLES = 0.4
+"""Share of the sequences that are of a table."""
+_TABLE_FRAMES, _LATEST = 72, 14
+"""The usual length of a table's motion, and the frame in which its hand has come."""
+_PLACEMENTS = 40
 
 
 def hands_plan(count: int) -> list[SequencePlan]:
@@ -46,10 +58,9 @@ def write_sequence(
     folder: Path, plan: SequencePlan, *, seed: int, num_cameras: int, num_frames: int, stride: int
 ) -> None:
     """Render one sequence into `folder`: meta.json and a folder per camera."""
-    rng = generator(seed, plan.folder, "hands")
-    hands, hand_layer = standin_hands()
-    scene, size = draw_scene(rng, hands, hand_layer, num_frames, stride), image_size(rng)
-    objects = {p.side: p.held.thing.name if p.held else "" for p in scene.players}
+    is_table = generator(seed, plan.folder, "kind").random() < _TABLES
+    write = _write_table if is_table else _write_wide
+    objects, size = write(folder, plan, seed, num_cameras, num_frames, stride)
     meta = {
         "subject": plan.name,
         "objects": objects,
@@ -57,10 +68,47 @@ def write_sequence(
         "num_frames": num_frames,
         "frame_step": stride,
         "tips": "dexycb",
-        "hand": hands.name,
+        "hand": standin_hands()[0].name,
     }
     write_part(folder / "meta.json", f"{json.dumps(meta, indent=1)}\n".encode())
-    stage = Stage(scene, rng)
+
+
+def _write_table(folder, plan, seed, num_cameras, num_frames, stride):
+    """A scene of the table's, as the benchmark's but for what its test is made of."""
+    rng = generator(seed, plan.folder, "table")
+    setting = benchmark.outside_test(piles=int(rng.random() < 0.3))
+    person = Person.drawn(rng, int(rng.integers(100)))
+    person = replace(person, clothes=str(rng.choice(setting.clothes)))
+    side, grasped = str(rng.choice(SIDES)), int(rng.choice(setting.classes))
+    cameras = [rig(rng)[k] for k in rng.permutation(8)[:num_cameras]]
+    span = (num_frames - 1) * stride + 1
+    length = max(_TABLE_FRAMES, span + _LATEST)
+    scene = seed, f"hands/{plan.folder}", person, side, grasped, cameras
+    sequence = compose(*scene, length, setting=setting, num_placements=_PLACEMENTS)
+    motion = sequence.motion
+    start = int(rng.integers(motion.valid.argmax(), length - span + 1))
+    frames = range(start, start + span, stride)
+    segmentation = np.zeros((num_cameras, num_frames, *IMAGE_SIZE[::-1]), np.uint8)
+    for frame, number, picture in film(sequence, frames):
+        k = frames.index(frame)
+        jpeg = encode_jpeg(picture.image)
+        write_part(folder / f"{number}" / f"{k:06d}.jpg", jpeg)
+        codes = np.full(256, OTHER_OBJECT, np.uint8)
+        codes[0], codes[HAND_LABEL], codes[grasped] = 0, HAND, GRASPED_OBJECT
+        segmentation[number, k] = codes[picture.label]
+    pose = [a[frames] for a in (motion.global_rotvec, motion.finger_rotvec, motion.wrist_m)]
+    for number, camera in enumerate(cameras):
+        labels = _labels(sequence.rig, *pose, [camera] * num_frames, IMAGE_SIZE)
+        if labels["valid"].any():
+            labels["segmentation"] = segmentation[number]
+            write_part(folder / f"{number}" / f"{side}.npz", pack_npz(labels))
+    return {side: sequence.world.objects[sequence.world.grasped].thing.name}, IMAGE_SIZE
+
+
+def _write_wide(folder, plan, seed, num_cameras, num_frames, stride):
+    rng = generator(seed, plan.folder, "hands")
+    scene = draw_scene(rng, *standin_hands(), num_frames, stride)
+    size, stage = image_size(rng), Stage(scene, rng)
     solid = _solid_m(stage)
     for number in range(num_cameras):
         own = generator(seed, plan.folder, "camera", str(number))
@@ -78,12 +126,15 @@ def write_sequence(
             jpeg = photograph(lens, picture.image, own)
             write_part(folder / name / f"{frame:06d}.jpg", jpeg)
         for actor in stage.actors:
-            labels = _labels(actor, cameras[:num_frames], size)
+            p = actor.player
+            pose = (a[:num_frames] for a in (p.global_rotvec, p.finger_rotvec, p.wrist_m))
+            labels = _labels(p.rig, *pose, cameras[:num_frames], size)
             if labels["valid"].any():
                 labels["segmentation"] = np.stack(
                     [_segmentation(p, m, stage.still.parts, actor.number) for p, m in pictures]
                 )
-                write_part(folder / name / f"{actor.player.side}.npz", pack_npz(labels))
+                write_part(folder / name / f"{p.side}.npz", pack_npz(labels))
+    return {p.side: p.held.thing.name if p.held else "" for p in scene.players}, size
 
 
 def _solid_m(stage: Stage) -> np.ndarray:
@@ -103,19 +154,20 @@ def _motion_px(stage: Stage, cameras: list[Camera], frame: int, num_frames: int)
     return after - cameras[frame].to_pixels(middle[frame])
 
 
-def _labels(actor: Actor, cameras: list[Camera], size) -> dict[str, np.ndarray]:
-    """Every array of a hand's npz but the segmentation."""
-    player, frames = actor.player, len(cameras)
+def _labels(
+    rig: HandRig, global_rotvec, finger_rotvec, wrist_m, cameras: list[Camera], size
+) -> dict[str, np.ndarray]:
+    """Every array of a hand's npz but the segmentation; a row and a camera per frame."""
     turned = [
         (Rotation.from_matrix(c.rotation) * Rotation.from_rotvec(r)).as_rotvec()
-        for c, r in zip(cameras, player.global_rotvec, strict=False)
+        for c, r in zip(cameras, global_rotvec, strict=True)
     ]
-    pose = np.concatenate([turned, player.finger_rotvec[:frames]], 1).astype(np.float32)
-    wrist = np.stack([c.to_camera(w) for c, w in zip(cameras, player.wrist_m, strict=False)])
-    trans = (wrist - player.rig.wrist_m).astype(np.float32)
+    pose = np.concatenate([turned, finger_rotvec], 1).astype(np.float32)
+    wrist = np.stack([c.to_camera(w) for c, w in zip(cameras, wrist_m, strict=True)])
+    trans = (wrist - rig.wrist_m).astype(np.float32)
     # What a reader computes from the stored numbers, not from those before rounding
-    _, joints = player.rig.pose(pose[:, 3:], pose[:, :3])
-    joints = (joints + player.rig.wrist_m + trans[:, None]).astype(np.float32)
+    _, joints = rig.pose(pose[:, 3:], pose[:, :3])
+    joints = (joints + rig.wrist_m + trans[:, None]).astype(np.float32)
     K = cameras[0].K.astype(np.float32)
     px = joints @ K.T
     px = px[..., :2] / np.maximum(px[..., 2:], 1e-6)
@@ -126,7 +178,7 @@ def _labels(actor: Actor, cameras: list[Camera], size) -> dict[str, np.ndarray]:
         "joints_cam_m": joints,
         "valid": valid,
         "pose_rotvec": pose,
-        "betas": player.rig.betas.astype(np.float32),
+        "betas": rig.betas.astype(np.float32),
         "trans_m": trans,
     }
 

@@ -1,7 +1,7 @@
 """One sequence from its name and seed: world, grasp, motion, then pictures camera by camera."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache
 
@@ -28,7 +28,7 @@ from pipelines.synthetic.render.film import (
     expose,
     with_object_at_rest,
 )
-from pipelines.synthetic.render.layer import MIN_BLUR_PX, Layer
+from pipelines.synthetic.render.layer import MIN_BLUR_PX
 from pipelines.synthetic.render.table_light import bake, moving_shadow
 from pipelines.synthetic.render.view import View, render_view, still_layer
 from pipelines.synthetic.scene.cameras import Camera
@@ -90,10 +90,12 @@ def compose(
     num_frames: int,
     in_hand: bool = False,
     setting: Setting = EVERYTHING,
+    num_placements: int = 90,
 ) -> Sequence:
     """Draw world, grasp and motion; of several draws the first with a good hold.
 
-    in_hand: HO-3D's kind of scene, one object turned in the hand before the camera.
+    in_hand: HO-3D's kind of scene, one object turned in the hand before the camera; num_placements:
+    of `find_grasp`.
     """
     hands, layer = standin_hands()
     rig = HandRig(hands, layer, side, person.betas)
@@ -113,14 +115,8 @@ def compose(
         )
         placed = world.objects[world.grasped]
         inverse = placed.rotation.T
-        grasp = find_grasp(
-            rig,
-            placed.thing,
-            world.hold.grip,
-            inverse @ world.hold.approach,
-            inverse @ world.hold.fingers,
-            rng,
-        )
+        wished = inverse @ world.hold.approach, inverse @ world.hold.fingers
+        grasp = find_grasp(rig, placed.thing, world.hold.grip, *wished, rng, num_placements)
         if best is None or grasp.score > best[1].score:
             best = world, grasp
         if grasp.score > _GOOD_SCORE:
@@ -209,8 +205,13 @@ def clearance_m(world: World, rig: HandRig, motion: Motion) -> float:
     return float(min(lowest))
 
 
-def film(sequence: Sequence) -> Iterator[tuple[int, int, Frame]]:
-    """Yield (frame number, camera number, picture), frames outermost: cameras share the scene."""
+def film(
+    sequence: Sequence, frames: Iterable[int] | None = None
+) -> Iterator[tuple[int, int, Frame]]:
+    """Yield (frame number, camera number, picture), frames outermost: cameras share the scene.
+
+    frames: which ones, all by default.
+    """
     world, motion, cameras = sequence.world, sequence.motion, sequence.cameras
     names = sequence.seed, sequence.name
     rng = generator(*names, "looks")
@@ -238,18 +239,18 @@ def film(sequence: Sequence) -> Iterator[tuple[int, int, Frame]]:
     rests = _object_rests(motion)
     at_rest: dict[int, View] = {}
 
-    def view_at_rest(number: int, posed: Layer) -> View:
-        if number not in at_rest:  # first asked for in frame 0, before the hand has come
-            at_rest[number] = with_object_at_rest(stage, posed, views[number])
+    def view_at_rest(number: int) -> View:
+        if number not in at_rest:
+            at_rest[number] = with_object_at_rest(stage, stage.posed(0), views[number])
         return at_rest[number]
 
-    for frame in range(motion.num_frames):
+    for frame in range(motion.num_frames) if frames is None else frames:
         posed = stage.posed(frame)
         shadow = moving_shadow(posed, world.light, baked)
         for number, view in enumerate(views):
             way = blur[number][frame]
             lies = rests[frame] and (not motion.valid[frame] or np.hypot(*way) > MIN_BLUR_PX)
-            ground = view_at_rest(number, posed) if lies else view
+            ground = view_at_rest(number) if lies else view
             drawn = draw_frame(stage, posed, ground, shadow, way, without_object=lies)
             yield frame, number, expose(drawn, exposures[number], frame, noise, grain)
 

@@ -16,7 +16,9 @@ from pipelines.datasets import hands
 from pipelines.datasets.source import HAND, UnusableInputError
 from pipelines.synthesize import SynthesisConfig, synthesize
 from pipelines.synthetic.hand.free_poses import draw_pose
+from pipelines.synthetic.layouts.benchmark import outside_test, setting
 from pipelines.synthetic.layouts.hands_layout import hands_plan
+from pipelines.synthetic.things.ycb import YCB_OBJECTS
 from pipelines.verify import check_dataset, verify
 
 SEQUENCES, FRAMES = 4, 2
@@ -106,6 +108,23 @@ def test_joints_lie_on_the_hand_where_it_is_seen(root):
         seen += np.count_nonzero(shown)
     assert seen > 40
     assert on / seen > 0.9
+
+
+def test_some_sequences_are_of_a_table_but_not_of_the_benchmark_s_test(root):
+    kinds = set()
+    test = {YCB_OBJECTS[class_id].name for class_id in setting("test").classes}
+    for path in root.glob("*/*/meta.json"):
+        meta = json.loads(path.read_text())
+        kinds.add(meta["image_size"] == [640, 480])
+        if meta["image_size"] == [640, 480]:
+            (thing,) = meta["objects"].values()
+            assert thing and thing not in test
+            (labels,) = (dict(np.load(p)) for p in path.parent.glob("0/*.npz"))
+            assert labels["valid"].any() and (labels["segmentation"] == HAND).any()
+    assert kinds == {True, False}
+    other = outside_test(piles=1)
+    for name in ("classes", "table_hues", "table_woods", "walls", "clothes"):
+        assert not set(getattr(other, name)) & set(getattr(setting("test"), name))
 
 
 def test_images_have_the_size_that_meta_says(root):
