@@ -3,13 +3,7 @@
 from collections.abc import Callable
 
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
+from rich.progress import MofNCompleteColumn, Progress
 
 from deformer.program.pool import as_done
 from deformer.program.processor import usable_cores
@@ -19,14 +13,8 @@ def each(
     work: Callable, jobs: list[tuple], workers: int | None, title: str, total: int, console: Console
 ) -> list:
     """`work(*job)` for every job, results in their order; `total` counts what is done already."""
-    columns = (
-        "{task.description}",
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-    )
     workers = min(workers or usable_cores(), max(len(jobs), 1))
+    columns = *Progress.get_default_columns(), MofNCompleteColumn()
     with Progress(*columns, console=console) as progress:
         bar = progress.add_task(title, total=total, completed=total - len(jobs))
         if workers == 1:

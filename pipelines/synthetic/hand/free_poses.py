@@ -9,7 +9,7 @@ import numpy as np
 
 from deformer.hand.conventions import FINGERS
 from pipelines.synthetic.hand.kinematics import FingerBend, HandRig, finger_joints, natural_bend
-from pipelines.synthetic.hand.motion import minimum_jerk
+from pipelines.synthetic.hand.motion import minimum_jerk, smooth_noise
 
 _LOWEST = np.array([-0.85, *[-0.35] * 4, *[0.0] * 5, 0.0, -0.2, -0.2, -0.25, -0.4])
 _HIGHEST = np.array([0.75, *[1.45] * 4, *[1.0] * 5, 1.45, 0.3, 0.2, 0.2, 0.2])
@@ -17,14 +17,6 @@ _NEUTRAL_SPREAD = np.array([0.35, 0.06, 0.0, -0.05, -0.12])
 _WIDE_SPREAD = np.array([0.25, 0.25, 0.06, -0.14, -0.36])
 _PINCH_GAP_M = 0.016
 _PINCHES = 1500
-
-
-def smooth(rng: np.random.Generator, times: np.ndarray, channels: int, period: float) -> np.ndarray:
-    """Unit-spread noise at times (T,) ≥ 0 that changes over about `period`: (T, channels)."""
-    knots = rng.standard_normal((int(times.max() / period) + 3, channels))
-    i = (times / period).astype(int)
-    share = minimum_jerk(times / period - i)[:, None]
-    return knots[i] * (1 - share) + knots[i + 1] * share
 
 
 def finger_course(
@@ -44,7 +36,7 @@ def finger_course(
     i = np.clip(np.searchsorted(begins, times, "right") - 1, 0, len(begins) - 2)
     share = minimum_jerk((times - begins[i]) / (begins[i + 1] - begins[i]))[:, None]
     course = poses[i] * (1 - share) + poses[i + 1] * share
-    course += smooth(rng, times, 15, 9) * 0.02
+    course += smooth_noise(rng, times, 15, 9) * 0.02
     return own_way(rng, rig.finger_rotvec(_bend(np.clip(course, _LOWEST, _HIGHEST))))
 
 

@@ -32,7 +32,7 @@ class Grasp:
 
     rotation (3, 3) turns the hand's rest frame to the object's, wrist_m (3,) is the wrist there,
     approach (3,) the palm's direction, open the bends before and closed those at the hold.
-    touching (5,) bool per finger; penetration_m: deepest point of the whole skin (≥ 0).
+    penetration_m: deepest point of the whole skin (≥ 0).
     """
 
     rotation: np.ndarray
@@ -40,7 +40,6 @@ class Grasp:
     approach: np.ndarray
     open: FingerBend
     closed: FingerBend
-    touching: np.ndarray
     penetration_m: float
     score: float
 
@@ -86,13 +85,8 @@ def find_grasp(
         for _ in range(num_placements // num_tables):
             tilt = rng.normal(0, 0.12, 3)
             rotation = _placement_rotation(rig, approach, fingers, tilt)
-            middle = np.array(
-                [
-                    rng.uniform(*style.along_m),
-                    rng.uniform(*style.depth_m),
-                    rng.uniform(*style.across_m),
-                ]
-            )
+            ranges = style.along_m, style.depth_m, style.across_m
+            middle = np.array([rng.uniform(*limits) for limits in ranges])
             wrist = np.array(grip.center_m) - rotation @ (rig.axes.T @ middle)
             first = float(rng.choice(style.first_curl))
             found = _close(table, table.samples, thing, rotation, wrist, first)
@@ -178,22 +172,14 @@ def _close(table: _FingerTable, samples, thing, rotation, wrist, first_curl) -> 
         - 12 * max(palm - 0.01, 0)
         - 0.5 * np.abs(np.diff(flexion[1:])).sum()
     )
-    closed_bend = FingerBend(flexion, curl, table.spread)
     opened = FingerBend(
-        np.maximum(flexion - 0.35, np.array([-0.95, -0.25, -0.25, -0.25, -0.25])),
+        np.maximum(flexion - 0.35, [-0.95, -0.25, -0.25, -0.25, -0.25]),
         np.maximum(curl - 0.12, 0.05),
-        table.spread * np.array([0.75, 1, 1, 1, 1]),
+        table.spread * [0.75, 1, 1, 1, 1],
     )
-    return Grasp(
-        rotation,
-        wrist,
-        rotation @ table.rig.axes[1],
-        opened,
-        closed_bend,
-        touching,
-        penetration,
-        score,
-    )
+    closed = FingerBend(flexion, curl, table.spread)
+    palm_direction = rotation @ table.rig.axes[1]
+    return Grasp(rotation, wrist, palm_direction, opened, closed, penetration, score)
 
 
 def _advance(lowest: np.ndarray, steps: np.ndarray) -> tuple[float, int]:

@@ -45,12 +45,12 @@ def minimum_jerk(time: np.ndarray) -> np.ndarray:
 
 
 def smooth_noise(
-    rng: np.random.Generator, num_frames: int, channels: int, period: float
+    rng: np.random.Generator, times: np.ndarray, channels: int, period: float
 ) -> np.ndarray:
-    """Unit-spread noise (F, channels) that changes over about `period` frames."""
-    num_knots = max(4, int(np.ceil(num_frames / period)) + 3)
+    """Unit-spread noise at times (T,) ≥ 0 that changes over about `period`: (T, channels)."""
+    num_knots = max(4, int(np.ceil((times.max() + 1) / period)) + 3)
     knots = rng.standard_normal((num_knots, channels))
-    position = np.arange(num_frames) / max(period, 1)
+    position = times / max(period, 1)
     i = np.clip(position.astype(int), 0, num_knots - 2)
     share = minimum_jerk(position - i)[:, None]
     return knots[i] * (1 - share) + knots[i + 1] * share
@@ -94,7 +94,7 @@ def table_motion(
     before = frames < timing.touch
     wrist[before] = path(reach[before])
     hand_rotation[before] = turn(reach[before])
-    wrist += (0.0012 * smooth_noise(rng, num_frames, 3, 6) * (1 - reach[:, None])).astype(float)
+    wrist += (0.0012 * smooth_noise(rng, frames, 3, 6) * (1 - reach[:, None])).astype(float)
     bend = _finger_course(grasp, frames, timing, rng)
     global_rotvec = Rotation.from_matrix(hand_rotation).as_rotvec()
     return Motion(
@@ -119,8 +119,8 @@ def held_motion(
     frames = np.arange(num_frames)
     seconds = num_frames / FRAMES_PER_SECOND
     period = max(2.0, 22.0 * min(1.0, num_frames / _REFERENCE_FRAMES))
-    angles = smooth_noise(rng, num_frames, 3, period) * np.array([0.4, 0.4, 0.55])
-    drift = smooth_noise(rng, num_frames, 3, period * 1.2) * np.array([0.03, 0.025, 0.02])
+    angles = smooth_noise(rng, frames, 3, period) * np.array([0.4, 0.4, 0.55])
+    drift = smooth_noise(rng, frames, 3, period * 1.2) * np.array([0.03, 0.025, 0.02])
     rotations = Rotation.from_rotvec(angles).as_matrix() @ start_rotation
     positions = center_m + drift + 0.01 * np.sin(seconds * frames / num_frames)[:, None]
     hand_rotation = rotations @ grasp.rotation
@@ -155,8 +155,8 @@ def _carried_object(rotation, position, frames, timing, rng):
         total = total + share * shift
         turned = Rotation.from_rotvec(share * turn) * turned
     lifted = minimum_jerk((frames - start) / timing.move)[:, None]
-    total += 0.0015 * lifted * smooth_noise(rng, num_frames, 3, 7)
-    trembling = Rotation.from_rotvec(0.012 * lifted * smooth_noise(rng, num_frames, 3, 7))
+    total += 0.0015 * lifted * smooth_noise(rng, frames, 3, 7)
+    trembling = Rotation.from_rotvec(0.012 * lifted * smooth_noise(rng, frames, 3, 7))
     return (trembling * turned).as_matrix() @ rotation, total
 
 
@@ -205,7 +205,7 @@ def _finger_course(grasp: Grasp, frames, timing: Timing, rng) -> FingerBend:
     closing = minimum_jerk((frames - timing.touch + 0.32 * reach_length) / (0.32 * reach_length))
     bend = relaxed.towards(grasp.open, opening[:, None]).towards(grasp.closed, closing[:, None])
     free = (1 - closing)[:, None]
-    tremor = [smooth_noise(rng, num_frames, 5, 8) * (0.004 + 0.02 * free) for _ in range(3)]
+    tremor = [smooth_noise(rng, frames, 5, 8) * (0.004 + 0.02 * free) for _ in range(3)]
     lifted = np.zeros((num_frames, 5))
     if rng.random() < 0.6:
         begin = timing.touch + timing.move * rng.uniform(0.8, 2.0)

@@ -42,12 +42,19 @@ class Exposure:
 
     def lookup(self, frame: int) -> np.ndarray:
         """8-bit value → 8-bit value per channel in BGR, (256, 1, 3) uint8."""
-        linear = (np.arange(256) / 255.0) ** 2.2
-        exposed = linear[:, None] * self.gain[frame] * self.white_balance[::-1]
-        exposed = exposed / (1 + 0.18 * exposed) * 1.18  # a soft shoulder before white
-        value = np.clip(exposed, 0, 1) ** (1 / 2.2)
-        value = value + self.contrast * (value - 0.5) * (1 - np.abs(2 * value - 1))
-        return np.clip(np.round(value * 255), 0, 255).astype(np.uint8)[:, None]
+        return tone_curves(self.gain[frame] * self.white_balance[::-1], 1.0, self.contrast)
+
+
+def tone_curves(gain: np.ndarray, gamma: float, contrast: float, low=0.0, high=1.0) -> np.ndarray:
+    """Exposure, white balance, gamma and contrast: 8-bit value → value in BGR, (256, 1, 3) uint8.
+
+    gain (3,): of linear light in BGR; low, high: what becomes of black and white.
+    """
+    exposed = (np.arange(256)[:, None] / 255.0) ** 2.2 * gain
+    exposed = exposed / (1 + 0.18 * exposed) * 1.18  # a soft shoulder before white
+    value = np.clip(exposed, 0, 1) ** (gamma / 2.2)
+    value = value + contrast * (value - 0.5) * (1 - np.abs(2 * value - 1))
+    return np.clip(np.round((low + value * (high - low)) * 255), 0, 255).astype(np.uint8)[:, None]
 
 
 def draw_exposure(

@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 
 from deformer.files.images import encode_jpeg
+from pipelines.synthetic.render.film import tone_curves
 from pipelines.synthetic.render.layer import line_kernel
 
 _TILE_ROOM = 64
@@ -51,16 +52,10 @@ def draw_lens(rng: np.random.Generator, size: tuple[int, int]) -> Lens:
 
 
 def _tone_curves(rng) -> np.ndarray:
-    """Exposure, white balance, gamma and contrast as a table, (256, 1, 3) uint8 BGR."""
     gain = np.exp2(rng.choice([rng.normal(0.35, 0.35), rng.uniform(-1.5, 1.2)], p=[0.7, 0.3]))
-    balance = np.exp(rng.normal(0, 0.07, 3))
-    linear = (np.arange(256)[:, None] / 255.0) ** 2.2 * gain * balance
-    exposed = linear / (1 + 0.18 * linear) * 1.18
-    value = np.clip(exposed, 0, 1) ** (np.exp(rng.normal(0, 0.12)) / 2.2)
-    contrast = rng.normal(0.2, 0.25)
-    value = value + contrast * (value - 0.5) * (1 - np.abs(2 * value - 1))
-    low, high = rng.uniform(0, 0.06), 1 - rng.uniform(0, 0.04)
-    return np.clip(np.round((low + value * (high - low)) * 255), 0, 255).astype(np.uint8)[:, None]
+    balance, gamma = np.exp(rng.normal(0, 0.07, 3)), np.exp(rng.normal(0, 0.12))
+    contrast, low = rng.normal(0.2, 0.25), rng.uniform(0, 0.06)
+    return tone_curves(gain * balance, gamma, contrast, low, 1 - rng.uniform(0, 0.04))
 
 
 def _colour_mix(rng) -> np.ndarray:

@@ -226,7 +226,7 @@ def film(
         render_view(world, still, table, camera, generator(*names, "view", camera.name))
         for camera in cameras
     ]
-    drift = smooth_noise(rng, motion.num_frames, 1, 25)[:, 0]
+    drift = smooth_noise(rng, np.arange(motion.num_frames), 1, 25)[:, 0]
     exposures = [
         draw_exposure(generator(*names, "film", c.name), drift, world.setting.shutter)
         for c in cameras

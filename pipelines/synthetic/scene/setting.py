@@ -43,15 +43,5 @@ class Setting:
     camera_room_m: float = 0.25
     """How far still objects keep from cameras."""
 
-    def __post_init__(self) -> None:
-        for name, pool in vars(self).items():
-            if isinstance(pool, tuple) and not pool:
-                raise ValueError(f"a setting's {name} is empty: it needs at least one to draw from")
-        low, high = self.shutter
-        if not 0 <= low <= high <= 1:
-            raise ValueError(
-                f"shutter {self.shutter}: shares of a frame's time, 0 ≤ low ≤ high ≤ 1"
-            )
-
 
 EVERYTHING = Setting()

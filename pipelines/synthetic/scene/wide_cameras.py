@@ -3,7 +3,7 @@
 import numpy as np
 from scipy.spatial.transform import Rotation
 
-from pipelines.synthetic.hand.free_poses import smooth
+from pipelines.synthetic.hand.motion import smooth_noise
 from pipelines.synthetic.scene.cameras import Camera
 from pipelines.synthetic.scene.wide_scene import Scene
 
@@ -41,8 +41,8 @@ def draw_cameras(
     base = _aim(rng, target - center, ray)
     steady = rng.random() < 0.45
     shake = 0.0 if steady else np.exp(rng.uniform(np.log(0.1), np.log(1.2)))
-    tremble = smooth(rng, times, 3, 14) * 0.03 * shake
-    sway = smooth(rng, times, 3, 25) * 0.02 * shake
+    tremble = smooth_noise(rng, times, 3, 14) * 0.03 * shake
+    sway = smooth_noise(rng, times, 3, 25) * 0.02 * shake
     cameras = []
     for turn, shift in zip(Rotation.from_rotvec(tremble).as_matrix(), sway, strict=True):
         rotation = turn @ base

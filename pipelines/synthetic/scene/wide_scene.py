@@ -10,9 +10,10 @@ from functools import cached_property
 import numpy as np
 from scipy.spatial.transform import Rotation
 
-from pipelines.synthetic.hand.free_poses import finger_course, own_way, smooth
+from pipelines.synthetic.hand.free_poses import finger_course, own_way
 from pipelines.synthetic.hand.grasp import Grasp, find_grasp
 from pipelines.synthetic.hand.kinematics import HandRig
+from pipelines.synthetic.hand.motion import smooth_noise
 from pipelines.synthetic.render.lighting import Light
 from pipelines.synthetic.render.patterns import texture
 from pipelines.synthetic.render.textures import paint_object
@@ -166,8 +167,8 @@ def _free(rng, rig, times, liveliness, on_table, beside: Player | None = None) -
     if beside is not None and rng.random() < 0.7:
         candidates.sort(key=lambda c: -(c[1] @ beside.elbow))
     rotation, elbow = candidates[0]
-    turn = Rotation.from_rotvec(smooth(rng, times, 3, 28 / liveliness) * 0.3)
-    drift = smooth(rng, times, 3, 24 / liveliness) * rng.uniform(0.01, 0.05)
+    turn = Rotation.from_rotvec(smooth_noise(rng, times, 3, 28 / liveliness) * 0.3)
+    drift = smooth_noise(rng, times, 3, 24 / liveliness) * rng.uniform(0.01, 0.05)
     return Player(
         rig,
         (turn * Rotation.from_matrix(rotation)).as_rotvec(),
@@ -206,13 +207,13 @@ def _holding(rng, rig, times, liveliness, on_table) -> Player:
     if still:
         tilt = Rotation.identity()
     strength = 0.0 if still else 1.0
-    turn = Rotation.from_rotvec(smooth(rng, times, 3, 26 / liveliness) * 0.35 * strength)
+    turn = Rotation.from_rotvec(smooth_noise(rng, times, 3, 26 / liveliness) * 0.35 * strength)
     rotation = (turn * spin * tilt).as_matrix() @ start
-    position = smooth(rng, times, 3, 24 / liveliness) * rng.uniform(0.01, 0.06) * strength
+    position = smooth_noise(rng, times, 3, 24 / liveliness) * rng.uniform(0.01, 0.06) * strength
     # opened and drawn back: 0 holds, 1 is some centimetres away
     away = np.zeros(len(times))
     if rng.random() < 0.3:
-        away = np.clip(rng.uniform(-0.2, 0.5) + 0.6 * smooth(rng, times, 1, 20)[:, 0], 0, 1)
+        away = np.clip(rng.uniform(-0.2, 0.5) + 0.6 * smooth_noise(rng, times, 1, 20)[:, 0], 0, 1)
     bend = grasp.closed.towards(grasp.open, np.clip(2 * away, 0, 1)[:, None])
     wrist = grasp.wrist_m - grasp.approach * away[:, None] * rng.uniform(0.02, 0.08)
     hand = rotation @ grasp.rotation

@@ -4,7 +4,7 @@ Each has a triangle mesh with smooth normals and texture coordinates (what is se
 distance (what fingers touch). Lengths in metres, in the frame of the object.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -25,14 +25,9 @@ class Mesh:
 def join_meshes(meshes: list[Mesh]) -> Mesh:
     """One mesh of several, in their order."""
     offsets = np.cumsum([0, *(len(m.vertices_m) for m in meshes[:-1])])
-    return Mesh(
-        np.concatenate([m.vertices_m for m in meshes]),
-        np.concatenate([m.normals for m in meshes]),
-        np.concatenate([m.uv for m in meshes]),
-        np.concatenate([m.faces + o for m, o in zip(meshes, offsets, strict=True)]).astype(
-            np.int32
-        ),
-    )
+    faces = np.concatenate([m.faces + o for m, o in zip(meshes, offsets, strict=True)])
+    columns = zip(*((m.vertices_m, m.normals, m.uv) for m in meshes), strict=True)
+    return Mesh(*(np.concatenate(parts) for parts in columns), faces.astype(np.int32))
 
 
 def grid_faces(num_rows: int, num_columns: int) -> np.ndarray:
@@ -44,20 +39,15 @@ def grid_faces(num_rows: int, num_columns: int) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Box:
-    """An upright or turned box: `size_m` along its own axes, turned by `yaw_rad` about z."""
+    """A box along the axes."""
 
     size_m: tuple[float, float, float]
     center_m: tuple[float, float, float] = (0.0, 0.0, 0.0)
-    yaw_rad: float = 0.0
     bevel_m: float = 0.002
-
-    def _axes(self) -> np.ndarray:
-        c, s = np.cos(self.yaw_rad), np.sin(self.yaw_rad)
-        return np.array([[c, -s, 0.0], [s, c, 0.0], [0.0, 0.0, 1.0]])
 
     def signed_distance_m(self, points_m: np.ndarray) -> np.ndarray:
         """points (..., 3) → (...), negative inside; exact for the box with rounded edges."""
-        local = (points_m - np.array(self.center_m)) @ self._axes()
+        local = points_m - np.array(self.center_m)
         excess = np.abs(local) - (np.array(self.size_m) / 2 - self.bevel_m)
         outside = np.linalg.norm(np.maximum(excess, 0), axis=-1)
         return outside + np.minimum(excess.max(-1), 0) - self.bevel_m
@@ -78,15 +68,9 @@ class Box:
             points = inner + normals * self.bevel_m
             uv = np.stack([s / half[across] / 2 + 0.5, t / half[up] / 2 + 0.5], -1)
             uv = (uv * 0.98 + 0.01 + [k % 3, k // 3]) / [3, 2]
-            rotation = self._axes().T
-            parts.append(
-                Mesh(
-                    points.reshape(-1, 3) @ rotation + np.array(self.center_m),
-                    normals.reshape(-1, 3) @ rotation,
-                    uv.reshape(-1, 2),
-                    grid_faces(*s.shape),
-                )
-            )
+            vertices = points.reshape(-1, 3) + np.array(self.center_m)
+            uv, faces = uv.reshape(-1, 2), grid_faces(*s.shape)
+            parts.append(Mesh(vertices, normals.reshape(-1, 3), uv, faces))
         return join_meshes(parts)
 
     def _rim_steps(self, half: float) -> np.ndarray:
@@ -104,17 +88,17 @@ class Lathe:
     center_m: tuple[float, float, float] = (0.0, 0.0, 0.0)
     num_sides: int = 28
     along: str = "z"
-    """Axis of revolution: "z", or "x" / "y" for a lying body."""
+    """Axis of revolution: "z", or "x" for a lying body."""
     crease_rad: float = 0.6
     """Profile corners sharper than this stay sharp."""
 
     def _to_local(self, points_m: np.ndarray) -> np.ndarray:
         local = points_m - np.array(self.center_m)
-        order = {"z": [0, 1, 2], "x": [1, 2, 0], "y": [2, 0, 1]}[self.along]
+        order = {"z": [0, 1, 2], "x": [1, 2, 0]}[self.along]
         return local[..., order]
 
     def _to_object(self, local: np.ndarray) -> np.ndarray:
-        order = {"z": [0, 1, 2], "x": [2, 0, 1], "y": [1, 2, 0]}[self.along]
+        order = {"z": [0, 1, 2], "x": [2, 0, 1]}[self.along]
         return local[..., order]
 
     def signed_distance_m(self, points_m: np.ndarray) -> np.ndarray:
@@ -158,17 +142,10 @@ class Lathe:
         angle = np.linspace(-np.pi, np.pi, self.num_sides + 1)
         c, s = np.cos(angle), np.sin(angle)
         rows, normals = np.array(rows), np.array(normals)
-        points = np.stack(
-            [rows[:, :1] * c, rows[:, :1] * s * self.aspect, np.repeat(rows[:, 1:], len(c), 1)], -1
-        )
-        n = np.stack(
-            [
-                normals[:, :1] * c,
-                normals[:, :1] * s / self.aspect,
-                np.repeat(normals[:, 1:], len(c), 1),
-            ],
-            -1,
-        )
+        heights = np.repeat(rows[:, 1:], len(c), 1)
+        points = np.stack([rows[:, :1] * c, rows[:, :1] * s * self.aspect, heights], -1)
+        up = np.repeat(normals[:, 1:], len(c), 1)
+        n = np.stack([normals[:, :1] * c, normals[:, :1] * s / self.aspect, up], -1)
         n /= np.linalg.norm(n, axis=-1, keepdims=True)
         uv = np.stack(np.broadcast_arrays((angle / (2 * np.pi) + 0.5), np.array(v)[:, None]), -1)
         faces = grid_faces(len(rows), len(angle)).reshape(len(rows) - 1, -1, 3)[::2].reshape(-1, 3)
@@ -189,7 +166,7 @@ class Tube:
     num_sides: int = 10
     flatten_z: float = 1.0
     """Cross-sections are pressed together along z by this factor (scissor rings, blades)."""
-    closed: bool = field(default=False)
+    closed: bool = False
 
     def signed_distance_m(self, points_m: np.ndarray) -> np.ndarray:
         """points (..., 3) → (...), negative inside: a chain of cones with round ends."""

@@ -31,7 +31,7 @@ def hand_poses(rng: np.random.Generator, num_frames: int, amount: float = 0.5) -
     with np.load(STANDIN_DIR / "STANDIN_RIGHT.npz") as file:
         spread, mean = file["hands_coeffs"].std(0), file["hands_mean"]
         basis = file["hands_components"]
-    return mean + (amount * smooth_noise(rng, num_frames, 45, 12) * spread) @ basis
+    return mean + (amount * smooth_noise(rng, np.arange(num_frames), 45, 12) * spread) @ basis
 
 
 def mirrored(rotvec: np.ndarray) -> np.ndarray:
@@ -77,7 +77,7 @@ def _motion(rig: HandRig, plan: SequencePlan, rng: np.random.Generator) -> dict[
     # rest: fingers along f, palm along p; here fingers ahead and palm down
     wished = np.array([[0.0, 1, 0], [0, 0, -1], [1 if rig.is_left else -1, 0, 0]])
     global_rotation = wished.T @ rig.axes
-    tremor = Rotation.from_rotvec(0.05 * smooth_noise(rng, FRAMES, 3, 8)).as_matrix()
+    tremor = Rotation.from_rotvec(0.05 * smooth_noise(rng, np.arange(FRAMES), 3, 8)).as_matrix()
     rotvec = Rotation.from_matrix(tremor @ global_rotation).as_rotvec()
     _, joints = rig.pose(fingers, rotvec)
     wrist = start + lift + [0, -0.13, 0.08 + np.ptp(thing.mesh.vertices_m[:, 2])]

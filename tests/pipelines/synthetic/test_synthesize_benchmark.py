@@ -17,7 +17,7 @@ from pipelines.synthetic.render.textures import room, tabletop
 from pipelines.synthetic.scene.cameras import rig
 from pipelines.synthetic.scene.clutter import Clutter, Course, placed
 from pipelines.synthetic.scene.sequence import compose, compose_recorded, generator
-from pipelines.synthetic.scene.setting import EVERYTHING, Setting
+from pipelines.synthetic.scene.setting import EVERYTHING
 from pipelines.synthetic.scene.world import Person
 from pipelines.synthetic.things.objects import surface_samples_m
 from pipelines.synthetic.things.ycb import CLASS_IDS, YCB_OBJECTS
@@ -70,12 +70,6 @@ class TestPlan:
             SynthesisConfig("ho3d-v2", tmp_path, benchmark="occluded-hands")
         with pytest.raises(ValueError, match="--cameras 9"):
             SynthesisConfig("dexycb", tmp_path, benchmark="occluded-hands", cameras=9)
-
-    def test_an_empty_pool_and_an_impossible_shutter_are_named(self):
-        with pytest.raises(ValueError, match="walls is empty"):
-            Setting(walls=())
-        with pytest.raises(ValueError, match="shutter"):
-            Setting(shutter=(0.5, 1.5))
 
 
 @pytest.fixture(scope="module")

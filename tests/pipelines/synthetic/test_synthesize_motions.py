@@ -52,8 +52,8 @@ class TestFit:
         rng, arrays = np.random.default_rng(3), getattr(hands, side)
         fingers = hand_poses(rng, 30)
         fingers = fingers if side == "right" else mirrored(fingers)
-        turn = Rotation.from_rotvec(smooth_noise(rng, 30, 3, 15))
-        wrist = 0.3 * smooth_noise(rng, 30, 3, 15)
+        turn = Rotation.from_rotvec(smooth_noise(rng, np.arange(30), 3, 15))
+        wrist = 0.3 * smooth_noise(rng, np.arange(30), 3, 15)
         _, joints = HandRig(hands, layer, side, BETAS).pose(fingers, turn.as_rotvec())
         joints = joints + wrist[:, None]
         fit = fit_pose(arrays, side, BETAS, joints)
