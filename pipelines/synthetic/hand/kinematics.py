@@ -47,12 +47,8 @@ class FingerBend:
 
     def towards(self, other: "FingerBend", share: np.ndarray) -> "FingerBend":
         """share (..., 1) of the way to `other`."""
-        return FingerBend(
-            *(
-                mine + share * (theirs - mine)
-                for mine, theirs in zip(vars(self).values(), vars(other).values(), strict=True)
-            )
-        )
+        pairs = zip(vars(self).values(), vars(other).values(), strict=True)
+        return FingerBend(*(mine + share * (theirs - mine) for mine, theirs in pairs))
 
 
 class HandRig:

@@ -96,15 +96,8 @@ def table_motion(
     hand_rotation[before] = turn(reach[before])
     wrist += (0.0012 * smooth_noise(rng, frames, 3, 6) * (1 - reach[:, None])).astype(float)
     bend = _finger_course(grasp, frames, timing, rng)
-    global_rotvec = Rotation.from_matrix(hand_rotation).as_rotvec()
-    return Motion(
-        frames >= np.ceil(timing.appear),
-        global_rotvec,
-        rig.finger_rotvec(bend),
-        wrist,
-        rotations,
-        positions,
-    )
+    hand = Rotation.from_matrix(hand_rotation).as_rotvec(), rig.finger_rotvec(bend), wrist
+    return Motion(frames >= np.ceil(timing.appear), *hand, rotations, positions)
 
 
 def held_motion(
@@ -127,14 +120,8 @@ def held_motion(
     wrist = np.einsum("fij,j->fi", rotations, grasp.wrist_m) + positions
     timing = Timing(-1.0, -0.5, period)
     bend = _finger_course(grasp, frames, timing, rng)
-    return Motion(
-        np.ones(num_frames, bool),
-        Rotation.from_matrix(hand_rotation).as_rotvec(),
-        rig.finger_rotvec(bend),
-        wrist,
-        rotations,
-        positions,
-    )
+    hand = Rotation.from_matrix(hand_rotation).as_rotvec(), rig.finger_rotvec(bend), wrist
+    return Motion(np.ones(num_frames, bool), *hand, rotations, positions)
 
 
 def _carried_object(rotation, position, frames, timing, rng):
@@ -174,12 +161,8 @@ def _reach_path(rig, final_rotation, final_wrist, approach, rng):
 
     def path(progress):
         t = np.clip(progress / share, 0, 1)[:, None]
-        bent = (
-            (1 - t) ** 3 * knots[0]
-            + 3 * t * (1 - t) ** 2 * knots[1]
-            + 3 * t * t * (1 - t) * knots[2]
-            + t**3 * knots[3]
-        )
+        a, b, c, d = knots
+        bent = (1 - t) ** 3 * a + 3 * t * (1 - t) ** 2 * b + 3 * t * t * (1 - t) * c + t**3 * d
         last = np.clip((progress - share) / (1 - share), 0, 1)[:, None]
         return bent + (final_wrist - ready) * last
 

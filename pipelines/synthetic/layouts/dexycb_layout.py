@@ -215,17 +215,10 @@ def _intrinsics_entry(serial: str) -> dict:
     focal = 597 + rng.uniform(-3, 3)
     small = Rotation.from_rotvec(rng.normal(0, 0.004, 3)).as_matrix()
     shift = np.array([0.0149, 0, 0]) + rng.normal(0, 2e-4, 3)
+    cx, cy = 320 + rng.uniform(-3, 3), 238 + rng.uniform(-3, 3)
     return {
         "color": _focal_entry(K),
-        "depth": _focal_entry(
-            np.array(
-                [
-                    [focal, 0, 320 + rng.uniform(-3, 3)],
-                    [0, focal, 238 + rng.uniform(-3, 3)],
-                    [0, 0, 1],
-                ]
-            )
-        ),
+        "depth": _focal_entry(np.array([[focal, 0, cx], [0, focal, cy], [0, 0, 1]])),
         "extrinsics": tuple(float(x) for x in np.concatenate([small, shift[:, None]], 1).ravel()),
     }
 

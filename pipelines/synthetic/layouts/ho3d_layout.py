@@ -33,14 +33,8 @@ _PROTOCOL = 2
 _TRUTH_FOLDER = ".evaluation"
 _CONTACT_M = 0.004
 _LABELLED_KEYS = (
-    "handPose",
-    "handTrans",
-    "handBeta",
-    "handJoints3D",
-    "objRot",
-    "objTrans",
-    "objCorners3D",
-)
+    "handPose", "handTrans", "handBeta", "handJoints3D", "objRot", "objTrans", "objCorners3D",
+)  # fmt: skip
 
 _CONSTANT_KEYS = ("camMat", "objName", "objLabel", "objCorners3DRest")
 
@@ -122,13 +116,8 @@ def _write_json(path: Path, parts: list[np.ndarray]) -> None:
 def encode_depth(depth_m: np.ndarray) -> np.ndarray:
     """(H, W) metres → (H, W, 3) uint8 BGR: steps of DEPTH_SCALE_M, low byte in R, high in G."""
     steps = np.clip(np.round(depth_m / DEPTH_SCALE_M), 0, 65535).astype(np.uint16)
-    return cv2.merge(
-        [
-            np.zeros(steps.shape, np.uint8),
-            (steps >> 8).astype(np.uint8),
-            (steps & 255).astype(np.uint8),
-        ]
-    )
+    low, high = (steps & 255).astype(np.uint8), (steps >> 8).astype(np.uint8)
+    return cv2.merge([np.zeros_like(low), high, low])
 
 
 def encode_masks(label: np.ndarray, grasped_id: int) -> np.ndarray:
@@ -146,16 +135,9 @@ def _compose(seed: int, plan: SequencePlan, num_frames: int) -> Sequence:
     rng = generator(seed, "ho3d", person_name)
     person = Person.drawn(rng, int(rng.integers(100)))
     camera = table_camera(plan.name, generator(seed, "ho3d", plan.name, "camera"))
-    return compose(
-        seed,
-        f"ho3d/{plan.name}",
-        person,
-        "right",
-        CLASS_IDS[plan.object_name],
-        [camera],
-        num_frames,
-        in_hand=True,
-    )
+    grasped = CLASS_IDS[plan.object_name]
+    scene = seed, f"ho3d/{plan.name}", person, "right", grasped, [camera]
+    return compose(*scene, num_frames, in_hand=True)
 
 
 def _annotated(seed: int, name: str, num_frames: int) -> np.ndarray:

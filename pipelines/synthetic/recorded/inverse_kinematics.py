@@ -138,12 +138,8 @@ def fit_pose(arrays: HandArrays, side: str, betas: np.ndarray, joints_m: np.ndar
         x = x + torch.linalg.solve(slope.mT @ slope + torch.diag(prior + even + _DAMPING), wanted)
     rotmats, fingers, joints = pose(x)
     residual = (joints - recorded).norm(dim=-1)
-    return Fit(
-        rotmat_to_rotvec(rotmats[:, 0]).numpy(),
-        fingers.numpy(),
-        joints[:, 0].numpy(),
-        residual.numpy(),
-    )
+    found = rotmat_to_rotvec(rotmats[:, 0]), fingers, joints[:, 0], residual
+    return Fit(*(x.numpy() for x in found))
 
 
 def _neighbours(x: Tensor) -> Tensor:

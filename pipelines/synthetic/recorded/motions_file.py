@@ -229,16 +229,7 @@ def _split(arrays: dict[str, np.ndarray]) -> list[Recording]:
         subject, name, side, object_name = map(str, row[:4])
         rows = slice(int(row[4]), int(row[4]) + int(row[5]))
         yaw = Rotation.from_euler("z", -MODEL_YAW_DEG.get(object_name, 0), degrees=True)
-        recordings.append(
-            Recording(
-                subject,
-                name,
-                side,
-                object_name,
-                arrays["joints"][rows],
-                rotations[rows] @ yaw.as_matrix(),
-                arrays["object_trans"][rows],
-                arrays["valid"][rows],
-            )
-        )
+        thing = rotations[rows] @ yaw.as_matrix(), arrays["object_trans"][rows]
+        joints, valid = arrays["joints"][rows], arrays["valid"][rows]
+        recordings.append(Recording(subject, name, side, object_name, joints, *thing, valid))
     return recordings

@@ -128,14 +128,8 @@ class Recordings:
             np.concatenate([getattr(fit, key) for fit in fits]).astype(np.float64)
             for key in ("global_rotvec", "finger_rotvec", "wrist_m", "residual_m")
         )
-        motion = Motion(
-            recording.valid,
-            rotvec[nearest],
-            fingers[nearest],
-            wrist[nearest],
-            recording.object_rotation,
-            recording.object_m,
-        )
+        hand = rotvec[nearest], fingers[nearest], wrist[nearest]
+        motion = Motion(recording.valid, *hand, recording.object_rotation, recording.object_m)
         depths = penetration_m(rig, motion, plan.object_name)
         return Recorded(plan.side, motion, residual, depths)
 

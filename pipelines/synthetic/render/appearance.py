@@ -11,18 +11,11 @@ from deformer.hand.conventions import FINGERS, TIP_VERTICES
 from pipelines.synthetic.hand.arm import Arm, ArmStyle
 from pipelines.synthetic.hand.kinematics import HandRig, finger_joints
 from pipelines.synthetic.render.layer import (
-    ALBEDO,
     ARM,
     HAND,
-    LIT,
-    NORMAL,
-    NUM_ATTRIBUTES,
-    OPEN,
-    REST,
     SPACING_M,
-    TEXTURED,
     THING,
-    UV,
+    Column,
     Layer,
     Part,
     Surface,
@@ -53,7 +46,7 @@ def layer_colour(
     rows = hits.corners + layer.first_vertex.take(hits.mesh)[:, None]
     values = interpolate(layer.attributes, rows, hits.weights)
     kinds = layer.kinds.take(hits.mesh)
-    normals, albedo = values[:, NORMAL].copy(), values[:, ALBEDO].copy()
+    normals, albedo = values[:, Column.NORMAL].copy(), values[:, Column.ALBEDO].copy()
     members = [np.flatnonzero(hits.mesh == number) for number in range(len(layer.parts))]
     for part, mine in zip(layer.parts, members, strict=True):
         if len(mine):
@@ -62,9 +55,9 @@ def layer_colour(
     inner = np.flatnonzero(np.einsum("ni,ni->n", normals, view) < -0.2)
     normals[inner] *= -1  # the inside of a bowl
     points = np.asarray(origin_m, np.float32) + directions * hits.depth[:, None]
-    lit = lamp_share(points + 0.0012 * normals, kinds) * values[:, LIT]
+    lit = lamp_share(points + 0.0012 * normals, kinds) * values[:, Column.LIT]
     softness = np.where(kinds == HAND, np.float32(0.5), np.float32(0))
-    gloss, open_ = layer.gloss.take(hits.mesh), values[:, OPEN]
+    gloss, open_ = layer.gloss.take(hits.mesh), values[:, Column.OPEN]
     colour = shade(light, albedo, normals, points, view, lit, gloss, open_, softness)
     for part, mine in zip(layer.parts, members, strict=True):
         if part.mirror and len(mine):
@@ -92,9 +85,9 @@ def openness(
 
 def attributes(normals, albedo=0.0, rest=0.0, uv=0.0, textured=0.0, open_=1.0) -> np.ndarray:
     """A part's table, (V, 14) float32; all light arrives."""
-    table = np.ones((len(normals), NUM_ATTRIBUTES), np.float32)
-    table[:, NORMAL], table[:, ALBEDO], table[:, REST] = normals, albedo, rest
-    table[:, UV], table[:, TEXTURED], table[:, OPEN] = uv, textured, open_
+    table = np.ones((len(normals), Column.COUNT), np.float32)
+    table[:, Column.NORMAL], table[:, Column.ALBEDO], table[:, Column.REST] = normals, albedo, rest
+    table[:, Column.UV], table[:, Column.TEXTURED], table[:, Column.OPEN] = uv, textured, open_
     return table
 
 
@@ -171,7 +164,7 @@ def thing_part(
     )
 
     def surface(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        return sample_texture(texture, values[:, UV]), values[:, NORMAL]
+        return sample_texture(texture, values[:, Column.UV]), values[:, Column.NORMAL]
 
     return Part(THING, vertices, mesh.faces, outline, table, surface, gloss, owner, mirror)
 
@@ -250,7 +243,11 @@ def _thumb_back(rig: HandRig, bone: np.ndarray) -> np.ndarray:
 
 def skin_surface(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The `Surface` of a hand: its colour mottled, its normals uneven."""
-    albedo, normals, rest_m = values[:, ALBEDO], values[:, NORMAL], values[:, REST]
+    albedo, normals, rest_m = (
+        values[:, Column.ALBEDO],
+        values[:, Column.NORMAL],
+        values[:, Column.REST],
+    )
     coarse, fine = sample_noise(rest_m, 1100.0), sample_noise(rest_m, 3700.0)
     mottled = albedo * (1 + 0.09 * coarse[:, :1] + 0.05 * coarse + 0.05 * fine[:, 1:2])
     bumped = normals + 0.09 * coarse + 0.06 * fine
@@ -259,8 +256,8 @@ def skin_surface(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 def arm_surface(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The `Surface` of a plain sleeve or a bare arm: the vertices' colour with a grain."""
-    grain = 1 + 0.12 * sample_noise(values[:, REST], 700.0)[:, :1]
-    return values[:, ALBEDO] * grain, values[:, NORMAL]
+    grain = 1 + 0.12 * sample_noise(values[:, Column.REST], 700.0)[:, :1]
+    return values[:, Column.ALBEDO] * grain, values[:, Column.NORMAL]
 
 
 def sample_texture(texture: np.ndarray, uv: np.ndarray) -> np.ndarray:

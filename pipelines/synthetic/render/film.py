@@ -159,12 +159,8 @@ def _darken_table(image: np.ndarray, view: View, shadow) -> None:
     factor = cv2.GaussianBlur(factor, (0, 0), 0.9)
     factor[[0, -1]] = 1
     factor[:, [0, -1]] = 1
-    seen = cv2.warpPerspective(
-        factor ** np.float32(1 / 2.2),
-        move @ to_image,
-        tuple((highs - lows).tolist()),
-        borderValue=1.0,
-    )
+    dark, size = factor ** np.float32(1 / 2.2), tuple((highs - lows).tolist())
+    seen = cv2.warpPerspective(dark, move @ to_image, size, borderValue=1.0)
     box = (slice(lows[1], highs[1]), slice(lows[0], highs[0]))
     seen[~view.is_table[box]] = 1
     image[box] = cv2.multiply(image[box], cv2.merge([seen] * 3), dtype=cv2.CV_8U)

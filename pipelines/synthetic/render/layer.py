@@ -16,9 +16,15 @@ from pipelines.synthetic.render.textures import linear_to_srgb
 from pipelines.synthetic.scene.cameras import Camera
 
 HAND, ARM, THING = 0, 1, 2
-NORMAL, ALBEDO, REST, UV = slice(0, 3), slice(3, 6), slice(6, 9), slice(9, 11)
-OPEN, LIT, TEXTURED = 11, 12, 13
-NUM_ATTRIBUTES = 14
+
+
+class Column:
+    """Columns of a part's attributes."""
+
+    NORMAL, ALBEDO, REST, UV = slice(0, 3), slice(3, 6), slice(6, 9), slice(9, 11)
+    OPEN, LIT, TEXTURED = 11, 12, 13
+    COUNT = 14
+
 
 MIN_BLUR_PX = 1.3
 """Shorter ways than this are not blurred."""

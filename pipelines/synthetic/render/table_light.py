@@ -84,12 +84,10 @@ def moving_shadow(layer: Layer, light: Light, baked: TableLight) -> tuple[np.nda
     spots = np.concatenate([cast, above[above[:, 2] < _SKY_REACH_M, :2]])
     lows, highs = spots.min(0) - 0.06, spots.max(0) + 0.06
     origin = np.array([TABLE_X_M[0], TABLE_Y_M[0]])
-    (c0, r0), (c1, r1) = (
-        np.floor((lows - origin) / CELL_M).astype(int),
-        np.ceil((highs - origin) / CELL_M).astype(int),
-    )
     num_rows, num_columns = points.shape[:2]
-    r0, r1, c0, c1 = max(r0, 0), min(r1, num_rows), max(c0, 0), min(c1, num_columns)
+    c0, r0 = np.maximum(np.floor((lows - origin) / CELL_M).astype(int), 0)
+    c1, r1 = np.ceil((highs - origin) / CELL_M).astype(int)
+    r1, c1 = min(r1, num_rows), min(c1, num_columns)
     if r0 >= r1 or c0 >= c1:
         return np.ones((1, 1), np.float32), 0, 0
     key, sky = _shares(

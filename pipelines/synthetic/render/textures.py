@@ -105,10 +105,9 @@ def _print(tile, colour, rng, box, num_lines) -> None:
         while x < x1 - 0.02:
             letter = size * rng.uniform(0.3, 0.8)
             if rng.random() < 0.85:
-                corner = (round(min(x + letter * 0.8, x1) * width), round((top + size) * height))
-                cv2.rectangle(
-                    tile, (round(x * width), round(top * height)), corner, colour.tolist(), -1
-                )
+                start = (round(x * width), round(top * height))
+                end = (round(min(x + letter * 0.8, x1) * width), round((top + size) * height))
+                cv2.rectangle(tile, start, end, colour.tolist(), -1)
             x += letter
 
 
@@ -125,17 +124,8 @@ def _label(first, second, rng):
     for shift in (0.0, 0.5):  # the same print on both sides
         middle, size = 0.25 + shift, rng.uniform(0.07, 0.1)
         axes = (round(size * TILE), round(rng.uniform(0.12, 0.17) * TILE))
-        cv2.ellipse(
-            tile,
-            (round(middle * TILE), round(0.42 * TILE)),
-            axes,
-            0,
-            0,
-            360,
-            second.tolist(),
-            -1,
-            cv2.LINE_AA,
-        )
+        spot, colour = (round(middle * TILE), round(0.42 * TILE)), second.tolist()
+        cv2.ellipse(tile, spot, axes, 0, 0, 360, colour, -1, cv2.LINE_AA)
         _print(tile, first * 0.4, rng, (middle - 0.06, 0.36, middle + 0.06, 0.48), 2)
         _print(tile, second, rng, (middle - 0.15, 0.62, middle + 0.15, 0.78), 4)
     return tile
@@ -152,21 +142,13 @@ def _carton(first, second, rng):
             face[round(band[0] * h) : round(band[1] * h)] = second * rng.uniform(0.6, 1)
             centre = (round(w * rng.uniform(0.3, 0.7)), round(h * rng.uniform(0.4, 0.75)))
             blob = _vary(np.array([0.5, 0.25, 0.08]) * rng.uniform(0.4, 1.4), rng)
-            cv2.circle(
-                face, centre, round(w * rng.uniform(0.15, 0.3)), blob.tolist(), -1, cv2.LINE_AA
-            )
-            _print(
-                face,
-                second if rng.random() < 0.5 else first * 0.3,
-                rng,
-                (0.1, 0.06, 0.9, 0.3),
-                rng.integers(1, 3),
-            )
+            radius = round(w * rng.uniform(0.15, 0.3))
+            cv2.circle(face, centre, radius, blob.tolist(), -1, cv2.LINE_AA)
+            ink = second if rng.random() < 0.5 else first * 0.3
+            _print(face, ink, rng, (0.1, 0.06, 0.9, 0.3), rng.integers(1, 3))
             _print(face, first * 0.25, rng, (0.12, 0.7, 0.88, 0.95), rng.integers(3, 6))
-            tile[
-                row * (TILE // 2) : row * (TILE // 2) + h,
-                column * (TILE // 3) : column * (TILE // 3) + w,
-            ] = face
+            top, left = row * (TILE // 2), column * (TILE // 3)
+            tile[top : top + h, left : left + w] = face
     return tile
 
 

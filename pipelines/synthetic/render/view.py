@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 
 from pipelines.synthetic.render.appearance import num_blocked, thing_part
-from pipelines.synthetic.render.layer import NORMAL, Canvas, Layer, may_cover
+from pipelines.synthetic.render.layer import Canvas, Column, Layer, may_cover
 from pipelines.synthetic.render.lighting import shade
 from pipelines.synthetic.render.rays import RayScene, interpolate, unit
 from pipelines.synthetic.render.table_light import CELL_M
@@ -53,7 +53,8 @@ def render_view(
     pixels = np.stack([x, y], -1).reshape(-1, 2)
     directions = camera.ray_directions(pixels)
     image = room(rng, height, width, world.setting.walls) * world.light.sky.mean() * 1.6
-    depth = _wall_depth(directions, rng).reshape(height, width)
+    # a wall across the view: its depth is what the sensor would see behind everything
+    depth = np.full((height, width), rng.uniform(*WALL_M) + 0.8, np.float32)
     image, depth = _add_person(world, camera, directions, image, depth)
     image = cv2.GaussianBlur(image, (0, 0), 1.6)
     to_image = _plane_to_image(camera, CELL_M)
@@ -64,11 +65,6 @@ def render_view(
     srgb = np.ascontiguousarray((linear_to_srgb(image)[..., ::-1] * 255 + 0.5).astype(np.uint8))
     directions = directions.reshape(height, width, 3)
     return View(camera, srgb, depth, directions, label, is_table, to_image)
-
-
-def _wall_depth(directions: np.ndarray, rng) -> np.ndarray:
-    """A wall across the view: its depth is what the sensor would see behind everything."""
-    return np.full(len(directions), rng.uniform(*WALL_M) + 0.8, np.float32)
 
 
 def _plane_to_image(camera: Camera, cell_m: float) -> np.ndarray:
@@ -87,17 +83,10 @@ def _add_table(world, camera, directions, table, image, depth):
     with np.errstate(divide="ignore", invalid="ignore"):
         reach = -origin[2] / directions[:, 2]
         spot = origin[:2] + directions[:, :2] * reach[:, None]
-    on_table = (
-        (reach > 0)
-        & (spot[:, 0] > TABLE_X_M[0])
-        & (spot[:, 0] < TABLE_X_M[1])
-        & (spot[:, 1] > TABLE_Y_M[0])
-        & (spot[:, 1] < TABLE_Y_M[1])
-    ).reshape(height, width)
-    to_image = _plane_to_image(camera, 1 / TEXELS_PER_M)
-    seen = cv2.warpPerspective(
-        table, to_image, (width, height), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
-    )
+    low, high = np.array([TABLE_X_M, TABLE_Y_M]).T
+    on_table = ((reach > 0) & ((spot > low) & (spot < high)).all(1)).reshape(height, width)
+    to_image, size = _plane_to_image(camera, 1 / TEXELS_PER_M), (width, height)
+    seen = cv2.warpPerspective(table, to_image, size, borderMode=cv2.BORDER_REPLICATE)
     cover = cv2.GaussianBlur(on_table.astype(np.float32), (3, 3), 0.7)[..., None]
     image = image + (seen - image) * cover
     depth = np.where(on_table, reach.reshape(height, width), depth).astype(np.float32)
@@ -124,15 +113,9 @@ def _add_person(world: World, camera: Camera, directions, image, depth):
     albedo = np.where(on_head[:, None], world.skin, cloth)
     crown = on_head & (points[:, 2] - shifts[1][2] > 0.03 - 0.9 * (points[:, 1] - shifts[1][1]))
     albedo[crown] = hair
-    colour = shade(
-        world.light,
-        albedo.astype(np.float32),
-        n,
-        points.astype(np.float32),
-        -directions[chosen],
-        np.ones(len(n), np.float32),
-        0.01,
-    )
+    where = n, points.astype(np.float32), -directions[chosen]
+    lit = np.ones(len(n), np.float32)
+    colour = shade(world.light, albedo.astype(np.float32), *where, lit, 0.01)
     flat, flat_depth = image.reshape(-1, 3), depth.reshape(-1)
     flat[chosen], flat_depth[chosen] = colour, depths
     return flat.reshape(image.shape), flat_depth.reshape(depth.shape)
@@ -194,7 +177,7 @@ def _object_colour(world, still: Layer, camera, hits, rays, met) -> np.ndarray:
     hits, directions = hits.take(np.flatnonzero(met)), rays[met]
     rows = hits.corners + still.first_vertex[hits.mesh][:, None]
     values = interpolate(still.attributes, rows, hits.weights)
-    normals, view = unit(values[:, NORMAL]), unit(-directions).astype(np.float32)
+    normals, view = unit(values[:, Column.NORMAL]), unit(-directions).astype(np.float32)
     normals[np.einsum("ni,ni->n", normals, view) < -0.2] *= -1
     albedo = np.zeros_like(normals)
     for number, part in enumerate(still.parts):

@@ -103,16 +103,9 @@ def compose(
     for attempt in range(_GRASP_TRIES):
         rng = generator(seed, name, "scene", str(attempt))
         num_objects = int(rng.integers(1, 5)) if in_hand else int(rng.integers(4, 7))
-        world = build_world(
-            rng,
-            person,
-            side,
-            grasped_id,
-            cameras,
-            num_objects,
-            keep_clear=in_hand and rng.random() < 0.75,
-            setting=setting,
-        )
+        keep_clear = in_hand and rng.random() < 0.75
+        place = person, side, grasped_id, cameras, num_objects
+        world = build_world(rng, *place, keep_clear=keep_clear, setting=setting)
         placed = world.objects[world.grasped]
         inverse = placed.rotation.T
         wished = inverse @ world.hold.approach, inverse @ world.hold.fingers
@@ -232,10 +225,7 @@ def film(
         for c in cameras
     ]
     noise, grain = NoiseTile(rng), generator(*names, "noise")
-    blur = [
-        _motion_px(stage, camera, exposure)
-        for camera, exposure in zip(cameras, exposures, strict=True)
-    ]
+    blur = [_motion_px(stage, c, e) for c, e in zip(cameras, exposures, strict=True)]
     rests = _object_rests(motion)
     at_rest: dict[int, View] = {}
 

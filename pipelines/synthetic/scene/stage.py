@@ -15,7 +15,7 @@ from pipelines.synthetic.render.appearance import (
     skin_surface,
     thing_part,
 )
-from pipelines.synthetic.render.layer import HAND, LIT, NORMAL, OPEN, Layer
+from pipelines.synthetic.render.layer import HAND, Column, Layer
 from pipelines.synthetic.render.rays import RayScene
 from pipelines.synthetic.scene.world import World
 
@@ -57,15 +57,15 @@ class Stage:
         layer = Layer(parts)
         lamps = self.world.light.key_samples_m(_LAMPS).astype(np.float32)
         for number, part in enumerate(parts):
-            normals = part.attributes[:, NORMAL]
+            normals = part.attributes[:, Column.NORMAL]
             if part.kind == HAND:
                 start = (part.vertices_m + 0.0015 * normals).astype(np.float32)
                 seen = openness([layer.scene], start, normals, self._open_turns, 0.0)
-                layer.update(number, OPEN, seen)
+                layer.update(number, Column.OPEN, seen)
             if self._still is not None:
                 start = (part.vertices_m + 0.002 * normals).astype(np.float32)
                 blocked = num_blocked([self._still], start, lamps[:, None] - start, 0.999)
-                layer.update(number, LIT, 1 - blocked / _LAMPS)
+                layer.update(number, Column.LIT, 1 - blocked / _LAMPS)
         return layer
 
     def colours(self, layer: Layer):

@@ -16,19 +16,7 @@ from pipelines.synthetic.render.appearance import (
     thing_part,
 )
 from pipelines.synthetic.render.backgrounds import background
-from pipelines.synthetic.render.layer import (
-    ALBEDO,
-    HAND,
-    LIT,
-    NORMAL,
-    OPEN,
-    REST,
-    TEXTURED,
-    THING,
-    UV,
-    Layer,
-    Part,
-)
+from pipelines.synthetic.render.layer import HAND, THING, Column, Layer, Part
 from pipelines.synthetic.render.textures import sample_noise
 from pipelines.synthetic.scene.wide_looks import Looks, linear_rgb
 from pipelines.synthetic.scene.wide_scene import Player, Scene
@@ -96,14 +84,14 @@ class Stage:
         for number, part in enumerate(layer.parts):
             if part.kind == THING:
                 continue
-            normals = part.attributes[:, NORMAL]
+            normals = part.attributes[:, Column.NORMAL]
             start = (part.vertices_m + 0.0015 * normals).astype(np.float32)
             if part.kind == HAND:
                 around = start, normals, self._turns, self.scene.ground_m
-                layer.update(number, OPEN, openness(self.blockers, *around))
+                layer.update(number, Column.OPEN, openness(self.blockers, *around))
             if light.key_radius_m > _HARD_M:
                 lamps = light.key_samples_m(_LAMPS)[:, None]
-                layer.update(number, LIT, self.share_open(start, lamps - start))
+                layer.update(number, Column.LIT, self.share_open(start, lamps - start))
         return layer
 
     def share_open(self, start: np.ndarray, ways: np.ndarray) -> np.ndarray:
@@ -133,12 +121,12 @@ class Stage:
 
 def _skin(looks: Looks, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The `Surface` of somebody's skin."""
-    plain, smooth = values[:, ALBEDO], values[:, NORMAL]
+    plain, smooth = values[:, Column.ALBEDO], values[:, Column.NORMAL]
     rough, bumped = skin_surface(values)
     share = np.float32(looks.roughness)
-    painted = (plain + share * (rough - plain)) * _blemishes(looks, values[:, REST])
+    painted = (plain + share * (rough - plain)) * _blemishes(looks, values[:, Column.REST])
     # light that comes out between fingers has been through skin
-    closed = 1 - values[:, OPEN, None]
+    closed = 1 - values[:, Column.OPEN, None]
     albedo = painted * (1 - closed * np.array([0.05, 0.42, 0.5], np.float32))
     return albedo, smooth + share * (bumped - smooth)
 
@@ -146,11 +134,11 @@ def _skin(looks: Looks, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def _sleeved_arm(looks: Looks, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The `Surface` of an arm: skin, and cloth with folds from where the sleeve begins."""
     albedo, normals = _skin(looks, values)
-    sleeve = np.flatnonzero(values[:, TEXTURED] > 0.5)
+    sleeve = np.flatnonzero(values[:, Column.TEXTURED] > 0.5)
     if len(sleeve):
         own = values.take(sleeve, 0)
-        albedo[sleeve] = sample_texture(looks.cloth, own[:, UV] % 1.0)
-        normals[sleeve] = own[:, NORMAL] + 0.35 * sample_noise(own[:, REST], 260.0)
+        albedo[sleeve] = sample_texture(looks.cloth, own[:, Column.UV] % 1.0)
+        normals[sleeve] = own[:, Column.NORMAL] + 0.35 * sample_noise(own[:, Column.REST], 260.0)
     return albedo, normals
 
 

@@ -111,18 +111,9 @@ def build_world(
     sleeve = cloth(rng, 128, 128, hex_to_linear(person.clothes), 0.2)
     # meta.yml lists the objects by class number; so do the labels
     order = sorted(range(len(objects)), key=lambda k: objects[k].thing.class_id)
-    return World(
-        [objects[k] for k in order],
-        order.index(0),
-        hold,
-        light,
-        table,
-        person.skin,
-        sleeve,
-        arm,
-        body,
-        setting,
-    )
+    objects, grasped_at = [objects[k] for k in order], order.index(0)
+    looks = light, table, person.skin, sleeve, arm
+    return World(objects, grasped_at, hold, *looks, body, setting)
 
 
 def grasp_directions(rng, side: str, grip: Grip):
