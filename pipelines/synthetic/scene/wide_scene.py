@@ -131,7 +131,7 @@ def _body(players: list[Player]) -> tuple[np.ndarray, float]:
     facing = np.arctan2(-elbow[1], -elbow[0]) if np.hypot(*elbow[:2]) > 0.2 else 0.3
     right = np.array([np.sin(facing), -np.cos(facing), 0])
     sign = 1 if players[0].side == "right" else -1
-    return shoulder - 0.17 * sign * right - [0, 0, 0.2], float(facing)
+    return shoulder - 0.17 * sign * right - [0, 0, 0.24], float(facing)
 
 
 def _points(player: Player) -> np.ndarray:

@@ -1,5 +1,6 @@
 """The synthesizer: official layouts, labels that agree with pixels, the same bytes every time."""
 
+import itertools
 import json
 import shutil
 import signal
@@ -14,6 +15,7 @@ import yaml
 
 from deformer.files.whole import NoRoomError
 from deformer.hand.camera import project
+from deformer.hand.conventions import SIDES
 from deformer.hand.rotations import rotvec_to_rotmat
 from pipelines.synthesize import VERSION, SynthesisConfig, run, synthesize
 from pipelines.synthetic.layouts.sequences import dexycb_plan, dexycb_serials, ho3d_plan
@@ -21,6 +23,7 @@ from pipelines.synthetic.render.rays import RayScene
 from pipelines.synthetic.scene.cameras import SERIALS
 from pipelines.synthetic.things.ycb import YCB_OBJECTS
 from tests.full_disk import LINE, little_room, names
+from tests.pipelines.synthetic.roots import files_of
 from tests.processes import assert_nothing_is_left, start_python
 
 FRAMES, CAMERAS = 4, 2
@@ -42,19 +45,14 @@ def read_yaml(path: Path):
     return yaml.load(path.read_text(), Loader=yaml.FullLoader)  # as DexYCB's toolkit reads them
 
 
-def files_of(root: Path) -> dict[str, bytes]:
-    return {str(p.relative_to(root)): p.read_bytes() for p in root.rglob("*") if p.is_file()}
-
-
 def each_frame(root: Path):
     """(sequence's meta, K, serial folder, frame number) of every frame of a DexYCB root."""
     for path in sorted(root.glob("2*/*/meta.yml")):
         meta = read_yaml(path)
         for serial in meta["serials"]:
             color = read_yaml(root / f"calibration/intrinsics/{serial}_640x480.yml")["color"]
-            K = np.array(
-                [[color["fx"], 0, color["ppx"]], [0, color["fy"], color["ppy"]], [0, 0, 1]]
-            )
+            fx, fy, cx, cy = (color[key] for key in ("fx", "fy", "ppx", "ppy"))
+            K = np.array([[fx, 0, cx], [0, fy, cy], [0, 0, 1]])
             for frame in range(meta["num_frames"]):
                 yield meta, K, path.parent / serial, frame
 
@@ -109,12 +107,7 @@ class TestProgram:
         assert_nothing_is_left(process.pid)
         process = start_python(code, *line.split())
         assert process.wait(300) == 0
-        files = {p.relative_to(out): p.read_bytes() for p in out.rglob("*") if p.is_file()}
-        assert files == {
-            p.relative_to(dexycb_root): p.read_bytes()
-            for p in dexycb_root.rglob("*")
-            if p.is_file()
-        }
+        assert files_of(out) == files_of(dexycb_root)
 
 
 class TestPlan:
@@ -137,12 +130,8 @@ class TestPlan:
             s, i = subjects.index(plan.subject), names[plan.subject].index(plan.name)
             cells.add(("s0", "train" if i % 5 != 4 else "val" if s < 2 else "test"))
             cells.add(("s1", {6: "val", 7: "test", 8: "test"}.get(s, "train")))
-            cells.add(
-                (
-                    "s3",
-                    {3: "val", 19: "val", 7: "test", 11: "test", 15: "test"}.get(i // 5, "train"),
-                )
-            )
+            s3 = {3: "val", 19: "val", 7: "test", 11: "test", 15: "test"}
+            cells.add(("s3", s3.get(i // 5, "train")))
             sides.add(plan.side)
         assert cells == {(s, part) for s in ("s0", "s1", "s3") for part in ("train", "val", "test")}
         assert sides == {"right", "left"}
@@ -168,45 +157,27 @@ class TestDexYcb:
         for plan in plans:
             expected |= {f"{plan.folder}/meta.yml", f"{plan.folder}/pose.npz"}
             for serial in serials:
-                for k in range(FRAMES):
-                    expected |= {
-                        f"{plan.folder}/{serial}/{name}"
-                        for name in (
-                            f"color_{k:06d}.jpg",
-                            f"labels_{k:06d}.npz",
-                            f"aligned_depth_to_color_{k:06d}.png",
-                        )
-                    }
-            side_folders = {
-                f"calibration/mano_{plan.subject}_{s}/mano.yml" for s in ("right", "left")
-            }
-            expected |= side_folders
+                names = "color_{}.jpg", "labels_{}.npz", "aligned_depth_to_color_{}.png"
+                for name, k in itertools.product(names, range(FRAMES)):
+                    expected.add(f"{plan.folder}/{serial}/{name.format(f'{k:06d}')}")
+            expected |= {f"calibration/mano_{plan.subject}_{s}/mano.yml" for s in SIDES}
             expected.add(f"calibration/extrinsics_{plan.subject[:8]}_000000/extrinsics.yml")
         expected |= {f"calibration/intrinsics/{serial}_640x480.yml" for serial in SERIALS}
         for thing in YCB_OBJECTS.values():
-            expected |= {
-                f"models/{thing.name}/{name}"
-                for name in (
-                    "textured_simple.obj",
-                    "textured_simple.obj.mtl",
-                    "texture_map.png",
-                    "points.xyz",
-                )
-            }
+            names = (
+                "textured_simple.obj",
+                "textured_simple.obj.mtl",
+                "texture_map.png",
+                "points.xyz",
+            )
+            expected |= {f"models/{thing.name}/{name}" for name in names}
         assert set(files_of(dexycb_root)) == expected
 
     def test_meta_and_calibration(self, dexycb_root):
         for plan in dexycb_plan(3):
             meta = read_yaml(dexycb_root / plan.folder / "meta.yml")
-            assert set(meta) == {
-                "serials",
-                "num_frames",
-                "ycb_ids",
-                "ycb_grasp_ind",
-                "mano_sides",
-                "mano_calib",
-                "extrinsics",
-            }
+            keys = "serials num_frames ycb_ids ycb_grasp_ind mano_sides mano_calib extrinsics"
+            assert set(meta) == set(keys.split())
             assert meta["num_frames"] == FRAMES and meta["mano_sides"] == [plan.side]
             grasped = YCB_OBJECTS[meta["ycb_ids"][meta["ycb_grasp_ind"]]]
             assert grasped.name == plan.object_name
@@ -214,9 +185,8 @@ class TestDexYcb:
                 dexycb_root / f"calibration/extrinsics_{meta['extrinsics']}/extrinsics.yml"
             )
             assert set(extrinsics["extrinsics"]) == {*SERIALS, "apriltag"}
-            assert np.reshape(
-                extrinsics["extrinsics"][extrinsics["master"]], (3, 4)
-            ) == pytest.approx(np.eye(4)[:3])
+            master = extrinsics["extrinsics"][extrinsics["master"]]
+            assert np.reshape(master, (3, 4)) == pytest.approx(np.eye(4)[:3])
         entry = read_yaml(dexycb_root / f"calibration/intrinsics/{SERIALS[0]}_640x480.yml")
         assert set(entry) == {"color", "depth", "extrinsics"}
         assert isinstance(entry["extrinsics"], tuple) and len(entry["extrinsics"]) == 12
@@ -307,9 +277,8 @@ class TestDexYcb:
         to_world = np.reshape(extrinsics["extrinsics"][serial], (3, 4))
         labels = np.load(path.parent / serial / f"labels_{FRAMES - 1:06d}.npz")
         world = labels["pose_y"][:, :, 3] @ to_world[:, :3].T + to_world[:, 3]
-        np.testing.assert_allclose(
-            world, np.load(path.parent / "pose.npz")["pose_y"][FRAMES - 1, :, 4:], atol=1e-5
-        )
+        shared = np.load(path.parent / "pose.npz")["pose_y"][FRAMES - 1, :, 4:]
+        np.testing.assert_allclose(world, shared, atol=1e-5)
 
     def test_pictures_have_content(self, dexycb_root):
         for _, _, folder, k in each_frame(dexycb_root):
@@ -377,13 +346,10 @@ class TestModels:
         for thing in YCB_OBJECTS.values():
             folder = dexycb_root / "models" / thing.name
             lines = (folder / "textured_simple.obj").read_text().splitlines()
-            vertices = np.array(
-                [line.split()[1:] for line in lines if line.startswith("v ")], float
-            )
+            rows = [line.split()[1:] for line in lines if line.startswith("v ")]
+            vertices = np.array(rows, float)
             np.testing.assert_allclose(vertices, thing.mesh.vertices_m, atol=1e-6)
             assert sum(line.startswith("usemtl") for line in lines) == 1
-            corners = [
-                c.split("/") for line in lines if line.startswith("f ") for c in line.split()[1:]
-            ]
-            assert all(len(set(c)) == 1 for c in corners)
+            faces = [line.split()[1:] for line in lines if line.startswith("f ")]
+            assert all(len(set(corner.split("/"))) == 1 for face in faces for corner in face)
             assert np.loadtxt(folder / "points.xyz").shape == (2621, 3)

@@ -21,6 +21,7 @@ from pipelines.synthetic.scene.setting import EVERYTHING
 from pipelines.synthetic.scene.world import Person
 from pipelines.synthetic.things.objects import surface_samples_m
 from pipelines.synthetic.things.ycb import CLASS_IDS, YCB_OBJECTS
+from tests.pipelines.synthetic.roots import files_of
 from tests.pipelines.synthetic.test_synthesize_motions import RECORDED
 from tests.pipelines.synthetic.test_synthetic_scene import occlusions
 
@@ -218,19 +219,10 @@ def test_every_bin_is_populated_with_recorded_motion(num_cameras, hands):
 @pytest.mark.slow
 def test_root_says_what_it_is_and_is_the_same_for_any_number_of_workers(tmp_path):
     def make(out: Path, workers: int) -> dict[str, bytes]:
-        synthesize(
-            SynthesisConfig(
-                "dexycb",
-                out,
-                sequences=3,
-                cameras=1,
-                frames=2,
-                benchmark="occluded-hands",
-                depth=False,
-                workers=workers,
-            )
-        )
-        return {str(p.relative_to(out)): p.read_bytes() for p in out.rglob("*") if p.is_file()}
+        size = {"sequences": 3, "cameras": 1, "frames": 2, "depth": False}
+        kind = {"benchmark": "occluded-hands", "workers": workers}
+        synthesize(SynthesisConfig("dexycb", out, **size, **kind))
+        return files_of(out)
 
     files = make(tmp_path / "one", 1)
     mark = json.loads(files["synthetic.json"])

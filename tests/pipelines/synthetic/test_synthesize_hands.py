@@ -20,6 +20,7 @@ from pipelines.synthetic.layouts.benchmark import outside_test, setting
 from pipelines.synthetic.layouts.hands_layout import hands_plan
 from pipelines.synthetic.things.ycb import YCB_OBJECTS
 from pipelines.verify import check_dataset, verify
+from tests.pipelines.synthetic.roots import files_of
 
 SEQUENCES, FRAMES = 4, 2
 
@@ -39,10 +40,6 @@ def root(tmp_path_factory) -> Path:
 @pytest.fixture
 def own(tmp_path, root) -> Path:
     return shutil.copytree(root, tmp_path / "own")
-
-
-def files_of(root: Path) -> dict[str, bytes]:
-    return {str(p.relative_to(root)): p.read_bytes() for p in root.rglob("*") if p.is_file()}
 
 
 def frames_of(root: Path):

@@ -14,6 +14,7 @@ from deformer.hand.conventions import OPENGL_TO_OPENCV, TIP_VERTICES
 from pipelines.synthesize import SynthesisConfig, synthesize
 from pipelines.synthetic.hand.kinematics import HandRig
 from pipelines.synthetic.layouts.sequences import ho3d_plan
+from tests.pipelines.synthetic.roots import files_of
 
 
 def ho3d_config(out: Path, version: str) -> SynthesisConfig:
@@ -25,10 +26,6 @@ def ho3d_root(tmp_path_factory) -> Path:
     root = tmp_path_factory.mktemp("synthetic") / "ho3d"
     synthesize(ho3d_config(root, "v3"))
     return root
-
-
-def files_of(root: Path) -> dict[str, bytes]:
-    return {str(p.relative_to(root)): p.read_bytes() for p in root.rglob("*") if p.is_file()}
 
 
 class TestHo3d:
@@ -108,11 +105,8 @@ class TestHo3d:
                 continue
             mask = cv2.imread(str(path.parents[1] / "seg" / f"{path.stem}.png"))
             assert mask.shape == (120, 160, 3)
-            assert set(map(tuple, mask.reshape(-1, 3).tolist())) <= {
-                (0, 0, 0),
-                (255, 0, 0),
-                (0, 255, 0),
-            }
+            colours = set(map(tuple, mask.reshape(-1, 3).tolist()))
+            assert colours <= {(0, 0, 0), (255, 0, 0), (0, 255, 0)}
             joints_px = project(meta["handJoints3D"] * OPENGL_TO_OPENCV, meta["camMat"]) / 4
             rows, columns = np.nonzero(mask[..., 0])
             low, high = joints_px.min(0) - 8, joints_px.max(0) + 8

@@ -19,6 +19,7 @@ from pipelines.synthetic.hand.motion import smooth_noise
 from pipelines.synthetic.layouts.sequences import dexycb_plan
 from pipelines.synthetic.recorded.inverse_kinematics import Skeleton, fit_betas, fit_pose
 from pipelines.synthetic.recorded.recording import Recordings, at_rest_first, runs, sunk_m
+from tests.pipelines.synthetic.roots import files_of
 from tests.pipelines.synthetic.synth_motions import (
     CAMERA_ROTATION,
     FRAMES,
@@ -219,10 +220,6 @@ def config(out: Path, motions: Path, **changes) -> SynthesisConfig:
     return SynthesisConfig("dexycb", out, motions=motions, **(options | changes))
 
 
-def files_of(root: Path) -> dict[str, bytes]:
-    return {str(p.relative_to(root)): p.read_bytes() for p in root.rglob("*") if p.is_file()}
-
-
 @pytest.fixture(scope="module")
 def root(tmp_path_factory, motions) -> Path:
     root = tmp_path_factory.mktemp("recorded") / "root"
@@ -249,11 +246,6 @@ class TestRoot:
             steps = np.diff(pose["pose_y"][..., 4:], axis=0)[0]
             way = np.linalg.norm(np.diff(made["object_m"][-2:], axis=0))
             assert np.isclose(np.linalg.norm(steps, axis=1).max(), way, atol=1e-3)
-
-    @pytest.mark.slow
-    def test_number_of_workers_changes_no_byte(self, root, motions, tmp_path):
-        synthesize(config(tmp_path / "two", motions[0], workers=2))
-        assert files_of(tmp_path / "two") == files_of(root)
 
     def test_rerun_changes_nothing_and_other_motion_is_refused(self, root, motions, tmp_path):
         before = files_of(root)

@@ -18,15 +18,8 @@ from pipelines.synthetic.things.ycb import CLASS_IDS, YCB_OBJECTS
 def composed(plan, num_frames: int):
     person = Person.drawn(generator(0, plan.subject, "person"), int(plan.subject[-2:]) - 1)
     cameras = rig(generator(0, plan.subject, "rig"))
-    return compose(
-        0,
-        f"{plan.subject}/{plan.name}",
-        person,
-        plan.side,
-        CLASS_IDS[plan.object_name],
-        cameras,
-        num_frames,
-    )
+    grasped = CLASS_IDS[plan.object_name]
+    return compose(0, plan.folder, person, plan.side, grasped, cameras, num_frames)
 
 
 def hand_vertices(sequence) -> np.ndarray:
@@ -90,13 +83,6 @@ def test_objects_stand_on_the_table_apart_from_each_other(sequence):
     assert clearance_m(sequence.world, sequence.rig, sequence.motion) > -0.01
 
 
-def test_same_seed_same_scene_other_seed_other_scene(sequence):
-    again = composed(dexycb_plan(4)[3], 72)
-    np.testing.assert_array_equal(again.motion.wrist_m, sequence.motion.wrist_m)
-    other = composed(dexycb_plan(5)[4], 72)
-    assert not np.allclose(other.motion.wrist_m, sequence.motion.wrist_m, atol=1e-3)
-
-
 def test_own_png_is_a_png():
     rng = np.random.default_rng(0)
     depth = rng.integers(0, 65536, (48, 64)).astype(np.uint16)
@@ -141,9 +127,8 @@ def occlusions(sequence, frames) -> list[float]:
             rays = camera.ray_directions(pixels)
             amodal = hand.cast(camera.center_m, rays).mesh == 0
             if amodal.sum() > 3:
-                found.append(
-                    float((everything.cast(camera.center_m, rays[amodal]).mesh > 0).mean())
-                )
+                hidden = everything.cast(camera.center_m, rays[amodal]).mesh > 0
+                found.append(float(hidden.mean()))
     return found
 
 
