@@ -90,8 +90,11 @@ def test_splits_are_a_few_percent_for_validation():
 
 
 def test_joints_lie_on_the_hand_where_it_is_seen(root):
-    """Joints are inside flesh, so a joint that nothing hides projects to a pixel of the hand."""
-    on, seen = 0, 0
+    """Joints are inside flesh, so a joint that nothing hides projects to a pixel of the hand.
+
+    The median: code 0 is also the own forearm, which hides all of the hand in some scene.
+    """
+    shares = []
     for _, raw in frames_of(root):
         if raw.reason:
             continue
@@ -101,10 +104,10 @@ def test_joints_lie_on_the_hand_where_it_is_seen(root):
         code = raw.segmentation[y[inside], x[inside]]
         grown = cv2.dilate((raw.segmentation == HAND).astype(np.uint8), np.ones((5, 5), np.uint8))
         shown = (code == HAND) | (code == 0)  # the wrist may be counted to the arm
-        on += np.count_nonzero(grown[y[inside], x[inside]][shown])
-        seen += np.count_nonzero(shown)
-    assert seen > 40
-    assert on / seen > 0.9
+        if shown.any():
+            shares.append(grown[y[inside], x[inside]][shown].mean())
+    assert len(shares) >= SEQUENCES
+    assert np.median(shares) > 0.9
 
 
 def test_some_sequences_are_of_a_table_but_not_of_the_benchmark_s_test(root):
