@@ -107,20 +107,27 @@ def _length(a: np.ndarray) -> np.ndarray:
 
 
 _SKIN_TONES = (
-    "#eccdb8",
-    "#e2b79c",
-    "#d4a384",
-    "#c08d6d",
-    "#a37456",
-    "#835a44",
-    "#624234",
-    "#4a3128",
-)
+    "#fbe9df", "#f6d5c8", "#f3c9b4", "#eccdb8", "#e2b79c", "#d4a384", "#c08d6d", "#a37456",
+    "#835a44", "#624234", "#4a3128", "#33211b",
+)  # fmt: skip
+_USUAL_TONES = _SKIN_TONES[3:11]
 
 
 def draw_skin(rng: np.random.Generator, tone: float) -> np.ndarray:
     """A skin colour at `tone` (0 light … 1 dark) of the scale, or near it; linear RGB (3,)."""
-    position = np.clip(tone + rng.uniform(-0.06, 0.06), 0, 1) * (len(_SKIN_TONES) - 1)
-    i = min(int(position), len(_SKIN_TONES) - 2)
-    a, b = hex_to_linear(_SKIN_TONES[i]), hex_to_linear(_SKIN_TONES[i + 1])
-    return (a + (b - a) * (position - i)) * rng.uniform(0.92, 1.08, 3)
+    near = np.clip(tone + rng.uniform(-0.06, 0.06), 0, 1)
+    return _skin_at(_USUAL_TONES, near) * rng.uniform(0.92, 1.08, 3)
+
+
+def draw_any_skin(rng: np.random.Generator) -> np.ndarray:
+    """Skin from pale pink to very dark, linear RGB (3,)."""
+    skin = _skin_at(_SKIN_TONES, rng.uniform()) * rng.uniform(0.85, 1.15)
+    skin = skin * (1 + rng.uniform(-0.4, 1.0) * np.array([0.04, -0.1, -0.08]))  # pale or red
+    return np.clip(skin, 0.01, 0.9)
+
+
+def _skin_at(tones: tuple[str, ...], share: float) -> np.ndarray:
+    position = share * (len(tones) - 1)
+    i = min(int(position), len(tones) - 2)
+    a, b = hex_to_linear(tones[i]), hex_to_linear(tones[i + 1])
+    return a + (b - a) * (position - i)

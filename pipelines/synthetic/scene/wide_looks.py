@@ -4,12 +4,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pipelines.synthetic.render.lighting import Light
+from pipelines.synthetic.render.lighting import Light, draw_any_skin
 from pipelines.synthetic.render.patterns import colour, texture
 from pipelines.synthetic.render.textures import srgb_to_linear
-
-_TONES = ("fbe9df", "f6d5c8", "f3c9b4", "eccdb8", "e2b79c", "d4a384", "c08d6d", "a37456", "835a44",
-          "624234", "4a3128", "33211b")  # fmt: skip
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,12 +28,8 @@ class Looks:
 
 
 def draw_looks(rng: np.random.Generator) -> Looks:
-    """Anybody: skin from pale pink to very dark, any sleeves."""
-    position = rng.uniform(0, len(_TONES) - 1.001)
-    tones = [[int(_TONES[int(position) + k][i : i + 2], 16) for i in (0, 2, 4)] for k in (0, 1)]
-    tone = np.array(tones[0]) + (np.array(tones[1]) - tones[0]) * (position % 1)
-    skin = srgb_to_linear(tone / 255) * rng.uniform(0.85, 1.15)
-    skin = skin * (1 + rng.uniform(-0.4, 1.0) * np.array([0.04, -0.1, -0.08]))  # pale or red
+    """Anybody, in any sleeves."""
+    skin = draw_any_skin(rng)
     sleeve = rng.choice([rng.uniform(0.0, 0.05), rng.uniform(0.05, 0.25), 0.9], p=[0.42, 0.2, 0.38])
     cloth = texture(rng, 128, 128)
     if rng.random() < 0.45:  # plain, often white or dark
@@ -46,7 +39,7 @@ def draw_looks(rng: np.random.Generator) -> Looks:
         band = srgb_to_linear(colour(rng)[::-1] / 255)
     return Looks(
         betas=np.clip(rng.normal(0, 0.9, 10), -2.2, 2.2),
-        skin=np.clip(skin, 0.01, 0.9),
+        skin=skin,
         mottle=rng.uniform(0, 0.09),
         roughness=rng.uniform(0.05, 0.65),
         freckles=rng.choice([0.0, rng.uniform(0.1, 0.45)], p=[0.75, 0.25]),
