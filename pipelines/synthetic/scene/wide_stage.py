@@ -17,6 +17,7 @@ from pipelines.synthetic.render.appearance import (
 )
 from pipelines.synthetic.render.backgrounds import background
 from pipelines.synthetic.render.layer import HAND, THING, Column, Layer, Part
+from pipelines.synthetic.render.rays import unit
 from pipelines.synthetic.render.textures import sample_noise
 from pipelines.synthetic.scene.wide_looks import Looks, linear_rgb
 from pipelines.synthetic.scene.wide_scene import Player, Scene
@@ -133,12 +134,15 @@ def _skin(looks: Looks, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 def _sleeved_arm(looks: Looks, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The `Surface` of an arm: skin, and cloth with folds from where the sleeve begins."""
-    albedo, normals = _skin(looks, values)
-    sleeve = np.flatnonzero(values[:, Column.TEXTURED] > 0.5)
+    in_sleeve = values[:, Column.TEXTURED] > 0.5
+    bare, sleeve = np.flatnonzero(~in_sleeve), np.flatnonzero(in_sleeve)
+    albedo, normals = np.zeros((2, len(values), 3), np.float32)
+    albedo[bare], normals[bare] = _skin(looks, values.take(bare, 0))
     if len(sleeve):
         own = values.take(sleeve, 0)
         albedo[sleeve] = sample_texture(looks.cloth, own[:, Column.UV] % 1.0)
-        normals[sleeve] = own[:, Column.NORMAL] + 0.35 * sample_noise(own[:, Column.REST], 260.0)
+        folds = sample_noise(own[:, Column.REST], 260.0)
+        normals[sleeve] = unit(own[:, Column.NORMAL] + 0.35 * folds)
     return albedo, normals
 
 
