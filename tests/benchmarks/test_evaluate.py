@@ -20,7 +20,7 @@ from benchmarks.evaluation.predictions import read_predictions
 from benchmarks.evaluation.result import Counts, Method, read_evaluation
 from benchmarks.evaluation.truth import pair_predictions, read_truth
 from benchmarks.submissions.file_order import dexycb_order
-from benchmarks.submissions.formats import read_hpe, write_hpe
+from benchmarks.submissions.hpe import read_hpe, write_hpe
 from deformer.data.index import read_index
 from deformer.data.stream import Stream
 from deformer.hand.align import align_procrustes

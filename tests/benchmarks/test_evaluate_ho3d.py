@@ -11,7 +11,7 @@ from rich.console import Console
 from benchmarks.evaluate import Options, evaluate
 from benchmarks.evaluation.truth import read_truth
 from benchmarks.submissions.file_order import ho3d_order
-from benchmarks.submissions.formats import read_pred_json
+from benchmarks.submissions.pred_json import read_pred_json
 from tests.benchmarks.ho3d_dataset import build_ho3d, truth_of
 from tests.benchmarks.untrained import save_untrained
 from tests.deformer.small_runs import CPU, build_dataset, make_stream
