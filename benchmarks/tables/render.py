@@ -192,6 +192,7 @@ def to_latex(filled: FilledTable) -> str:
     """A `table` environment; it needs the packages booktabs and amssymb (for ✓)."""
     table = filled.table
     num_columns = 1 + table.has_input + len(table.columns)
+    alignment = "c" * len(table.columns)
 
     def whole_line(text: str) -> str:
         return rf"\multicolumn{{{num_columns}}}{{l}}{{{text}}} \\"
@@ -199,7 +200,7 @@ def to_latex(filled: FilledTable) -> str:
     lines = [
         r"\begin{table}",
         rf"\caption{{{table.title.translate(_ESCAPES)}}}",
-        rf"\begin{{tabular}}{{{'l' * (num_columns - len(table.columns))}{'c' * len(table.columns)}}}",
+        rf"\begin{{tabular}}{{{alignment.rjust(num_columns, 'l')}}}",
         r"\toprule",
     ]
     for block in blocks(filled):
