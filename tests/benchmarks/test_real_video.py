@@ -7,11 +7,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from rich.console import Console
 
 from benchmarks import real_video
-from benchmarks.evaluate import Options as EvaluateOptions
-from benchmarks.evaluate import evaluate
 from benchmarks.evaluation.predictions import read_predictions
 from benchmarks.real_video import agreement, load_network, main, measure
 from deformer.data.batch import without_padding
@@ -27,19 +24,8 @@ from deformer.video.hands import (
     guess_intrinsics,
 )
 from tests.benchmarks.untrained import save_untrained
-from tests.deformer.small_runs import CPU, VERY_SMALL, build_dataset, make_stream
+from tests.deformer.small_runs import VERY_SMALL, make_stream
 from tests.deformer.video.videos import FakeDetector, seen_hands, write_video
-
-
-@pytest.fixture(scope="module")
-def data(raw_root) -> Path:
-    return build_dataset(raw_root)
-
-
-@pytest.fixture(scope="module")
-def run(tmp_path_factory, hands, data) -> Path:
-    return save_untrained(tmp_path_factory.mktemp("run"), make_stream(data), hands)
-
 
 # --------------------------------------------------------------------------------- the measure
 
@@ -87,11 +73,9 @@ def test_a_side_that_is_not_seen_has_no_number():
 # ---------------------------------------------------------------------------------- the network
 
 
-def test_a_network_says_of_a_video_what_it_says_of_the_same_frames_in_shards(data, run, tmp_path):
+def test_a_video_gives_what_the_same_frames_in_shards_give(data, run, result, tmp_path):
     """The frames of each clip as if they were a video, their true joints as landmarks."""
-    options = EvaluateOptions(str(data), "s0_train", tmp_path, run, workers=0, device="cpu")
-    evaluate(options, CPU, Console(quiet=True))
-    predicted = read_predictions(tmp_path / "predictions.parquet")
+    predicted = read_predictions(result / "predictions.parquet")
     config = VERY_SMALL.stream.for_evaluation("s0_train")
     store, index = open_store(data)
     single = replace(config, window=WindowConfig(num_frames=1))
