@@ -14,6 +14,8 @@ from deformer.hand.conventions import DATASET_TO_MANO, MANO_TO_DATASET, OPENGL_T
 from tests.benchmarks.frame_tables import HO3D_LIST, dexycb_frames, ho3d_frames
 from tests.benchmarks.hands_in_motion import random_hands, random_meshes
 
+LFS = b"version https://git-lfs.github.com/spec/v1"
+
 
 @pytest.fixture
 def rng() -> np.random.Generator:
@@ -106,6 +108,8 @@ HPE_FAULTS = {
         lambda lines: [lines[0].rpartition(",")[0] + ",x", *lines[1:]],
         "holds something that is no number: could not convert string 'x'",
     ),
+    "empty": (lambda lines: [], "holds no line"),
+    "lfs": (lambda lines: [LFS.decode()], "it is a Git LFS pointer: fetch the file itself"),
 }
 
 
@@ -116,12 +120,6 @@ def test_a_bad_hpe_file_is_refused(fault, hpe_file, hpe_order, truth):
     with pytest.raises(ValueError, match=message) as error:
         read_hpe(hpe_file, hpe_order, truth)
     assert str(hpe_file) in str(error.value)
-
-
-def test_an_empty_hpe_file_is_refused(hpe_file, hpe_order, truth):
-    hpe_file.write_text("")
-    with pytest.raises(ValueError, match="holds no line"):
-        read_hpe(hpe_file, hpe_order, truth)
 
 
 def test_hpe_conventions_are_checked(tmp_path, rng, hpe_order, truth):
@@ -234,10 +232,7 @@ def bare(num_rows=5, num_joints=21, num_vertices=778) -> list:
 
 
 def with_value(value) -> list:
-    content = [
-        np.zeros((5, 21, 3)).tolist(),
-        np.random.default_rng(0).normal(size=(5, 778, 3)).tolist(),
-    ]
+    content = [bare()[0], np.random.default_rng(0).normal(size=(5, 778, 3)).tolist()]
     content[1][3][100][1] = value
     return content
 
@@ -270,25 +265,19 @@ def test_a_bad_pred_json_is_refused(fault, tmp_path, pred_order, hands):
     assert str(path) in str(error.value)
 
 
-@pytest.mark.parametrize("text", ["", "[[", "[[[[0.1, 0.2", "no JSON at all"])
-def test_a_truncated_pred_json_is_refused(text, tmp_path, pred_order, hands):
-    path = tmp_path / "pred.json"
-    path.write_text(text)
-    with pytest.raises(ValueError, match="expected is \\[joints, vertices\\] with 5 rows each"):
-        read_pred_json(path, pred_order, hands[0])
-
-
-LFS = b"version https://git-lfs.github.com/spec/v1"
-
-
-def zip_of(content: bytes) -> bytes:
+def zip_of(content: bytes, name: str = "pred.json") -> bytes:
     file = io.BytesIO()
     with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
-        archive.writestr("pred.json", content)
+        archive.writestr(name, content)
     return file.getvalue()
 
 
+_EXPECTED = r"expected is \[joints, vertices\] with 5 rows each"
 OTHERS = {
+    **{
+        f"text {text}": (text.encode(), _EXPECTED) for text in ("", "[[", "[[[[0.1, 0.2", "no JSON")
+    },
+    "zip without": (zip_of(b"", "readme.txt"), r"the zip holds 0 \.json files"),
     "nested": (b"[" * 100_000, "at character 2 begin too many nested lists; expected is"),
     "lfs": (LFS, "it is a Git LFS pointer: fetch the file itself"),
     "web page": (b"<!DOCTYPE html>", "it is a web page"),
@@ -307,20 +296,6 @@ def test_another_file_in_the_place_of_pred_json_is_named(case, tmp_path, pred_or
     with pytest.raises(ValueError, match=message) as told:
         read_pred_json(path, pred_order, hands[0])
     assert str(path) in str(told.value) and "\n" not in str(told.value)
-
-
-def test_another_file_in_the_place_of_hpe_lines_is_named(hpe_file, hpe_order, truth):
-    hpe_file.write_bytes(LFS)
-    with pytest.raises(ValueError, match="it is a Git LFS pointer: fetch the file itself"):
-        read_hpe(hpe_file, hpe_order, truth)
-
-
-def test_a_zip_without_pred_json_is_refused(tmp_path, pred_order, hands):
-    path = tmp_path / "pred.zip"
-    with zipfile.ZipFile(path, "w") as archive:
-        archive.writestr("readme.txt", "")
-    with pytest.raises(ValueError, match=r"the zip holds 0 \.json files"):
-        read_pred_json(path, pred_order, hands[0])
 
 
 def test_pred_conventions_are_checked(tmp_path, pred_order, hands):
