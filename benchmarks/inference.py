@@ -113,7 +113,7 @@ def _job_of(
 
 
 def _is_done(path: Path, job: Job, sources: bool) -> bool:
-    """Whether the predictions of this job are there; with what is lent, where that is asked for."""
+    """Whether the predictions of this job are there; with the sources, where asked for."""
     if not path.exists():
         return False
     try:
@@ -155,7 +155,7 @@ def _read_parts(parts: Path) -> dict[str, np.ndarray]:
     """All encoded frames, by rising row."""
     read = [dict(np.load(path)) for path in sorted(parts.glob("rank-*.npz"))]
     if not (read := [part for part in read if part]):
-        raise ValueError("no frame could be read: python -m pipelines.verify tells what is whole")
+        raise ValueError("no frame could be read: python -m pipelines.verify says what is whole")
     order = np.argsort(np.concatenate([part["rows"] for part in read]))
     return {name: np.concatenate([part[name] for part in read])[order] for name in read[0]}
 

@@ -1,4 +1,4 @@
-"""What trainings told: `log.jsonl` of a run as arrays, and the evaluations that are of it."""
+"""A training's `log.jsonl` as arrays, and the evaluations that are of it."""
 
 import json
 from dataclasses import dataclass
@@ -26,7 +26,7 @@ class TrainingLog:
     validation_step: np.ndarray
     validation: dict[str, np.ndarray]
     checkpoint: Checkpoint | None
-    """What the last one tells, without its tensors; None without one."""
+    """The last one, without its tensors; None without one."""
     last_step: int
     """Of the last record."""
 
