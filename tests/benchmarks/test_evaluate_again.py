@@ -49,17 +49,6 @@ def test_scoring_again_predicts_nothing_again(data, run, own_result, encoded, mo
     assert after.metrics["all"]["mpjpe_mm"] == before.metrics["all"]["mpjpe_mm"]
 
 
-def test_nor_on_another_number_of_processes(data, run, own_result, encoded):
-    """The second of two processes, which looks at the finished file alone."""
-    checkpoint, stream = load_checkpoint(run), make_stream(data)
-    for num_ranks in (1, 2):
-        config = checkpoint.experiment.stream.for_evaluation(SPLIT)
-        of_rank = type(stream)(config, stream.store, stream.index, num_ranks - 1, num_ranks)
-        network = inference._config_for(checkpoint, stream.index.info)
-        job = inference._job_of(checkpoint, network, of_rank, "centre", "float32")
-        assert inference._is_done(own_result / "predictions.parquet", job, sources=False)
-
-
 def test_what_is_lent_is_added_where_asked_for_and_kept_where_not(data, run, own_result, encoded):
     evaluated(data, own_result, checkpoint=run, sources=True)
     assert sum(encoded) == 25
