@@ -34,9 +34,9 @@ class Frames(NamedTuple):
     is_left: np.ndarray
     """(N,) bool."""
     boxes_px: np.ndarray
-    """(N, 4): square hand boxes in the input image."""
+    """(N, 4): square hand boxes, x0 y0 x1 y1, in the image that K belongs to."""
     K: np.ndarray
-    """(N, 3, 3): of the input image."""
+    """(N, 3, 3)."""
     occlusion: np.ndarray | None = None
     """(N,) in [0, 1]; only the fusion `occlusion` needs it."""
 
@@ -48,10 +48,14 @@ class Predicted(NamedTuple):
     """(M,) among the encoded frames, rising."""
     num_windows: np.ndarray
     """(M,) windows that saw the frame, of which the values below are the mean."""
+    joints_px: np.ndarray
+    """(M, 21, 2) the 2D joints."""
     joints_m: np.ndarray
     """(M, 21, 3) from the wrist, axes of the camera."""
+    vertices_m: np.ndarray
+    """(M, V, 3) likewise, as many as the model's hand layer gives."""
     wrist_cam_m: np.ndarray
-    """(M, 3) fitted to the predicted 2D joints under K."""
+    """(M, 3) where the joints project onto `joints_px` as nearly as they can."""
     pose_rotvec: np.ndarray
     """(M, 48); its mean is taken in 6D and made orthonormal again."""
     betas: np.ndarray
@@ -161,7 +165,9 @@ def _values(output: DeformerOutput, boxes_px: np.ndarray, K: np.ndarray) -> dict
         K.reshape(B * T, 3, 3).astype(np.float64),
     )
     return {
+        "joints_px": joints_px,
         "joints_m": joints,
+        "vertices_m": output.fused.vertices_m.double().cpu().numpy(),
         "wrist_cam_m": wrist.reshape(B, T, 3),
         "rot6d": rotmat_to_rot6d(output.fused.rotmats).double().cpu().numpy(),
         "betas": output.fused.betas.double().cpu().numpy(),
