@@ -256,6 +256,15 @@ def test_a_field_that_an_older_checkpoint_lacks_has_its_default(tmp_path):
     assert load_checkpoint(tmp_path).experiment == VERY_SMALL
 
 
+def test_the_command_is_kept_and_an_older_checkpoint_has_none(tmp_path):
+    folder = _save(tmp_path, 1, command="python -m deformer.train --data shards/x")
+    assert load_checkpoint(folder).command == "python -m deformer.train --data shards/x"
+    state = json.loads((folder / "state.json").read_text())
+    del state["command"]
+    (folder / "state.json").write_text(json.dumps(state))
+    assert load_checkpoint(folder).command is None
+
+
 def test_a_machine_of_another_version_is_not_known_and_the_rest_is_read(tmp_path):
     machine = Machine("CPU", 1, "a processor", 8, "2.9", 4)
     folder = _save(tmp_path, 1, machine=machine)

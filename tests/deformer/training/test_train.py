@@ -56,6 +56,7 @@ def test_a_run_leaves_checkpoints_and_a_log(whole):
         "model", "discriminator", "optimizer",
     }  # fmt: skip
     assert checkpoint.metrics["pa_mpjpe_mm"] == records(whole)[-1]["pa_mpjpe_mm"]
+    assert checkpoint.command.startswith("python -m deformer.train ")
 
 
 def test_weights_change_with_every_step(whole, hands, dataset):
