@@ -15,8 +15,8 @@ from threading import Lock
 import torch
 from rich.console import Console
 
+from benchmarks.evaluation.protocol import HEADLINE
 from benchmarks.evaluation.result import EVALUATION_FILE, Run, read_evaluation
-from benchmarks.words import HEADLINE
 from deformer.data.dataset import dataset_sha256
 from deformer.experiments import STARTS, get_experiment
 from deformer.training.checkpoint import DamagedCheckpointError, load_checkpoint
@@ -83,7 +83,7 @@ class Job:
             checkpoint = load_checkpoint(self.run, only=("none",))
         except (OSError, DamagedCheckpointError):
             return self.experiment not in STARTS
-        except ValueError:  # of another version: the training tells more
+        except ValueError:  # of another version: the training says why
             return False
         try:
             check_run(checkpoint, self.asked, self.steps)
@@ -153,7 +153,7 @@ class _Commands:
             if self.is_ending:
                 return 1
             # In a session of its own neither Ctrl-C nor a terminal that closes reach it: `end`
-            # tells it once, as SIGTERM does
+            # sends one SIGTERM
             process = subprocess.Popen(command, start_new_session=True, **settings)
             self._running.add(process)
         status = process.wait()
@@ -162,7 +162,7 @@ class _Commands:
         return status
 
     def end(self) -> None:
-        """Tell all to stop, and let no other begin. A training saves a checkpoint first."""
+        """Send all SIGTERM, and let no other begin. A training saves a checkpoint first."""
         with self._lock:
             self.is_ending = True
             for process in self._running:
@@ -236,20 +236,23 @@ def _train_and_evaluate(job: Job, commands: _Commands, slot: Slot, log: Path | N
             settings |= {"stdout": file, "stderr": subprocess.STDOUT}
         for what, command in (("training", job.train), ("evaluation", job.evaluate)):
             if status := commands.call(command, **settings):
-                told = "" if log is None else f": {_last_line(log)} ({log})"
-                return f"{what} ended with status {status}{told}"
+                words = "" if log is None else f": {_last_line(log)} ({log})"
+                return f"{what} ended with status {status}{words}"
     return None
 
 
 def score_text(job: Job) -> str:
-    """What it reached, as its evaluation tells: `PA-MPJPE 9.20 mm, root-aligned MPJPE 45.90 mm, …`,
+    """What it reached, by its evaluation: `PA-MPJPE 9.20 mm, root-aligned MPJPE 45.90 mm, …`,
     or that it was not scored."""
     path = job.result / EVALUATION_FILE
     if not path.exists():  # HO-3D's evaluation set may have no truth
         return "not scored"
     scores = read_evaluation(path).metrics["all"]
-    known = ((name, scores[metric], unit) for name, metric, unit in HEADLINE)
-    return ", ".join(f"{name} {s['mean']:.2f} {unit}" for name, s, unit in known if s is not None)
+    return ", ".join(
+        f"{name} {scores[metric]['mean']:.2f} {unit}"
+        for metric, (name, unit) in HEADLINE.items()
+        if scores[metric] is not None
+    )
 
 
 def _last_line(path: Path) -> str:

@@ -49,6 +49,13 @@ themselves (mpvpe), with their F-scores at 5 and 15 mm; the area under the PCK c
 (auc), 0-1; and the acceleration error of the root-aligned joints, in m/s² at 30 frames/s. Formulas
 and averaging: `benchmarks.evaluation.metrics`."""
 
+HEADLINE = {
+    "pa_mpjpe_mm": ("PA-MPJPE", "mm"),
+    "ra_mpjpe_mm": ("root-aligned MPJPE", "mm"),
+    "accel_mm_per_frame2": ("acceleration error", "mm/frame²"),
+}
+"""Metric → name and unit of what is said first of a result."""
+
 _FRAMES_AT_ONCE = 1024
 """Bounds the memory: the vertices of 1024 frames take 18 MiB, and some copies are made of them."""
 
