@@ -12,8 +12,7 @@ from benchmarks.evaluation.training_log import TrainingLog, evaluations_of
 from benchmarks.material import Material
 from deformer.experiments import EXPERIMENTS, base_of
 from deformer.hand.box import AugmentationRange
-from deformer.training.checkpoint import differences
-from deformer.training.experiment import Experiment
+from deformer.training.experiment import Experiment, differences
 from deformer.training.features import Features, open_features
 
 _OWN_SIZE = {"sequences": 200, "cameras": 2, "frames": 72, "seed": 0, "depth": False}

@@ -33,7 +33,7 @@ from deformer.network.model import Deformer
 from deformer.network.state_dict import load_state
 from deformer.program.console import PlainConsole, run_command
 from deformer.program.lock import locked
-from deformer.training.checkpoint import Checkpoint, check_hand
+from deformer.training.checkpoint import Checkpoint, check_hand, file_sha256
 from deformer.training.distributed import process_group
 from deformer.training.experiment import Experiment
 from deformer.training.features import (
@@ -43,7 +43,6 @@ from deformer.training.features import (
     description,
     encode,
     file_name,
-    file_sha256,
     single_frames,
     spatial_half,
 )

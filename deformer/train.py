@@ -40,14 +40,15 @@ from deformer.training.distributed import (
     any_rank,
     mean_over_ranks,
     process_group,
+    this_machine,
     wait_for_all,
 )
 from deformer.training.experiment import Experiment
 from deformer.training.features import Features, open_features
 from deformer.training.label_check import check_labels, check_truth, load_hands_of
-from deformer.training.learner import Learner, NonFiniteError, RealMotion
+from deformer.training.learner import Learner, NonFiniteError
 from deformer.training.log import Journal
-from deformer.training.machine import this_machine
+from deformer.training.motion import RealMotion
 from deformer.training.resume import Beginning, begin
 from deformer.training.validation import validate
 

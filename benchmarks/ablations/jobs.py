@@ -19,7 +19,7 @@ from benchmarks.evaluation.result import EVALUATION_FILE, Run, read_evaluation
 from benchmarks.words import HEADLINE
 from deformer.data.dataset import dataset_sha256
 from deformer.experiments import STARTS, get_experiment
-from deformer.training.checkpoint import DamagedCheckpointError, load_checkpoint
+from deformer.training.checkpoint import DamagedCheckpointError, load_experiment
 from deformer.training.experiment import Experiment
 from deformer.training.resume import check_run, check_start
 
@@ -80,7 +80,7 @@ class Job:
         """Whether its last checkpoint is of the run that is asked for. Without one the result has
         to do; but others begin with a start's model."""
         try:
-            checkpoint = load_checkpoint(self.run, only=("none",))
+            checkpoint = load_experiment(self.run)
         except (OSError, DamagedCheckpointError):
             return self.experiment not in STARTS
         except ValueError:  # of another version: the training tells more

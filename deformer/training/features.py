@@ -28,6 +28,7 @@ from deformer.data.stream import Stream
 from deformer.data.windows import WindowConfig
 from deformer.files.foreign import UnreadableFileError, read_json
 from deformer.network.model import Deformer, FrameFeatures
+from deformer.training.checkpoint import file_sha256
 from deformer.training.experiment import Experiment
 
 FEATURES_FILE = "features.json"
@@ -261,8 +262,3 @@ def open_features(folder: str | Path) -> Features:
     if (version := info.get("format")) != FORMAT:
         raise ValueError(f"{path} has format {version}, this program reads {FORMAT}: encode again")
     return Features(Path(folder), info, file_sha256(path))
-
-
-def file_sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

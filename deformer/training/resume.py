@@ -5,8 +5,8 @@ from pathlib import Path
 
 from deformer.data.stream import Stream
 from deformer.hand.mano import Hands
-from deformer.training.checkpoint import Checkpoint, differences, load_checkpoint
-from deformer.training.experiment import Experiment
+from deformer.training.checkpoint import Checkpoint, load_checkpoint
+from deformer.training.experiment import Experiment, differences
 from deformer.training.features import Features
 from deformer.training.learner import Learner
 from deformer.weights import open_model
@@ -117,7 +117,7 @@ def check_start(checkpoint: Checkpoint) -> None:
     if start_from is None or known is None:
         return
     try:
-        start = open_model(start_from, only=("none",))
+        start = open_model(start_from, only=())
     except (OSError, ValueError):
         return  # gone, damaged or of another version: its model is read once, at the beginning
     if start.model_sha256 != known:

@@ -25,7 +25,8 @@ from deformer.train import Options, train
 from deformer.training.checkpoint import load_checkpoint
 from deformer.training.distributed import Place
 from deformer.training.experiment import Experiment, OptimConfig, ValidationConfig
-from deformer.training.learner import Learner, RealMotion
+from deformer.training.learner import Learner
+from deformer.training.motion import RealMotion
 from pipelines import build_shards
 
 CPU = Place(torch.device("cpu"))
@@ -164,11 +165,13 @@ def make_stream(dataset: Path, experiment: Experiment = VERY_SMALL, **place) -> 
     return Stream(experiment.stream, store, index, **place)
 
 
-def make_learner(hands, stream: Stream, experiment: Experiment = VERY_SMALL) -> Learner:
+def make_learner(
+    hands, stream: Stream, experiment: Experiment = VERY_SMALL, bf16: bool = False
+) -> Learner:
     motion = None
     if experiment.adversarial:
         motion = RealMotion(stream.index, stream.windows, experiment.stream.seed)
-    return Learner(experiment, hands, CPU, motion)
+    return Learner(experiment, hands, CPU, motion, bf16)
 
 
 def changed(part: str, experiment: Experiment = VERY_SMALL, **change) -> Experiment:

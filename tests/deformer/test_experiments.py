@@ -15,8 +15,7 @@ from deformer.experiments import (
 from deformer.hand.mano import HandLayer
 from deformer.network.model import Deformer
 from deformer.train import Options, parse
-from deformer.training.checkpoint import differences
-from deformer.training.experiment import OptimConfig, ValidationConfig
+from deformer.training.experiment import OptimConfig, ValidationConfig, differences
 from tests.deformer.small_runs import VERY_SMALL, arguments
 
 NEEDED = ["--data", "shards/here"]

@@ -15,7 +15,7 @@ from benchmarks.keep.runs import (
     training_minutes,
 )
 from deformer.training.checkpoint import Content, save_checkpoint
-from deformer.training.machine import Machine
+from deformer.training.distributed import Machine
 from tests.deformer.small_runs import VERY_SMALL
 
 RECORDS = (
@@ -27,7 +27,7 @@ RECORDS = (
 )
 MINUTES = (10 * 4 / 2 + 10 * 4 / 4 + 20 * 4 / 1) / 60
 """Of four windows a step."""
-MACHINE = Machine("NVIDIA H100", 2, "a processor", 8, "2.9", 4)
+MACHINE = Machine("NVIDIA H100", 2, "a processor", "2.9", 4)
 
 
 def train(folder: Path, name: str, seed: int, start_from: str | None, **changed) -> None:

@@ -12,7 +12,7 @@ from deformer.files.foreign import UnreadableFileError
 from deformer.hand.mano import HandArrays, Hands
 from deformer.training import label_check
 from deformer.training.label_check import check_labels, check_truth, load_hands_of
-from deformer.training.learner import RealMotion
+from deformer.training.motion import RealMotion
 from tests.deformer.small_runs import VERY_SMALL, build_dataset, make_stream
 
 MODEL = VERY_SMALL.model

@@ -7,8 +7,10 @@ import torch
 from deformer.hand.rotations import rotvec_to_rotmat
 from deformer.network.discriminator import NUM_FEATURES, motion_features
 from deformer.training import learner as learning
+from deformer.training import motion as motions
 from deformer.training.distributed import Place
-from deformer.training.learner import NonFiniteError, RealMotion
+from deformer.training.learner import NonFiniteError
+from deformer.training.motion import RealMotion
 from tests.deformer.small_runs import (
     VERY_SMALL,
     assert_same_tensors,
@@ -143,6 +145,20 @@ def test_micro_batches_give_the_result_of_the_whole(hands, stream, batches, size
         assert (a - b).norm() < 1e-3 * a.norm() + 1e-5
 
 
+def test_bf16_takes_nearly_the_same_step_with_weights_in_float32(hands, stream, batches):
+    """On a CPU too."""
+    terms = []
+    for bf16 in (False, True):
+        learner = make_learner(hands, stream, bf16=bf16)
+        terms.append(learner.step(batches[0], 0, 1.0))
+        assert {p.dtype for p in learner.model.parameters()} == {torch.float32}
+        assert {p.dtype for p in learner.discriminator.parameters()} == {torch.float32}
+    exact, rounded = terms
+    assert exact["total"] != rounded["total"]
+    for name, value in exact.items():
+        assert rounded[name].item() == pytest.approx(value.item(), rel=0.03, abs=2e-3), name
+
+
 # --------------------------------------------------------------------------- what must stop a run
 
 
@@ -255,7 +271,7 @@ def test_motion_without_poses_is_refused(stream, monkeypatch):
     poses = table["pose_rotvec"].to_pylist()
     poses[stream.windows.rows[0, 0]] = None
     table = pa.table({"pose_rotvec": pa.array(poses, table["pose_rotvec"].type)})
-    monkeypatch.setattr(learning, "read_table", lambda *_, **__: table)
+    monkeypatch.setattr(motions, "read_table", lambda *_, **__: table)
     with pytest.raises(ValueError, match=r"annotations.parquet: frames to train on have no MANO"):
         RealMotion(stream.index, stream.windows, 0)
 

@@ -6,6 +6,7 @@ import pytest
 from rich.console import Console
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from deformer.files.foreign import UnreadableFileError
 from deformer.files.whole import NoRoomError
 from deformer.training.log import Journal, _duration
 from tests.full_disk import little_room
@@ -99,6 +100,25 @@ def test_a_line_cut_off_before_the_step_leaves_the_log_whole(tmp_path):
     journal = _journal(tmp_path, first_step=2)
     journal.log(3, "train", {"total": 1.0})
     assert _steps(journal) == [1, 3]
+
+
+@pytest.mark.parametrize(
+    ("content", "fault"),
+    [
+        (b"version https://git-lfs.github.com/spec/v1\nsize 9\n", "it is a Git LFS pointer"),
+        (b"\xff\xfe\x00\n", "can't decode byte"),
+        (b"[]\n", "list indices"),
+        (b'{"kind": "train"}\n', "step"),
+    ],
+)
+def test_another_file_in_the_logs_place_stops_a_resumed_run(tmp_path, content, fault):
+    (tmp_path / "log.jsonl").write_bytes(content)
+    with pytest.raises(
+        UnreadableFileError, match=rf"log\.jsonl is no .*{fault}.*take it away$"
+    ) as e:
+        _journal(tmp_path, first_step=2)
+    assert "\n" not in str(e.value)
+    assert (tmp_path / "log.jsonl").read_bytes() == content
 
 
 def test_a_run_from_the_beginning_begins_its_log_anew(tmp_path):

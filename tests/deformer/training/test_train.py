@@ -221,7 +221,7 @@ def test_a_run_is_resumed_in_its_precision_alone(dataset, tmp_path):
 def test_a_checkpoint_tells_what_it_was_trained_on(whole):
     machine = load_checkpoint(whole).machine
     assert (machine.device, machine.processes) == ("CPU", 1)
-    assert machine.torch == torch.__version__ and machine.processor and machine.cores > 0
+    assert machine.torch == torch.__version__ and machine.processor
     assert machine.threads == torch.get_num_threads()
 
 
