@@ -1,20 +1,20 @@
 """Experiments, by name. What a run is, is an `Experiment` and nothing else.
 
-A base is a function here; an ablation changes one thing of a base. `EXPERIMENTS` holds every base
-with its ablations, those of the paper's Tables 4 to 6 and `nearby`, as `<base>_<ablation>`, and
-what the ablations on the synthetic benchmark start from, `<base>_frames` and `<base>_windows`.
+A base is a function here. `VARIANTS` lists the fusions and ablations, each with what it changes of
+a base. `EXPERIMENTS` holds every base with its ablations, as `<base>_<ablation>`, and what the
+ablations on the synthetic benchmark start from, `<base>_frames` and `<base>_windows`.
 """
 
 import difflib
-from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from deformer.data.augment import AugmentConfig
 from deformer.data.order import OrderConfig
 from deformer.data.stream import StreamConfig
 from deformer.network.discriminator import DiscriminatorConfig
-from deformer.network.losses import LossWeights
-from deformer.network.model import DeformerConfig
+from deformer.network.fusion import FusionVariant
+from deformer.network.losses import LossWeights, PointLossName
+from deformer.network.model import DeformerConfig, MotionSource
 from deformer.training.experiment import Experiment, OptimConfig, ValidationConfig
 
 OCCLUDED = "occluded-hands"
@@ -254,41 +254,80 @@ BASES = (
     temporal_of(tiny()),
 )
 
-ABLATIONS: dict[str, tuple[str, Callable[[Experiment], Experiment]]] = {
-    "center": (
-        "no fusion, each frame by itself (Tables 4 and 6)",
-        lambda e: replace(e, model=replace(e.model, fusion="center")),
-    ),
-    "average": (
-        "all frames' poses count alike (Tables 4 and 6)",
-        lambda e: replace(e, model=replace(e.model, fusion="average")),
-    ),
-    "occlusion": (
-        "frames weighted by what is seen of the hand (Tables 4 and 6)",
-        lambda e: replace(e, model=replace(e.model, fusion="occlusion")),
-    ),
-    "nearby": (
-        "nearer frames count more (not in the paper)",
-        lambda e: replace(e, model=replace(e.model, fusion="nearby")),
-    ),
-    "pairwise": (
-        "confidences and motions of pairs of frames (not in the paper)",
-        lambda e: replace(e, model=replace(e.model, fusion="pairwise", motion="step")),
-    ),
-    "noadv": ("no motion discrimination (Table 5)", lambda e: replace(e, adversarial=False)),
-    "mse": ("MSE for maxMSE (Table 5)", lambda e: replace(e, point_loss="mse")),
-    "mse_noadv": (
-        "MSE for maxMSE, no motion discrimination (Table 5)",
-        lambda e: replace(e, point_loss="mse", adversarial=False),
-    ),
-}
+
+@dataclass(frozen=True, eq=False)
+class Variant:
+    """The whole method, or an ablation of it: what it changes, and where its numbers stand."""
+
+    name: str
+    """Of the ablation: the experiment is `<base>_<name>`. The whole method is "full"."""
+    label: str
+    """In figures: of a fusion, or of what else is changed."""
+    summary: str
+    rows: dict[int, str]
+    """By number of a table of the paper: the row that it fills."""
+    fusion: FusionVariant = "dynamic"
+    point_loss: PointLossName = "max_mse"
+    adversarial: bool = True
+    motion: MotionSource = "frame"
+    in_paper: bool = True
+
+    def of(self, base: Experiment) -> Experiment:
+        """A base, changed so."""
+        if self.name == FULL:
+            return base
+        return replace(
+            base,
+            name=f"{base.name}_{self.name}",
+            summary=f"{base.name}, but {self.summary}",
+            model=replace(base.model, fusion=self.fusion, motion=self.motion),
+            point_loss=self.point_loss,
+            adversarial=self.adversarial,
+        )
 
 
-def ablate(base: Experiment, ablation: str) -> Experiment:
-    """One thing of a base changed; its name is `<base>_<ablation>`."""
-    summary, change = ABLATIONS[ablation]
-    name = f"{base.name}_{ablation}"
-    return replace(change(base), name=name, summary=f"{base.name}, but {summary}")
+def _fusion(name: str, label: str, summary: str, row: str | None = None, **changed) -> Variant:
+    """A way to fuse, with the rows of Tables 4 and 6 for it; without a row it is ours."""
+    where = "not in the paper" if row is None else "Tables 4 and 6"
+    rows = dict.fromkeys((4, 6), row or f"{label} (not in the paper)")
+    summary = f"{summary} ({where})"
+    return Variant(name, label, summary, rows, fusion=name, in_paper=row is not None, **changed)
+
+
+FULL = "full"
+VARIANTS = {
+    variant.name: variant
+    for variant in (
+        Variant(
+            FULL, "Dynamic", "the whole method",
+            dict.fromkeys((1, 2, 3), "Ours") | {4: "Dynamic", 5: "✓ ✓", 6: "Dynamic"},
+        ),
+        _fusion("center", "Center", "no fusion, each frame by itself", "Center"),
+        _fusion("average", "Average", "all frames' poses count alike", "Average"),
+        _fusion("occlusion", "Weighted", "frames weighted by what is seen of the hand",
+                "Weighted (Occlusion Level)"),
+        _fusion("nearby", "Nearby", "nearer frames count more"),
+        _fusion("pairwise", "Pairwise", "confidences and motions of pairs of frames",
+                motion="step"),
+        Variant("noadv", "no discriminator", "no motion discrimination (Table 5)", {5: "✓ ✗"},
+                adversarial=False),
+        Variant("mse", "MSE", "MSE for maxMSE (Table 5)", {5: "✗ ✓"}, point_loss="mse"),
+        Variant("mse_noadv", "MSE, no discriminator",
+                "MSE for maxMSE, no motion discrimination (Table 5)", {5: "✗ ✗"},
+                point_loss="mse", adversarial=False),
+    )
+}  # fmt: skip
+"""Every fusion and ablation; how each fuses is in `deformer.network.fusion`."""
+
+
+def variant_of(fusion: str, point_loss: str, adversarial: bool) -> Variant | None:
+    """The variant with these choices; None where no ablation makes them together."""
+    for variant in VARIANTS.values():
+        if (variant.fusion, variant.point_loss, variant.adversarial) == (
+            fusion, point_loss, adversarial,
+        ):  # fmt: skip
+            return variant
+    return None
 
 
 _STARTS_OF = {
@@ -304,7 +343,7 @@ STARTS = {
 EXPERIMENTS = {
     experiment.name: experiment
     for base in BASES
-    for experiment in (base, *(ablate(base, ablation) for ablation in ABLATIONS))
+    for experiment in (variant.of(base) for variant in VARIANTS.values())
 } | STARTS
 
 
@@ -315,7 +354,7 @@ def starts_of(base: str) -> tuple[str, ...]:
 
 def base_of(name: str) -> str:
     """The experiment's name without an ablation: `tiny_mse_noadv` → `tiny`."""
-    for ablation in sorted(ABLATIONS, key=len, reverse=True):
+    for ablation in sorted(VARIANTS, key=len, reverse=True):
         if name.endswith(f"_{ablation}"):
             return name.removesuffix(f"_{ablation}")
     return name

@@ -12,18 +12,12 @@ from deformer.data.stream import Stream
 from deformer.experiments import (
     BASES,
     OCCLUDED,
+    VARIANTS,
     base_of,
     get_experiment,
     starts_of,
 )
 from deformer.training.experiment import Experiment
-
-FUSION_ABLATIONS = ("", "center", "average", "occlusion")
-"""Tables 4 and 6; "" is the whole method."""
-OURS = ("nearby", "pairwise")
-"""Not in the paper: by default on the synthetic benchmark alone."""
-LOSS_ABLATIONS = ("noadv", "mse", "mse_noadv")
-"""Table 5, beside the whole method."""
 
 
 @dataclass(frozen=True)
@@ -89,10 +83,9 @@ class Options:
     """Print the plan with an estimate of its time, and stop."""
 
     def __post_init__(self) -> None:
-        known = ("full", *FUSION_ABLATIONS[1:], *LOSS_ABLATIONS, *OURS)
-        if unknown := set(self.only) - set(known):
+        if unknown := set(self.only) - set(VARIANTS):
             raise ValueError(
-                f"--only {' '.join(sorted(unknown))}: the ablations are {', '.join(known)}"
+                f"--only {' '.join(sorted(unknown))}: the ablations are {', '.join(VARIANTS)}"
             )
         if self.at_once < 1:
             raise ValueError(f"--at-once {self.at_once} must be 1 or more")
@@ -116,20 +109,22 @@ def plan(options: Options) -> list[Job]:
     if split is None:
         raise ValueError(f"{options.data} is {kind}: give --split, what to evaluate on")
     steps = options.steps or preset.steps or _whole_steps(options, base)
-    names = FUSION_ABLATIONS + (LOSS_ABLATIONS if kind != "ho3d" else ())
-    if options.only:
-        names = tuple(name for name in (*names, *OURS) if (name or "full") in options.only)
-    elif kind == OCCLUDED:
-        names += OURS
+    tables = (6,) if kind == "ho3d" else (4, 5)
+    variants = [
+        variant
+        for variant in VARIANTS.values()
+        if variant.rows.keys() & tables
+        and (variant.name in options.only if options.only else variant.in_paper or kind == OCCLUDED)
+    ]
     start, jobs = None, []
     for name in starts_of(base.name):
         start_steps = options.start_steps or _whole_steps(options, get_experiment(name))
         start = _job(options, name, _START_SEED, start_steps, split, start)
         jobs.append(start)
     jobs += [
-        _job(options, f"{base.name}_{name}" if name else base.name, seed, steps, split, start)
+        _job(options, variant.of(base).name, seed, steps, split, start)
         for seed in options.seeds
-        for name in names
+        for variant in variants
     ]
     for job in jobs:
         if job.trained_steps > job.steps:

@@ -10,7 +10,7 @@ from typing import Literal
 
 from benchmarks.compare.comparable import Kind
 from benchmarks.evaluation.protocol import BINS
-from benchmarks.tables.layout import fusion_row, loss_row, read_published
+from benchmarks.tables.layout import TABLES, read_published
 from benchmarks.words import METRIC_NAMES, METRIC_UNITS
 
 RANGES = BINS | {"50-100": (0.5, 1.0), "0-25": (0.0, 0.25)}
@@ -97,7 +97,7 @@ def _of_tables() -> Iterator[Claim]:
          False),
         (5, f"with MSE, {_DISCRIMINATOR} errs less than without", _MSE, _NEITHER, overall, False),
     ):  # fmt: skip
-        row_of = fusion_row if number == 4 else loss_row  # a kind has what it asks of a run
+        row_of = TABLES[number - 1].row_of  # a kind has what it asks of a run
         for name in ranges:
             one, other = (float(printed[number][row_of(k)][name][0]) for k in (better, worse))
             yield Claim(

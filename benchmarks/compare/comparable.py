@@ -10,18 +10,7 @@ from dataclasses import dataclass, fields, replace
 from typing import Protocol, TypeVar
 
 from benchmarks.evaluation.result import Data, Evaluation, Method, Run
-from deformer.experiments import STARTS, base_of
-
-_FUSIONS = ("dynamic", "pairwise", "nearby", "occlusion", "average", "center")
-"""In their order."""
-_LABELS = {
-    "dynamic": "Dynamic",
-    "pairwise": "Pairwise",
-    "nearby": "Nearby",
-    "occlusion": "Weighted",
-    "average": "Average",
-    "center": "Center",
-}
+from deformer.experiments import FULL, STARTS, VARIANTS, Variant, base_of, variant_of
 
 
 @dataclass(frozen=True)
@@ -34,23 +23,29 @@ class Kind:
 
     def experiment(self, base: str) -> str:
         """The preset that trains it, as `tiny_mse_noadv`."""
-        parts = [] if self.fusion == "dynamic" else [self.fusion]
-        parts += [] if self.point_loss == "max_mse" else [self.point_loss]
-        parts += [] if self.adversarial else ["noadv"]
-        return "_".join([base, *parts])
+        return "_".join([base, *(v.name for v in self._changes if v.name != FULL)])
 
     @property
     def label(self) -> str:
         """In a word or two, as Tables 4 and 5 name it."""
-        parts = [_LABELS[self.fusion]]
-        parts += [] if self.point_loss == "max_mse" else ["MSE"]
-        parts += [] if self.adversarial else ["no discriminator"]
-        return ", ".join(parts)
+        fusion, loss = self._changes
+        return fusion.label if loss.name == FULL else f"{fusion.label}, {loss.label}"
 
     @property
-    def rank(self) -> tuple[bool, bool, int]:
-        """Kinds are ordered by it: the whole method, then other fusions, then other losses."""
-        return (self.point_loss != "max_mse", not self.adversarial, _FUSIONS.index(self.fusion))
+    def _changes(self) -> tuple[Variant, Variant]:
+        """What it takes its fusion from, and what its losses."""
+        whole = VARIANTS[FULL]
+        return (
+            variant_of(self.fusion, whole.point_loss, whole.adversarial),
+            variant_of(whole.fusion, self.point_loss, self.adversarial),
+        )
+
+    @property
+    def rank(self) -> tuple[bool, bool, bool, int]:
+        """Kinds are ordered by it: the whole method, then other fusions, ending with none, then
+        other losses."""
+        place = [variant.fusion for variant in VARIANTS.values()].index(self.fusion)
+        return (self.point_loss != "max_mse", not self.adversarial, place > 0, -place)
 
 
 @dataclass(frozen=True, order=True)

@@ -31,6 +31,7 @@ from benchmarks.figures.style import (
 from benchmarks.words import signed
 from deformer.hand.align import align_root, point_errors_mm
 from deformer.hand.box import hand_box
+from deformer.network.fusion import WITH_CONFIDENCE
 
 
 @dataclass(frozen=True, eq=False)
@@ -135,8 +136,9 @@ def _usable(scored: Scored) -> np.ndarray:
 def _windows(scored: Scored) -> tuple[np.ndarray, np.ndarray] | None:
     """Rows and weights (N, T) of the usable windows."""
     fusion = getattr(scored.evaluation.run, "fusion", None)
-    is_learned = fusion in ("dynamic", "nearby", "pairwise")
-    if scored.window_rows is None or not is_learned or not (use := _usable(scored)).any():
+    if scored.window_rows is None or fusion not in WITH_CONFIDENCE:
+        return None
+    if not (use := _usable(scored)).any():
         return None
     return scored.window_rows[use], scored.window_weights[use]
 

@@ -12,7 +12,7 @@ from benchmarks.compare.comparable import evaluations_by_kind, group_by_data
 from benchmarks.evaluation.result import Evaluation, Method, Run
 from benchmarks.tables.layout import TABLES, Column, Quantity, Table, command_for, read_published
 from benchmarks.words import DASH, SYNTHETIC_MARK, mean_text
-from deformer.experiments import ABLATIONS
+from deformer.experiments import base_of
 
 
 @dataclass(frozen=True)
@@ -90,8 +90,7 @@ class FilledTable:
 def _is_as_in_paper(table: Table, row: Row) -> bool:
     run, data = row.evaluations[0].run, row.evaluations[0].data
     versions = {"dexycb": ("dexycb",), "ho3d": ("ho3d_v2",)}[table.dataset]
-    names = (table.dataset, *(f"{table.dataset}_{ablation}" for ablation in ABLATIONS))
-    is_papers = not isinstance(run, Run) or run.experiment in names
+    is_papers = not isinstance(run, Run) or base_of(run.experiment) == table.dataset
     return data.split == table.split and data.dataset in versions and is_papers
 
 

@@ -36,13 +36,14 @@ from deformer.network.transformer import (
 )
 
 NUM_BETAS = 10
+MotionSource = Literal["frame", "step"]
 _POSE = NUM_MANO_JOINTS * 6
 _SMALL = 0.01  # gain of outputs that start at their bias: the open hand, no motion
 _CHOICES = {
     "backbone": get_args(BackboneName),
     "norm": get_args(NormName),
     "fusion": get_args(FusionVariant),
-    "motion": ("frame", "step"),
+    "motion": get_args(MotionSource),
     "tips": ("dexycb", "ho3d"),
 }
 
@@ -57,14 +58,14 @@ class DeformerConfig:
     frozen_stages: int = 0
     """So many of the backbone's four stages, and all before them, stay as they began."""
     fusion: FusionVariant = "dynamic"
-    """How the frames' poses are fused: the rows of Tables 4 and 6, and `nearby`."""
+    """How the frames' poses are fused: see `fusion_weights`."""
     confidence_scale: float = 1.0
     """Factor on the confidence before its softmax: a small network trained for minutes needs more
     than 1 to tell frames apart in that time."""
     reach: float = 1.0
     """Steps of the window over which a borrowed pose loses a factor e of its weight: of the fusion
     `nearby`. By the validation split of `occluded-hands`, where 1 and 2 are nearly alike."""
-    motion: Literal["frame", "step"] = "frame"
+    motion: MotionSource = "frame"
     """What the motion between two frames is predicted from: the frame that it leaves, as in the
     paper, or both frames that it joins."""
     tips: Literal["dexycb", "ho3d"] = "dexycb"
@@ -137,7 +138,7 @@ class DeformerOutput(NamedTuple):
     joints_2d: Tensor
     """(B, T, 21, 2) x, y in [0, 1] of the hand box, dataset order."""
     confidence: Tensor
-    """(B, T) logits; only the fusions `dynamic` and `nearby` use and train them."""
+    """(B, T) logits; only the fusions of `fusion.WITH_CONFIDENCE` use and train them."""
     deformed: Tensor
     """(B, T, T, 16, 6) rot6d, MANO's order: [:, i, j] is the pose of frame i deformed to frame j,
     which the fusion takes the mean of; [:, i, i] is frame i's own."""

@@ -1,18 +1,20 @@
 import dataclasses
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
 from deformer.experiments import (
-    ABLATIONS,
     BASES,
     EXPERIMENTS,
     STARTS,
+    VARIANTS,
     get_experiment,
     starts_of,
 )
 from deformer.hand.mano import HandLayer
+from deformer.network.fusion import FusionVariant
 from deformer.network.model import Deformer
 from deformer.train import Options, parse
 from deformer.training.experiment import OptimConfig, ValidationConfig, differences
@@ -27,15 +29,19 @@ NEEDED = ["--data", "shards/here"]
 def test_every_base_has_every_ablation():
     bases = [base.name for base in BASES]
     assert {"dexycb", "ho3d", "dexycb_fast", "ho3d_fast", "small", "tiny"} <= set(bases)
-    assert list(ABLATIONS) == [
-        "center", "average", "occlusion", "nearby", "pairwise", "noadv", "mse", "mse_noadv",
+    assert list(VARIANTS) == [
+        "full", "center", "average", "occlusion", "nearby", "pairwise", "noadv", "mse", "mse_noadv",
     ]  # fmt: skip
-    names = {f"{base}_{ablation}" for base in bases for ablation in ABLATIONS}
+    names = {f"{base}_{ablation}" for base in bases for ablation in [*VARIANTS][1:]}
     starts = {f"{size}_occluded_{of}" for size in ("tiny", "small") for of in ("frames", "windows")}
     starts.add("lite_frames")
     assert EXPERIMENTS.keys() == names | set(bases) | starts
     assert all(get_experiment(name).name == name for name in EXPERIMENTS)
     assert len({experiment.summary for experiment in EXPERIMENTS.values()}) == len(EXPERIMENTS)
+
+
+def test_every_fusion_is_a_variant():
+    assert {variant.fusion for variant in VARIANTS.values()} == set(get_args(FusionVariant))
 
 
 def test_the_starts_of_a_base_are_in_their_order():

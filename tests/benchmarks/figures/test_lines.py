@@ -9,7 +9,7 @@ from benchmarks.compare.comparable import is_start
 from benchmarks.figures.catalogue import draw_split, lines_of
 from benchmarks.figures.curves import error_by_occlusion, pck_curves
 from benchmarks.figures.style import DASHES, MARKERS, MAX_LINES, PALETTE, title_of
-from deformer.experiments import ABLATIONS
+from deformer.experiments import VARIANTS
 from tests.benchmarks.evaluations import make_evaluation
 
 
@@ -30,12 +30,12 @@ def of(experiment: str, seed: int = 0, **changed) -> SimpleNamespace:
 
 def test_all_kinds_have_a_line_and_starts_take_no_place():
     base, loss = "tiny_occluded", {"point_loss": "mse"}
-    fusions = ("center", "average", "occlusion", "nearby", "pairwise")
-    ablations = {a: {"fusion": a} for a in fusions}
-    ablations |= {"noadv": {"adversarial": False}, "mse": loss,
-                  "mse_noadv": {"adversarial": False, **loss}}  # fmt: skip
-    assert ablations.keys() == ABLATIONS.keys()
-    runs = [of(base), of(base, 1), *(of(f"{base}_{a}", **c) for a, c in ablations.items())]
+    _, *ablations = VARIANTS.values()
+    runs = [of(base), of(base, 1)]
+    runs += [
+        of(f"{base}_{v.name}", fusion=v.fusion, point_loss=v.point_loss, adversarial=v.adversarial)
+        for v in ablations
+    ]
     starts = [of(f"{base}_{name}", fusion="center", adversarial=False, **loss)
               for name in ("frames", "windows")]  # fmt: skip
     assert [is_start(s.evaluation.run) for s in (*starts, *runs)] == [True] * 2 + [False] * 10

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.tables.layout import OUR_ROW, TABLES, Table, read_published
+from deformer.experiments import VARIANTS
 
 REPOSITORY = Path(__file__).parents[3]
 _PAPER = "paper/deformer_iccv2023.txt"
@@ -90,6 +91,12 @@ def test_every_number_is_as_in_the_paper(lines):
             in_file.setdefault((line["table"], line["row"]), []).append(line["value"])
     assert in_paper == [(row, numbers) for (_, row), numbers in in_file.items()]
     assert len(in_paper) == 37
+
+
+@pytest.mark.parametrize("number", [4, 5, 6])
+def test_every_row_of_the_ablations_is_a_variant(number):
+    rows = [v.rows[number] for v in VARIANTS.values() if v.in_paper and number in v.rows]
+    assert sorted(rows) == sorted(read_published()[number])
 
 
 def test_the_tables_ask_for_columns_that_are_there():
