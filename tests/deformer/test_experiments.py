@@ -8,10 +8,8 @@ import pytest
 from deformer.experiments import (
     BASES,
     EXPERIMENTS,
-    STARTS,
     VARIANTS,
     get_experiment,
-    starts_of,
 )
 from deformer.hand.mano import HandLayer
 from deformer.network.fusion import FusionVariant
@@ -28,26 +26,18 @@ NEEDED = ["--data", "shards/here"]
 
 def test_every_base_has_every_ablation():
     bases = [base.name for base in BASES]
-    assert {"dexycb", "ho3d", "dexycb_fast", "ho3d_fast", "small", "tiny"} <= set(bases)
+    assert {"dexycb", "ho3d", "dexycb_fast", "ho3d_fast", "lite_temporal", "tiny"} <= set(bases)
     assert list(VARIANTS) == [
         "full", "center", "average", "occlusion", "nearby", "pairwise", "noadv", "mse", "mse_noadv",
     ]  # fmt: skip
     names = {f"{base}_{ablation}" for base in bases for ablation in [*VARIANTS][1:]}
-    starts = {f"{size}_occluded_{of}" for size in ("tiny", "small") for of in ("frames", "windows")}
-    starts.add("lite_frames")
-    assert EXPERIMENTS.keys() == names | set(bases) | starts
+    assert EXPERIMENTS.keys() == names | {*bases, "lite_frames"}
     assert all(get_experiment(name).name == name for name in EXPERIMENTS)
     assert len({experiment.summary for experiment in EXPERIMENTS.values()}) == len(EXPERIMENTS)
 
 
 def test_every_fusion_is_a_variant():
     assert {variant.fusion for variant in VARIANTS.values()} == set(get_args(FusionVariant))
-
-
-def test_the_starts_of_a_base_are_in_their_order():
-    assert starts_of("tiny_occluded") == ("tiny_occluded_frames", "tiny_occluded_windows")
-    assert starts_of("tiny") == starts_of("tiny_occluded_mse") == ()
-    assert [name for base in BASES for name in starts_of(base.name)] + ["lite_frames"] == [*STARTS]
 
 
 @pytest.mark.parametrize("base", BASES, ids=lambda base: base.name)
@@ -87,18 +77,7 @@ def test_a_fast_variant_differs_in_the_size_alone(base):
     assert "256² input" in get_experiment(f"{base}_fast").summary
 
 
-@pytest.mark.parametrize("of", ["frames", "windows"])
-def test_a_start_has_the_network_of_its_base_and_none_of_what_is_ablated(of):
-    base, start = get_experiment("tiny_occluded"), get_experiment(f"tiny_occluded_{of}")
-    scale = base.model.confidence_scale  # of what a start does not use
-    assert replace(start.model, fusion="dynamic", confidence_scale=scale) == base.model
-    assert (start.model.fusion, start.point_loss, start.adversarial) == ("center", "mse", False)
-    assert start.stream.window.num_frames == {"frames": 1, "windows": 7}[of]
-    assert start.stream.split == base.stream.split == "s3_train"
-    assert start.validation.split == base.validation.split == "s3_val"
-
-
-@pytest.mark.parametrize("name", ["dexycb", "ho3d", "small", "tiny"])
+@pytest.mark.parametrize("name", ["dexycb", "lite", "tiny"])
 def test_every_network_can_be_made(hands, name):
     Deformer(get_experiment(name).model, HandLayer(hands))
 

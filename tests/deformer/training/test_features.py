@@ -366,10 +366,10 @@ def test_the_command_tells_in_a_line_what_is_wrong(
 ):
     out = tmp_path / "features"
     given = ["--checkpoint", str(spatial_run), "--data", str(dataset), "--out", str(out)]
-    monkeypatch.setattr(sys, "argv", ["encode", *given, "--experiment", "small_center"])
+    monkeypatch.setattr(sys, "argv", ["encode", *given, "--experiment", "dexycb_center"])
     assert encode_command.main() == 1
     told = " ".join(capsys.readouterr().err.split())
-    assert "has backbone regnet_tiny, small_center has resnet18" in told and not out.exists()
+    assert "has backbone regnet_tiny, dexycb_center has resnet50" in told and not out.exists()
 
 
 def test_a_window_of_features_needs_no_box(hands):
