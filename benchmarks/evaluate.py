@@ -42,7 +42,7 @@ from benchmarks.evaluation.truth import (
     pose_meshes,
     read_truth,
 )
-from benchmarks.inference import Combine, Precision, predict
+from benchmarks.inference import Precision, predict
 from benchmarks.submissions.conventions import check_meshes
 from benchmarks.submissions.file_order import order_of
 from benchmarks.submissions.official import read_submission, write_submission
@@ -53,6 +53,7 @@ from deformer.data.stream import Stream
 from deformer.files.foreign import check_folder_name
 from deformer.hand.camera import NEAREST_M
 from deformer.hand.mano import Hands
+from deformer.inference import Combine
 from deformer.program.console import PlainConsole, run_command
 from deformer.training.checkpoint import Checkpoint, check_hand
 from deformer.training.distributed import Place, process_group

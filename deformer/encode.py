@@ -27,7 +27,7 @@ from deformer.data.order import OrderConfig
 from deformer.data.store import open_store
 from deformer.data.stream import Stream
 from deformer.experiments import get_experiment
-from deformer.files.whole import write_whole
+from deformer.files.whole import note_work, write_whole
 from deformer.hand.mano import HandLayer
 from deformer.network.model import Deformer
 from deformer.network.state_dict import load_state
@@ -142,12 +142,11 @@ def _begin(out: Path, info: dict) -> None:
     """Note what is being made; refuse a folder in which something else was begun."""
     note = out / "making.json"
     text = json.dumps({k: v for k, v in info.items() if k != "copies"}, indent=1) + "\n"
-    if note.exists() and note.read_text() != text:
+    if not note_work(note, text):
         raise ValueError(
             f"{out} holds frames that were encoded otherwise ({note.name} says how): choose "
             "another --out, or take it away"
         )
-    write_whole(note, text)
 
 
 def _write(path: Path, tensors: dict[str, torch.Tensor]) -> None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, fields, replace
 from typing import Protocol, TypeVar
 
 from benchmarks.evaluation.result import Data, Evaluation, Method, Run
-from deformer.experiments import FULL, STARTS, VARIANTS, Variant, base_of, variant_of
+from deformer.experiments import FULL, STARTS, VARIANTS, base_of, variant_of
 
 
 @dataclass(frozen=True)
@@ -23,22 +23,26 @@ class Kind:
 
     def experiment(self, base: str) -> str:
         """The preset that trains it, as `tiny_mse_noadv`."""
-        return "_".join([base, *(v.name for v in self._changes if v.name != FULL)])
+        names = [base] if self.fusion == VARIANTS[FULL].fusion else [base, self.fusion]
+        return "_".join(names if self._losses == FULL else [*names, self._losses])
 
     @property
     def label(self) -> str:
         """In a word or two, as Tables 4 and 5 name it."""
-        fusion, loss = self._changes
-        return fusion.label if loss.name == FULL else f"{fusion.label}, {loss.label}"
+        whole = VARIANTS[FULL]
+        fusion = variant_of(self.fusion, whole.point_loss, whole.adversarial).label
+        if self._losses == FULL:
+            return fusion
+        known = VARIANTS.get(self._losses)
+        return f"{fusion}, {known.label if known else self._losses}"
 
     @property
-    def _changes(self) -> tuple[Variant, Variant]:
-        """What it takes its fusion from, and what its losses."""
-        whole = VARIANTS[FULL]
-        return (
-            variant_of(self.fusion, whole.point_loss, whole.adversarial),
-            variant_of(whole.fusion, self.point_loss, self.adversarial),
-        )
+    def _losses(self) -> str:
+        """The ablation with these losses; where none has them, what they are."""
+        variant = variant_of(VARIANTS[FULL].fusion, self.point_loss, self.adversarial)
+        if variant is not None:
+            return variant.name
+        return self.point_loss if self.adversarial else f"{self.point_loss}_noadv"
 
     @property
     def rank(self) -> tuple[bool, bool, bool, int]:

@@ -145,7 +145,7 @@ def test_hands_that_fit_best_behind_the_camera_are_put_before_it_and_counted(
         points_px[::2] = 2 * points_px[::2, :1] - points_px[::2]
         return fit_translation(points_m, points_px, K)
 
-    monkeypatch.setattr(inference, "fit_translation", mirrored)
+    monkeypatch.setattr("deformer.inference.fit_translation", mirrored)
     said = StringIO()
     evaluate(_options(data, run, tmp_path), CPU, Console(file=said, width=200))
     found = read_predictions(tmp_path / "predictions.parquet")
