@@ -64,7 +64,6 @@ class Journal:
             f"step {step:,}/{self.total_steps:,}  loss {values['total']:.2f}  ({terms})  "
             f"{values['windows_per_s']:.1f} windows/s  data {values['data_wait']:.0%}  "
             f"{_duration(left)} left",
-            highlight=False,
             soft_wrap=True,
         )
         self._watch_discriminator(step, values)
@@ -77,17 +76,16 @@ class Journal:
         if self._saturated == _PATIENCE:
             self._saturated = 0
             self.console.print(
-                f"step {step}: the motion discriminator tells real from predicted almost "
-                f"without error (saturation {values['saturation']:.2f}), so the model learns "
-                "nothing from it: lower --optim.lr-discriminator or raise --discriminator.noise",
+                f"step {step}: the motion discriminator hardly errs (saturation "
+                f"{values['saturation']:.2f}), so the model learns nothing from it: lower "
+                "--optim.lr-discriminator or raise --discriminator.noise",
                 style="yellow",
                 soft_wrap=True,
             )
 
     def show_validation(self, step: int, metrics: dict[str, float]) -> None:
         numbers = "  ".join(f"{name} {value:.2f}" for name, value in metrics.items())
-        words = f"step {step:,}  validation  {numbers}"
-        self.console.print(words, style="bold", highlight=False, soft_wrap=True)
+        self.console.print(f"step {step:,}  validation  {numbers}", style="bold", soft_wrap=True)
 
 
 def _begin_board(folder: Path, first_step: int) -> Path:
@@ -107,7 +105,7 @@ def _begin_board(folder: Path, first_step: int) -> Path:
 
 
 def _append(board: Path, event: Event) -> None:
-    """Here and now: TensorBoard's own writer does it in a thread, whose errors come late."""
+    """At once: TensorBoard's own writer does it in a thread, whose errors come late."""
     with board.open("ab") as file:
         RecordWriter(file).write(event.SerializeToString())
 
