@@ -33,7 +33,6 @@ from tests.deformer.small_runs import (
     VERY_SMALL,
     Killed,
     assert_same_run,
-    build_dataset,
     changed,
     interrupt,
     make_stream,
@@ -46,11 +45,6 @@ SPATIAL_RUN = replace(VERY_SMALL, name="very_small", adversarial=False)
 TEMPORAL = replace(
     VERY_SMALL, name="very_small_temporal", backbone_weights="none", vertex_stride=100
 )
-
-
-@pytest.fixture(scope="module")
-def dataset(raw_root):
-    return build_dataset(raw_root)
 
 
 @pytest.fixture(scope="module")

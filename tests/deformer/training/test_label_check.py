@@ -13,14 +13,9 @@ from deformer.hand.mano import HandArrays, Hands
 from deformer.training import label_check
 from deformer.training.label_check import check_labels, check_truth, load_hands_of
 from deformer.training.motion import RealMotion
-from tests.deformer.small_runs import VERY_SMALL, build_dataset, make_stream
+from tests.deformer.small_runs import VERY_SMALL
 
 MODEL = VERY_SMALL.model
-
-
-@pytest.fixture(scope="module")
-def stream(raw_root):
-    return make_stream(build_dataset(raw_root))
 
 
 def _with_column(monkeypatch, stream, name: str, change) -> None:

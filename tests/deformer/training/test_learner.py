@@ -14,17 +14,11 @@ from deformer.training.motion import RealMotion
 from tests.deformer.small_runs import (
     VERY_SMALL,
     assert_same_tensors,
-    build_dataset,
     changed,
     make_learner,
     make_stream,
     snapshot,
 )
-
-
-@pytest.fixture(scope="module")
-def stream(raw_root):
-    return make_stream(build_dataset(raw_root))
 
 
 @pytest.fixture(scope="module")
@@ -246,13 +240,13 @@ def test_real_motion_depends_on_seed_and_step_alone(stream, motion):
 
 
 @pytest.mark.parametrize("num_ranks", [2, 4])
-def test_the_ranks_share_what_one_process_draws(hands, raw_root, stream, batches, num_ranks):
+def test_the_ranks_share_what_one_process_draws(hands, dataset, stream, batches, num_ranks):
     learner = make_learner(hands, stream)
     (whole,) = learner._pieces(batches[1], 1)
     parts = []
     for rank in range(num_ranks):
         learner.place = Place(torch.device("cpu"), rank, num_ranks)
-        part = make_stream(build_dataset(raw_root), rank=rank, num_ranks=num_ranks)
+        part = make_stream(dataset, rank=rank, num_ranks=num_ranks)
         parts += learner._pieces(next(part.batches(1, 2)), 1)
     assert torch.equal(torch.cat([p.batch.images for p in parts]), whole.batch.images)
     assert torch.equal(torch.cat([p.real for p in parts]), whole.real)
@@ -280,11 +274,11 @@ def test_motion_without_poses_is_refused(stream, monkeypatch):
 
 
 @pytest.mark.slow
-def test_one_batch_is_learned_to_three_millimetres(hands, raw_root):
+def test_one_batch_is_learned_to_three_millimetres(hands, dataset):
     experiment = changed("stream", size=64, limit=8)
     experiment = changed("model", experiment, width=32, ffn=64, regressor=(128, 64))
     experiment = changed("optim", experiment, lr=3e-3, lr_discriminator=1e-3, warmup_steps=20)
-    stream = make_stream(build_dataset(raw_root), experiment)
+    stream = make_stream(dataset, experiment)
     learner = make_learner(hands, stream, experiment)
     batch = next(stream.batches())
     errors = []

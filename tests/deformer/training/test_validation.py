@@ -11,14 +11,9 @@ from deformer.data.stream import Stream
 from deformer.network.losses import deformer_losses, make_targets, max_mse, weighted_sum
 from deformer.training import validation
 from deformer.training.validation import validate
-from tests.deformer.small_runs import VERY_SMALL, build_dataset, make_learner, make_stream, snapshot
+from tests.deformer.small_runs import VERY_SMALL, make_learner, make_stream, snapshot
 
 HIDDEN = 0.1
-
-
-@pytest.fixture(scope="module")
-def dataset(raw_root):
-    return build_dataset(raw_root)
 
 
 @pytest.fixture(autouse=True, scope="module")
