@@ -5,6 +5,7 @@ import io
 import logging
 import os
 import signal
+import stat
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -102,13 +103,16 @@ def _sigterm_raises() -> Iterator[None]:
 
 
 class _Outlet(io.FileIO):
-    """A descriptor whose reader may leave (`| head`): what is still said is dropped, and the work
-    goes on."""
+    """A descriptor whose reader may leave (`| head`, or a terminal that closes): what is still said
+    is dropped, and the work goes on."""
 
     def write(self, data) -> int | None:
         try:
             return super().write(data)
-        except BrokenPipeError:
+        except OSError as error:
+            is_terminal = stat.S_ISCHR(os.fstat(self.fileno()).st_mode)
+            if error.errno != errno.EPIPE and not (error.errno == errno.EIO and is_terminal):
+                raise
             return memoryview(data).nbytes
 
 

@@ -135,6 +135,28 @@ def test_a_reader_who_leaves_costs_no_work(tmp_path, where):
         assert process.stderr.read() == "the end\n"
 
 
+def test_a_terminal_that_closes_costs_no_work(tmp_path):
+    code = (
+        "import sys; from pathlib import Path; from deformer.program.console import *\n"
+        "def work():\n"
+        "    print('begun'); sys.stdin.read()\n"
+        "    for _ in range(3): print('a line'); PlainConsole().print('a line')\n"
+        "    Path(sys.argv[1]).write_text('done')\n"
+        "sys.exit(run_command(work))\n"
+    )
+    ours, its = os.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-c", code, str(tmp_path / "file")],
+        stdin=subprocess.PIPE, stdout=its, stderr=its,
+    )  # fmt: skip
+    os.close(its)
+    assert os.read(ours, 5) == b"begun"
+    os.close(ours)
+    process.stdin.close()
+    assert process.wait(60) == 0
+    assert (tmp_path / "file").read_text() == "done"
+
+
 def test_output_that_is_closed():
     code = (
         "import sys; from deformer.program.console import *; sys.exit(run_command(lambda: "
