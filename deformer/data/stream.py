@@ -21,7 +21,7 @@ import numpy as np
 import torch
 
 from deformer.data.augment import NO_AUGMENTATION, AugmentConfig, draw
-from deformer.data.batch import Batch, read_window
+from deformer.data.batch import Batch, Window, collate, read_window
 from deformer.data.dataset import check_reach
 from deformer.data.index import FrameIndex, WindowTable, make_windows, select_rows
 from deformer.data.order import OrderConfig, epoch_order, mixing, step_places, steps_per_epoch
@@ -243,9 +243,16 @@ class _Steps:
             self._reader = ClipReader(self.store, self.index, pool)
         epoch, places = self.places(step)
         skipped: list[str] = []
-        samples = [self._sample(epoch, int(place), skipped) for place in places]
-        columns = zip(*samples, strict=True)
-        return Batch(*(torch.from_numpy(np.stack(c)) for c in columns), tuple(skipped))
+        size = self.config.size
+        images = np.empty((len(places), self.windows.rows.shape[1], size, size, 3), np.uint8)
+        windows, is_padding = zip(
+            *(
+                self._window(epoch, int(place), images[k], skipped)
+                for k, place in enumerate(places)
+            ),
+            strict=True,
+        )
+        return collate(windows, is_padding, skipped)
 
     def _encoded_batch(self, epoch: int, places: np.ndarray) -> Batch:
         """Each window of a copy that is drawn for it."""
@@ -254,30 +261,30 @@ class _Steps:
         copies = np.array([rng.integers(self.encoded.num_copies) for rng in rngs])
         return self.encoded.batch(rows, self.windows.centre, copies, places >= len(self.windows))
 
-    def _sample(self, epoch: int, place: int, skipped: list[str]) -> tuple:
-        """The window at a place; where it is corrupt, the next whole one, as padding."""
+    def _window(
+        self, epoch: int, place: int, images: np.ndarray, skipped: list[str]
+    ) -> tuple[Window, bool]:
+        """The window at a place, and is it padding: where it is corrupt, the next whole one."""
         num = len(self.windows)
         drawn_for = place
         if self.draw_by == "clip":
-            (window,) = self.window_ids(epoch, np.array([place]))
-            drawn_for = self.index.clip[self.windows.centre_rows[window]]
+            (number,) = self.window_ids(epoch, np.array([place]))
+            drawn_for = self.index.clip[self.windows.centre_rows[number]]
         rng = np.random.default_rng([self.config.seed, epoch, drawn_for])
         drawn = draw(self.config.augment, rng)
         met: set[str] = set()
         for attempt in range(num):
-            (window,) = self.window_ids(epoch, np.array([place + attempt]))
-            rows = self.windows.rows[window]
+            (number,) = self.window_ids(epoch, np.array([place + attempt]))
+            rows = self.windows.rows[number]
             try:
-                sample = read_window(
-                    self._reader, rows, self.windows.centre, drawn, self.config.size
-                )
+                window = read_window(self._reader, rows, self.windows.centre, drawn, images)
             except CorruptMemberError as error:
                 skipped.append(str(error))
                 met.add(str(error))
                 if len(met) > self.config.max_skipped:
                     break
                 continue
-            return *sample, np.bool_(attempt > 0 or place >= num)
+            return window, attempt > 0 or place >= num
         raise ValueError(
             f"{attempt + 1} windows in a row of {self.store.url} are corrupt, such as "
             f"{skipped[-1]}: python -m pipelines.verify {self.store.url} tells what is whole"

@@ -44,7 +44,9 @@ def read_ahead(
     `ChildProcessError` where a worker dies or cannot be started, `TimeoutError` where none answers.
     """
     if not workers:
-        yield from (_pinned(read(step)) if pin else read(step) for step in steps)
+        for step in steps:
+            batch = read(step)
+            yield Batch(*map(_pinned, batch[:-1]), batch.skipped) if pin else batch
         return
     settings = (torch.cuda.set_device, (torch.cuda.current_device(),)) if pin else ()
     with ThreadPoolExecutor(1, "pin", *settings) as thread, _team(read, workers) as team:
@@ -53,10 +55,10 @@ def read_ahead(
 
         def take(i: int) -> Batch:
             worker, later = team[i % workers], i + _AHEAD * workers
-            batch = worker.receive(steps[i])
+            batch = worker.receive(steps[i], pin)
             if later < len(steps):
                 worker.ask(steps[later])
-            return _pinned(batch) if pin else batch
+            return batch
 
         places = range(len(steps))
         yield from _one_ahead(take, places, thread) if pin else map(take, places)
@@ -73,8 +75,8 @@ def _one_ahead(
         yield batch
 
 
-def _pinned(batch: Batch) -> Batch:
-    return Batch(*(value.pin_memory() for value in batch[:-1]), batch.skipped)
+def _pinned(data: Tensor) -> Tensor:
+    return data.pin_memory()
 
 
 # ------------------------------------------------------------------------------------ the workers
@@ -120,8 +122,8 @@ class _Worker:
         with contextlib.suppress(OSError):  # it is dead: `receive` tells
             self._connection.send(step)
 
-    def receive(self, step: int) -> Batch:
-        """What it was asked for longest ago."""
+    def receive(self, step: int, pin: bool) -> Batch:
+        """What it was asked for longest ago; pin: in page-locked memory."""
         if not wait([self._connection, self._process.sentinel], PATIENCE_S):
             raise TimeoutError(
                 f"the data workers gave no batch for step {step} within {PATIENCE_S:.0f} s: look "
@@ -131,7 +133,7 @@ class _Worker:
         try:
             answer = self._connection.recv()
             if isinstance(answer, _Parcel):
-                return answer.open(recv_handle(self._connection))
+                return answer.open(recv_handle(self._connection), pin)
         except (EOFError, OSError, RuntimeError) as error:
             raise self._failure(error) from None
         raise answer
@@ -211,19 +213,24 @@ class _Parcel(NamedTuple):
                 size += value.nbytes
         return _Parcel(places, size, batch.skipped), descriptor
 
-    def open(self, descriptor: int) -> Batch:
-        """The batch, in the memory of the file, which goes with the tensors."""
+    def open(self, descriptor: int, pin: bool) -> Batch:
+        """The batch, in the memory of the file, which goes with the tensors; pin: in a copy of it.
+
+        It is pinned in one piece: a call for every tensor would wait for the interpreter's lock as
+        often, while the program trains.
+        """
         try:
             memory = mmap.mmap(descriptor, self.size)
         finally:
             os.close(descriptor)
-        return Batch(*(_tensor(memory, *place) for place in self.places), self.skipped)
-
-
-def _tensor(memory: mmap.mmap, offset: int, dtype: torch.dtype, shape: torch.Size) -> Tensor:
-    size = shape.numel() * dtype.itemsize
-    data = torch.frombuffer(memory, dtype=torch.uint8)
-    return data[offset : offset + size].view(dtype).view(shape)
+        data = torch.frombuffer(memory, dtype=torch.uint8)
+        if pin:
+            data = _pinned(data)
+        tensors = (
+            data[offset : offset + shape.numel() * dtype.itemsize].view(dtype).view(shape)
+            for offset, dtype, shape in self.places
+        )
+        return Batch(*tensors, self.skipped)
 
 
 def _file_in_memory() -> int:
