@@ -14,7 +14,7 @@ import logging
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import cv2
 import numpy as np
@@ -23,14 +23,12 @@ import torch
 from deformer.data.augment import NO_AUGMENTATION, AugmentConfig, draw
 from deformer.data.batch import Batch, Window, collate, read_window
 from deformer.data.dataset import check_reach
+from deformer.data.encoded import EncodedFrames
 from deformer.data.index import FrameIndex, WindowTable, make_windows, select_rows
 from deformer.data.order import OrderConfig, epoch_order, mixing, step_places, steps_per_epoch
 from deformer.data.store import ClipReader, CorruptMemberError, Prefetcher, Store
 from deformer.data.windows import WindowConfig
 from deformer.data.workers import read_ahead
-
-if TYPE_CHECKING:
-    from deformer.training.features import EncodedFrames
 
 _AHEAD_STEPS = 256
 """So many steps before their use remote shards are asked for."""
@@ -91,7 +89,7 @@ class Stream:
         workers: int = 0,
         windows: WindowTable | None = None,
         draw_by: Literal["window", "clip"] = "window",
-        encoded: "EncodedFrames | None" = None,
+        encoded: EncodedFrames | None = None,
     ) -> None:
         """workers: processes that read ahead; 0 reads in this one. windows: these, instead of those
         that split, filter and limit choose. draw_by: what has an augmentation of its own in an
@@ -203,7 +201,7 @@ class _Steps:
 
     def __init__(
         self, config: StreamConfig, store: Store, index: FrameIndex, windows: WindowTable,
-        rank: int, num_ranks: int, draw_by: str, encoded: "EncodedFrames | None",
+        rank: int, num_ranks: int, draw_by: str, encoded: EncodedFrames | None,
     ) -> None:  # fmt: skip
         self.config, self.store, self.index, self.windows = config, store, index, windows
         self.rank, self.num_ranks = rank, num_ranks
