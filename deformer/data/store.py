@@ -24,7 +24,7 @@ from fsspec.implementations.local import LocalFileSystem
 from deformer.data.clip import decode_labels, image_member, labels_member
 from deformer.data.dataset import DATASET_FILE, read_member
 from deformer.data.index import FrameIndex, read_index
-from deformer.files.whole import room_for
+from deformer.files.whole import whole_file
 
 DEFAULT_CACHE = Path.home() / ".cache" / "deformer"
 _INDEX_FILES = (DATASET_FILE, "frames.parquet", "annotations.parquet")
@@ -93,12 +93,8 @@ class Store:
         """Copy a file here; it is visible when it is whole."""
         fs, source = self._locate(name)
         temporary = self.folder / f".{name}.{os.getpid()}.tmp"
-        try:
-            with room_for(self.folder / name):
-                fs.get_file(source, str(temporary))
-                temporary.replace(self.folder / name)
-        finally:
-            temporary.unlink(missing_ok=True)
+        with whole_file(self.folder / name, temporary):
+            fs.get_file(source, str(temporary))
 
     def _evict(self, keep: Path) -> None:
         """Delete shards longest unused until the rest fits. A process that has one open keeps it:

@@ -62,7 +62,7 @@ def run_command(work: Callable[[], int | None], interrupted: str = "interrupted"
     """
     _prepare_output()
     allow_many_files()
-    logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.WARNING)
+    logging.basicConfig(handlers=[_Warnings()], level=logging.WARNING)
     console = PlainConsole()
     try:
         with _sigterm_raises():
@@ -73,6 +73,15 @@ def run_command(work: Callable[[], int | None], interrupted: str = "interrupted"
     except (ValueError, OSError, ImportError, MemoryError) as error:
         print_error(error, console)
         return 1
+
+
+class _Warnings(logging.Handler):
+    """Shows what `logging` is given as programs show everything else."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        print_labelled(
+            f"{record.levelname.lower()}:", self.format(record), PlainConsole(), "yellow"
+        )
 
 
 class _Terminated(BaseException):
