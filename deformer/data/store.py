@@ -178,7 +178,7 @@ def _locked(path: Path) -> Iterator[None]:
 class Prefetcher:
     """Brings remote shards into the cache in the order asked for, in a thread of its own.
 
-    What fails here is not told: the worker that needs the shard meets the same error, and raises.
+    Errors are ignored here: the worker that needs the shard meets the same error, and raises it.
     """
 
     def __init__(self, store: Store) -> None:

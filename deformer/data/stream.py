@@ -220,7 +220,7 @@ class _Steps:
         if epoch not in self._orders:
             config = self.config
             order = epoch_order(self.index, self.windows, config.order, config.seed, epoch)
-            # Whoever looks ahead at the end of an epoch needs two of them
+            # Looking ahead at the end of an epoch needs two of them
             self._orders = {epoch: order} | {
                 e: o for e, o in self._orders.items() if e == epoch - 1
             }
@@ -285,5 +285,5 @@ class _Steps:
             return window, attempt > 0 or place >= num
         raise ValueError(
             f"{attempt + 1} windows in a row of {self.store.url} are corrupt, such as "
-            f"{skipped[-1]}: python -m pipelines.verify {self.store.url} tells what is whole"
+            f"{skipped[-1]}: python -m pipelines.verify {self.store.url} says what is whole"
         )

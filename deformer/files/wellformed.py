@@ -1,6 +1,6 @@
 """Bytes that may be damaged → JSON and arrays of the expected form, or a `ValueError`.
 
-What is read from a disk may hold anything; whoever decodes it need not think of that again.
+What is read from a disk may hold anything; after these checks no caller need think of that again.
 """
 
 import functools

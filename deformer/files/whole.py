@@ -29,7 +29,7 @@ class NoRoomError(OSError):
 @contextmanager
 def room_for(path: Path, advice: str = _GO_ON) -> Iterator[None]:
     """Whatever is written within goes to `path`. Raises `NoRoomError`, which names it and says how
-    to go on, where there is no room; the outermost path is told."""
+    to go on, where there is no room. Of nested calls the outermost names the path."""
     try:
         yield
     except OSError as error:

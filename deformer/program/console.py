@@ -55,7 +55,7 @@ def _words(error: BaseException | str) -> str:
 
 def run_command(work: Callable[[], int | None], interrupted: str = "interrupted") -> int:
     """Run what a program does; returns its exit status: what the work returns, 0 for None, 1 after
-    an error of the input or the machine, which is told in one line.
+    an error of the input or the machine, which is printed in one line.
 
     interrupted: what is said after Ctrl-C (status 130) and SIGTERM (143). Standard output may be a
     terminal without UTF-8, and whoever reads it may leave early.
@@ -80,7 +80,7 @@ class _Warnings(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         print_labelled(
-            f"{record.levelname.lower()}:", self.format(record), PlainConsole(), "yellow"
+            f"{record.levelname.lower()}:", record.getMessage(), PlainConsole(), "yellow"
         )
 
 
