@@ -81,14 +81,14 @@ def view_window(scored: Scored, hands: Hands, at: int, whole: bool = True) -> Wi
     weights = scored.window_weights[at] if has_window else np.array([np.nan])
     distinct, where = np.unique(rows, return_inverse=True)
     centre = int(np.searchsorted(distinct, row))
-    read = read_window(ClipReader(store, index, 1), distinct, centre, Draw(), TILE_PX)
-    images, occlusion, K = read[0], read[4], read[10]
+    images = np.empty((len(distinct), TILE_PX, TILE_PX, 3), np.uint8)
+    read = read_window(ClipReader(store, index, 1), distinct, centre, Draw(), images)
     summed = np.bincount(where, weights, len(distinct))  # a frame may stand in a window repeatedly
     meshes = [_meshes(scored, hands, int(r)) for r in distinct]
     frames = tuple(
         FrameView(
-            images[i], K[i].astype(np.float64), int(index.numbers["frame"][distinct[i]]),
-            i == centre, float(occlusion[i]), float(summed[i]), int((where == i).sum()),
+            images[i], read.K[i].astype(np.float64), int(index.numbers["frame"][distinct[i]]),
+            i == centre, float(read.occlusion[i]), float(summed[i]), int((where == i).sum()),
             hands.left if index.is_left[row] else hands.right, *meshes[i],
         )
         for i in range(len(distinct))

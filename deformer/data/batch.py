@@ -1,5 +1,7 @@
 """A window as arrays: decoded frames, warped to the network's input, labels turned with them."""
 
+from collections import namedtuple
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import cv2
@@ -58,6 +60,22 @@ class Batch(NamedTuple):
     """Names of corrupt members met; windows that need one are replaced by padding."""
 
 
+Window = namedtuple("Window", Batch._fields[: Batch._fields.index("is_padding")])
+"""One window: the fields of `Batch` as arrays of numpy, without the dimension B."""
+
+
+def collate(
+    windows: Sequence[Window], is_padding: Sequence[bool], skipped: Sequence[str] = ()
+) -> Batch:
+    """Windows as a batch. Where their images are parts of one array, that array is taken."""
+    images, *others = zip(*windows, strict=True)
+    shared = images[0].base
+    if shared is None or len(shared) != len(images) or any(i.base is not shared for i in images):
+        shared = np.stack(images)
+    columns = (shared, *(np.stack(column) for column in others), np.array(is_padding, bool))
+    return Batch(*map(torch.from_numpy, columns), tuple(skipped))
+
+
 def without_padding(batch: Batch) -> Batch:
     """Only the windows that count: each stands once in an epoch."""
     return Batch(*(value[~batch.is_padding] for value in batch[:-1]), batch.skipped)
@@ -84,15 +102,19 @@ _NEUTRAL = torch.tensor(Draw().photometric)
 
 
 def read_window(
-    reader: ClipReader, rows: np.ndarray, centre: int, drawn: Draw, size: int
-) -> tuple[np.ndarray, ...]:
-    """One window as the fields of `Batch` before `is_padding`, without the dimension B.
+    reader: ClipReader,
+    rows: np.ndarray,
+    centre: int,
+    drawn: Draw,
+    images: np.ndarray,
+) -> Window:
+    """One window, by its rows (T,) of `frames.parquet`.
 
-    rows (T,): of `frames.parquet`. A frame that stands in the window more than once is decoded
-    once. Raises `CorruptMemberError`.
+    images (T, size, size, 3) uint8: filled, and part of the window. A frame that stands in the
+    window more than once is decoded once. Raises `CorruptMemberError`.
     """
-    index = reader.index
-    distinct, where = np.unique(rows, return_inverse=True)
+    index, size = reader.index, images.shape[1]
+    distinct, first, where = np.unique(rows, return_index=True, return_inverse=True)
     clip = int(index.clip[rows[centre]])
     labels = reader.labels(clip, int(rows[centre]))
     i = index.numbers["clip_index"][distinct]  # (F,) positions in the clip
@@ -100,12 +122,17 @@ def read_window(
     def field_of(name: str, *shape: int) -> np.ndarray:
         return labels[name][i] if name in labels else np.full((len(i), *shape), np.nan, np.float32)
 
+    def of_frames(values: np.ndarray) -> np.ndarray:
+        return values[where].astype(np.float32)
+
     joints_px, K = field_of("joints_px", 21, 2), field_of("K", 3, 3)
     tight = labels["box_px"][i]
     affine = crop_to_input(*hand_box(tight.astype(np.float64)), drawn, size)
-    images = np.empty((len(i), size, size, 3), np.uint8)
-    for image, row, matrix in zip(images, distinct, affine, strict=True):
-        _decode_and_warp(reader, int(row), matrix, image)
+    for t, row, matrix in zip(first, distinct, affine, strict=True):
+        _decode_and_warp(reader, int(row), matrix, images[t])
+    for t, k in enumerate(where):
+        if t != first[k]:
+            images[t] = images[first[k]]
 
     crop_size = labels["crop_xywh"][i, None, 2:]
     is_inside = ((joints_px >= 0) & (joints_px <= crop_size - 1)).all(-1)
@@ -113,30 +140,23 @@ def read_window(
     is_inside &= ((moved >= -0.5) & (moved <= size - 0.5)).all(-1)
     # Without joints the turned box's corners stand for them
     corners = _transform(affine, tight[:, [[0, 1], [2, 1], [2, 3], [0, 3]]])
-    points = corners if np.isnan(moved).any() else moved
-    centres, sides = hand_box(tight_box(points))
+    centres, sides = hand_box(tight_box(corners if np.isnan(moved).any() else moved))
     half = sides[:, None] / 2
-    turn = rotation_about_z(drawn.angle)
-    fields = (
-        images,
-        np.concatenate([centres - half, centres + half], 1),
-        field_of("occlusion"),
-        turn_pose(field_of("pose_rotvec", 48), drawn.angle),
-        field_of("joints_cam_m", 21, 3) @ turn.T,
-        moved,
-        is_inside,
-        turn_intrinsics(K, affine, drawn.angle),
+    return Window(
+        images=images,
+        photometric=np.array(drawn.photometric, np.float32),
+        boxes_px=of_frames(np.concatenate([centres - half, centres + half], 1)),
+        is_left=index.is_left[rows[centre]],
+        occlusion=of_frames(field_of("occlusion")),
+        pose_rotvec=of_frames(turn_pose(field_of("pose_rotvec", 48), drawn.angle)),
+        betas=field_of("betas", 10)[where[centre]],
+        joints_cam_m=of_frames(field_of("joints_cam_m", 21, 3) @ rotation_about_z(drawn.angle).T),
+        joints_px=of_frames(moved),
+        joints_in_image=is_inside[where],
+        K=of_frames(turn_intrinsics(K, affine, drawn.angle)),
+        rows=rows.astype(np.int64),
+        is_repeat=rows[1:] == rows[:-1],
     )
-    images, boxes, occlusion, pose, joints, moved, is_inside, K = (
-        value[where] if value.dtype in (np.uint8, bool) else value[where].astype(np.float32)
-        for value in fields
-    )
-    betas = field_of("betas", 10)[where[centre]]
-    return (
-        images, np.array(drawn.photometric, np.float32), boxes, index.is_left[rows[centre]],
-        occlusion, pose, betas, joints, moved, is_inside, K, rows.astype(np.int64),
-        rows[1:] == rows[:-1],
-    )  # fmt: skip
 
 
 def _transform(affine: np.ndarray, points: np.ndarray) -> np.ndarray:

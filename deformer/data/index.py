@@ -1,6 +1,6 @@
 """The index of a built dataset in memory, and the windows of a split that pass a filter.
 
-Numpy and pyarrow only: whoever plans an epoch or scores predictions needs no torch.
+Numpy and pyarrow only: planning an epoch and scoring predictions need no torch.
 """
 
 import ast
@@ -243,5 +243,5 @@ def make_windows(
     for clip in np.unique(index.clip[is_centre]):
         part = slice(bounds[clip], bounds[clip + 1])
         windows = clip_windows(valid[part], config, frame[part], is_centre[part])
-        tables.append(windows.positions + part.start)
+        tables.append(windows + part.start)
     return WindowTable(np.concatenate(tables).astype(np.int32), config.centre)

@@ -21,14 +21,17 @@ import fsspec
 from fsspec import AbstractFileSystem
 from fsspec.implementations.local import LocalFileSystem
 
-from deformer.data.clip import FIELD, decode_labels, image_member, labels_member
+from deformer.data.clip import decode_labels, image_member, labels_member
 from deformer.data.dataset import DATASET_FILE, read_member
 from deformer.data.index import FrameIndex, read_index
-from deformer.files.whole import room_for
+from deformer.files.whole import whole_file
 
 DEFAULT_CACHE = Path.home() / ".cache" / "deformer"
 _INDEX_FILES = (DATASET_FILE, "frames.parquet", "annotations.parquet")
-_UNREAD = [name for name in FIELD if name.startswith("mask_")] + ["vertices_cam_m"]
+_LABELS = (
+    "crop_xywh", "box_px", "K", "joints_cam_m", "joints_px", "pose_rotvec", "betas", "occlusion"
+)  # fmt: skip
+"""The fields that windows need."""
 _MAX_OPEN = 128
 """Files a process keeps open; the usual limit of a process is 1024."""
 
@@ -90,12 +93,8 @@ class Store:
         """Copy a file here; it is visible when it is whole."""
         fs, source = self._locate(name)
         temporary = self.folder / f".{name}.{os.getpid()}.tmp"
-        try:
-            with room_for(self.folder / name):
-                fs.get_file(source, str(temporary))
-                temporary.replace(self.folder / name)
-        finally:
-            temporary.unlink(missing_ok=True)
+        with whole_file(self.folder / name, temporary):
+            fs.get_file(source, str(temporary))
 
     def _evict(self, keep: Path) -> None:
         """Delete shards longest unused until the rest fits. A process that has one open keeps it:
@@ -179,7 +178,7 @@ def _locked(path: Path) -> Iterator[None]:
 class Prefetcher:
     """Brings remote shards into the cache in the order asked for, in a thread of its own.
 
-    What fails here is not told: the worker that needs the shard meets the same error, and raises.
+    Errors are ignored here: the worker that needs the shard meets the same error, and raises it.
     """
 
     def __init__(self, store: Store) -> None:
@@ -214,7 +213,7 @@ class Prefetcher:
 class ClipReader:
     """Reads members by the index, and keeps the labels of the last `num_clips` clips.
 
-    One per process: it holds open files. Masks are not kept, since no window needs them.
+    One per process: it holds open files.
     """
 
     def __init__(self, store: Store, index: FrameIndex, num_clips: int) -> None:
@@ -229,18 +228,19 @@ class ClipReader:
         return self._member(row)
 
     def labels(self, clip: int, row: int) -> dict:
-        """Arrays of the clip by field name; row is any row of it. Raises `CorruptMemberError`."""
+        """The fields of the clip that windows need, by name; row is any row of it.
+
+        Raises `CorruptMemberError`.
+        """
         if clip in self._labels:
             self._labels.move_to_end(clip)
             return self._labels[clip]
         try:
-            labels = decode_labels(self._member(row, "labels_"))
+            labels = decode_labels(self._member(row, "labels_"), _LABELS)
         except CorruptMemberError:
             raise
         except ValueError as error:
             raise CorruptMemberError(f"{self.member_name(row, 'labels_')}: {error}") from None
-        for name in _UNREAD:
-            labels.pop(name, None)
         self._labels[clip] = labels
         if len(self._labels) > self.num_clips:
             self._labels.popitem(last=False)

@@ -86,8 +86,8 @@ def _make_lite(norm: NormName) -> tuple[nn.Module, list[int]]:
 
 
 class Backbone(nn.Module):
-    """A network of four stages and the top-down half of an FPN, of which only the finest level P2
-    is computed.
+    """A network of four stages and the top-down half of an FPN; only its finest level P2 is
+    computed.
 
     norm: how the stages normalise. The batch of one GPU is one window, seven frames that look
     alike, so statistics of that batch would be noise.

@@ -65,7 +65,7 @@ class Targets(NamedTuple):
     joints_in_image: Tensor
     """(B, T, 21) bool: which of them the image shows."""
     is_repeat: Tensor
-    """(B, T−1) bool: window positions t and t+1 hold the same frame (`Windows.is_repeat`)."""
+    """(B, T−1) bool: window positions t and t+1 hold the same frame (`Batch.is_repeat`)."""
 
 
 @torch.no_grad()

@@ -56,14 +56,14 @@ def _words(error: BaseException | str) -> str:
 
 def run_command(work: Callable[[], int | None], interrupted: str = "interrupted") -> int:
     """Run what a program does; returns its exit status: what the work returns, 0 for None, 1 after
-    an error of the input or the machine, which is told in one line.
+    an error of the input or the machine, which is printed in one line.
 
     interrupted: what is said after Ctrl-C (status 130) and SIGTERM (143). Standard output may be a
     terminal without UTF-8, and whoever reads it may leave early.
     """
     _prepare_output()
     allow_many_files()
-    logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.WARNING)
+    logging.basicConfig(handlers=[_Warnings()], level=logging.WARNING)
     console = PlainConsole()
     try:
         with _sigterm_raises():
@@ -74,6 +74,15 @@ def run_command(work: Callable[[], int | None], interrupted: str = "interrupted"
     except (ValueError, OSError, ImportError, MemoryError) as error:
         print_error(error, console)
         return 1
+
+
+class _Warnings(logging.Handler):
+    """Shows what `logging` is given as programs show everything else."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        print_labelled(
+            f"{record.levelname.lower()}:", record.getMessage(), PlainConsole(), "yellow"
+        )
 
 
 class _Terminated(BaseException):

@@ -23,7 +23,7 @@ from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from deformer.files.foreign import UnreadableFileError, foreign_file, one_line, read_json
-from deformer.files.whole import RESUME, room_for, sync_folder, write_whole
+from deformer.files.whole import RESUME, room_for, whole_folder, write_whole
 from deformer.hand.mano import Hands
 from deformer.training.distributed import Machine
 from deformer.training.experiment import Experiment, from_dict
@@ -75,18 +75,12 @@ def save_checkpoint(run: Path, content: Content, keep: int) -> Path:
 
     The one whose metrics have the lowest "pa_mpjpe_mm" is the best.
     """
-    root, step = run / "checkpoints", content.step
-    folder, temporary = root / f"step-{step:08d}", root / f".step-{step:08d}.tmp"
-    shutil.rmtree(temporary, ignore_errors=True)
-    try:
-        with room_for(run, RESUME):
-            _write_folder(temporary, content)
-            shutil.rmtree(folder, ignore_errors=True)
-            temporary.rename(folder)
-            sync_folder(root)
-            best = _note_best(run, content)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+    step = content.step
+    folder = run / "checkpoints" / f"step-{step:08d}"
+    with room_for(run, RESUME):
+        with whole_folder(folder) as unfinished:
+            _write_folder(unfinished, content)
+        best = _note_best(run, content)
     # Later steps are damaged ones, which a resumed run will write again
     for old in [folder for folder in _folders(run) if _step_of(folder) <= step][keep:]:
         if best is None or _step_of(old) != best["step"]:

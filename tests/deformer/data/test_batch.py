@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from deformer.data.augment import AugmentConfig, Draw, draw, rotation_about_z
-from deformer.data.batch import Batch, read_window, to_input, without_padding
+from deformer.data.batch import Batch, collate, read_window, to_input, without_padding
 from deformer.data.clip import Clip
 from deformer.data.order import OrderConfig
 from deformer.data.store import ClipReader, open_store
@@ -59,9 +59,10 @@ def column(rows: list[list[dict]], name: str, *shape: int) -> np.ndarray:
 def read(folder: Path, drawn: Draw, window: list[int], size: int = SIZE) -> Batch:
     """The window of these rows as a batch of one."""
     store, index = open_store(folder)
-    fields = read_window(ClipReader(store, index, 9), np.array(window), 1, drawn, size)
-    arrays = [torch.from_numpy(np.asarray(field))[None] for field in fields]
-    return Batch(*arrays, is_padding=torch.zeros(1, dtype=torch.bool), skipped=())
+    images = np.empty((3, size, size, 3), np.uint8)
+    return collate(
+        [read_window(ClipReader(store, index, 9), np.array(window), 1, drawn, images)], [False]
+    )
 
 
 # ---------------------------------------------------------------------------------- what it holds

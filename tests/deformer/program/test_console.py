@@ -69,6 +69,15 @@ def test_statuses(capsys):
     assert signal.getsignal(signal.SIGTERM) == before
 
 
+def test_a_warning_is_one_labelled_line():
+    code = (
+        "import logging, sys; from deformer.program.console import *\n"
+        f"sys.exit(run_command(lambda: logging.getLogger('x').warning('%s is cut off', {PATH!r})))"
+    )
+    process = start_python(code)
+    assert process.communicate(timeout=60) == ("", f"warning: {PATH} is cut off\n")
+
+
 @pytest.mark.parametrize("console", [PlainConsole(), Console(stderr=True)])
 def test_no_word_is_taken_for_markup(capsys, console):
     print_error(f"{PATH} {'long ' * 50}", console)

@@ -53,8 +53,8 @@ def test_killed_and_resumed_equals_uninterrupted(whole, dataset, tmp_path, monke
         run(dataset, out)
     assert checkpoint_steps(out)[-1] == last
     # What a kill leaves in the middle of writing
-    (out / "checkpoints" / ".step-00000006.tmp").mkdir()
-    (out / "checkpoints" / ".step-00000006.tmp" / "model.safetensors").write_bytes(b"half")
+    (out / "checkpoints" / ".step-00000006.part").mkdir()
+    (out / "checkpoints" / ".step-00000006.part" / "model.safetensors").write_bytes(b"half")
     with (out / "log.jsonl").open("a") as file:
         file.write('{"step": 5, "kind": "tr')
     assert run(dataset, out, resume=True) == 0
