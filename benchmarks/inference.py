@@ -23,10 +23,9 @@ from deformer.data.dataset import tips_of
 from deformer.data.stream import Stream
 from deformer.files.whole import note_work, whole_file
 from deformer.hand.conventions import NUM_VERTICES
-from deformer.hand.mano import HandLayer, Hands
-from deformer.inference import Combine, Frames, decode
+from deformer.hand.mano import Hands
+from deformer.inference import Combine, Frames, decode, open_network
 from deformer.network.model import Deformer, DeformerConfig, FrameFeatures
-from deformer.network.state_dict import load_state
 from deformer.training.checkpoint import Checkpoint
 from deformer.training.distributed import Place, wait_for_all
 from deformer.training.features import encode, open_features, single_frames
@@ -73,10 +72,8 @@ def predict(
             _begin(parts, job, stream, place)
         wait_for_all()
         # Joints and poses are what is kept: of the mesh only the fingertips are needed
-        model = Deformer(config, HandLayer(hands, vertex_stride=NUM_VERTICES))
-        fault = f"{checkpoint.folder} is of another network"
-        load_state(model, checkpoint.tensors["model"], fault)
-        model = model.to(place.device, memory_format=torch.channels_last).eval()
+        weights, source = checkpoint.tensors["model"], checkpoint.folder
+        model = open_network(config, weights, hands, place.device, source, NUM_VERTICES)
         autocast = torch.autocast(place.device.type, torch.bfloat16, enabled=precision == "bf16")
         if features is None:
             singles = single_frames(stream, NO_AUGMENTATION, place.rank, place.num_ranks)

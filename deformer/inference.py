@@ -13,8 +13,16 @@ from rich.progress import track
 from torch import Tensor
 
 from deformer.hand.camera import fit_translation
+from deformer.hand.mano import HandLayer, Hands
 from deformer.hand.rotations import rot6d_to_rotmat, rotmat_to_rot6d, rotmat_to_rotvec
-from deformer.network.model import Deformer, DeformerOutput, FrameFeatures, pose_hands
+from deformer.network.model import (
+    Deformer,
+    DeformerConfig,
+    DeformerOutput,
+    FrameFeatures,
+    pose_hands,
+)
+from deformer.network.state_dict import load_state
 
 Combine = Literal["centre", "overlap"]
 _WINDOWS_AT_ONCE = 64
@@ -53,6 +61,20 @@ class Predicted(NamedTuple):
     """(M, …) of the window around the frame: `weights` (M, T), how much each of its frames counts;
     and where asked for `own_joints_m` and `lent_joints_m` (M, T·63), each of its frames by itself,
     and that pose deformed to the centre."""
+
+
+def open_network(
+    config: DeformerConfig, tensors: dict[str, Tensor], hands: Hands, device: torch.device | str,
+    source: object, vertex_stride: int = 1,
+) -> Deformer:  # fmt: skip
+    """A network with these weights, to be used as it is.
+
+    source: where they are from, for the `ValueError` where they are of another network.
+    vertex_stride: as in `HandLayer`.
+    """
+    model = Deformer(config, HandLayer(hands, vertex_stride=vertex_stride))
+    load_state(model, tensors, f"{source} is of another network")
+    return model.to(device, memory_format=torch.channels_last).eval()
 
 
 @torch.no_grad()

@@ -86,6 +86,12 @@ def read_predictions(path: Path) -> dict[str, np.ndarray]:
     return arrays
 
 
+def joints_cam_m(predictions: dict[str, np.ndarray], source: np.ndarray) -> np.ndarray:
+    """Joints (M, 21, 3) in the camera frame, m, of the rows `source` (M,)."""
+    wrist = predictions["wrist_cam_m"][source].astype(np.float64)[:, None]
+    return predictions["joints_m"][source].reshape(-1, 21, 3) + wrist
+
+
 def add_vertices(path: Path, vertices_m: np.ndarray) -> None:
     """Add the column `vertices_m`, 778 × 3 float32 from the wrist, to a file that is there."""
     table = pq.read_table(path)

@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from deformer.data.official import official_num_clips, read_frame_list
+from deformer.files.foreign import UnreadableFileError, decode, foreign
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,6 +32,23 @@ class FileOrder:
     """(N,) bool."""
     note: str
     """Why the file is of this dataset alone, and no official one; empty where it is official."""
+
+    @property
+    def because(self) -> str:
+        """The note, to end an error message."""
+        return f" ({self.note})" if self.note else ""
+
+
+@dataclass(frozen=True, eq=False)
+class Predictions:
+    """What a file predicts for the required frames (M) of a table, in the table's order."""
+
+    joints_m: np.ndarray
+    """(M, 21, 3) float64, camera frame, dataset order."""
+    vertices_m: np.ndarray | None
+    """(M, 778, 3) float32, camera frame; None where the format, or the file, has none."""
+    warnings: tuple[str, ...] = ()
+    """What is odd about the file, a sentence each; it is scored nevertheless."""
 
 
 def order_of(dataset: str, frames: pa.Table, split: str, root: Path | None) -> FileOrder | None:
@@ -140,3 +158,26 @@ def _names(frames: pa.Table) -> list[str]:
 
 def _pairs(frames: pa.Table) -> list[tuple[str, int]]:
     return list(zip(frames["sequence"].to_pylist(), frames["frame"].to_pylist(), strict=True))
+
+
+def text_of(path: Path, data: bytes) -> str:
+    """The text of a file of predictions. Raises `ValueError` for another kind of file."""
+    if data and (fault := foreign(data)):
+        raise UnreadableFileError(f"{path} holds no predictions: {fault}")
+    text = decode(data)
+    if "\0" in text:
+        raise ValueError(f"{path} is no text: name the file of predictions itself")
+    return text
+
+
+def check_writable(order: FileOrder, name: str, points: np.ndarray, num_points: int) -> None:
+    """Raises `ValueError` where points are not (M, num_points, 3) of all required frames."""
+    M = int(order.is_required.sum())
+    if points.shape != (M, num_points, 3):
+        raise ValueError(f"{name} has shape {points.shape}, not ({M}, {num_points}, 3)")
+    if not (finite := np.isfinite(points).all((1, 2))).all():
+        names = np.array(order.frame_names)[order.is_required]
+        raise ValueError(
+            f"{name} is not finite at {names[finite.argmin()]}: the format has no sign for a frame "
+            "without a prediction; predict every frame with a hand"
+        )
