@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from rich.progress import track
 
+from deformer import inference
 from deformer.data.batch import as_float
 from deformer.data.windows import WindowConfig, clip_windows
 from deformer.hand.box import tight_box
@@ -116,18 +117,17 @@ def surest(detections: list[Detection], image_wh: tuple[int, int]) -> list[Detec
 # ----------------------------------------------------------------------- what the network sees
 
 
-@torch.no_grad()
 def encode(model: Deformer, seen: SeenHands) -> FrameFeatures:
     """Every hand in every frame by itself."""
     device = next(model.parameters()).device
-    is_left = torch.from_numpy(seen.is_left).to(device)
+    is_left = torch.from_numpy(seen.is_left)
     features = []
     for i in track(range(0, len(seen.inputs), _AT_ONCE), "encoding hands"):
         part = slice(i, i + _AT_ONCE)
         images = as_float(torch.from_numpy(seen.inputs[part]).to(device))
         images = images.contiguous(memory_format=torch.channels_last)
-        boxes = torch.from_numpy(boxes_of_inputs(len(images), images.shape[-1])).to(device)
-        features.append(model.encode_frames(images, boxes, is_left[part]))
+        boxes = torch.from_numpy(boxes_of_inputs(len(images), images.shape[-1]))
+        features.append(inference.encode(model, images, boxes, is_left[part]))
     return FrameFeatures(*(torch.cat(values) for values in zip(*features, strict=True)))
 
 
@@ -149,14 +149,14 @@ def decode(
     model: Deformer, seen: SeenHands, features: FrameFeatures, config: WindowConfig
 ) -> Predicted:
     """Every hand as the centre of its window."""
-    device = features.hand.device
+    device = next(model.parameters()).device
     is_left = torch.from_numpy(seen.is_left).to(device)
     parts = []
     windows = make_windows(seen, config)
     for i in range(0, len(windows), _AT_ONCE):
-        chosen = torch.from_numpy(windows[i : i + _AT_ONCE]).to(device)
-        lent = FrameFeatures(*(value[chosen] for value in features))
-        output = model.decode_windows(lent, is_left[i : i + _AT_ONCE])
+        chosen = windows[i : i + _AT_ONCE]
+        of_windows = FrameFeatures(*(value[chosen].to(device) for value in features))
+        output = model.decode_windows(of_windows, is_left[i : i + _AT_ONCE])
         values = output.joints_2d, output.fused.joints_m, output.fused.vertices_m
         parts.append([value[:, config.centre].double().cpu().numpy() for value in values])
     joints_2d, joints_m, vertices_m = (np.concatenate(part) for part in zip(*parts, strict=True))

@@ -14,7 +14,6 @@ from deformer.network.fusion import FusionVariant
 from deformer.network.model import Deformer
 from deformer.train import parse
 from deformer.training.experiment import OptimConfig, ValidationConfig, differences
-from tests.deformer.small_runs import VERY_SMALL, arguments
 
 NEEDED = ["--data", "shards/here"]
 
@@ -130,12 +129,6 @@ def test_every_part_of_an_experiment_is_an_option():
     assert options.config.optim.micro_batch == 2  # it changes no number, so it is no difference
     assert (options.data, options.run) == ("s3://bucket/name", Path("there"))
     assert (options.steps, options.resume) == (12, True)
-
-
-def test_the_very_small_experiment_is_what_its_arguments_say():
-    options = parse(arguments("shards/here", Path("out")))
-    assert not differences(VERY_SMALL, options.config)
-    assert (options.workers, options.device, options.log_every) == (0, "cpu", 1)
 
 
 def test_help_lists_all_experiments_a_line_each(capsys):
