@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 import tyro
+from benchmarks.claims import __main__ as claims
+from benchmarks.keep import __main__ as keep
 
 from benchmarks import constant_hand, evaluate, real_video
 from benchmarks.ablations import presets as ablations
-from benchmarks.claims import __main__ as claims
 from benchmarks.figures import __main__ as figures
-from benchmarks.keep import __main__ as keep
 from benchmarks.report import __main__ as report
 from benchmarks.speed.model import ModelSpeed
 from benchmarks.speed.pipeline import Pipeline

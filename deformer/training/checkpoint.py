@@ -3,7 +3,7 @@
     runs/NAME/checkpoints/step-00001200/
         model.safetensors  discriminator.safetensors  optimizer.safetensors
         state.json         written last: step, experiment, hand, stream, metrics, origin,
-                           machine, files
+                           machine, command, files
 
 A folder is written under another name and renamed when it is whole. `best.json` beside them names
 the step with the lowest validation error.
@@ -58,6 +58,8 @@ class Content:
     also "features_sha256". Checkpoints from before these were kept lack them."""
     machine: Machine | None = None
     """What it was trained on, to be told alone; None where it was not kept, or not as now."""
+    command: str | None = None
+    """That trained it; None where it was not kept."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,6 +114,7 @@ def _write_folder(folder: Path, content: Content) -> None:
         "metrics": content.metrics,
         "origin": content.origin,
         "machine": None if content.machine is None else asdict(content.machine),
+        "command": content.command,
         "files": files,
     }
     write_whole(folder / "state.json", json.dumps(state, indent=1) + "\n")
@@ -245,6 +248,7 @@ def read_checkpoint(folder: Path, only: tuple[str, ...] = ()) -> Checkpoint:
         model_sha256=model_sha256,
         origin=state.get("origin", {}),
         machine=_read_machine(state.get("machine")),
+        command=state.get("command"),
         tensors=tensors,
     )
 

@@ -6,9 +6,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import tyro
-
-from benchmarks.evaluation.result import Run
-from benchmarks.evaluation.training_log import TrainingLog, read_log
 from benchmarks.material import Material
 from benchmarks.repeat import (
     dataset_commands,
@@ -18,6 +15,9 @@ from benchmarks.repeat import (
     training_command,
     training_commands,
 )
+
+from benchmarks.evaluation.result import Run
+from benchmarks.evaluation.training_log import TrainingLog, read_log
 from deformer.experiments import EXPERIMENTS
 from deformer.train import parse
 from deformer.training.experiment import Experiment

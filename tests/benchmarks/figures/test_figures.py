@@ -8,6 +8,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from benchmarks.figures.diagnostics import confidence, image_motion, rank_correlation
 
 from benchmarks.compare.comparable import partner
 from benchmarks.evaluation.result import find_evaluations, write_evaluation
@@ -16,7 +17,6 @@ from benchmarks.evaluation.training_log import find_logs
 from benchmarks.figures import __main__ as figures
 from benchmarks.figures.catalogue import draw_all, lines_of, loss_partner
 from benchmarks.figures.curves import Line, error_by_occlusion, occlusion_histogram, pck_curves
-from benchmarks.figures.diagnostics import confidence, image_motion, rank_correlation
 from benchmarks.figures.draw_hand import draw_mesh, error_colours, rest_view
 from benchmarks.figures.examples import largest_gain, worst_failures
 from benchmarks.figures.style import binned, binned_intervals, figure_bytes, title_of

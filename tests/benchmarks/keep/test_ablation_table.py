@@ -5,8 +5,8 @@ import io
 from dataclasses import replace
 
 import pytest
-
 from benchmarks.keep.ablation_table import ablation_tables, title, to_csv, to_markdown
+
 from tests.benchmarks.evaluations import SYNTHETIC, make_evaluation, make_metrics
 
 

@@ -14,11 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tyro
-from PIL import Image
-
 from benchmarks.claims.render import LEGEND
-from benchmarks.evaluation.result import EVALUATION_FILE, read_evaluation, write_evaluation
-from benchmarks.figures.style import figure_bytes, new_figure
 from benchmarks.keep import __main__ as keep
 from benchmarks.keep import checks, figures
 from benchmarks.keep.checks import check_paths
@@ -26,6 +22,10 @@ from benchmarks.keep.figures import draw_trainings, small_png
 from benchmarks.keep.folder import check_is_ours
 from benchmarks.keep.page import FIRST_LINE
 from benchmarks.material import gather
+from PIL import Image
+
+from benchmarks.evaluation.result import EVALUATION_FILE, read_evaluation, write_evaluation
+from benchmarks.figures.style import figure_bytes, new_figure
 from deformer.data.dataset import dataset_sha256
 from deformer.train import parse
 from tests.benchmarks.drawn_results import write_result

@@ -7,13 +7,13 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-
-from benchmarks.evaluation.training_log import read_log
 from benchmarks.keep.runs import (
     common_start,
     last_saturation,
     training_minutes,
 )
+
+from benchmarks.evaluation.training_log import read_log
 from deformer.training.checkpoint import Content, save_checkpoint
 from deformer.training.machine import Machine
 from tests.deformer.small_runs import VERY_SMALL

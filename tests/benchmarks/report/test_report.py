@@ -7,16 +7,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
-
 from benchmarks.claims.render import LEGEND
-from benchmarks.evaluation.training_log import find_logs
 from benchmarks.material import gather
-from benchmarks.report import __main__ as report
-from benchmarks.report import runs
 from benchmarks.report.html_parts import Section, escape, page, table
 from benchmarks.report.sections import claims_section
 from benchmarks.report.tables import paper_table
+from PIL import Image
+
+from benchmarks.evaluation.training_log import find_logs
+from benchmarks.report import __main__ as report
+from benchmarks.report import runs
 from benchmarks.tables.rows import fill_tables
 from tests.benchmarks.drawn_results import write_result, write_run
 from tests.benchmarks.evaluations import SYNTHETIC, make_evaluation, make_metrics
