@@ -31,8 +31,9 @@ class Estimate:
     """A difference, better − worse, with what is known of its chance. Per seed: S numbers."""
 
     better: tuple[float, ...]
-    """Per seed: the statistic, or its difference between the two parts of the frames."""
+    """Per seed: the statistic of the better kind, or the kinds' difference in the first part."""
     worse: tuple[float, ...]
+    """Per seed: the statistic of the worse kind, or the kinds' difference in the other part."""
     interval: tuple[float, float] | None
     """95 %; None with fewer than two recordings."""
     num_frames: int
@@ -97,10 +98,10 @@ def paired_difference(
     kept = np.logical_or.reduce(parts)
 
     def of_draws(times: np.ndarray) -> np.ndarray:
-        """How often each recording counts (D, G) → the statistic (D, kind, S)."""
+        """How often each recording counts (D, G) → what is compared (D, 2, S)."""
         means = bootstrap_means(flat[kept], sequence[kept], times)
         values = statistic(means.reshape(len(times), len(parts), 2, S, J))
-        return values[:, 0] if other_part is None else values[:, 0] - values[:, 1]
+        return values[:, 0] if other_part is None else values[:, :, 0] - values[:, :, 1]
 
     G = len(np.unique(sequence[kept]))
     one, other = of_draws(np.ones((1, G)))[0]

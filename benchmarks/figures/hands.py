@@ -36,7 +36,7 @@ _SMALL = 10.5
 def predicted_hands(groups: dict[str, list[FrameView]], data: Data) -> Figure:
     """Images, and the predicted meshes over them; a pair of rows for each group, by name."""
     columns = max(map(len, groups.values()))
-    figure = new_figure(max(WIDTH_IN, 1.7 * columns), 3.7 * len(groups) + 0.8)
+    figure = new_figure(max(WIDTH_IN, 1.7 * columns), 3.5 * len(groups) + 0.8)
     set_title(figure, "Predicted hands, seen and hidden", data)
     axes = figure.subplots(2 * len(groups), columns, squeeze=False)
     for ax in axes.ravel():

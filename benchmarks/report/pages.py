@@ -59,9 +59,15 @@ def _environment() -> Environment:
     environment.filters |= {
         "blocks": blocks, "cell_text": cell_text, "embedded": embedded, "grid": grid,
         "heading": heading, "label_of": label_of,
-        "unbroken": lambda text: text.replace(" ± ", "\u00a0±\u00a0"),
+        "unbroken": _unbroken,
     }  # fmt: skip
     return environment
+
+
+def _unbroken(text: str) -> str:
+    """`5.22 (89.6)` and `9.51 ± 0.03` stay in a line; with both, it may break at the parenthesis."""
+    text = text.replace(" ± ", "\u00a0±\u00a0")
+    return text if "±" in text else text.replace(" (", "\u00a0(")
 
 
 def render(name: str, **values: object) -> str:
@@ -213,12 +219,13 @@ def training_groups(logs: Iterable[TrainingLog]) -> list[list[TrainingLog]]:
 def draw_training(group: list[TrainingLog], evaluations: dict[str, Evaluation]) -> Drawn:
     """The curves of a group."""
     found = [e.data for log in group for e in evaluations_of(log, evaluations).values()]
-    data = "; ".join(sorted({f"{d.kind} · {d.name}" for d in found})) or "data not known"
+    kinds, names = sorted({d.kind for d in found}), sorted({d.name for d in found})
+    data = f"{', '.join(kinds)} · {', '.join(names)}" if found else "data not known"
     name, experiment = group[0].name, group[0].experiment
     if len(group) > 1 and experiment is not None:
         base, seed = base_of(experiment.name), experiment.stream.seed
         name = f"{len(group)} runs of {base}, seed {seed}"
-    figure = training_curves(group, f"{name} · {data}")
+    figure = training_curves(group, f"{name}\n{data}")
     return Drawn(f"training/{group[0].name}", f"Training, {name}", CAPTION, figure)
 
 
