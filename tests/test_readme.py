@@ -7,8 +7,6 @@ from pathlib import Path
 
 import pytest
 import tyro
-from benchmarks.claims import __main__ as claims
-from benchmarks.keep import __main__ as keep
 
 from benchmarks import constant_hand, evaluate, real_video
 from benchmarks.ablations import presets as ablations
@@ -52,9 +50,7 @@ PROGRAMS = {
     "deformer.encode": encode.Options,
     "benchmarks.evaluate": evaluate.Options,
     "benchmarks.ablations": ablations.Options,
-    "benchmarks.claims": claims.Options,
     "benchmarks.constant_hand": constant_hand.Options,
-    "benchmarks.keep": keep.Options,
     "benchmarks.real_video": real_video.Options,
     "benchmarks.tables": tables.Options,
     "benchmarks.figures": figures.Options,

@@ -21,7 +21,7 @@ from pathlib import Path
 import tyro
 
 from benchmarks.report.content import gather
-from benchmarks.report.keep import keep
+from benchmarks.report.keep import check_can_keep, keep
 from benchmarks.report.pages import report_page
 from deformer.files.whole import write_whole
 from deformer.program.console import PlainConsole, run_command
@@ -60,6 +60,9 @@ def write_report(options: Options) -> Path:
     """Write the page, and the folder to keep; returns the path of the page."""
     with _console.status("writing the report"):
         material = gather(options.results, options.runs, options.data)
+        command = options.command("report", "results", "runs", "data", "keep")
+        if options.keep is not None:
+            check_can_keep(material, options.keep, command)
         programs = [
             options.command("tables", "results"),
             options.command("figures", "results", "data", "mano_dir"),
@@ -68,7 +71,6 @@ def write_report(options: Options) -> Path:
         out = options.out or options.results / "report.html"
         write_whole(out, report_page(material, options.runs, options.mano_dir, programs))
         if options.keep is not None:
-            command = options.command("report", "results", "runs", "data", "keep")
             keep(material, options.keep, command)
     return out
 

@@ -33,13 +33,9 @@ FIRST_LINE = "<!-- written by python -m benchmarks.report --keep -->"
 _ABSOLUTE = re.compile(r"(?:^|=)(?:/|~|\\|[A-Za-z]:[\\/]|file:)")
 
 
-def keep(material: Material, out: Path, command: str) -> list[str]:
-    """Write the folder, replacing an earlier one; returns the names of its files.
-
-    command: that calls this, for the page. Raises `ValueError` where there is nothing to keep, a
-    path is absolute or frames of a run are not here, `FileExistsError` where the folder holds
-    something else.
-    """
+def check_can_keep(material: Material, out: Path, command: str) -> None:
+    """Raises `ValueError` where there is nothing to keep, a path is absolute or frames of a run are
+    not here, `FileExistsError` where the folder holds something else."""
     check_is_ours(out)
     if not material.evaluations:
         raise ValueError(
@@ -51,7 +47,15 @@ def keep(material: Material, out: Path, command: str) -> list[str]:
             f"{name} cannot be compared frame by frame ({why}), and is not kept without that: make "
             "it whole, or take it away"
         )
-    _check_paths(material, out, command)
+    _check_paths(material, command)
+
+
+def keep(material: Material, out: Path, command: str) -> None:
+    """Write the folder, replacing an earlier one. command: that calls this, for the page.
+
+    Raises what `check_can_keep` does.
+    """
+    check_can_keep(material, out, command)
     tables = [t for t in fill_tables(material.evaluations.values()) if t.recorded or t.synthetic]
     figures = list(_figures(material))
     files = {
@@ -61,7 +65,6 @@ def keep(material: Material, out: Path, command: str) -> list[str]:
         **{f"figures/{d.name}.png": _small_png(d) for d in figures},
     }
     replace_folder(out, files)
-    return list(files)
 
 
 def check_is_ours(out: Path) -> None:
@@ -94,7 +97,7 @@ def replace_folder(out: Path, files: dict[str, bytes]) -> None:
         shutil.rmtree(unfinished, ignore_errors=True)
 
 
-def _check_paths(material: Material, out: Path, command: str) -> None:
+def _check_paths(material: Material, command: str) -> None:
     """Raises `ValueError` for a path that means something on this machine only."""
     for name, e in material.evaluations.items():
         about = [*asdict(e.run).values(), *asdict(e.data).values(), *shlex.split(e.command)]
@@ -104,7 +107,7 @@ def _check_paths(material: Material, out: Path, command: str) -> None:
         for word in about:
             if isinstance(word, str):
                 _check_relative(f"evaluation {name}", word)
-    for word in (str(out), *shlex.split(command)):
+    for word in shlex.split(command):
         _check_relative("this command", word)
 
 

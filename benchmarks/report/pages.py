@@ -58,14 +58,14 @@ def _environment() -> Environment:
     )
     environment.filters |= {
         "blocks": blocks, "cell_text": cell_text, "embedded": embedded, "grid": grid,
-        "heading": heading, "label_of": label_of,
+        "heading": heading,
         "unbroken": _unbroken,
     }  # fmt: skip
     return environment
 
 
 def _unbroken(text: str) -> str:
-    """`5.22 (89.6)` and `9.51 ± 0.03` stay in a line; with both, it may break at the parenthesis."""
+    """`5.22 (89.6)` stays in a line, as `9.51 ± 0.03` does; with both it may break between them."""
     text = text.replace(" ± ", "\u00a0±\u00a0")
     return text if "±" in text else text.replace(" (", "\u00a0(")
 
@@ -85,12 +85,16 @@ def report_page(
     first, figures = _draw(material, mano_dir, problems)
     logs = material.evaluated_logs or material.logs
     main = None if material.main is None else evaluations[material.main]
-    is_run = main is not None and isinstance(main.run, Run)
+    model, preset = "" if main is None else label_of(main.run), "tiny"
+    if main is not None and isinstance(main.run, Run):
+        model += f", trained for {main.run.step:,} steps as {main.run.experiment}"
+        preset = preset_of(main.run.experiment) or preset
     return render(
         "report.html",
         **_measured(material),
         style=(_FOLDER / "report.css").read_text(),
         main=main,
+        model=model,
         published=read_published()[1][OUR_ROW]["all"][0],
         first=first,
         figures=figures,
@@ -105,7 +109,7 @@ def report_page(
         trained=[command for log in logs if (command := training_command(log))],
         evaluated=[e.command for e in evaluations.values()],
         evaluate=EVALUATE,
-        preset=(is_run and preset_of(main.run.experiment)) or "tiny",
+        preset=preset,
         programs=programs,
         machine=machine_facts(),
     )
