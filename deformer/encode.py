@@ -27,10 +27,8 @@ from deformer.data.order import OrderConfig
 from deformer.data.store import open_store
 from deformer.data.stream import Stream
 from deformer.experiments import get_experiment
-from deformer.files.whole import write_whole
-from deformer.hand.mano import HandLayer
-from deformer.network.model import Deformer
-from deformer.network.state_dict import load_state
+from deformer.files.whole import note_work, write_whole
+from deformer.inference import open_network
 from deformer.program.console import PlainConsole, run_command
 from deformer.program.lock import locked
 from deformer.training.checkpoint import Checkpoint, check_hand
@@ -90,10 +88,9 @@ def make_features(options: Options, device: torch.device, console: Console) -> N
     checkpoint = open_trained(options.checkpoint, options.which)
     check_hand(checkpoint, hands)
     _check_network(checkpoint, experiment)
-    model = Deformer(checkpoint.experiment.model, HandLayer(hands))
-    load_state(model, checkpoint.tensors["model"], f"{checkpoint.folder} is of another network")
-    model = model.to(device, memory_format=torch.channels_last).eval()
-    spatial = spatial_half(checkpoint.tensors["model"])
+    config, weights = checkpoint.experiment.model, checkpoint.tensors["model"]
+    model = open_network(config, weights, hands, device, checkpoint.folder)
+    spatial = spatial_half(weights)
     info = description(experiment, spatial, options.data, options.copies)
     info["checkpoint"] = {"run": str(options.checkpoint), "step": checkpoint.step}
 
@@ -143,12 +140,11 @@ def _begin(out: Path, info: dict) -> None:
     """Note what is being made; refuse a folder in which something else was begun."""
     note = out / "making.json"
     text = json.dumps({k: v for k, v in info.items() if k != "copies"}, indent=1) + "\n"
-    if note.exists() and note.read_text() != text:
+    if not note_work(note, text):
         raise ValueError(
             f"{out} holds frames that were encoded otherwise ({note.name} says how): choose "
             "another --out, or take it away"
         )
-    write_whole(note, text)
 
 
 def _write(path: Path, tensors: dict[str, torch.Tensor]) -> None:

@@ -28,7 +28,7 @@ from benchmarks.report.content import (
     trainings_grid,
 )
 from benchmarks.tables.layout import OUR_ROW, read_published
-from benchmarks.tables.render import blocks, cell_text, grid, heading
+from benchmarks.tables.render import blocks, grid
 from benchmarks.tables.rows import DASH, FilledTable, fill_tables
 from deformer.experiments import base_of
 
@@ -57,10 +57,11 @@ def _environment() -> Environment:
         keep_trailing_newline=True,
     )
     environment.filters |= {
-        "blocks": blocks, "cell_text": cell_text, "embedded": embedded, "grid": grid,
-        "heading": heading,
+        "blocks": blocks,
+        "embedded": embedded,
+        "grid": grid,
         "unbroken": _unbroken,
-    }  # fmt: skip
+    }
     return environment
 
 

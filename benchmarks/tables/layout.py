@@ -6,7 +6,7 @@ AUC or F-score in %, the column `input` is text).
 """
 
 import csv
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from benchmarks.evaluation.result import Method, Run
@@ -83,43 +83,50 @@ _BINS = {"all": "All"} | {
 }
 
 
-def _pa_joints(alignment: str) -> tuple[Quantity, ...]:
-    return (
-        Quantity(f"{alignment}pa_mpjpe_mm", "mm", 2),
-        Quantity(f"{alignment}pa_mpjpe_auc", "%", 1, scale=100.0, suffix="_auc"),
+def _mm(metric: str, decimals: int) -> Quantity:
+    return Quantity(metric, "mm", decimals)
+
+
+def _percent(metric: str, suffix: str = "") -> Quantity:
+    return Quantity(metric, "%", 1, scale=100.0, suffix=suffix)
+
+
+def _joints(bin: str, heading: str) -> Column:
+    quantities = (_mm("official_pa_mpjpe_mm", 2), _percent("official_pa_mpjpe_auc", "_auc"))
+    return Column(bin, heading, quantities, bin)
+
+
+def _never_mirrored(column: Column) -> Column:
+    """The same by the alignment that does not mirror hands."""
+    return replace(
+        column,
+        name=f"{column.name}_unmirrored",
+        heading=f"{column.heading.removesuffix(' error')}, never mirrored",
+        quantities=tuple(
+            replace(q, metric=q.metric.removeprefix("official_")) for q in column.quantities
+        ),
     )
 
 
-_BY_OCCLUSION = (
-    *(Column(bin, heading, _pa_joints("official_"), bin) for bin, heading in _BINS.items()),
-    Column("all_unmirrored", "All, never mirrored", _pa_joints("")),
-)
+_BY_OCCLUSION = tuple(_joints(bin, heading) for bin, heading in _BINS.items())
+_BY_OCCLUSION += (_never_mirrored(_BY_OCCLUSION[0]),)
 _TEMPORAL = (
-    Column(
-        "root_aligned",
-        "root-aligned MPJPE",
-        (
-            Quantity("ra_mpjpe_mm", "mm", 2),
-            Quantity("ra_mpjpe_auc", "%", 1, scale=100.0, suffix="_auc"),
-        ),
-    ),
-    Column(
-        "accel",
-        "Accel (mm/s^2)",
-        (
-            Quantity("accel_mm_per_frame2", "mm/frame²", 2),
-            Quantity("accel_m_per_s2", "m/s²", 2, suffix="_m_per_s2"),
-        ),
-        measured_heading="Accel in mm/frame² (m/s²)",
-    ),
-)
+    Column("root_aligned", "root-aligned MPJPE",
+           (_mm("ra_mpjpe_mm", 2), _percent("ra_mpjpe_auc", "_auc"))),
+    Column("accel", "Accel (mm/s^2)",
+           (Quantity("accel_mm_per_frame2", "mm/frame²", 2),
+            Quantity("accel_m_per_s2", "m/s²", 2, suffix="_m_per_s2")),
+           measured_heading="Accel in mm/frame² (m/s²)"),
+)  # fmt: skip
+_JOINT = Column("joint", "Joint error", (_mm("official_pa_mpjpe_mm", 1),))
+_VERTEX = Column("mesh", "Mesh error", (_mm("official_pa_mpvpe_mm", 1),))
 _MESH = (
-    Column("joint", "Joint error", (Quantity("official_pa_mpjpe_mm", "mm", 1),)),
-    Column("mesh", "Mesh error", (Quantity("official_pa_mpvpe_mm", "mm", 1),)),
-    Column("f5", "F@5", (Quantity("official_f5", "%", 1, scale=100.0),)),
-    Column("f15", "F@15", (Quantity("official_f15", "%", 1, scale=100.0),)),
-    Column("joint_unmirrored", "Joint, never mirrored", (Quantity("pa_mpjpe_mm", "mm", 1),)),
-    Column("mesh_unmirrored", "Mesh, never mirrored", (Quantity("pa_mpvpe_mm", "mm", 1),)),
+    _JOINT,
+    _VERTEX,
+    Column("f5", "F@5", (_percent("official_f5"),)),
+    Column("f15", "F@15", (_percent("official_f15"),)),
+    _never_mirrored(_JOINT),
+    _never_mirrored(_VERTEX),
 )
 _ALIGNMENT_NOTE = (
     "Hands are aligned as the evaluators of DexYCB and of HO-3D, and so published numbers, do it: "

@@ -89,6 +89,15 @@ def write_whole(path: Path, content: bytes | str) -> None:
         file.write(content.encode() if isinstance(content, str) else content)
 
 
+def note_work(note: Path, text: str) -> bool:
+    """Note in a folder what is being made there; False, and nothing changes, where the note says
+    that it is something else."""
+    if note.exists():
+        return note.read_text() == text
+    write_whole(note, text)
+    return True
+
+
 def write_part(path: Path, content: bytes) -> None:
     """Write a file of a folder that gets its name when all in it is there: an error leaves it cut,
     and what is cut goes with the folder. Makes the folder. Raises `NoRoomError`."""

@@ -20,6 +20,7 @@ import torch
 from safetensors.numpy import load_file
 from torch import Tensor
 
+from deformer import inference
 from deformer.data.augment import AugmentConfig
 from deformer.data.batch import Batch, to_input, without_padding
 from deformer.data.dataset import dataset_sha256
@@ -61,7 +62,6 @@ def single_frames(stream: Stream, augment: AugmentConfig, rank: int = 0, num_ran
     )  # fmt: skip
 
 
-@torch.no_grad()
 def encode(
     model: Deformer, frames: Stream, first: int, last: int, device: torch.device,
     autocast: torch.autocast,
@@ -73,18 +73,14 @@ def encode(
         if read.is_padding.all():
             continue
         batch = without_padding(read)
-        with autocast:
-            features = model.encode_frames(
-                to_input(batch, device)[:, 0],
-                batch.boxes_px[:, 0].to(device),
-                batch.is_left.to(device),
-            )
+        images = to_input(batch, device)[:, 0]
+        features = inference.encode(model, images, batch.boxes_px[:, 0], batch.is_left, autocast)
         arrays = {
             name: value if name in _OF_WINDOW else value[:, 0]
             for name, value in batch._asdict().items()
             if name not in _NOT_KEPT
         }
-        encoded.append(arrays | {name: v.float().cpu() for name, v in features._asdict().items()})
+        encoded.append(arrays | features._asdict())
     if not encoded:
         return {}
     return {name: torch.cat([part[name] for part in encoded]).numpy() for name in encoded[0]}

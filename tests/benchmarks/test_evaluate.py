@@ -20,7 +20,7 @@ from benchmarks.evaluation.predictions import read_predictions
 from benchmarks.evaluation.result import Counts, Method, read_evaluation
 from benchmarks.evaluation.truth import pair_predictions, read_truth
 from benchmarks.submissions.file_order import dexycb_order
-from benchmarks.submissions.formats import read_hpe, write_hpe
+from benchmarks.submissions.hpe import read_hpe, write_hpe
 from deformer.data.index import read_index
 from deformer.data.stream import Stream
 from deformer.hand.align import align_procrustes
@@ -145,7 +145,7 @@ def test_hands_that_fit_best_behind_the_camera_are_put_before_it_and_counted(
         points_px[::2] = 2 * points_px[::2, :1] - points_px[::2]
         return fit_translation(points_m, points_px, K)
 
-    monkeypatch.setattr(inference, "fit_translation", mirrored)
+    monkeypatch.setattr("deformer.inference.fit_translation", mirrored)
     said = StringIO()
     evaluate(_options(data, run, tmp_path), CPU, Console(file=said, width=200))
     found = read_predictions(tmp_path / "predictions.parquet")

@@ -11,7 +11,7 @@ from rich.console import Console
 from benchmarks.evaluate import Options, evaluate
 from benchmarks.evaluation.truth import read_truth
 from benchmarks.submissions.file_order import ho3d_order
-from benchmarks.submissions.formats import read_pred_json
+from benchmarks.submissions.pred_json import read_pred_json
 from tests.benchmarks.ho3d_dataset import build_ho3d, truth_of
 from tests.benchmarks.untrained import save_untrained
 from tests.deformer.small_runs import CPU, build_dataset, make_stream
@@ -94,7 +94,7 @@ def test_without_true_vertices_the_mesh_is_not_scored(tmp_path, hands, run, whol
     path = write_file(tmp_path / "pred.json", truth_of(whole))
     metrics, said = scored(folder, tmp_path / "others", predictions=path, method="x")
     assert metrics["pa_mpjpe_mm"]["mean"] < 1e-3 and metrics["pa_mpvpe_mm"] is None
-    assert "the dataset has no true vertices: the mesh is not scored" in said
+    assert "3 of 3 frames have no true vertices: the mesh is not scored" in said
 
 
 def test_without_truth_the_servers_file_is_written(tmp_path, hands, run, whole):

@@ -3,20 +3,15 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-from benchmarks.submissions.conventions import AXES, check_conventions
+from benchmarks.submissions.conventions import AXES, check_conventions, misplaced
 from benchmarks.submissions.file_order import dexycb_order, ho3d_order
-from benchmarks.submissions.formats import (
-    _has_mesh,
-    read_hpe,
-    read_pred_json,
-    write_hpe,
-    write_pred_json,
-)
-from benchmarks.submissions.frame_fit import misplaced
+from benchmarks.submissions.hpe import read_hpe, write_hpe
+from benchmarks.submissions.pred_json import _has_mesh, read_pred_json, write_pred_json
 from deformer.hand.conventions import NUM_VERTICES
 from tests.benchmarks.frame_tables import HO3D_LIST, dexycb_frames, ho3d_frames
 from tests.benchmarks.hands_in_motion import make_hand, random_hands, random_meshes, random_rotation
@@ -222,13 +217,20 @@ def test_also_where_the_wrist_is_not_predicted(rng, name):
     assert "far better than their own" in misplaced(predicted, truth, number)
 
 
+def warnings_of(predicted: np.ndarray, truth: np.ndarray) -> tuple[str, ...]:
+    """Of a file whose rows are those of the table."""
+    every = np.ones(len(truth), bool)
+    order = SimpleNamespace(is_left=~every, is_required=every, index=np.arange(len(truth)))
+    return check_conventions(Path("f"), predicted, truth, "m", np.arange(21), order)
+
+
 def test_rows_of_other_frames_are_not_taken_for_turned_axes(rng):
     """In the second half of the frames hands are turned by half a turn."""
     truth = make_hand() + rng.normal(scale=0.01, size=(N, 21, 3))
     truth[N // 2 :] = truth[N // 2 :] @ np.diag([-1.0, -1.0, 1.0])
     predicted = np.roll(truth, N // 2, 0) + rng.normal(scale=0.001, size=truth.shape)
-    check_conventions(Path("f"), predicted, truth, "m", np.arange(21), np.zeros(N, bool))
-    assert "far better than their own" in misplaced(predicted, truth, np.arange(N))
+    (warning,) = warnings_of(predicted, truth)
+    assert "far better than their own" in warning
 
 
 def test_nothing_is_told_of_right_rows_nor_of_bad_methods(rng):
@@ -251,12 +253,12 @@ def test_nothing_is_told_of_right_rows_nor_of_bad_methods(rng):
 
 def test_frames_without_truth_and_single_frames_say_nothing(rng):
     truth = motion(rng)
-    assert misplaced(truth[:1], truth[:1], np.array([3])) == ""
-    unknown = np.full_like(truth, np.nan)
-    assert misplaced(truth, unknown, np.arange(N)) == ""
+    assert warnings_of(truth[:1], truth[:1]) == ()
+    assert warnings_of(truth, np.full_like(truth, np.nan)) == ()
     shifted = np.roll(truth, -1, 0)
     truth[::7] = np.nan
-    assert "1 row later" in misplaced(shifted, truth, np.arange(N))
+    (warning,) = warnings_of(shifted, truth)
+    assert "1 row later" in warning
 
 
 def test_the_reader_tells_of_it(tmp_path, rng, pred_order, order):

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from benchmarks.submissions.file_order import dexycb_order, ho3d_order
-from benchmarks.submissions.formats import read_hpe, read_pred_json, write_hpe, write_pred_json
+from benchmarks.submissions.hpe import read_hpe, write_hpe
+from benchmarks.submissions.pred_json import read_pred_json, write_pred_json
 from deformer.hand.conventions import DATASET_TO_MANO, MANO_TO_DATASET, OPENGL_TO_OPENCV
 from tests.benchmarks.frame_tables import HO3D_LIST, dexycb_frames, ho3d_frames
 from tests.benchmarks.hands_in_motion import random_hands, random_meshes
