@@ -71,10 +71,8 @@ ablations: install
 	$(PY) benchmarks.constant_hand --data shards/occluded --train s3_train --split s3_test \
 		--out results/occluded/constant
 	$(PY) benchmarks.tables --results results/occluded
-	$(PY) benchmarks.claims --results results/occluded
-	$(PY) benchmarks.report --results results/occluded --runs runs/occluded --data shards/occluded
-	$(PY) benchmarks.keep --results results/occluded --runs runs/occluded --data shards/occluded \
-		--out $(KEPT)
+	$(PY) benchmarks.report --results results/occluded --runs runs/occluded --data shards/occluded \
+		--keep $(KEPT)
 
 # One process a core, of one thread each: threads of several processes only wait for one another.
 PYTEST := OMP_NUM_THREADS=1 $(PY) pytest --numprocesses auto --dist loadscope

@@ -12,7 +12,6 @@ on however many processes. Exit status: 0 done, 1 something cannot be used, 2 an
 """
 
 import os
-import shlex
 import sys
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -47,7 +46,6 @@ from benchmarks.inference import Precision, predict
 from benchmarks.submissions.conventions import check_meshes
 from benchmarks.submissions.file_order import order_of
 from benchmarks.submissions.official import read_submission, write_submission
-from benchmarks.words import counts_words
 from deformer.data.order import OrderConfig
 from deformer.data.store import Store, open_store
 from deformer.data.stream import Stream
@@ -55,7 +53,7 @@ from deformer.files.foreign import check_folder_name
 from deformer.hand.camera import NEAREST_M
 from deformer.hand.mano import Hands
 from deformer.inference import Combine
-from deformer.program.console import PlainConsole, run_command
+from deformer.program.console import PlainConsole, run_command, this_command
 from deformer.training.checkpoint import Checkpoint, check_hand
 from deformer.training.distributed import Place, process_group
 from deformer.training.label_check import load_hands_of
@@ -170,7 +168,7 @@ def _score_run(
     joints, meshes = joints_cam_m(predictions, source), (None, None)
     behind = int((joints[..., 2].min(1) < 1.001 * NEAREST_M).sum())
     counts = replace(paired.counts, behind=behind)
-    _warn(console, *counts_words(counts, options.data))
+    _warn(console, *counts.sentences(options.data))
     if truth.dataset == "ho3d" if options.mesh is None else options.mesh:
         vertices = _vertices_cam_m(hands, predictions, source, truth.is_left[at])
         meshes = vertices, _known(true_meshes(truth, at, hands), console)
@@ -303,16 +301,9 @@ def _write(
     split = options.split + (f" where {options.where}" if options.where else "")
     split += f" limit {options.limit}" if options.limit else ""
     data = data_of(store, truth, split, counts.scored)
-    evaluation = Evaluation(run, data, counts, _command(), metrics)
+    evaluation = Evaluation(run, data, counts, this_command("benchmarks.evaluate"), metrics)
     write_evaluation(options.out / EVALUATION_FILE, evaluation)
     return evaluation
-
-
-def _command() -> str:
-    """This one, to be run again."""
-    processes = int(os.environ.get("WORLD_SIZE", "1"))  # as torchrun says
-    launch = f"torchrun --nproc-per-node {processes}" if processes > 1 else "python"
-    return f"{launch} -m benchmarks.evaluate {shlex.join(sys.argv[1:])}"
 
 
 def main() -> int:

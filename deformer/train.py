@@ -30,7 +30,7 @@ from deformer.files.whole import write_whole
 from deformer.hand.mano import Hands
 from deformer.network.discriminator import saturation
 from deformer.network.model import count_parameters
-from deformer.program.console import PlainConsole, run_command
+from deformer.program.console import PlainConsole, run_command, this_command
 from deformer.program.lock import locked
 from deformer.program.stopping import STOPPED, Stopping
 from deformer.train_options import Options, parse
@@ -229,6 +229,7 @@ def _save(training: _Training, step: int, metrics: dict[str, float]) -> None:
         metrics=metrics,
         origin=training.beginning.origin,
         machine=this_machine(training.place),
+        command=this_command("deformer.train"),
     )
     save_checkpoint(options.run, content, options.keep)
 

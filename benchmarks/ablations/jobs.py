@@ -15,8 +15,8 @@ from threading import Lock
 import torch
 from rich.console import Console
 
+from benchmarks.evaluation.protocol import HEADLINE
 from benchmarks.evaluation.result import EVALUATION_FILE, Run, read_evaluation
-from benchmarks.words import HEADLINE
 from deformer.data.dataset import dataset_sha256
 from deformer.experiments import get_experiment
 from deformer.training.checkpoint import DamagedCheckpointError, load_experiment
@@ -238,8 +238,11 @@ def score_text(job: Job) -> str:
     if not path.exists():  # HO-3D's evaluation set may have no truth
         return "not scored"
     scores = read_evaluation(path).metrics["all"]
-    known = ((name, scores[metric], unit) for name, metric, unit in HEADLINE)
-    return ", ".join(f"{name} {s['mean']:.2f} {unit}" for name, s, unit in known if s is not None)
+    return ", ".join(
+        f"{name} {scores[metric]['mean']:.2f} {unit}"
+        for metric, (name, unit) in HEADLINE.items()
+        if scores[metric] is not None
+    )
 
 
 def _last_line(path: Path) -> str:

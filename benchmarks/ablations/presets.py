@@ -28,14 +28,12 @@ class Preset:
     steps: int | None
     """None: the experiment's epochs."""
     num_processes: int
-    sources: bool = True
-    """Keep what every frame lends, for the figures; 4 KB a frame are much on whole DexYCB."""
 
 
 PRESETS = {
     "tiny": Preset({"dexycb": "tiny", "ho3d": "tiny_ho3d"}, 600, 1),
     "temporal": Preset({OCCLUDED: "lite_temporal"}, None, 1),
-    "paper": Preset({"dexycb": "dexycb", "ho3d": "ho3d"}, None, 8, sources=False),
+    "paper": Preset({"dexycb": "dexycb", "ho3d": "ho3d"}, None, 8),
 }
 _SPLITS = {"dexycb": "s0_test", "ho3d": "evaluation", OCCLUDED: "s3_test"}
 
@@ -172,7 +170,6 @@ def _whole_steps(options: Options, experiment: Experiment) -> int:
 def _job(options: Options, experiment: str, seed: int, steps: int, split: str) -> Job:
     place = Path(options.data.name) / f"{experiment}-seed{seed}"
     run, result, data = options.runs / place, options.results / place, str(options.data)
-    preset = PRESETS[options.preset]
     features = _features(options, get_experiment(experiment))
     encoded = [] if features is None else ["--features", features]
     launch = [sys.executable, "-m"]
@@ -188,7 +185,6 @@ def _job(options: Options, experiment: str, seed: int, steps: int, split: str) -
         *launch, "benchmarks.evaluate", "--checkpoint", str(run), "--data", data,
         "--split", split, "--which", "last", "--out", str(result),
         "--workers", str(options.workers),
-        *(["--sources"] if preset.sources else []),
         *encoded,
     ]  # fmt: skip
     return Job(

@@ -55,6 +55,13 @@ never mirrors it. `official_pa_…` is FreiHAND's `align_w_scale`, used by the e
 and of HO-3D, and so by published numbers: it mirrors a hand where that fits better.
 """
 
+HEADLINE = {
+    "pa_mpjpe_mm": ("PA-MPJPE", "mm"),
+    "ra_mpjpe_mm": ("root-aligned MPJPE", "mm"),
+    "accel_mm_per_frame2": ("acceleration error", "mm/frame²"),
+}
+"""Metric → name and unit of what is said first of a result."""
+
 _FRAMES_AT_ONCE = 1024
 """Bounds the memory: the vertices of 1024 frames take 18 MiB, and some copies are made of them."""
 

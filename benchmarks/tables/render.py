@@ -11,8 +11,7 @@ from typing import NamedTuple
 
 from benchmarks.evaluation.result import Run
 from benchmarks.tables.layout import Column, Table
-from benchmarks.tables.rows import FilledTable, Number, Row
-from benchmarks.words import SYNTHETIC_MARK
+from benchmarks.tables.rows import SYNTHETIC_MARK, FilledTable, Number, Row
 
 CSV_COLUMNS = (
     "table", "row", "column", "value", "unit", "low", "high", "deviation", "source", "synthetic",

@@ -3,7 +3,7 @@
     runs/NAME/checkpoints/step-00001200/
         model.safetensors  discriminator.safetensors  optimizer.safetensors
         state.json         written last: step, experiment, hand, stream, metrics, origin,
-                           machine, files
+                           machine, command, files
 
 A folder is written under another name and renamed when it is whole. `best.json` beside them names
 the step with the lowest validation error.
@@ -56,6 +56,8 @@ class Content:
     "features_sha256". Older checkpoints lack them."""
     machine: Machine | None = None
     """What it was trained on; no number depends on it. None where it was not kept."""
+    command: str | None = None
+    """That trained it; None where it was not kept."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,7 +98,7 @@ def _write_folder(folder: Path, content: Content) -> None:
         files[path.name] = {"size": len(data), "sha256": hashlib.sha256(data).hexdigest()}
         write_whole(path, data)
     machine = None if content.machine is None else asdict(content.machine)
-    state = {**state_of(content), "machine": machine, "files": files}
+    state = {**state_of(content), "machine": machine, "command": content.command, "files": files}
     write_whole(folder / "state.json", json.dumps(state, indent=1) + "\n")
 
 
@@ -257,6 +259,7 @@ def from_state(
             model_sha256=model_sha256,
             origin=state.get("origin", {}),
             machine=_machine(state.get("machine")),
+            command=state.get("command"),
             tensors=tensors,
         )
     except (KeyError, TypeError, AttributeError) as error:

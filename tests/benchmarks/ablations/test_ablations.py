@@ -13,6 +13,7 @@ from benchmarks.ablations import presets as ablation_plan
 from benchmarks.ablations.presets import Options, plan, preset_of
 from deformer.data.dataset import read_info
 from deformer.experiments import EXPERIMENTS, get_experiment
+from deformer.program import console
 from deformer.train import parse
 from tests.deformer.small_runs import build_dataset, own_signals
 
@@ -133,17 +134,17 @@ def test_failures_are_listed_and_tell_in_the_status(data, tmp_path, monkeypatch,
 
 
 @pytest.mark.parametrize("kind", [signal.SIGTERM, signal.SIGHUP])
-def test_a_signal_stops_as_ctrl_c_does_and_is_heard_once(data, tmp_path, monkeypatch, kind):
+def test_a_signal_stops_as_ctrl_c_does_and_is_heard_once(data, tmp_path, monkeypatch, kind, capsys):
     where = ["--runs", str(tmp_path), "--results", str(tmp_path), "--data", str(data)]
     monkeypatch.setattr(sys, "argv", ["ablations", *where, "--steps", "3"])
     monkeypatch.setattr(ablations, "seconds_of_training", lambda *_: 1.0)
-    monkeypatch.setattr(ablations, "leave_terminal", lambda: None)  # the tests' own is still there
+    monkeypatch.setattr(console, "leave_terminal", lambda: None)  # the tests' own is still there
     heard = []
 
     def run_jobs(*_) -> list[str]:
         try:
             os.kill(os.getpid(), kind)
-        except KeyboardInterrupt:
+        except BaseException:
             os.kill(os.getpid(), kind)  # while the commands are ended
             heard.append(kind)
             raise
@@ -153,6 +154,7 @@ def test_a_signal_stops_as_ctrl_c_does_and_is_heard_once(data, tmp_path, monkeyp
     with own_signals():
         assert ablations.main() == 143
     assert heard == [kind]
+    assert "stopped; the same command goes on" in capsys.readouterr().err
     with own_signals():  # as nohup has it
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
         assert ablations.main() == (143 if kind == signal.SIGTERM else 0)
