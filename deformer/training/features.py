@@ -65,7 +65,7 @@ def single_frames(stream: Stream, augment: AugmentConfig, rank: int = 0, num_ran
 
 def encode(
     model: Deformer, frames: Stream, first: int, last: int, device: torch.device,
-    autocast: torch.autocast,
+    autocast: torch.autocast | None = None,
 ) -> dict[str, np.ndarray]:  # fmt: skip
     """The frames of steps first … last − 1 of a stream of single frames → arrays (M, …): `hand`,
     `joints_2d`, and the fields of `Batch` but for the images. Empty where all are padding."""

@@ -54,23 +54,29 @@ def spatial_run(tmp_path_factory, dataset):
     return out
 
 
-@pytest.fixture(scope="module")
-def features(tmp_path_factory, dataset, spatial_run):
-    """Three copies to train on, the frames of s0_val and s0_test as they are."""
-    out = tmp_path_factory.mktemp("features") / "very_small"
+@pytest.fixture(autouse=True, scope="module")
+def temporal_has_a_name():
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(experiments.EXPERIMENTS, TEMPORAL.name, TEMPORAL)
-        make_features(_options(dataset, spatial_run, out), torch.device("cpu"), quiet())
+        yield
+
+
+def encode_frames(dataset, spatial_run, out, **more) -> None:
+    given = {"splits": ("s0_test",), "copies": 3, "device": "cpu"} | more
+    options = Options(spatial_run, dataset, TEMPORAL.name, out, **given)
+    make_features(options, torch.device("cpu"), quiet())
+
+
+@pytest.fixture(scope="module")
+def features(tmp_path_factory, dataset, spatial_run, temporal_has_a_name):
+    """Three copies to train on, the frames of s0_val and s0_test as they are."""
+    out = tmp_path_factory.mktemp("features") / "very_small"
+    encode_frames(dataset, spatial_run, out)
     return out
 
 
 def quiet() -> Console:
     return Console(file=io.StringIO())
-
-
-def _options(dataset, spatial_run, out, **more) -> Options:
-    given = {"splits": ("s0_test",), "copies": 3, "device": "cpu"} | more
-    return Options(spatial_run, dataset, TEMPORAL.name, out, **given)
 
 
 @pytest.fixture(scope="module")
@@ -282,7 +288,6 @@ def test_other_features_at_the_same_place_do_not_go_on(whole, dataset, temporal,
 def test_encoding_goes_on_where_it_was_stopped(
     dataset, spatial_run, features, tmp_path, monkeypatch
 ):
-    monkeypatch.setitem(experiments.EXPERIMENTS, TEMPORAL.name, TEMPORAL)
     out = tmp_path / "features"
     real, written = encode_command._write, []
 
@@ -292,41 +297,28 @@ def test_encoding_goes_on_where_it_was_stopped(
         written.append(path)
         real(path, tensors)
 
-    options = _options(dataset, spatial_run, out)
     with monkeypatch.context() as patch, pytest.raises(Killed):
         patch.setattr(encode_command, "_write", stop_at_third)
-        make_features(options, torch.device("cpu"), quiet())
+        encode_frames(dataset, spatial_run, out)
     before = {path: path.stat().st_mtime_ns for path in out.glob("s0_*.safetensors")}
     assert len(before) == 2
-    make_features(options, torch.device("cpu"), quiet())
+    encode_frames(dataset, spatial_run, out)
     assert all(path.stat().st_mtime_ns == time for path, time in before.items())
     assert open_features(out).info == open_features(features).info
+    other = tmp_path / "other"
+    assert run(dataset, other, changed("stream", SPATIAL_RUN, seed=3), steps=1) == 0
     with pytest.raises(ValueError, match="holds frames that were encoded otherwise"):
-        other = _options(dataset, _reseeded(dataset, tmp_path), out)
-        make_features(other, torch.device("cpu"), quiet())
+        encode_frames(dataset, other, out)
+    with locked(out, "encoding"), pytest.raises(ValueError, match="another encoding"):
+        encode_frames(dataset, spatial_run, out)
 
 
 @pytest.mark.parametrize(("room", "name"), [(100, "making.json"), (3000, "spatial.safetensors")])
-def test_no_room(dataset, spatial_run, tmp_path, monkeypatch, room, name):
-    monkeypatch.setitem(experiments.EXPERIMENTS, TEMPORAL.name, TEMPORAL)
+def test_no_room(dataset, spatial_run, tmp_path, room, name):
     out = tmp_path / "features"
-    told = pytest.raises(NoRoomError, match=LINE.format(out / name))
-    with little_room(room), told:
-        make_features(_options(dataset, spatial_run, out), torch.device("cpu"), quiet())
+    with little_room(room), pytest.raises(NoRoomError, match=LINE.format(out / name)):
+        encode_frames(dataset, spatial_run, out)
     assert names(out) == ([] if room == 100 else ["making.json"])
-
-
-def test_a_folder_is_written_by_one_at_a_time(dataset, spatial_run, tmp_path, monkeypatch):
-    monkeypatch.setitem(experiments.EXPERIMENTS, TEMPORAL.name, TEMPORAL)
-    options = _options(dataset, spatial_run, tmp_path)
-    with locked(tmp_path, "encoding"), pytest.raises(ValueError, match="another encoding"):
-        make_features(options, torch.device("cpu"), quiet())
-
-
-def _reseeded(dataset, tmp_path):
-    out = tmp_path / "reseeded"
-    assert run(dataset, out, changed("stream", SPATIAL_RUN, seed=3), steps=1) == 0
-    return out
 
 
 def test_the_command_tells_in_a_line_what_is_wrong(

@@ -104,12 +104,6 @@ def test_another_stream_under_the_same_configuration_is_refused(main, dataset, t
     assert "step 1 is of another stream" in line
 
 
-def test_no_dataset(main, tmp_path):
-    line = _refused(main(*arguments(tmp_path / "nowhere", tmp_path / "run")))
-    assert "nowhere is no built dataset" in line and "pipelines.build_shards" in line
-    assert not (tmp_path / "run").exists()
-
-
 def test_a_missing_shard(main, dataset, tmp_path):
     other = _copy_with_info(dataset, tmp_path / "other")
     stream = make_stream(other)
