@@ -120,7 +120,7 @@ def test_turned_points_are_projected_by_turned_intrinsics_to_where_the_image_sho
         points = rng.uniform([-0.2, -0.2, 0.4], [0.2, 0.2, 1.5], (3, 21, 3))
         affine = crop_to_input(centre, side, drawn, 256)
         turned = points @ rotation_about_z(drawn.angle).T
-        K_input = turn_intrinsics(K, affine, drawn.angle)
+        K_input = turn_intrinsics(K, affine, rotation_about_z(drawn.angle))
         np.testing.assert_allclose(
             project(turned, K_input), apply(affine, project(points, K)), atol=1e-8
         )
@@ -145,7 +145,7 @@ def rotvecs_of_all_lengths() -> np.ndarray:
 def test_the_turned_pose_is_the_rotation_about_z_times_the_pose(degrees):
     rotvec = rotvecs_of_all_lengths()
     pose = np.concatenate([rotvec, np.ones((90, 45))], 1)
-    turned = turn_pose(pose, np.radians(degrees))
+    turned = turn_pose(pose[None], [np.radians(degrees)])[0]
     expected = rotation_about_z(np.radians(degrees)) @ to_rotmats(rotvec)
     assert np.abs(to_rotmats(turned[:, :3]) - expected).max() < 1e-8
     assert np.linalg.norm(turned[:, :3], axis=-1).max() <= np.pi + 1e-9
@@ -156,7 +156,7 @@ def test_the_turned_pose_is_the_rotation_about_z_times_the_pose(degrees):
 def test_poses_turn_in_float32_and_stay_null_where_they_are_not_known():
     pose = np.zeros((3, 48), np.float32)
     pose[0, :3], pose[1], pose[2, 2] = [1e-20, 0, 0], np.nan, np.pi
-    turned = turn_pose(pose, 0.5)
+    turned = turn_pose(pose[None], [0.5])[0]
     assert turned.dtype == np.float32
     assert np.isnan(turned[1, :3]).all()
     np.testing.assert_allclose(turned[0, :3], [0, 0, 0.5], atol=1e-6)
