@@ -73,7 +73,7 @@ def read_npz(data: bytes, names: Container[str] | None = None) -> dict[str, np.n
                 if names is None or name in names
             }
     except Exception as error:  # zipfile and numpy raise some ten types for damaged bytes
-        raise ValueError(f"the labels are not a whole npz file: {error}") from error
+        raise ValueError(f"this is not a whole npz file: {error}") from error
 
 
 def _read_npy(data: bytes) -> np.ndarray:

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from deformer.files.foreign import UnreadableFileError
 from deformer.files.safe_pickle import load_pickle
+from deformer.files.wellformed import read_npz
 from deformer.hand.conventions import (
     MANO_PARENTS,
     MANO_TO_DATASET,
@@ -159,7 +160,7 @@ def _not_found(why: str) -> str:
 def _read_side(path: Path, side: str) -> HandArrays:
     """Raises `UnreadableFileError` where a file is damaged, or no model of a hand of this side."""
     try:
-        raw = dict(np.load(path)) if path.suffix == ".npz" else load_pickle(path)
+        raw = read_npz(path.read_bytes()) if path.suffix == ".npz" else load_pickle(path)
         hand = _hand_arrays(raw)
     except UnreadableFileError as error:  # load_pickle has named the file
         raise type(error)(f"{error}. {_WANTED}") from None
