@@ -80,12 +80,6 @@ def test_a_split_is_its_valid_frames_that_are_no_halo(index, frames, split, colu
     assert select_rows(index, split).tolist() == expected and any(expected)
 
 
-def test_all_is_every_split(index, frames):
-    selected = select_rows(index, "all")
-    assert selected.tolist() == [row["valid"] and not row["is_halo"] for row in frames]
-    assert 0 < selected.sum() < len(frames)
-
-
 def test_an_unknown_split_is_named_with_the_known_ones(index):
     with pytest.raises(ValueError, match=r"split 's9_train' is not .* has s0_test, s0_train"):
         select_rows(index, "s9_train")
@@ -207,12 +201,6 @@ def test_windows_stand_around_the_centres_in_the_order_of_the_index(index):
     assert windows.centre_rows.tolist() == np.flatnonzero(is_centre).tolist()
     assert (index.clip[windows.rows] == index.clip[windows.centre_rows][:, None]).all()
     assert (np.diff(windows.rows, axis=1) >= 0).all()
-
-
-def test_frames_that_are_not_valid_stand_in_no_window(index):
-    windows = make_windows(index, T3, select_rows(index, "s0_train"))
-    assert index.numbers["valid"][windows.rows].all()
-    assert not index.numbers["valid"][:5].all()  # clip-00 has such a frame
 
 
 def test_halo_rows_are_neighbours_but_never_centres(index):
