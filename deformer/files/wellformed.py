@@ -15,7 +15,7 @@ import numpy as np
 
 
 class ArraySpec(Protocol):
-    """What is to be known of an array: `deformer.data.clip.Field` has it."""
+    """What an array must be; `deformer.data.clip.Field` is one."""
 
     name: str
     dtype: str
