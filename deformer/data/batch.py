@@ -60,10 +60,8 @@ class Batch(NamedTuple):
 
 
 class Window(NamedTuple):
-    """One window as it is read: images warped, labels as they are stored."""
+    """The labels of one window as they are stored, and how its images were warped."""
 
-    images: np.ndarray
-    """(T, H, W, 3) uint8."""
     rows: np.ndarray
     """(T,) rows of `frames.parquet`."""
     drawn: Draw
@@ -77,18 +75,17 @@ class Window(NamedTuple):
 
 
 def collate(
-    windows: Sequence[Window], is_padding: Sequence[bool], skipped: Sequence[str] = ()
+    images: np.ndarray,
+    windows: Sequence[Window],
+    is_padding: Sequence[bool],
+    skipped: Sequence[str] = (),
 ) -> Batch:
-    """Windows as a batch, with labels turned as the images are: all at once, since that takes
-    longer than to decode a frame where it is done by window.
+    """Windows as a batch, with labels turned as the images (B, T, H, W, 3) are.
 
-    Where the windows' images are parts of one array, that array becomes the batch's.
+    All windows at once: one by one this takes as long as decoding.
     """
-    images = windows[0].images.base
-    if images is None or len(images) != len(windows):
-        images = np.stack([window.images for window in windows])
     size = images.shape[2]
-    rows, affine = (np.stack([w[k] for w in windows]) for k in (1, 3))
+    rows, affine = (np.stack([getattr(w, name) for w in windows]) for name in ("rows", "affine"))
     labels = {name: np.stack([w.labels[name] for w in windows]) for name in windows[0].labels}
     angles = [window.drawn.angle for window in windows]
     turns = np.stack([rotation_about_z(angle) for angle in angles])[:, None]  # (B, 1, 3, 3)
@@ -163,10 +160,9 @@ _SHAPES = {
 def read_window(
     reader: ClipReader, rows: np.ndarray, centre: int, drawn: Draw, images: np.ndarray
 ) -> Window:
-    """One window, by its rows (T,) of `frames.parquet`.
+    """One window, by its rows (T,) of `frames.parquet`. Fills images (T, size, size, 3) uint8.
 
-    images (T, size, size, 3) uint8: filled, and part of the window. A frame that stands in the
-    window more than once is decoded once. Raises `CorruptMemberError`.
+    A frame that stands in the window more than once is decoded once. Raises `CorruptMemberError`.
     """
     index = reader.index
     of_clip = reader.labels(int(index.clip[rows[centre]]), int(rows[centre]))
@@ -185,7 +181,7 @@ def read_window(
         else:
             images[t] = images[first[row]]
     is_left, betas = bool(index.is_left[rows[centre]]), labels.pop("betas")[centre]
-    return Window(images, rows, drawn, affine, is_left, betas, labels)
+    return Window(rows, drawn, affine, is_left, betas, labels)
 
 
 def _decode_and_warp(reader: ClipReader, row: int, affine: np.ndarray, out: np.ndarray) -> None:

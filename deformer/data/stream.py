@@ -248,7 +248,7 @@ class _Steps:
             ),
             strict=True,
         )
-        return collate(windows, is_padding, skipped)
+        return collate(images, windows, is_padding, skipped)
 
     def _encoded_batch(self, epoch: int, places: np.ndarray) -> Batch:
         """Each window of a copy that is drawn for it."""

@@ -60,9 +60,8 @@ def read(folder: Path, drawn: Draw, window: list[int], size: int = SIZE) -> Batc
     """The window of these rows as a batch of one."""
     store, index = open_store(folder)
     images = np.empty((3, size, size, 3), np.uint8)
-    return collate(
-        [read_window(ClipReader(store, index, 9), np.array(window), 1, drawn, images)], [False]
-    )
+    read = read_window(ClipReader(store, index, 9), np.array(window), 1, drawn, images)
+    return collate(images[None], [read], [False])
 
 
 # ---------------------------------------------------------------------------------- what it holds
