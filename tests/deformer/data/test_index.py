@@ -4,10 +4,11 @@ from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from deformer.data.index import make_windows, read_index, select_rows
+from deformer.data.index import evaluate_filter, make_windows, read_index, select_rows
 from deformer.data.windows import WindowConfig
 from deformer.files.foreign import UnreadableFileError
 from tests.deformer.conftest import labelled_clip
@@ -113,6 +114,8 @@ FILTERS = {
     "not side == 'left'": lambda r: r["side"] != "left",
     "clip in ['clip-01', 'clip-10']": lambda r: r["clip"] in ("clip-01", "clip-10"),
     "clip not in ('clip-01', 'clip-10')": lambda r: r["clip"] not in ("clip-01", "clip-10"),
+    "frame > 1.5": lambda r: r["frame"] > 1.5,
+    "valid == True and 0 == frame": lambda r: r["frame"] == 0,
     "frame in [1, 3]": lambda r: r["frame"] in (1, 3),
     "is_halo or valid and frame < 1": lambda r: r["frame"] < 1,
     "valid and not is_halo": lambda r: True,
@@ -141,6 +144,12 @@ def test_a_filter_says_what_python_says(index, frames, where):
 )  # fmt: skip
 def test_a_comparison_with_a_null_is_false(with_nulls, where):
     assert clips_of(with_nulls, select_rows(with_nulls, "all", where)) == ["known"]
+
+
+def test_a_decimal_equals_what_is_stored_of_it():
+    column = pa.chunked_array([pa.array([0.3, 0.5, None], pa.float32())])
+    for where in ("x == 0.3", "0.3 >= x", "x in [0.3]", "not x > 0.3 and x != 0.5 and x < 9"):
+        assert evaluate_filter(where, ["x"], lambda _: column).tolist() == [True, False, False]
 
 
 def test_a_text_column_of_nulls_equals_and_differs_from_nothing(with_nulls):
