@@ -1,7 +1,7 @@
 """Where the bytes of a dataset come from: a folder, or any fsspec URL through a bounded cache.
 
 There is one way of reading, members of a local tar by the index's offsets. A remote shard is
-brought whole into the cache first: by the worker that needs it, or before that by a `Prefetcher`.
+fetched whole into the cache first: by the worker that needs it, or earlier by a `Prefetcher`.
 """
 
 import contextlib
@@ -45,11 +45,11 @@ class Store:
     """The tars of one dataset. Picklable; opens nothing by itself."""
 
     url: str
-    """What was asked for: a folder or a URL."""
+    """The folder or URL as it was given."""
     folder: Path
-    """Where the index lies, and the tars as far as they are here."""
+    """Where the index is, and the tars that are here."""
     cache_bytes: int
-    """At most so many bytes of shards are kept, if they are remote; the newest is always kept."""
+    """Room for remote shards in the cache; the newest is always kept."""
 
     @property
     def name(self) -> str:
@@ -61,7 +61,7 @@ class Store:
         return not isinstance(fsspec.url_to_fs(self.url)[0], LocalFileSystem)
 
     def path(self, name: str) -> Path:
-        """The local file of a tar, brought here if it is remote; another process may drop it soon.
+        """The local file of a tar, fetched if it is remote; another process may drop it soon.
 
         Raises `FileNotFoundError` when it is not there.
         """
@@ -69,7 +69,7 @@ class Store:
         return self.folder / name
 
     def open(self, name: str) -> BinaryIO:
-        """A tar, brought here if it is remote. What is open stays readable when it is dropped.
+        """A tar, fetched if it is remote. An open file stays readable when it is dropped.
 
         Raises `FileNotFoundError` when it is not there.
         """
@@ -79,7 +79,7 @@ class Store:
         with _locked(path.with_suffix(".lock")):  # so that it is not dropped in between
             if not path.exists():
                 self._fetch(name)
-            os.utime(path)  # the cache drops what was asked for longest ago
+            os.utime(path)  # the cache drops the least recently used
             file = path.open("rb")
         self._evict(keep=path)
         return file
@@ -176,7 +176,7 @@ def _locked(path: Path) -> Iterator[None]:
 
 
 class Prefetcher:
-    """Brings remote shards into the cache in the order asked for, in a thread of its own.
+    """Fetches remote shards into the cache in the order asked for, in a thread of its own.
 
     Errors are ignored here: the worker that needs the shard meets the same error, and raises it.
     """
@@ -200,7 +200,7 @@ class Prefetcher:
             self._wanted.popitem(last=False)
 
     def close(self) -> None:
-        """What is not begun yet is not brought any more."""
+        """Begin no other fetch."""
         self._is_closed.set()
         self._queue.put(None)
 

@@ -30,8 +30,8 @@ from deformer.data.store import ClipReader, CorruptMemberError, Prefetcher, Stor
 from deformer.data.windows import WindowConfig
 from deformer.data.workers import read_ahead
 
-_AHEAD_STEPS = 256
-"""So many steps before their use remote shards are asked for."""
+_PREFETCH_STEPS = 256
+"""Remote shards are asked for this many steps before their use."""
 _log = logging.getLogger(__name__)
 
 
@@ -45,13 +45,13 @@ class StreamConfig:
     """A filter on the centre frames over the columns of `frames.parquet`, such as
     "occlusion > 0.5 and side == 'left'"."""
     limit: int | None = None
-    """At most so many windows, spread evenly over the split."""
+    """At most this many windows, spread evenly over the split."""
     size: int = 512
     """Side of the square images, px."""
     seed: int = 0
     """Of the order and the augmentation; a training starts its weights from it too."""
     max_skipped: int = 100
-    """So many corrupt members are left out and reported; one more is an error."""
+    """Up to this many corrupt members are left out and reported; one more is an error."""
     window: WindowConfig = field(default_factory=WindowConfig)
     order: OrderConfig = field(default_factory=OrderConfig)
     augment: AugmentConfig = field(default_factory=AugmentConfig)
@@ -91,15 +91,13 @@ class Stream:
         draw_by: Literal["window", "clip"] = "window",
         encoded: EncodedFrames | None = None,
     ) -> None:
-        """workers: processes that read ahead; 0 reads in this one. windows: these, instead of those
-        that split, filter and limit choose. draw_by: what has an augmentation of its own in an
-        epoch. encoded: frames that are taken from there, in one of their copies, in place of
-        images; no worker is needed then.
+        """workers: processes that read ahead; 0 reads in this one. windows: used in place of those
+        that split, filter and limit choose. draw_by: what gets an augmentation of its own in each
+        epoch. encoded: used in place of images, a copy drawn for each window; needs no workers.
 
         Raises `ValueError` when split or filter leave no window, the ranks do not divide the
         canonical streams, the windows reach beyond the halo of clips, or the crops cannot serve the
-        augmentation; `FileNotFoundError` or
-        `ValueError` when a shard is missing or not whole.
+        augmentation; `FileNotFoundError` or `ValueError` when a shard is missing or not whole.
         """
         limits = index.info["parameters"].get("augmentation", {})
         for name, most in limits.items():
@@ -140,11 +138,11 @@ class Stream:
         prefetcher = Prefetcher(self.store) if self.store.is_remote else None
         try:
             if prefetcher:
-                for step in steps[:_AHEAD_STEPS]:
+                for step in steps[:_PREFETCH_STEPS]:
                     prefetcher.ask(self._steps.shards(step))
             for step, batch in zip(steps, batches, strict=True):
-                if prefetcher and step + _AHEAD_STEPS < last_step:
-                    prefetcher.ask(self._steps.shards(step + _AHEAD_STEPS))
+                if prefetcher and step + _PREFETCH_STEPS < last_step:
+                    prefetcher.ask(self._steps.shards(step + _PREFETCH_STEPS))
                 self._note_skipped(batch)
                 yield batch
         finally:
@@ -250,7 +248,7 @@ class _Steps:
             ),
             strict=True,
         )
-        return collate(windows, is_padding, skipped)
+        return collate(images, windows, is_padding, skipped)
 
     def _encoded_batch(self, epoch: int, places: np.ndarray) -> Batch:
         """Each window of a copy that is drawn for it."""

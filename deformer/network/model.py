@@ -56,7 +56,7 @@ class DeformerConfig:
     norm: NormName = "frozen"
     """How the backbone normalises: see `Backbone`."""
     frozen_stages: int = 0
-    """So many of the backbone's four stages, and all before them, stay as they began."""
+    """How many of the backbone's four stages, with all before them, stay as they began."""
     fusion: FusionVariant = "dynamic"
     """How the frames' poses are fused: see `fusion_weights`."""
     confidence_scale: float = 1.0
