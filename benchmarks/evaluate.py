@@ -94,9 +94,6 @@ class Options:
     """Score vertices too, which takes 20 KB of memory and 3 ms per frame; by default for HO-3D."""
     vertices: bool = False
     """Also write the vertices of every frame to predictions.parquet, 9 KB each."""
-    sources: bool = False
-    """Also write what every frame of a window lends to its centre, 4 KB a frame: for the figures of
-    what borrowing is worth."""
     features: Path | None = None
     """Frames that deformer.encode encoded by the checkpoint's spatial half, instead of images."""
     mano_dir: Path | None = None
@@ -138,7 +135,7 @@ def evaluate(options: Options, place: Place, console: Console) -> Evaluation | N
     stream = Stream(config, store, index, place.rank, num_ranks, options.workers)
     path = predict(
         checkpoint, hands, stream, place, options.out, options.combine, options.precision,
-        options.sources, options.features,
+        options.features,
     )  # fmt: skip
     if not place.is_first:
         return None

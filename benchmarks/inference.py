@@ -52,14 +52,13 @@ class Job:
 
 def predict(
     checkpoint: Checkpoint, hands: Hands, stream: Stream, place: Place, out: Path,
-    combine: Combine = "centre", precision: Precision = "float32", sources: bool = False,
-    features: Path | None = None,
+    combine: Combine = "centre", precision: Precision = "float32", features: Path | None = None,
 ) -> Path:  # fmt: skip
     """Predict every window of a stream made by `StreamConfig.for_evaluation`; returns the path of
     `predictions.parquet`, which is there when it is whole.
 
-    sources: also write what every frame of a window lends to its centre. features: of frames that
-    were encoded before, by this checkpoint's spatial half; they are then not encoded here.
+    features: of frames that were encoded before, by this checkpoint's spatial half; they are then
+    not encoded here.
 
     The same call goes on where it was interrupted, on as many processes and with the same batch,
     and does nothing where all is done. A finished file of another job stays until this one's is.
@@ -67,7 +66,7 @@ def predict(
     path, parts = out / PREDICTIONS_FILE, out / "parts"
     config = _config_for(checkpoint, stream.index.info)
     job = _job_of(checkpoint, config, stream, combine, precision)
-    if not _is_done(path, job, sources):
+    if not _is_done(path, job):
         if place.is_first:
             _begin(parts, job, stream, place)
         wait_for_all()
@@ -84,7 +83,7 @@ def predict(
                 frames = _read_parts(parts)
             else:
                 frames = _read_features(features, checkpoint, stream)
-            table = _decode(model, stream, frames, combine, sources, autocast)
+            table = _decode(model, stream, frames, combine, autocast)
             metadata = {_JOB_KEY: json.dumps(asdict(job))}
             with whole_file(path) as file:
                 pq.write_table(table.replace_schema_metadata(metadata), file)
@@ -112,17 +111,15 @@ def _job_of(
     )  # fmt: skip
 
 
-def _is_done(path: Path, job: Job, sources: bool) -> bool:
-    """Whether the predictions of this job are there; with what is lent, where that is asked for."""
+def _is_done(path: Path, job: Job) -> bool:
+    """Whether the predictions of this job are there."""
     if not path.exists():
         return False
     try:
         schema = pq.read_schema(path)
     except pa.ArrowInvalid:
         raise ValueError(f"{path} is damaged: delete it and predict again") from None
-    known = (schema.metadata or {}).get(_JOB_KEY.encode(), b"")
-    has_sources = "lent_joints_m" in schema.names
-    return known == json.dumps(asdict(job)).encode() and (has_sources or not sources)
+    return (schema.metadata or {}).get(_JOB_KEY.encode()) == json.dumps(asdict(job)).encode()
 
 
 def _begin(parts: Path, job: Job, stream: Stream, place: Place) -> None:
@@ -155,7 +152,7 @@ def _read_parts(parts: Path) -> dict[str, np.ndarray]:
     """All encoded frames, by rising row."""
     read = [dict(np.load(path)) for path in sorted(parts.glob("rank-*.npz"))]
     if not (read := [part for part in read if part]):
-        raise ValueError("no frame could be read: python -m pipelines.verify tells what is whole")
+        raise ValueError("no frame could be read: python -m pipelines.verify says what is whole")
     order = np.argsort(np.concatenate([part["rows"] for part in read]))
     return {name: np.concatenate([part[name] for part in read])[order] for name in read[0]}
 
@@ -170,13 +167,15 @@ def _read_features(folder: Path, checkpoint: Checkpoint, stream: Stream) -> dict
 
 def _decode(
     model: Deformer, stream: Stream, frames: dict[str, np.ndarray], combine: Combine,
-    sources: bool, autocast: torch.autocast,
+    autocast: torch.autocast,
 ) -> pa.Table:  # fmt: skip
     """All windows → the rows of their centre frames. Windows with a frame that could not be read
     are left out."""
     place = np.searchsorted(frames["rows"], stream.windows.rows)
     place = np.minimum(place, len(frames["rows"]) - 1)  # (W, T): of each frame among `frames`
     place = place[(frames["rows"][place] == stream.windows.rows).all(1)]
+    if not len(place):
+        raise ValueError("no window could be read: python -m pipelines.verify says what is whole")
     known = Frames(
         FrameFeatures(*(torch.from_numpy(frames[name]) for name in FrameFeatures._fields)),
         frames["is_left"],
@@ -184,5 +183,5 @@ def _decode(
         frames["K"],
         frames["occlusion"] if model.config.fusion == "occlusion" else None,
     )
-    predicted = decode(model, known, place, stream.windows.centre, combine, sources, autocast)
+    predicted = decode(model, known, place, stream.windows.centre, combine, autocast)
     return as_rows(stream.index, frames["rows"][predicted.place], predicted)

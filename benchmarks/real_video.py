@@ -2,10 +2,10 @@
 
     python -m benchmarks.real_video --checkpoint runs/dexycb --video clip.mp4 [--out DIR]
 
-Networks here are trained on recordings of laboratories or on synthetic pictures; this tells whether
-they see hands elsewhere. MediaPipe's landmarks are a yardstick, not the truth: they are those of
-another network, of the skin rather than of MANO's joints, and they are wrong at times. On a hand
-that holds something its own two modes may differ by a tenth of the box for every sixth landmark.
+Networks here are trained on laboratory recordings or synthetic pictures; this shows whether they
+see hands elsewhere. MediaPipe's landmarks are a yardstick, not the truth: another network's, of the
+skin rather than of MANO's joints, and wrong at times. On a hand that holds something, its own two
+modes differ by a tenth of the box for every sixth landmark.
 
 The measure: the share of joints that are within 0.1 (0.2) of the side of the hand box from
 MediaPipe's landmark of that joint. The hand box is the tight box of the landmarks, made square,

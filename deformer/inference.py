@@ -20,7 +20,6 @@ from deformer.network.model import (
     DeformerConfig,
     DeformerOutput,
     FrameFeatures,
-    pose_hands,
 )
 from deformer.network.state_dict import load_state
 
@@ -35,9 +34,9 @@ class Frames(NamedTuple):
     is_left: np.ndarray
     """(N,) bool."""
     boxes_px: np.ndarray
-    """(N, 4): square hand boxes in the input image."""
+    """(N, 4): square hand boxes, x0 y0 x1 y1, in the image that K belongs to."""
     K: np.ndarray
-    """(N, 3, 3): of the input image."""
+    """(N, 3, 3)."""
     occlusion: np.ndarray | None = None
     """(N,) in [0, 1]; only the fusion `occlusion` needs it."""
 
@@ -49,18 +48,20 @@ class Predicted(NamedTuple):
     """(M,) among the encoded frames, rising."""
     num_windows: np.ndarray
     """(M,) windows that saw the frame, of which the values below are the mean."""
+    joints_px: np.ndarray
+    """(M, 21, 2) the 2D joints."""
     joints_m: np.ndarray
     """(M, 21, 3) from the wrist, axes of the camera."""
+    vertices_m: np.ndarray
+    """(M, V, 3) likewise, as many as the model's hand layer gives."""
     wrist_cam_m: np.ndarray
-    """(M, 3) fitted to the predicted 2D joints under K."""
+    """(M, 3) where the joints project onto `joints_px` as nearly as they can."""
     pose_rotvec: np.ndarray
     """(M, 48); its mean is taken in 6D and made orthonormal again."""
     betas: np.ndarray
     """(M, 10)."""
-    of_window: dict[str, np.ndarray]
-    """(M, …) of the window around the frame: `weights` (M, T), how much each of its frames counts;
-    and where asked for `own_joints_m` and `lent_joints_m` (M, T·63), each of its frames by itself,
-    and that pose deformed to the centre."""
+    weights: np.ndarray
+    """(M, T): how much each frame of the window around this one counts in its pose."""
 
 
 def open_network(
@@ -94,22 +95,20 @@ def encode(
 @torch.no_grad()
 def decode(
     model: Deformer, frames: Frames, windows: np.ndarray, centre: int, combine: Combine = "centre",
-    sources: bool = False, autocast: AbstractContextManager | None = None,
+    autocast: AbstractContextManager | None = None,
 ) -> Predicted:  # fmt: skip
     """All windows → hands of their centre frames.
 
     windows (W, T): places among the frames. combine: "centre" takes a frame's hand from the window
-    around it, "overlap" the mean of all windows that hold it. sources: also what every frame lends.
+    around it, "overlap" the mean of all windows that hold it.
     """
-    N = len(frames.is_left)
+    N, (_, T) = len(frames.is_left), windows.shape
     count, is_centre = np.zeros(N), np.zeros(N, bool)  # overlap also sees frames that are no centre
+    weights = np.zeros((N, T), np.float32)
     sums: dict[str, np.ndarray] = {}
-    of_window: dict[str, np.ndarray] = {}
-    for chosen, values, own in _decoded(model, frames, windows, centre, sources, autocast):
+    for chosen, values, of_centre in _decoded(model, frames, windows, centre, autocast):
         is_centre[chosen[:, centre]] = True
-        for name, value in own.items():
-            known = of_window.setdefault(name, np.zeros((N, *value.shape[1:]), np.float32))
-            known[chosen[:, centre]] = value
+        weights[chosen[:, centre]] = of_centre
         if combine == "overlap":  # a frame that a window repeats counts once
             counts = np.diff(chosen, axis=1, prepend=-1) != 0
         else:
@@ -129,31 +128,29 @@ def decode(
         place=np.flatnonzero(is_centre),
         num_windows=count.astype(np.int64),
         pose_rotvec=rotmat_to_rotvec(rotmats).numpy().reshape(-1, 48),
-        of_window={name: value[is_centre] for name, value in of_window.items()},
+        weights=weights[is_centre],
         **means,
     )
 
 
 def _decoded(
-    model: Deformer, frames: Frames, windows: np.ndarray, centre: int, sources: bool,
+    model: Deformer, frames: Frames, windows: np.ndarray, centre: int,
     autocast: AbstractContextManager | None,
-) -> Iterator[tuple[np.ndarray, dict[str, np.ndarray], dict[str, np.ndarray]]]:  # fmt: skip
-    """Batches of windows as places (B, T); values of all their frames (B, T, …); and those of the
-    window as it is for its centre (B, …)."""
+) -> Iterator[tuple[np.ndarray, dict[str, np.ndarray], np.ndarray]]:  # fmt: skip
+    """Batches of windows as places (B, T); values of all their frames (B, T, …); weights (B, T) of
+    their frames in the pose of the centre."""
     device = next(model.parameters()).device
     for i in track(range(0, len(windows), _WINDOWS_AT_ONCE), "decoding windows"):
         chosen = windows[i : i + _WINDOWS_AT_ONCE]
-        lent = FrameFeatures(*(value[chosen].to(device) for value in frames.features))
+        features = FrameFeatures(*(value[chosen].to(device) for value in frames.features))
         is_left = torch.from_numpy(frames.is_left[chosen[:, 0]]).to(device)
         occlusion = None
         if frames.occlusion is not None:
             occlusion = torch.from_numpy(frames.occlusion[chosen]).to(device)
         with autocast or nullcontext():
-            output = model.decode_windows(lent, is_left, occlusion)
-        of_window = {"weights": output.weights[:, :, centre].float().cpu().numpy()}
-        if sources:
-            of_window |= _sources(model, output, is_left, centre)
-        yield chosen, _values(output, frames.boxes_px[chosen], frames.K[chosen]), of_window
+            output = model.decode_windows(features, is_left, occlusion)
+        values = _values(output, frames.boxes_px[chosen], frames.K[chosen])
+        yield chosen, values, output.weights[:, :, centre].float().cpu().numpy()
 
 
 def _values(output: DeformerOutput, boxes_px: np.ndarray, K: np.ndarray) -> dict[str, np.ndarray]:
@@ -168,22 +165,10 @@ def _values(output: DeformerOutput, boxes_px: np.ndarray, K: np.ndarray) -> dict
         K.reshape(B * T, 3, 3).astype(np.float64),
     )
     return {
+        "joints_px": joints_px,
         "joints_m": joints,
+        "vertices_m": output.fused.vertices_m.double().cpu().numpy(),
         "wrist_cam_m": wrist.reshape(B, T, 3),
         "rot6d": rotmat_to_rot6d(output.fused.rotmats).double().cpu().numpy(),
         "betas": output.fused.betas.double().cpu().numpy(),
     }
-
-
-def _sources(
-    model: Deformer, output: DeformerOutput, is_left: Tensor, centre: int
-) -> dict[str, np.ndarray]:
-    """What every frame has to lend; with the window's shape, from the wrist, m."""
-    _, T = output.confidence.shape
-    poses = torch.cat([output.deformed.diagonal(0, 1, 2).movedim(-1, 1),
-                       output.deformed[:, :, centre]], 1)  # (B, 2T, 16, 6)  # fmt: skip
-    betas = output.fused.betas[:, :1].expand(-1, 2 * T, -1)
-    hands = pose_hands(model.hand_layer, rot6d_to_rotmat(poses), betas, is_left, model.config.tips)
-    own, lent = hands.joints_m.flatten(2).split(T, 1)
-    both = {"own_joints_m": own, "lent_joints_m": lent}
-    return {name: value.flatten(1).cpu().numpy() for name, value in both.items()}

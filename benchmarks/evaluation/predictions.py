@@ -40,17 +40,9 @@ SCHEMA = pa.schema(
     ]
 )  # fmt: skip
 
-_SOURCES = (
-    pa.field("own_joints_m", pa.list_(pa.float32()), metadata={
-        "meaning": "T × 21 × 3: each frame of the window by itself, at its own time, as joints_m"}),
-    pa.field("lent_joints_m", pa.list_(pa.float32()), metadata={
-        "meaning": "T × 21 × 3: those poses deformed to this frame, before their mean is taken"}),
-)  # fmt: skip
-
 
 def as_rows(index: FrameIndex, row: np.ndarray, predicted: Predicted) -> pa.Table:
-    """What was predicted of M frames, rows (M,) of `frames.parquet` → a table of `SCHEMA`, with two
-    more columns where sources were asked for."""
+    """What was predicted of M frames, rows (M,) of `frames.parquet` → a table of `SCHEMA`."""
     columns = {
         "clip": pa.array([index.clips[c] for c in index.clip[row]]),
         "frame": pa.array(index.numbers["frame"][row], pa.int32()),
@@ -60,11 +52,9 @@ def as_rows(index: FrameIndex, row: np.ndarray, predicted: Predicted) -> pa.Tabl
         "wrist_cam_m": _vectors(predicted.wrist_cam_m),
         "pose_rotvec": _vectors(predicted.pose_rotvec),
         "betas": _vectors(predicted.betas),
-        **{name: pa.array(list(x), pa.list_(pa.float32())) for name, x in
-           predicted.of_window.items()},
-    }  # fmt: skip
-    sources = [field for field in _SOURCES if field.name in columns]
-    return pa.table(columns, schema=pa.schema([*SCHEMA, *sources]))
+        "weights": pa.array(list(predicted.weights), pa.list_(pa.float32())),
+    }
+    return pa.table(columns, schema=SCHEMA)
 
 
 def _vectors(values: np.ndarray) -> pa.FixedSizeListArray:

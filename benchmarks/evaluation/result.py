@@ -157,7 +157,7 @@ class Evaluation:
         if self.metrics.keys() != BINS.keys():
             raise ValueError(f"metrics has the bins {list(self.metrics)}, not {list(BINS)}")
         for name, scores in self.metrics.items():
-            if missing := METRICS.keys() - scores.keys():
+            if missing := set(METRICS) - scores.keys():
                 raise ValueError(f"metrics.{name} lacks {', '.join(sorted(missing))}")
             for metric in METRICS:
                 summary = scores[metric]

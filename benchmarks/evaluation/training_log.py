@@ -1,4 +1,4 @@
-"""What trainings told: `log.jsonl` of a run as arrays, and the evaluations that are of it."""
+"""A training's `log.jsonl` as arrays, and the evaluations that are of it."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +25,7 @@ class TrainingLog:
     validation_step: np.ndarray
     validation: dict[str, np.ndarray]
     checkpoint: Checkpoint | None
-    """What the last one tells, without its tensors; None without one."""
+    """The last one, without its tensors; None without one."""
     last_step: int
     """Of the last record."""
 

@@ -158,19 +158,18 @@ def _check_axes(path: Path, joints: np.ndarray, truth: np.ndarray, is_left: np.n
     misfit = next((m for m in found.values() if m is not None), None)
     if misfit is None:
         return
-    whose = [side for side, other in found.items() if other and other.axes == misfit.axes]
-    are_all = len(whose) == len(sides)
-    told = (
-        f"{path} has its {'hands' if are_all else f'{whose[0]} hands'} "
-        f"{'mirrored' if misfit.is_mirrored else 'turned'} against its format's frame: after the "
-        f"wrist is subtracted the joints are {misfit.as_read_mm:.1f} mm off, with {misfit.axes} "
-        f"for (x, y, z) {misfit.best_mm:.1f} mm; "
-    )
-    if misfit.is_mirrored:
-        raise ValueError(told + "mirror back what was predicted on mirrored images")
-    raise ValueError(
-        told + "turn them (DexYCB's files: y down, z forward; HO-3D's: OpenGL, y up, z towards the "
+    affected = [side for side, other in found.items() if other and other.axes == misfit.axes]
+    hands = "hands" if len(affected) == len(sides) else f"{affected[0]} hands"
+    cure = (
+        "mirror back what was predicted on mirrored images"
+        if misfit.is_mirrored
+        else "turn them (DexYCB's files: y down, z forward; HO-3D's: OpenGL, y up, z towards the "
         "viewer)"
+    )
+    raise ValueError(
+        f"{path} has its {hands} {'mirrored' if misfit.is_mirrored else 'turned'} against its "
+        f"format's frame: after the wrist is subtracted the joints are {misfit.as_read_mm:.1f} mm "
+        f"off, with {misfit.axes} for (x, y, z) {misfit.best_mm:.1f} mm; {cure}"
     )
 
 
@@ -178,30 +177,29 @@ class _Misfit(NamedTuple):
     """Hands that fit with other axes."""
 
     axes: str
-    """Which, in the words of the axes as read: `(x, −y, −z)`."""
+    """Which, by the names of the axes as read: `(x, −y, −z)`."""
     is_mirrored: bool
     as_read_mm: float
     best_mm: float
 
 
 def _misfit_of_axes(joints: np.ndarray, truth: np.ndarray) -> _Misfit | None:
-    relative, truth = joints - joints[:, :1], truth - truth[:, :1]
+    relative, truth = align_root(joints), align_root(truth)
 
     def errors_mm(x: np.ndarray, y: np.ndarray, axes: Sequence[np.ndarray]) -> list[float]:
-        return [1e3 * np.linalg.norm(x @ a.T - y, axis=-1).mean() for a in axes]
+        return [point_errors_mm(x @ a.T, y).mean() for a in axes]
 
     fits_mm = errors_mm(relative, truth, AXES)
     best = int(np.argmin(fits_mm))
-    # Who always says the same may fit better turned, so what changes from frame to frame must too
+    # A constant prediction may fit better turned, so the changes between frames must too
     changes = relative - relative.mean(0), truth - truth.mean(0)
     as_read_mm, turned_mm = errors_mm(*changes, (AXES[0], AXES[best]))
     if fits_mm[best] >= _MUCH_BETTER * fits_mm[0] or turned_mm >= _BETTER * as_read_mm:
         return None
     rows, other = best_frames(relative, truth)
     if errors_mm(relative[rows], truth[other], AXES[:1])[0] < _MUCH_BETTER * fits_mm[best]:
-        return None  # its axes are right, its rows are of other frames: `misplaced` tells
-    signs = AXES[best].sum(1)
-    names = ("xyz"[k] for k in np.abs(AXES[best]).argmax(1))
+        return None  # its axes are right and its rows are of other frames: see `misplaced`
+    signs, names = AXES[best].sum(1), ("xyz"[k] for k in np.abs(AXES[best]).argmax(1))
     words = ", ".join(("−" if s < 0 else "") + n for s, n in zip(signs, names, strict=True))
     is_mirrored = np.linalg.det(AXES[best]) < 0
     return _Misfit(f"({words})", bool(is_mirrored), fits_mm[0], fits_mm[best])
@@ -224,11 +222,12 @@ def misplaced(joints_m: np.ndarray, truth_joints_m: np.ndarray, number: np.ndarr
     for move in (np.asarray, align_root):
         joints, truth = move(joints_m[by_number]), move(truth_joints_m[by_number])
         if _spread(joints) < _MIN_SPREAD * _spread(truth):
-            continue  # who always says the same fits some frames better than others
+            continue  # a constant prediction fits some frames better than others
         rows, best = best_frames(joints, truth)
-        told = _shifted(joints, truth, number, point_errors_mm(joints[rows], truth[best]).mean())
-        if told := told or _elsewhere(joints, truth, rows, best):
-            return told
+        best_mm = point_errors_mm(joints[rows], truth[best]).mean()
+        fault = _shifted(joints, truth, number, best_mm) or _elsewhere(joints, truth, rows, best)
+        if fault:
+            return fault
     return ""
 
 
@@ -248,7 +247,7 @@ def best_frames(joints: np.ndarray, truth: np.ndarray) -> tuple[np.ndarray, np.n
 
 def _shifted(joints: np.ndarray, truth: np.ndarray, number: np.ndarray, best_mm: float) -> str:
     """best_mm: what is left in the best of all frames."""
-    best, told = _SHIFT_BETTER, ""
+    best, fault = _SHIFT_BETTER, ""
     for shift in (s for s in range(-_MAX_SHIFT, _MAX_SHIFT + 1) if s):
         there = np.searchsorted(number, number + shift)
         there = np.minimum(there, len(number) - 1)
@@ -264,11 +263,11 @@ def _shifted(joints: np.ndarray, truth: np.ndarray, number: np.ndarray, best_mm:
         if other_mm < best * own_mm and other_mm < _NEARLY_BEST * best_mm:
             best = other_mm / own_mm
             rows = f"{abs(shift)} row{'s' * (abs(shift) > 1)} {'later' if shift > 0 else 'earlier'}"
-            told = (
+            fault = (
                 f"its hands fit the frames {rows} far better than their own ({other_mm:.1f} mm "
                 f"against {own_mm:.1f} where the hand moves): are its rows shifted?"
             )
-    return told
+    return fault
 
 
 def _elsewhere(joints: np.ndarray, truth: np.ndarray, rows: np.ndarray, best: np.ndarray) -> str:

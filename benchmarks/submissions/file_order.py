@@ -73,7 +73,7 @@ def dexycb_order(frames: pa.Table, split: str) -> FileOrder:
 
     A dataset that holds a part of the split (or synthetic recordings) cannot give the official
     numbers, for nobody knows how many frames the missing recordings have: the numbers then count
-    what is there, and `note` says so. A file written so is read back by the same dataset only.
+    what is there, and `note` says so. Only the same dataset can read such a file.
 
     Raises `ValueError` when a clip is not whole, because then nothing can be counted.
     Source: the order of dex-ycb-toolkit's `DexYCBDataset`.

@@ -78,7 +78,7 @@ def _has_mesh(vertices: np.ndarray) -> np.ndarray:
     """(N,) bool: vertices (N, 778, 3), m, as large as a hand and mostly distinct, unlike zeros,
     NaN, a repeated point, or joints that are repeated or followed by zeros."""
     x, y, z = np.moveaxis(vertices.astype(np.float64), -1, 0)
-    with np.errstate(invalid="ignore"):  # infinity is told of later
+    with np.errstate(invalid="ignore"):  # infinity is refused later
         extent_m = np.fmax.reduce(vertices, 1) - np.fmin.reduce(vertices, 1)  # NaN where all are
         keys = np.sort(x + np.sqrt(2) * y + np.sqrt(3) * z, axis=1)  # one for each distinct point
     num_distinct = 1 + (keys[:, 1:] != keys[:, :-1]).sum(1)

@@ -14,10 +14,9 @@ from deformer import inference
 from deformer.data.batch import as_float
 from deformer.data.windows import WindowConfig, clip_windows
 from deformer.hand.box import tight_box
-from deformer.hand.camera import fit_translation
 from deformer.hand.conventions import SIDES
 from deformer.network.model import Deformer, FrameFeatures
-from deformer.video.crop import boxes_of_inputs, crop_hands, to_image_px
+from deformer.video.crop import boxes_in_image, boxes_of_inputs, crop_hands
 from deformer.video.detect import Detection, HandDetector
 
 FOCAL_PER_SIDE = 1.2
@@ -144,26 +143,16 @@ def make_windows(seen: SeenHands, config: WindowConfig) -> np.ndarray:
     return np.concatenate(windows)
 
 
-@torch.no_grad()
 def decode(
     model: Deformer, seen: SeenHands, features: FrameFeatures, config: WindowConfig
 ) -> Predicted:
     """Every hand as the centre of its window."""
-    device = next(model.parameters()).device
-    is_left = torch.from_numpy(seen.is_left).to(device)
-    parts = []
-    windows = make_windows(seen, config)
-    for i in range(0, len(windows), _AT_ONCE):
-        chosen = windows[i : i + _AT_ONCE]
-        of_windows = FrameFeatures(*(value[chosen].to(device) for value in features))
-        output = model.decode_windows(of_windows, is_left[i : i + _AT_ONCE])
-        values = output.joints_2d, output.fused.joints_m, output.fused.vertices_m
-        parts.append([value[:, config.centre].double().cpu().numpy() for value in values])
-    joints_2d, joints_m, vertices_m = (np.concatenate(part) for part in zip(*parts, strict=True))
-    joints_px = to_image_px(joints_2d, tight_box(seen.landmarks_px))
-    K = np.broadcast_to(guess_intrinsics(seen.image_wh), (len(joints_px), 3, 3))
-    wrist = fit_translation(joints_m, joints_px, K)[:, None]
-    return Predicted(joints_px, joints_m + wrist, vertices_m + wrist)
+    boxes = boxes_in_image(tight_box(seen.landmarks_px))
+    K = np.broadcast_to(guess_intrinsics(seen.image_wh), (len(boxes), 3, 3))
+    frames = inference.Frames(features, seen.is_left, boxes, K)
+    found = inference.decode(model, frames, make_windows(seen, config), config.centre)
+    wrist = found.wrist_cam_m[:, None]
+    return Predicted(found.joints_px, found.joints_m + wrist, found.vertices_m + wrist)
 
 
 def guess_intrinsics(image_wh: tuple[int, int]) -> np.ndarray:

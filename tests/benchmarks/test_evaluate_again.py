@@ -49,25 +49,6 @@ def test_scoring_again_predicts_nothing_again(data, run, own_result, encoded, mo
     assert after.metrics["all"]["mpjpe_mm"] == before.metrics["all"]["mpjpe_mm"]
 
 
-def test_nor_on_another_number_of_processes(data, run, own_result, encoded):
-    """The second of two processes, which looks at the finished file alone."""
-    checkpoint, stream = load_checkpoint(run), make_stream(data)
-    for num_ranks in (1, 2):
-        config = checkpoint.experiment.stream.for_evaluation(SPLIT)
-        of_rank = type(stream)(config, stream.store, stream.index, num_ranks - 1, num_ranks)
-        network = inference._config_for(checkpoint, stream.index.info)
-        job = inference._job_of(checkpoint, network, of_rank, "centre", "float32")
-        assert inference._is_done(own_result / "predictions.parquet", job, sources=False)
-
-
-def test_what_is_lent_is_added_where_asked_for_and_kept_where_not(data, run, own_result, encoded):
-    evaluated(data, own_result, checkpoint=run, sources=True)
-    assert sum(encoded) == 25
-    evaluated(data, own_result, checkpoint=run)
-    assert sum(encoded) == 25
-    assert "lent_joints_m" in read_predictions(own_result / "predictions.parquet")
-
-
 def _other_weights(run: Path, out: Path) -> Path:
     checkpoint = load_checkpoint(run)
     name = next(n for n, x in checkpoint.tensors["model"].items() if x.is_floating_point())
@@ -240,3 +221,13 @@ def test_nothing_to_read_is_an_error(damaged, run, tmp_path):
         corrupt(damaged, int(row), "labels_")
     with pytest.raises(ValueError, match=r"windows in a row of .* are corrupt, such as .*labels"):
         evaluated(damaged, tmp_path / "out", checkpoint=run)
+
+
+def test_frames_without_a_whole_window_are_an_error(damaged, run, tmp_path):
+    stream = make_stream(damaged)
+    config = load_checkpoint(run).experiment.stream.for_evaluation(SPLIT, 3)
+    windows = type(stream)(config, stream.store, stream.index).windows
+    for row in np.setdiff1d(windows.rows, windows.centre_rows):
+        corrupt(damaged, int(row))
+    with pytest.raises(ValueError, match="no window could be read"):
+        evaluated(damaged, tmp_path / "out", checkpoint=run, limit=3)

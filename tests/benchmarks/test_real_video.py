@@ -24,7 +24,7 @@ from deformer.video.hands import (
     guess_intrinsics,
 )
 from tests.benchmarks.untrained import save_untrained
-from tests.deformer.small_runs import VERY_SMALL, make_stream
+from tests.deformer.small_runs import VERY_SMALL, changed, make_stream
 from tests.deformer.video.videos import FakeDetector, seen_hands, write_video
 
 # --------------------------------------------------------------------------------- the measure
@@ -53,7 +53,8 @@ def test_joints_of_both_kinds_are_measured_by_side():
     rays = np.concatenate([exact, np.ones((3, 21, 1))], -1)
     joints_cam_m = 0.5 * rays @ np.linalg.inv(guess_intrinsics(seen.image_wh)).T
     joints_cam_m[0, :, 0] = 9
-    found = measure(seen, Predicted(exact, joints_cam_m, np.zeros((3, 778, 3))))
+    predicted = Predicted(exact, joints_cam_m, np.zeros((3, 778, 3)))
+    found = measure(seen, predicted)
     shares = {
         kind: {group: values["within_0.1"] for group, values in groups.items()}
         for kind, groups in found.items()
@@ -62,12 +63,8 @@ def test_joints_of_both_kinds_are_measured_by_side():
         "joints_2d": {"all": pytest.approx(2 / 3), "right": 1.0, "left": 0.0},
         "projected_3d": {"all": pytest.approx(1 / 3), "right": 0.5, "left": 0.0},
     }
-
-
-def test_a_side_that_is_not_seen_has_no_number():
-    seen = seen_hands([0, 1], [True, True], 2)
-    predicted = Predicted(seen.landmarks_px, np.ones((2, 21, 3)), np.zeros((2, 778, 3)))
-    assert measure(seen, predicted)["joints_2d"].keys() == {"all", "left"}
+    of_one_side = measure(replace(seen, is_left=np.ones(3, bool)), predicted)
+    assert of_one_side["joints_2d"].keys() == {"all", "left"}
 
 
 # ---------------------------------------------------------------------------------- the network
@@ -100,18 +97,20 @@ def test_a_video_gives_what_the_same_frames_in_shards_give(data, run, result, tm
     assert sides == {True, False}
 
 
-def test_what_fuses_by_occlusion_is_refused(data, hands, tmp_path):
-    experiment = replace(VERY_SMALL, model=replace(VERY_SMALL.model, fusion="occlusion"))
-    out = save_untrained(tmp_path, make_stream(data), hands, experiment)
-    with pytest.raises(ValueError, match="fuses by occlusion, which nobody knows of a video"):
-        load_network(real_video.Options(out, tmp_path))
-
-
-def test_another_hand_model_is_refused(data, hands, tmp_path):
-    other = replace(hands, sha256="0123456789abcdef")
-    out = save_untrained(tmp_path, make_stream(data), other)
-    with pytest.raises(ValueError, match=r"the hand model standin 0123456789ab, here is"):
-        load_network(real_video.Options(out, tmp_path))
+def test_networks_that_a_video_cannot_serve_are_refused(data, hands, tmp_path):
+    by_occlusion, other = (
+        changed("model", fusion="occlusion"),
+        replace(hands, sha256="0123456789ab"),
+    )
+    stream = make_stream(data)
+    for told, run in (
+        ("fuses by occlusion, which nobody knows of a video",
+         save_untrained(tmp_path / "occlusion", stream, hands, by_occlusion)),
+        ("the hand model standin 0123456789ab, here is",
+         save_untrained(tmp_path / "other", stream, other)),
+    ):  # fmt: skip
+        with pytest.raises(ValueError, match=told):
+            load_network(real_video.Options(run, tmp_path))
 
 
 # ----------------------------------------------------------------------------------- the command

@@ -5,14 +5,7 @@ import pytest
 
 from benchmarks.submissions import file_order
 from benchmarks.submissions.file_order import dexycb_order, ho3d_order
-from tests.benchmarks.frame_tables import HO3D_LIST, dexycb_frames, ho3d_frames
-
-
-@pytest.fixture
-def ho3d_list(tmp_path):
-    path = tmp_path / "evaluation.txt"
-    path.write_text(HO3D_LIST)
-    return path
+from tests.benchmarks.frame_tables import dexycb_frames, ho3d_frames
 
 
 def test_dexycb_numbers_go_by_subject_sequence_camera_frame():
