@@ -10,9 +10,7 @@ of --splits, as they are. Interrupted, the same command goes on; what is there i
 """
 
 import json
-import shlex
 import sys
-from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -29,9 +27,9 @@ from deformer.data.stream import Stream
 from deformer.experiments import get_experiment
 from deformer.files.whole import note_work, write_whole
 from deformer.inference import open_network
-from deformer.program.console import PlainConsole, run_command
+from deformer.program.console import PlainConsole, run_command, this_command
 from deformer.program.lock import locked
-from deformer.training.checkpoint import Checkpoint, check_hand
+from deformer.training.checkpoint import Checkpoint, check_hand, file_sha256
 from deformer.training.distributed import process_group
 from deformer.training.experiment import Experiment
 from deformer.training.features import (
@@ -41,7 +39,6 @@ from deformer.training.features import (
     description,
     encode,
     file_name,
-    file_sha256,
     single_frames,
     spatial_half,
 )
@@ -81,7 +78,7 @@ class Options:
 
 
 def make_features(options: Options, device: torch.device, console: Console) -> None:
-    """Raises `ValueError` and `OSError` that say what to do."""
+    """Raises `ValueError` and `OSError`."""
     experiment = get_experiment(options.experiment)
     store, index = open_store(str(options.data))
     hands = load_hands_of(index.info, options.mano_dir)
@@ -102,7 +99,7 @@ def make_features(options: Options, device: torch.device, console: Console) -> N
         frames = single_frames(stream, augment)
         first = (copy or 0) * frames.steps_per_epoch
         last = first + frames.steps_per_epoch
-        arrays = encode(model, frames, first, last, device, nullcontext())
+        arrays = encode(model, frames, first, last, device)
         return {name: torch.from_numpy(value) for name, value in arrays.items()}
 
     wanted = {file_name(*which): which for which in _wanted(options, experiment)}
@@ -113,7 +110,7 @@ def make_features(options: Options, device: torch.device, console: Console) -> N
             if not (options.out / name).exists():
                 console.print(f"{options.out / name}", soft_wrap=True)
                 _write(options.out / name, frames_of(*which))
-        info["command"] = f"python -m deformer.encode {shlex.join(sys.argv[1:])}"
+        info["command"] = this_command("deformer.encode")
         info["files"] = {name: file_sha256(options.out / name) for name in (SPATIAL_FILE, *wanted)}
         write_whole(options.out / FEATURES_FILE, json.dumps(info, indent=1) + "\n")
 

@@ -1,13 +1,11 @@
 """Train and evaluate every run that Tables 4, 5 and 6 need.
 
-    python -m benchmarks.ablations --preset tiny --data shards/occluded --dry-run
+    python -m benchmarks.ablations --preset temporal --data shards/occluded --dry-run
     python -m benchmarks.ablations --preset paper --data shards/dexycb --seeds 0 1 2
     python -m benchmarks.ablations --preset paper --data shards/ho3d
 
-On the benchmark `occluded-hands` two runs come first, one on single frames and, from its model, one
-on windows without fusion; all others start from there. What is done is skipped, what was
-interrupted goes on; run it again until it is through. The runs land in
-runs/<data>/<experiment>-seed<k>, their evaluations in results/<data>/ likewise, where
+What is done is skipped, what was interrupted goes on; run it again until it is through. The runs
+land in runs/<data>/<experiment>-seed<k>, their evaluations in results/<data>/ likewise, where
 `python -m benchmarks.tables` and `python -m benchmarks.report` find them. A run that fails stops no
 other; those that failed are listed at the end. Exit status: 0 all done, 1 something failed or
 cannot be used, 2 an option is wrong, 143 stopped by Ctrl-C, SIGTERM or a terminal that closes, each

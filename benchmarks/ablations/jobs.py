@@ -18,8 +18,8 @@ from rich.console import Console
 from benchmarks.evaluation.protocol import HEADLINE
 from benchmarks.evaluation.result import EVALUATION_FILE, Run, read_evaluation
 from deformer.data.dataset import dataset_sha256
-from deformer.experiments import STARTS, get_experiment
-from deformer.training.checkpoint import DamagedCheckpointError, load_checkpoint
+from deformer.experiments import get_experiment
+from deformer.training.checkpoint import DamagedCheckpointError, load_experiment
 from deformer.training.experiment import Experiment
 from deformer.training.resume import check_run, check_start
 
@@ -41,8 +41,6 @@ class Job:
     steps: int
     split: str
     """That it is evaluated on."""
-    start: Path | None = None
-    """The run whose model it begins with."""
     features: str | None = None
     """The folder of encoded frames that it learns from; None: it learns from images."""
 
@@ -60,14 +58,13 @@ class Job:
     def asked(self) -> Experiment:
         """What its command trains."""
         base = get_experiment(self.experiment)
-        start_from = base.start_from if self.start is None else str(self.start)
         seeded = replace(base.stream, seed=self.seed)
-        return replace(base, start_from=start_from, features=self.features, stream=seeded)
+        return replace(base, features=self.features, stream=seeded)
 
     @property
     def is_done(self) -> bool:
-        """It was evaluated at its last step, on this build of the dataset, as it is asked for now,
-        and began with the model that its start holds now."""
+        """It was evaluated at its last step, on this build of the dataset, as it is asked for
+        now."""
         path = self.result / EVALUATION_FILE
         if not path.exists():
             return False
@@ -77,12 +74,12 @@ class Job:
         return is_asked and self._is_the_run()
 
     def _is_the_run(self) -> bool:
-        """Whether its last checkpoint is of the run that is asked for. Without one the result has
-        to do; but others begin with a start's model."""
+        """Whether its last checkpoint is of the run that is asked for; without one the result has
+        to do."""
         try:
-            checkpoint = load_checkpoint(self.run, only=("none",))
+            checkpoint = load_experiment(self.run)
         except (OSError, DamagedCheckpointError):
-            return self.experiment not in STARTS
+            return True
         except ValueError:  # of another version: the training says why
             return False
         try:
@@ -170,33 +167,26 @@ class _Commands:
 
 
 def run_jobs(jobs: Sequence[Job], console: Console, slots: Sequence[Slot]) -> list[str]:
-    """Run what is not done: what others start from one by one, then one in each slot at a time.
+    """Run what is not done, one in each slot at a time.
 
-    Returns what failed, a line each; others go on, but for those that start from it. Interrupted,
-    it ends the commands, and raises `KeyboardInterrupt` when they have ended.
+    Returns what failed, a line each; others go on. Interrupted, it ends the commands, and raises
+    `KeyboardInterrupt` when they have ended.
     """
-    starts = [job for job in jobs if job.experiment in STARTS]
+    is_alone = len(slots) == 1
     commands, free = _Commands(), SimpleQueue()
     for slot in slots:
         free.put(slot)
 
-    def run(job: Job, is_alone: bool) -> str | None:
-        slot = Slot() if is_alone else free.get()
+    def run(job: Job) -> str | None:
+        slot = free.get()
         try:
             return _run(job, commands, console, slot, None if is_alone else job.run / CONSOLE_FILE)
         finally:
-            if not is_alone:
-                free.put(slot)
+            free.put(slot)
 
     with ThreadPoolExecutor(len(slots)) as pool:
         try:
-            for job in starts:
-                if not job.is_done and (failure := pool.submit(run, job, True).result()):
-                    untried = sum(not other.is_done for other in jobs if other is not job)
-                    return [failure, f"{untried} other runs start from it, and were not tried"]
-            # Not before: what began with a start's old model is not done once it has a new one
-            left = [job for job in jobs if job not in starts and not job.is_done]
-            futures = [pool.submit(run, job, len(slots) == 1) for job in left]
+            futures = [pool.submit(run, job) for job in jobs if not job.is_done]
             return [words for future in as_completed(futures) if (words := future.result())]
         except BaseException:
             commands.end()

@@ -27,7 +27,8 @@ from deformer.files.whole import write_whole
 from deformer.hand.camera import NEAREST_M
 from deformer.network.fusion import FusionVariant
 from deformer.network.losses import PointLossName
-from deformer.training.checkpoint import Checkpoint, shaping_fields
+from deformer.training.checkpoint import Checkpoint
+from deformer.training.experiment import shaping_fields
 
 EVALUATION_FILE = "evaluation.json"
 FORMAT = 2

@@ -22,7 +22,7 @@ from deformer.data.dataset import DATASET_FILE, dataset_sha256, read_table
 from deformer.data.index import FrameIndex, make_windows, read_index
 from deformer.experiments import get_experiment
 from deformer.program.console import print_labelled
-from deformer.training.checkpoint import load_checkpoint
+from deformer.training.checkpoint import load_experiment
 from deformer.training.experiment import Experiment
 
 
@@ -103,7 +103,7 @@ class Scored:
 def saved_experiment(run: Run) -> Experiment | None:
     """What a checkpoint was trained by; where it is not here, the preset of that name, if any."""
     try:
-        return load_checkpoint(run.checkpoint, str(run.step), only=("none",)).experiment
+        return load_experiment(run.checkpoint, str(run.step)).experiment
     except (OSError, ValueError):
         pass
     try:

@@ -8,7 +8,7 @@ from benchmarks.evaluation.scored import Scored, read_dataset
 from benchmarks.evaluation.truth import pose_meshes
 from benchmarks.figures.draw_hand import is_in_front
 from deformer.data.augment import Draw
-from deformer.data.batch import read_window
+from deformer.data.batch import collate, read_window
 from deformer.data.store import ClipReader, open_store
 from deformer.hand.align import align_procrustes, point_errors_mm
 from deformer.hand.mano import HandArrays, Hands
@@ -78,13 +78,14 @@ def view_window(scored: Scored, hands: Hands, at: int, whole: bool = True) -> Wi
     weights = scored.window_weights[at] if has_window else np.array([np.nan])
     distinct, where = np.unique(rows, return_inverse=True)
     centre = int(np.searchsorted(distinct, row))
-    read = read_window(ClipReader(store, index, 1), distinct, centre, Draw(), TILE_PX)
-    images, occlusion, K = read[0], read[4], read[10]
+    images = np.empty((len(distinct), TILE_PX, TILE_PX, 3), np.uint8)
+    window = read_window(ClipReader(store, index, 1), distinct, centre, Draw(), images)
+    read = collate(images[None], [window], [False])
     summed = np.bincount(where, weights, len(distinct))  # a frame may stand in a window repeatedly
     frames = tuple(
         FrameView(
-            images[i], K[i].astype(np.float64), int(index.numbers["frame"][distinct[i]]),
-            i == centre, float(occlusion[i]), float(summed[i]),
+            images[i], read.K[0, i].double().numpy(), int(index.numbers["frame"][distinct[i]]),
+            i == centre, float(read.occlusion[0, i]), float(summed[i]),
             hands.left if index.is_left[row] else hands.right,
             _meshes(scored, hands, int(distinct[i])),
         )

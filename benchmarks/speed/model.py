@@ -19,7 +19,8 @@ from deformer.training.distributed import Place
 from deformer.training.experiment import Experiment
 from deformer.training.features import open_features
 from deformer.training.label_check import load_hands_of
-from deformer.training.learner import Learner, RealMotion
+from deformer.training.learner import Learner
+from deformer.training.motion import RealMotion
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ import logging
 import os
 import shlex
 import signal
+import stat
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -64,7 +65,7 @@ def this_command(module: str) -> str:
 
 def run_command(work: Callable[[], int | None], interrupted: str = "interrupted") -> int:
     """Run what a program does; returns its exit status: what the work returns, 0 for None, 1 after
-    an error of the input or the machine, which is told in one line.
+    an error of the input or the machine, which is printed in one line.
 
     interrupted: what is said after Ctrl-C (status 130), and after SIGTERM or when the terminal
     closes (143). Standard output may be a terminal without UTF-8, and whoever reads it may leave
@@ -72,7 +73,7 @@ def run_command(work: Callable[[], int | None], interrupted: str = "interrupted"
     """
     _prepare_output()
     allow_many_files()
-    logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.WARNING)
+    logging.basicConfig(handlers=[_Warnings()], level=logging.WARNING)
     console = PlainConsole()
     try:
         with _sigterm_raises():
@@ -83,6 +84,15 @@ def run_command(work: Callable[[], int | None], interrupted: str = "interrupted"
     except (ValueError, OSError, ImportError, MemoryError) as error:
         print_error(error, console)
         return 1
+
+
+class _Warnings(logging.Handler):
+    """Shows what `logging` is given as programs show everything else."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        print_labelled(
+            f"{record.levelname.lower()}:", record.getMessage(), PlainConsole(), "yellow"
+        )
 
 
 class _Terminated(BaseException):
@@ -119,13 +129,16 @@ def _sigterm_raises() -> Iterator[None]:
 
 
 class _Outlet(io.FileIO):
-    """A descriptor whose reader may leave (`| head`): what is still said is dropped, and the work
-    goes on."""
+    """A descriptor whose reader may leave (`| head`, or a terminal that closes): what is still said
+    is dropped, and the work goes on."""
 
     def write(self, data) -> int | None:
         try:
             return super().write(data)
-        except BrokenPipeError:
+        except OSError as error:
+            is_terminal = stat.S_ISCHR(os.fstat(self.fileno()).st_mode)
+            if error.errno != errno.EPIPE and not (error.errno == errno.EIO and is_terminal):
+                raise
             return memoryview(data).nbytes
 
 

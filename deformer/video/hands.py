@@ -138,7 +138,7 @@ def make_windows(seen: SeenHands, config: WindowConfig) -> np.ndarray:
         places = np.flatnonzero(seen.is_left == is_left)
         is_seen = np.zeros(seen.num_frames, bool)
         is_seen[seen.frame[places]] = True
-        positions = clip_windows(is_seen, config).positions
+        positions = clip_windows(is_seen, config)
         windows.append(places[np.searchsorted(seen.frame[places], positions)])
     return np.concatenate(windows)
 

@@ -15,11 +15,11 @@ from benchmarks.evaluation.result import Counts, Data, Evaluation, Run, write_ev
 from benchmarks.evaluation.scored import dataset_sha256
 from benchmarks.evaluation.truth import compare, pair_predictions, read_truth
 from deformer.training.checkpoint import Content, save_checkpoint
-from deformer.training.machine import Machine
+from deformer.training.distributed import Machine
 from tests.deformer.small_runs import VERY_SMALL
 
 SPLIT = "s0_train"
-MACHINE = Machine("NVIDIA H100", processes=2, processor="a processor", cores=8, torch="2.9")
+MACHINE = Machine("NVIDIA H100", processes=2, processor="a processor", torch="2.9")
 
 
 def write_run(

@@ -46,42 +46,26 @@ def occluded(data, monkeypatch) -> Path:
     return data
 
 
-def test_on_the_benchmark_all_runs_start_from_one(occluded, tmp_path):
-    options = _options(occluded, tmp_path, seeds=(1, 2), steps=5, start_steps=9)
-    frames, start, *jobs = plan(options)
-    assert (frames.experiment, frames.steps, frames.seed) == ("tiny_occluded_frames", 9, 0)
-    assert (start.experiment, start.steps, start.seed) == ("tiny_occluded_windows", 9, 0)
-    assert "--start-from" not in frames.train
-    assert start.train[start.train.index("--start-from") + 1] == str(frames.run)
-    assert "tiny_occluded_nearby" in [job.experiment for job in jobs]
-    assert len(jobs) == 18 and {job.steps for job in jobs} == {5}
-    for job in jobs:
-        assert job.train[job.train.index("--start-from") + 1] == str(start.run)
-        assert job.evaluate[job.evaluate.index("--split") + 1] == "s3_test"
-        assert get_experiment(job.experiment).stream.split == "s3_train"
-    for job in (frames, start, jobs[9]):  # what is compared with checkpoints is what is trained
-        assert parse(job.train[job.train.index("deformer.train") + 1 :]).config == job.asked
-
-
 def test_on_encoded_frames_every_run_begins_by_itself(occluded, tmp_path):
     options = _options(occluded, tmp_path, preset="temporal", features=Path("f"), steps=5)
     jobs = plan(options)
     assert len(jobs) == 9 and jobs[0].experiment == "lite_temporal"
+    assert "lite_temporal_nearby" in [job.experiment for job in jobs]
     for job in jobs:
+        assert job.evaluate[job.evaluate.index("--split") + 1] == "s3_test"
+        assert get_experiment(job.experiment).stream.split == "s3_train"
         assert "--start-from" not in job.train
         for command in (job.train, job.evaluate):
             assert command[command.index("--features") + 1] == "f"
         assert parse(job.train[job.train.index("deformer.train") + 1 :]).config == job.asked
     (by_default, *_) = plan(_options(occluded, tmp_path, preset="temporal", steps=5))
     assert by_default.features == by_default.asked.features == "features/lite"
-    with pytest.raises(ValueError, match="--features f: tiny_occluded_frames learns from images"):
-        plan(_options(occluded, tmp_path, features=Path("f"), steps=5, start_steps=5))
+    with pytest.raises(ValueError, match="--features f: tiny learns from images"):
+        plan(_options(occluded, tmp_path, base="tiny", features=Path("f"), steps=5))
 
 
 def test_the_preset_of_an_experiment():
-    for name in ("tiny", "tiny_ho3d_mse", "tiny_occluded", "tiny_occluded_frames"):
-        assert preset_of(name) == "tiny"
-    assert preset_of("small_occluded_mse_noadv") == "small"
+    assert preset_of("tiny") == preset_of("tiny_ho3d_mse_noadv") == "tiny"
     assert preset_of("lite_temporal_nearby") == "temporal"
     assert preset_of("ho3d_center") == "paper" and preset_of("my_own") is None
 
@@ -100,13 +84,13 @@ def test_of_a_dataset_of_ones_own_the_experiment_and_the_split_are_named(
     with pytest.raises(ValueError, match="is my_hands; .* name the experiment to vary by --base"):
         plan(_options(data, tmp_path))
     with pytest.raises(ValueError, match="is my_hands: give --split"):
-        plan(_options(data, tmp_path, base="small"))
+        plan(_options(data, tmp_path, base="lite"))
     with pytest.raises(
         ValueError, match="--base tiny_center has no ablations; .* dexycb, .* BASES"
     ):
         plan(_options(data, tmp_path, base="tiny_center"))
-    first, *jobs = plan(_options(data, tmp_path, base="small", split="train", steps=5))
-    assert first.experiment == "small" and len(jobs) == 6
+    first, *jobs = plan(_options(data, tmp_path, base="lite", split="train", steps=5))
+    assert first.experiment == "lite" and len(jobs) == 6
     assert all(get_experiment(job.experiment) for job in jobs)
     assert first.evaluate[first.evaluate.index("--split") + 1] == "train"
 

@@ -13,7 +13,7 @@ from benchmarks.evaluation.result import (
     write_evaluation,
 )
 from deformer.training.checkpoint import Content, load_checkpoint, save_checkpoint
-from deformer.training.machine import Machine
+from deformer.training.distributed import Machine
 from tests.benchmarks.evaluations import make_evaluation
 from tests.benchmarks.hands_in_motion import random_hands
 from tests.deformer.small_runs import VERY_SMALL
@@ -59,7 +59,7 @@ def test_runs_of_another_precision_or_start_are_not_alike_and_of_another_machine
         return config_hash(load_checkpoint(tmp_path))
 
     full = {"total_steps": 9, "start_sha256": "ab", "precision": "float32"}
-    assert hashed(full) == hashed(full, Machine("NVIDIA H100", 8, "a processor", 64, "2.9"))
+    assert hashed(full) == hashed(full, Machine("NVIDIA H100", 8, "a processor", "2.9"))
     others = [full | {"precision": "bf16"}, full | {"start_sha256": "cd"}, {}]
     assert len({hashed(origin) for origin in [full, *others]}) == 4
 

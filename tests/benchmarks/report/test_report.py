@@ -148,7 +148,7 @@ def test_the_claims_are_judged_where_runs_can_be_compared(tmp_path, raw_root, mo
     for name, changed in (
         ("full", {}),
         ("mse", {"experiment": "tiny_mse", "point_loss": "mse"}),
-        ("frames", {"experiment": "tiny_occluded_frames", "fusion": "center"}),
+        ("frames", {"experiment": "lite_frames", "fusion": "center"}),
     ):
         run = write_run(tmp_path / "runs" / name, start="runs/<start>")
         write_result(tmp_path / name, data, run, **changed)
@@ -168,7 +168,7 @@ def test_the_claims_are_judged_where_runs_can_be_compared(tmp_path, raw_root, mo
     assert html.count("The interval is over recordings") == 1
     assert "All began with the model of runs/&lt;start&gt;." in html  # and text is escaped
     assert "no run of center that was trained" in html
-    assert "tiny_occluded_frames" not in html  # nothing is ever compared with it
+    assert "lite_frames" not in html  # nothing is ever compared with it
     _, full, mse = material.scored
     monkeypatch.setattr(pages, "draw_run", lambda *_: ())
     mse = replace(mse, at=mse.at[1:], source=mse.source[1:], is_borrowed=mse.is_borrowed[1:])
