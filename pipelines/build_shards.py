@@ -34,7 +34,6 @@ from pipelines.building.finish import finish, locked, remove_build
 from pipelines.building.plan import FRAMES_PER_SHARD, BuildPlan, differences, make_plan
 from pipelines.building.shard import (
     BUILD_FOLDER,
-    Part,
     ShardTask,
     build_shard,
     join_parts,
@@ -243,7 +242,7 @@ def _client(options: Options, num_parts: int):
         yield client
 
 
-def _make_part(part: ShardTask, number: int, topic: str) -> Part:
+def _make_part(part: ShardTask, number: int, topic: str) -> Path:
     from dask.distributed import get_worker
 
     worker = get_worker()

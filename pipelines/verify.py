@@ -27,11 +27,12 @@ from rich.progress import track
 
 from deformer.data.clip import SPLIT_COLUMNS
 from deformer.data.dataset import DATASET_FILE, read_info
-from deformer.hand.mano import HandLayer, load_hands
+from deformer.hand.mano import load_hands
 from deformer.program.console import PlainConsole, print_labelled, run_command
 from deformer.program.pool import as_done
 from deformer.program.processor import usable_cores
 from pipelines.building.finish import TABLES, count_index, nothing_valid
+from pipelines.building.hand_model import HandModel
 from pipelines.building.shard import CorruptShardError, index_shard, size_and_sha256
 from pipelines.datasets.source import UnusableInputError
 from pipelines.inspection.checks import check_clips
@@ -159,7 +160,7 @@ def _check_shard(job: tuple[Path, int, dict, str | None]) -> ShardReport:
             problems.append(f"{name} has {size} bytes, {DATASET_FILE} says {shard['size']}")
         elif differs:
             problems.append(f"{name} has sha256 {sha256}, {DATASET_FILE} says {shard['sha256']}")
-        problems += check_clips(path, name, _layer(hand) if hand else None)
+        problems += check_clips(path, name, _hand_model(hand) if hand else None)
         tables = index_shard(path, name)
     except CorruptShardError as error:
         problems.append(str(error))
@@ -188,8 +189,8 @@ def _check_shard(job: tuple[Path, int, dict, str | None]) -> ShardReport:
 
 
 @cache
-def _layer(hand: str) -> HandLayer:
-    return HandLayer(load_hands(hand))
+def _hand_model(hand: str) -> HandModel:
+    return HandModel.of(load_hands(hand))
 
 
 def _parts(frames: pa.Table) -> list[dict[str, str]]:

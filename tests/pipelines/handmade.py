@@ -17,7 +17,7 @@ from deformer.hand.box import tight_box
 from deformer.hand.camera import project
 from deformer.hand.conventions import NUM_JOINTS
 from pipelines.building.finish import finish, locked
-from pipelines.building.shard import write_shard
+from pipelines.building.shard import ShardMark, join, remove_parts, write_part
 from pipelines.datasets.source import GRASPED_OBJECT, HAND
 
 CROP_SIZE = (96, 80)
@@ -57,6 +57,13 @@ def make_clip(
         num_frames=num_frames, image_size=(640, 480), hand=hand, tips="dexycb",
     )  # fmt: skip
     return Clip(meta, labels, [frame["image"] for frame in frames])
+
+
+def write_shard(out: Path, name: str, clips: Iterable[Clip]) -> ShardMark:
+    """Write clips as the shard `out/name`, and its mark."""
+    mark = join(out, name, [write_part(out, name, clips)])
+    remove_parts(out, name)
+    return mark
 
 
 def build_dataset(out: Path, shards: list[list[Clip]], synthetic: dict | None = None) -> Path:

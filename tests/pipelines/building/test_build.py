@@ -257,22 +257,23 @@ def test_an_output_that_cannot_be_written(raw_root, tmp_path):
 
 
 def test_disk_full_keeps_what_is_finished(raw_root, built, tmp_path, monkeypatch):
-    real = pipelines.building.shard._add
+    real = pipelines.building.shard._samples
     written = []
 
-    def add(tar, name, data):
-        written.append(name)
-        if len(written) > 20:
-            raise OSError(errno.ENOSPC, "No space left on device")
-        real(tar, name, data)
+    def samples(clip):
+        for sample in real(clip):
+            written.append(sample["__key__"])
+            if len(written) > 4:
+                raise OSError(errno.ENOSPC, "No space left on device")
+            yield sample
 
-    monkeypatch.setattr(pipelines.building.shard, "_add", add)
+    monkeypatch.setattr(pipelines.building.shard, "_samples", samples)
     out = tmp_path / "out"
     with pytest.raises(OSError, match=r"no space left on the disk of .*make room and run the same"):
         build(options(raw_root, out))
     assert (out / "000000.tar").exists()
     assert not list(out.rglob("*.tmp"))
-    monkeypatch.setattr(pipelines.building.shard, "_add", real)
+    monkeypatch.setattr(pipelines.building.shard, "_samples", real)
     build(options(raw_root, out))
     assert bytes_of(out) == bytes_of(built)
 
