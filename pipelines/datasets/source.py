@@ -15,7 +15,7 @@ frame is data: `RawFrame(frame, reason=…)`. What makes the whole folder unusab
 
 import importlib
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -34,6 +34,10 @@ _KEY = re.compile(r"[A-Za-z0-9_-]{1,80}")
 
 BACKGROUND, OTHER_OBJECT, GRASPED_OBJECT, HAND = 0, 1, 2, 255
 """Values of `RawFrame.segmentation`."""
+
+
+IMAGE_SIZE = (640, 480)
+"""(width, height) of DexYCB's and of HO-3D's images, px."""
 
 
 class UnusableInputError(ValueError):
@@ -112,19 +116,21 @@ def in_groups(refs: Iterable[ClipRef], most_frames: int) -> list[tuple[ClipRef, 
     return groups
 
 
-def _check_array(name: str, value: np.ndarray | None, *shape: int | None) -> None:
-    """Raise `ValueError` unless value is None, or numbers of this shape (None: any length)."""
-    if value is None:
-        return
-    found = np.shape(value)
-    fits = len(found) == len(shape) and all(
-        n in (None, m) for n, m in zip(shape, found, strict=True)
-    )
-    if not fits or np.asarray(value).dtype.kind not in "biuf":
-        wanted = tuple("N" if n is None else n for n in shape)
-        raise ValueError(
-            f"{name} is {np.asarray(value).dtype} of shape {found}, not numbers of shape {wanted}"
+def _check_arrays(owner: object, **shapes: tuple[int | None, ...]) -> None:
+    """Raise `ValueError` unless these are None, or numbers of these shapes (None: any length)."""
+    for name, shape in shapes.items():
+        value = getattr(owner, name)
+        if value is None:
+            continue
+        array = np.asarray(value)
+        fits = len(array.shape) == len(shape) and all(
+            n in (None, m) for n, m in zip(shape, array.shape, strict=True)
         )
+        if not fits or array.dtype.kind not in "biuf":
+            wanted = tuple("N" if n is None else n for n in shape)
+            raise ValueError(
+                f"{name} is {array.dtype} of shape {array.shape}, not numbers of shape {wanted}"
+            )
 
 
 @dataclass(frozen=True)
@@ -138,8 +144,7 @@ class ManoPose:
     trans_m: np.ndarray  # (3,), the wrist stands at trans_m + J_0(betas)
 
     def __post_init__(self) -> None:
-        for name, size in (("global_rotvec", 3), ("fingers", 45), ("betas", 10), ("trans_m", 3)):
-            _check_array(name, getattr(self, name), size)
+        _check_arrays(self, global_rotvec=(3,), fingers=(45,), betas=(10,), trans_m=(3,))
 
 
 @dataclass(frozen=True)
@@ -150,8 +155,7 @@ class Mesh:
     faces: np.ndarray  # (M, 3)
 
     def __post_init__(self) -> None:
-        _check_array("vertices_cam_m", self.vertices_cam_m, None, 3)
-        _check_array("faces", self.faces, None, 3)
+        _check_arrays(self, vertices_cam_m=(None, 3), faces=(None, 3))
         # the ray caster reads whatever memory a wrong number points to
         if np.size(self.faces) and not (
             np.min(self.faces) >= 0 and np.max(self.faces) < len(self.vertices_cam_m)
@@ -190,12 +194,15 @@ class RawFrame:
     def __post_init__(self) -> None:
         if self.reason and self.reason not in REASONS:
             raise ValueError(f"reason is {self.reason!r}, not empty and none of {list(REASONS)}")
-        _check_array("K", self.K, 3, 3)
-        _check_array("joints_cam_m", self.joints_cam_m, NUM_JOINTS, 3)
-        _check_array("joints_px", self.joints_px, NUM_JOINTS, 2)
-        _check_array("box_px", self.box_px, 4)
-        _check_array("vertices_cam_m", self.vertices_cam_m, NUM_VERTICES, 3)
-        _check_array("segmentation", self.segmentation, None, None)
+        _check_arrays(
+            self,
+            K=(3, 3),
+            joints_cam_m=(NUM_JOINTS, 3),
+            joints_px=(NUM_JOINTS, 2),
+            box_px=(4,),
+            vertices_cam_m=(NUM_VERTICES, 3),
+            segmentation=(None, None),
+        )
         if self.segmentation is not None and self.segmentation.dtype != np.uint8:
             raise ValueError(f"segmentation is {self.segmentation.dtype}, not uint8")
 
@@ -258,6 +265,28 @@ def read_bytes(path: Path, missing: str) -> bytes:
         return path.read_bytes()
     except (FileNotFoundError, IsADirectoryError):
         raise BadFrameError(missing) from None
+
+
+def read_image(path: Path) -> tuple[bytes | None, str]:
+    """The bytes of a frame's image, and why there are none: labels are worth keeping without it."""
+    try:
+        return read_bytes(path, "image_missing"), ""
+    except BadFrameError as error:
+        return None, error.reason
+
+
+def check_values(
+    path: Path,
+    content: dict,
+    rules: dict[str, tuple[Callable[[object], object], str]],
+    advice: str,
+) -> None:
+    """Raise `UnusableInputError` for a value of a meta file that breaks its rule: what must hold of
+    it, and the same in words."""
+    for key, (holds, rule) in rules.items():
+        value = content.get(key)
+        if not holds(value):
+            raise UnusableInputError(f"{path}: {key} is {value!r:.80}, not {rule}; {advice}")
 
 
 def synthetic_mark(root: Path) -> dict | None:

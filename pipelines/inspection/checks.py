@@ -11,6 +11,7 @@ from deformer.data.clip import (
     REASONS,
     ClipMeta,
     image_member,
+    labels_member,
     meta_member,
 )
 from deformer.files.images import decode_jpeg
@@ -52,7 +53,10 @@ def check_clips(path: Path, name: str, hand: HandModel | None) -> Iterator[str]:
 
 
 def _check_images(labels: dict, meta: ClipMeta, members: dict[str, bytes]) -> Iterator[str]:
-    """There is an image just where there is a crop, of its size."""
+    """There is an image just where there is a crop, of its size, and nothing else."""
+    rest = members.keys() - {meta_member(meta.key), labels_member(meta.key)}
+    for member in sorted(rest - {image_member(meta.key, i) for i in range(meta.num_frames)}):
+        yield f"{member} is no member of this clip"
     for i, crop in enumerate(labels["crop_xywh"]):
         image = members.get(image_member(meta.key, i))
         if (crop[2] > 0) != (image is not None):
