@@ -209,7 +209,7 @@ def _what_differs(posed: np.ndarray, joints: np.ndarray) -> str:
         is_far = np.linalg.norm(offset) > _FAR_M
         whose = "is in another unit than metres" if is_far else "belongs to another camera or frame"
         return (
-            f"the hand is right and stands elsewhere, {x:.3f}, {y:.3f}, {z:.3f} m off: the "
+            f"the hand is right and stands elsewhere, {x:z.3f}, {y:z.3f}, {z:z.3f} m off: the "
             f"translation {whose}"
         )
     return (
