@@ -205,7 +205,7 @@ def _what_differs(posed: np.ndarray, joints: np.ndarray) -> str:
         )
     relative = (posed - posed[:, :1]) - (joints - joints[:, :1])
     if np.median(np.linalg.norm(relative, axis=-1).max(1)) < MAX_OFF_M:
-        x, y, z = offset = np.round(np.median(joints[:, 0] - posed[:, 0], 0), 3) + 0.0  # no −0
+        x, y, z = offset = np.median(joints[:, 0] - posed[:, 0], 0)
         is_far = np.linalg.norm(offset) > _FAR_M
         whose = "is in another unit than metres" if is_far else "belongs to another camera or frame"
         return (
