@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 import scipy.sparse
 
+from deformer.data.official import SERIALS
 from deformer.hand.conventions import MANO_PARENTS, SIDES
 from deformer.hand.mano import HandArrays, HandLayer, Hands, load_hands
-from pipelines.datasets.dexycb import SERIALS
 from tests.pipelines.dexycb_root import write_root
 from tests.python2 import chumpy_object, python2_pickle
 

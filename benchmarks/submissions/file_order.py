@@ -5,7 +5,6 @@ follows evaluation.txt. Both orders come from the frames that a dataset holds (t
 `frames.parquet`, which stand in the order of the shards).
 """
 
-import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,17 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from deformer.files.foreign import decode
-
-DEXYCB_CLIPS = {
-    "s0_train": 6400, "s0_val": 320, "s0_test": 1280,
-    "s1_train": 5600, "s1_val": 800, "s1_test": 1600,
-    "s2_train": 6000, "s2_val": 1000, "s2_test": 1000,
-    "s3_train": 6000, "s3_val": 800, "s3_test": 1200,
-}  # fmt: skip
-"""Cameras × sequences of each official split; a dataset with fewer is a part of it."""
-
-_LINE = re.compile(r"([A-Za-z0-9_-]{1,40})/(\d{1,6})")
+from deformer.data.official import official_num_clips, read_frame_list
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,9 +88,9 @@ def dexycb_order(frames: pa.Table, split: str) -> FileOrder:
 
 
 def _dexycb_note(split: str, num_clips: int) -> str:
-    official = DEXYCB_CLIPS.get(split)
+    official = official_num_clips().get(split)
     if official is None:
-        return f"{split!r} is no official split of DexYCB ({', '.join(DEXYCB_CLIPS)})"
+        return f"{split!r} is no official split of DexYCB ({', '.join(official_num_clips())})"
     if num_clips != official:
         return (
             f"the dataset holds {num_clips} of the {official} clips of {split}, so the numbers "
@@ -122,7 +111,7 @@ def ho3d_order(frames: pa.Table, list_file: Path) -> FileOrder:
             f"{list_file} is not there: rows of HO-3D's pred.json follow evaluation.txt of the raw "
             "dataset; name its folder by --root or $HO3D_DIR"
         )
-    listed = {frame: row for row, frame in enumerate(_read_list(list_file))}
+    listed = {frame: row for row, frame in enumerate(read_frame_list(list_file))}
     names = [f"{s}/{f:04d}" for s, f in _pairs(frames)]
     unknown = [name for name, pair in zip(names, _pairs(frames), strict=True) if pair not in listed]
     if unknown:
@@ -151,16 +140,3 @@ def _names(frames: pa.Table) -> list[str]:
 
 def _pairs(frames: pa.Table) -> list[tuple[str, int]]:
     return list(zip(frames["sequence"].to_pylist(), frames["frame"].to_pylist(), strict=True))
-
-
-def _read_list(path: Path) -> list[tuple[str, int]]:
-    listed = []
-    for i, line in enumerate(decode(path.read_bytes()).split(), 1):
-        match = _LINE.fullmatch(line)
-        if match is None:
-            raise ValueError(
-                f"{path}, entry {i}: {line[:80]!r} is not <sequence>/<frame> such as SM1/0000; "
-                "take the list from the dataset again"
-            )
-        listed.append((match[1], int(match[2])))
-    return listed

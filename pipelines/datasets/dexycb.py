@@ -1,28 +1,24 @@
 """DexYCB on disk: lists its clips and reads one, nothing more.
 
 Layout, label formats and the four official setups: Chao et al., "DexYCB: A Benchmark for Capturing
-Hand Grasping of Objects", CVPR 2021. A clip is one camera of one sequence. The official split of a
-sequence follows from its place among the 1000 (`dexycb_sequences.csv`), so it is known even when
-only a part of the dataset is on disk.
+Hand Grasping of Objects", CVPR 2021. A clip is one camera of one sequence.
 """
 
-import csv
 import logging
 import re
 from collections.abc import Callable, Iterator
-from functools import cache
 from pathlib import Path
 
 import numpy as np
 import yaml
 
+from deformer.data.official import IMAGE_SIZE, SERIALS, official_sequences, official_splits
 from deformer.files.foreign import decode, foreign, one_line
 from deformer.files.wellformed import read_npz
 from deformer.hand.conventions import SIDES
 from pipelines.datasets.source import (
     GRASPED_OBJECT,
     HAND,
-    IMAGE_SIZE,
     OTHER_OBJECT,
     BadFrameError,
     ClipRef,
@@ -35,12 +31,6 @@ from pipelines.datasets.source import (
 )
 
 ROOT_VARIABLE = "DEX_YCB_DIR"
-
-SERIALS = (
-    "836212060125", "839512060362", "840412060917", "841412060263",
-    "932122060857", "932122060861", "932122061900", "932122062010",
-)  # fmt: skip
-"""The eight cameras; their order defines setup s2."""
 
 YCB_CLASSES = (
     "002_master_chef_can", "003_cracker_box", "004_sugar_box", "005_tomato_soup_can",
@@ -71,37 +61,6 @@ class _Loader(yaml.CSafeLoader):
 _Loader.add_constructor(
     "tag:yaml.org,2002:python/tuple", lambda loader, node: loader.construct_sequence(node)
 )
-
-
-# ---------------------------------------------------------------------------- the official splits
-
-
-@cache
-def official_table() -> list[dict[str, str]]:
-    """The 1000 sequences in official order: subject, sequence, side, object of each."""
-    with (Path(__file__).parent / "dexycb_sequences.csv").open(newline="") as file:
-        return sorted(csv.DictReader(file), key=lambda row: (row["subject"], row["sequence"]))
-
-
-@cache
-def official_sequences() -> dict[str, list[str]]:
-    """Subject → the names of its 100 sequences, both in official order."""
-    sequences: dict[str, list[str]] = {}
-    for row in official_table():
-        sequences.setdefault(row["subject"], []).append(row["sequence"])
-    return sequences
-
-
-def official_splits(subject: str, sequence: str, serial: str) -> dict[str, str]:
-    """In which part of the setups s0-s3 a camera of a sequence is: {"s0": "train", …}."""
-    sequences = official_sequences()
-    s, i = list(sequences).index(subject), sequences[subject].index(sequence)
-    c = SERIALS.index(serial)
-    s0 = "train" if i % 5 != 4 else "val" if s < 2 else "test"
-    s1 = "val" if s == 6 else "test" if s in (7, 8) else "train"
-    s2 = "val" if c == 6 else "test" if c == 7 else "train"
-    s3 = "val" if i // 5 in (3, 19) else "test" if i // 5 in (7, 11, 15) else "train"
-    return {"s0": s0, "s1": s1, "s2": s2, "s3": s3}
 
 
 # ------------------------------------------------------------------------------------------ listing

@@ -38,12 +38,12 @@ from pathlib import Path
 import numpy as np
 from scipy.spatial.transform import Rotation
 
+from deformer.data.official import IMAGE_SIZE, read_frame_list
 from deformer.hand.camera import project
 from deformer.hand.conventions import MANO_TO_DATASET, NUM_JOINTS, NUM_VERTICES, OPENGL_TO_OPENCV
 from pipelines.datasets.ho3d_files import (
     label_array,
     object_name,
-    read_list,
     read_meta,
     read_obj,
     read_points,
@@ -61,7 +61,6 @@ from pipelines.datasets.source import (
 
 ROOT_VARIABLE = "HO3D_DIR"
 MODELS_VARIABLE = "YCB_MODELS_DIR"
-IMAGE_SIZE = (640, 480)
 CENTRE_FRAMES = 128
 """Centre frames of a clip, at most."""
 HALO_FRAMES = 30
@@ -136,7 +135,7 @@ def describe(root: Path) -> dict[str, str]:
 
 
 def _clips_of_split(root: Path, split: str, halo_frames: int) -> Iterator[ClipRef]:
-    listed = read_list(root / f"{split}.txt")
+    listed = read_frame_list(root / f"{split}.txt")
     dataset = _dataset_name(root, split, listed)
     by_sequence: dict[str, set[int]] = {}
     for sequence, number in listed:
@@ -307,7 +306,7 @@ def _evaluation_truth(root: Path) -> tuple[dict[tuple[str, int], int], dict[str,
 
     The arrays are those of `xyz` (N, 21, 3) and `verts` (N, 778, 3) that the root has, OpenGL.
     """
-    listed = read_list(root / "evaluation.txt")
+    listed = read_frame_list(root / "evaluation.txt")
     truth = {}
     for name, num_points in _TRUTH_POINTS.items():
         path = root / f"evaluation_{name}.json"

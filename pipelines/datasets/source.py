@@ -36,10 +36,6 @@ BACKGROUND, OTHER_OBJECT, GRASPED_OBJECT, HAND = 0, 1, 2, 255
 """Values of `RawFrame.segmentation`."""
 
 
-IMAGE_SIZE = (640, 480)
-"""(width, height) of DexYCB's and of HO-3D's images, px."""
-
-
 class UnusableInputError(ValueError):
     """The input as a whole cannot be used. The message says what to do."""
 

@@ -11,11 +11,11 @@ import numpy as np
 import torch
 import yaml
 
+from deformer.data.official import official_sequences
 from deformer.hand.camera import project
 from deformer.hand.mano import HandLayer, Hands
 from deformer.hand.rotations import rotvec_to_rotmat
 from pipelines.building.occlusion import cast_depth
-from pipelines.datasets.dexycb import official_sequences
 from pipelines.datasets.source import Mesh
 
 K = np.array([[616.0, 0, 312], [0, 615.5, 241], [0, 0, 1]])

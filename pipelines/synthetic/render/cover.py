@@ -3,7 +3,8 @@
 import cv2
 import numpy as np
 
-from pipelines.synthetic.scene.cameras import IMAGE_SIZE, Camera
+from deformer.data.official import IMAGE_SIZE
+from pipelines.synthetic.scene.cameras import Camera
 
 SPACING_M = 0.007
 """How far apart points on a surface are to be for `may_cover`."""

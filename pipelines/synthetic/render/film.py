@@ -5,10 +5,10 @@ from dataclasses import dataclass, replace
 import cv2
 import numpy as np
 
+from deformer.data.official import IMAGE_SIZE
 from pipelines.synthetic.render.appearance import ARM, HAND, OBJECT
 from pipelines.synthetic.render.layer import Layer, cast_layer
 from pipelines.synthetic.render.view import View
-from pipelines.synthetic.scene.cameras import IMAGE_SIZE
 from pipelines.synthetic.scene.stage import Posed, Stage
 
 HAND_LABEL = 255

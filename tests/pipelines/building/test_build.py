@@ -17,11 +17,11 @@ import pytest
 
 import pipelines.building.shard
 from deformer.data.dataset import read_info, read_member
+from deformer.data.official import SERIALS, official_sequences, official_splits
 from deformer.files.foreign import UnreadableFileError
 from pipelines import build_shards
 from pipelines.build_shards import Options, build
 from pipelines.building import plan
-from pipelines.datasets.dexycb import SERIALS, official_sequences, official_splits
 from pipelines.datasets.source import ClipRef, UnusableInputError, in_groups
 from tests.pipelines.dexycb_root import edit_labels
 

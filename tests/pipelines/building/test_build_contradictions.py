@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from deformer.data.clip import REASONS, Clip
+from deformer.data.official import SERIALS
 from deformer.files.images import decode_image, encode_jpeg
 from deformer.hand.box import AugmentationRange
 from deformer.hand.camera import project
@@ -18,7 +19,6 @@ from pipelines.building.annotate import annotate_clip
 from pipelines.building.finish import LIKELY_CAUSES
 from pipelines.building.tolerances import BONE_LENGTH_M, MAX_OFF_M, MAX_OFF_PX, bone_length_m
 from pipelines.datasets import dexycb
-from pipelines.datasets.dexycb import SERIALS
 from pipelines.datasets.source import UnusableInputError
 from tests.pipelines.dexycb_root import edit_labels, write_root
 from tests.pipelines.rewriting import problems, rewrite

@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from deformer.data.clip import REASONS, decode_labels, encode_labels
+from deformer.files.foreign import UnreadableFileError
 from deformer.hand.box import AugmentationRange
 from deformer.hand.camera import project
 from deformer.hand.conventions import DATASET_TO_MANO, MANO_TO_DATASET, NUM_JOINTS, NUM_VERTICES
@@ -149,7 +150,7 @@ def test_unusable_list_and_images(tmp_path):
     add_frame(tmp_path, "train", "MC1/0000", train_meta())
     with (tmp_path / "train.txt").open("a") as file:
         file.write("../MC1/0001\n")
-    with pytest.raises(UnusableInputError, match="line 2"):
+    with pytest.raises(UnreadableFileError, match="line 2"):
         ho3d.list_clips(tmp_path)
     (tmp_path / "train.txt").write_text("MC1/0055\n")
     with pytest.raises(UnusableInputError, match="none of the 1 images"):
@@ -406,7 +407,7 @@ def test_a_folder_in_the_place_of_a_label(tmp_path):
 def test_a_listed_name_too_long_for_a_key(tmp_path, line):
     add_frame(tmp_path, "train", "MC1/0000", train_meta())
     (tmp_path / "train.txt").write_text(line + "\n")
-    with pytest.raises(UnusableInputError, match="line 1"):
+    with pytest.raises(UnreadableFileError, match="line 1"):
         ho3d.list_clips(tmp_path)
 
 
