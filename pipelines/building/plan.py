@@ -11,17 +11,16 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from itertools import islice, zip_longest
 from pathlib import Path
+from types import ModuleType
 
 from deformer.data.clip import SCHEMA_VERSION
 from deformer.files.foreign import check_folder_name
 from deformer.hand.box import BOX_SCALE, AugmentationRange
 from deformer.hand.mano import find_mano, load_hands
-from pipelines.building.shard import ShardTask
+from pipelines.building.shard import ShardTask, in_groups
 from pipelines.datasets.source import (
     ClipRef,
-    DatasetModule,
     UnusableInputError,
-    in_groups,
     load_dataset,
     synthetic_mark,
 )
@@ -183,7 +182,7 @@ def _checked(refs: list[ClipRef], root: Path) -> list[ClipRef]:
     return refs
 
 
-def _halo_frames(module: DatasetModule, dataset: str, wanted: int | None) -> int | None:
+def _halo_frames(module: ModuleType, dataset: str, wanted: int | None) -> int | None:
     """How far clips reach beyond their centre frames; None where clips are whole recordings."""
     default = getattr(module, "HALO_FRAMES", None)
     if default is None and wanted is not None:

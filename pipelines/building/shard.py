@@ -31,12 +31,26 @@ from deformer.files.whole import room_for, whole_file, write_whole
 from deformer.hand.box import AugmentationRange
 from deformer.hand.mano import load_hands
 from pipelines.building.annotate import HandModel, annotate_clip
-from pipelines.datasets.source import ClipRef, UnusableInputError, in_groups, load_dataset
+from pipelines.datasets.source import ClipRef, UnusableInputError, load_dataset
 
 BUILD_FOLDER = ".deformer-build"
 """Inside a dataset while it is being built."""
 PART_FRAMES = 256
 """A second's work: many workers are busy with a few shards, to the end."""
+
+
+def in_groups(refs: Iterable[ClipRef], most_frames: int) -> list[tuple[ClipRef, ...]]:
+    """Clips that follow each other, with no more frames than that unless one clip has them."""
+    groups: list[tuple[ClipRef, ...]] = []
+    num_frames = 0
+    for ref in refs:
+        num_frames += len(ref.frames)
+        if groups and num_frames <= most_frames:
+            groups[-1] += (ref,)
+        else:
+            groups.append((ref,))
+            num_frames = len(ref.frames)
+    return groups
 
 
 @dataclass(frozen=True)

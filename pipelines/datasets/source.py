@@ -6,20 +6,28 @@ A dataset is a module with three names (see "Adding a dataset" in the README):
     list_clips(root: Path) -> list[ClipRef]              cheap: folder names and meta files only
     read_clip(root: Path, ref: ClipRef) -> Iterator[RawFrame]     one per frame of ref, in order
 
-A module may have two more: `describe`, where more than the list of clips shapes the result, and
-`HALO_FRAMES`, where clips are parts of recordings (see `DatasetModule`). Everything after that
-(hand model, boxes, crops, occlusion, tar, index) is common to all datasets. What is wrong with one
-frame is data: `RawFrame(frame, reason=…)`. What makes the whole folder unusable is an
-`UnusableInputError`.
+A module may have two more:
+
+    HALO_FRAMES: int                       clips are parts of recordings, and reach so many frame
+                                           numbers beyond their centre frames on each side, as far
+                                           as the recording goes; list_clips then takes another
+                                           number as halo_frames
+    describe(root: Path) -> dict[str, str]        what in the root, beyond the list of clips, shapes
+                                           the result, such as files that may be absent; cheap, and
+                                           the place to warn of what the result will lack
+
+Everything after that (hand model, boxes, crops, occlusion, tar, index) is common to all datasets.
+What is wrong with one frame is data: `RawFrame(frame, reason=…)`. What makes the whole folder
+unusable is an `UnusableInputError`.
 """
 
 import importlib
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Protocol
+from types import ModuleType
 
 import numpy as np
 
@@ -96,20 +104,6 @@ class ClipRef:
 
     def _refuse(self, name: str, rule: str) -> None:
         raise ValueError(f"clip {self.key!r}: {name} is {getattr(self, name)!r:.200}, not {rule}")
-
-
-def in_groups(refs: Iterable[ClipRef], most_frames: int) -> list[tuple[ClipRef, ...]]:
-    """Clips that follow each other, with no more frames than that unless one clip has them."""
-    groups: list[tuple[ClipRef, ...]] = []
-    num_frames = 0
-    for ref in refs:
-        num_frames += len(ref.frames)
-        if groups and num_frames <= most_frames:
-            groups[-1] += (ref,)
-        else:
-            groups.append((ref,))
-            num_frames = len(ref.frames)
-    return groups
 
 
 def _check_arrays(owner: object, **shapes: tuple[int | None, ...]) -> None:
@@ -203,33 +197,10 @@ class RawFrame:
             raise ValueError(f"segmentation is {self.segmentation.dtype}, not uint8")
 
 
-class DatasetModule(Protocol):
-    """The three names that a dataset module has, and two that it may have:
-
-        HALO_FRAMES: int
-
-    says that clips are parts of recordings, and reach so many frame numbers beyond their centre
-    frames on each side, as far as the recording goes. `list_clips` then takes another number as
-    `halo_frames`. Where there is none, a clip is a whole recording. And
-
-        describe(root: Path) -> dict[str, str]
-
-    is what in the root, beyond the list of clips, shapes the result, such as files that may be
-    absent. It becomes part of the build's parameters. It is called once per build and is cheap,
-    so it is also the place to warn of what the result will lack.
-    """
-
-    ROOT_VARIABLE: str
-
-    def list_clips(self, root: Path) -> list[ClipRef]: ...
-
-    def read_clip(self, root: Path, ref: ClipRef) -> Iterator[RawFrame]: ...
-
-
 _OURS = ("dexycb", "ho3d", "hands")
 
 
-def load_dataset(name: str) -> DatasetModule:
+def load_dataset(name: str) -> ModuleType:
     """The module of a dataset: one of this package's, or the name of a module of one's own.
 
     That may be `my_hands`, which is a file my_hands.py in the current folder or on Python's path,

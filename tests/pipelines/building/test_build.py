@@ -22,7 +22,8 @@ from deformer.files.foreign import UnreadableFileError
 from pipelines import build_shards
 from pipelines.build_shards import Options, build
 from pipelines.building import plan
-from pipelines.datasets.source import ClipRef, UnusableInputError, in_groups
+from pipelines.building.shard import in_groups
+from pipelines.datasets.source import ClipRef, UnusableInputError
 from tests.pipelines.dexycb_root import edit_labels
 
 REPOSITORY = Path(__file__).parents[3]
