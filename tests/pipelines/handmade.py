@@ -16,7 +16,8 @@ from deformer.data.clip import SCHEMA_VERSION, Clip, ClipMeta
 from deformer.hand.box import tight_box
 from deformer.hand.camera import project
 from deformer.hand.conventions import NUM_JOINTS
-from pipelines.building.finish import finish, locked
+from deformer.program.lock import locked
+from pipelines.building.finish import finish
 from pipelines.building.shard import ShardMark, join, remove_parts, write_part
 from pipelines.datasets.source import GRASPED_OBJECT, HAND
 
@@ -71,7 +72,7 @@ def build_dataset(out: Path, shards: list[list[Clip]], synthetic: dict | None = 
 
     Also where no frame is valid, which a build refuses and earlier versions did not.
     """
-    with locked(out):
+    with locked(out, "build"):
         marks = [write_shard(out, f"{i:06d}.tar", clips) for i, clips in enumerate(shards)]
         parameters = {
             "schema_version": SCHEMA_VERSION,

@@ -19,6 +19,7 @@ import pipelines.building.shard
 from deformer.data.dataset import read_info, read_member
 from deformer.data.official import SERIALS, official_sequences, official_splits
 from deformer.files.foreign import UnreadableFileError
+from deformer.program.lock import LockError, locked
 from pipelines import build_shards
 from pipelines.build_shards import Options, build
 from pipelines.building import plan
@@ -221,7 +222,7 @@ def test_mano_by_option_or_by_environment(raw_root, tmp_path, mano_folder, monke
 
 
 def test_another_hand_model_on_a_worker_is_refused(raw_root, tmp_path):
-    (task, *_) = plan.make_plan("dexycb", raw_root, tmp_path).tasks
+    (task, *_) = plan.make_plan(plan.PlanOptions("dexycb", raw_root, tmp_path)).tasks
     with pytest.raises(UnusableInputError, match="not the same on this worker"):
         pipelines.building.shard.build_shard(replace(task, hand_sha256="0" * 64), lambda n: None)
 
@@ -238,9 +239,7 @@ def test_a_mark_cut_off_by_a_power_failure_is_no_mark(raw_root, built, tmp_path,
 
 
 def test_two_builds_into_one_folder(raw_root, tmp_path):
-    from pipelines.building.finish import locked
-
-    with locked(tmp_path), pytest.raises(UnusableInputError, match=r"another build \(process \d+"):
+    with locked(tmp_path, "build"), pytest.raises(LockError, match=r"another build \(process \d+"):
         build(options(raw_root, tmp_path))
 
 
@@ -253,7 +252,7 @@ def test_a_folder_of_other_tars_is_refused(raw_root, tmp_path):
 
 def test_an_output_that_cannot_be_written(raw_root, tmp_path):
     (tmp_path / "file").write_text("not a folder")
-    with pytest.raises(UnusableInputError, match=r"cannot be written.*--out"):
+    with pytest.raises(LockError, match=r"cannot be written.*--out"):
         build(options(raw_root, tmp_path / "file" / "out"))
 
 
