@@ -50,7 +50,7 @@ def annotate_clip(
     """
     _check_frames(ref, raw_frames)
     n = len(raw_frames)
-    labels = _empty_labels(n)
+    labels = empty_labels(n)
     labels["frame"][:] = ref.frames
     labels["is_halo"][:] = [frame in ref.halo for frame in ref.frames]
     labels["reason"][:] = [raw.reason or _not_usable(raw) for raw in raw_frames]
@@ -107,7 +107,7 @@ def _clip_meta(ref: ClipRef, num_frames: int, hand: HandModel | None) -> ClipMet
     )
 
 
-def _empty_labels(n: int) -> dict:
+def empty_labels(n: int) -> dict:
     """Every field of the contract for n frames of which nothing is known yet."""
     labels = {}
     for field in FIELDS:

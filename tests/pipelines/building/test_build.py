@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 
 import pipelines.building.shard
-from deformer.data.dataset import read_info, read_member
+from deformer.data.dataset import read_info
 from deformer.data.official import SERIALS, official_sequences, official_splits
 from deformer.files.foreign import UnreadableFileError
 from deformer.program.lock import LockError, locked
@@ -68,25 +68,6 @@ def test_counts_splits_and_purity(built):
         assert set(parts[f"{setup}_count_distinct"].to_pylist()) == {1}
 
 
-def test_the_indices_have_the_same_rows_and_lead_to_the_images(built):
-    frames = pq.read_table(built / "frames.parquet").to_pylist()
-    annotations = pq.read_table(built / "annotations.parquet").to_pylist()
-    assert [(r["clip"], r["frame"]) for r in frames] == [
-        (r["clip"], r["frame"]) for r in annotations
-    ]
-    for row in frames:
-        if row["valid"]:
-            with (built / row["shard"]).open("rb") as file:
-                data = read_member(file, row["offset"], row["size"], row["crc32"])
-            assert data.startswith(b"\xff\xd8")
-    row = next(r for r in frames if r["valid"])
-    with (
-        (built / row["shard"]).open("rb") as file,
-        pytest.raises(ValueError, match="not those that were written"),
-    ):
-        read_member(file, row["offset"] + 1, row["size"], row["crc32"])
-
-
 def test_only_what_belongs_there_remains(built):
     names = {path.name for path in built.iterdir()}
     shards = {shard["name"] for shard in read_info(built)["shards"]}
@@ -115,12 +96,6 @@ def test_interrupted_anywhere_and_resumed_gives_the_same_bytes(
         monkeypatch.setattr(pipelines.building.shard, "annotate_clip", real)
         build(options(raw_root, out))
         assert bytes_of(out) == bytes_of(built)
-
-
-def test_parts_of_any_size_make_the_same_bytes(raw_root, built, tmp_path, monkeypatch):
-    monkeypatch.setattr(pipelines.building.shard, "PART_FRAMES", 1)
-    build(options(raw_root, tmp_path / "out"))
-    assert bytes_of(tmp_path / "out") == bytes_of(built)
 
 
 @pytest.mark.parametrize("num_frames", [[5], [1, 1, 1, 1], [3, 3, 1, 7, 2, 2]])
@@ -175,12 +150,7 @@ def test_other_parameters_are_refused_in_an_unfinished_build(raw_root, tmp_path,
         build(options(raw_root, tmp_path / "out", limit=3))
 
 
-def test_limit(raw_root, tmp_path):
-    info = build(options(raw_root, tmp_path / "out", limit=3))
-    assert info["counts"]["clips"] == 3
-
-
-@pytest.mark.parametrize("limit", [12, 50, 1000])
+@pytest.mark.parametrize("limit", [12, 50])
 def test_a_limited_build_has_every_part_of_every_setup(limit):
     refs = [
         ClipRef(
@@ -314,7 +284,7 @@ def test_damaged_mark(own_root):
         build(options(own_root, own_root.parent / "out"))
 
 
-@pytest.mark.parametrize("damage", [b"{", b"\xff\x00", b"[]", b"<html>"])
+@pytest.mark.parametrize("damage", [b"{", b"<html>"])
 def test_damaged_parameters_of_an_unfinished_build(raw_root, tmp_path, monkeypatch, damage):
     out = tmp_path / "out"
     build_all_but_the_end(raw_root, out, monkeypatch)
@@ -357,13 +327,6 @@ def test_wrong_options(tmp_path, wrong):
         options(tmp_path, tmp_path, **wrong)
 
 
-def test_unknown_dataset(tmp_path):
-    with pytest.raises(UnusableInputError, match="there is no module freihand; known are"):
-        build(Options("freihand", root=tmp_path))
-    with pytest.raises(UnusableInputError, match="lacks ROOT_VARIABLE"):
-        build(Options("pipelines.building.crops", root=tmp_path))
-
-
 def test_bad_frames_do_not_stop_a_build(own_root, tmp_path):
     clip = min(own_root.glob("2*/*/8*"))
     (clip / "color_000002.jpg").unlink()
@@ -404,12 +367,3 @@ def test_the_command_on_recorded_input_end_to_end(recorded_root, tmp_path):
     from pipelines.verify import verify
 
     assert not any(r.shard_problems or r.index_problems for r in verify(out, None, 0))
-
-
-def test_an_error_is_one_line_and_status_1(tmp_path):
-    run = subprocess.run(
-        command(tmp_path, tmp_path / "out"), cwd=REPOSITORY, capture_output=True, text=True
-    )
-    assert run.returncode == 1
-    assert "holds no subject folder of DexYCB" in run.stderr
-    assert "Traceback" not in run.stderr
