@@ -4,6 +4,8 @@ Pure: no file is read or written here. With `hand=None` everything that needs no
 made all the same; MANO fields, amodal masks and occlusion ratios are null.
 """
 
+from dataclasses import fields
+
 import numpy as np
 from pycocotools import mask as coco_mask
 
@@ -91,20 +93,12 @@ def _check_frames(ref: ClipRef, raw_frames: list[RawFrame]) -> None:
 
 
 def _clip_meta(ref: ClipRef, num_frames: int, hand: HandModel | None) -> ClipMeta:
-    return ClipMeta(
-        key=ref.key,
-        dataset=ref.dataset,
-        subject=ref.subject,
-        sequence=ref.sequence,
-        camera=ref.camera,
-        side=ref.side,
-        object=ref.object,
-        splits=dict(ref.splits),
-        num_frames=num_frames,
-        image_size=ref.image_size,
-        hand=hand.hands.name if hand else "none",
-        tips=ref.tips,
-    )
+    known = vars(ref) | {
+        "splits": dict(ref.splits),
+        "num_frames": num_frames,
+        "hand": hand.hands.name if hand else "none",
+    }
+    return ClipMeta(**{field.name: known[field.name] for field in fields(ClipMeta)})
 
 
 def empty_labels(n: int) -> dict:
@@ -153,13 +147,13 @@ def _pose(
     if hand is None or not at:
         return posed
     poses = [raw_frames[i].pose for i in at]
-    fields = [
+    mano = [
         np.array([hand.pose_rotvec(pose, ref.side) for pose in poses], np.float32),
         np.array([pose.betas for pose in poses], np.float32),
         np.array([pose.trans_m for pose in poses], np.float32),
     ]
-    points = hand.hand_cam_m(*fields, ref.side, ref.tips)
-    for name, values in zip(_POSED, (*fields, *points), strict=True):
+    points = hand.hand_cam_m(*mano, ref.side, ref.tips)
+    for name, values in zip(_POSED, (*mano, *points), strict=True):
         posed[name][at] = values
     return posed
 
@@ -249,9 +243,8 @@ def _fill_masks(labels: dict, i: int, raw: RawFrame, hand_mesh: Mesh | None) -> 
             segmentation = occlusion.segmentation_from_depth(hand_depth, object_depth)
         if segmentation is not None:
             ratios = occlusion.occlusion_from_segmentation(amodal, segmentation)
-            labels["occlusion"][i] = ratios.occlusion
-            labels["occlusion_grasped"][i] = ratios.occlusion_grasped
-            labels["visibility"][i] = ratios.visibility
+            for name, ratio in ratios.items():
+                labels[name][i] = ratio
     if segmentation is not None:
         labels["mask_hand"][i] = _encode_mask(segmentation == HAND)
         is_object = (segmentation == OTHER_OBJECT) | (segmentation == GRASPED_OBJECT)

@@ -15,15 +15,13 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-import pipelines.building.shard
 from deformer.data.dataset import read_info
 from deformer.data.official import SERIALS, official_sequences, official_splits
 from deformer.files.foreign import UnreadableFileError
 from deformer.program.lock import LockError, locked
 from pipelines import build_shards
 from pipelines.build_shards import Options, build
-from pipelines.building import plan
-from pipelines.building.shard import in_groups
+from pipelines.building import plan, shard
 from pipelines.datasets.source import ClipRef, UnusableInputError
 from tests.pipelines.dexycb_root import edit_labels
 
@@ -70,7 +68,7 @@ def test_counts_splits_and_purity(built):
 
 def test_only_what_belongs_there_remains(built):
     names = {path.name for path in built.iterdir()}
-    shards = {shard["name"] for shard in read_info(built)["shards"]}
+    shards = {mark["name"] for mark in read_info(built)["shards"]}
     assert names == shards | {"dataset.json", "frames.parquet", "annotations.parquet"}
 
 
@@ -78,7 +76,7 @@ def test_interrupted_anywhere_and_resumed_gives_the_same_bytes(
     raw_root, built, tmp_path, monkeypatch
 ):
     """Stopped after every possible number of clips, half a shard included, then taken up again."""
-    real = pipelines.building.shard.annotate_clip
+    real = shard.annotate_clip
     for stop_after in (0, 1, 4, 6):
         done = []
 
@@ -88,12 +86,12 @@ def test_interrupted_anywhere_and_resumed_gives_the_same_bytes(
             done.append(args)
             return real(*args)
 
-        monkeypatch.setattr(pipelines.building.shard, "annotate_clip", annotate)
+        monkeypatch.setattr(shard, "annotate_clip", annotate)
         out = tmp_path / f"stopped_{stop_after}"
         with pytest.raises(KeyboardInterrupt):
             build(options(raw_root, out))
         assert not (out / "dataset.json").exists()
-        monkeypatch.setattr(pipelines.building.shard, "annotate_clip", real)
+        monkeypatch.setattr(shard, "annotate_clip", real)
         build(options(raw_root, out))
         assert bytes_of(out) == bytes_of(built)
 
@@ -101,19 +99,30 @@ def test_interrupted_anywhere_and_resumed_gives_the_same_bytes(
 @pytest.mark.parametrize("num_frames", [[5], [1, 1, 1, 1], [3, 3, 1, 7, 2, 2]])
 def test_groups_of_clips_keep_their_order_and_the_limit(num_frames):
     refs = [SimpleNamespace(frames=range(n)) for n in num_frames]
-    groups = in_groups(refs, 4)
+    groups = shard.in_groups(refs, 4)
     assert [ref for group in groups for ref in group] == refs
     sizes = [[len(ref.frames) for ref in group] for group in groups]
     assert all(len(group) == 1 or sum(group) <= 4 for group in sizes)
     assert all(sum(a) + b[0] > 4 for a, b in pairwise(sizes))
 
 
-def test_rows_that_are_cut_off_or_gone(raw_root, built, tmp_path, monkeypatch):
-    out = tmp_path / "out"
-    build_all_but_the_end(raw_root, out, monkeypatch)
-    first, second, *_ = sorted((out / pipelines.building.shard.BUILD_FOLDER).glob("*.arrow"))
+def rows_cut_off(build_folder: Path) -> None:
+    first, second, *_ = sorted(build_folder.glob("*.arrow"))
     first.write_bytes(first.read_bytes()[:-1000])
     second.unlink()
+
+
+def tar_changed_and_a_mark_cut_off(build_folder: Path) -> None:
+    (build_folder / "000001.tar.json").write_bytes(b"")
+    path = build_folder.parent / "000000.tar"
+    path.write_bytes(path.read_bytes()[:-10] + b"0123456789")
+
+
+@pytest.mark.parametrize("damage", [rows_cut_off, tar_changed_and_a_mark_cut_off])
+def test_damage_by_a_power_failure(raw_root, built, tmp_path, monkeypatch, damage):
+    out = tmp_path / "out"
+    build_all_but_the_end(raw_root, out, monkeypatch)
+    damage(out / shard.BUILD_FOLDER)
     with pytest.raises(UnusableInputError, match=r"000000\.tar is no longer what was written"):
         build(options(raw_root, out))
     build(options(raw_root, out))
@@ -123,9 +132,7 @@ def test_rows_that_are_cut_off_or_gone(raw_root, built, tmp_path, monkeypatch):
 def test_finished_shards_are_not_made_again(raw_root, built, tmp_path, monkeypatch):
     out = tmp_path / "out"
     build_all_but_the_end(raw_root, out, monkeypatch)
-    monkeypatch.setattr(
-        pipelines.building.shard, "annotate_clip", lambda *a: pytest.fail("made again")
-    )
+    monkeypatch.setattr(shard, "annotate_clip", lambda *a: pytest.fail("made again"))
     build(options(raw_root, out))
     assert bytes_of(out) == bytes_of(built)
 
@@ -154,21 +161,13 @@ def test_other_parameters_are_refused_in_an_unfinished_build(raw_root, tmp_path,
 def test_a_limited_build_has_every_part_of_every_setup(limit):
     refs = [
         ClipRef(
-            key=f"{subject}_{sequence}_{serial}",
-            dataset="dexycb",
-            subject=subject,
-            sequence=sequence,
-            camera=serial,
-            side="right",
-            object="",
-            splits=tuple(official_splits(subject, sequence, serial).items()),
-            frames=(0,),
-            image_size=(640, 480),
+            f"{subject}_{sequence}_{serial}", "dexycb", subject, sequence, serial, "right", "",
+            tuple(official_splits(subject, sequence, serial).items()), (0,), (640, 480),
         )
         for subject, sequences in official_sequences().items()
         for sequence in sequences
         for serial in SERIALS
-    ]
+    ]  # fmt: skip
     chosen = plan.spread(refs, limit)
     assert len(chosen) == limit
     assert chosen == [ref for ref in refs if ref in set(chosen)]
@@ -194,18 +193,7 @@ def test_mano_by_option_or_by_environment(raw_root, tmp_path, mano_folder, monke
 def test_another_hand_model_on_a_worker_is_refused(raw_root, tmp_path):
     (task, *_) = plan.make_plan(plan.PlanOptions("dexycb", raw_root, tmp_path)).tasks
     with pytest.raises(UnusableInputError, match="not the same on this worker"):
-        pipelines.building.shard.build_shard(replace(task, hand_sha256="0" * 64), lambda n: None)
-
-
-def test_a_mark_cut_off_by_a_power_failure_is_no_mark(raw_root, built, tmp_path, monkeypatch):
-    out = tmp_path / "out"
-    build_all_but_the_end(raw_root, out, monkeypatch)
-    (out / pipelines.building.shard.BUILD_FOLDER / "000000.tar.json").write_bytes(b"")
-    (out / "000001.tar").write_bytes((out / "000001.tar").read_bytes()[:-10] + b"0123456789")
-    with pytest.raises(UnusableInputError, match=r"000001\.tar is no longer what was written"):
-        build(options(raw_root, out))
-    build(options(raw_root, out))
-    assert bytes_of(out) == bytes_of(built)
+        shard.build_shard(replace(task, hand_sha256="0" * 64), lambda n: None)
 
 
 def test_two_builds_into_one_folder(raw_root, tmp_path):
@@ -227,7 +215,7 @@ def test_an_output_that_cannot_be_written(raw_root, tmp_path):
 
 
 def test_disk_full_keeps_what_is_finished(raw_root, built, tmp_path, monkeypatch):
-    real = pipelines.building.shard._samples
+    real = shard._samples
     written = []
 
     def samples(clip):
@@ -237,13 +225,13 @@ def test_disk_full_keeps_what_is_finished(raw_root, built, tmp_path, monkeypatch
                 raise OSError(errno.ENOSPC, "No space left on device")
             yield sample
 
-    monkeypatch.setattr(pipelines.building.shard, "_samples", samples)
+    monkeypatch.setattr(shard, "_samples", samples)
     out = tmp_path / "out"
     with pytest.raises(OSError, match=r"no space left on the disk of .*make room and run the same"):
         build(options(raw_root, out))
     assert (out / "000000.tar").exists()
     assert not list(out.rglob("*.tmp"))
-    monkeypatch.setattr(pipelines.building.shard, "_samples", real)
+    monkeypatch.setattr(shard, "_samples", real)
     build(options(raw_root, out))
     assert bytes_of(out) == bytes_of(built)
 
