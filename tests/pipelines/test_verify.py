@@ -222,11 +222,3 @@ def test_a_lost_dataset_json(own_built):
     (own_built / "dataset.json").unlink()
     with pytest.raises(FileNotFoundError, match=r"holds tars, .* build anew into another folder"):
         run(Options(own_built, workers=0))
-
-
-def test_not_a_dataset(tmp_path):
-    with pytest.raises(FileNotFoundError, match="is no built dataset"):
-        run(Options(tmp_path))
-    (tmp_path / "dataset.json").write_text('{"schema_version": 0}')
-    with pytest.raises(ValueError, match="has schema version 0, this program reads 1"):
-        run(Options(tmp_path))

@@ -11,7 +11,6 @@ from itertools import pairwise
 from pathlib import Path
 from types import SimpleNamespace
 
-import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
@@ -23,7 +22,6 @@ from pipelines import build_shards
 from pipelines.build_shards import Options, build
 from pipelines.building import plan, shard
 from pipelines.datasets.source import ClipRef, UnusableInputError
-from tests.pipelines.dexycb_root import edit_labels
 
 REPOSITORY = Path(__file__).parents[3]
 
@@ -313,23 +311,6 @@ def test_no_root(tmp_path, monkeypatch):
 def test_wrong_options(tmp_path, wrong):
     with pytest.raises(UnusableInputError, match="--"):
         options(tmp_path, tmp_path, **wrong)
-
-
-def test_bad_frames_do_not_stop_a_build(own_root, tmp_path):
-    clip = min(own_root.glob("2*/*/8*"))
-    (clip / "color_000002.jpg").unlink()
-    (clip / "color_000003.jpg").write_bytes((clip / "color_000003.jpg").read_bytes()[:1000])
-    (clip / "labels_000004.npz").unlink()
-    edit_labels(clip / "labels_000005.npz", joint_3d=np.full((1, 21, 3), np.nan))
-    info = build(options(own_root, tmp_path / "out"))
-    assert info["counts"]["frames"] == 42
-    assert info["counts"]["invalid"] == {
-        "image_corrupt": 1,
-        "image_missing": 1,
-        "labels_missing": 1,
-        "labels_not_finite": 1,
-        "no_hand": 7,
-    }
 
 
 def test_the_command_on_recorded_input_end_to_end(recorded_root, tmp_path):
