@@ -165,7 +165,7 @@ def make_plan(options: PlanOptions) -> BuildPlan:
     if halo_frames is None and any(ref.halo for ref in refs):
         raise UnusableInputError(
             f"clips of {dataset} have a halo, and its module does not say how far it reaches: give "
-            "it HALO_FRAMES, and list_clips the argument halo_frames (README, Adding a dataset)"
+            "it HALO_FRAMES, and list_clips the argument halo_frames (docs/adding-a-dataset.md)"
         )
     describe = getattr(module, "describe", None)
     choice = choose_hand(root, options.hand, options.mano_dir)

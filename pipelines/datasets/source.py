@@ -1,6 +1,6 @@
 """What a dataset must deliver: a list of clips, and the raw frames of a clip.
 
-A dataset is a module with three names (see "Adding a dataset" in the README):
+A dataset is a module with three names (see docs/adding-a-dataset.md):
 
     ROOT_VARIABLE: str                                   environment variable that holds its folder
     list_clips(root: Path) -> list[ClipRef]              cheap: folder names and meta files only
@@ -215,13 +215,13 @@ def load_dataset(name: str) -> ModuleType:
         raise UnusableInputError(
             f"--dataset {name!r}: there is no module {full_name}; known are {', '.join(_OURS)}, "
             "or give the name of a module of your own, such as my_hands for a file my_hands.py in "
-            "the current folder (README, Adding a dataset)"
+            "the current folder (docs/adding-a-dataset.md)"
         ) from None
     missing = [n for n in ("ROOT_VARIABLE", "list_clips", "read_clip") if not hasattr(module, n)]
     if missing:
         raise UnusableInputError(
             f"--dataset {name!r}: module {full_name} lacks {', '.join(missing)}, which every "
-            "dataset has (README, Adding a dataset)"
+            "dataset has (docs/adding-a-dataset.md)"
         )
     return module
 

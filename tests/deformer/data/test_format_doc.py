@@ -1,12 +1,11 @@
-"""shards/README.md says what the code says.
+"""shards/README.md and docs/conventions.md say what the code says.
 
     python -m tests.deformer.data.test_format_doc
 
-writes its generated parts anew.
+writes their generated parts anew.
 """
 
 import re
-from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
 
@@ -15,7 +14,8 @@ import pytest
 from deformer.data.clip import ANNOTATIONS_SCHEMA, FIELD, FIELDS, FRAMES_SCHEMA, REASONS, ClipMeta
 from deformer.hand.conventions import JOINT_NAMES
 
-DOCUMENT = Path(__file__).parents[3] / "shards" / "README.md"
+ROOT = Path(__file__).parents[3]
+DOCUMENT = ROOT / "shards" / "README.md"
 
 
 def fields_table() -> str:
@@ -43,20 +43,25 @@ def joints_table() -> str:
     return "\n".join(lines)
 
 
-PARTS = {"fields": fields_table, "reasons": reasons_table, "joints": joints_table}
+PARTS = {
+    "fields": (DOCUMENT, fields_table),
+    "reasons": (DOCUMENT, reasons_table),
+    "joints": (ROOT / "docs" / "conventions.md", joints_table),
+}
 
 
 def generated_part(name: str) -> re.Pattern:
     return re.compile(f"(?<=<!-- {name}:begin -->\n)(.*?)(?=<!-- {name}:end -->)", re.DOTALL)
 
 
-@pytest.mark.parametrize(("name", "render"), PARTS.items(), ids=PARTS)
-def test_generated_part_is_up_to_date(name: str, render: Callable[[], str]):
-    written = generated_part(name).search(DOCUMENT.read_text(encoding="utf-8"))
-    assert written, f"{DOCUMENT} has lost its markers <!-- {name}:begin --> and <!-- {name}:end -->"
+@pytest.mark.parametrize("name", PARTS)
+def test_generated_part_is_up_to_date(name: str):
+    document, render = PARTS[name]
+    written = generated_part(name).search(document.read_text(encoding="utf-8"))
+    assert written, f"{document} has lost its markers <!-- {name}:begin --> and <!-- {name}:end -->"
     expected = f"{render()}\n"
     assert written[0] == expected, (
-        f"the part {name!r} of shards/README.md is out of date; write it anew with\n"
+        f"the part {name!r} of {document.name} is out of date; write it anew with\n"
         f"    python -m tests.deformer.data.test_format_doc\nIt should be:\n{expected}"
     )
 
@@ -87,7 +92,7 @@ def test_every_key_of_the_json_is_documented():
 
 
 if __name__ == "__main__":
-    text = DOCUMENT.read_text(encoding="utf-8")
-    for name, render in PARTS.items():
+    for name, (document, render) in PARTS.items():
+        text = document.read_text(encoding="utf-8")
         text = generated_part(name).sub(lambda _, render=render: f"{render()}\n", text)
-    DOCUMENT.write_text(text, encoding="utf-8")
+        document.write_text(text, encoding="utf-8")

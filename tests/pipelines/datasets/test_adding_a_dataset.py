@@ -1,4 +1,4 @@
-"""A third dataset is one new file: the example of the README, run as it stands there."""
+"""A third dataset is one new file: the example of docs/adding-a-dataset.md, run as it stands."""
 
 import re
 import subprocess
@@ -15,9 +15,9 @@ REPOSITORY = Path(__file__).parents[3]
 
 @pytest.fixture
 def example(tmp_path) -> Path:
-    """The module that the README shows, as files: in a package, and in the current folder."""
-    readme = (REPOSITORY / "README.md").read_text()
-    code = re.search(r"## Adding a dataset.*?```python\n(.*?)```", readme, re.DOTALL)[1]
+    """The module that the page shows, as files: in a package, and in the current folder."""
+    page = (REPOSITORY / "docs" / "adding-a-dataset.md").read_text("utf-8")
+    (code,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
     path = tmp_path / "my_package" / "my_hands.py"
     path.parent.mkdir()
     path.write_text(code)
@@ -33,7 +33,7 @@ def example(tmp_path) -> Path:
         pytest.param("my_hands", False, "1", marks=pytest.mark.slow),
     ],
 )
-def test_the_readmes_example_builds(example, name, folder_on_path, workers, tmp_path):
+def test_the_example_builds(example, name, folder_on_path, workers, tmp_path):
     root = tmp_path / "raw"
     rng = np.random.default_rng(0)
     for recording in ("a", "b"):
