@@ -90,7 +90,7 @@ def check_dataset(folder: Path, reports: list[ShardReport]) -> list[str]:
     """What is wrong with the dataset as a whole, apart from its indices."""
     names = [report.name for report in reports]
     problems = [
-        f"{path.name} is not in {DATASET_FILE}, yet whoever reads *.tar reads it: move it away"
+        f"{path.name} is not in {DATASET_FILE}, yet readers of *.tar would read it: move it away"
         for path in sorted(folder.glob("*.tar"))
         if path.name not in names
     ]

@@ -102,7 +102,7 @@ def _clip_meta(ref: ClipRef, num_frames: int, hand: HandModel | None) -> ClipMet
 
 
 def empty_labels(n: int) -> dict:
-    """Every field of the contract for n frames of which nothing is known yet."""
+    """Every field of the contract for n frames, nothing known yet."""
     labels = {}
     for field in FIELDS:
         if field.dtype == "rle":
