@@ -66,8 +66,8 @@ class Options(PlanOptions):
 def build(options: Options) -> dict:
     """Build a dataset, or go on building it; returns what `dataset.json` holds.
 
-    Raises `UnusableInputError`, `UnreadableFileError` or `OSError` with one line that says what to
-    do; so also where no frame at all is valid.
+    Raises `ValueError` (`UnusableInputError`, `UnreadableFileError`, `LockError`) or `OSError` with
+    one line that says what to do; so also where no frame at all is valid.
     """
     plan = make_plan(options)
     if plan.parameters["hand"] == "none":
