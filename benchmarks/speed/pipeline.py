@@ -22,7 +22,7 @@ from deformer.program.processor import usable_cores
 
 STAGES = {
     "read labels and images": ("dexycb.py", "_read_frame"),
-    "MANO layer": ("annotate.py", "_fill_mano"),
+    "MANO layer": ("hand_model.py", "hand_cam_m"),
     "crop JPEGs": ("crops.py", "crop_image"),
     "cast rays (amodal hand)": ("occlusion.py", "cast_depth"),
     "read back and index": ("shard.py", "index_shard"),

@@ -56,7 +56,7 @@ from pipelines.datasets.source import (
     Mesh,
     RawFrame,
     UnusableInputError,
-    read_bytes,
+    read_image,
 )
 
 ROOT_VARIABLE = "HO3D_DIR"
@@ -203,18 +203,15 @@ def read_clip(root: Path, ref: ClipRef) -> Iterator[RawFrame]:
     split = dict(ref.splits)["split"]
     rows, truth = _evaluation_truth(root) if split == "evaluation" else ({}, {})
     for number in ref.frames:
-        known, reason = {}, ""
-        image = root / split / ref.sequence / "rgb" / f"{number:04d}{_IMAGE_SUFFIX[ref.dataset]}"
-        try:
-            known["image"] = read_bytes(image, "image_missing")
-        except BadFrameError as error:
-            reason = error.reason
+        name = f"{number:04d}{_IMAGE_SUFFIX[ref.dataset]}"
+        image, reason = read_image(root / split / ref.sequence / "rgb" / name)
+        labels = {}
         try:
             row = {name: truth[name][rows[ref.sequence, number]] for name in truth}
-            known |= _read_labels(root, split, ref, number, row)
+            labels = _read_labels(root, split, ref, number, row)
         except BadFrameError as error:
             reason = reason or error.reason
-        yield RawFrame(number, reason, **known)
+        yield RawFrame(number, reason, image=image, **labels)
 
 
 def _read_labels(
