@@ -70,12 +70,8 @@ def test_the_papers_own_repetitions():
 
 def test_every_number_is_as_in_the_paper(lines):
     """The rows of numbers in the paper's text, in its order, against those of the file."""
-    path = next(
-        (f / "shared" / _PAPER for f in (REPOSITORY, *REPOSITORY.parents[:1])
-         if (f / "shared" / _PAPER).is_file()),
-        None,
-    )  # fmt: skip
-    if path is None:
+    places = [f / "shared" / _PAPER for f in (REPOSITORY, REPOSITORY.parent)]
+    if not (path := next(filter(Path.is_file, places), None)):
         pytest.skip(f"the paper's text, shared/{_PAPER}, is not beside the project")
     in_paper = []
     for line in path.read_text().splitlines():
