@@ -133,9 +133,8 @@ def pair_predictions(truth: Truth, row: np.ndarray) -> Paired:
     clip = truth.frames["clip"].combine_chunks().dictionary_encode().indices.to_numpy()
     frame = truth.frames["frame"].to_numpy().astype(np.int64)
     valid = truth.frames["valid"].to_numpy()
-    position = {int(r): i for i, r in enumerate(truth.row)}
-    known = np.array([position[int(r)] for r in row if int(r) in position], np.int64)
-    index_of = np.array([i for i, r in enumerate(row) if int(r) in position], np.int64)
+    known = np.flatnonzero(np.isin(truth.row, row))  # (K,) predicted frames, and their predictions
+    index_of = np.argsort(row)[np.searchsorted(np.sort(row), truth.row[known])]
     own = np.isin(truth.row[at], row)
     source = np.full(len(at), -1, np.int64)
     for c in np.unique(clip[at]):

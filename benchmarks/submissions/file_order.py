@@ -130,23 +130,22 @@ def ho3d_order(frames: pa.Table, list_file: Path) -> FileOrder:
             "dataset; name its folder by --root or $HO3D_DIR"
         )
     listed = {frame: row for row, frame in enumerate(read_frame_list(list_file))}
-    names = [f"{s}/{f:04d}" for s, f in _pairs(frames)]
-    unknown = [name for name, pair in zip(names, _pairs(frames), strict=True) if pair not in listed]
-    if unknown:
+    pairs = list(zip(frames["sequence"].to_pylist(), frames["frame"].to_pylist(), strict=True))
+    if unknown := [f"{s}/{f:04d}" for s, f in pairs if (s, f) not in listed]:
         raise ValueError(
             f"{list_file} does not list {unknown[0]} (and {len(unknown) - 1} more frames of the "
             "dataset): take the list of the version of HO-3D that the dataset was built from, and "
             "the split evaluation"
         )
     note = ""
-    if len(names) < len(listed):
-        note = f"the dataset holds {len(names)} of the {len(listed)} frames of {list_file.name}"
+    if len(pairs) < len(listed):
+        note = f"the dataset holds {len(pairs)} of the {len(listed)} frames of {list_file.name}"
     return FileOrder(
-        index=np.array([listed[pair] for pair in _pairs(frames)], np.int64),
-        is_required=np.ones(len(names), bool),
+        index=np.array([listed[pair] for pair in pairs], np.int64),
+        is_required=np.ones(len(pairs), bool),
         length=len(listed),
-        frame_names=names,
-        is_left=np.zeros(len(names), bool),  # HO-3D has right hands only
+        frame_names=[f"{s}/{f:04d}" for s, f in pairs],
+        is_left=np.zeros(len(pairs), bool),  # HO-3D has right hands only
         note=note,
     )
 
@@ -154,10 +153,6 @@ def ho3d_order(frames: pa.Table, list_file: Path) -> FileOrder:
 def _names(frames: pa.Table) -> list[str]:
     columns = (frames[key].to_pylist() for key in ("subject", "sequence", "camera", "frame"))
     return [f"{s}/{q}/{c}/{f}" for s, q, c, f in zip(*columns, strict=True)]
-
-
-def _pairs(frames: pa.Table) -> list[tuple[str, int]]:
-    return list(zip(frames["sequence"].to_pylist(), frames["frame"].to_pylist(), strict=True))
 
 
 def text_of(path: Path, data: bytes) -> str:

@@ -9,9 +9,9 @@ import pytest
 
 from benchmarks.tables.layout import OUR_ROW, TABLES, Table, read_published
 from deformer.experiments import VARIANTS
+from tests.beside import SHARED
 
 REPOSITORY = Path(__file__).parents[3]
-_PAPER = "paper/deformer_iccv2023.txt"
 _NUMBER = re.compile(r"\d+\.\d+")
 
 
@@ -70,13 +70,9 @@ def test_the_papers_own_repetitions():
 
 def test_every_number_is_as_in_the_paper(lines):
     """The rows of numbers in the paper's text, in its order, against those of the file."""
-    path = next(
-        (f / "shared" / _PAPER for f in (REPOSITORY, *REPOSITORY.parents[:1])
-         if (f / "shared" / _PAPER).is_file()),
-        None,
-    )  # fmt: skip
-    if path is None:
-        pytest.skip(f"the paper's text, shared/{_PAPER}, is not beside the project")
+    path = SHARED / "paper" / "deformer_iccv2023.txt"
+    if not path.is_file():
+        pytest.skip(f"the paper's text, {path}, is not here")
     in_paper = []
     for line in path.read_text().splitlines():
         words = line.split("\t")

@@ -2,9 +2,7 @@
 
 import csv
 import io
-import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
@@ -13,8 +11,6 @@ from benchmarks.tables import __main__ as tables
 from benchmarks.tables.render import to_csv, to_latex, to_markdown
 from benchmarks.tables.rows import fill_tables
 from tests.benchmarks.evaluations import HO3D, SYNTHETIC, make_evaluation, make_metrics
-
-REPOSITORY = Path(__file__).parents[3]
 
 
 def table_of(number: int, *evaluations):
@@ -49,11 +45,12 @@ def test_without_results_every_row_is_published_and_names_its_command():
     assert "benchmarks.ablations --preset paper --data shards/ho3d" in to_markdown(table_of(6))
 
 
-def test_the_command_without_results(tmp_path):
-    command = [sys.executable, "-m", "benchmarks.tables", "--results", str(tmp_path / "none")]
-    run = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=True)
-    assert "holds no evaluation.json: the tables show the published rows only" in run.stderr
-    assert run.stdout.count("## Table ") == 6
+def test_the_command_without_results(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["tables", "--results", str(tmp_path / "none")])
+    assert tables.main() == 0
+    said = capsys.readouterr()
+    assert "holds no evaluation.json: the tables show the published rows only" in said.err
+    assert said.out.count("## Table ") == 6
     names = {f"table{i}{suffix}" for i in range(1, 7) for suffix in (".md", ".csv", ".tex")}
     assert {path.name for path in (tmp_path / "none" / "tables").iterdir()} == names
 

@@ -12,9 +12,10 @@ import pytest
 
 from deformer.video import detect
 from deformer.video.detect import HandDetector, read_model
+from tests.beside import SHARED
 
 CONSTRAINTS = Path(__file__).parents[3] / "constraints.txt"
-CLIP = Path(__file__).parents[4] / "shared" / "data" / "clips" / "coffee.mp4"
+CLIP = SHARED / "data" / "clips" / "coffee.mp4"
 
 
 @pytest.fixture
