@@ -12,7 +12,6 @@ on however many processes. Exit status: 0 done, 1 something cannot be used, 2 an
 """
 
 import os
-import shlex
 import sys
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -23,7 +22,7 @@ import torch
 import tyro
 from rich.console import Console
 
-from benchmarks.evaluation.predictions import add_vertices, read_predictions
+from benchmarks.evaluation.predictions import add_vertices, joints_cam_m, read_predictions
 from benchmarks.evaluation.protocol import score
 from benchmarks.evaluation.result import (
     EVALUATION_FILE,
@@ -41,19 +40,20 @@ from benchmarks.evaluation.truth import (
     pair_predictions,
     pose_meshes,
     read_truth,
+    true_meshes,
 )
-from benchmarks.inference import Combine, Precision, predict
+from benchmarks.inference import Precision, predict
 from benchmarks.submissions.conventions import check_meshes
 from benchmarks.submissions.file_order import order_of
 from benchmarks.submissions.official import read_submission, write_submission
-from benchmarks.words import counts_words
 from deformer.data.order import OrderConfig
 from deformer.data.store import Store, open_store
 from deformer.data.stream import Stream
 from deformer.files.foreign import check_folder_name
 from deformer.hand.camera import NEAREST_M
 from deformer.hand.mano import Hands
-from deformer.program.console import PlainConsole, run_command
+from deformer.inference import Combine
+from deformer.program.console import PlainConsole, run_command, this_command
 from deformer.training.checkpoint import Checkpoint, check_hand
 from deformer.training.distributed import Place, process_group
 from deformer.training.label_check import load_hands_of
@@ -94,9 +94,6 @@ class Options:
     """Score vertices too, which takes 20 KB of memory and 3 ms per frame; by default for HO-3D."""
     vertices: bool = False
     """Also write the vertices of every frame to predictions.parquet, 9 KB each."""
-    sources: bool = False
-    """Also write what every frame of a window lends to its centre, 4 KB a frame: for the figures of
-    what borrowing is worth."""
     features: Path | None = None
     """Frames that deformer.encode encoded by the checkpoint's spatial half, instead of images."""
     mano_dir: Path | None = None
@@ -138,7 +135,7 @@ def evaluate(options: Options, place: Place, console: Console) -> Evaluation | N
     stream = Stream(config, store, index, place.rank, num_ranks, options.workers)
     path = predict(
         checkpoint, hands, stream, place, options.out, options.combine, options.precision,
-        options.sources, options.features,
+        options.features,
     )  # fmt: skip
     if not place.is_first:
         return None
@@ -148,7 +145,7 @@ def evaluate(options: Options, place: Place, console: Console) -> Evaluation | N
     predictions = read_predictions(path)
     if options.vertices and "vertices_m" not in predictions:
         every = np.arange(len(row := predictions["row"]))
-        add_vertices(path, _pose_predicted(hands, predictions, every, index.is_left[row]))
+        add_vertices(path, _posed(hands, predictions, every, index.is_left[row]))
     return _score_run(options, store, checkpoint, hands, truth, predictions, console)
 
 
@@ -159,31 +156,29 @@ def _score_run(
     options: Options, store: Store, checkpoint: Checkpoint, hands: Hands, truth: Truth,
     predictions: dict, console: Console,
 ) -> Evaluation | None:  # fmt: skip
-    mesh = truth.dataset == "ho3d" if options.mesh is None else options.mesh
     paired = pair_predictions(truth, predictions["row"])
     if not len(paired.at):
         return _without_truth(options, truth, predictions, hands, console)
     at, source = paired.at[paired.source >= 0], paired.source[paired.source >= 0]
     if not len(at):
         raise ValueError(f"no labelled frame of {options.split} could be predicted")
-    joints, wrist = _place_joints(predictions, source)
+    joints, meshes = joints_cam_m(predictions, source), (None, None)
     behind = int((joints[..., 2].min(1) < 1.001 * NEAREST_M).sum())
     counts = replace(paired.counts, behind=behind)
-    for told in counts_words(counts, options.data):
-        console.print(told, soft_wrap=True, style="yellow")
-    vertices = truth_vertices = None
-    if mesh:
-        is_left = truth.is_left[at]
-        vertices = _pose_predicted(hands, predictions, source, is_left) + wrist
-        truth_vertices = truth.vertices_m
-        if truth_vertices is None:
-            posed = pose_meshes(hands, truth.pose_rotvec[at], truth.betas[at], is_left)
-            truth_vertices = _whole(posed + truth.joints_m[at, :1], console)
-        else:
-            truth_vertices = _whole(truth_vertices[at], console)
-    metrics = score(compare(truth, at, joints, vertices, truth_vertices))
+    _warn(console, *counts.sentences(options.data))
+    if truth.dataset == "ho3d" if options.mesh is None else options.mesh:
+        vertices = _vertices_cam_m(hands, predictions, source, truth.is_left[at])
+        meshes = vertices, _known(true_meshes(truth, at, hands), console)
+    metrics = score(compare(truth, at, joints, *meshes))
+    run = _run_of(options, checkpoint, hands)
+    evaluation = _write(options, store, run, truth, counts, metrics)
+    _write_submission(options, truth, at, joints, meshes[0], console)
+    return evaluation
+
+
+def _run_of(options: Options, checkpoint: Checkpoint, hands: Hands) -> Run:
     experiment = checkpoint.experiment
-    run = Run(
+    return Run(
         experiment=experiment.name,
         row=options.out.name,
         checkpoint=str(options.checkpoint),
@@ -197,32 +192,33 @@ def _score_run(
         precision=options.precision,
         config=config_hash(checkpoint),
     )
-    evaluation = _write(options, store, run, truth, counts, metrics)
-    _write_submission(options, truth, at, joints, vertices, console)
-    return evaluation
 
 
-def _whole(vertices: np.ndarray, console: Console) -> np.ndarray | None:
-    """True vertices (M, 778, 3), or None where some frame has none."""
+def _warn(console: Console, *sentences: str) -> None:
+    for sentence in sentences:
+        console.print(sentence, soft_wrap=True, style="yellow")
+
+
+def _known(vertices: np.ndarray, console: Console) -> np.ndarray | None:
+    """True vertices (M, 778, 3); None, with a warning, where a frame has none."""
     if (known := np.isfinite(vertices).all((1, 2))).all():
         return vertices
-    told = f"{(~known).sum()} of {len(known)} frames have no true vertices: the mesh is not scored"
-    console.print(told, soft_wrap=True, style="yellow")
+    lacking = f"{(~known).sum()} of {len(known)} frames have no true vertices"
+    _warn(console, f"{lacking}: the mesh is not scored")
     return None
 
 
-def _place_joints(predictions: dict, source: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Of the rows `source` (M,): joints (M, 21, 3) and wrist (M, 1, 3) in the camera frame, m."""
-    wrist = predictions["wrist_cam_m"][source].astype(np.float64)[:, None]
-    return predictions["joints_m"][source].reshape(-1, 21, 3) + wrist, wrist
-
-
-def _pose_predicted(
-    hands: Hands, predictions: dict, source: np.ndarray, is_left: np.ndarray
-) -> np.ndarray:
+def _posed(hands: Hands, predictions: dict, source: np.ndarray, is_left: np.ndarray) -> np.ndarray:
     """Vertices (M, 778, 3) from the wrist, m, of the rows `source` (M,)."""
     pose, betas = predictions["pose_rotvec"][source], predictions["betas"][source]
     return pose_meshes(hands, pose, betas, is_left)
+
+
+def _vertices_cam_m(
+    hands: Hands, predictions: dict, source: np.ndarray, is_left: np.ndarray
+) -> np.ndarray:
+    wrist = predictions["wrist_cam_m"][source].astype(np.float64)[:, None]
+    return _posed(hands, predictions, source, is_left) + wrist
 
 
 _NO_TRUTH = (
@@ -248,10 +244,10 @@ def _without_truth(
             f"-m pipelines.verify {options.data} names; the others are not valid, and python -m "
             f"pipelines.inspect {options.data} says why"
         )
-    paired = np.searchsorted(predictions["row"], truth.row)
-    joints, wrist = _place_joints(predictions, paired)
-    vertices = _pose_predicted(hands, predictions, paired, truth.is_left) + wrist
-    _write_submission(options, truth, np.arange(len(paired)), joints, vertices, console)
+    source = np.searchsorted(predictions["row"], truth.row)
+    joints = joints_cam_m(predictions, source)
+    vertices = _vertices_cam_m(hands, predictions, source, truth.is_left)
+    _write_submission(options, truth, np.arange(len(source)), joints, vertices, console)
     console.print(
         "the ground truth of HO-3D's evaluation set is not there: upload pred.zip to the "
         "challenge's server for its score, or put evaluation_xyz.json and evaluation_verts.json "
@@ -271,8 +267,8 @@ def _write_submission(
     if order is None:
         return
     not_written = write_submission(options.out, order, truth, at, joints, vertices)
-    for told in filter(None, (order.note, not_written)):
-        console.print(told, soft_wrap=True)
+    for note in filter(None, (order.note, not_written)):
+        console.print(note, soft_wrap=True)
 
 
 # ------------------------------------------------------------------------------- of others' files
@@ -284,19 +280,13 @@ def _evaluate_file(options: Options, console: Console) -> Evaluation:
     order, predictions = read_submission(options.predictions, truth, options.split, options.root)
     if not (is_scored := truth.is_labelled[order.is_required]).any():
         raise ValueError(_NO_TRUTH.format(options.split))
-    for told in filter(None, (order.note, *predictions.warnings)):
-        console.print(f"{options.predictions}: {told}", soft_wrap=True, style="yellow")
-    at = np.flatnonzero(order.is_required)[is_scored]
-    vertices = truth_vertices = None
+    notes = filter(None, (order.note, *predictions.warnings))
+    _warn(console, *(f"{options.predictions}: {note}" for note in notes))
+    at, meshes = np.flatnonzero(order.is_required)[is_scored], (None, None)
     if predictions.vertices_m is not None:
-        vertices = predictions.vertices_m[is_scored]
-        if truth.vertices_m is None:
-            told = "the dataset has no true vertices: the mesh is not scored"
-            console.print(told, soft_wrap=True, style="yellow")
-        else:
-            truth_vertices = _whole(truth.vertices_m[at], console)
-    joints = predictions.joints_m[is_scored]
-    metrics = score(compare(truth, at, joints, vertices, truth_vertices))
+        true_vertices = _known(true_meshes(truth, at, None), console)
+        meshes = predictions.vertices_m[is_scored], true_vertices
+    metrics = score(compare(truth, at, predictions.joints_m[is_scored], *meshes))
     check_meshes(options.predictions, metrics["all"])
     method = Method(options.method, str(options.predictions))
     return _write(options, store, method, truth, Counts(len(at)), metrics)
@@ -308,16 +298,9 @@ def _write(
     split = options.split + (f" where {options.where}" if options.where else "")
     split += f" limit {options.limit}" if options.limit else ""
     data = data_of(store, truth, split, counts.scored)
-    evaluation = Evaluation(run, data, counts, _command(), metrics)
+    evaluation = Evaluation(run, data, counts, this_command("benchmarks.evaluate"), metrics)
     write_evaluation(options.out / EVALUATION_FILE, evaluation)
     return evaluation
-
-
-def _command() -> str:
-    """This one, to be run again."""
-    processes = int(os.environ.get("WORLD_SIZE", "1"))  # as torchrun says
-    launch = f"torchrun --nproc-per-node {processes}" if processes > 1 else "python"
-    return f"{launch} -m benchmarks.evaluate {shlex.join(sys.argv[1:])}"
 
 
 def main() -> int:

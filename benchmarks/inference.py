@@ -1,4 +1,4 @@
-"""Checkpoint + shards → predictions, a row per frame. The only user of the model here.
+"""Checkpoint + shards → predictions, a row per frame.
 
 Windows overlap, so each frame is encoded once, by all processes, in parts that are kept when the
 work is interrupted; then the first process decodes all windows from the encoded frames.
@@ -16,34 +16,23 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 from rich.progress import track
-from torch import Tensor
 
-from benchmarks.evaluation.predictions import PREDICTIONS_FILE, finish_rows
+from benchmarks.evaluation.predictions import PREDICTIONS_FILE, as_rows
 from deformer.data.augment import NO_AUGMENTATION
 from deformer.data.dataset import tips_of
 from deformer.data.stream import Stream
-from deformer.files.whole import whole_file, write_whole
-from deformer.hand.camera import fit_translation
+from deformer.files.whole import note_work, whole_file
 from deformer.hand.conventions import NUM_VERTICES
-from deformer.hand.mano import HandLayer, Hands
-from deformer.hand.rotations import rot6d_to_rotmat, rotmat_to_rot6d
-from deformer.network.model import (
-    Deformer,
-    DeformerConfig,
-    DeformerOutput,
-    FrameFeatures,
-    pose_hands,
-)
-from deformer.network.state_dict import load_state
+from deformer.hand.mano import Hands
+from deformer.inference import Combine, Frames, decode, open_network
+from deformer.network.model import Deformer, DeformerConfig, FrameFeatures
 from deformer.training.checkpoint import Checkpoint
 from deformer.training.distributed import Place, wait_for_all
 from deformer.training.features import encode, open_features, single_frames
 
-Combine = Literal["centre", "overlap"]
 Precision = Literal["float32", "bf16"]
 _JOB_KEY = "deformer.job"
 _STEPS_PER_PART = 64
-_WINDOWS_AT_ONCE = 64
 
 
 @dataclass(frozen=True)
@@ -63,14 +52,13 @@ class Job:
 
 def predict(
     checkpoint: Checkpoint, hands: Hands, stream: Stream, place: Place, out: Path,
-    combine: Combine = "centre", precision: Precision = "float32", sources: bool = False,
-    features: Path | None = None,
+    combine: Combine = "centre", precision: Precision = "float32", features: Path | None = None,
 ) -> Path:  # fmt: skip
     """Predict every window of a stream made by `StreamConfig.for_evaluation`; returns the path of
     `predictions.parquet`, which is there when it is whole.
 
-    sources: also write what every frame of a window lends to its centre. features: of frames that
-    were encoded before, by this checkpoint's spatial half; they are then not encoded here.
+    features: of frames that were encoded before, by this checkpoint's spatial half; they are then
+    not encoded here.
 
     The same call goes on where it was interrupted, on as many processes and with the same batch,
     and does nothing where all is done. A finished file of another job stays until this one's is.
@@ -78,15 +66,13 @@ def predict(
     path, parts = out / PREDICTIONS_FILE, out / "parts"
     config = _config_for(checkpoint, stream.index.info)
     job = _job_of(checkpoint, config, stream, combine, precision)
-    if not _is_done(path, job, sources):
+    if not _is_done(path, job):
         if place.is_first:
             _begin(parts, job, stream, place)
         wait_for_all()
         # Joints and poses are what is kept: of the mesh only the fingertips are needed
-        model = Deformer(config, HandLayer(hands, vertex_stride=NUM_VERTICES))
-        fault = f"{checkpoint.folder} is of another network"
-        load_state(model, checkpoint.tensors["model"], fault)
-        model = model.to(place.device, memory_format=torch.channels_last).eval()
+        weights, source = checkpoint.tensors["model"], checkpoint.folder
+        model = open_network(config, weights, hands, place.device, source, NUM_VERTICES)
         autocast = torch.autocast(place.device.type, torch.bfloat16, enabled=precision == "bf16")
         if features is None:
             singles = single_frames(stream, NO_AUGMENTATION, place.rank, place.num_ranks)
@@ -97,7 +83,7 @@ def predict(
                 frames = _read_parts(parts)
             else:
                 frames = _read_features(features, checkpoint, stream)
-            table = _decode(model, stream, place.device, frames, combine, sources, autocast)
+            table = _decode(model, stream, frames, combine, autocast)
             metadata = {_JOB_KEY: json.dumps(asdict(job))}
             with whole_file(path) as file:
                 pq.write_table(table.replace_schema_metadata(metadata), file)
@@ -125,28 +111,25 @@ def _job_of(
     )  # fmt: skip
 
 
-def _is_done(path: Path, job: Job, sources: bool) -> bool:
-    """Whether the predictions of this job are there; with what is lent, where that is asked for."""
+def _is_done(path: Path, job: Job) -> bool:
+    """Whether the predictions of this job are there."""
     if not path.exists():
         return False
     try:
         schema = pq.read_schema(path)
     except pa.ArrowInvalid:
         raise ValueError(f"{path} is damaged: delete it and predict again") from None
-    known = (schema.metadata or {}).get(_JOB_KEY.encode(), b"")
-    has_sources = "lent_joints_m" in schema.names
-    return known == json.dumps(asdict(job)).encode() and (has_sources or not sources)
+    return (schema.metadata or {}).get(_JOB_KEY.encode()) == json.dumps(asdict(job)).encode()
 
 
 def _begin(parts: Path, job: Job, stream: Stream, place: Place) -> None:
     """Keep the parts of this job, cut up as it is now; throw away others."""
     order = stream.config.order
     cut = {"num_ranks": place.num_ranks, "global_batch": order.global_batch}
-    description = json.dumps(asdict(job) | cut)
-    note = parts / "job.json"
-    if not note.exists() or note.read_text() != description:
-        shutil.rmtree(parts, ignore_errors=True)
-        write_whole(note, description)
+    note, text = parts / "job.json", json.dumps(asdict(job) | cut)
+    if not note_work(note, text):
+        shutil.rmtree(parts)
+        note_work(note, text)
 
 
 # ------------------------------------------------------------------------------- frames, encoded
@@ -165,20 +148,13 @@ def _encode_parts(
             np.savez(file, **encoded)
 
 
-def _joined(parts: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
-    return (
-        {name: np.concatenate([part[name] for part in parts]) for name in parts[0]} if parts else {}
-    )
-
-
 def _read_parts(parts: Path) -> dict[str, np.ndarray]:
     """All encoded frames, by rising row."""
     read = [dict(np.load(path)) for path in sorted(parts.glob("rank-*.npz"))]
-    frames = _joined([part for part in read if part])
-    if not frames:
-        raise ValueError("no frame could be read: python -m pipelines.verify tells what is whole")
-    order = np.argsort(frames["rows"])
-    return {name: value[order] for name, value in frames.items()}
+    if not (read := [part for part in read if part]):
+        raise ValueError("no frame could be read: python -m pipelines.verify says what is whole")
+    order = np.argsort(np.concatenate([part["rows"] for part in read]))
+    return {name: np.concatenate([part[name] for part in read])[order] for name in read[0]}
 
 
 def _read_features(folder: Path, checkpoint: Checkpoint, stream: Stream) -> dict[str, np.ndarray]:
@@ -189,101 +165,23 @@ def _read_features(folder: Path, checkpoint: Checkpoint, stream: Stream) -> dict
     return features.plain(stream.config.split)
 
 
-# ------------------------------------------------------------------------------ windows, decoded
-
-
-@torch.no_grad()
 def _decode(
-    model: Deformer,
-    stream: Stream,
-    device: torch.device,
-    frames: dict[str, np.ndarray],
-    combine: Combine,
-    sources: bool,
+    model: Deformer, stream: Stream, frames: dict[str, np.ndarray], combine: Combine,
     autocast: torch.autocast,
-) -> pa.Table:
+) -> pa.Table:  # fmt: skip
     """All windows → the rows of their centre frames. Windows with a frame that could not be read
     are left out."""
     place = np.searchsorted(frames["rows"], stream.windows.rows)
     place = np.minimum(place, len(frames["rows"]) - 1)  # (W, T): of each frame among `frames`
     place = place[(frames["rows"][place] == stream.windows.rows).all(1)]
-    centre, N = stream.windows.centre, len(frames["rows"])
-    sums = {"count": np.zeros(N)}
-    of_window: dict[str, np.ndarray] = {}  # of the window around a frame, (N, …)
-    is_centre = np.zeros(N, bool)  # overlap also sees frames that are no centre
-    for i in track(range(0, len(place), _WINDOWS_AT_ONCE), "decoding windows"):
-        chosen = place[i : i + _WINDOWS_AT_ONCE]
-        values, own = _decode_windows(model, device, frames, chosen, centre, sources, autocast)
-        is_centre[chosen[:, centre]] = True
-        for name, value in own.items():
-            known = of_window.setdefault(name, np.zeros((N, *value.shape[1:]), np.float32))
-            known[chosen[:, centre]] = value
-        # A frame that a window repeats counts once
-        counts = np.zeros(chosen.shape, bool)
-        if combine == "centre":
-            counts[:, centre] = True
-        else:
-            counts[:] = np.diff(chosen, axis=1, prepend=-1) != 0
-        np.add.at(sums["count"], chosen[counts], 1)
-        for name, value in values.items():
-            total = sums.setdefault(name, np.zeros((N, *value.shape[2:])))
-            np.add.at(total, chosen[counts], value[counts])
-    chosen_sums = {name: value[is_centre] for name, value in sums.items()}
-    rows = frames["rows"][is_centre]
-    of_window = {name: value[is_centre] for name, value in of_window.items()}
-    return finish_rows(stream.index, rows, chosen_sums, of_window)
-
-
-def _decode_windows(
-    model: Deformer,
-    device: torch.device,
-    frames: dict[str, np.ndarray],
-    chosen: np.ndarray,
-    centre: int,
-    sources: bool,
-    autocast: torch.autocast,
-) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
-    """Windows as places (B, T) among the encoded frames → values of all their frames (B, T, …), and
-    of the window as it is for its centre (B, …): how much each frame counts, and what it lends."""
-
-    def take(name: str) -> Tensor:
-        return torch.from_numpy(frames[name][chosen]).to(device)
-
-    features = FrameFeatures(take("hand"), take("joints_2d"))
-    occlusion = take("occlusion") if model.config.fusion == "occlusion" else None
-    with autocast:
-        output = model.decode_windows(features, take("is_left")[:, 0], occlusion)
-    B, T = chosen.shape
-    joints = output.fused.joints_m.double().cpu().numpy()
-    corner, opposite = np.split(frames["boxes_px"][chosen][:, :, None], 2, -1)  # (B, T, 1, 2)
-    joints_px = corner + output.joints_2d.double().cpu().numpy() * (opposite - corner)
-    wrist = fit_translation(
-        joints.reshape(B * T, 21, 3),
-        joints_px.reshape(B * T, 21, 2),
-        frames["K"][chosen].reshape(B * T, 3, 3).astype(np.float64),
+    if not len(place):
+        raise ValueError("no window could be read: python -m pipelines.verify says what is whole")
+    known = Frames(
+        FrameFeatures(*(torch.from_numpy(frames[name]) for name in FrameFeatures._fields)),
+        frames["is_left"],
+        frames["boxes_px"],
+        frames["K"],
+        frames["occlusion"] if model.config.fusion == "occlusion" else None,
     )
-    values = {
-        "joints_m": joints,
-        "wrist_cam_m": wrist.reshape(B, T, 3),
-        "rot6d": rotmat_to_rot6d(output.fused.rotmats).double().cpu().numpy().reshape(B, T, 96),
-        "betas": output.fused.betas.double().cpu().numpy(),
-    }
-    of_window = {"weights": output.weights[:, :, centre].float().cpu().numpy()}
-    if sources:
-        of_window |= _sources(model, output, take("is_left")[:, 0], centre)
-    return values, of_window
-
-
-def _sources(
-    model: Deformer, output: DeformerOutput, is_left: Tensor, centre: int
-) -> dict[str, np.ndarray]:
-    """What every frame has to lend: joints (B, T·63) of its own pose, and of that pose deformed to
-    the centre; the window's shape, from the wrist, m."""
-    _, T = output.confidence.shape
-    poses = torch.cat([output.deformed.diagonal(0, 1, 2).movedim(-1, 1),
-                       output.deformed[:, :, centre]], 1)  # (B, 2T, 16, 6)  # fmt: skip
-    betas = output.fused.betas[:, :1].expand(-1, 2 * T, -1)
-    hands = pose_hands(model.hand_layer, rot6d_to_rotmat(poses), betas, is_left, model.config.tips)
-    own, lent = hands.joints_m.flatten(2).split(T, 1)
-    both = {"own_joints_m": own, "lent_joints_m": lent}
-    return {name: value.flatten(1).cpu().numpy() for name, value in both.items()}
+    predicted = decode(model, known, place, stream.windows.centre, combine, autocast)
+    return as_rows(stream.index, frames["rows"][predicted.place], predicted)

@@ -2,10 +2,10 @@
 
     python -m benchmarks.real_video --checkpoint runs/dexycb --video clip.mp4 [--out DIR]
 
-Networks here are trained on recordings of laboratories or on synthetic pictures; this tells whether
-they see hands elsewhere. MediaPipe's landmarks are a yardstick, not the truth: they are those of
-another network, of the skin rather than of MANO's joints, and they are wrong at times. On a hand
-that holds something its own two modes may differ by a tenth of the box for every sixth landmark.
+Networks here are trained on laboratory recordings or synthetic pictures; this shows whether they
+see hands elsewhere. MediaPipe's landmarks are a yardstick, not the truth: another network's, of the
+skin rather than of MANO's joints, and wrong at times. On a hand that holds something, its own two
+modes differ by a tenth of the box for every sixth landmark.
 
 The measure: the share of joints that are within 0.1 (0.2) of the side of the hand box from
 MediaPipe's landmark of that joint. The hand box is the tight box of the landmarks, made square,
@@ -37,7 +37,8 @@ from deformer.data.windows import WindowConfig
 from deformer.files.whole import write_whole
 from deformer.hand.box import hand_box, tight_box
 from deformer.hand.camera import project
-from deformer.hand.mano import HandLayer, load_hands
+from deformer.hand.mano import load_hands
+from deformer.inference import open_network
 from deformer.network.model import Deformer
 from deformer.program.console import PlainConsole, run_command
 from deformer.training.checkpoint import Checkpoint
@@ -95,10 +96,9 @@ def load_network(options: Options) -> tuple[Checkpoint, Deformer, np.ndarray]:
             f"--checkpoint {options.checkpoint} was trained with the hand model {name} "
             f"{sha256[:12]}, here is {hands.sha256[:12]}: name the same files by --mano-dir"
         )
-    model = Deformer(checkpoint.experiment.model, HandLayer(hands))
-    model.load_state_dict(checkpoint.tensors["model"])
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    model = model.to(device, memory_format=torch.channels_last).eval()
+    weights = checkpoint.tensors["model"]
+    model = open_network(checkpoint.experiment.model, weights, hands, device, checkpoint.folder)
     return checkpoint, model, hands.right.faces
 
 
@@ -131,20 +131,6 @@ def measure(seen: SeenHands, predicted: Predicted) -> dict[str, dict[str, dict[s
         }
         for name, value in points.items()
     }
-
-
-def choose_tiles(is_left: np.ndarray, num: int) -> np.ndarray:
-    """Places of `num` hands at most, evenly in each side, as many of either where there are."""
-    sides = [np.flatnonzero(is_left == side) for side in (False, True)]
-    fewer, more = sorted(sides, key=len)
-    num_fewer = min(len(fewer), num // 2)
-    counts = (num_fewer, min(len(more), num - num_fewer))
-    chosen = [
-        side[np.linspace(0, len(side) - 1, n).round().astype(int)]
-        for side, n in zip((fewer, more), counts, strict=True)
-        if n
-    ]
-    return np.sort(np.concatenate(chosen))
 
 
 def draw_sheet(
@@ -183,7 +169,8 @@ def run(options: Options) -> dict:
         "agreement": {"single": measure(seen, single), "window": measure(seen, window)},
     }
     write_whole(options.out / "real_video.json", json.dumps(result, indent=1) + "\n")
-    sheet = draw_sheet(options.video, seen, window, choose_tiles(seen.is_left, _TILES), faces)
+    tiles = np.unique(np.linspace(0, len(seen.frame) - 1, _TILES).astype(int))  # of both sides
+    sheet = draw_sheet(options.video, seen, window, tiles, faces)
     _, png = cv2.imencode(".png", cv2.cvtColor(sheet, cv2.COLOR_RGB2BGR))
     write_whole(options.out / "real_video.png", png.tobytes())
     return result

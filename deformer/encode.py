@@ -10,9 +10,7 @@ of --splits, as they are. Interrupted, the same command goes on; what is there i
 """
 
 import json
-import shlex
 import sys
-from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -27,13 +25,11 @@ from deformer.data.order import OrderConfig
 from deformer.data.store import open_store
 from deformer.data.stream import Stream
 from deformer.experiments import get_experiment
-from deformer.files.whole import write_whole
-from deformer.hand.mano import HandLayer
-from deformer.network.model import Deformer
-from deformer.network.state_dict import load_state
-from deformer.program.console import PlainConsole, run_command
+from deformer.files.whole import note_work, write_whole
+from deformer.inference import open_network
+from deformer.program.console import PlainConsole, run_command, this_command
 from deformer.program.lock import locked
-from deformer.training.checkpoint import Checkpoint, check_hand
+from deformer.training.checkpoint import Checkpoint, check_hand, file_sha256
 from deformer.training.distributed import process_group
 from deformer.training.experiment import Experiment
 from deformer.training.features import (
@@ -43,7 +39,6 @@ from deformer.training.features import (
     description,
     encode,
     file_name,
-    file_sha256,
     single_frames,
     spatial_half,
 )
@@ -83,17 +78,16 @@ class Options:
 
 
 def make_features(options: Options, device: torch.device, console: Console) -> None:
-    """Raises `ValueError` and `OSError` that say what to do."""
+    """Raises `ValueError` and `OSError`."""
     experiment = get_experiment(options.experiment)
     store, index = open_store(str(options.data))
     hands = load_hands_of(index.info, options.mano_dir)
     checkpoint = open_trained(options.checkpoint, options.which)
     check_hand(checkpoint, hands)
     _check_network(checkpoint, experiment)
-    model = Deformer(checkpoint.experiment.model, HandLayer(hands))
-    load_state(model, checkpoint.tensors["model"], f"{checkpoint.folder} is of another network")
-    model = model.to(device, memory_format=torch.channels_last).eval()
-    spatial = spatial_half(checkpoint.tensors["model"])
+    config, weights = checkpoint.experiment.model, checkpoint.tensors["model"]
+    model = open_network(config, weights, hands, device, checkpoint.folder)
+    spatial = spatial_half(weights)
     info = description(experiment, spatial, options.data, options.copies)
     info["checkpoint"] = {"run": str(options.checkpoint), "step": checkpoint.step}
 
@@ -105,7 +99,7 @@ def make_features(options: Options, device: torch.device, console: Console) -> N
         frames = single_frames(stream, augment)
         first = (copy or 0) * frames.steps_per_epoch
         last = first + frames.steps_per_epoch
-        arrays = encode(model, frames, first, last, device, nullcontext())
+        arrays = encode(model, frames, first, last, device)
         return {name: torch.from_numpy(value) for name, value in arrays.items()}
 
     wanted = {file_name(*which): which for which in _wanted(options, experiment)}
@@ -116,7 +110,7 @@ def make_features(options: Options, device: torch.device, console: Console) -> N
             if not (options.out / name).exists():
                 console.print(f"{options.out / name}", soft_wrap=True)
                 _write(options.out / name, frames_of(*which))
-        info["command"] = f"python -m deformer.encode {shlex.join(sys.argv[1:])}"
+        info["command"] = this_command("deformer.encode")
         info["files"] = {name: file_sha256(options.out / name) for name in (SPATIAL_FILE, *wanted)}
         write_whole(options.out / FEATURES_FILE, json.dumps(info, indent=1) + "\n")
 
@@ -143,12 +137,11 @@ def _begin(out: Path, info: dict) -> None:
     """Note what is being made; refuse a folder in which something else was begun."""
     note = out / "making.json"
     text = json.dumps({k: v for k, v in info.items() if k != "copies"}, indent=1) + "\n"
-    if note.exists() and note.read_text() != text:
+    if not note_work(note, text):
         raise ValueError(
             f"{out} holds frames that were encoded otherwise ({note.name} says how): choose "
             "another --out, or take it away"
         )
-    write_whole(note, text)
 
 
 def _write(path: Path, tensors: dict[str, torch.Tensor]) -> None:

@@ -1,24 +1,25 @@
 """Experiments, by name. What a run is, is an `Experiment` and nothing else.
 
-A base is a function here; an ablation changes one thing of a base. `EXPERIMENTS` holds every base
-with its ablations, those of the paper's Tables 4 to 6 and `nearby`, as `<base>_<ablation>`, and
-what the ablations on the synthetic benchmark start from, `<base>_frames` and `<base>_windows`.
+A base is a function here. `VARIANTS` lists the fusions and ablations, each with what it changes of
+a base. `EXPERIMENTS` holds every base with its ablations, as `<base>_<ablation>`, and `STARTS`.
 """
 
 import difflib
-from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from deformer.data.augment import AugmentConfig
 from deformer.data.order import OrderConfig
 from deformer.data.stream import StreamConfig
 from deformer.network.discriminator import DiscriminatorConfig
-from deformer.network.losses import LossWeights
-from deformer.network.model import DeformerConfig
+from deformer.network.fusion import FusionVariant
+from deformer.network.losses import LossWeights, PointLossName
+from deformer.network.model import DeformerConfig, MotionSource
 from deformer.training.experiment import Experiment, OptimConfig, ValidationConfig
 
 OCCLUDED = "occluded-hands"
 """The synthetic benchmark, as its `dataset.json` names it."""
+
+# ------------------------------------------------------------------------------------------- bases
 
 
 def dexycb() -> Experiment:
@@ -43,103 +44,6 @@ def ho3d() -> Experiment:
     return replace(on_ho3d(dexycb()), name="ho3d", summary=summary)
 
 
-def on_occluded(base: Experiment) -> Experiment:
-    """A base for DexYCB's layout, for the ablations on the synthetic benchmark `OCCLUDED`.
-
-    All of them go on from one run of `windows_of` the base, so a short training, of several seeds
-    each, shows what they differ in and not how far each got in learning to see hands. Losses weigh
-    as in the paper: maxMSE of the pose, which the global rotation dominates, at the heavy weight of
-    `tiny` takes it from the fingers. Rates were chosen by the validation split, that of the
-    discriminator so that it does not win.
-    """
-    return replace(
-        base,
-        name=f"{base.name}_occluded",
-        summary=f"{base.name} on {OCCLUDED}: goes on from {base.name}_occluded_windows",
-        stream=replace(base.stream, split="s3_train"),
-        model=replace(base.model, confidence_scale=10.0),
-        losses=LossWeights(),
-        optim=replace(
-            base.optim,
-            lr=base.optim.lr / 4,
-            lr_discriminator=2 * base.optim.lr_discriminator,
-            decay=1.0,
-            cooldown=0.6,
-        ),
-        validation=replace(base.validation, split="s3_val", every=200, limit=256),
-    )
-
-
-def windows_of(base: Experiment) -> Experiment:
-    """What the ablations of `on_occluded` a base start from: windows without fusion, after a run of
-    `frames_of` it; as many steps whatever the batch.
-
-    Its losses weigh as theirs, so that no ablation has to get used to others. It has MSE and no
-    discriminator: whatever is gained by the other choices is gained by the runs that make them. It
-    has learned how hands move, so that fusion has poses to borrow; confidences it has not, which
-    puts dynamic fusion at a disadvantage in a short run.
-    """
-    occluded = on_occluded(base)
-    epochs = base.stream.order.global_batch // 8
-    return replace(
-        occluded,
-        name=f"{occluded.name}_windows",
-        summary=f"no fusion, MSE, no discriminator: where {occluded.name} starts",
-        point_loss="mse",
-        adversarial=False,
-        model=replace(base.model, fusion="center"),
-        optim=replace(occluded.optim, lr=base.optim.lr / 2, epochs=epochs),
-    )
-
-
-def frames_of(base: Experiment) -> Experiment:
-    """What `windows_of` a base starts from: hands in single frames; as many steps whatever the
-    batch. The frames of a window look alike, so single ones from everywhere teach more per minute.
-    """
-    windows = windows_of(base)
-    batch = max(32, base.stream.order.global_batch)
-    return replace(
-        windows,
-        name=f"{on_occluded(base).name}_frames",
-        summary=f"single frames: where {windows.name} starts",
-        stream=replace(
-            windows.stream,
-            order=replace(base.stream.order, global_batch=batch),
-            window=replace(base.stream.window, num_frames=1),
-        ),
-        losses=base.losses,
-        optim=replace(windows.optim, lr=base.optim.lr, epochs=14 * batch // 32, cooldown=0.5),
-        validation=replace(windows.validation, every=1000),
-    )
-
-
-def temporal_of(base: Experiment) -> Experiment:
-    """The temporal half of a base alone, from random weights, on frames of `OCCLUDED` that a
-    trained spatial half has encoded: minutes a run, so every row of the tables has its own
-    training, of thousands of steps, and nothing is favoured by a start.
-
-    Losses weigh as in the paper. Rates were chosen by the validation split.
-    """
-    occluded = on_occluded(base)
-    return replace(
-        occluded,
-        name=f"{base.name}_temporal",
-        summary=f"the temporal half of {base.name} on encoded frames of {OCCLUDED}",
-        backbone_weights="none",
-        features=f"features/{base.name}",
-        vertex_stride=8,
-        stream=replace(
-            occluded.stream,
-            order=replace(base.stream.order, global_batch=32, streams=8),
-            augment=replace(base.stream.augment, rotation_deg=30),  # of cameras that stand upright
-        ),
-        optim=replace(
-            occluded.optim, epochs=8, lr=5e-4, lr_discriminator=1e-4, warmup_steps=100, cooldown=0.5
-        ),
-        validation=replace(occluded.validation, every=500, limit=512),
-    )
-
-
 def fast(base: Experiment) -> Experiment:
     """256² input: boxes in recordings of 640×480 are seldom larger, so 512² only enlarges them."""
     return replace(
@@ -151,7 +55,7 @@ def fast(base: Experiment) -> Experiment:
 
 
 def lite() -> Experiment:
-    """Windows, after `singles_of` it or from the weights that ship."""
+    """Windows, after `lite_frames` or from the weights that ship."""
     return Experiment(
         "lite",
         "EfficientNet-Lite0 at 160²: a CPU in hours, a GPU in minutes, after lite_frames",
@@ -173,13 +77,14 @@ def lite() -> Experiment:
     )
 
 
-def singles_of(base: Experiment) -> Experiment:
-    """What a base starts from: hands in single frames. The frames of a window look alike, so single
-    ones from everywhere teach more a minute."""
+def lite_frames() -> Experiment:
+    """Hands in single frames. The frames of a window look alike, so single ones from everywhere
+    teach more a minute."""
+    base = lite()
     return replace(
         base,
-        name=f"{base.name}_frames",
-        summary=f"single frames: where {base.name} starts",
+        name="lite_frames",
+        summary="single frames: where lite starts",
         point_loss="huber",
         adversarial=False,
         stream=replace(
@@ -190,6 +95,36 @@ def singles_of(base: Experiment) -> Experiment:
         model=replace(base.model, fusion="center"),
         losses=replace(base.losses, pose=300.0, shape=1.5),  # at other weights than their squares
         optim=replace(base.optim, epochs=20, lr=5e-4, warmup_steps=200),
+    )
+
+
+def lite_temporal() -> Experiment:
+    """The temporal half of `lite` alone, from random weights, on frames of `OCCLUDED` that a
+    trained spatial half has encoded: minutes a run, so every row of the tables has its own
+    training, of thousands of steps, and no start favours one of them.
+
+    Losses weigh as in the paper: maxMSE of the pose, which the global rotation dominates, at the
+    heavy weight of `lite` takes it from the fingers. Rates were chosen by the validation split,
+    that of the discriminator so that it does not win.
+    """
+    base = lite()
+    return replace(
+        base,
+        name="lite_temporal",
+        summary=f"the temporal half of lite on encoded frames of {OCCLUDED}",
+        backbone_weights="none",
+        features="features/lite",
+        vertex_stride=8,
+        stream=replace(
+            base.stream,
+            split="s3_train",
+            order=replace(base.stream.order, global_batch=32, streams=8),
+            augment=replace(base.stream.augment, rotation_deg=30),  # of cameras that stand upright
+        ),
+        model=replace(base.model, confidence_scale=10.0),
+        losses=LossWeights(),
+        optim=replace(base.optim, epochs=8, lr=5e-4, lr_discriminator=1e-4),
+        validation=replace(base.validation, split="s3_val", limit=512),
     )
 
 
@@ -213,7 +148,7 @@ def tiny() -> Experiment:
             roi_size=8,
             regressor=(256, 128),
         ),
-        # Early on, hands that hardly move are told from real ones at a glance: blur its sight
+        # Early on, hands that hardly move differ from real ones at a glance: blur its sight
         discriminator=DiscriminatorConfig(hidden=64, noise=0.1),
         # Without weights that know images, the mesh terms alone first teach the hand to curl up,
         # which is the least error at an unknown orientation; these two show it the way
@@ -225,18 +160,6 @@ def tiny() -> Experiment:
     )
 
 
-def small() -> Experiment:
-    return replace(
-        tiny(),
-        name="small",
-        summary="ResNet-18 at 128², which one GPU trains in minutes, from nothing",
-        model=DeformerConfig(backbone="resnet18", norm="group", width=128, layers=2, roi_size=16),
-        discriminator=DiscriminatorConfig(hidden=256),
-        stream=StreamConfig(size=128, order=OrderConfig(global_batch=64)),
-        optim=replace(tiny().optim, epochs=30, lr=5e-4),
-    )
-
-
 BASES = (
     dexycb(),
     fast(dexycb()),
@@ -244,78 +167,104 @@ BASES = (
     fast(ho3d()),
     lite(),
     on_ho3d(lite()),
-    small(),
-    on_ho3d(small()),
-    on_occluded(small()),
     tiny(),
     on_ho3d(tiny()),
-    on_occluded(tiny()),
-    temporal_of(lite()),
-    temporal_of(tiny()),
+    lite_temporal(),
 )
+STARTS = {"lite_frames": lite_frames()}
+"""What others start from: they begin with its model, and nothing is compared with it."""
 
-ABLATIONS: dict[str, tuple[str, Callable[[Experiment], Experiment]]] = {
-    "center": (
-        "no fusion, each frame by itself (Tables 4 and 6)",
-        lambda e: replace(e, model=replace(e.model, fusion="center")),
-    ),
-    "average": (
-        "all frames' poses count alike (Tables 4 and 6)",
-        lambda e: replace(e, model=replace(e.model, fusion="average")),
-    ),
-    "occlusion": (
-        "frames weighted by what is seen of the hand (Tables 4 and 6)",
-        lambda e: replace(e, model=replace(e.model, fusion="occlusion")),
-    ),
-    "nearby": (
-        "nearer frames count more (not in the paper)",
-        lambda e: replace(e, model=replace(e.model, fusion="nearby")),
-    ),
-    "pairwise": (
-        "confidences and motions of pairs of frames (not in the paper)",
-        lambda e: replace(e, model=replace(e.model, fusion="pairwise", motion="step")),
-    ),
-    "noadv": ("no motion discrimination (Table 5)", lambda e: replace(e, adversarial=False)),
-    "mse": ("MSE for maxMSE (Table 5)", lambda e: replace(e, point_loss="mse")),
-    "mse_noadv": (
-        "MSE for maxMSE, no motion discrimination (Table 5)",
-        lambda e: replace(e, point_loss="mse", adversarial=False),
-    ),
-}
+# ---------------------------------------------------------------------------------------- variants
 
 
-def ablate(base: Experiment, ablation: str) -> Experiment:
-    """One thing of a base changed; its name is `<base>_<ablation>`."""
-    summary, change = ABLATIONS[ablation]
-    name = f"{base.name}_{ablation}"
-    return replace(change(base), name=name, summary=f"{base.name}, but {summary}")
+@dataclass(frozen=True, eq=False)
+class Variant:
+    """The whole method, or an ablation of it: what it changes, and where its numbers stand."""
+
+    name: str
+    """Of the ablation: the experiment is `<base>_<name>`. The whole method is "full"."""
+    label: str
+    """In figures: of a fusion, or of what else is changed."""
+    summary: str
+    rows: dict[int, str]
+    """By number of a table of the paper: the row that it fills."""
+    fusion: FusionVariant = "dynamic"
+    point_loss: PointLossName = "max_mse"
+    adversarial: bool = True
+    motion: MotionSource = "frame"
+    in_paper: bool = True
+
+    def of(self, base: Experiment) -> Experiment:
+        """A base, changed so."""
+        if self.name == FULL:
+            return base
+        return replace(
+            base,
+            name=f"{base.name}_{self.name}",
+            summary=f"{base.name}, but {self.summary}",
+            model=replace(base.model, fusion=self.fusion, motion=self.motion),
+            point_loss=self.point_loss,
+            adversarial=self.adversarial,
+        )
 
 
-_STARTS_OF = {
-    on_occluded(base).name: (frames_of(base), windows_of(base)) for base in (small(), tiny())
-}
-STARTS = {
-    start.name: start
-    for starts in (*_STARTS_OF.values(), (singles_of(lite()),))
-    for start in starts
-}
-"""What ablations start from: they begin with its model, and nothing is compared with it."""
+def _fusion(name: str, label: str, summary: str, row: str | None = None, **changed) -> Variant:
+    """A way to fuse, with the rows of Tables 4 and 6 for it; without a row it is ours."""
+    where = "not in the paper" if row is None else "Tables 4 and 6"
+    rows = dict.fromkeys((4, 6), row or f"{label} (not in the paper)")
+    summary = f"{summary} ({where})"
+    return Variant(name, label, summary, rows, fusion=name, in_paper=row is not None, **changed)
+
+
+FULL = "full"
+VARIANTS = {
+    variant.name: variant
+    for variant in (
+        Variant(
+            FULL, "Dynamic", "the whole method",
+            dict.fromkeys((1, 2, 3), "Ours") | {4: "Dynamic", 5: "✓ ✓", 6: "Dynamic"},
+        ),
+        _fusion("center", "Center", "no fusion, each frame by itself", "Center"),
+        _fusion("average", "Average", "all frames' poses count alike", "Average"),
+        _fusion("occlusion", "Weighted", "frames weighted by what is seen of the hand",
+                "Weighted (Occlusion Level)"),
+        _fusion("nearby", "Nearby", "nearer frames count more"),
+        _fusion("pairwise", "Pairwise", "confidences and motions of pairs of frames",
+                motion="step"),
+        Variant("noadv", "no discriminator", "no motion discrimination (Table 5)", {5: "✓ ✗"},
+                adversarial=False),
+        Variant("mse", "MSE", "MSE for maxMSE (Table 5)", {5: "✗ ✓"}, point_loss="mse"),
+        Variant("mse_noadv", "MSE, no discriminator",
+                "MSE for maxMSE, no motion discrimination (Table 5)", {5: "✗ ✗"},
+                point_loss="mse", adversarial=False),
+    )
+}  # fmt: skip
+"""Every fusion and ablation; how each fuses is in `deformer.network.fusion`."""
+
+
+def variant_of(fusion: str, point_loss: str, adversarial: bool) -> Variant | None:
+    """The variant with these choices; None where no ablation makes them together."""
+    for variant in VARIANTS.values():
+        if (variant.fusion, variant.point_loss, variant.adversarial) == (
+            fusion, point_loss, adversarial,
+        ):  # fmt: skip
+            return variant
+    return None
+
+
+# ----------------------------------------------------------------------------------------- by name
+
 
 EXPERIMENTS = {
     experiment.name: experiment
     for base in BASES
-    for experiment in (base, *(ablate(base, ablation) for ablation in ABLATIONS))
+    for experiment in (variant.of(base) for variant in VARIANTS.values())
 } | STARTS
-
-
-def starts_of(base: str) -> tuple[str, ...]:
-    """What the ablations of a base start from, each after the one before it; of most, nothing."""
-    return tuple(start.name for start in _STARTS_OF.get(base, ()))
 
 
 def base_of(name: str) -> str:
     """The experiment's name without an ablation: `tiny_mse_noadv` → `tiny`."""
-    for ablation in sorted(ABLATIONS, key=len, reverse=True):
+    for ablation in sorted(VARIANTS, key=len, reverse=True):
         if name.endswith(f"_{ablation}"):
             return name.removesuffix(f"_{ablation}")
     return name

@@ -23,14 +23,14 @@ from rich.console import Console
 
 from deformer.data.batch import Batch
 from deformer.data.index import FrameIndex
-from deformer.data.store import Store, open_store
+from deformer.data.store import open_store
 from deformer.data.stream import Stream
 from deformer.files.foreign import check_folder_name
 from deformer.files.whole import write_whole
 from deformer.hand.mano import Hands
 from deformer.network.discriminator import saturation
 from deformer.network.model import count_parameters
-from deformer.program.console import PlainConsole, run_command
+from deformer.program.console import PlainConsole, run_command, this_command
 from deformer.program.lock import locked
 from deformer.program.stopping import STOPPED, Stopping
 from deformer.train_options import Options, parse
@@ -40,28 +40,30 @@ from deformer.training.distributed import (
     any_rank,
     mean_over_ranks,
     process_group,
+    this_machine,
     wait_for_all,
 )
-from deformer.training.experiment import Experiment
 from deformer.training.features import Features, open_features
 from deformer.training.label_check import check_labels, check_truth, load_hands_of
-from deformer.training.learner import Learner, NonFiniteError, RealMotion
+from deformer.training.learner import Learner, NonFiniteError
 from deformer.training.log import Journal
-from deformer.training.machine import this_machine
+from deformer.training.motion import RealMotion
 from deformer.training.resume import Beginning, begin
 from deformer.training.validation import validate
 
 
 def train(options: Options, place: Place, console: Console) -> int:
-    """Run an experiment to its end; returns the exit status. Raises `ValueError` and `OSError` with
-    a line that says what to do."""
+    """Run an experiment to its end; returns the exit status. Raises `ValueError` and `OSError`."""
     with ExitStack() as held:
         training = _open(options, place, console, held)
         step = _learn(training)
         wait_for_all()
-        if training.journal:
-            console.print(_farewell(options, step, training.total_steps), soft_wrap=True)
-    return STOPPED if step < training.total_steps else 0
+    is_done = step == training.total_steps
+    if place.is_first:
+        end = f"done: {options.run} holds the checkpoints, log.jsonl and tensorboard/"
+        stop = f"stopped at step {step:,}; --resume goes on from here"
+        console.print(end if is_done else stop, soft_wrap=True)
+    return 0 if is_done else STOPPED
 
 
 @dataclass(frozen=True)
@@ -73,7 +75,6 @@ class _Training:
     hands: Hands
     stream: Stream
     validation: Stream | None
-    """None: there is no validation."""
     learner: Learner
     total_steps: int
     beginning: Beginning
@@ -82,7 +83,7 @@ class _Training:
 
 
 def _open(options: Options, place: Place, console: Console, held: ExitStack) -> _Training:
-    """The data, and the learner as it is where the run begins; the first process tells of both.
+    """The data, and the learner as it is where the run begins; the first process describes both.
 
     held: gets the lock of the run's folder, which is taken when all else is known to be usable.
     """
@@ -90,7 +91,10 @@ def _open(options: Options, place: Place, console: Console, held: ExitStack) -> 
     check_folder_name(run)
     store, index = open_store(options.data, options.cache, int(options.cache_gb * 1e9))
     hands = load_hands_of(index.info, options.mano_dir)
-    features = _open_features(experiment, store)
+    features = None
+    if experiment.features is not None:
+        features = open_features(experiment.features)
+        features.check(experiment, store.folder)
     stream = Stream(
         experiment.stream, store, index, place.rank, place.num_ranks, options.workers,
         encoded=features and features.frames(experiment.stream.split),
@@ -111,7 +115,7 @@ def _open(options: Options, place: Place, console: Console, held: ExitStack) -> 
     journal = None
     if place.is_first:
         if beginning.words:
-            console.print(beginning.words, soft_wrap=True, markup=False, highlight=False)
+            console.print(beginning.words, soft_wrap=True)
         _describe(options, place, learner, stream, console)
         journal = Journal(run, beginning.step, total_steps, console)
     return _Training(
@@ -119,20 +123,11 @@ def _open(options: Options, place: Place, console: Console, held: ExitStack) -> 
     )
 
 
-def _open_features(experiment: Experiment, store: Store) -> Features | None:
-    """None: the experiment trains on images."""
-    if experiment.features is None:
-        return None
-    features = open_features(experiment.features)
-    features.check(experiment, store.folder)
-    return features
-
-
 def _open_validation(
     options: Options, place: Place, stream: Stream, features: Features | None
 ) -> Stream | None:
-    """stream: what is trained on. Raises `ValueError` where the two share frames, or where frames
-    have no truth."""
+    """stream: of the training. Raises `ValueError` where the two share frames, or frames have no
+    truth."""
     experiment = options.config
     split, limit = experiment.validation.split, experiment.validation.limit
     if split is None:
@@ -152,10 +147,14 @@ def _open_validation(
 
 
 def _learn(training: _Training) -> int:
-    """All steps that are left, until it is asked to stop; returns how many are done in all."""
+    """Take the steps that are left, until a signal asks to stop; returns how many are done in
+    all."""
     options, place, learner = training.options, training.place, training.learner
     stream, total_steps, step = training.stream, training.total_steps, training.beginning.step
-    _validate_first(training)
+    if step == 0 and training.validation is not None:
+        _validate(training, 0)  # what is to be improved upon
+    elif _is_due(training, step) and not training.beginning.is_validated:
+        _save(training, step, _validate(training, step))  # it was stopped before that
     stopping = Stopping()
     seen = waited = 0.0
     since = time.monotonic()
@@ -193,21 +192,12 @@ def _learn(training: _Training) -> int:
 
 
 def _log(training: _Training, step: int, values: dict[str, float]) -> None:
-    """values: means over all processes, with what the journal shows beside them."""
+    """values: means over all processes, with the rate and the speed."""
     if "discriminator" in values:
         values = values | {"saturation": saturation(values["discriminator"])}
     if training.journal:
         training.journal.log(step, "train", values)
         training.journal.show_training(step, values)
-
-
-def _validate_first(training: _Training) -> None:
-    """Before the first step: at step 0, and where the run was stopped before a validation."""
-    step = training.beginning.step
-    if step == 0 and training.validation is not None:
-        _validate(training, 0)  # what is to be improved upon
-    elif _is_due(training, step) and not training.beginning.is_validated:
-        _save(training, step, _validate(training, step))
 
 
 def _is_due(training: _Training, step: int) -> bool:
@@ -226,7 +216,7 @@ def _validate(training: _Training, step: int) -> dict[str, float]:
 
 
 def _save(training: _Training, step: int, metrics: dict[str, float]) -> None:
-    """A checkpoint, by the first process. metrics: of a validation at this step, or none."""
+    """By the first process. metrics: of a validation at this step, or none."""
     if not training.place.is_first:
         return
     options, hands = training.options, training.hands
@@ -239,6 +229,7 @@ def _save(training: _Training, step: int, metrics: dict[str, float]) -> None:
         metrics=metrics,
         origin=training.beginning.origin,
         machine=this_machine(training.place),
+        command=this_command("deformer.train"),
     )
     save_checkpoint(options.run, content, options.keep)
 
@@ -258,7 +249,6 @@ def _describe(
         f"{place.num_ranks} process(es) on {place.device.type}, "
         f"{'bf16' if learner.bf16 else 'float32'}, {options.workers} worker(s) each\n"
         f"{counts['total'] / 1e6:.2f}M parameters: {parts}",
-        highlight=False,
         soft_wrap=True,
     )
 
@@ -272,12 +262,6 @@ def _save_keys(run: Path, index: FrameIndex, batch: Batch, step: int, place: Pla
     path = run / f"nonfinite-step-{step}-rank-{place.rank}.json"
     write_whole(path, json.dumps({"step": step, "windows": frames}, indent=1) + "\n")
     return path
-
-
-def _farewell(options: Options, step: int, total_steps: int) -> str:
-    if step < total_steps:
-        return f"stopped at step {step:,}; --resume goes on from here"
-    return f"done: {options.run} holds the checkpoints, log.jsonl and tensorboard/"
 
 
 def run(options: Options) -> int:

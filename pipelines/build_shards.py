@@ -16,10 +16,9 @@ import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Literal
 
 import tyro
 from rich.progress import BarColumn, Progress, ProgressColumn, TextColumn, TimeRemainingColumn
@@ -28,13 +27,12 @@ from rich.text import Text
 
 from deformer.data.dataset import DATASET_FILE, read_info
 from deformer.files.foreign import UnreadableFileError, read_json
-from deformer.hand.box import AugmentationRange
 from deformer.program.console import PlainConsole, run_command
-from pipelines.building.finish import finish, locked, remove_build
-from pipelines.building.plan import FRAMES_PER_SHARD, BuildPlan, differences, make_plan
+from deformer.program.lock import locked
+from pipelines.building.finish import finish, remove_build
+from pipelines.building.plan import BuildPlan, PlanOptions, differences, make_plan
 from pipelines.building.shard import (
     BUILD_FOLDER,
-    Part,
     ShardTask,
     build_shard,
     join_parts,
@@ -50,70 +48,32 @@ _console = PlainConsole()
 
 
 @dataclass(frozen=True)
-class Options:
+class Options(PlanOptions):
     """What to build, from where, to where, and on how many workers."""
 
-    dataset: str
-    """dexycb, ho3d, hands, or the name of a module of your own: my_hands, my_package.my_hands."""
-    root: Path | None = None
-    """The raw dataset; by default what $DEX_YCB_DIR, $HO3D_DIR or $HANDS_DIR names."""
-    out: Path | None = None
-    """The folder to build; by default shards/<dataset>."""
-    mano_dir: Path | None = None
-    """The folder with MANO_RIGHT.pkl and MANO_LEFT.pkl; by default what $MANO_DIR names."""
-    hand: Literal["standin", "none"] | None = None
-    """standin: synthesized data (found out by itself). none: build what needs no hand model."""
     workers: int | None = None
     """Processes on this machine, one core each; by default all cores. 0: in this process."""
     scheduler: str | None = None
     """Address of a running Dask scheduler, instead of processes on this machine."""
-    limit: int | None = None
-    """Build only this many clips, spread evenly over the dataset."""
-    frames_per_shard: int = FRAMES_PER_SHARD
-    """A shard is closed before it would exceed this."""
-    augmentation: AugmentationRange = field(default_factory=AugmentationRange)
-    """What the crops must be able to serve at training time."""
-    halo_frames: int | None = None
-    """HO-3D: how many frame numbers a clip reaches beyond its centre frames on each side, which is
-    the reach of the widest window; by default 30, that of 7 frames with a gap of 10."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
+        self._check_least(workers=0)
         if self.workers is not None and self.scheduler is not None:
             raise UnusableInputError("--workers and --scheduler exclude each other: give one")
-        for name, least in (
-            ("workers", 0),
-            ("limit", 1),
-            ("frames_per_shard", 1),
-            ("halo_frames", 0),
-        ):
-            value = getattr(self, name)
-            if value is not None and value < least:
-                raise UnusableInputError(
-                    f"--{name.replace('_', '-')} {value} must be {least} or more"
-                )
 
 
 def build(options: Options) -> dict:
     """Build a dataset, or go on building it; returns what `dataset.json` holds.
 
-    Raises `UnusableInputError`, `UnreadableFileError` or `OSError` with one line that says what to
-    do; so also where no frame at all is valid.
+    Raises `ValueError` (`UnusableInputError`, `UnreadableFileError`, `LockError`) or `OSError` with
+    one line that says what to do; so also where no frame at all is valid.
     """
-    plan = make_plan(
-        options.dataset,
-        options.root,
-        options.out,
-        hand=options.hand,
-        mano_dir=options.mano_dir,
-        limit=options.limit,
-        frames_per_shard=options.frames_per_shard,
-        limits=options.augmentation,
-        halo_frames=options.halo_frames,
-    )
+    plan = make_plan(options)
     if plan.parameters["hand"] == "none":
         words = "--hand none: MANO fields, amodal masks and occlusion stay null"
         _console.print(words, style="yellow")
-    with locked(plan.out):
+    with locked(plan.out, "build"):
         if (plan.out / DATASET_FILE).exists():
             return _already_built(plan)
         _begin(plan)
@@ -130,10 +90,7 @@ def build(options: Options) -> dict:
 
 def _already_built(plan: BuildPlan) -> dict:
     out = plan.out
-    try:
-        info = read_info(out)
-    except ValueError as error:
-        raise UnusableInputError(str(error)) from None
+    info = read_info(out)
     if difference := differences(info["parameters"], plan.parameters):
         raise UnusableInputError(
             f"{out} is built with other parameters ({difference}); give another --out, or delete it"
@@ -148,7 +105,12 @@ def _begin(plan: BuildPlan) -> None:
     """Refuse to go on with a build of other parameters; drop what was half written."""
     out, path = plan.out, plan.out / BUILD_FOLDER / "parameters.json"
     if path.exists():
-        before = _parameters_before(path)
+        try:
+            before = read_json(path)
+        except UnreadableFileError as error:
+            raise UnreadableFileError(
+                f"{error}; delete the folder {out} and build anew, or give another --out"
+            ) from None
         if difference := differences(before, plan.parameters):
             raise UnusableInputError(
                 f"{out} holds an unfinished build with other parameters ({difference}); give "
@@ -162,15 +124,6 @@ def _begin(plan: BuildPlan) -> None:
     write_json(path, plan.parameters)
     for leftover in path.parent.glob("*.tmp"):
         leftover.unlink()
-
-
-def _parameters_before(path: Path) -> dict:
-    try:
-        return read_json(path)
-    except UnreadableFileError as error:
-        raise UnreadableFileError(
-            f"{error}; delete the folder {path.parents[1]} and build anew, or give another --out"
-        ) from None
 
 
 # ------------------------------------------------------------------------------------- the workers
@@ -231,19 +184,25 @@ def _client(options: Options, num_parts: int):
         with client:
             yield client
         return
-    with _children_ignore_interrupts():
-        cluster = LocalCluster(
-            n_workers=min(options.workers or CPU_COUNT, num_parts),
-            threads_per_worker=1,
-            memory_limit=None,
-            dashboard_address=":0",
-            silence_logs=logging.CRITICAL,  # a failed task is told of once, by this process
-        )
+    try:
+        with _children_ignore_interrupts():
+            cluster = LocalCluster(
+                n_workers=min(options.workers or CPU_COUNT, num_parts),
+                threads_per_worker=1,
+                memory_limit=None,
+                dashboard_address=":0",
+                silence_logs=logging.CRITICAL,  # this process reports a failed task, once
+            )
+    except RuntimeError as error:
+        raise UnusableInputError(
+            f"no worker could be started ({error}); if /dev/shm is full or small (df /dev/shm), "
+            "make room there, or give --workers 0"
+        ) from None
     with cluster, Client(cluster) as client:
         yield client
 
 
-def _make_part(part: ShardTask, number: int, topic: str) -> Part:
+def _make_part(part: ShardTask, number: int, topic: str) -> Path:
     from dask.distributed import get_worker
 
     worker = get_worker()

@@ -10,6 +10,7 @@ Exit status: 0 all well, 1 no dataset, or no frame to show.
 
 import sys
 from dataclasses import dataclass
+from operator import itemgetter
 from pathlib import Path
 
 import cv2
@@ -94,12 +95,10 @@ def count_by(
     encoded = column.combine_chunks()
     names = encoded.dictionary.to_pylist()
     codes = encoded.indices.fill_null(len(names)).to_numpy(zero_copy_only=False)
-    frames = np.bincount(codes, minlength=len(names) + 1)
-    per_bin = np.bincount(
-        codes[valid] * len(BIN_NAMES) + bins[valid], minlength=(len(names) + 1) * len(BIN_NAMES)
-    ).reshape(-1, len(BIN_NAMES))
-    counts = {name: (int(frames[i]), per_bin[i]) for i, name in enumerate(names) if frames[i]}
-    return dict(sorted(counts.items()))
+    counts = np.zeros((2, len(names) + 1, len(BIN_NAMES)), int)
+    np.add.at(counts, (valid.astype(int), codes, bins), 1)
+    by_name = zip(names, counts.sum((0, 2)), counts[1], strict=False)  # without the nulls
+    return {name: (int(n), per_bin) for name, n, per_bin in sorted(by_name, key=itemgetter(0)) if n}
 
 
 # -------------------------------------------------------------------------------------- the tables
@@ -215,7 +214,7 @@ def load_tile(folder: Path, row: dict) -> Tile:
     i = row["clip_index"]
     image = decode_jpeg(data)
 
-    def array(name: str) -> np.ndarray | None:
+    def known(name: str) -> np.ndarray | None:
         return labels[name][i] if name in labels and np.isfinite(labels[name][i]).all() else None
 
     def mask(name: str) -> np.ndarray | None:
@@ -225,17 +224,11 @@ def load_tile(folder: Path, row: dict) -> Tile:
         return coco_mask.decode(rle).astype(bool)
 
     return Tile(
-        image=image,
-        side=row["side"],
-        object=row["object"],
-        frame=row["frame"],
-        occlusion=np.nan if row["occlusion"] is None else row["occlusion"],
-        visibility=np.nan if row["visibility"] is None else row["visibility"],
-        joints_px=array("joints_px"),
-        box_px=array("box_px"),
-        mask_hand=mask("mask_hand"),
-        mask_object=mask("mask_object"),
-        mask_amodal=mask("mask_amodal"),
+        image,
+        **{name: row[name] for name in ("side", "object", "frame")},
+        **{n: np.nan if row[n] is None else row[n] for n in ("occlusion", "visibility")},
+        **{name: known(name) for name in ("joints_px", "box_px")},
+        **{name: mask(name) for name in ("mask_hand", "mask_object", "mask_amodal")},
     )
 
 

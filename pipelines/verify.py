@@ -27,11 +27,12 @@ from rich.progress import track
 
 from deformer.data.clip import SPLIT_COLUMNS
 from deformer.data.dataset import DATASET_FILE, read_info
-from deformer.hand.mano import HandLayer, load_hands
+from deformer.hand.mano import load_hands
 from deformer.program.console import PlainConsole, print_labelled, run_command
 from deformer.program.pool import as_done
 from deformer.program.processor import usable_cores
 from pipelines.building.finish import TABLES, count_index, nothing_valid
+from pipelines.building.hand_model import HandModel
 from pipelines.building.shard import CorruptShardError, index_shard, size_and_sha256
 from pipelines.datasets.source import UnusableInputError
 from pipelines.inspection.checks import check_clips
@@ -89,7 +90,7 @@ def check_dataset(folder: Path, reports: list[ShardReport]) -> list[str]:
     """What is wrong with the dataset as a whole, apart from its indices."""
     names = [report.name for report in reports]
     problems = [
-        f"{path.name} is not in {DATASET_FILE}, yet whoever reads *.tar reads it: move it away"
+        f"{path.name} is not in {DATASET_FILE}, yet readers of *.tar would read it: move it away"
         for path in sorted(folder.glob("*.tar"))
         if path.name not in names
     ]
@@ -148,10 +149,8 @@ def _check_shard(job: tuple[Path, int, dict, str | None]) -> ShardReport:
     folder, position, shard, hand = job
     torch.set_num_threads(1)
     name, path = shard["name"], folder / shard["name"]
-    if not path.is_file():
-        return ShardReport(name, (f"{name} is missing",), differs=True)
     problems: list[str] = []
-    tables, differs = None, True
+    frames, differs, in_indices = None, True, []
     try:
         size, sha256 = size_and_sha256(path)
         differs = (size, sha256) != (shard["size"], shard["sha256"])
@@ -159,48 +158,37 @@ def _check_shard(job: tuple[Path, int, dict, str | None]) -> ShardReport:
             problems.append(f"{name} has {size} bytes, {DATASET_FILE} says {shard['size']}")
         elif differs:
             problems.append(f"{name} has sha256 {sha256}, {DATASET_FILE} says {shard['sha256']}")
-        problems += check_clips(path, name, _layer(hand) if hand else None)
-        tables = index_shard(path, name)
+        problems += check_clips(path, name, _hand_model(hand) if hand else None)
+        frames, annotations = index_shard(path, name)
     except CorruptShardError as error:
         problems.append(str(error))
+    except FileNotFoundError:
+        problems.append(f"{name} is missing")
     except OSError as error:
         differs = True
         problems.append(f"{name} cannot be read: {error}")
     except Exception as error:  # damaged bytes may fail in any way, and that is a finding
         problems.append(f"{name} is damaged: {error!r}")
-    if tables is None:
+    if frames is None:
         return ShardReport(name, tuple(problems), differs=differs)
-    if len(parts := _parts(tables[0])) > 1:
+    by_split = frames.group_by(list(SPLIT_COLUMNS)).aggregate([]).to_pylist()
+    if len(by_split) > 1:
+        parts = ({s: part for s, part in row.items() if part} for row in by_split)
         problems.append(f"{name} mixes parts of a split: {' and '.join(map(str, parts))}")
-    index_problems = [
-        problem
-        for table, rows in zip(TABLES, tables, strict=True)
-        for problem in _check_rows(folder / f"{table}.parquet", position, rows)
-    ]
-    clips = _clip_keys(tables[0])
-    held = {"clips": len(set(clips)), "frames": len(tables[0])}
-    index_problems += [
+    clips = frames.filter(pc.equal(frames["clip_index"], 0))["clip"].to_pylist()
+    for table, rows in zip(TABLES, (frames, annotations), strict=True):
+        in_indices += _check_rows(folder / f"{table}.parquet", position, rows)
+    in_indices += [
         f"{name} holds {n} {key}, {DATASET_FILE} says {shard[key]}"
-        for key, n in held.items()
+        for key, n in (("clips", len(set(clips))), ("frames", len(frames)))
         if n != shard[key]
     ]
-    return ShardReport(name, tuple(problems), tuple(index_problems), clips, differs)
+    return ShardReport(name, tuple(problems), tuple(in_indices), tuple(clips), differs)
 
 
 @cache
-def _layer(hand: str) -> HandLayer:
-    return HandLayer(load_hands(hand))
-
-
-def _parts(frames: pa.Table) -> list[dict[str, str]]:
-    """The different splits of a shard's rows."""
-    rows = frames.select(SPLIT_COLUMNS).group_by(list(SPLIT_COLUMNS)).aggregate([]).to_pylist()
-    return [{setup: part for setup, part in row.items() if part} for row in rows]
-
-
-def _clip_keys(frames: pa.Table) -> tuple[str, ...]:
-    first = frames.filter(pc.equal(frames["clip_index"], 0))
-    return tuple(first["clip"].to_pylist())
+def _hand_model(hand: str) -> HandModel:
+    return HandModel.of(load_hands(hand))
 
 
 def _check_rows(path: Path, position: int, expected: pa.Table) -> list[str]:
@@ -248,22 +236,21 @@ def run(options: Options) -> int:
     folder = options.dataset
     info = _read_whole_info(folder)
     reports = verify(folder, _hand_to_check(info, options.mano_dir), options.workers)
-    in_shards = [p for r in reports for p in r.shard_problems]
-    in_shards += check_dataset(folder, reports)
+    in_shards = [p for r in reports for p in r.shard_problems] + check_dataset(folder, reports)
     in_indices = [p for r in reports for p in r.index_problems] + check_indices(folder)
-    for problem in in_shards + in_indices:
-        print_labelled("broken:", problem, _console)
+    counts = info["counts"]
     if not in_shards + in_indices:
-        counts = info["counts"]
-        if told := nothing_valid(counts):
+        if fault := nothing_valid(counts):
             anew = f"mend the input, and build anew in place of {folder}"
-            print_labelled("broken:", f"{folder}: {told}; {anew}", _console)
+            print_labelled("broken:", f"{folder}: {fault}; {anew}", _console)
             return 1
         print(
             f"{folder}: {len(reports)} shards, {counts['clips']} clips, {counts['frames']} frames: "
             "all well"
         )
         return 0
+    for problem in in_shards + in_indices:
+        print_labelled("broken:", problem, _console)
     for report in reports:
         if report.shard_problems and not report.differs:
             _console.print(_NOT_MENDABLE.format(name=report.name), soft_wrap=True)
@@ -272,9 +259,8 @@ def run(options: Options) -> int:
         return 1
     if not options.repair:
         root = " --root RAW_DATASET" if broken else ""
-        _console.print(
-            f"repair: python -m pipelines.verify {folder} --repair{root}", soft_wrap=True
-        )
+        words = f"repair: python -m pipelines.verify {folder} --repair{root}"
+        _console.print(words, soft_wrap=True)
         return 1
     from pipelines.building.repair import repair
 

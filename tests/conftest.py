@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 import scipy.sparse
 
+from deformer.data.official import SERIALS
 from deformer.hand.conventions import MANO_PARENTS, SIDES
 from deformer.hand.mano import HandArrays, HandLayer, Hands, load_hands
-from pipelines.datasets.dexycb import SERIALS
+from tests.beside import SHARED
 from tests.pipelines.dexycb_root import write_root
 from tests.python2 import chumpy_object, python2_pickle
 
@@ -17,7 +18,7 @@ from tests.python2 import chumpy_object, python2_pickle
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
-_RECORDED_FRAME = Path(__file__).parents[2] / "shared" / "data" / "dexycb_frame"
+_RECORDED_FRAME = SHARED / "data" / "dexycb_frame"
 
 
 @pytest.fixture(scope="session")

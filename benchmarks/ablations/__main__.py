@@ -1,20 +1,17 @@
 """Train and evaluate every run that Tables 4, 5 and 6 need.
 
-    python -m benchmarks.ablations --preset tiny --data shards/occluded --dry-run
+    python -m benchmarks.ablations --preset temporal --data shards/occluded --dry-run
     python -m benchmarks.ablations --preset paper --data shards/dexycb --seeds 0 1 2
     python -m benchmarks.ablations --preset paper --data shards/ho3d
 
-On the benchmark `occluded-hands` two runs come first, one on single frames and, from its model, one
-on windows without fusion; all others start from there. What is done is skipped, what was
-interrupted goes on; run it again until it is through. The runs land in
-runs/<data>/<experiment>-seed<k>, their evaluations in results/<data>/ likewise, where
-`python -m benchmarks.tables` and `python -m benchmarks.claims` find them. A run that fails stops no
+What is done is skipped, what was interrupted goes on; run it again until it is through. The runs
+land in runs/<data>/<experiment>-seed<k>, their evaluations in results/<data>/ likewise, where
+`python -m benchmarks.tables` and `python -m benchmarks.report` find them. A run that fails stops no
 other; those that failed are listed at the end. Exit status: 0 all done, 1 something failed or
 cannot be used, 2 an option is wrong, 143 stopped by Ctrl-C, SIGTERM or a terminal that closes, each
 training with a checkpoint.
 """
 
-import signal
 import sys
 
 import numpy as np
@@ -30,7 +27,9 @@ from benchmarks.speed.model import ModelSpeed, measure_model
 from deformer.experiments import get_experiment
 from deformer.program.console import PlainConsole, print_labelled, run_command
 from deformer.program.processor import usable_cores
-from deformer.program.stopping import STOPPED, hang_ups, leave_terminal
+from deformer.program.stopping import STOPPED
+
+_FAREWELL = "stopped; the same command goes on"
 
 
 def seconds_of_training(options: Options, jobs: list[Job], console: Console) -> float:
@@ -89,22 +88,6 @@ def print_plan(options: Options, jobs: list[Job], console: Console) -> None:
         )
 
 
-def _stop_on_signals() -> None:
-    """Take SIGTERM, and the hang-up of a terminal that closes, as Ctrl-C; under nohup a hang-up is
-    still passed over."""
-    kinds = (signal.SIGTERM, *hang_ups())
-
-    def stop(heard: int, _) -> None:
-        if heard == signal.SIGHUP:
-            leave_terminal()
-        for kind in kinds:
-            signal.signal(kind, signal.SIG_IGN)  # a shell repeats it, while the runs are ended
-        raise KeyboardInterrupt
-
-    for kind in kinds:
-        signal.signal(kind, stop)
-
-
 def run(options: Options) -> int:
     """Do what is not done; returns the exit status."""
     console = PlainConsole()
@@ -113,23 +96,22 @@ def run(options: Options) -> int:
     if options.dry_run:
         return 0
     slots = make_slots(options.at_once, options.processes, usable_cores(), visible_gpus())
-    _stop_on_signals()
     try:
         failures = run_jobs(jobs, console, slots)
     except KeyboardInterrupt:
-        console.print("stopped; the same command goes on")
+        console.print(_FAREWELL)
         return STOPPED
     for words in failures:
         print_labelled("failed:", words, console)
     if not failures:
-        words = "all runs are done: python -m benchmarks.tables, python -m benchmarks.claims"
+        words = "all runs are done: python -m benchmarks.tables, python -m benchmarks.report"
         console.print(words, soft_wrap=True)
     return 1 if failures else 0
 
 
 def main() -> int:
     prog = "python -m benchmarks.ablations"
-    return run_command(lambda: run(tyro.cli(Options, prog=prog, description=__doc__)))
+    return run_command(lambda: run(tyro.cli(Options, prog=prog, description=__doc__)), _FAREWELL)
 
 
 if __name__ == "__main__":

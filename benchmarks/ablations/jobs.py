@@ -15,11 +15,11 @@ from threading import Lock
 import torch
 from rich.console import Console
 
+from benchmarks.evaluation.protocol import HEADLINE
 from benchmarks.evaluation.result import EVALUATION_FILE, Run, read_evaluation
-from benchmarks.words import HEADLINE
 from deformer.data.dataset import dataset_sha256
-from deformer.experiments import STARTS, get_experiment
-from deformer.training.checkpoint import DamagedCheckpointError, load_checkpoint
+from deformer.experiments import get_experiment
+from deformer.training.checkpoint import DamagedCheckpointError, load_experiment
 from deformer.training.experiment import Experiment
 from deformer.training.resume import check_run, check_start
 
@@ -41,8 +41,6 @@ class Job:
     steps: int
     split: str
     """That it is evaluated on."""
-    start: Path | None = None
-    """The run whose model it begins with."""
     features: str | None = None
     """The folder of encoded frames that it learns from; None: it learns from images."""
 
@@ -60,14 +58,13 @@ class Job:
     def asked(self) -> Experiment:
         """What its command trains."""
         base = get_experiment(self.experiment)
-        start_from = base.start_from if self.start is None else str(self.start)
         seeded = replace(base.stream, seed=self.seed)
-        return replace(base, start_from=start_from, features=self.features, stream=seeded)
+        return replace(base, features=self.features, stream=seeded)
 
     @property
     def is_done(self) -> bool:
-        """It was evaluated at its last step, on this build of the dataset, as it is asked for now,
-        and began with the model that its start holds now."""
+        """It was evaluated at its last step, on this build of the dataset, as it is asked for
+        now."""
         path = self.result / EVALUATION_FILE
         if not path.exists():
             return False
@@ -77,13 +74,13 @@ class Job:
         return is_asked and self._is_the_run()
 
     def _is_the_run(self) -> bool:
-        """Whether its last checkpoint is of the run that is asked for. Without one the result has
-        to do; but others begin with a start's model."""
+        """Whether its last checkpoint is of the run that is asked for; without one the result has
+        to do."""
         try:
-            checkpoint = load_checkpoint(self.run, only=("none",))
+            checkpoint = load_experiment(self.run)
         except (OSError, DamagedCheckpointError):
-            return self.experiment not in STARTS
-        except ValueError:  # of another version: the training tells more
+            return True
+        except ValueError:  # of another version: the training says why
             return False
         try:
             check_run(checkpoint, self.asked, self.steps)
@@ -153,7 +150,7 @@ class _Commands:
             if self.is_ending:
                 return 1
             # In a session of its own neither Ctrl-C nor a terminal that closes reach it: `end`
-            # tells it once, as SIGTERM does
+            # sends one SIGTERM
             process = subprocess.Popen(command, start_new_session=True, **settings)
             self._running.add(process)
         status = process.wait()
@@ -162,7 +159,7 @@ class _Commands:
         return status
 
     def end(self) -> None:
-        """Tell all to stop, and let no other begin. A training saves a checkpoint first."""
+        """Send all SIGTERM, and let no other begin. A training saves a checkpoint first."""
         with self._lock:
             self.is_ending = True
             for process in self._running:
@@ -170,33 +167,26 @@ class _Commands:
 
 
 def run_jobs(jobs: Sequence[Job], console: Console, slots: Sequence[Slot]) -> list[str]:
-    """Run what is not done: what others start from one by one, then one in each slot at a time.
+    """Run what is not done, one in each slot at a time.
 
-    Returns what failed, a line each; others go on, but for those that start from it. Interrupted,
-    it ends the commands, and raises `KeyboardInterrupt` when they have ended.
+    Returns what failed, a line each; others go on. Interrupted, it ends the commands, and raises
+    `KeyboardInterrupt` when they have ended.
     """
-    starts = [job for job in jobs if job.experiment in STARTS]
+    is_alone = len(slots) == 1
     commands, free = _Commands(), SimpleQueue()
     for slot in slots:
         free.put(slot)
 
-    def run(job: Job, is_alone: bool) -> str | None:
-        slot = Slot() if is_alone else free.get()
+    def run(job: Job) -> str | None:
+        slot = free.get()
         try:
             return _run(job, commands, console, slot, None if is_alone else job.run / CONSOLE_FILE)
         finally:
-            if not is_alone:
-                free.put(slot)
+            free.put(slot)
 
     with ThreadPoolExecutor(len(slots)) as pool:
         try:
-            for job in starts:
-                if not job.is_done and (failure := pool.submit(run, job, True).result()):
-                    untried = sum(not other.is_done for other in jobs if other is not job)
-                    return [failure, f"{untried} other runs start from it, and were not tried"]
-            # Not before: what began with a start's old model is not done once it has a new one
-            left = [job for job in jobs if job not in starts and not job.is_done]
-            futures = [pool.submit(run, job, len(slots) == 1) for job in left]
+            futures = [pool.submit(run, job) for job in jobs if not job.is_done]
             return [words for future in as_completed(futures) if (words := future.result())]
         except BaseException:
             commands.end()
@@ -236,20 +226,23 @@ def _train_and_evaluate(job: Job, commands: _Commands, slot: Slot, log: Path | N
             settings |= {"stdout": file, "stderr": subprocess.STDOUT}
         for what, command in (("training", job.train), ("evaluation", job.evaluate)):
             if status := commands.call(command, **settings):
-                told = "" if log is None else f": {_last_line(log)} ({log})"
-                return f"{what} ended with status {status}{told}"
+                words = "" if log is None else f": {_last_line(log)} ({log})"
+                return f"{what} ended with status {status}{words}"
     return None
 
 
 def score_text(job: Job) -> str:
-    """What it reached, as its evaluation tells: `PA-MPJPE 9.20 mm, root-aligned MPJPE 45.90 mm, …`,
+    """What it reached, by its evaluation: `PA-MPJPE 9.20 mm, root-aligned MPJPE 45.90 mm, …`,
     or that it was not scored."""
     path = job.result / EVALUATION_FILE
     if not path.exists():  # HO-3D's evaluation set may have no truth
         return "not scored"
     scores = read_evaluation(path).metrics["all"]
-    known = ((name, scores[metric], unit) for name, metric, unit in HEADLINE)
-    return ", ".join(f"{name} {s['mean']:.2f} {unit}" for name, s, unit in known if s is not None)
+    return ", ".join(
+        f"{name} {scores[metric]['mean']:.2f} {unit}"
+        for metric, (name, unit) in HEADLINE.items()
+        if scores[metric] is not None
+    )
 
 
 def _last_line(path: Path) -> str:

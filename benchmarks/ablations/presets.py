@@ -12,18 +12,11 @@ from deformer.data.stream import Stream
 from deformer.experiments import (
     BASES,
     OCCLUDED,
+    VARIANTS,
     base_of,
     get_experiment,
-    starts_of,
 )
 from deformer.training.experiment import Experiment
-
-FUSION_ABLATIONS = ("", "center", "average", "occlusion")
-"""Tables 4 and 6; "" is the whole method."""
-OURS = ("nearby", "pairwise")
-"""Not in the paper: by default on the synthetic benchmark alone."""
-LOSS_ABLATIONS = ("noadv", "mse", "mse_noadv")
-"""Table 5, beside the whole method."""
 
 
 @dataclass(frozen=True)
@@ -35,20 +28,14 @@ class Preset:
     steps: int | None
     """None: the experiment's epochs."""
     num_processes: int
-    sources: bool = True
-    """Keep what every frame lends, for the figures; 4 KB a frame are much on whole DexYCB."""
 
 
 PRESETS = {
-    "tiny": Preset({"dexycb": "tiny", "ho3d": "tiny_ho3d", OCCLUDED: "tiny_occluded"}, 600, 1),
-    "small": Preset({"dexycb": "small", "ho3d": "small_ho3d", OCCLUDED: "small_occluded"}, 3000, 1),
+    "tiny": Preset({"dexycb": "tiny", "ho3d": "tiny_ho3d"}, 600, 1),
     "temporal": Preset({OCCLUDED: "lite_temporal"}, None, 1),
-    "paper": Preset({"dexycb": "dexycb", "ho3d": "ho3d"}, None, 8, sources=False),
+    "paper": Preset({"dexycb": "dexycb", "ho3d": "ho3d"}, None, 8),
 }
 _SPLITS = {"dexycb": "s0_test", "ho3d": "evaluation", OCCLUDED: "s3_test"}
-_START_SEED = 0
-"""The runs that ablations start from are the same for all of them and for all seeds, so what seeds
-differ by is chance in the last part of the training alone."""
 
 
 @dataclass(frozen=True)
@@ -57,8 +44,8 @@ class Options:
 
     data: Path
     """A built dataset: DexYCB (or its layout) for Tables 4 and 5, HO-3D for Table 6."""
-    preset: Literal["tiny", "small", "temporal", "paper"] = "tiny"
-    """tiny: a CPU. small: one GPU. temporal: a CPU, on encoded frames. paper: 8 GPUs."""
+    preset: Literal["tiny", "temporal", "paper"] = "tiny"
+    """tiny: a CPU. temporal: a CPU, on encoded frames of occluded-hands. paper: 8 GPUs."""
     base: str | None = None
     """The experiment that the ablations vary, by default the preset's for this data. For a dataset
     of your own add one to BASES in deformer/experiments.py, with your splits as its stream.split
@@ -76,8 +63,6 @@ class Options:
     tables, and on occluded-hands also ours, nearby and pairwise."""
     steps: int | None = None
     """Instead of the preset's."""
-    start_steps: int | None = None
-    """Of each run that the others start from, instead of its epochs."""
     num_processes: int | None = None
     """Instead of the preset's."""
     at_once: int = 1
@@ -89,10 +74,9 @@ class Options:
     """Print the plan with an estimate of its time, and stop."""
 
     def __post_init__(self) -> None:
-        known = ("full", *FUSION_ABLATIONS[1:], *LOSS_ABLATIONS, *OURS)
-        if unknown := set(self.only) - set(known):
+        if unknown := set(self.only) - set(VARIANTS):
             raise ValueError(
-                f"--only {' '.join(sorted(unknown))}: the ablations are {', '.join(known)}"
+                f"--only {' '.join(sorted(unknown))}: the ablations are {', '.join(VARIANTS)}"
             )
         if self.at_once < 1:
             raise ValueError(f"--at-once {self.at_once} must be 1 or more")
@@ -109,27 +93,23 @@ class Options:
 
 
 def plan(options: Options) -> list[Job]:
-    """All jobs in the order in which they are run: what the others start from, where there are such
-    runs, then seed by seed, the whole method first."""
+    """All jobs in the order in which they are run: seed by seed, the whole method first."""
     preset, kind = PRESETS[options.preset], _kind_of(options.data)
     base, split = _base(options, kind), options.split or _SPLITS.get(kind)
     if split is None:
         raise ValueError(f"{options.data} is {kind}: give --split, what to evaluate on")
     steps = options.steps or preset.steps or _whole_steps(options, base)
-    names = FUSION_ABLATIONS + (LOSS_ABLATIONS if kind != "ho3d" else ())
-    if options.only:
-        names = tuple(name for name in (*names, *OURS) if (name or "full") in options.only)
-    elif kind == OCCLUDED:
-        names += OURS
-    start, jobs = None, []
-    for name in starts_of(base.name):
-        start_steps = options.start_steps or _whole_steps(options, get_experiment(name))
-        start = _job(options, name, _START_SEED, start_steps, split, start)
-        jobs.append(start)
-    jobs += [
-        _job(options, f"{base.name}_{name}" if name else base.name, seed, steps, split, start)
+    tables = (6,) if kind == "ho3d" else (4, 5)
+    variants = [
+        variant
+        for variant in VARIANTS.values()
+        if variant.rows.keys() & tables
+        and (variant.name in options.only if options.only else variant.in_paper or kind == OCCLUDED)
+    ]
+    jobs = [
+        _job(options, variant.of(base).name, seed, steps, split)
         for seed in options.seeds
-        for name in names
+        for variant in variants
     ]
     for job in jobs:
         if job.trained_steps > job.steps:
@@ -141,12 +121,9 @@ def plan(options: Options) -> list[Job]:
 
 
 def preset_of(experiment: str) -> str | None:
-    """The one that makes an experiment's runs: of a base's ablations, or what they start from."""
-    for name, preset in PRESETS.items():
-        for base in preset.bases.values():
-            if base_of(experiment) == base or experiment in starts_of(base):
-                return name
-    return None
+    """The one that makes an experiment's runs."""
+    base = base_of(experiment)
+    return next((name for name, p in PRESETS.items() if base in p.bases.values()), None)
 
 
 def _base(options: Options, kind: str) -> Experiment:
@@ -190,12 +167,9 @@ def _whole_steps(options: Options, experiment: Experiment) -> int:
     return experiment.optim.epochs * stream.steps_per_epoch
 
 
-def _job(
-    options: Options, experiment: str, seed: int, steps: int, split: str, start: Job | None
-) -> Job:
+def _job(options: Options, experiment: str, seed: int, steps: int, split: str) -> Job:
     place = Path(options.data.name) / f"{experiment}-seed{seed}"
     run, result, data = options.runs / place, options.results / place, str(options.data)
-    preset = PRESETS[options.preset]
     features = _features(options, get_experiment(experiment))
     encoded = [] if features is None else ["--features", features]
     launch = [sys.executable, "-m"]
@@ -205,17 +179,14 @@ def _job(
         *launch, "deformer.train", "--experiment", experiment, "--data", data, "--out", str(run),
         "--stream.seed", str(seed), "--steps", str(steps), "--resume",
         "--workers", str(options.workers),
-        *([] if start is None else ["--start-from", str(start.run)]),
         *encoded,
     ]  # fmt: skip
     evaluate = [
         *launch, "benchmarks.evaluate", "--checkpoint", str(run), "--data", data,
         "--split", split, "--which", "last", "--out", str(result),
         "--workers", str(options.workers),
-        *(["--sources"] if preset.sources else []),
         *encoded,
     ]  # fmt: skip
     return Job(
-        experiment, seed, options.data, run, result, train, evaluate, steps, split,
-        None if start is None else start.run, features,
+        experiment, seed, options.data, run, result, train, evaluate, steps, split, features
     )  # fmt: skip

@@ -1,56 +1,18 @@
-"""Which runs may be compared, what they then differ in, and in which order they stand.
+"""Which runs may be compared, and in which order they stand.
 
 They may if they are of one experiment and its ablations, were trained alike and equally long and
-are evaluated alike (`setup_of`); then they differ in what ablations change (`kind_of`) and by the
-seed.
+are evaluated alike (`setup_of`); then they differ in their variant (`kind_of`) and by the seed.
 """
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, fields, replace
-from typing import Protocol, TypeVar
+from dataclasses import dataclass
+from typing import TypeVar
 
 from benchmarks.evaluation.result import Data, Evaluation, Method, Run
-from deformer.experiments import STARTS, base_of
+from benchmarks.evaluation.scored import Scored
+from deformer.experiments import STARTS, VARIANTS, base_of, variant_of
 
-_FUSIONS = ("dynamic", "pairwise", "nearby", "occlusion", "average", "center")
-"""In their order."""
-_LABELS = {
-    "dynamic": "Dynamic",
-    "pairwise": "Pairwise",
-    "nearby": "Nearby",
-    "occlusion": "Weighted",
-    "average": "Average",
-    "center": "Center",
-}
-
-
-@dataclass(frozen=True)
-class Kind:
-    """What ablations differ in; the whole method where nothing is said."""
-
-    fusion: str = "dynamic"
-    point_loss: str = "max_mse"
-    adversarial: bool = True
-
-    def experiment(self, base: str) -> str:
-        """The preset that trains it, as `tiny_mse_noadv`."""
-        parts = [] if self.fusion == "dynamic" else [self.fusion]
-        parts += [] if self.point_loss == "max_mse" else [self.point_loss]
-        parts += [] if self.adversarial else ["noadv"]
-        return "_".join([base, *parts])
-
-    @property
-    def label(self) -> str:
-        """In a word or two, as Tables 4 and 5 name it."""
-        parts = [_LABELS[self.fusion]]
-        parts += [] if self.point_loss == "max_mse" else ["MSE"]
-        parts += [] if self.adversarial else ["no discriminator"]
-        return ", ".join(parts)
-
-    @property
-    def rank(self) -> tuple[bool, bool, int]:
-        """Kinds are ordered by it: the whole method, then other fusions, then other losses."""
-        return (self.point_loss != "max_mse", not self.adversarial, _FUSIONS.index(self.fusion))
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, order=True)
@@ -67,30 +29,31 @@ class Setup:
     """Hash of all else that shaped them."""
 
 
-def kind_of(run: Run) -> Kind:
-    return Kind(run.fusion, run.point_loss, run.adversarial)
-
-
 def setup_of(run: Run) -> Setup:
     return Setup(
         base_of(run.experiment), run.step, run.hand, run.trained_on, run.precision, run.config
     )
 
 
-def setup_differences(one: Setup, other: Setup) -> list[str]:
-    """In what one differs from the other, as `step 300, not 600`."""
-    names = [f.name for f in fields(Setup) if getattr(one, f.name) != getattr(other, f.name)]
-    return [
-        "another configuration"
-        if name == "config"  # a hash tells nobody anything
-        else f"{name.replace('_', ' ')} {getattr(one, name)}, not {getattr(other, name)}"
-        for name in names
-    ]
+def kind_of(run: Run) -> str:
+    """The name of the variant; of a run that is none, such as what others start from, the
+    experiment's."""
+    variant = variant_of(run.fusion, run.point_loss, run.adversarial)
+    return run.experiment if variant is None else variant.name
 
 
-def run_label(run: Run | Method) -> str:
+def rank_of(kind: str) -> int:
+    """Kinds are ordered by it: the whole method first."""
+    names = list(VARIANTS)
+    return names.index(kind) if kind in names else len(names)
+
+
+def label_of(run: Run | Method) -> str:
     """What a run is, in a word or two; a method by its name."""
-    return run.method if isinstance(run, Method) else kind_of(run).label
+    if isinstance(run, Method):
+        return run.method
+    kind = kind_of(run)
+    return VARIANTS[kind].label if kind in VARIANTS else kind
 
 
 def is_start(run: Run | Method) -> bool:
@@ -101,28 +64,17 @@ def is_start(run: Run | Method) -> bool:
 # ------------------------------------------------------------------------------- runs beside runs
 
 
-class Result(Protocol):
-    """An evaluation with its name, as `scored.Scored`."""
-
-    name: str
-    evaluation: Evaluation
-
-
-R = TypeVar("R", bound=Result)
-T = TypeVar("T")
-
-
-def group_by_split(results: Iterable[R]) -> list[list[R]]:
+def group_by_split(results: Iterable[Scored]) -> list[list[Scored]]:
     """Runs on the same split of the same build together, recordings first; in the order of their
     kinds, then of their seeds."""
-    groups: dict[tuple, list[R]] = {}
+    groups: dict[tuple, list[Scored]] = {}
     for result in results:
         data = result.evaluation.data
         groups.setdefault((data.synthetic, data.name, data.split, data.sha256), []).append(result)
 
-    def place(result: R) -> tuple:
+    def place(result: Scored) -> tuple:
         run = result.evaluation.run
-        return (kind_of(run).rank, run.seed, result.name)
+        return (rank_of(kind_of(run)), run.seed, result.name)
 
     return [sorted(groups[key], key=place) for key in sorted(groups)]
 
@@ -136,61 +88,45 @@ def group_by_data(evaluations: Iterable[Evaluation]) -> list[list[Evaluation]]:
     return list(groups.values())
 
 
-def by_kind(
+def _by_kind(
     items: Iterable[T], evaluation_of: Callable[[T], Evaluation], name_of: Callable[[T], str]
-) -> dict[Setup, dict[Kind, dict[int, T]]]:
+) -> dict[Setup, dict[str, dict[int, T]]]:
     """Runs on one split by what they have in common, by kind in the order of kinds, and by rising
     seed; methods without a checkpoint are left out.
 
-    Raises `ValueError` for the same run twice, which is no second sample, by the names of both.
+    Raises `ValueError` for the same run twice, by the names of both.
     """
-    found: dict[Setup, dict[Kind, dict[int, T]]] = {}
+    found: dict[Setup, dict[str, dict[int, T]]] = {}
     for item in items:
         evaluation = evaluation_of(item)
         if not isinstance(run := evaluation.run, Run):
             continue
         seeds = found.setdefault(setup_of(run), {}).setdefault(kind_of(run), {})
         if run.seed in seeds:
-            twins = f"{name_of(seeds[run.seed])} and {name_of(item)}"
             raise ValueError(
-                f"{twins} are both of {run.experiment}, seed {run.seed}, step {run.step:,} on "
-                f"{evaluation.data.split}: the same run twice is no second sample; take one of "
-                "them away"
+                f"{name_of(seeds[run.seed])} and {name_of(item)} are both of {run.experiment}, "
+                f"seed {run.seed}, step {run.step:,} on {evaluation.data.split}: the same run "
+                "twice is no second sample; take one of them away"
             )
         seeds[run.seed] = item
     return {
-        setup: {
-            kind: dict(sorted(found[setup][kind].items()))
-            for kind in sorted(found[setup], key=lambda kind: kind.rank)
-        }
-        for setup in sorted(found)
+        setup: {kind: dict(sorted(kinds[kind].items())) for kind in sorted(kinds, key=rank_of)}
+        for setup, kinds in sorted(found.items())
     }
 
 
 def evaluations_by_kind(
     evaluations: Iterable[Evaluation],
-) -> dict[Setup, dict[Kind, tuple[Evaluation, ...]]]:
-    """`by_kind` of evaluations, which the commands that made them name; seeds rising."""
-    found = by_kind(evaluations, lambda e: e, lambda e: f"`{e.command}`")
+) -> dict[Setup, dict[str, tuple[Evaluation, ...]]]:
+    """Evaluations on one split by setup and kind, seeds rising; the same run twice is named by the
+    commands that made both."""
+    found = _by_kind(evaluations, lambda e: e, lambda e: f"`{e.command}`")
     return {
         setup: {kind: tuple(seeds.values()) for kind, seeds in kinds.items()}
         for setup, kinds in found.items()
     }
 
 
-def results_by_kind(results: Iterable[R]) -> dict[Setup, dict[Kind, dict[int, R]]]:
-    """`by_kind` of results, by their names."""
-    return by_kind(results, lambda result: result.evaluation, lambda result: result.name)
-
-
-def partner(result: R, group: Iterable[R], **changed: str) -> R | None:
-    """The run of a group on the same split that differs from this one in these fields of `Kind`
-    alone, as `fusion="center"`. None where there is none, and where this one is so itself."""
-    run = result.evaluation.run
-    if (kind := replace(kind_of(run), **changed)) == kind_of(run):
-        return None
-    for other in group:
-        r = other.evaluation.run
-        if (kind_of(r), r.seed, setup_of(r)) == (kind, run.seed, setup_of(run)):
-            return other
-    return None
+def results_by_kind(results: Iterable[Scored]) -> dict[Setup, dict[str, dict[int, Scored]]]:
+    """Results on one split by setup, kind and rising seed."""
+    return _by_kind(results, lambda result: result.evaluation, lambda result: result.name)

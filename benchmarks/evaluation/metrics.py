@@ -126,11 +126,24 @@ def bootstrap_interval(
     the mean over all frames of the recordings drawn, the interval runs from the 2.5th to the
     97.5th percentile of the draws. None with fewer than two groups.
     """
-    counts = np.bincount(group)
-    sums, counts = np.bincount(group, values)[counts > 0], counts[counts > 0]
-    G = len(counts)
+    G = len(np.unique(group))
     if G < 2:
         return None
     times_drawn = np.random.default_rng(seed).multinomial(G, np.full(G, 1 / G), num_draws)
-    low, high = np.percentile(times_drawn @ sums / (times_drawn @ counts), [2.5, 97.5])
+    means = bootstrap_means(values[:, None], group, times_drawn)[:, 0]
+    low, high = np.percentile(means, [2.5, 97.5])
     return float(low), float(high)
+
+
+def bootstrap_means(values: np.ndarray, group: np.ndarray, times_drawn: np.ndarray) -> np.ndarray:
+    """Means (D, K) of values (N, K) over the rows that have one, where the G different groups of
+    `group` (N,), in their order, count `times_drawn` (D, G). NaN where a draw has no row."""
+    _, group = np.unique(group, return_inverse=True)
+    means = np.empty((len(times_drawn), values.shape[1]))
+    for k, column in enumerate(values.T):
+        known = ~np.isnan(column)
+        counts = np.bincount(group[known], minlength=times_drawn.shape[1])
+        sums = np.bincount(group[known], column[known], times_drawn.shape[1])
+        with np.errstate(invalid="ignore"):
+            means[:, k] = times_drawn @ sums / (times_drawn @ counts)
+    return means

@@ -8,12 +8,11 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-import torch
 
 from deformer.data.index import FrameIndex
 from deformer.files.whole import whole_file
 from deformer.hand.conventions import NUM_VERTICES
-from deformer.hand.rotations import rot6d_to_rotmat, rotmat_to_rotvec
+from deformer.inference import Predicted
 
 PREDICTIONS_FILE = "predictions.parquet"
 
@@ -41,52 +40,27 @@ SCHEMA = pa.schema(
     ]
 )  # fmt: skip
 
-_SOURCES = (
-    pa.field("own_joints_m", pa.list_(pa.float32()), metadata={
-        "meaning": "T × 21 × 3: each frame of the window by itself, at its own time, as joints_m"}),
-    pa.field("lent_joints_m", pa.list_(pa.float32()), metadata={
-        "meaning": "T × 21 × 3: those poses deformed to this frame, before their mean is taken"}),
-)  # fmt: skip
 
-
-def finish_rows(
-    index: FrameIndex,
-    frames: np.ndarray,
-    totals: dict[str, np.ndarray],
-    of_window: dict[str, np.ndarray],
-) -> pa.Table:
-    """Sums over windows, and values of the window around each frame → a table of `SCHEMA`.
-
-    frames (N,): rows of `frames.parquet`. totals: `count` (N,) and the sums `joints_m` (N, 21, 3),
-    `wrist_cam_m` (N, 3), `rot6d` (N, 96), `betas` (N, 10). of_window: `weights` (N, T), and where
-    the sources are asked for `own_joints_m` and `lent_joints_m` (N, T·63), two more columns.
-    Rotations are averaged in 6D and made orthonormal again.
-    """
-    count = totals["count"]
-
-    def mean(name: str) -> np.ndarray:
-        return totals[name].reshape(len(frames), -1) / count[:, None]
-
-    rotmats = rot6d_to_rotmat(torch.from_numpy(mean("rot6d").reshape(-1, 16, 6)))
-    pose = rotmat_to_rotvec(rotmats).numpy().reshape(-1, 48)
-
-    def vectors(values: np.ndarray) -> pa.Array:
-        flat = pa.array(np.ascontiguousarray(values, np.float32).reshape(-1))
-        return pa.FixedSizeListArray.from_arrays(flat, values.shape[1])
-
+def as_rows(index: FrameIndex, row: np.ndarray, predicted: Predicted) -> pa.Table:
+    """What was predicted of M frames, rows (M,) of `frames.parquet` → a table of `SCHEMA`."""
     columns = {
-        "clip": pa.array([index.clips[c] for c in index.clip[frames]]),
-        "frame": pa.array(index.numbers["frame"][frames], pa.int32()),
-        "row": pa.array(frames, pa.int64()),
-        "num_windows": pa.array(count.astype(np.int32)),
-        "joints_m": vectors(mean("joints_m")),
-        "wrist_cam_m": vectors(mean("wrist_cam_m")),
-        "pose_rotvec": vectors(pose),
-        "betas": vectors(mean("betas")),
-        **{name: pa.array(list(x), pa.list_(pa.float32())) for name, x in of_window.items()},
+        "clip": pa.array([index.clips[c] for c in index.clip[row]]),
+        "frame": pa.array(index.numbers["frame"][row], pa.int32()),
+        "row": pa.array(row, pa.int64()),
+        "num_windows": pa.array(predicted.num_windows, pa.int32()),
+        "joints_m": _vectors(predicted.joints_m),
+        "wrist_cam_m": _vectors(predicted.wrist_cam_m),
+        "pose_rotvec": _vectors(predicted.pose_rotvec),
+        "betas": _vectors(predicted.betas),
+        "weights": pa.array(list(predicted.weights), pa.list_(pa.float32())),
     }
-    sources = [field for field in _SOURCES if field.name in of_window]
-    return pa.table(columns, schema=pa.schema([*SCHEMA, *sources]))
+    return pa.table(columns, schema=SCHEMA)
+
+
+def _vectors(values: np.ndarray) -> pa.FixedSizeListArray:
+    """(M, …) → M float32 vectors."""
+    flat = np.ascontiguousarray(values, np.float32).reshape(len(values), -1)
+    return pa.FixedSizeListArray.from_arrays(pa.array(flat.reshape(-1)), flat.shape[1])
 
 
 def read_predictions(path: Path) -> dict[str, np.ndarray]:
@@ -102,11 +76,15 @@ def read_predictions(path: Path) -> dict[str, np.ndarray]:
     return arrays
 
 
+def joints_cam_m(predictions: dict[str, np.ndarray], source: np.ndarray) -> np.ndarray:
+    """Joints (M, 21, 3) in the camera frame, m, of the rows `source` (M,)."""
+    wrist = predictions["wrist_cam_m"][source].astype(np.float64)[:, None]
+    return predictions["joints_m"][source].reshape(-1, 21, 3) + wrist
+
+
 def add_vertices(path: Path, vertices_m: np.ndarray) -> None:
     """Add the column `vertices_m`, 778 × 3 float32 from the wrist, to a file that is there."""
     table = pq.read_table(path)
-    flat = pa.array(np.ascontiguousarray(vertices_m, np.float32).reshape(-1))
     field = _fixed("vertices_m", _vector(3 * NUM_VERTICES), "778 × 3, from the wrist, m")
-    column = pa.FixedSizeListArray.from_arrays(flat, 3 * NUM_VERTICES)
     with whole_file(path) as file:
-        pq.write_table(table.append_column(field, column), file)
+        pq.write_table(table.append_column(field, _vectors(vertices_m)), file)

@@ -27,33 +27,34 @@ from deformer.hand.conventions import NUM_JOINTS, NUM_VERTICES
 BINS = {"all": None, "25-50": (0.25, 0.5), "50-75": (0.5, 0.75), "75-100": (0.75, 1.0)}
 """Occlusion: a bin holds its lower border, the last one also its upper."""
 
-METRICS = {
-    "mpjpe_mm": "joints as they are in the camera frame",
-    "mpjpe_auc": "area under the PCK curve of these errors, 0-1",
-    "ra_mpjpe_mm": "joints, root-aligned: wrist subtracted",
-    "ra_mpjpe_auc": "area under the PCK curve of these errors, 0-1",
-    "pa_mpjpe_mm": "joints, Procrustes-aligned: rotation, translation, scale",
-    "pa_mpjpe_auc": "area under the PCK curve of these errors, 0-1",
-    "pa_mpvpe_mm": "vertices, Procrustes-aligned by themselves",
-    "pa_mpvpe_auc": "area under the PCK curve of these errors, 0-1",
-    "f5": "F-score at 5 mm of the aligned vertices, 0-1",
-    "f15": "F-score at 15 mm of the aligned vertices, 0-1",
-    "official_pa_mpjpe_mm": "joints, aligned as the datasets' evaluators do, which may mirror them",
-    "official_pa_mpjpe_auc": "area under the PCK curve of these errors, 0-1",
-    "official_pa_mpvpe_mm": "vertices, aligned so by themselves",
-    "official_pa_mpvpe_auc": "area under the PCK curve of these errors, 0-1",
-    "official_f5": "F-score at 5 mm of the vertices aligned so, 0-1",
-    "official_f15": "F-score at 15 mm of the vertices aligned so, 0-1",
-    "accel_mm_per_frame2": "acceleration error of the root-aligned joints, mm/frame²",
-    "accel_m_per_s2": "the same in m/s², at 30 frames/s",
-}
-"""Every metric of a result, and what it is of. Formulas and averaging:
-`benchmarks.evaluation.metrics`.
+ALIGNMENTS = {"": False, "official_": True}
+"""Prefix of a metric → whether its alignment may mirror a hand.
 
-There are two alignments. `pa_…`, by which training, claims and figures measure, turns a hand and
-never mirrors it. `official_pa_…` is FreiHAND's `align_w_scale`, used by the evaluators of DexYCB
-and of HO-3D, and so by published numbers: it mirrors a hand where that fits better.
+`pa_…`, by which training, claims and figures measure, turns a hand and never mirrors it.
+`official_pa_…` is FreiHAND's `align_w_scale`, used by the evaluators of DexYCB and of HO-3D, and so
+by published numbers: it mirrors a hand where that fits better.
 """
+METRICS = (
+    "mpjpe_mm", "mpjpe_auc", "ra_mpjpe_mm", "ra_mpjpe_auc",
+    *(
+        prefix + name
+        for prefix in ALIGNMENTS
+        for name in ("pa_mpjpe_mm", "pa_mpjpe_auc", "pa_mpvpe_mm", "pa_mpvpe_auc", "f5", "f15")
+    ),
+    "accel_mm_per_frame2", "accel_m_per_s2",
+)  # fmt: skip
+"""Every metric of a result: errors of joints (mpjpe) as they are, root-aligned (ra: the wrist
+subtracted) and Procrustes-aligned (pa: rotation, translation, scale); of vertices, aligned by
+themselves (mpvpe), with their F-scores at 5 and 15 mm; the area under the PCK curve of these errors
+(auc), 0-1; and the acceleration error of the root-aligned joints, in m/s² at 30 frames/s. Formulas
+and averaging: `benchmarks.evaluation.metrics`."""
+
+HEADLINE = {
+    "pa_mpjpe_mm": ("PA-MPJPE", "mm"),
+    "ra_mpjpe_mm": ("root-aligned MPJPE", "mm"),
+    "accel_mm_per_frame2": ("acceleration error", "mm/frame²"),
+}
+"""Metric → name and unit of what is said first of a result."""
 
 _FRAMES_AT_ONCE = 1024
 """Bounds the memory: the vertices of 1024 frames take 18 MiB, and some copies are made of them."""
@@ -160,14 +161,12 @@ def score(comparison: Comparison, *, seed: int = 0, num_draws: int = 1000) -> di
 def _values_of(c: Comparison, part: slice) -> dict[str, np.ndarray]:
     """The metrics of single frames, for a part of the frames."""
     x, y = c.joints_m[part], c.truth_joints_m[part]
+    moved = {"mpjpe": (x, y), "ra_mpjpe": (align_root(x), align_root(y))}
+    for prefix, may_mirror in ALIGNMENTS.items():
+        moved[f"{prefix}pa_mpjpe"] = align_procrustes(x, y, may_mirror=may_mirror), y
     values = {}
-    for name, moved_x, moved_y in (
-        ("mpjpe", x, y),
-        ("ra_mpjpe", align_root(x), align_root(y)),
-        ("pa_mpjpe", align_procrustes(x, y), y),
-        ("official_pa_mpjpe", align_procrustes(x, y, may_mirror=True), y),
-    ):
-        values[f"{name}_mm"] = point_errors_mm(moved_x, moved_y)
+    for name, (predicted, truth) in moved.items():
+        values[f"{name}_mm"] = point_errors_mm(predicted, truth)
         values[f"{name}_auc"] = auc_shares(values[f"{name}_mm"])
     if c.vertices_m is None:
         return values

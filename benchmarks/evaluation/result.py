@@ -24,9 +24,11 @@ from benchmarks.evaluation.protocol import BINS, METRICS
 from deformer.files.foreign import foreign, one_line
 from deformer.files.wellformed import check_types, read_json_object
 from deformer.files.whole import write_whole
+from deformer.hand.camera import NEAREST_M
 from deformer.network.fusion import FusionVariant
 from deformer.network.losses import PointLossName
-from deformer.training.checkpoint import Checkpoint, shaping_fields
+from deformer.training.checkpoint import Checkpoint
+from deformer.training.experiment import shaping_fields
 
 EVALUATION_FILE = "evaluation.json"
 FORMAT = 2
@@ -95,6 +97,14 @@ class Data:
     sha256: str
     """Of the dataset's `dataset.json`: which build it was."""
 
+    @property
+    def kind(self) -> str:
+        """Synthetic data are called so, loudly."""
+        return "SYNTHETIC data" if self.synthetic else "recordings"
+
+    def __str__(self) -> str:
+        return f"{self.kind} · {self.name}, {self.split} · {self.frames:,} frames"
+
 
 @dataclass(frozen=True)
 class Counts:
@@ -116,6 +126,19 @@ class Counts:
     def scored(self) -> int:
         return self.predicted + self.borrowed
 
+    def sentences(self, data: str) -> list[str]:
+        """What became of frames that were not simply predicted. data: the dataset's folder."""
+        found = {
+            f"{self.corrupt} labelled frames are left out: they need corrupt members of {data}, "
+            f"which python -m pipelines.verify {data} names": self.corrupt,
+            f"{self.lost} labelled frames are left out: their clips have no image of the hand at "
+            "all": self.lost,
+            f"{self.borrowed} of {self.scored} labelled frames have no image of the hand: each "
+            "takes the prediction of the nearest frame of its clip": self.borrowed,
+            f"{self.behind} hands fit best behind the camera: put {NEAREST_M} m away": self.behind,
+        }
+        return [sentence for sentence, number in found.items() if number]
+
 
 @dataclass(frozen=True)
 class Evaluation:
@@ -134,7 +157,7 @@ class Evaluation:
         if self.metrics.keys() != BINS.keys():
             raise ValueError(f"metrics has the bins {list(self.metrics)}, not {list(BINS)}")
         for name, scores in self.metrics.items():
-            if missing := METRICS.keys() - scores.keys():
+            if missing := set(METRICS) - scores.keys():
                 raise ValueError(f"metrics.{name} lacks {', '.join(sorted(missing))}")
             for metric in METRICS:
                 summary = scores[metric]

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from rich.console import Console
 
-from benchmarks.evaluation.predictions import PREDICTIONS_FILE, read_predictions
+from benchmarks.evaluation.predictions import PREDICTIONS_FILE, joints_cam_m, read_predictions
 from benchmarks.evaluation.protocol import Comparison, frame_values
 from benchmarks.evaluation.result import EVALUATION_FILE, Evaluation, Run
 from benchmarks.evaluation.truth import Truth, compare, pair_predictions, read_truth
@@ -22,7 +22,7 @@ from deformer.data.dataset import DATASET_FILE, dataset_sha256, read_table
 from deformer.data.index import FrameIndex, make_windows, read_index
 from deformer.experiments import get_experiment
 from deformer.program.console import print_labelled
-from deformer.training.checkpoint import load_checkpoint
+from deformer.training.checkpoint import load_experiment
 from deformer.training.experiment import Experiment
 
 
@@ -57,9 +57,8 @@ class Scored:
 
     @cached_property
     def comparison(self) -> Comparison:
-        joints = self.predictions["joints_m"][self.source].reshape(-1, 21, 3)
-        wrist = self.predictions["wrist_cam_m"][self.source].astype(np.float64)[:, None]
-        return compare(self.truth, self.at, joints + wrist, None, None)
+        joints = joints_cam_m(self.predictions, self.source)
+        return compare(self.truth, self.at, joints, None, None)
 
     @cached_property
     def values(self) -> dict[str, np.ndarray]:
@@ -104,7 +103,7 @@ class Scored:
 def saved_experiment(run: Run) -> Experiment | None:
     """What a checkpoint was trained by; where it is not here, the preset of that name, if any."""
     try:
-        return load_checkpoint(run.checkpoint, str(run.step), only=("none",)).experiment
+        return load_experiment(run.checkpoint, str(run.step)).experiment
     except (OSError, ValueError):
         pass
     try:

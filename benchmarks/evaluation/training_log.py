@@ -1,15 +1,14 @@
-"""What trainings told: `log.jsonl` of a run as arrays, and the evaluations that are of it."""
+"""A training's `log.jsonl` as arrays, and the evaluations that are of it."""
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from benchmarks.evaluation.result import Evaluation, Run
-from deformer.files.foreign import foreign_file, one_line
-from deformer.training.checkpoint import Checkpoint, load_checkpoint
+from deformer.training.checkpoint import Checkpoint, load_experiment
 from deformer.training.experiment import Experiment
+from deformer.training.log import read_records
 
 LOG_FILE = "log.jsonl"
 
@@ -26,7 +25,7 @@ class TrainingLog:
     validation_step: np.ndarray
     validation: dict[str, np.ndarray]
     checkpoint: Checkpoint | None
-    """What the last one tells, without its tensors; None without one."""
+    """The last one, without its tensors; None without one."""
     last_step: int
     """Of the last record."""
 
@@ -48,17 +47,9 @@ class TrainingLog:
 def read_log(folder: Path, runs: Path) -> TrainingLog:
     """The log of a run; a last line that was cut off is left out. Raises `ValueError` for a line
     that is no record."""
-    path = folder / LOG_FILE
-    try:
-        lines = path.read_text().splitlines(keepends=True)
-        records = [json.loads(line) for line in lines if line.endswith("\n") and line.strip()]
-        kinds = {
-            kind: [r for r in records if r["kind"] == kind] for kind in ("train", "validation")
-        }
-        steps = {k: np.array([r["step"] for r in rs], int) for k, rs in kinds.items()}
-    except (ValueError, KeyError, TypeError, RecursionError) as error:  # neither JSON nor text
-        fault = foreign_file(path) or one_line(error)
-        raise ValueError(f"{path} is no training log ({fault}): take it away") from error
+    records = read_records(folder / LOG_FILE)
+    kinds = {kind: [r for r in records if r["kind"] == kind] for kind in ("train", "validation")}
+    steps = {k: np.array([r["step"] for r in rs], int) for k, rs in kinds.items()}
     return TrainingLog(
         folder.relative_to(runs).as_posix(), folder, steps["train"], _columns(kinds["train"]),
         steps["validation"], _columns(kinds["validation"]),
@@ -69,7 +60,7 @@ def read_log(folder: Path, runs: Path) -> TrainingLog:
 
 def _last_checkpoint(folder: Path) -> Checkpoint | None:
     try:
-        return load_checkpoint(folder, only=("none",))
+        return load_experiment(folder)
     except (OSError, ValueError):
         return None
 

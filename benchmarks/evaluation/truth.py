@@ -12,6 +12,7 @@ from benchmarks.evaluation.protocol import Comparison
 from benchmarks.evaluation.result import Counts, Data
 from deformer.data.dataset import dataset_sha256, read_info, read_table, split_column
 from deformer.data.store import Store
+from deformer.hand.conventions import NUM_VERTICES
 from deformer.hand.mano import HandLayer, Hands
 from deformer.hand.rotations import rotvec_to_rotmat
 
@@ -132,9 +133,8 @@ def pair_predictions(truth: Truth, row: np.ndarray) -> Paired:
     clip = truth.frames["clip"].combine_chunks().dictionary_encode().indices.to_numpy()
     frame = truth.frames["frame"].to_numpy().astype(np.int64)
     valid = truth.frames["valid"].to_numpy()
-    position = {int(r): i for i, r in enumerate(truth.row)}
-    known = np.array([position[int(r)] for r in row if int(r) in position], np.int64)
-    index_of = np.array([i for i, r in enumerate(row) if int(r) in position], np.int64)
+    known = np.flatnonzero(np.isin(truth.row, row))  # (K,) predicted frames, and their predictions
+    index_of = np.argsort(row)[np.searchsorted(np.sort(row), truth.row[known])]
     own = np.isin(truth.row[at], row)
     source = np.full(len(at), -1, np.int64)
     for c in np.unique(clip[at]):
@@ -179,6 +179,17 @@ def compare(
         vertices_m=vertices_m,
         truth_vertices_m=truth_vertices_m,
     )
+
+
+def true_meshes(truth: Truth, at: np.ndarray, hands: Hands | None) -> np.ndarray:
+    """Vertices (M, 778, 3) of the frames `at`, camera frame, m: the dataset's own, else those of
+    its MANO parameters by these hands; NaN where neither is known."""
+    if truth.vertices_m is not None:
+        return truth.vertices_m[at]
+    if hands is None:
+        return np.full((len(at), NUM_VERTICES, 3), np.nan)
+    posed = pose_meshes(hands, truth.pose_rotvec[at], truth.betas[at], truth.is_left[at])
+    return posed + truth.joints_m[at, :1]
 
 
 def pose_meshes(

@@ -1,13 +1,11 @@
-"""Figures 3 to 6 of the paper and more, of every run that was evaluated.
+"""Error by occlusion and PCK of every split, predicted hands and a window of every run.
 
     python -m benchmarks.figures [--results results] [--data shards/NAME …] [--out results/figures]
 
 Reads each evaluation.json with its predictions.parquet and the dataset, and writes every figure as
-PDF, SVG and PNG. Figures of a split (error by occlusion, gain of fusion, PCK, occlusion) show all
-its runs; the others are of one run each, among them what frames lend each other, of evaluations
-with --sources. Methods without a checkpoint have no frames to draw. Synthetic data are called so in
-every title. Exit status: 0 all well, 1 nothing could be drawn though there are runs, the same run
-twice, or a file that cannot be read.
+PDF, SVG and PNG. Methods without a checkpoint have no frames to draw. Synthetic data are called so
+in every title. Exit status: 0 all well, 1 nothing could be drawn though there are runs, the same
+run twice, or a file that cannot be read.
 """
 
 import sys

@@ -1,23 +1,17 @@
-"""Figures of numbers: error by occlusion, PCK, occlusion of the frames, acceleration over time.
-
-Each is a pure function from arrays to a matplotlib figure.
-"""
+"""Figures of numbers, of runs beside each other: error by occlusion, and PCK."""
 
 from dataclasses import dataclass
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator, PercentFormatter
+from matplotlib.ticker import PercentFormatter
 
-from benchmarks.evaluation.metrics import AUC_THRESHOLDS_MM, acceleration_errors, auc_shares, pck
-from benchmarks.evaluation.protocol import BINS
+from benchmarks.evaluation.metrics import AUC_THRESHOLDS_MM, auc_shares, pck
 from benchmarks.evaluation.result import Data
 from benchmarks.figures.style import (
     DASHES,
-    FAINT,
     GREY,
-    INK,
     MARKERS,
     MAX_LINES,
     PALETTE,
@@ -29,8 +23,6 @@ from benchmarks.figures.style import (
 )
 
 OCCLUSION_EDGES = np.linspace(0, 1, 11)
-TABLE_BORDERS = sorted({border for limits in BINS.values() if limits for border in limits})
-"""Of the occlusion ranges of Tables 1, 4 and 5."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -129,82 +121,6 @@ def _labels(lines: list[Line]) -> tuple[list[str], str]:
 def _auc(errors_mm: np.ndarray) -> str:
     """×100, as the tables have it."""
     return f"{100 * auc_shares(errors_mm).mean():.1f}" if errors_mm.size else "–"
-
-
-@styled
-def occlusion_histogram(occlusion: np.ndarray, data: Data) -> Figure:
-    """How many of the evaluated frames are hidden how much; the ranges of the tables marked."""
-    known = occlusion[~np.isnan(occlusion)]
-    figure = new_figure(height_in=3.4)
-    set_title(figure, "Occlusion of the evaluated frames", data)
-    ax = figure.subplots()
-    ax.set(xlim=(0, 1), xlabel="share of the hand that objects hide", ylabel="frames")
-    ax.xaxis.set_major_formatter(PercentFormatter(1))
-    ax.set_xticks([0, *TABLE_BORDERS])
-    if not known.size:
-        no_data(ax, "the occlusion of these frames is not known")
-        return figure
-    counts, *_ = ax.hist(known, np.linspace(0, 1, 21), color=PALETTE[0], rwidth=0.88)
-    ax.set_ylim(0, 1.22 * counts.max())
-    ax.grid(False, axis="x")
-    borders = [0.0, *TABLE_BORDERS]
-    numbers = binned(known, known, np.array(borders))[2]
-    for low, high, number in zip(borders[:-1], borders[1:], numbers, strict=True):
-        ax.axvline(low, color=GREY, linewidth=0.8, linestyle=":")
-        ax.text(
-            (low + high) / 2, 0.985, f"{number:,}\n{number / known.size:.0%}", ha="center",
-            va="top", transform=ax.get_xaxis_transform(), color=INK, fontsize=10,
-        )  # fmt: skip
-    if missing := occlusion.size - known.size:
-        ax.annotate(
-            f"not known: {missing:,} frames", (1, 1.02), xycoords="axes fraction", ha="right",
-            color=GREY, fontsize=10,
-        )  # fmt: skip
-    return figure
-
-
-@styled
-def acceleration_over_time(
-    predicted_m: np.ndarray,
-    truth_m: np.ndarray,
-    frame: np.ndarray,
-    occlusion: np.ndarray,
-    name: str,
-    data: Data,
-) -> Figure:
-    """One camera-sequence: how fast the motion changes, predicted and true; its occlusion below.
-
-    predicted_m, truth_m (N, 21, 3) metres; frame, occlusion (N,). ‖Δ²x‖ of the root-aligned joints,
-    mean over joints, mm/frame²; gaps where frames do not follow each other.
-    """
-    order = np.argsort(frame)
-    frame, occlusion = frame[order], occlusion[order]
-    still, one = np.zeros_like(truth_m), np.zeros(len(frame), int)
-    numbers = np.arange(frame[0], frame[-1] + 1) if len(frame) else np.zeros(0, int)
-
-    def over_time(values: np.ndarray) -> np.ndarray:
-        filled = np.full(len(numbers), np.nan)
-        filled[frame - numbers[:1]] = values
-        return filled
-
-    figure = new_figure(height_in=4.3)
-    set_title(figure, f"Acceleration over time\n{name}", data)
-    ax, below = figure.subplots(2, 1, sharex=True, height_ratios=[3, 1])
-    for k, (label, points) in enumerate((("predicted", predicted_m), ("true", truth_m))):
-        values = acceleration_errors(points[order], still, one, frame).mean(1)
-        color, dash = ((PALETTE[1], "-"), (INK, "--"))[k]
-        ax.plot(numbers, over_time(values), dash, color=color, label=label, linewidth=1.5)
-    ax.set(ylabel="mm/frame²")
-    ax.set_ylim(bottom=0)
-    figure.legend(*ax.get_legend_handles_labels(), loc="outside lower center", ncols=2)
-    hidden = over_time(occlusion)
-    below.fill_between(numbers, hidden, step="mid", color=FAINT)
-    below.plot(numbers, hidden, color=GREY, linewidth=1, drawstyle="steps-mid")
-    below.set(ylim=(0, 1), xlabel="frame", ylabel="occlusion")
-    below.yaxis.set_major_formatter(PercentFormatter(1))
-    below.xaxis.set_major_locator(MaxNLocator(integer=True))
-    figure.align_ylabels()
-    return figure
 
 
 def _legend(figure: Figure, ax: Axes, num_lines: int) -> None:

@@ -70,25 +70,3 @@ def _shaded(corners: np.ndarray, rgb: np.ndarray) -> np.ndarray:
 def error_colours(errors_mm: np.ndarray, largest_mm: float) -> np.ndarray:
     """RGB 0-255 (..., 3) of errors, from 0 to `largest_mm` and above."""
     return 255 * colormaps[ERROR_MAP](np.clip(errors_mm / largest_mm, 0, 1))[..., :3]
-
-
-def rest_view(vertices_m: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """A right hand at rest as a camera above its back sees it, fingers up → vertices in front of
-    that camera, and its K for a picture of 480 × 480.
-
-    MANO's rest pose has fingers along −x, the thumb towards +z, the back of the hand towards +y.
-    """
-    seen = to_rest_view(vertices_m)
-    centre = (vertices_m.max(0) + vertices_m.min(0)) / 2
-    middle = to_rest_view(centre[None])[0]
-    reach = np.abs(seen[:, :2] - middle[:2]).max()
-    focal = 225 * middle[2] / reach
-    K = np.array([[focal, 0, 239.5], [0, focal, 239.5], [0, 0, 1]])
-    K[:2, 2] -= focal * middle[:2] / middle[2]
-    return seen, K
-
-
-def to_rest_view(points_m: np.ndarray) -> np.ndarray:
-    """Points of the rest pose, in the frame of the camera of `rest_view`, 5 m away."""
-    x, y, z = points_m.T
-    return np.stack([-z, x, 5.0 - y], 1)

@@ -10,9 +10,7 @@ from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from benchmarks.evaluation.metrics import bootstrap_interval
 from benchmarks.evaluation.result import Data
-from benchmarks.words import provenance
 from deformer.files.whole import write_whole
 
 WIDTH_IN = 5.0
@@ -31,10 +29,9 @@ DASHES = (
     (0, (3, 1, 1, 1)),
 )  # fmt: skip
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*", "h")
-"""Told apart in print too."""
 MAX_LINES = len(PALETTE)
 ERROR_MAP = "YlOrRd"
-"""From good, light, to bad, dark: its lightness alone tells."""
+"""From good, light, to bad, dark: its lightness alone says it."""
 
 _STYLE = {
     "font.family": "sans-serif",
@@ -88,13 +85,8 @@ def new_figure(
 
 
 def set_title(figure: Figure, title: str, data: Data | str) -> None:
-    """The title, and of which data the figure is."""
-    second = data if isinstance(data, str) else provenance(data)
-    figure.suptitle(f"{title}\n{second}", x=0.012, ha="left", linespacing=1.35)
-
-
-def title_of(figure: Figure) -> str:
-    return figure.get_suptitle()
+    """The title, and the data that the figure is of."""
+    figure.suptitle(f"{title}\n{data}", x=0.012, ha="left", linespacing=1.35)
 
 
 def no_data(ax: Axes, text: str) -> None:
@@ -102,40 +94,21 @@ def no_data(ax: Axes, text: str) -> None:
     ax.text(0.5, 0.5, text, ha="center", va="center", color=GREY, transform=ax.transAxes)
 
 
-def bin_of(x: np.ndarray, edges: np.ndarray) -> np.ndarray:
-    """Which bin each x is in, −1 for none: a bin holds its lower border, the last one also its
-    upper; NaN is in none."""
-    which = np.minimum(np.searchsorted(edges, x, side="right") - 1, len(edges) - 2)
-    return np.where((x >= edges[0]) & (x <= edges[-1]), which, -1)
-
-
 def binned(
     x: np.ndarray, y: np.ndarray, edges: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Mean, standard deviation and number of y by bins of x, all (bins,); NaN for an empty bin.
 
-    Bins are those of `bin_of`; NaN of x or y is in none.
+    A bin holds its lower border, the last one also its upper. NaN of x or y is in none.
     """
-    known = ~np.isnan(y) & (bin_of(x, edges) >= 0)
-    which = bin_of(x[known], edges)
-    count = np.bincount(which, minlength=len(edges) - 1)
+    known = ~np.isnan(y) & (x >= edges[0]) & (x <= edges[-1])
+    x, y, last = x[known], y[known], len(edges) - 2
+    which = np.minimum(np.searchsorted(edges, x, side="right") - 1, last)
+    count = np.bincount(which, minlength=last + 1)
     with np.errstate(invalid="ignore", divide="ignore"):
-        mean = np.bincount(which, y[known], len(count)) / count
-        square = np.bincount(which, (y[known] - mean[which]) ** 2, len(count)) / count
+        mean = np.bincount(which, y, last + 1) / count
+        square = np.bincount(which, (y - mean[which]) ** 2, last + 1) / count
     return mean, np.sqrt(square), count
-
-
-def binned_intervals(
-    x: np.ndarray, y: np.ndarray, edges: np.ndarray, recording: np.ndarray
-) -> np.ndarray:
-    """Lower and upper limit (2, bins) of the means of `binned`: 95 %, recordings (N,) int drawn
-    with replacement. NaN for a bin of fewer than two recordings."""
-    which = np.where(np.isnan(y), -1, bin_of(x, edges))
-    found = [
-        bootstrap_interval(y[which == k], recording[which == k], 0) or (np.nan, np.nan)
-        for k in range(len(edges) - 1)
-    ]
-    return np.array(found).T
 
 
 # ------------------------------------------------------------------------------------------ files

@@ -19,10 +19,9 @@ from benchmarks.figures.style import (
 
 CAPTION = (
     "From above: the errors on the validation split; the sum of all losses, which are not the same "
-    "in all runs; the learning rate; the discriminator's loss, which is at 0.5 where it tells "
-    "nothing apart and at 0 where it tells all; and its saturation, 0 to 1 for the same: near 1 "
-    "for long, it has won and teaches nothing. Of one run, the model's adversarial loss too. What "
-    "no log has is left out."
+    "in all runs; the learning rate; the discriminator's loss, which is at 0.5 where it cannot "
+    "tell real from predicted motion; and its saturation, 0 to 1: near 1 for long, it has won and "
+    "teaches nothing."
 )
 """What `training_curves` shows."""
 
@@ -31,7 +30,7 @@ _PANELS = (
     ("validation, root-aligned MPJPE, mm", "mpjpe_mm"),
     ("total loss", "total"),
     ("learning rate of the model", "rate"),
-    ("discriminator's loss; dotted: it says ½ to everything", "discriminator"),
+    ("loss of the discriminator; dotted: it says ½ to everything", "discriminator"),
     ("saturation of the discriminator", "saturation"),
 )
 """Title, and the value by which a panel is there."""
@@ -39,11 +38,8 @@ _PANELS = (
 
 @styled
 def training_curves(logs: list[TrainingLog], origin: str) -> Figure:
-    """Validation error, loss, learning rate, discriminator: of at most `MAX_LINES` runs. A panel
-    that none has data of is left out.
-
-    origin: of which data, for the title.
-    """
+    """Validation error, loss, learning rate, discriminator: of at most `MAX_LINES` runs, on the
+    data of the title `origin`. A panel that none has data of is left out."""
     logs = logs[:MAX_LINES]
     panels = [panel for panel in _PANELS if any(_has(log, panel[1]) for log in logs)]
     more = 0.22 * len(logs) if len(logs) > 1 else 0
@@ -55,10 +51,8 @@ def training_curves(logs: list[TrainingLog], origin: str) -> Figure:
     axes = figure.subplots(len(panels), 1, sharex=True, squeeze=False)[:, 0]
     for ax, (title, name) in zip(axes, panels, strict=True):
         for k, log in enumerate(logs):
-            _draw(ax, log, name, log.name, PALETTE[k], DASHES[k])
+            _draw(ax, log, name, PALETTE[k], DASHES[k])
         ax.set_title(title, loc="left", color=GREY, fontsize=10.5)
-        if len(logs) == 1:
-            _draw_companion(ax, logs[0], name)
         _set_scale(ax, name)
     axes[-1].set_xlabel("step")
     axes[-1].xaxis.set_major_locator(MaxNLocator(5, integer=True, steps=[1, 2, 5, 10]))
@@ -81,24 +75,12 @@ def _has(log: TrainingLog, name: str) -> bool:
     return values is not None and bool(np.isfinite(values).any())
 
 
-def _draw(ax: Axes, log: TrainingLog, name: str, label: str, color: str, dash) -> None:
+def _draw(ax: Axes, log: TrainingLog, name: str, color: str, dash) -> None:
     if _has(log, name):
         steps, values = _values(log, name)
         marker = "o" if np.isfinite(values).sum() < 20 else None
         ax.plot(steps, values, color=color, linestyle=dash, marker=marker, markersize=3.5,
-                label=label)  # fmt: skip
-
-
-def _draw_companion(ax: Axes, log: TrainingLog, name: str) -> None:
-    """Of a run alone, a second line in some panels."""
-    second, label, second_label = {
-        "pa_mpjpe_mm": ("pa_mpjpe_occluded_mm", "all", "occluded"),
-        "discriminator": ("adversarial", "discriminator", "model's adversarial loss"),
-    }.get(name, ("", "", ""))
-    if second and _has(log, second):
-        ax.lines[0].set_label(label)
-        _draw(ax, log, second, second_label, PALETTE[1], DASHES[1])
-        ax.legend(loc="best")
+                label=log.name)  # fmt: skip
 
 
 def _set_scale(ax: Axes, name: str) -> None:

@@ -1,4 +1,4 @@
-"""One window, ready to be drawn: images, true and predicted meshes, errors, weights."""
+"""Frames ready to be drawn: images, true and predicted meshes, errors, weights."""
 
 from dataclasses import dataclass
 
@@ -8,7 +8,7 @@ from benchmarks.evaluation.scored import Scored, read_dataset
 from benchmarks.evaluation.truth import pose_meshes
 from benchmarks.figures.draw_hand import is_in_front
 from deformer.data.augment import Draw
-from deformer.data.batch import read_window
+from deformer.data.batch import collate, read_window
 from deformer.data.store import ClipReader, open_store
 from deformer.hand.align import align_procrustes, point_errors_mm
 from deformer.hand.mano import HandArrays, Hands
@@ -17,8 +17,25 @@ TILE_PX = 224
 
 
 @dataclass(frozen=True, eq=False)
+class Meshes:
+    """The hands of a frame: (778, 3) each, camera frame, metres; None where not known."""
+
+    true_m: np.ndarray | None = None
+    predicted_m: np.ndarray | None = None
+    """As the frame's own window predicts it."""
+    is_placed: bool = False
+    """The prediction would be behind the camera, so it stands at the true wrist."""
+    aligned_m: np.ndarray | None = None
+    """The prediction, Procrustes-aligned with the truth."""
+    errors_mm: np.ndarray | None = None
+    """(778,) of the aligned vertices."""
+    pa_mm: float = np.nan
+    """Procrustes-aligned error of the joints."""
+
+
+@dataclass(frozen=True, eq=False)
 class FrameView:
-    """One frame. Meshes are (778, 3) in the camera's frame, metres; None: not known."""
+    """One frame of a window."""
 
     image: np.ndarray
     """(TILE_PX, TILE_PX, 3) uint8, RGB: the hand's box."""
@@ -29,22 +46,10 @@ class FrameView:
     occlusion: float
     """0-1, NaN where not known."""
     weight: float
-    """How much it counts in the pose of the frame in the middle; NaN where not known."""
-    times: int
-    """So often it stands in the window."""
+    """Its share in the pose of the frame in the middle; NaN where not known."""
     hand: HandArrays
     """Of its side."""
-    true_m: np.ndarray | None
-    predicted_m: np.ndarray | None
-    """As its own window predicts it."""
-    is_placed: bool
-    """The predicted hand would be behind the camera, so it stands at the true wrist."""
-    aligned_m: np.ndarray | None
-    """The predicted mesh, Procrustes-aligned with the true one."""
-    errors_mm: np.ndarray | None
-    """(778,) of the aligned vertices."""
-    pa_mm: float
-    """Procrustes-aligned error of the joints; NaN where not known."""
+    meshes: Meshes
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,20 +57,12 @@ class WindowView:
     """The different frames of a window, in the order of time."""
 
     frames: tuple[FrameView, ...]
-    clip: str
     name: str
-    """Subject, sequence and camera; the object."""
+    """Subject, sequence and camera."""
 
     @property
     def centre(self) -> FrameView:
         return next(frame for frame in self.frames if frame.is_centre)
-
-    @property
-    def largest_mm(self) -> float:
-        """The top of the scale of errors: the 98th percentile, rounded up to a full 5 mm."""
-        errors = [frame.errors_mm for frame in self.frames if frame.errors_mm is not None]
-        top = np.percentile(np.concatenate(errors), 98) if errors else 5.0
-        return float(5 * np.ceil(max(top, 1e-6) / 5))
 
 
 def view_window(scored: Scored, hands: Hands, at: int, whole: bool = True) -> WindowView:
@@ -81,49 +78,50 @@ def view_window(scored: Scored, hands: Hands, at: int, whole: bool = True) -> Wi
     weights = scored.window_weights[at] if has_window else np.array([np.nan])
     distinct, where = np.unique(rows, return_inverse=True)
     centre = int(np.searchsorted(distinct, row))
-    read = read_window(ClipReader(store, index, 1), distinct, centre, Draw(), TILE_PX)
-    images, occlusion, K = read[0], read[4], read[10]
+    images = np.empty((len(distinct), TILE_PX, TILE_PX, 3), np.uint8)
+    window = read_window(ClipReader(store, index, 1), distinct, centre, Draw(), images)
+    read = collate(images[None], [window], [False])
     summed = np.bincount(where, weights, len(distinct))  # a frame may stand in a window repeatedly
-    meshes = [_meshes(scored, hands, int(r)) for r in distinct]
     frames = tuple(
         FrameView(
-            images[i], K[i].astype(np.float64), int(index.numbers["frame"][distinct[i]]),
-            i == centre, float(occlusion[i]), float(summed[i]), int((where == i).sum()),
-            hands.left if index.is_left[row] else hands.right, *meshes[i],
+            images[i], read.K[0, i].double().numpy(), int(index.numbers["frame"][distinct[i]]),
+            i == centre, float(read.occlusion[0, i]), float(summed[i]),
+            hands.left if index.is_left[row] else hands.right,
+            _meshes(scored, hands, int(distinct[i])),
         )
         for i in range(len(distinct))
     )  # fmt: skip
     about = scored.truth.frames.slice(int(scored.at[at]), 1).to_pylist()[0]
-    name = " / ".join(str(about[key]) for key in ("subject", "sequence", "camera"))
-    return WindowView(frames, about["clip"], name)
+    return WindowView(frames, " / ".join(str(about[k]) for k in ("subject", "sequence", "camera")))
 
 
-def _meshes(scored: Scored, hands: Hands, row: int) -> tuple:
-    """The last fields of `FrameView`, from `true_m` on, of a row of `frames.parquet`."""
-    true_m = predicted_m = aligned_m = errors_mm = None
-    is_placed, pa_mm = False, np.nan
+def _meshes(scored: Scored, hands: Hands, row: int) -> Meshes:
+    """Of a row of `frames.parquet`."""
     truth, i = scored.truth, _position(scored.truth.row, row)
-    is_left = None
-    if i is not None and truth.is_labelled[i]:
-        is_left = np.array([truth.frames["side"][i].as_py() == "left"])
-        if truth.vertices_m is not None and np.isfinite(truth.vertices_m[i]).all():
-            true_m = truth.vertices_m[i]
-        elif np.isfinite(truth.pose_rotvec[i]).all():
-            pose, betas = truth.pose_rotvec[i : i + 1], truth.betas[i : i + 1]
-            true_m = pose_meshes(hands, pose, betas, is_left)[0] + truth.joints_m[i, :1]
+    if i is None or not truth.is_labelled[i]:
+        return Meshes()
+    is_left, wrist_m = truth.is_left[i : i + 1], truth.joints_m[i, :1]
+    true_m = None
+    if truth.vertices_m is not None and np.isfinite(truth.vertices_m[i]).all():
+        true_m = truth.vertices_m[i]
+    elif np.isfinite(truth.pose_rotvec[i]).all():
+        pose, betas = truth.pose_rotvec[i : i + 1], truth.betas[i : i + 1]
+        true_m = pose_meshes(hands, pose, betas, is_left)[0] + wrist_m
     p = _position(scored.predictions["row"], row)
-    if p is not None and is_left is not None:
-        pose, betas = (scored.predictions[k][p : p + 1] for k in ("pose_rotvec", "betas"))
-        relative = pose_meshes(hands, pose, betas, is_left)[0].astype(np.float64)
-        predicted_m = relative + scored.predictions["wrist_cam_m"][p]
-        if not is_in_front(predicted_m):
-            predicted_m, is_placed = relative + truth.joints_m[i, :1], True
-        if true_m is not None:
-            aligned_m = align_procrustes(relative[None], true_m[None])[0]
-            errors_mm = point_errors_mm(aligned_m, true_m)
-        m = _position(scored.row, row)
-        pa_mm = np.nan if m is None else float(scored.pa_mm[m])
-    return true_m, predicted_m, is_placed, aligned_m, errors_mm, pa_mm
+    if p is None:
+        return Meshes(true_m)
+    pose, betas = (scored.predictions[k][p : p + 1] for k in ("pose_rotvec", "betas"))
+    relative = pose_meshes(hands, pose, betas, is_left)[0].astype(np.float64)
+    predicted_m = relative + scored.predictions["wrist_cam_m"][p]
+    if is_placed := not is_in_front(predicted_m):
+        predicted_m = relative + wrist_m
+    aligned_m = errors_mm = None
+    if true_m is not None:
+        aligned_m = align_procrustes(relative[None], true_m[None])[0]
+        errors_mm = point_errors_mm(aligned_m, true_m)
+    m = _position(scored.row, row)
+    pa_mm = np.nan if m is None else float(scored.pa_mm[m])
+    return Meshes(true_m, predicted_m, is_placed, aligned_m, errors_mm, pa_mm)
 
 
 def _position(rows: np.ndarray, row: int) -> int | None:

@@ -1,38 +1,31 @@
 """One page that says what was measured, on which data, and how: for a newcomer, in one file.
 
     python -m benchmarks.report [--results results] [--runs runs] [--data shards/NAME …]
-        [--out results/report.html]
+        [--out results/report.html] [--keep FOLDER]
 
-Data, training, tables, the paper's claims, figures, the window that fusion helps most, the worst
-failures, versions and commands, and what was not measured with the command that measures it. The
-page needs no network and no script; it is read on a phone and printed. What is missing is said,
-with what to run. Exit status: 0 the page is written, 1 a file that cannot be read, or the same run
-twice.
+Predicted hands, data, training, tables, the paper's claims on the runs there are, figures,
+commands, and what was not measured with the command that measures it. The page needs no network and
+no script; it is read on a phone and printed. What is missing is named, with what to run.
+
+--keep also writes a folder for the repository: a page in Markdown, evaluations.csv, the tables that
+have measured rows, three figures. It replaces an earlier one whole, and refuses any other folder.
+For it, give paths relative to the repository's root, and run the evaluations likewise. Exit status:
+0 all is written, 1 a file that cannot be read or kept, or the same run twice.
 """
 
+import shlex
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 import tyro
 
-from benchmarks.material import gather
-from benchmarks.report import sections
-from benchmarks.report.html_parts import Section, page
+from benchmarks.report.content import gather
+from benchmarks.report.keep import check_can_keep, keep
+from benchmarks.report.pages import report_page
 from deformer.files.whole import write_whole
 from deformer.program.console import PlainConsole, run_command
 
-TITLE = "Deformer: 3D hands from video, measured"
-_SECTIONS = (
-    ("about", "What this is", sections.about),
-    ("data", "The data", sections.data_section),
-    ("training", "The training", sections.training_section),
-    ("tables", "The tables", sections.tables_section),
-    ("claims", "What the paper claims, on these runs", sections.claims_section),
-    ("figures", "The figures", sections.figures_section),
-    ("how", "How it was made", sections.how_section),
-    ("missing", "What was not measured", sections.missing_section),
-)
 _console = PlainConsole()
 
 
@@ -48,21 +41,37 @@ class Options:
     """Folders of datasets; by default those that were evaluated, or else all of shards."""
     out: Path | None = None
     """The page; by default report.html in the folder of the results."""
+    keep: Path | None = None
+    """A folder to keep in the repository; by default none is written."""
     mano_dir: Path | None = None
     """The folder with MANO's files; by default what $MANO_DIR names."""
 
+    def command(self, program: str, *names: str) -> str:
+        """Of a program with these options of this one."""
+        words = ["python", "-m", f"benchmarks.{program}"]
+        for name in names:
+            value = getattr(self, name)
+            if values := value if isinstance(value, tuple) else (value,) if value else ():
+                words += [f"--{name.replace('_', '-')}", *map(str, values)]
+        return shlex.join(words)
+
 
 def write_report(options: Options) -> Path:
-    """Write the page; returns its path."""
-    material = gather(options.results, options.runs, options.data, options.mano_dir)
-    written = []
-    with _console.status("writing the report") as status:
-        for key, title, write in _SECTIONS:
-            status.update(f"writing the report: {title.lower()}")
-            written.append(Section(key, title, write(material)))
-    foot = "Written by python -m benchmarks.report. This page holds all that it shows."
-    out = options.out or options.results / "report.html"
-    write_whole(out, page(TITLE, sections.top(material), written, foot))
+    """Write the page, and the folder to keep; returns the path of the page."""
+    with _console.status("writing the report"):
+        material = gather(options.results, options.runs, options.data)
+        command = options.command("report", "results", "runs", "data", "keep")
+        if options.keep is not None:
+            check_can_keep(material, options.keep, command)
+        programs = [
+            options.command("tables", "results"),
+            options.command("figures", "results", "data", "mano_dir"),
+            options.command("report", "results", "runs", "data", "mano_dir"),
+        ]
+        out = options.out or options.results / "report.html"
+        write_whole(out, report_page(material, options.runs, options.mano_dir, programs))
+        if options.keep is not None:
+            keep(material, options.keep, command)
     return out
 
 
@@ -70,6 +79,8 @@ def run(options: Options) -> None:
     """Write the page, and say where it is."""
     out = write_report(options)
     _console.print(f"{out}: {out.stat().st_size / 1e6:.1f} MB", soft_wrap=True)
+    if options.keep is not None:
+        _console.print(f"{options.keep / 'README.md'}, and small files beside it", soft_wrap=True)
 
 
 def main() -> int:

@@ -8,23 +8,40 @@ Each prints a table and writes JSON to `results/speed`. Medians over the repeats
 are noisy.
 """
 
+import json
 import sys
 
 import tyro
+from rich.table import Table
 
-from benchmarks.speed.model import run_model
-from benchmarks.speed.pipeline import run_pipeline
-from benchmarks.speed.stream import run_stream
-from deformer.program.console import run_command
+from benchmarks.speed import model, pipeline, stream
+from deformer.files.whole import write_whole
+from deformer.program.console import PlainConsole, run_command
+
+MEASURES = {
+    "pipeline": (pipeline.Pipeline, pipeline.measure_pipeline, pipeline.rows),
+    "stream": (stream.StreamSpeed, stream.measure_stream, stream.rows),
+    "model": (model.ModelSpeed, model.measure_model, model.rows),
+}
+
+
+def run() -> None:
+    kinds = {name: kind for name, (kind, _, _) in MEASURES.items()}
+    config = tyro.extras.subcommand_cli_from_dict(
+        kinds, description=__doc__, config=(tyro.conf.OmitArgPrefixes,)
+    )
+    name = next(name for name, kind in kinds.items() if isinstance(config, kind))
+    _, measure, rows = MEASURES[name]
+    result = measure(config)
+    table = Table(title=f"{name} on {result['machine']}", show_header=False)
+    for row in rows(result):
+        table.add_row(*row)
+    PlainConsole(stderr=False).print(table)
+    write_whole(config.out / f"{name}.json", json.dumps(result, indent=1) + "\n")
 
 
 def main() -> int:
-    commands = {"pipeline": run_pipeline, "stream": run_stream, "model": run_model}
-    return run_command(
-        lambda: tyro.extras.subcommand_cli_from_dict(
-            commands, description=__doc__, config=(tyro.conf.OmitArgPrefixes,)
-        )
-    )
+    return run_command(run)
 
 
 if __name__ == "__main__":

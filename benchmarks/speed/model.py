@@ -4,24 +4,23 @@ import json
 import platform
 import statistics
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
 import torch
-from rich.table import Table
 
 from deformer.data.store import open_store
 from deformer.data.stream import Stream
 from deformer.experiments import get_experiment
-from deformer.files.whole import write_whole
-from deformer.program.console import PlainConsole
 from deformer.program.processor import usable_cores
 from deformer.training.distributed import Place
 from deformer.training.experiment import Experiment
 from deformer.training.features import open_features
 from deformer.training.label_check import load_hands_of
-from deformer.training.learner import Learner, RealMotion
+from deformer.training.learner import Learner
+from deformer.training.motion import RealMotion
 
 
 @dataclass(frozen=True)
@@ -112,20 +111,12 @@ def _measure(
     }
 
 
-def run_model(config: ModelSpeed) -> None:
-    """Measure training steps."""
-    result = measure_model(config)
-    table = Table("experiment", "precision", "mode", "batch", "windows/s", "peak memory")
-    table.title = f"training step on {result['machine']}"
+def rows(result: dict) -> Iterator[tuple[str, ...]]:
+    """The measurements in words."""
     for row in result["rows"]:
         memory = row["peak_memory_mib"]
-        table.add_row(
-            f"{row['experiment']} ({row['size']}²)",
-            row["precision"],
-            row["mode"],
-            str(row["batch"]),
-            f"{row['windows_per_second']:.1f}",
+        yield (
+            f"{row['experiment']} ({row['size']}²)", row["precision"], row["mode"],
+            f"batch {row['batch']}", f"{row['windows_per_second']:.1f} windows/s",
             f"{memory:,.0f} MiB" if memory else "–",
-        )
-    PlainConsole(stderr=False).print(table)
-    write_whole(config.out / "model.json", json.dumps(result, indent=1) + "\n")
+        )  # fmt: skip

@@ -14,18 +14,15 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from rich.table import Table
-
-from deformer.files.whole import write_whole
-from deformer.program.console import PlainConsole
 from deformer.program.processor import usable_cores
 
 STAGES = {
     "read labels and images": ("dexycb.py", "_read_frame"),
-    "MANO layer": ("annotate.py", "_fill_mano"),
+    "MANO layer": ("hand_model.py", "hand_cam_m"),
     "crop JPEGs": ("crops.py", "crop_image"),
     "cast rays (amodal hand)": ("occlusion.py", "cast_depth"),
     "read back and index": ("shard.py", "index_shard"),
@@ -49,7 +46,7 @@ class Pipeline:
 
 
 def measure_pipeline(config: Pipeline) -> dict:
-    """Build repeatedly; returns the measurements that are printed and written."""
+    """Build repeatedly."""
     whole, _ = _build(config, 1)
     frames, clips = whole["counts"]["frames"], whole["counts"]["clips"]
     speed = {}
@@ -116,22 +113,13 @@ def _source_bytes(root: Path) -> int:
     return sum(path.stat().st_size for pattern in patterns for path in root.glob(pattern))
 
 
-def print_pipeline(result: dict) -> None:
-    """The measurements as a table."""
-    title = f"pipeline: {result['frames']:,} frames, {result['valid']:,} valid; {result['machine']}"
-    table = Table(title=title, show_header=False)
+def rows(result: dict) -> Iterator[tuple[str, str]]:
+    """The measurements in words."""
+    yield "frames, of them valid", f"{result['frames']:,}, {result['valid']:,}"
     for workers, speed in result["frames_per_second_by_workers"].items():
-        table.add_row(f"{workers} worker(s), start excluded", f"{speed:.0f} frames/s")
-    table.add_row("peak memory of a process", f"{result['peak_memory_mib']:.0f} MiB")
-    table.add_row("read", f"{result['bytes_per_frame_in']:,.0f} bytes/frame")
-    table.add_row("written", f"{result['bytes_per_frame_out']:,.0f} bytes/frame")
+        yield f"{workers} worker(s), start excluded", f"{speed:.0f} frames/s"
+    yield "peak memory of a process", f"{result['peak_memory_mib']:.0f} MiB"
+    yield "read", f"{result['bytes_per_frame_in']:,.0f} bytes/frame"
+    yield "written", f"{result['bytes_per_frame_out']:,.0f} bytes/frame"
     for stage, milliseconds in result["milliseconds_per_frame_by_stage"].items():
-        table.add_row(f"  {stage}, profiled", f"{milliseconds:.2f} ms/frame")
-    PlainConsole(stderr=False).print(table)
-
-
-def run_pipeline(config: Pipeline) -> None:
-    """Measure the build of shards."""
-    result = measure_pipeline(config)
-    print_pipeline(result)
-    write_whole(config.out / "pipeline.json", json.dumps(result, indent=1) + "\n")
+        yield f"  {stage}, profiled", f"{milliseconds:.2f} ms/frame"

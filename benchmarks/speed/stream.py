@@ -1,19 +1,15 @@
 """How fast the stream alone reads, and how well it mixes."""
 
-import json
 import platform
 import statistics
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-
-from rich.table import Table
 
 from deformer.data.order import OrderConfig
 from deformer.data.store import open_store
 from deformer.data.stream import Stream, StreamConfig
-from deformer.files.whole import write_whole
-from deformer.program.console import PlainConsole
 from deformer.program.processor import usable_cores
 
 
@@ -64,19 +60,12 @@ def measure_stream(config: StreamSpeed) -> dict:
     }
 
 
-def run_stream(config: StreamSpeed) -> None:
-    """Measure the stream from shards to batches."""
-    result = measure_stream(config)
-    distinct = f"{result['windows']:,} windows of {result['distinct_frames_per_window']:.2f}"
-    title = f"stream: {distinct} distinct frames; one process of {result['machine']}"
-    table = Table(title=title, show_header=False)
+def rows(result: dict) -> Iterator[tuple[str, str]]:
+    """The measurements in words."""
+    yield "windows", f"{result['windows']:,}"
+    yield "distinct frames in each", f"{result['distinct_frames_per_window']:.2f}"
     for size, speed in result["windows_per_second_by_size"].items():
         cpu = result["windows_per_cpu_second_by_size"][size]
-        table.add_row(f"{size}² input", f"{speed:.0f} windows/s", f"{cpu:.0f} per CPU second")
-    table.add_row(
-        "clips among 64 consecutive windows",
-        f"{result['clips_among_64_windows']:.1f}",
-        f"{result['clips_among_64_windows_shuffled']:.1f} in a full shuffle",
-    )
-    PlainConsole(stderr=False).print(table)
-    write_whole(config.out / "stream.json", json.dumps(result, indent=1) + "\n")
+        yield f"{size}² input, one process", f"{speed:.0f} windows/s, {cpu:.0f} per CPU second"
+    mixed, full = result["clips_among_64_windows"], result["clips_among_64_windows_shuffled"]
+    yield "clips among 64 consecutive windows", f"{mixed:.1f}; {full:.1f} in a full shuffle"

@@ -1,9 +1,14 @@
-"""Does a prediction file follow the conventions of its format? Told by comparing it with the truth.
+"""Does a prediction file follow the conventions of its format? It is compared with the truth.
 
+A file in other units, another frame or another order of joints would still give numbers, bad ones.
 Only what differs grossly is refused, because a bad method's predictions are to be scored, not
 refused: lengths a thousand times off are units, bones that fit another known order of joints much
 better are that order, hands of a side that fit much better with other axes have these axes: turned
 by π about x they are OpenGL's, with x negated they are mirrored.
+
+Nothing in a file names its frames, so one that is shifted by a row, or sorted otherwise, gives bad
+numbers too. Where hands fit other frames far better than their own, that is a warning and no
+refusal: a method may be late by itself.
 """
 
 from collections.abc import Sequence
@@ -13,7 +18,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from benchmarks.submissions.frame_fit import best_frames
+from benchmarks.submissions.file_order import FileOrder
+from deformer.hand.align import align_root, point_errors_mm
 from deformer.hand.conventions import JOINT_PARENTS, MANO_TO_DATASET, NUM_JOINTS
 
 _FINGERS = np.arange(1, NUM_JOINTS).reshape(5, 4)
@@ -46,15 +52,29 @@ _MIN_MISFIT = 0.1
 """In the logarithm of lengths: bones that fit by 10 % are no ground for a refusal."""
 
 
-def check_conventions(
-    path: Path, joints_m: np.ndarray, truth_joints_m: np.ndarray, unit: str, order: np.ndarray,
-    is_left: np.ndarray,
-) -> None:  # fmt: skip
-    """Raise `ValueError` when a file shows other units, another order or frame than its format has.
+_MAX_SHIFT = 3
+_SHIFT_BETTER = 0.6
+"""Of the error in its own frame: so much must be left in the frame some rows on."""
+_NEARLY_BEST = 2.0
+"""And no more than so many times what is left in the best of all frames."""
+_OTHER_BETTER = 0.25
+"""Of the error in its own frame, left in the best of all: among many there is always a good one."""
+_MIN_SPREAD = 0.5
+"""Of how far true hands are from their mean."""
+_SAMPLES = 200
+_MIN_FRAMES = 3
 
-    joints_m: (M, 21, 3) as read by the format's conventions: metres, dataset order, camera frame.
-    truth_joints_m: (M, 21, 3), NaN where not known. unit: the format's, "mm" or "m". order: the
-    format's order of joints, a value of `JOINT_ORDERS`. is_left: (M,) bool.
+
+def check_conventions(
+    path: Path, joints_m: np.ndarray, truth_joints_m: np.ndarray, unit: str,
+    joint_order: np.ndarray, order: FileOrder,
+) -> tuple[str, ...]:  # fmt: skip
+    """Raise `ValueError` when a file shows other units, another order or frame than its format has;
+    return warnings, where its rows seem to be of other frames.
+
+    joints_m: (M, 21, 3) of the required frames as read by the format's conventions: metres, dataset
+    order, camera frame. truth_joints_m: (M, 21, 3), NaN where not known. unit: the format's, "mm"
+    or "m". joint_order: the format's, a value of `JOINT_ORDERS`.
     """
     if joints_m.shape != truth_joints_m.shape:
         raise ValueError(
@@ -62,11 +82,14 @@ def check_conventions(
             f"{joints_m.shape}"
         )
     is_known = np.isfinite(truth_joints_m).all((1, 2))
-    if is_known.any():
-        joints, truth = joints_m[is_known], truth_joints_m[is_known]
-        _check_units(path, joints, truth, unit)
-        _check_order(path, joints, truth, order)
-        _check_axes(path, joints, truth, is_left[is_known])
+    if not is_known.any():
+        return ()
+    joints, truth = joints_m[is_known], truth_joints_m[is_known]
+    _check_units(path, joints, truth, unit)
+    _check_order(path, joints, truth, joint_order)
+    _check_axes(path, joints, truth, order.is_left[order.is_required][is_known])
+    warning = misplaced(joints, truth, order.index[order.is_required][is_known])
+    return (warning,) if warning else ()
 
 
 def check_meshes(path: Path, scores: dict[str, Any]) -> None:
@@ -135,19 +158,18 @@ def _check_axes(path: Path, joints: np.ndarray, truth: np.ndarray, is_left: np.n
     misfit = next((m for m in found.values() if m is not None), None)
     if misfit is None:
         return
-    whose = [side for side, other in found.items() if other and other.axes == misfit.axes]
-    are_all = len(whose) == len(sides)
-    told = (
-        f"{path} has its {'hands' if are_all else f'{whose[0]} hands'} "
-        f"{'mirrored' if misfit.is_mirrored else 'turned'} against its format's frame: after the "
-        f"wrist is subtracted the joints are {misfit.as_read_mm:.1f} mm off, with {misfit.axes} "
-        f"for (x, y, z) {misfit.best_mm:.1f} mm; "
-    )
-    if misfit.is_mirrored:
-        raise ValueError(told + "mirror back what was predicted on mirrored images")
-    raise ValueError(
-        told + "turn them (DexYCB's files: y down, z forward; HO-3D's: OpenGL, y up, z towards the "
+    affected = [side for side, other in found.items() if other and other.axes == misfit.axes]
+    hands = "hands" if len(affected) == len(sides) else f"{affected[0]} hands"
+    cure = (
+        "mirror back what was predicted on mirrored images"
+        if misfit.is_mirrored
+        else "turn them (DexYCB's files: y down, z forward; HO-3D's: OpenGL, y up, z towards the "
         "viewer)"
+    )
+    raise ValueError(
+        f"{path} has its {hands} {'mirrored' if misfit.is_mirrored else 'turned'} against its "
+        f"format's frame: after the wrist is subtracted the joints are {misfit.as_read_mm:.1f} mm "
+        f"off, with {misfit.axes} for (x, y, z) {misfit.best_mm:.1f} mm; {cure}"
     )
 
 
@@ -155,30 +177,106 @@ class _Misfit(NamedTuple):
     """Hands that fit with other axes."""
 
     axes: str
-    """Which, in the words of the axes as read: `(x, −y, −z)`."""
+    """Which, by the names of the axes as read: `(x, −y, −z)`."""
     is_mirrored: bool
     as_read_mm: float
     best_mm: float
 
 
 def _misfit_of_axes(joints: np.ndarray, truth: np.ndarray) -> _Misfit | None:
-    relative, truth = joints - joints[:, :1], truth - truth[:, :1]
+    relative, truth = align_root(joints), align_root(truth)
 
     def errors_mm(x: np.ndarray, y: np.ndarray, axes: Sequence[np.ndarray]) -> list[float]:
-        return [1e3 * np.linalg.norm(x @ a.T - y, axis=-1).mean() for a in axes]
+        return [point_errors_mm(x @ a.T, y).mean() for a in axes]
 
     fits_mm = errors_mm(relative, truth, AXES)
     best = int(np.argmin(fits_mm))
-    # Who always says the same may fit better turned, so what changes from frame to frame must too
+    # A constant prediction may fit better turned, so the changes between frames must too
     changes = relative - relative.mean(0), truth - truth.mean(0)
     as_read_mm, turned_mm = errors_mm(*changes, (AXES[0], AXES[best]))
     if fits_mm[best] >= _MUCH_BETTER * fits_mm[0] or turned_mm >= _BETTER * as_read_mm:
         return None
     rows, other = best_frames(relative, truth)
     if errors_mm(relative[rows], truth[other], AXES[:1])[0] < _MUCH_BETTER * fits_mm[best]:
-        return None  # its axes are right, its rows are of other frames: `misplaced` tells
-    signs = AXES[best].sum(1)
-    names = ("xyz"[k] for k in np.abs(AXES[best]).argmax(1))
+        return None  # its axes are right and its rows are of other frames: see `misplaced`
+    signs, names = AXES[best].sum(1), ("xyz"[k] for k in np.abs(AXES[best]).argmax(1))
     words = ", ".join(("−" if s < 0 else "") + n for s, n in zip(signs, names, strict=True))
     is_mirrored = np.linalg.det(AXES[best]) < 0
     return _Misfit(f"({words})", bool(is_mirrored), fits_mm[0], fits_mm[best])
+
+
+# -------------------------------------------------------------------------- rows of other frames
+
+
+def misplaced(joints_m: np.ndarray, truth_joints_m: np.ndarray, number: np.ndarray) -> str:
+    """What is wrong with the order of the rows, in words; empty where nothing is to be seen.
+
+    joints_m, truth_joints_m: (M, 21, 3) camera frame. number (M,): which row of the file each is.
+    Compared as they are and after the wrist is subtracted, since a method may not predict the
+    wrist's place.
+    """
+    if len(number) < _MIN_FRAMES:
+        return ""
+    by_number = np.argsort(number)
+    number = number[by_number]
+    for move in (np.asarray, align_root):
+        joints, truth = move(joints_m[by_number]), move(truth_joints_m[by_number])
+        if _spread(joints) < _MIN_SPREAD * _spread(truth):
+            continue  # a constant prediction fits some frames better than others
+        rows, best = best_frames(joints, truth)
+        best_mm = point_errors_mm(joints[rows], truth[best]).mean()
+        fault = _shifted(joints, truth, number, best_mm) or _elsewhere(joints, truth, rows, best)
+        if fault:
+            return fault
+    return ""
+
+
+def _spread(joints: np.ndarray) -> float:
+    return float(np.linalg.norm(joints - joints.mean(0), axis=-1).mean())
+
+
+def best_frames(joints: np.ndarray, truth: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Some rows, spread evenly, and the frame that each fits best."""
+    M = len(joints)
+    rows = np.unique(np.linspace(0, M - 1, min(_SAMPLES, M)).astype(int))
+    x, y = joints[rows].reshape(len(rows), -1), truth.reshape(M, -1)
+    centre = y.mean(0)  # near the origin the three terms cancel without loss
+    x, y = x - centre, y - centre
+    return rows, ((x**2).sum(1)[:, None] - 2 * x @ y.T + (y**2).sum(1)).argmin(1)
+
+
+def _shifted(joints: np.ndarray, truth: np.ndarray, number: np.ndarray, best_mm: float) -> str:
+    """best_mm: what is left in the best of all frames."""
+    best, fault = _SHIFT_BETTER, ""
+    for shift in (s for s in range(-_MAX_SHIFT, _MAX_SHIFT + 1) if s):
+        there = np.searchsorted(number, number + shift)
+        there = np.minimum(there, len(number) - 1)
+        here = np.flatnonzero(number[there] == number + shift)
+        if 2 * len(here) <= len(number):  # too few to speak for the file
+            continue
+        there = there[here]
+        moved_mm = point_errors_mm(truth[here], truth[there]).mean(1)
+        moving = moved_mm >= np.median(moved_mm)  # a hand at rest is the same in either frame
+        here, there = here[moving], there[moving]
+        own_mm = point_errors_mm(joints[here], truth[here]).mean()
+        other_mm = point_errors_mm(joints[here], truth[there]).mean()
+        if other_mm < best * own_mm and other_mm < _NEARLY_BEST * best_mm:
+            best = other_mm / own_mm
+            rows = f"{abs(shift)} row{'s' * (abs(shift) > 1)} {'later' if shift > 0 else 'earlier'}"
+            fault = (
+                f"its hands fit the frames {rows} far better than their own ({other_mm:.1f} mm "
+                f"against {own_mm:.1f} where the hand moves): are its rows shifted?"
+            )
+    return fault
+
+
+def _elsewhere(joints: np.ndarray, truth: np.ndarray, rows: np.ndarray, best: np.ndarray) -> str:
+    own_mm = np.median(point_errors_mm(joints[rows], truth[rows]).mean(1))
+    best_mm = np.median(point_errors_mm(joints[rows], truth[best]).mean(1))
+    if best_mm >= _OTHER_BETTER * own_mm or 2 * len(np.unique(best)) < len(rows):
+        return ""
+    return (
+        f"its hands fit other frames far better than their own ({best_mm:.1f} mm against "
+        f"{own_mm:.1f}; {(best != rows).sum()} of {len(rows)} looked at): are its rows in another "
+        "order?"
+    )

@@ -5,7 +5,6 @@ follows evaluation.txt. Both orders come from the frames that a dataset holds (t
 `frames.parquet`, which stand in the order of the shards).
 """
 
-import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,17 +12,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from deformer.files.foreign import decode
-
-DEXYCB_CLIPS = {
-    "s0_train": 6400, "s0_val": 320, "s0_test": 1280,
-    "s1_train": 5600, "s1_val": 800, "s1_test": 1600,
-    "s2_train": 6000, "s2_val": 1000, "s2_test": 1000,
-    "s3_train": 6000, "s3_val": 800, "s3_test": 1200,
-}  # fmt: skip
-"""Cameras × sequences of each official split; a dataset with fewer is a part of it."""
-
-_LINE = re.compile(r"([A-Za-z0-9_-]{1,40})/(\d{1,6})")
+from deformer.data.official import official_num_clips, read_frame_list
+from deformer.files.foreign import UnreadableFileError, decode, foreign
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,6 +32,23 @@ class FileOrder:
     """(N,) bool."""
     note: str
     """Why the file is of this dataset alone, and no official one; empty where it is official."""
+
+    @property
+    def because(self) -> str:
+        """The note, to end an error message."""
+        return f" ({self.note})" if self.note else ""
+
+
+@dataclass(frozen=True, eq=False)
+class Predictions:
+    """What a file predicts for the required frames (M) of a table, in the table's order."""
+
+    joints_m: np.ndarray
+    """(M, 21, 3) float64, camera frame, dataset order."""
+    vertices_m: np.ndarray | None
+    """(M, 778, 3) float32, camera frame; None where the format, or the file, has none."""
+    warnings: tuple[str, ...] = ()
+    """What is odd about the file, a sentence each; it is scored nevertheless."""
 
 
 def order_of(dataset: str, frames: pa.Table, split: str, root: Path | None) -> FileOrder | None:
@@ -66,7 +73,7 @@ def dexycb_order(frames: pa.Table, split: str) -> FileOrder:
 
     A dataset that holds a part of the split (or synthetic recordings) cannot give the official
     numbers, for nobody knows how many frames the missing recordings have: the numbers then count
-    what is there, and `note` says so. A file written so is read back by the same dataset only.
+    what is there, and `note` says so. Only the same dataset can read such a file.
 
     Raises `ValueError` when a clip is not whole, because then nothing can be counted.
     Source: the order of dex-ycb-toolkit's `DexYCBDataset`.
@@ -99,9 +106,9 @@ def dexycb_order(frames: pa.Table, split: str) -> FileOrder:
 
 
 def _dexycb_note(split: str, num_clips: int) -> str:
-    official = DEXYCB_CLIPS.get(split)
+    official = official_num_clips().get(split)
     if official is None:
-        return f"{split!r} is no official split of DexYCB ({', '.join(DEXYCB_CLIPS)})"
+        return f"{split!r} is no official split of DexYCB ({', '.join(official_num_clips())})"
     if num_clips != official:
         return (
             f"the dataset holds {num_clips} of the {official} clips of {split}, so the numbers "
@@ -122,24 +129,23 @@ def ho3d_order(frames: pa.Table, list_file: Path) -> FileOrder:
             f"{list_file} is not there: rows of HO-3D's pred.json follow evaluation.txt of the raw "
             "dataset; name its folder by --root or $HO3D_DIR"
         )
-    listed = {frame: row for row, frame in enumerate(_read_list(list_file))}
-    names = [f"{s}/{f:04d}" for s, f in _pairs(frames)]
-    unknown = [name for name, pair in zip(names, _pairs(frames), strict=True) if pair not in listed]
-    if unknown:
+    listed = {frame: row for row, frame in enumerate(read_frame_list(list_file))}
+    pairs = list(zip(frames["sequence"].to_pylist(), frames["frame"].to_pylist(), strict=True))
+    if unknown := [f"{s}/{f:04d}" for s, f in pairs if (s, f) not in listed]:
         raise ValueError(
             f"{list_file} does not list {unknown[0]} (and {len(unknown) - 1} more frames of the "
             "dataset): take the list of the version of HO-3D that the dataset was built from, and "
             "the split evaluation"
         )
     note = ""
-    if len(names) < len(listed):
-        note = f"the dataset holds {len(names)} of the {len(listed)} frames of {list_file.name}"
+    if len(pairs) < len(listed):
+        note = f"the dataset holds {len(pairs)} of the {len(listed)} frames of {list_file.name}"
     return FileOrder(
-        index=np.array([listed[pair] for pair in _pairs(frames)], np.int64),
-        is_required=np.ones(len(names), bool),
+        index=np.array([listed[pair] for pair in pairs], np.int64),
+        is_required=np.ones(len(pairs), bool),
         length=len(listed),
-        frame_names=names,
-        is_left=np.zeros(len(names), bool),  # HO-3D has right hands only
+        frame_names=[f"{s}/{f:04d}" for s, f in pairs],
+        is_left=np.zeros(len(pairs), bool),  # HO-3D has right hands only
         note=note,
     )
 
@@ -149,18 +155,24 @@ def _names(frames: pa.Table) -> list[str]:
     return [f"{s}/{q}/{c}/{f}" for s, q, c, f in zip(*columns, strict=True)]
 
 
-def _pairs(frames: pa.Table) -> list[tuple[str, int]]:
-    return list(zip(frames["sequence"].to_pylist(), frames["frame"].to_pylist(), strict=True))
+def text_of(path: Path, data: bytes) -> str:
+    """The text of a file of predictions. Raises `ValueError` for another kind of file."""
+    if data and (fault := foreign(data)):
+        raise UnreadableFileError(f"{path} holds no predictions: {fault}")
+    text = decode(data)
+    if "\0" in text:
+        raise ValueError(f"{path} is no text: name the file of predictions itself")
+    return text
 
 
-def _read_list(path: Path) -> list[tuple[str, int]]:
-    listed = []
-    for i, line in enumerate(decode(path.read_bytes()).split(), 1):
-        match = _LINE.fullmatch(line)
-        if match is None:
-            raise ValueError(
-                f"{path}, entry {i}: {line[:80]!r} is not <sequence>/<frame> such as SM1/0000; "
-                "take the list from the dataset again"
-            )
-        listed.append((match[1], int(match[2])))
-    return listed
+def check_writable(order: FileOrder, name: str, points: np.ndarray, num_points: int) -> None:
+    """Raises `ValueError` where points are not (M, num_points, 3) of all required frames."""
+    M = int(order.is_required.sum())
+    if points.shape != (M, num_points, 3):
+        raise ValueError(f"{name} has shape {points.shape}, not ({M}, {num_points}, 3)")
+    if not (finite := np.isfinite(points).all((1, 2))).all():
+        names = np.array(order.frame_names)[order.is_required]
+        raise ValueError(
+            f"{name} is not finite at {names[finite.argmin()]}: the format has no sign for a frame "
+            "without a prediction; predict every frame with a hand"
+        )

@@ -5,14 +5,9 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.evaluation.truth import Truth
-from benchmarks.submissions.file_order import FileOrder, order_of
-from benchmarks.submissions.formats import (
-    Predictions,
-    read_hpe,
-    read_pred_json,
-    write_hpe,
-    write_pred_json,
-)
+from benchmarks.submissions.file_order import FileOrder, Predictions, order_of
+from benchmarks.submissions.hpe import read_hpe, write_hpe
+from benchmarks.submissions.pred_json import read_pred_json, write_pred_json
 
 _READERS = {"dexycb": read_hpe, "ho3d": read_pred_json}
 

@@ -6,13 +6,13 @@ AUC or F-score in %, the column `input` is text).
 """
 
 import csv
-from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from benchmarks.evaluation.result import Method, Run
+from deformer.experiments import FULL, VARIANTS, variant_of
 
-OUR_ROW = "Ours"
+OUR_ROW = VARIANTS[FULL].rows[1]
 """Of the whole method in Tables 1 to 3."""
 _PUBLISHED_FILE = Path(__file__).parent / "published.csv"
 
@@ -55,10 +55,17 @@ class Table:
     """Whose recordings the published numbers are of: "dexycb" or "ho3d"."""
     split: str
     columns: tuple[Column, ...]
-    row_of: Callable[[Run | Method], str | None]
-    """The row that an evaluation belongs to, None if to none."""
+    is_ablation: bool = False
+    """Of this method's variants; other tables compare it with others."""
     has_input: bool = False
     notes: tuple[str, ...] = ()
+
+    def row_of(self, run: Run | Method) -> str | None:
+        """The row that an evaluation belongs to, None if to none."""
+        if isinstance(run, Method):
+            return None if self.is_ablation else run.method
+        variant = variant_of(run.fusion, run.point_loss, run.adversarial)
+        return variant and variant.rows.get(self.number)
 
 
 def read_published() -> dict[int, dict[str, dict[str, tuple[str, str]]]]:
@@ -71,86 +78,55 @@ def read_published() -> dict[int, dict[str, dict[str, tuple[str, str]]]]:
     return tables
 
 
-# --------------------------------------------------------------- which row an evaluation belongs to
-
-
-def method_row(run: Run | Method) -> str | None:
-    """Tables 1-3: others by their name, ours where nothing is left out."""
-    if isinstance(run, Method):
-        return run.method
-    return OUR_ROW if fusion_row(run) == "Dynamic" else None
-
-
-def fusion_row(run: Run | Method) -> str | None:
-    """Tables 4 and 6: with maxMSE and discriminator, the ways of fusion, ours too."""
-    if isinstance(run, Method) or run.point_loss != "max_mse" or not run.adversarial:
-        return None
-    names = {
-        "center": "Center",
-        "average": "Average",
-        "occlusion": "Weighted (Occlusion Level)",
-        "dynamic": "Dynamic",
-        "pairwise": "Pairwise (not in the paper)",
-        "nearby": "Nearby (not in the paper)",
-    }
-    return names[run.fusion]
-
-
-def loss_row(run: Run | Method) -> str | None:
-    """Table 5: with dynamic fusion, maxMSE or not, motion discrimination or not."""
-    if isinstance(run, Method) or run.fusion != "dynamic":
-        return None
-    return f"{_tick(run.point_loss == 'max_mse')} {_tick(run.adversarial)}"
-
-
-def _tick(is_on: bool) -> str:
-    return "✓" if is_on else "✗"
-
-
-# ------------------------------------------------------------------------------------- the tables
-
 _BINS = {"all": "All"} | {
     f"{low}-{high}": f"Occlusion ({low}%-{high}%)" for low, high in ((25, 50), (50, 75), (75, 100))
 }
 
 
-def _pa_joints(alignment: str) -> tuple[Quantity, ...]:
-    return (
-        Quantity(f"{alignment}pa_mpjpe_mm", "mm", 2),
-        Quantity(f"{alignment}pa_mpjpe_auc", "%", 1, scale=100.0, suffix="_auc"),
+def _mm(metric: str, decimals: int) -> Quantity:
+    return Quantity(metric, "mm", decimals)
+
+
+def _percent(metric: str, suffix: str = "") -> Quantity:
+    return Quantity(metric, "%", 1, scale=100.0, suffix=suffix)
+
+
+def _joints(bin: str, heading: str) -> Column:
+    quantities = (_mm("official_pa_mpjpe_mm", 2), _percent("official_pa_mpjpe_auc", "_auc"))
+    return Column(bin, heading, quantities, bin)
+
+
+def _never_mirrored(column: Column) -> Column:
+    """The same by the alignment that does not mirror hands."""
+    return replace(
+        column,
+        name=f"{column.name}_unmirrored",
+        heading=f"{column.heading.removesuffix(' error')}, never mirrored",
+        quantities=tuple(
+            replace(q, metric=q.metric.removeprefix("official_")) for q in column.quantities
+        ),
     )
 
 
-_BY_OCCLUSION = (
-    *(Column(bin, heading, _pa_joints("official_"), bin) for bin, heading in _BINS.items()),
-    Column("all_unmirrored", "All, never mirrored", _pa_joints("")),
-)
+_BY_OCCLUSION = tuple(_joints(bin, heading) for bin, heading in _BINS.items())
+_BY_OCCLUSION += (_never_mirrored(_BY_OCCLUSION[0]),)
 _TEMPORAL = (
-    Column(
-        "root_aligned",
-        "root-aligned MPJPE",
-        (
-            Quantity("ra_mpjpe_mm", "mm", 2),
-            Quantity("ra_mpjpe_auc", "%", 1, scale=100.0, suffix="_auc"),
-        ),
-    ),
-    Column(
-        "accel",
-        "Accel (mm/s^2)",
-        (
-            Quantity("accel_mm_per_frame2", "mm/frame²", 2),
-            Quantity("accel_m_per_s2", "m/s²", 2, suffix="_m_per_s2"),
-        ),
-        measured_heading="Accel in mm/frame² (m/s²)",
-    ),
-)
+    Column("root_aligned", "root-aligned MPJPE",
+           (_mm("ra_mpjpe_mm", 2), _percent("ra_mpjpe_auc", "_auc"))),
+    Column("accel", "Accel (mm/s^2)",
+           (Quantity("accel_mm_per_frame2", "mm/frame²", 2),
+            Quantity("accel_m_per_s2", "m/s²", 2, suffix="_m_per_s2")),
+           measured_heading="Accel in mm/frame² (m/s²)"),
+)  # fmt: skip
+_JOINT = Column("joint", "Joint error", (_mm("official_pa_mpjpe_mm", 1),))
+_VERTEX = Column("mesh", "Mesh error", (_mm("official_pa_mpvpe_mm", 1),))
 _MESH = (
-    Column("joint", "Joint error", (Quantity("official_pa_mpjpe_mm", "mm", 1),)),
-    Column("mesh", "Mesh error", (Quantity("official_pa_mpvpe_mm", "mm", 1),)),
-    Column("f5", "F@5", (Quantity("official_f5", "%", 1, scale=100.0),)),
-    Column("f15", "F@15", (Quantity("official_f15", "%", 1, scale=100.0),)),
-    Column("joint_unmirrored", "Joint, never mirrored", (Quantity("pa_mpjpe_mm", "mm", 1),)),
-    Column("mesh_unmirrored", "Mesh, never mirrored", (Quantity("pa_mpvpe_mm", "mm", 1),)),
+    _JOINT,
+    _VERTEX,
+    Column("f5", "F@5", (_percent("official_f5"),)),
+    Column("f15", "F@15", (_percent("official_f15"),)),
+    _never_mirrored(_JOINT),
+    _never_mirrored(_VERTEX),
 )
 _ALIGNMENT_NOTE = (
     "Hands are aligned as the evaluators of DexYCB and of HO-3D, and so published numbers, do it: "
@@ -170,18 +146,18 @@ _DEXYCB, _HO3D = ("dexycb", "s0_test"), ("ho3d", "evaluation")
 
 TABLES = (
     Table(1, "PA-MPJPE in mm (AUC ×100) on DexYCB", "Methods", *_DEXYCB, _BY_OCCLUSION,
-          method_row, has_input=True, notes=(_ALIGNMENT_NOTE,)),
+          has_input=True, notes=(_ALIGNMENT_NOTE,)),
     Table(2, "Root-aligned MPJPE in mm (AUC ×100) and acceleration error on DexYCB", "Methods",
-          *_DEXYCB, _TEMPORAL, method_row, notes=(_ACCELERATION_NOTE,)),
+          *_DEXYCB, _TEMPORAL, notes=(_ACCELERATION_NOTE,)),
     Table(3, "PA-MPJPE and PA-MPVPE in mm and F-scores ×100 on HO-3D v2", "Methods", *_HO3D, _MESH,
-          method_row, has_input=True, notes=(_ALIGNMENT_NOTE,)),
+          has_input=True, notes=(_ALIGNMENT_NOTE,)),
     Table(4, "Ablation of the dynamic fusion on DexYCB: PA-MPJPE in mm (AUC ×100)", "Aggregation",
-          *_DEXYCB, _BY_OCCLUSION, fusion_row, notes=(_ALIGNMENT_NOTE,)),
+          *_DEXYCB, _BY_OCCLUSION, is_ablation=True, notes=(_ALIGNMENT_NOTE,)),
     Table(5, "Ablation of maxMSE and motion discrimination on DexYCB: PA-MPJPE in mm (AUC ×100)",
-          "maxMSE, Motion Discrimination", *_DEXYCB, _BY_OCCLUSION, loss_row,
+          "maxMSE, Motion Discrimination", *_DEXYCB, _BY_OCCLUSION, is_ablation=True,
           notes=(_ALIGNMENT_NOTE, _SAME_NUMBERS_NOTE)),
     Table(6, "Ablation of the dynamic fusion on HO-3D v2: PA-MPJPE and PA-MPVPE in mm and F-scores "
-          "×100", "Aggregation", *_HO3D, _MESH, fusion_row, notes=(_ALIGNMENT_NOTE,)),
+          "×100", "Aggregation", *_HO3D, _MESH, is_ablation=True, notes=(_ALIGNMENT_NOTE,)),
 )  # fmt: skip
 
 
@@ -189,7 +165,7 @@ def command_for(table: Table, row: str) -> str:
     """What measures a row of the paper on the recordings that the paper uses."""
     data = f"--data shards/{table.dataset}"
     evaluate = f"python -m benchmarks.evaluate {data} --split {table.split}"
-    if table.row_of is not method_row:
+    if table.is_ablation:
         return f"python -m benchmarks.ablations --preset paper {data}"
     if table.dataset == "ho3d":
         evaluate += " --root RAW"

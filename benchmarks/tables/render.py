@@ -10,9 +10,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from benchmarks.evaluation.result import Run
-from benchmarks.tables.layout import Column
-from benchmarks.tables.rows import FilledTable, Number, Row
-from benchmarks.words import SYNTHETIC_MARK
+from benchmarks.tables.layout import Column, Table
+from benchmarks.tables.rows import SYNTHETIC_MARK, FilledTable, Number, Row
 
 CSV_COLUMNS = (
     "table", "row", "column", "value", "unit", "low", "high", "deviation", "source", "synthetic",
@@ -31,7 +30,11 @@ class Block(NamedTuple):
     """"published", "recorded" or "synthetic"."""
     title: str
     """What it says of itself."""
+    head: tuple[str, ...]
+    """Of the columns of `words`."""
     rows: tuple[Row, ...]
+    words: tuple[tuple[str, ...], ...]
+    """What each row shows: its name, its numbers; where they come from is its `source`."""
 
     @property
     def is_measured(self) -> bool:
@@ -39,16 +42,28 @@ class Block(NamedTuple):
 
 
 def blocks(filled: FilledTable) -> Iterator[Block]:
-    """The blocks of rows that a table shows."""
-    yield Block("published", "Published (Fu et al., ICCV 2023)", filled.published)
-    if filled.recorded:
-        yield Block("recorded", "Measured on recordings", filled.recorded)
-    if filled.synthetic:
-        title = (
-            f"{SYNTHETIC_MARK} Measured on synthetic data: these say that the program runs, and "
-            "compare with nothing but each other"
-        )
-        yield Block("synthetic", title, filled.synthetic)
+    """The blocks of rows that a table shows, whatever it is written as."""
+    synthetic = (
+        f"{SYNTHETIC_MARK} Measured on synthetic data: these say that the program runs, and "
+        "compare with nothing but each other"
+    )
+    for kind, title, rows in (
+        ("published", "Published (Fu et al., ICCV 2023)", filled.published),
+        ("recorded", "Measured on recordings", filled.recorded),
+        ("synthetic", synthetic, filled.synthetic),
+    ):
+        if rows or kind == "published":
+            yield _block(filled.table, kind, title, rows)
+
+
+def _block(table: Table, kind: str, title: str, rows: tuple[Row, ...]) -> Block:
+    headings = (heading(column, kind != "published") for column in table.columns)
+    head = (table.first_heading, *(("Input",) if table.has_input else ()), *headings)
+    words = tuple(
+        (row.label, *((row.input,) if table.has_input else ()), *map(cell_text, row.cells))
+        for row in rows
+    )
+    return Block(kind, title, head, rows, words)
 
 
 def heading(column: Column, is_measured: bool) -> str:
@@ -70,40 +85,31 @@ def to_markdown(filled: FilledTable) -> str:
     table = filled.table
     parts = [f"## Table {table.number}. {table.title}"]
     for block in blocks(filled):
-        lines = [[table.first_heading, *(["Input"] if table.has_input else [])]]
-        lines[0] += [heading(column, block.is_measured) for column in table.columns]
-        lines[0].append("Source")
-        for row in block.rows:
-            words = [row.label, *([row.input] if table.has_input else [])]
-            lines.append([*words, *map(cell_text, row.cells), row.source])
-        parts += [f"**{block.title}**", _markdown_grid(lines)]
+        sources = [row.source for row in block.rows]  # long, and nothing stands after them
+        lines = [
+            [*padded, source]
+            for padded, source in zip(_padded([block.head, *block.words]), ["Source", *sources],
+                                      strict=True)
+        ]  # fmt: skip
+        parts += [f"**{block.title}**", grid(lines[0], lines[1:])]
     parts += table.notes
     if filled.unmeasured:
         name = _DATASET_NAMES[table.dataset]
         parts.append(f"Not measured on {name} {table.split} yet:")
-        parts.append(
-            "\n".join(
-                f"- {', '.join(rows)}: `{command}`" for command, rows in filled.unmeasured.items()
-            )
-        )
+        commands = filled.unmeasured.items()
+        parts.append("\n".join(f"- {', '.join(rows)}: `{command}`" for command, rows in commands))
     return "\n\n".join(parts) + "\n"
 
 
-def _markdown_grid(lines: list[list[str]]) -> str:
-    lines = [[word.replace("|", "\\|") for word in line] for line in lines]
+def _padded(lines: list[Sequence[str]]) -> list[list[str]]:
+    """Words of columns at one width."""
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    widths[-1] = len(lines[0][-1])  # sources are long, and nothing stands after them
-    padded = [
-        "| " + " | ".join(word.ljust(w) for word, w in zip(line, widths, strict=True)) + " |"
-        for line in lines
-    ]
-    rule = "|" + "|".join("-" * (w + 2) for w in widths) + "|"
-    return "\n".join([padded[0], rule, *padded[1:]])
+    return [[word.ljust(w) for word, w in zip(line, widths, strict=True)] for line in lines]
 
 
 def grid(head: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
     """A Markdown table; empty heads make one without a heading."""
-    rows = [head, ("---",) * len(head), *lines]
+    rows = [head, ["-" * max(3, len(word)) for word in head], *lines]
     cells = ([cell.replace("|", "\\|") for cell in row] for row in rows)
     return "\n".join(f"| {' | '.join(row)} |" for row in cells)
 
@@ -184,8 +190,8 @@ _ESCAPES = str.maketrans(_LATEX)
 def to_latex(filled: FilledTable) -> str:
     """A `table` environment; it needs the packages booktabs and amssymb (for ✓)."""
     table = filled.table
-    num_names = 1 + table.has_input
-    num_columns = num_names + len(table.columns)
+    num_columns = 1 + table.has_input + len(table.columns)
+    alignment = "c" * len(table.columns)
 
     def whole_line(text: str) -> str:
         return rf"\multicolumn{{{num_columns}}}{{l}}{{{text}}} \\"
@@ -193,18 +199,15 @@ def to_latex(filled: FilledTable) -> str:
     lines = [
         r"\begin{table}",
         rf"\caption{{{table.title.translate(_ESCAPES)}}}",
-        rf"\begin{{tabular}}{{{'l' * num_names}{'c' * len(table.columns)}}}",
+        rf"\begin{{tabular}}{{{alignment.rjust(num_columns, 'l')}}}",
         r"\toprule",
     ]
     for block in blocks(filled):
-        headings = [table.first_heading, *(["Input"] if table.has_input else [])]
-        headings += [heading(column, block.is_measured) for column in table.columns]
         lines += [r"\midrule"] if block.is_measured else []
         lines.append(whole_line(rf"\emph{{{block.title.translate(_ESCAPES)}}}"))
-        lines += [_latex_line(headings), r"\midrule"]
-        for row in block.rows:
-            words = [row.label, *([row.input] if table.has_input else [])]
-            lines.append(_latex_line([*words, *map(cell_text, row.cells)]))
+        lines += [_latex_line(block.head), r"\midrule"]
+        for row, words in zip(block.rows, block.words, strict=True):
+            lines.append(_latex_line(words))
             if block.is_measured:
                 lines.append(whole_line(rf"\quad\scriptsize {row.source.translate(_ESCAPES)}"))
     lines += [r"\bottomrule", r"\end{tabular}"]
@@ -217,5 +220,5 @@ def to_latex(filled: FilledTable) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _latex_line(words: list[str]) -> str:
+def _latex_line(words: Sequence[str]) -> str:
     return " & ".join(word.translate(_ESCAPES) for word in words) + r" \\"

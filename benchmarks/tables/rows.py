@@ -5,14 +5,26 @@ written; `benchmarks.tables.render` does.
 """
 
 import statistics
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from benchmarks.compare.comparable import evaluations_by_kind, group_by_data
 from benchmarks.evaluation.result import Evaluation, Method, Run
 from benchmarks.tables.layout import TABLES, Column, Quantity, Table, command_for, read_published
-from benchmarks.words import DASH, SYNTHETIC_MARK, mean_text
-from deformer.experiments import ABLATIONS
+from deformer.experiments import base_of
+
+DASH = "–"
+"""Stands where there is no number, as in an empty bin."""
+SYNTHETIC_MARK = "†"
+"""Stands at what was measured on synthetic data."""
+
+
+def mean_text(values: Sequence[float], decimals: int = 2) -> str:
+    """Of the values of seeds, mean ± standard deviation: `9.51 ± 0.03`; without any, a dash."""
+    if not values:
+        return DASH
+    text = f"{statistics.fmean(values):.{decimals}f}".replace("-", "−")
+    return f"{text} ± {statistics.stdev(values):.{decimals}f}" if len(values) > 1 else text
 
 
 @dataclass(frozen=True)
@@ -90,8 +102,7 @@ class FilledTable:
 def _is_as_in_paper(table: Table, row: Row) -> bool:
     run, data = row.evaluations[0].run, row.evaluations[0].data
     versions = {"dexycb": ("dexycb",), "ho3d": ("ho3d_v2",)}[table.dataset]
-    names = (table.dataset, *(f"{table.dataset}_{ablation}" for ablation in ABLATIONS))
-    is_papers = not isinstance(run, Run) or run.experiment in names
+    is_papers = not isinstance(run, Run) or base_of(run.experiment) == table.dataset
     return data.split == table.split and data.dataset in versions and is_papers
 
 

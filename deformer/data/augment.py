@@ -5,6 +5,7 @@ turn with it: a rotation of the image by φ is a rotation of the hand by φ abou
 and the rest goes into the intrinsics.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from math import cos, pi, radians, sin
 
@@ -102,34 +103,41 @@ def warp_to_input(image: np.ndarray, affine: np.ndarray, size: int) -> np.ndarra
     return cv2.warpAffine(image, affine[:2], (size, size), flags=cv2.INTER_LINEAR)
 
 
-def turn_intrinsics(K: np.ndarray, affine: np.ndarray, angle: float) -> np.ndarray:
-    """Intrinsics (F, 3, 3) of the input: they project the turned hand to where the image shows it.
+def turn_intrinsics(K: np.ndarray, affine: np.ndarray, turn: np.ndarray) -> np.ndarray:
+    """Intrinsics (…, 3, 3) of the input: they project the hand that `turn` (…, 3, 3), a
+    `rotation_about_z`, has turned to where the image shows it.
 
     With unequal focal lengths they have a skew.
     """
-    return affine @ K @ rotation_about_z(-angle)
+    return affine @ K @ turn.swapaxes(-1, -2)
 
 
-def turn_pose(pose_rotvec: np.ndarray, angle: float) -> np.ndarray:
-    """Turn the global rotation of poses (F, 48), axis-angle, about the camera's axis."""
-    if angle == 0:
-        return pose_rotvec
+def turn_pose(pose_rotvec: np.ndarray, angles: Sequence[float]) -> np.ndarray:
+    """Turn the global rotations of poses (B, T, 48), axis-angle, about the camera's axis: all of a
+    window by its angle (B,)."""
     turned = pose_rotvec.copy()
-    turned[:, :3] = _compose_z(angle, pose_rotvec[:, :3])
+    is_turned = np.array([angle != 0 for angle in angles])
+    # By `math`: numpy's cosine of an array may differ from it in the last digit
+    c, s = (
+        np.array([f(angle / 2) for angle in angles], pose_rotvec.dtype)[:, None] for f in (cos, sin)
+    )
+    turned[is_turned, :, :3] = _compose_z(c, s, pose_rotvec[..., :3])[is_turned]
     return turned
 
 
-def _compose_z(angle: float, rotvec: np.ndarray) -> np.ndarray:
-    """Axis-angle of (rotation by `angle` about z) · (rotvec (F, 3)), by quaternions; length ≤ π."""
+def _compose_z(c: np.ndarray, s: np.ndarray, rotvec: np.ndarray) -> np.ndarray:
+    """Axis-angle of (rotation about z) · (rotvec (B, T, 3)), by quaternions; length ≤ π.
+
+    c, s (B, 1): cosine and sine of half the angle about z.
+    """
     theta = np.linalg.norm(rotvec, axis=-1)
     half_sinc = 0.5 * np.sinc(theta / (2 * pi))  # sin(θ/2) / θ
-    w, (x, y, z) = np.cos(theta / 2), rotvec.T * half_sinc
-    c, s = cos(angle / 2), sin(angle / 2)
+    w, (x, y, z) = np.cos(theta / 2), np.moveaxis(rotvec, -1, 0) * half_sinc
     w, x, y, z = c * w - s * z, c * x - s * y, c * y + s * x, c * z + s * w
-    vector = np.stack([x, y, z], -1) * np.where(w < 0, -1, 1)[:, None]
+    vector = np.stack([x, y, z], -1) * np.where(w < 0, -1, 1)[..., None]
     sine = np.linalg.norm(vector, axis=-1)
     half = np.arctan2(sine, np.abs(w))
-    return vector * np.where(sine > 1e-9, 2 * half / np.maximum(sine, 1e-9), 2)[:, None]
+    return vector * np.where(sine > 1e-9, 2 * half / np.maximum(sine, 1e-9), 2)[..., None]
 
 
 # ----------------------------------------------------------------------------------------- colours

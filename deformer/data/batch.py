@@ -1,5 +1,6 @@
 """A window as arrays: decoded frames, warped to the network's input, labels turned with them."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import cv2
@@ -58,6 +59,72 @@ class Batch(NamedTuple):
     """Names of corrupt members met; windows that need one are replaced by padding."""
 
 
+class Window(NamedTuple):
+    """The labels of one window as they are stored, and how its images were warped."""
+
+    rows: np.ndarray
+    """(T,) rows of `frames.parquet`."""
+    drawn: Draw
+    affine: np.ndarray
+    """(T, 3, 3): px of the crops → px of the input."""
+    is_left: bool
+    betas: np.ndarray
+    """(10,) of the centre frame."""
+    labels: dict[str, np.ndarray]
+    """(T, …) by field; NaN where the dataset does not give it."""
+
+
+def collate(
+    images: np.ndarray,
+    windows: Sequence[Window],
+    is_padding: Sequence[bool],
+    skipped: Sequence[str] = (),
+) -> Batch:
+    """Windows as a batch, with labels turned as the images (B, T, H, W, 3) are.
+
+    All windows at once: one by one this takes as long as decoding.
+    """
+    size = images.shape[2]
+    rows, affine = (np.stack([getattr(w, name) for w in windows]) for name in ("rows", "affine"))
+    labels = {name: np.stack([w.labels[name] for w in windows]) for name in windows[0].labels}
+    angles = [window.drawn.angle for window in windows]
+    turns = np.stack([rotation_about_z(angle) for angle in angles])[:, None]  # (B, 1, 3, 3)
+
+    joints_px, crop_size = labels["joints_px"], labels["crop_xywh"][:, :, None, 2:]
+    is_inside = ((joints_px >= 0) & (joints_px <= crop_size - 1)).all(-1)
+    moved = _transform(affine, joints_px)
+    is_inside &= ((moved >= -0.5) & (moved <= size - 0.5)).all(-1)
+    # Without joints the turned box's corners stand for them
+    corners = _transform(affine, labels["box_px"][:, :, [[0, 1], [2, 1], [2, 3], [0, 3]]])
+    is_known = ~np.isnan(moved).any((1, 2, 3))[:, None, None]
+    centres, sides = hand_box(np.where(is_known, tight_box(moved), tight_box(corners)))
+    half = sides[..., None] / 2
+    fields = {
+        "images": images,
+        "photometric": np.array([window.drawn.photometric for window in windows], np.float32),
+        "boxes_px": np.concatenate([centres - half, centres + half], -1),
+        "is_left": np.array([window.is_left for window in windows], bool),
+        "occlusion": labels["occlusion"],
+        "pose_rotvec": turn_pose(labels["pose_rotvec"], angles),
+        "betas": np.stack([window.betas for window in windows]),
+        "joints_cam_m": labels["joints_cam_m"] @ turns.swapaxes(-1, -2),
+        "joints_px": moved,
+        "joints_in_image": is_inside,
+        "K": turn_intrinsics(labels["K"], affine, turns),
+        "rows": rows.astype(np.int64),
+        "is_repeat": rows[:, 1:] == rows[:, :-1],
+        "is_padding": np.array(is_padding, bool),
+    }
+    kept = (np.uint8, np.int64, bool)
+    arrays = {k: v if v.dtype in kept else v.astype(np.float32) for k, v in fields.items()}
+    return Batch(**{k: torch.from_numpy(v) for k, v in arrays.items()}, skipped=tuple(skipped))
+
+
+def _transform(affine: np.ndarray, points: np.ndarray) -> np.ndarray:
+    """Affine maps (…, 3, 3) on points (…, N, 2)."""
+    return points @ affine[..., :2, :2].swapaxes(-1, -2) + affine[..., None, :2, 2]
+
+
 def without_padding(batch: Batch) -> Batch:
     """Only the windows that count: each stands once in an epoch."""
     return Batch(*(value[~batch.is_padding] for value in batch[:-1]), batch.skipped)
@@ -83,65 +150,38 @@ def as_float(images: Tensor) -> Tensor:
 _NEUTRAL = torch.tensor(Draw().photometric)
 
 
-def read_window(
-    reader: ClipReader, rows: np.ndarray, centre: int, drawn: Draw, size: int
-) -> tuple[np.ndarray, ...]:
-    """One window as the fields of `Batch` before `is_padding`, without the dimension B.
+_SHAPES = {
+    "occlusion": (), "pose_rotvec": (48,), "betas": (10,), "joints_cam_m": (21, 3),
+    "joints_px": (21, 2), "K": (3, 3),
+}  # fmt: skip
+"""Of one frame, of the fields that a dataset may not give."""
 
-    rows (T,): of `frames.parquet`. A frame that stands in the window more than once is decoded
-    once. Raises `CorruptMemberError`.
+
+def read_window(
+    reader: ClipReader, rows: np.ndarray, centre: int, drawn: Draw, images: np.ndarray
+) -> Window:
+    """One window, by its rows (T,) of `frames.parquet`. Fills images (T, size, size, 3) uint8.
+
+    A frame that stands in the window more than once is decoded once. Raises `CorruptMemberError`.
     """
     index = reader.index
-    distinct, where = np.unique(rows, return_inverse=True)
-    clip = int(index.clip[rows[centre]])
-    labels = reader.labels(clip, int(rows[centre]))
-    i = index.numbers["clip_index"][distinct]  # (F,) positions in the clip
-
-    def field_of(name: str, *shape: int) -> np.ndarray:
-        return labels[name][i] if name in labels else np.full((len(i), *shape), np.nan, np.float32)
-
-    joints_px, K = field_of("joints_px", 21, 2), field_of("K", 3, 3)
-    tight = labels["box_px"][i]
-    affine = crop_to_input(*hand_box(tight.astype(np.float64)), drawn, size)
-    images = np.empty((len(i), size, size, 3), np.uint8)
-    for image, row, matrix in zip(images, distinct, affine, strict=True):
-        _decode_and_warp(reader, int(row), matrix, image)
-
-    crop_size = labels["crop_xywh"][i, None, 2:]
-    is_inside = ((joints_px >= 0) & (joints_px <= crop_size - 1)).all(-1)
-    moved = _transform(affine, joints_px)
-    is_inside &= ((moved >= -0.5) & (moved <= size - 0.5)).all(-1)
-    # Without joints the turned box's corners stand for them
-    corners = _transform(affine, tight[:, [[0, 1], [2, 1], [2, 3], [0, 3]]])
-    points = corners if np.isnan(moved).any() else moved
-    centres, sides = hand_box(tight_box(points))
-    half = sides[:, None] / 2
-    turn = rotation_about_z(drawn.angle)
-    fields = (
-        images,
-        np.concatenate([centres - half, centres + half], 1),
-        field_of("occlusion"),
-        turn_pose(field_of("pose_rotvec", 48), drawn.angle),
-        field_of("joints_cam_m", 21, 3) @ turn.T,
-        moved,
-        is_inside,
-        turn_intrinsics(K, affine, drawn.angle),
-    )
-    images, boxes, occlusion, pose, joints, moved, is_inside, K = (
-        value[where] if value.dtype in (np.uint8, bool) else value[where].astype(np.float32)
-        for value in fields
-    )
-    betas = field_of("betas", 10)[where[centre]]
-    return (
-        images, np.array(drawn.photometric, np.float32), boxes, index.is_left[rows[centre]],
-        occlusion, pose, betas, joints, moved, is_inside, K, rows.astype(np.int64),
-        rows[1:] == rows[:-1],
-    )  # fmt: skip
-
-
-def _transform(affine: np.ndarray, points: np.ndarray) -> np.ndarray:
-    """Affine maps (F, 3, 3) on points (F, N, 2)."""
-    return points @ affine[:, :2, :2].transpose(0, 2, 1) + affine[:, None, :2, 2]
+    of_clip = reader.labels(int(index.clip[rows[centre]]), int(rows[centre]))
+    i = index.numbers["clip_index"][rows]  # (T,) positions in the clip
+    labels = {
+        name: of_clip[name][i] if name in of_clip else np.full((len(i), *shape), np.nan, np.float32)
+        for name, shape in _SHAPES.items()
+    }
+    labels |= {name: of_clip[name][i] for name in ("box_px", "crop_xywh")}
+    boxes = hand_box(labels["box_px"].astype(np.float64))
+    affine = crop_to_input(*boxes, drawn, images.shape[1])
+    first: dict[int, int] = {}
+    for t, row in enumerate(rows.tolist()):
+        if first.setdefault(row, t) == t:
+            _decode_and_warp(reader, row, affine[t], images[t])
+        else:
+            images[t] = images[first[row]]
+    is_left, betas = bool(index.is_left[rows[centre]]), labels.pop("betas")[centre]
+    return Window(rows, drawn, affine, is_left, betas, labels)
 
 
 def _decode_and_warp(reader: ClipReader, row: int, affine: np.ndarray, out: np.ndarray) -> None:

@@ -13,6 +13,7 @@ All pixel coordinates are those of the crop; `crop_xywh` says where it lies in t
 
 import io
 import json
+from collections.abc import Collection
 from dataclasses import asdict, dataclass
 from itertools import pairwise
 from typing import get_type_hints
@@ -193,15 +194,18 @@ def encode_labels(labels: dict[str, np.ndarray], num_frames: int) -> bytes:
     return buffer.getvalue()
 
 
-def decode_labels(data: bytes) -> dict[str, np.ndarray]:
+def decode_labels(data: bytes, names: Collection[str] | None = None) -> dict[str, np.ndarray]:
     """The inverse of `encode_labels`: arrays by field name, masks as lists of bytes.
 
+    names: read only "frame" and these fields, none of them a mask; None reads all.
     Fields that are null throughout the clip are absent.
     Raises `ValueError` when the bytes are no whole npz of this schema.
     """
-    arrays = read_npz(data)
+    if names is not None:
+        names = {"frame", *names}
+    arrays = read_npz(data, names)
     length = arrays["frame"].size if "frame" in arrays else 0
-    check_arrays(arrays, FIELDS, length)
+    check_arrays(arrays, [f for f in FIELDS if names is None or f.name in names], length)
     for field in FIELDS:
         if field.dtype == "rle" and field.name in arrays:
             offsets, runs = arrays.pop(f"{field.name}_offsets"), arrays[field.name].tobytes()

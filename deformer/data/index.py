@@ -1,15 +1,15 @@
 """The index of a built dataset in memory, and the windows of a split that pass a filter.
 
-Numpy and pyarrow only: whoever plans an epoch or scores predictions needs no torch.
+Numpy and pyarrow only: planning an epoch and scoring predictions need no torch.
 """
 
 import ast
-import operator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from deformer.data.dataset import read_info, read_table, split_column
@@ -127,7 +127,7 @@ def select_rows(index: FrameIndex, split: str, where: str | None = None) -> np.n
     if where:
         columns = pq.read_schema(path).names
         selected = selected & evaluate_filter(
-            where, columns, lambda name: read_table(path, [name])[name].to_numpy()
+            where, columns, lambda name: read_table(path, [name])[name]
         )
         if not selected.any():
             raise ValueError(f"no valid frame of split {split} satisfies {where!r}")
@@ -135,29 +135,21 @@ def select_rows(index: FrameIndex, split: str, where: str | None = None) -> np.n
 
 
 _COMPARE = {
-    ast.Lt: operator.lt, ast.LtE: operator.le, ast.Gt: operator.gt, ast.GtE: operator.ge,
-    ast.Eq: operator.eq, ast.NotEq: operator.ne,
+    ast.Lt: pc.less, ast.LtE: pc.less_equal, ast.Gt: pc.greater, ast.GtE: pc.greater_equal,
+    ast.Eq: pc.equal, ast.NotEq: pc.not_equal,
 }  # fmt: skip
 
 
-def _kind(term) -> str:
-    """What a term of a comparison holds: text, number, or the name of a type that has no order."""
-    if isinstance(term, np.ndarray):
-        if term.dtype != object:
-            return "number"
-        term = next((value for value in term if value is not None), "")
-    kinds = {str: "text", int: "number", float: "number", bool: "number"}
-    return kinds.get(type(term), type(term).__name__)
-
-
-def _is_known(column: np.ndarray) -> np.ndarray:
-    return np.not_equal(column, None) if column.dtype == object else column == column
+def _as_precise(term, other):
+    """A number beside a column of floats as one of them, so that 0.3 equals a stored 0.3."""
+    is_beside_floats = isinstance(other, pa.ChunkedArray) and pa.types.is_floating(other.type)
+    return pa.scalar(term, other.type) if is_beside_floats and type(term) in (int, float) else term
 
 
 def evaluate_filter(where: str, columns: list[str], read) -> np.ndarray:
     """Evaluate a filter over columns: comparisons, `and`, `or`, `not`, `in [...]`, parentheses.
 
-    columns: the names that may occur. read(name) → the column as an array (N,). A comparison with
+    columns: the names that may occur. read(name) → the column, (N,). A comparison with
     a null is false. Nothing but the names above is evaluated: it is an expression, not code.
 
     Raises `ValueError` that names what cannot be read.
@@ -184,23 +176,25 @@ def evaluate_filter(where: str, columns: list[str], read) -> np.ndarray:
         raise refuse(f"cannot read {ast.unparse(node)!r}")
 
     def compare(left, op: ast.cmpop, right) -> np.ndarray:
-        is_in = isinstance(op, ast.In | ast.NotIn)
-        if not is_in and type(op) not in _COMPARE:
-            raise refuse(f"cannot read {type(op).__name__}")
-        columns = [term for term in (left, right) if isinstance(term, np.ndarray)]
-        is_whole = isinstance(left, np.ndarray) and isinstance(right, list) if is_in else columns
-        kinds = {_kind(term) for term in (left, *(right if isinstance(right, list) else [right]))}
-        if not is_whole or kinds not in ({"text"}, {"number"}):
+        is_column, is_other_column = (isinstance(t, pa.ChunkedArray) for t in (left, right))
+        is_result = None
+        try:  # arrow refuses to compare text with numbers
+            if isinstance(op, ast.In | ast.NotIn):
+                if is_column and isinstance(right, list):
+                    found = pc.is_in(left, value_set=pa.array(right, left.type))
+                    is_result = pc.and_(
+                        pc.is_valid(left), found if isinstance(op, ast.In) else pc.invert(found)
+                    )
+            elif type(op) not in _COMPARE:
+                raise refuse(f"cannot read {type(op).__name__}")
+            elif is_column or is_other_column:
+                terms = _as_precise(left, right), _as_precise(right, left)
+                is_result = pc.fill_null(_COMPARE[type(op)](*terms), False)
+        except (pa.ArrowException, TypeError):
+            is_result = None
+        if is_result is None:
             raise refuse("a comparison needs a column and a value of its kind")
-        known = np.logical_and.reduce([_is_known(column) for column in columns])
-        if is_in:
-            return (np.isin(left, right) != isinstance(op, ast.NotIn)) & known
-        if kinds == {"text"}:  # a null is no text and could not be compared
-            left, right = (
-                np.where(known, term, "") if isinstance(term, np.ndarray) else term
-                for term in (left, right)
-            )
-        return _COMPARE[type(op)](left, right) & known
+        return is_result.to_numpy()
 
     def truth(node: ast.expr) -> np.ndarray:
         match node:
@@ -215,9 +209,9 @@ def evaluate_filter(where: str, columns: list[str], read) -> np.ndarray:
                 pairs = zip(terms, ops, terms[1:], strict=False)
                 return np.logical_and.reduce([compare(*pair) for pair in pairs])
             case ast.Name():
-                column = np.asarray(value(node))
-                if column.dtype == bool:
-                    return column
+                column = value(node)
+                if column.type == pa.bool_():
+                    return column.to_numpy()
         raise refuse(f"{ast.unparse(node)!r} is neither true nor false")
 
     try:
@@ -243,5 +237,5 @@ def make_windows(
     for clip in np.unique(index.clip[is_centre]):
         part = slice(bounds[clip], bounds[clip + 1])
         windows = clip_windows(valid[part], config, frame[part], is_centre[part])
-        tables.append(windows.positions + part.start)
+        tables.append(windows + part.start)
     return WindowTable(np.concatenate(tables).astype(np.int32), config.centre)

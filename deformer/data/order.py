@@ -24,11 +24,11 @@ class OrderConfig:
     shuffle: bool = True
     """False: in the order of the index, for evaluation."""
     mix_clips: int = 64
-    """Windows of so many clips are mixed at any place of the order. More mixes better and keeps
-    the labels of more clips in memory."""
+    """How many clips are mixed at any place of the order. More mixes better and keeps the labels of
+    more clips in memory."""
     mix_shards: int = 8
-    """Clips of so many shards are mixed. Only remote shards make this cost anything: so many of
-    them, per stream, are in the cache at a time."""
+    """How many shards are mixed. This costs only where shards are remote: each stream keeps this
+    many of them in the cache."""
 
     def __post_init__(self) -> None:
         for name in ("global_batch", "streams", "mix_clips", "mix_shards"):

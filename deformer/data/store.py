@@ -1,7 +1,7 @@
 """Where the bytes of a dataset come from: a folder, or any fsspec URL through a bounded cache.
 
 There is one way of reading, members of a local tar by the index's offsets. A remote shard is
-brought whole into the cache first: by the worker that needs it, or before that by a `Prefetcher`.
+fetched whole into the cache first: by the worker that needs it, or earlier by a `Prefetcher`.
 """
 
 import contextlib
@@ -21,14 +21,17 @@ import fsspec
 from fsspec import AbstractFileSystem
 from fsspec.implementations.local import LocalFileSystem
 
-from deformer.data.clip import FIELD, decode_labels, image_member, labels_member
+from deformer.data.clip import decode_labels, image_member, labels_member
 from deformer.data.dataset import DATASET_FILE, read_member
 from deformer.data.index import FrameIndex, read_index
-from deformer.files.whole import room_for
+from deformer.files.whole import whole_file
 
 DEFAULT_CACHE = Path.home() / ".cache" / "deformer"
 _INDEX_FILES = (DATASET_FILE, "frames.parquet", "annotations.parquet")
-_UNREAD = [name for name in FIELD if name.startswith("mask_")] + ["vertices_cam_m"]
+_LABELS = (
+    "crop_xywh", "box_px", "K", "joints_cam_m", "joints_px", "pose_rotvec", "betas", "occlusion"
+)  # fmt: skip
+"""The fields that windows need."""
 _MAX_OPEN = 128
 """Files a process keeps open; the usual limit of a process is 1024."""
 
@@ -42,11 +45,11 @@ class Store:
     """The tars of one dataset. Picklable; opens nothing by itself."""
 
     url: str
-    """What was asked for: a folder or a URL."""
+    """The folder or URL as it was given."""
     folder: Path
-    """Where the index lies, and the tars as far as they are here."""
+    """Where the index is, and the tars that are here."""
     cache_bytes: int
-    """At most so many bytes of shards are kept, if they are remote; the newest is always kept."""
+    """Room for remote shards in the cache; the newest is always kept."""
 
     @property
     def name(self) -> str:
@@ -58,7 +61,7 @@ class Store:
         return not isinstance(fsspec.url_to_fs(self.url)[0], LocalFileSystem)
 
     def path(self, name: str) -> Path:
-        """The local file of a tar, brought here if it is remote; another process may drop it soon.
+        """The local file of a tar, fetched if it is remote; another process may drop it soon.
 
         Raises `FileNotFoundError` when it is not there.
         """
@@ -66,7 +69,7 @@ class Store:
         return self.folder / name
 
     def open(self, name: str) -> BinaryIO:
-        """A tar, brought here if it is remote. What is open stays readable when it is dropped.
+        """A tar, fetched if it is remote. An open file stays readable when it is dropped.
 
         Raises `FileNotFoundError` when it is not there.
         """
@@ -76,7 +79,7 @@ class Store:
         with _locked(path.with_suffix(".lock")):  # so that it is not dropped in between
             if not path.exists():
                 self._fetch(name)
-            os.utime(path)  # the cache drops what was asked for longest ago
+            os.utime(path)  # the cache drops the least recently used
             file = path.open("rb")
         self._evict(keep=path)
         return file
@@ -90,12 +93,8 @@ class Store:
         """Copy a file here; it is visible when it is whole."""
         fs, source = self._locate(name)
         temporary = self.folder / f".{name}.{os.getpid()}.tmp"
-        try:
-            with room_for(self.folder / name):
-                fs.get_file(source, str(temporary))
-                temporary.replace(self.folder / name)
-        finally:
-            temporary.unlink(missing_ok=True)
+        with whole_file(self.folder / name, temporary):
+            fs.get_file(source, str(temporary))
 
     def _evict(self, keep: Path) -> None:
         """Delete shards longest unused until the rest fits. A process that has one open keeps it:
@@ -177,9 +176,9 @@ def _locked(path: Path) -> Iterator[None]:
 
 
 class Prefetcher:
-    """Brings remote shards into the cache in the order asked for, in a thread of its own.
+    """Fetches remote shards into the cache in the order asked for, in a thread of its own.
 
-    What fails here is not told: the worker that needs the shard meets the same error, and raises.
+    Errors are ignored here: the worker that needs the shard meets the same error, and raises it.
     """
 
     def __init__(self, store: Store) -> None:
@@ -201,7 +200,7 @@ class Prefetcher:
             self._wanted.popitem(last=False)
 
     def close(self) -> None:
-        """What is not begun yet is not brought any more."""
+        """Begin no other fetch."""
         self._is_closed.set()
         self._queue.put(None)
 
@@ -214,7 +213,7 @@ class Prefetcher:
 class ClipReader:
     """Reads members by the index, and keeps the labels of the last `num_clips` clips.
 
-    One per process: it holds open files. Masks are not kept, since no window needs them.
+    One per process: it holds open files.
     """
 
     def __init__(self, store: Store, index: FrameIndex, num_clips: int) -> None:
@@ -229,18 +228,19 @@ class ClipReader:
         return self._member(row)
 
     def labels(self, clip: int, row: int) -> dict:
-        """Arrays of the clip by field name; row is any row of it. Raises `CorruptMemberError`."""
+        """The fields of the clip that windows need, by name; row is any row of it.
+
+        Raises `CorruptMemberError`.
+        """
         if clip in self._labels:
             self._labels.move_to_end(clip)
             return self._labels[clip]
         try:
-            labels = decode_labels(self._member(row, "labels_"))
+            labels = decode_labels(self._member(row, "labels_"), _LABELS)
         except CorruptMemberError:
             raise
         except ValueError as error:
             raise CorruptMemberError(f"{self.member_name(row, 'labels_')}: {error}") from None
-        for name in _UNREAD:
-            labels.pop(name, None)
         self._labels[clip] = labels
         if len(self._labels) > self.num_clips:
             self._labels.popitem(last=False)

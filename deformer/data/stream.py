@@ -14,26 +14,24 @@ import logging
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import cv2
 import numpy as np
 import torch
 
 from deformer.data.augment import NO_AUGMENTATION, AugmentConfig, draw
-from deformer.data.batch import Batch, read_window
+from deformer.data.batch import Batch, Window, collate, read_window
 from deformer.data.dataset import check_reach
+from deformer.data.encoded import EncodedFrames
 from deformer.data.index import FrameIndex, WindowTable, make_windows, select_rows
 from deformer.data.order import OrderConfig, epoch_order, mixing, step_places, steps_per_epoch
 from deformer.data.store import ClipReader, CorruptMemberError, Prefetcher, Store
 from deformer.data.windows import WindowConfig
 from deformer.data.workers import read_ahead
 
-if TYPE_CHECKING:
-    from deformer.training.features import EncodedFrames
-
-_AHEAD_STEPS = 256
-"""So many steps before their use remote shards are asked for."""
+_PREFETCH_STEPS = 256
+"""Remote shards are asked for this many steps before their use."""
 _log = logging.getLogger(__name__)
 
 
@@ -47,13 +45,13 @@ class StreamConfig:
     """A filter on the centre frames over the columns of `frames.parquet`, such as
     "occlusion > 0.5 and side == 'left'"."""
     limit: int | None = None
-    """At most so many windows, spread evenly over the split."""
+    """At most this many windows, spread evenly over the split."""
     size: int = 512
     """Side of the square images, px."""
     seed: int = 0
     """Of the order and the augmentation; a training starts its weights from it too."""
     max_skipped: int = 100
-    """So many corrupt members are left out and reported; one more is an error."""
+    """Up to this many corrupt members are left out and reported; one more is an error."""
     window: WindowConfig = field(default_factory=WindowConfig)
     order: OrderConfig = field(default_factory=OrderConfig)
     augment: AugmentConfig = field(default_factory=AugmentConfig)
@@ -91,17 +89,15 @@ class Stream:
         workers: int = 0,
         windows: WindowTable | None = None,
         draw_by: Literal["window", "clip"] = "window",
-        encoded: "EncodedFrames | None" = None,
+        encoded: EncodedFrames | None = None,
     ) -> None:
-        """workers: processes that read ahead; 0 reads in this one. windows: these, instead of those
-        that split, filter and limit choose. draw_by: what has an augmentation of its own in an
-        epoch. encoded: frames that are taken from there, in one of their copies, in place of
-        images; no worker is needed then.
+        """workers: processes that read ahead; 0 reads in this one. windows: used in place of those
+        that split, filter and limit choose. draw_by: what gets an augmentation of its own in each
+        epoch. encoded: used in place of images, a copy drawn for each window; needs no workers.
 
         Raises `ValueError` when split or filter leave no window, the ranks do not divide the
         canonical streams, the windows reach beyond the halo of clips, or the crops cannot serve the
-        augmentation; `FileNotFoundError` or
-        `ValueError` when a shard is missing or not whole.
+        augmentation; `FileNotFoundError` or `ValueError` when a shard is missing or not whole.
         """
         limits = index.info["parameters"].get("augmentation", {})
         for name, most in limits.items():
@@ -142,11 +138,11 @@ class Stream:
         prefetcher = Prefetcher(self.store) if self.store.is_remote else None
         try:
             if prefetcher:
-                for step in steps[:_AHEAD_STEPS]:
+                for step in steps[:_PREFETCH_STEPS]:
                     prefetcher.ask(self._steps.shards(step))
             for step, batch in zip(steps, batches, strict=True):
-                if prefetcher and step + _AHEAD_STEPS < last_step:
-                    prefetcher.ask(self._steps.shards(step + _AHEAD_STEPS))
+                if prefetcher and step + _PREFETCH_STEPS < last_step:
+                    prefetcher.ask(self._steps.shards(step + _PREFETCH_STEPS))
                 self._note_skipped(batch)
                 yield batch
         finally:
@@ -203,7 +199,7 @@ class _Steps:
 
     def __init__(
         self, config: StreamConfig, store: Store, index: FrameIndex, windows: WindowTable,
-        rank: int, num_ranks: int, draw_by: str, encoded: "EncodedFrames | None",
+        rank: int, num_ranks: int, draw_by: str, encoded: EncodedFrames | None,
     ) -> None:  # fmt: skip
         self.config, self.store, self.index, self.windows = config, store, index, windows
         self.rank, self.num_ranks = rank, num_ranks
@@ -222,7 +218,7 @@ class _Steps:
         if epoch not in self._orders:
             config = self.config
             order = epoch_order(self.index, self.windows, config.order, config.seed, epoch)
-            # Whoever looks ahead at the end of an epoch needs two of them
+            # Looking ahead at the end of an epoch needs two of them
             self._orders = {epoch: order} | {
                 e: o for e, o in self._orders.items() if e == epoch - 1
             }
@@ -243,9 +239,16 @@ class _Steps:
             self._reader = ClipReader(self.store, self.index, pool)
         epoch, places = self.places(step)
         skipped: list[str] = []
-        samples = [self._sample(epoch, int(place), skipped) for place in places]
-        columns = zip(*samples, strict=True)
-        return Batch(*(torch.from_numpy(np.stack(c)) for c in columns), tuple(skipped))
+        size = self.config.size
+        images = np.empty((len(places), self.windows.rows.shape[1], size, size, 3), np.uint8)
+        windows, is_padding = zip(
+            *(
+                self._window(epoch, int(place), images[k], skipped)
+                for k, place in enumerate(places)
+            ),
+            strict=True,
+        )
+        return collate(images, windows, is_padding, skipped)
 
     def _encoded_batch(self, epoch: int, places: np.ndarray) -> Batch:
         """Each window of a copy that is drawn for it."""
@@ -254,31 +257,31 @@ class _Steps:
         copies = np.array([rng.integers(self.encoded.num_copies) for rng in rngs])
         return self.encoded.batch(rows, self.windows.centre, copies, places >= len(self.windows))
 
-    def _sample(self, epoch: int, place: int, skipped: list[str]) -> tuple:
-        """The window at a place; where it is corrupt, the next whole one, as padding."""
+    def _window(
+        self, epoch: int, place: int, images: np.ndarray, skipped: list[str]
+    ) -> tuple[Window, bool]:
+        """The window at a place, and is it padding: where it is corrupt, the next whole one."""
         num = len(self.windows)
         drawn_for = place
         if self.draw_by == "clip":
-            (window,) = self.window_ids(epoch, np.array([place]))
-            drawn_for = self.index.clip[self.windows.centre_rows[window]]
+            (number,) = self.window_ids(epoch, np.array([place]))
+            drawn_for = self.index.clip[self.windows.centre_rows[number]]
         rng = np.random.default_rng([self.config.seed, epoch, drawn_for])
         drawn = draw(self.config.augment, rng)
         met: set[str] = set()
         for attempt in range(num):
-            (window,) = self.window_ids(epoch, np.array([place + attempt]))
-            rows = self.windows.rows[window]
+            (number,) = self.window_ids(epoch, np.array([place + attempt]))
+            rows = self.windows.rows[number]
             try:
-                sample = read_window(
-                    self._reader, rows, self.windows.centre, drawn, self.config.size
-                )
+                window = read_window(self._reader, rows, self.windows.centre, drawn, images)
             except CorruptMemberError as error:
                 skipped.append(str(error))
                 met.add(str(error))
                 if len(met) > self.config.max_skipped:
                     break
                 continue
-            return *sample, np.bool_(attempt > 0 or place >= num)
+            return window, attempt > 0 or place >= num
         raise ValueError(
             f"{attempt + 1} windows in a row of {self.store.url} are corrupt, such as "
-            f"{skipped[-1]}: python -m pipelines.verify {self.store.url} tells what is whole"
+            f"{skipped[-1]}: python -m pipelines.verify {self.store.url} says what is whole"
         )

@@ -41,29 +41,19 @@ class WindowConfig:
         return max(self.centre, self.num_frames - 1 - self.centre) * self.gap
 
 
-@dataclass(frozen=True, eq=False)
-class Windows:
-    """All windows of one clip, one row per window, in the order of their centre frames."""
-
-    positions: np.ndarray
-    """(W, T) int64: positions in the clip; column `config.centre` holds the centres."""
-    is_repeat: np.ndarray
-    """(W, T−1) bool: window positions t and t+1 hold the same frame, so nothing moves between
-    them. The motion loss leaves these steps out."""
-
-
 def clip_windows(
     valid: np.ndarray,
     config: WindowConfig,
     frame: np.ndarray | None = None,
     is_centre: np.ndarray | None = None,
-) -> Windows:
-    """The windows of a clip: one around each valid centre frame.
+) -> np.ndarray:
+    """The windows of a clip: one around each valid centre frame, in their order.
 
     valid (N,) bool: frames that may stand in a window; all others count as missing.
     frame (N,): frame numbers in the source, increasing; `gap` counts these. Default: 0 … N−1.
     is_centre (N,) bool: frames that may be a centre (the frames of a halo may not). Default: all.
 
+    Returns (W, T) int64: positions in the clip; column `config.centre` holds the centres.
     Raises `ValueError` when lengths differ or frame numbers do not increase.
     """
     valid = np.asarray(valid, bool)
@@ -84,14 +74,9 @@ def clip_windows(
     exists = (frame[found] == wanted) & valid[found]
 
     middle = config.centre
-    positions = np.concatenate(
-        [
-            _walk(found[:, middle::-1], exists[:, middle::-1], config.edge)[:, ::-1],
-            _walk(found[:, middle:], exists[:, middle:], config.edge)[:, 1:],
-        ],
-        1,
-    )
-    return Windows(positions, positions[:, 1:] == positions[:, :-1])
+    before = _walk(found[:, middle::-1], exists[:, middle::-1], config.edge)[:, ::-1]
+    after = _walk(found[:, middle:], exists[:, middle:], config.edge)[:, 1:]
+    return np.concatenate([before, after], 1)
 
 
 def _walk(found: np.ndarray, exists: np.ndarray, edge: EdgeRule) -> np.ndarray:

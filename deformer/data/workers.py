@@ -1,8 +1,8 @@
-"""Processes that read batches ahead, in order. None of them is waited for in vain.
+"""Processes that read batches ahead, in order.
 
-A batch comes as one file in memory that has no name and no place in /dev/shm, whose size therefore
-does not matter: containers have 64 MB there. It takes one descriptor as long as it is held. A
-worker that dies is told of, one that is silent is told of after a while.
+A batch travels as one nameless file in memory. It takes no room in /dev/shm, which has 64 MB in
+containers, and one file descriptor while it is held. A worker that dies is an error at once; one
+that stays silent is an error after `PATIENCE_S`.
 """
 
 import atexit
@@ -27,36 +27,38 @@ from deformer.data.batch import Batch
 from deformer.program.pool import become_worker, signals_held
 
 PATIENCE_S = 600.0
-"""So long a batch is waited for: a shard that is far away may have to be brought first."""
-_AHEAD = 4
+"""How long to wait for a batch: a remote shard may have to be fetched first."""
+_BATCHES_AHEAD = 4
 """Batches that each worker reads ahead."""
-_LEAVE_S = 1.0
+_END_WITHIN_S = 1.0
 _ALIGNED = 64
-_INSTEAD = "--workers 0 reads in the program itself"
+_WITHOUT_WORKERS = "--workers 0 reads in the program itself"
 
 
 def read_ahead(
     read: Callable[[int], Batch], steps: range, workers: int, pin: bool
 ) -> Iterator[Batch]:
-    """`read(step)` for every step, in order, by so many processes; by this one for 0.
+    """`read(step)` for every step, in order, by `workers` processes; by this one for 0.
 
     pin: have the batches in page-locked memory, for a GPU. Raises what `read` raises;
     `ChildProcessError` where a worker dies or cannot be started, `TimeoutError` where none answers.
     """
     if not workers:
-        yield from (_pinned(read(step)) if pin else read(step) for step in steps)
+        for step in steps:
+            batch = read(step)
+            yield Batch(*map(_pinned, batch[:-1]), batch.skipped) if pin else batch
         return
     settings = (torch.cuda.set_device, (torch.cuda.current_device(),)) if pin else ()
     with ThreadPoolExecutor(1, "pin", *settings) as thread, _team(read, workers) as team:
-        for i, step in enumerate(steps[: _AHEAD * workers]):
+        for i, step in enumerate(steps[: _BATCHES_AHEAD * workers]):
             team[i % workers].ask(step)
 
         def take(i: int) -> Batch:
-            worker, later = team[i % workers], i + _AHEAD * workers
-            batch = worker.receive(steps[i])
+            worker, later = team[i % workers], i + _BATCHES_AHEAD * workers
+            batch = worker.receive(steps[i], pin)
             if later < len(steps):
                 worker.ask(steps[later])
-            return _pinned(batch) if pin else batch
+            return batch
 
         places = range(len(steps))
         yield from _one_ahead(take, places, thread) if pin else map(take, places)
@@ -73,8 +75,8 @@ def _one_ahead(
         yield batch
 
 
-def _pinned(batch: Batch) -> Batch:
-    return Batch(*(value.pin_memory() for value in batch[:-1]), batch.skipped)
+def _pinned(data: Tensor) -> Tensor:
+    return data.pin_memory()
 
 
 # ------------------------------------------------------------------------------------ the workers
@@ -90,7 +92,7 @@ def _team(read: Callable[[int], Batch], workers: int) -> Iterator[list["_Worker"
         for worker in team:
             worker.end()
 
-    atexit.register(end)  # whoever keeps the batches' iterator to the end of the program
+    atexit.register(end)  # the batches' iterator may live to the end of the program
     try:
         try:
             with signals_held(multiprocessing.get_start_method()):
@@ -99,7 +101,7 @@ def _team(read: Callable[[int], Batch], workers: int) -> Iterator[list["_Worker"
         except OSError as error:
             raise ChildProcessError(
                 f"{workers} data workers cannot be started ({error.strerror or error}): give fewer "
-                f"--workers; {_INSTEAD}"
+                f"--workers; {_WITHOUT_WORKERS}"
             ) from None
         yield team
     finally:
@@ -117,55 +119,55 @@ class _Worker:
             self._process.start()
 
     def ask(self, step: int | None) -> None:
-        with contextlib.suppress(OSError):  # it is dead: `receive` tells
+        with contextlib.suppress(OSError):  # it is dead: `receive` raises
             self._connection.send(step)
 
-    def receive(self, step: int) -> Batch:
-        """What it was asked for longest ago."""
+    def receive(self, step: int, pin: bool) -> Batch:
+        """What it was asked for longest ago; pin: in page-locked memory."""
         if not wait([self._connection, self._process.sentinel], PATIENCE_S):
             raise TimeoutError(
                 f"the data workers gave no batch for step {step} within {PATIENCE_S:.0f} s: look "
                 f"whether the disk of the dataset answers and memory is left (in a container: "
-                f"--memory, --shm-size); {_INSTEAD}"
+                f"--memory, --shm-size); {_WITHOUT_WORKERS}"
             )
         try:
             answer = self._connection.recv()
             if isinstance(answer, _Parcel):
-                return answer.open(recv_handle(self._connection))
+                return answer.open(recv_handle(self._connection), pin)
         except (EOFError, OSError, RuntimeError) as error:
             raise self._failure(error) from None
         raise answer
 
     def _failure(self, error: Exception) -> OSError:
-        self._process.join(_LEAVE_S)
+        self._process.join(_END_WITHIN_S)
         status = self._process.exitcode
         if status is None:
             return OSError(
                 f"a batch could not be taken over from a data worker ({error}): allow more open "
-                f"files (ulimit -n 4096), or give fewer --workers; {_INSTEAD}"
+                f"files (ulimit -n 4096), or give fewer --workers; {_WITHOUT_WORKERS}"
             )
         how = f"ended with status {status}"
         if status < 0:
             how = f"was killed by {signal.Signals(-status).name}"
         return ChildProcessError(
             f"a data worker {how}: the machine, or the container, is probably out of memory; give "
-            f"fewer --workers; {_INSTEAD}"
+            f"fewer --workers; {_WITHOUT_WORKERS}"
         )
 
     def dismiss(self) -> None:
         self.ask(None)
 
     def end(self) -> None:
-        """Let it go, and kill it where it does not go."""
-        self._process.join(_LEAVE_S)
+        """Wait for its end, then kill it."""
+        self._process.join(_END_WITHIN_S)
         self._process.kill()
         self._process.join()
         self._connection.close()
 
 
 def _serve(connection: Connection, read: Callable[[int], Batch]) -> None:
-    """What a worker does. A signal to the whole group is for the program, which may want to save
-    first; the worker ends when it is dismissed, or when the program has ended."""
+    """Run a worker. It ignores signals sent to the whole process group: the program may want to
+    save first. It ends when it is dismissed, or when the program has ended."""
     become_worker((signal.SIGINT, signal.SIGTERM, signal.SIGHUP))
     torch.set_num_threads(1)  # processes are the parallelism
     with contextlib.suppress(EOFError, ConnectionError):  # the program has ended
@@ -211,19 +213,24 @@ class _Parcel(NamedTuple):
                 size += value.nbytes
         return _Parcel(places, size, batch.skipped), descriptor
 
-    def open(self, descriptor: int) -> Batch:
-        """The batch, in the memory of the file, which goes with the tensors."""
+    def open(self, descriptor: int, pin: bool) -> Batch:
+        """The batch, in the memory of the file, which goes with the tensors; pin: in a copy of it.
+
+        It is pinned in one piece: a call for every tensor would wait for the interpreter's lock as
+        often, while the program trains.
+        """
         try:
             memory = mmap.mmap(descriptor, self.size)
         finally:
             os.close(descriptor)
-        return Batch(*(_tensor(memory, *place) for place in self.places), self.skipped)
-
-
-def _tensor(memory: mmap.mmap, offset: int, dtype: torch.dtype, shape: torch.Size) -> Tensor:
-    size = shape.numel() * dtype.itemsize
-    data = torch.frombuffer(memory, dtype=torch.uint8)
-    return data[offset : offset + size].view(dtype).view(shape)
+        data = torch.frombuffer(memory, dtype=torch.uint8)
+        if pin:
+            data = _pinned(data)
+        tensors = (
+            data[offset : offset + shape.numel() * dtype.itemsize].view(dtype).view(shape)
+            for offset, dtype, shape in self.places
+        )
+        return Batch(*tensors, self.skipped)
 
 
 def _file_in_memory() -> int:

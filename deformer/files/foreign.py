@@ -1,4 +1,4 @@
-"""Files that are not what their names say: what they are instead, told in one line.
+"""Files that are not what their names say: one line that says what they are instead.
 
 Downloads and transfers leave the same few things in a file's place, whatever it should have held: a
 Git LFS pointer, a web page that asks for a login, the archive that was not unpacked, a part of the
@@ -50,7 +50,7 @@ class UnreadableFileError(ValueError):
 def fault_of(data: bytes, error: object = "", expected: bytes | None = None) -> str:
     """Why these bytes of a file could not be read, and what to do: "it is a Git LFS pointer: …".
 
-    error: what reading it raised, told where the file itself shows no cause. expected: what files
+    error: what reading it raised, quoted where the file itself shows no cause. expected: what files
     of its kind may begin with, as npz and torch's files do with the sign of a zip archive.
     """
     if known := known_fault(data, expected):
@@ -80,7 +80,7 @@ def foreign(data: bytes, expected: bytes | None = None) -> str:
 
 
 def foreign_file(path: Path) -> str:
-    """The same of a file, of which only the beginning is read."""
+    """What `foreign` says of a file; reads only its beginning."""
     with path.open("rb") as file:
         return foreign(file.read(_HEAD_BYTES))
 
@@ -140,8 +140,8 @@ def read_lines(path: Path) -> list[str]:
 def decode(data: bytes) -> str:
     """The text of a file: UTF-8 or what its byte order mark says, without the mark; else Latin-1.
 
-    Latin-1 gives every byte a character, so comments of any encoding do no harm; whoever reads the
-    lines sees to it that what matters is as it should be.
+    Latin-1 gives every byte a character, so comments of any encoding do no harm; the caller
+    checks what matters in the lines.
     """
     for mark, encoding in _BYTE_ORDER_MARKS:
         if data.startswith(mark):

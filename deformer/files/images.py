@@ -188,7 +188,7 @@ def _cut_with_turbojpeg(image: bytes, rectangle, header: JpegHeader) -> bytes:
 
 
 def _cut_with_jpeglib(image: bytes, rectangle, header: JpegHeader) -> bytes:
-    # jpeglib ends the process at files that libjpeg refuses, and tells of no guess
+    # jpeglib ends the process at files that libjpeg refuses, and guesses silently
     simplejpeg.decode_jpeg(image, "GRAY", min_height=1, min_width=1, min_factor=8)
     pieces = _slices(rectangle, header)
     with _memory_file() as (source, source_path), _memory_file() as (target, target_path):

@@ -3,6 +3,7 @@
 import contextlib
 import errno
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -28,7 +29,7 @@ class NoRoomError(OSError):
 @contextmanager
 def room_for(path: Path, advice: str = _GO_ON) -> Iterator[None]:
     """Whatever is written within goes to `path`. Raises `NoRoomError`, which names it and says how
-    to go on, where there is no room; the outermost path is told."""
+    to go on, where there is no room. Of nested calls the outermost names the path."""
     try:
         yield
     except OSError as error:
@@ -87,6 +88,32 @@ def write_whole(path: Path, content: bytes | str) -> None:
     """Write a file, text as UTF-8: see `whole_file`."""
     with whole_file(path) as file:
         file.write(content.encode() if isinstance(content, str) else content)
+
+
+def note_work(note: Path, text: str) -> bool:
+    """Note in a folder what is being made there; False, and nothing changes, where the note says
+    that it is something else."""
+    if note.exists():
+        return note.read_text() == text
+    write_whole(note, text)
+    return True
+
+
+@contextmanager
+def whole_folder(path: Path) -> Iterator[Path]:
+    """A folder to fill. It takes the place of `path` when it is whole; until then, and after an
+    error, what was there before is there still. Raises `NoRoomError`."""
+    unfinished = path.with_name(f".{path.name}.part")
+    shutil.rmtree(unfinished, ignore_errors=True)
+    try:
+        with room_for(path):
+            unfinished.mkdir(parents=True)
+            yield unfinished
+            shutil.rmtree(path, ignore_errors=True)
+            unfinished.rename(path)
+            sync_folder(path.parent)
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
 
 
 def write_part(path: Path, content: bytes) -> None:

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from deformer.files.foreign import UnreadableFileError
 from deformer.files.safe_pickle import load_pickle
+from deformer.files.wellformed import read_npz
 from deformer.hand.conventions import (
     MANO_PARENTS,
     MANO_TO_DATASET,
@@ -46,8 +47,8 @@ _SHAPES = {
 _FILES = tuple(f"MANO_{side.upper()}.pkl" for side in SIDES)
 _NAME = "[Mm][Aa][Nn][Oo]*"
 _PLACES = ("models", _NAME, f"{_NAME}/models", f"models/{_NAME}", f"*/{_NAME}", f"*/models/{_NAME}")
-"""Where in a folder that is called MANO's the files may be: `models`, as in the zip; the folder
-that the zip was unpacked to; and `mano` among the models of other bodies, as smplx has it."""
+"""Where the files may be within the named folder: `models`, as in the zip; the folder that the zip
+was unpacked to; `mano` beside the models of other bodies, as smplx has it."""
 _DOWNLOAD = "MANO v1.2 from https://mano.is.tue.mpg.de (free for research, after registration)"
 _WANTED = f"Wanted is the file of {_DOWNLOAD}"
 
@@ -91,7 +92,7 @@ def load_hands(source: str | Path | None = None) -> Hands:
     source: "standin", or a folder as `find_mano` takes it; None means the folder that `$MANO_DIR`
     names.
 
-    Raises `FileNotFoundError` saying where MANO is to be had when the files are not there,
+    Raises `FileNotFoundError` saying where to get MANO when the files are not there,
     `UnreadableFileError` naming the array when a file is not a MANO model.
     """
     if source == "standin":
@@ -110,7 +111,7 @@ def find_mano(folder: str | Path | None = None) -> Path:
     """The folder with MANO's files: `folder` or a place within it where the download or smplx puts
     them; by default what `$MANO_DIR` names. One of the two files may be given in its place.
 
-    Raises `FileNotFoundError` saying where MANO is to be had, or which place is to be named.
+    Raises `FileNotFoundError` saying where to get MANO, or which place to name.
     """
     folder = folder or os.environ.get("MANO_DIR") or None
     if folder is None:
@@ -138,7 +139,7 @@ def _places_within(folder: Path) -> list[Path]:
 
 
 def _instead(folder: Path) -> str:
-    """What a folder without MANO's files is or has of them."""
+    """Why a folder does not do: what it is, or which of the files it has."""
     if not folder.is_dir():
         return "is a file, not a folder" if folder.exists() else "does not exist"
     there = [place / name for place in (folder, *_places_within(folder)) for name in _FILES]
@@ -159,7 +160,7 @@ def _not_found(why: str) -> str:
 def _read_side(path: Path, side: str) -> HandArrays:
     """Raises `UnreadableFileError` where a file is damaged, or no model of a hand of this side."""
     try:
-        raw = dict(np.load(path)) if path.suffix == ".npz" else load_pickle(path)
+        raw = read_npz(path.read_bytes()) if path.suffix == ".npz" else load_pickle(path)
         hand = _hand_arrays(raw)
     except UnreadableFileError as error:  # load_pickle has named the file
         raise type(error)(f"{error}. {_WANTED}") from None

@@ -86,8 +86,8 @@ def _make_lite(norm: NormName) -> tuple[nn.Module, list[int]]:
 
 
 class Backbone(nn.Module):
-    """A network of four stages and the top-down half of an FPN, of which only the finest level P2
-    is computed.
+    """A network of four stages and the top-down half of an FPN; only its finest level P2 is
+    computed.
 
     norm: how the stages normalise. The batch of one GPU is one window, seven frames that look
     alike, so statistics of that batch would be noise.
@@ -96,7 +96,7 @@ class Backbone(nn.Module):
     - "sync": batch statistics over all ranks; trains on GPUs only.
     - "group": GroupNorm, the choice without ImageNet weights. No frame depends on another one.
 
-    frozen_stages: so many of the four stages, and all before them, never change: they need no
+    frozen_stages: how many of the four stages, with all before them, never change: they need no
     backward pass, which is most of the time of a step on a CPU.
 
     Source: the paper's section 3.3; Lin et al., "Feature Pyramid Networks", CVPR 2017.

@@ -38,7 +38,7 @@ def motion_features(rotmats: Tensor, is_left: Tensor) -> Tensor:
     """What the discriminator sees of a window, predicted or real.
 
     rotmats (B, T, 16, 3, 3): the first, the global orientation, is dropped. is_left (B,) bool:
-    left hands are mirrored, and the side is told. Returns (B, T, 91): 15 rot6d, then 1 for left
+    left hands are mirrored, and the side is given. Returns (B, T, 91): 15 rot6d, then 1 for left
     and 0 for right. A left hand moving as a right one differs in that last number alone.
     """
     B, T = rotmats.shape[:2]

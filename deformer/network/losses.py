@@ -65,7 +65,7 @@ class Targets(NamedTuple):
     joints_in_image: Tensor
     """(B, T, 21) bool: which of them the image shows."""
     is_repeat: Tensor
-    """(B, T−1) bool: window positions t and t+1 hold the same frame (`Windows.is_repeat`)."""
+    """(B, T−1) bool: window positions t and t+1 hold the same frame (`Batch.is_repeat`)."""
 
 
 @torch.no_grad()
@@ -127,7 +127,7 @@ def huber(points: Tensor, target: Tensor) -> Tensor:
     at the slope that both have there: points, target (..., N, D) → (...).
 
     For meshes that is 1 cm. It counts as the metrics do: a frame that is far off does not outweigh
-    those that are nearly right. Not in the paper; single frames are trained by it.
+    the nearly right ones. Not in the paper; used to train single frames.
     """
     squared = (points - target).square().sum(-1)
     distances = squared.clamp(min=_BEND**2).sqrt()  # never of 0, where the gradient is infinite

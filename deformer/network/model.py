@@ -36,13 +36,14 @@ from deformer.network.transformer import (
 )
 
 NUM_BETAS = 10
+MotionSource = Literal["frame", "step"]
 _POSE = NUM_MANO_JOINTS * 6
 _SMALL = 0.01  # gain of outputs that start at their bias: the open hand, no motion
 _CHOICES = {
     "backbone": get_args(BackboneName),
     "norm": get_args(NormName),
     "fusion": get_args(FusionVariant),
-    "motion": ("frame", "step"),
+    "motion": get_args(MotionSource),
     "tips": ("dexycb", "ho3d"),
 }
 
@@ -55,16 +56,16 @@ class DeformerConfig:
     norm: NormName = "frozen"
     """How the backbone normalises: see `Backbone`."""
     frozen_stages: int = 0
-    """So many of the backbone's four stages, and all before them, stay as they began."""
+    """How many of the backbone's four stages, with all before them, stay as they began."""
     fusion: FusionVariant = "dynamic"
-    """How the frames' poses are fused: the rows of Tables 4 and 6, and `nearby`."""
+    """How the frames' poses are fused: see `fusion_weights`."""
     confidence_scale: float = 1.0
     """Factor on the confidence before its softmax: a small network trained for minutes needs more
     than 1 to tell frames apart in that time."""
     reach: float = 1.0
     """Steps of the window over which a borrowed pose loses a factor e of its weight: of the fusion
     `nearby`. By the validation split of `occluded-hands`, where 1 and 2 are nearly alike."""
-    motion: Literal["frame", "step"] = "frame"
+    motion: MotionSource = "frame"
     """What the motion between two frames is predicted from: the frame that it leaves, as in the
     paper, or both frames that it joins."""
     tips: Literal["dexycb", "ho3d"] = "dexycb"
@@ -137,7 +138,7 @@ class DeformerOutput(NamedTuple):
     joints_2d: Tensor
     """(B, T, 21, 2) x, y in [0, 1] of the hand box, dataset order."""
     confidence: Tensor
-    """(B, T) logits; only the fusions `dynamic` and `nearby` use and train them."""
+    """(B, T) logits; only the fusions of `fusion.WITH_CONFIDENCE` use and train them."""
     deformed: Tensor
     """(B, T, T, 16, 6) rot6d, MANO's order: [:, i, j] is the pose of frame i deformed to frame j,
     which the fusion takes the mean of; [:, i, i] is frame i's own."""
@@ -203,17 +204,14 @@ class Deformer(nn.Module):
         if isinstance(images, FrameFeatures):
             return self.decode_windows(images, is_left, occlusion)
         B, T = images.shape[:2]
-        shapes = {
-            "images": (images, (B, T, 3, *images.shape[3:5])),
-            "boxes_px": (boxes_px, (B, T, 4)),
-            "is_left": (is_left, (B,)),
-        }
-        if occlusion is not None:
-            shapes["occlusion"] = (occlusion, (B, T))
-        if is_repeat is not None:
-            shapes["is_repeat"] = (is_repeat, (B, T - 1))
-        for name, (tensor, shape) in shapes.items():
-            if tensor.shape != shape:
+        for name, tensor, shape in (
+            ("images", images, (B, T, 3, *images.shape[3:5])),
+            ("boxes_px", boxes_px, (B, T, 4)),
+            ("is_left", is_left, (B,)),
+            ("occlusion", occlusion, (B, T)),
+            ("is_repeat", is_repeat, (B, T - 1)),
+        ):
+            if tensor is not None and tensor.shape != shape:
                 raise ValueError(f"{name} has shape {tuple(tensor.shape)}, must be {tuple(shape)}")
         frames = images.flatten(0, 1), boxes_px.flatten(0, 1), is_left.repeat_interleave(T)
         if is_repeat is None or is_repeat.is_cuda or not is_repeat.any():
@@ -298,14 +296,8 @@ class Deformer(nn.Module):
 
         monocular_betas = _of_side(monocular[..., _POSE:], is_left)
         window_betas = _of_side(shape, is_left)[:, None]  # (B, 1, 10)
-        betas = torch.cat(
-            [
-                window_betas.expand(-1, T, -1),
-                monocular_betas,
-                window_betas.expand(-1, 2 * T - 2, -1),
-            ],
-            1,
-        )
+        shared = window_betas.expand(-1, T, -1), window_betas.expand(-1, 2 * T - 2, -1)
+        betas = torch.cat([shared[0], monocular_betas, shared[1]], 1)
         hands = pose_hands(self.hand_layer, rot6d_to_rotmat(rot6d), betas, is_left, config.tips)
         parts = zip(*(value.split([T, T, T - 1, T - 1], 1) for value in hands), strict=True)
         mirrored = torch.cat([1 - joints_2d[..., :1], joints_2d[..., 1:]], -1)
@@ -341,9 +333,8 @@ def count_parameters(model: Deformer) -> dict[str, int]:
     return parts | {"total": sum(parts.values())}
 
 
-def _mirror_left(
-    images: Tensor, boxes_px: Tensor, is_left: Tensor
-) -> tuple[Tensor, Tensor]:  # images (N, 3, H, W), boxes (N, 4), is_left (N,)
+def _mirror_left(images: Tensor, boxes_px: Tensor, is_left: Tensor) -> tuple[Tensor, Tensor]:
+    """images (N, 3, H, W), boxes_px (N, 4), is_left (N,): left hands as right ones."""
     x0, y0, x1, y1 = boxes_px.unbind(-1)
     last = images.shape[-1] - 1
     flipped_boxes = torch.stack([last - x1, y0, last - x0, y1], -1)

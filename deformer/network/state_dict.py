@@ -79,12 +79,12 @@ def load_state(module: nn.Module, tensors: Mapping[str, Tensor], what: str) -> N
             ("have", unknown, " unknown tensors"),
             ("have", shapes, " of another shape"),
         )
-        told = [f"{verb} {len(names)}{of} ({_some(names)})" for verb, names, of in parts if names]
-        raise ValueError(f"{what}: they {', and '.join(told)}") from None
+        faults = [f"{verb} {len(names)}{of} ({_some(names)})" for verb, names, of in parts if names]
+        raise ValueError(f"{what}: they {', and '.join(faults)}") from None
 
 
 def _load(path: Path) -> object:
-    path.open("rb").close()  # what may not be read is told of as such, by `OSError`
+    path.open("rb").close()  # raises `OSError` for a file that may not be read
     try:
         if path.suffix == ".safetensors":
             return load_file(path)

@@ -4,7 +4,9 @@ import errno
 import io
 import logging
 import os
+import shlex
 import signal
+import stat
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -15,6 +17,7 @@ from rich.text import Text
 
 from deformer.files.whole import NO_ROOM, NoRoomError
 from deformer.program.pool import allow_many_files
+from deformer.program.stopping import hang_ups, leave_terminal
 
 INTERRUPTED, TERMINATED = 130, 143
 """Exit statuses after Ctrl-C and after SIGTERM, as shells give them."""
@@ -53,16 +56,24 @@ def _words(error: BaseException | str) -> str:
     return str(error)
 
 
+def this_command(module: str) -> str:
+    """The command line of this process, which is `python -m module`, to be run again."""
+    processes = int(os.environ.get("WORLD_SIZE", "1"))  # as torchrun says
+    launch = f"torchrun --nproc-per-node {processes}" if processes > 1 else "python"
+    return f"{launch} -m {module} {shlex.join(sys.argv[1:])}"
+
+
 def run_command(work: Callable[[], int | None], interrupted: str = "interrupted") -> int:
     """Run what a program does; returns its exit status: what the work returns, 0 for None, 1 after
-    an error of the input or the machine, which is told in one line.
+    an error of the input or the machine, which is printed in one line.
 
-    interrupted: what is said after Ctrl-C (status 130) and SIGTERM (143). Standard output may be a
-    terminal without UTF-8, and whoever reads it may leave early.
+    interrupted: what is said after Ctrl-C (status 130), and after SIGTERM or when the terminal
+    closes (143). Standard output may be a terminal without UTF-8, and whoever reads it may leave
+    early.
     """
     _prepare_output()
     allow_many_files()
-    logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.WARNING)
+    logging.basicConfig(handlers=[_Warnings()], level=logging.WARNING)
     console = PlainConsole()
     try:
         with _sigterm_raises():
@@ -75,40 +86,59 @@ def run_command(work: Callable[[], int | None], interrupted: str = "interrupted"
         return 1
 
 
+class _Warnings(logging.Handler):
+    """Shows what `logging` is given as programs show everything else."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        print_labelled(
+            f"{record.levelname.lower()}:", record.getMessage(), PlainConsole(), "yellow"
+        )
+
+
 class _Terminated(BaseException):
-    """SIGTERM has come."""
+    """SIGTERM has come, or the terminal has closed."""
 
 
 @contextmanager
 def _sigterm_raises() -> Iterator[None]:
-    """SIGTERM ends a program as Ctrl-C does: what is half written is removed, workers end."""
+    """SIGTERM, and a terminal that closes, end a program as Ctrl-C does: what is half written is
+    removed, workers end. Under nohup a hang-up is passed over."""
     is_ours = threading.current_thread() is threading.main_thread()
     if not is_ours or signal.getsignal(signal.SIGTERM) != signal.SIG_DFL:
         yield
         return
+    before = {kind: signal.getsignal(kind) for kind in (signal.SIGTERM, *hang_ups())}
 
-    def stop(*_) -> None:
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # it is often sent more than once
+    def stop(heard: int, _) -> None:
+        if heard == signal.SIGHUP:
+            leave_terminal()
+        for kind in before:
+            signal.signal(kind, signal.SIG_IGN)  # they are often sent more than once
         raise _Terminated
 
-    signal.signal(signal.SIGTERM, stop)
+    for kind in before:
+        signal.signal(kind, stop)
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        for kind, handler in before.items():
+            signal.signal(kind, handler)
 
 
 # ------------------------------------------------------------------------------- standard output
 
 
 class _Outlet(io.FileIO):
-    """A descriptor whose reader may leave (`| head`): what is still said is dropped, and the work
-    goes on."""
+    """A descriptor whose reader may leave (`| head`, or a terminal that closes): what is still said
+    is dropped, and the work goes on."""
 
     def write(self, data) -> int | None:
         try:
             return super().write(data)
-        except BrokenPipeError:
+        except OSError as error:
+            is_terminal = stat.S_ISCHR(os.fstat(self.fileno()).st_mode)
+            if error.errno != errno.EPIPE and not (error.errno == errno.EIO and is_terminal):
+                raise
             return memoryview(data).nbytes
 
 

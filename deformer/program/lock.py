@@ -18,11 +18,11 @@ class LockError(ValueError):
 
 @contextmanager
 def locked(out: Path, what: str) -> Iterator[None]:
-    """Hold a folder alone, which is made where it is not there; the lock goes with the process,
-    however that ends.
+    """Hold a folder alone, and make it where it is missing. The lock ends with the process, however
+    that ends.
 
-    what: holds it, such as "build", for messages. Raises `LockError` when another process holds the
-    folder or it cannot be written.
+    what: the program's name in messages, such as "build". Raises `LockError` when
+    another process holds the folder or it cannot be written.
     """
     path = out / LOCK_FILE
     try:

@@ -19,8 +19,8 @@ _MANY_FILES = 4096
 
 @contextmanager
 def signals_held(method: str) -> Iterator[None]:
-    """Processes that are started within, by this method of `multiprocessing`, get no signal to stop
-    until they `become_worker`; this one gets it afterwards."""
+    """Hold back signals to stop while processes are started by this method of `multiprocessing`:
+    they get none until they `become_worker`, this process gets them afterwards."""
     if method != "fork":
         resource_tracker.ensure_running()  # where it starts, it lets signals through again
     before = signal.pthread_sigmask(signal.SIG_BLOCK, _STOPS)
@@ -31,8 +31,8 @@ def signals_held(method: str) -> Iterator[None]:
 
 
 def become_worker(ignored: tuple[signal.Signals, ...] = (signal.SIGINT,)) -> None:
-    """Called in a process of `multiprocessing` before it does anything: it passes over signals that
-    are sent to the whole group, and ends when its parent has ended, however that was."""
+    """Call this first in a process of `multiprocessing`: it then ignores signals sent to the whole
+    group, and ends when its parent has ended, however that was."""
     for kind in _STOPS:
         signal.signal(kind, signal.SIG_IGN if kind in ignored else signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOPS)

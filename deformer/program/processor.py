@@ -1,4 +1,4 @@
-"""The processor that this program runs on, as the system tells of it."""
+"""The processor that this program runs on."""
 
 import os
 import platform

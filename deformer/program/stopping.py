@@ -9,8 +9,8 @@ STOPPED = 143
 
 
 class Stopping:
-    """SIGTERM, Ctrl-C and the hang-up of a terminal are noted; whoever trains looks at `is_asked`.
-    Under nohup a hang-up is passed over, as it was before."""
+    """SIGTERM, Ctrl-C and the hang-up of a terminal set `is_asked`; training looks at it after
+    each step. Under nohup a hang-up is ignored, as it was before."""
 
     def __init__(self) -> None:
         self.is_asked = False
@@ -24,13 +24,13 @@ class Stopping:
 
 
 def hang_ups() -> tuple[signal.Signals, ...]:
-    """SIGHUP, unless whoever started this process has it ignored."""
+    """SIGHUP, unless this process was started with it ignored, as by nohup."""
     return () if signal.getsignal(signal.SIGHUP) == signal.SIG_IGN else (signal.SIGHUP,)
 
 
 def leave_terminal() -> None:
-    """What is still said to a terminal goes nowhere: it is gone, and writing to it is an error that
-    would keep a run from saving. Files and pipes are still written to."""
+    """Send what is written to a terminal nowhere. The terminal is gone, and an error of writing to
+    it would keep a run from saving. Files and pipes are still written to."""
     for output in (1, 2):
         if stat.S_ISCHR(os.fstat(output).st_mode):
             nowhere = os.open(os.devnull, os.O_WRONLY)

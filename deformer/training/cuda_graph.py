@@ -65,5 +65,23 @@ class Recorded:
         self._result = tree_map_only(Tensor, Tensor.detach, result)
 
 
+class RecordedStep:
+    """The two halves of a step that are replayed; what is between them looks at the gradient."""
+
+    def __init__(self, learn_from: Callable[..., Any], optimizer: torch.optim.Optimizer) -> None:
+        """learn_from: makes the gradients."""
+        self._optimizer = optimizer
+        self.learn_from = Recorded(learn_from, optimizer.zero_grad)
+        self._apply: Recorded | None = None
+
+    def apply(self) -> None:
+        """The optimizer's step. Adam makes its state in its first one, which is not recorded."""
+        if self._apply:
+            self._apply()
+        else:
+            self._optimizer.step()
+            self._apply = Recorded(self._optimizer.step, lambda: None, warm_ups=0)
+
+
 def _on_device(value: Any) -> Any:
     return value.cuda(non_blocking=True).clone() if isinstance(value, Tensor) else value

@@ -1,4 +1,5 @@
-"""Which process of how many this is, and the few collective operations that training needs."""
+"""Which process of how many this is, what it runs on, and the few collective operations that
+training needs."""
 
 import os
 from collections.abc import Iterator
@@ -9,6 +10,8 @@ from datetime import timedelta
 import torch
 import torch.distributed as dist
 from torch import Tensor
+
+from deformer.program.processor import processor
 
 _PATIENCE = timedelta(hours=4)
 """So long processes wait for one another: the first one alone decodes and writes predictions."""
@@ -25,6 +28,26 @@ class Place:
     @property
     def is_first(self) -> bool:
         return self.rank == 0
+
+
+@dataclass(frozen=True)
+class Machine:
+    """Hardware and program of a run; nothing in it names the machine or its user."""
+
+    device: str
+    """The GPU's name, or "CPU"."""
+    processes: int
+    processor: str
+    torch: str
+    """Its version."""
+    threads: int | None = None
+    """Of each process, for its tensors. None where not kept."""
+
+
+def this_machine(place: Place) -> Machine:
+    is_gpu = place.device.type == "cuda"
+    device = torch.cuda.get_device_name(place.device) if is_gpu else "CPU"
+    return Machine(device, place.num_ranks, processor(), torch.__version__, torch.get_num_threads())
 
 
 @contextmanager

@@ -1,6 +1,9 @@
-"""What a run is: an `Experiment`, whole and frozen. The named ones are in `experiments`."""
+"""What a run is: an `Experiment`, whole and frozen; how it is read again and compared. The named
+ones are in `experiments`."""
 
-from dataclasses import dataclass, field
+import dataclasses
+from dataclasses import asdict, dataclass, field
+from typing import Any, get_origin, get_type_hints
 
 import tyro
 
@@ -8,6 +11,9 @@ from deformer.data.stream import StreamConfig
 from deformer.network.discriminator import DiscriminatorConfig
 from deformer.network.losses import LossWeights, PointLossName
 from deformer.network.model import DeformerConfig
+
+OF_NO_EFFECT = ("summary", "optim.micro_batch", "stream.max_skipped")
+"""Fields that a run may be resumed without: they change no number."""
 
 
 @dataclass(frozen=True)
@@ -107,3 +113,49 @@ class Experiment:
         """Where what it does not learn from nothing comes from: another run's model, or features;
         None: it learns all of it, from `backbone_weights` on."""
         return self.start_from or self.features
+
+
+# ------------------------------------------------------------------------- reading and comparing
+
+
+def from_dict(content: dict, kind: type, where: str) -> Any:
+    """The inverse of `asdict`, for nested dataclasses such as `Experiment`.
+
+    A field that `content` lacks has its default, so the default of a new field must mean what was
+    done before there was one. Raises `ValueError` naming the fields that `kind` does not know, or
+    that are missing and have no default, and `where` they were read.
+    """
+    hints = get_type_hints(kind)
+    fields = {f.name: f for f in dataclasses.fields(kind)}
+    needed = {n for n, f in fields.items() if f.default is f.default_factory is dataclasses.MISSING}
+    if difference := (content.keys() - fields.keys()) | (needed - content.keys()):
+        raise ValueError(
+            f"{where}: {kind.__name__} is of another version of this program; fields lacking or "
+            f"unknown: {', '.join(sorted(difference))}"
+        )
+
+    def restore(value: Any, hint: Any) -> Any:
+        if dataclasses.is_dataclass(hint):
+            return from_dict(value, hint, where)
+        return tuple(value) if get_origin(hint) is tuple else value  # JSON knows lists only
+
+    return kind(**{name: restore(value, hints[name]) for name, value in content.items()})
+
+
+def shaping_fields(experiment: Experiment) -> dict[str, Any]:
+    """Dotted name → value of all fields of an experiment but those that change no number."""
+
+    def flatten(value: Any, name: str) -> dict:
+        if not isinstance(value, dict):
+            return {name: value}
+        parts = [flatten(item, f"{name}.{key}".lstrip(".")) for key, item in value.items()]
+        return {key: item for part in parts for key, item in part.items()}
+
+    fields = flatten(asdict(experiment), "")
+    return {name: value for name, value in fields.items() if name not in OF_NO_EFFECT}
+
+
+def differences(saved: Experiment, asked: Experiment) -> dict[str, tuple]:
+    """Fields in which two experiments differ: dotted name → (saved, asked)."""
+    before, after = shaping_fields(saved), shaping_fields(asked)
+    return {name: (before[name], after[name]) for name in before if before[name] != after[name]}

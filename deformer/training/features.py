@@ -20,14 +20,17 @@ import torch
 from safetensors.numpy import load_file
 from torch import Tensor
 
+from deformer import inference
 from deformer.data.augment import AugmentConfig
-from deformer.data.batch import Batch, to_input, without_padding
+from deformer.data.batch import to_input, without_padding
 from deformer.data.dataset import dataset_sha256
+from deformer.data.encoded import OF_WINDOW, EncodedFrames
 from deformer.data.index import WindowTable
 from deformer.data.stream import Stream
 from deformer.data.windows import WindowConfig
 from deformer.files.foreign import UnreadableFileError, read_json
 from deformer.network.model import Deformer, FrameFeatures
+from deformer.training.checkpoint import file_sha256
 from deformer.training.experiment import Experiment
 
 FEATURES_FILE = "features.json"
@@ -40,7 +43,6 @@ _SPATIAL_PARTS = (
     "monocular_head",
 )  # fmt: skip
 """Those that see single frames. What is not among them is the temporal half."""
-_OF_WINDOW = ("is_left", "betas")
 _NOT_KEPT = ("images", "photometric", "is_repeat", "is_padding", "skipped")
 
 # ---------------------------------------------------------------------------------------- encoding
@@ -61,10 +63,9 @@ def single_frames(stream: Stream, augment: AugmentConfig, rank: int = 0, num_ran
     )  # fmt: skip
 
 
-@torch.no_grad()
 def encode(
     model: Deformer, frames: Stream, first: int, last: int, device: torch.device,
-    autocast: torch.autocast,
+    autocast: torch.autocast | None = None,
 ) -> dict[str, np.ndarray]:  # fmt: skip
     """The frames of steps first … last − 1 of a stream of single frames → arrays (M, …): `hand`,
     `joints_2d`, and the fields of `Batch` but for the images. Empty where all are padding."""
@@ -73,18 +74,14 @@ def encode(
         if read.is_padding.all():
             continue
         batch = without_padding(read)
-        with autocast:
-            features = model.encode_frames(
-                to_input(batch, device)[:, 0],
-                batch.boxes_px[:, 0].to(device),
-                batch.is_left.to(device),
-            )
+        images = to_input(batch, device)[:, 0]
+        features = inference.encode(model, images, batch.boxes_px[:, 0], batch.is_left, autocast)
         arrays = {
-            name: value if name in _OF_WINDOW else value[:, 0]
+            name: value if name in OF_WINDOW else value[:, 0]
             for name, value in batch._asdict().items()
             if name not in _NOT_KEPT
         }
-        encoded.append(arrays | {name: v.float().cpu() for name, v in features._asdict().items()})
+        encoded.append(arrays | features._asdict())
     if not encoded:
         return {}
     return {name: torch.cat([part[name] for part in encoded]).numpy() for name in encoded[0]}
@@ -131,58 +128,6 @@ def description(
 
 
 # ---------------------------------------------------------------------------------------- decoding
-
-
-class EncodedFrames:
-    """Frames of a split in memory, in one or several copies, as batches of windows."""
-
-    def __init__(self, copies: list[dict[str, np.ndarray]]) -> None:
-        """copies: as `encode` gives them, of the same frames."""
-        self.num_copies = len(copies)
-        rows = copies[0]["rows"]
-        order = np.argsort(rows)
-        self.rows = rows[order]
-        if any(not np.array_equal(np.sort(copy["rows"]), self.rows) for copy in copies):
-            raise ValueError("the copies of a split hold different frames: encode them again")
-        self._arrays = {
-            name: np.stack([copy[name][np.argsort(copy["rows"])] for copy in copies])
-            for name in copies[0]
-        }
-        packed = [self._arrays.pop("hand"), self._arrays.pop("joints_2d").reshape(*self._shape, 42)]
-        self._arrays["images"] = np.concatenate(packed, -1)
-
-    @property
-    def _shape(self) -> tuple[int, int]:
-        return self.num_copies, len(self.rows)
-
-    def places(self, rows: np.ndarray) -> np.ndarray:
-        """Where rows of the index stand here. Raises `ValueError` where some do not."""
-        found = np.minimum(np.searchsorted(self.rows, rows), len(self.rows) - 1)
-        if missing := np.unique(rows[self.rows[found] != rows]).size:
-            raise ValueError(
-                f"{missing} frames of the windows were not encoded: another split, filter or "
-                "window, or images that are corrupt; encode them by python -m deformer.encode"
-            )
-        return found
-
-    def batch(
-        self, rows: np.ndarray, centre: int, copies: np.ndarray, is_padding: np.ndarray
-    ) -> Batch:
-        """Windows rows (B, T), each of one of the copies (B,)."""
-        found = self.places(rows)
-        at = copies[:, None], found
-        of_centre = copies, found[:, centre]
-        values = {
-            name: torch.from_numpy(array[of_centre if name in _OF_WINDOW else at])
-            for name, array in self._arrays.items()
-        }
-        return Batch(
-            **values,
-            photometric=torch.empty(len(rows), 0),
-            is_repeat=torch.from_numpy(rows[:, 1:] == rows[:, :-1]),
-            is_padding=torch.from_numpy(is_padding),
-            skipped=(),
-        )
 
 
 def unpack(packed: Tensor) -> FrameFeatures:
@@ -261,8 +206,3 @@ def open_features(folder: str | Path) -> Features:
     if (version := info.get("format")) != FORMAT:
         raise ValueError(f"{path} has format {version}, this program reads {FORMAT}: encode again")
     return Features(Path(folder), info, file_sha256(path))
-
-
-def file_sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -3,18 +3,15 @@
 from contextlib import nullcontext
 from typing import NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from deformer.data.batch import Batch, to_input
-from deformer.data.dataset import read_table
-from deformer.data.index import FrameIndex, WindowTable
 from deformer.hand.mano import HandLayer, Hands
 from deformer.hand.rotations import rotvec_to_rotmat
 from deformer.network.backbone import load_backbone_weights
-from deformer.network.discriminator import NUM_FEATURES, MotionDiscriminator, motion_features
+from deformer.network.discriminator import MotionDiscriminator, motion_features
 from deformer.network.losses import (
     POINT_LOSSES,
     Targets,
@@ -27,43 +24,15 @@ from deformer.network.losses import (
 from deformer.network.model import Deformer, DeformerOutput, FrameFeatures
 from deformer.network.state_dict import load_state
 from deformer.training.checkpoint import load_optimizer, optimizer_tensors
-from deformer.training.cuda_graph import Recorded
+from deformer.training.cuda_graph import RecordedStep
 from deformer.training.distributed import Place
 from deformer.training.experiment import Experiment
 from deformer.training.features import freeze_spatial, spatial_half, unpack
+from deformer.training.motion import RealMotion
 
 
 class NonFiniteError(FloatingPointError):
     """A loss or gradient is NaN or infinite; the weights are those of before the step."""
-
-
-class RealMotion:
-    """Windows of true motion, drawn at random from the training set."""
-
-    def __init__(self, index: FrameIndex, windows: WindowTable, seed: int) -> None:
-        self.windows, self.is_left, self.seed = windows, index.is_left, seed
-        used, self.rows = np.unique(windows.rows, return_inverse=True)
-        path = index.folder / "annotations.parquet"
-        column = read_table(path, ["pose_rotvec"])["pose_rotvec"].combine_chunks()
-        poses = column.take(used)
-        if poses.null_count:
-            raise ValueError(f"{path}: frames to train on have no MANO pose; see check_labels")
-        self.poses = poses.flatten().to_numpy().reshape(len(used), 48)
-        self.rows = self.rows.reshape(windows.rows.shape)
-
-    def draw(self, step: int, num: int) -> tuple[Tensor, Tensor, Tensor]:
-        """What the discriminator needs at a step that has `num` windows over all processes.
-
-        Returns pose_rotvec (num, T, 48), is_left (num,), and standard normal noise for the features
-        of predicted and of real windows, (2, num, T, 91). It depends on seed and step alone, so it
-        is the same for any number of processes and for a run that was taken up again.
-        """
-        rng = np.random.default_rng([self.seed, step, 1])
-        chosen = rng.integers(len(self.windows), size=num)
-        is_left = self.is_left[self.windows.centre_rows[chosen]]
-        poses = self.poses[self.rows[chosen]]
-        noise = rng.standard_normal((2, *poses.shape[:2], NUM_FEATURES), np.float32)
-        return torch.from_numpy(poses), torch.from_numpy(is_left), torch.from_numpy(noise)
 
 
 class _Piece(NamedTuple):
@@ -124,17 +93,19 @@ class Learner:
             self._model = DistributedDataParallel(self.model, broadcast_buffers=False)
             if self.discriminator is not None:
                 self._discriminator = DistributedDataParallel(self.discriminator)
-        self._recorded = _Recorded(self) if cuda_graph else None
+        self._recorded = None
+        if cuda_graph:
+            self._recorded = RecordedStep(self._backward, self.optimizer)
 
     def start(self, tensors: dict[str, Tensor]) -> None:
         """Begin with another run's model, whose optimizer and discriminator stay behind.
 
         Raises `ValueError` where it is of another network."""
-        told = (
+        misfit = (
             f"--start-from {self.experiment.start_from} is of another network: choose an "
             "experiment with the same --model options, or another start; its weights do not fit"
         )
-        load_state(self.model, tensors, told)
+        load_state(self.model, tensors, misfit)
 
     def start_temporal(self, spatial: dict[str, Tensor]) -> None:
         """Begin with a spatial half that stays as it is; the temporal one is random."""
@@ -297,22 +268,22 @@ class Learner:
     def tensors(self) -> dict[str, dict[str, Tensor]]:
         """All that a checkpoint must hold, by file."""
         saved = {"model": self.model.state_dict()}
-        optimizer = _prefixed("model", optimizer_tensors(self.optimizer, self.model))
+        optimizer = optimizer_tensors(self.optimizer, self.model, "model")
         if self.discriminator is not None:
             saved["discriminator"] = self.discriminator.state_dict()
-            state = optimizer_tensors(self.optimizer_d, self.discriminator)
-            optimizer |= _prefixed("discriminator", state)
+            optimizer |= optimizer_tensors(self.optimizer_d, self.discriminator, "discriminator")
         return {**saved, "optimizer": optimizer}
 
     def load(self, tensors: dict[str, dict[str, Tensor]]) -> None:
         """The inverse of `tensors`."""
         load_state(self.model, tensors["model"], "the checkpoint is of another network")
-        load_optimizer(self.optimizer, self.model, _of_prefix("model", tensors["optimizer"]))
+        load_optimizer(self.optimizer, self.model, "model", tensors["optimizer"])
         if self.discriminator is not None:
             saved = tensors["discriminator"]
             load_state(self.discriminator, saved, "the checkpoint has another discriminator")
-            state = _of_prefix("discriminator", tensors["optimizer"])
-            load_optimizer(self.optimizer_d, self.discriminator, state)
+            load_optimizer(
+                self.optimizer_d, self.discriminator, "discriminator", tensors["optimizer"]
+            )
 
 
 def _compile_training(model: Deformer) -> None:
@@ -325,23 +296,6 @@ def _compile_training(model: Deformer) -> None:
         return (compiled if model.training else plain)(*frames)
 
     model.encode_frames = encode_frames
-
-
-class _Recorded:
-    """The two halves of a step that are replayed; what is between them looks at the gradient."""
-
-    def __init__(self, learner: Learner) -> None:
-        self._optimizer = learner.optimizer
-        self.learn_from = Recorded(learner._backward, self._optimizer.zero_grad)
-        self._apply: Recorded | None = None
-
-    def apply(self) -> None:
-        """The optimizer's step. Adam makes its state in its first one, which is not recorded."""
-        if self._apply:
-            self._apply()
-        else:
-            self._optimizer.step()
-            self._apply = Recorded(self._optimizer.step, lambda: None, warm_ups=0)
 
 
 def move_batch(batch: Batch, device: torch.device) -> Batch:
@@ -359,12 +313,3 @@ def move_batch(batch: Batch, device: torch.device) -> Batch:
 def _add(terms: dict[str, Tensor], losses: dict[str, Tensor], share: float) -> None:
     for name, value in losses.items():
         terms[name] = terms.get(name, 0) + share * value.detach()
-
-
-def _prefixed(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    return {f"{prefix}/{name}": value for name, value in tensors.items()}
-
-
-def _of_prefix(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    start = f"{prefix}/"
-    return {k.removeprefix(start): v for k, v in tensors.items() if k.startswith(start)}

@@ -1,4 +1,4 @@
-"""What a run tells: a line on the console, JSON lines and TensorBoard in its folder."""
+"""The journal of a run: lines on the console, `log.jsonl` and TensorBoard in its folder."""
 
 import json
 import os
@@ -11,11 +11,24 @@ from tensorboard.compat.proto.event_pb2 import Event, SessionLog
 from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.summary.writer.record_writer import RecordWriter
 
+from deformer.files.foreign import UnreadableFileError, foreign_file, one_line
 from deformer.files.whole import RESUME, room_for, whole_file, write_whole
 
 _SHOWN = ("vertices", "joints", "pose", "joints_2d", "motion_vertices", "adversarial")
 SATURATED = 0.95
 _PATIENCE = 20
+
+
+def read_records(path: Path) -> list[dict]:
+    """The records of a `log.jsonl`, without a last one that a kill cut off. Each has an int "step"
+    and a "kind", "train" or "validation". Raises `UnreadableFileError` for another file."""
+    try:
+        lines = path.read_text().splitlines(keepends=True)
+        records = [json.loads(line) for line in lines if line.endswith("\n") and line.strip()]
+        return [r | {"step": int(r["step"]), "kind": str(r["kind"])} for r in records]
+    except (ValueError, KeyError, TypeError, RecursionError) as error:  # neither JSON nor text
+        fault = foreign_file(path) or one_line(error)
+        raise UnreadableFileError(f"{path} is no training log ({fault}): take it away") from None
 
 
 class Journal:
@@ -25,8 +38,8 @@ class Journal:
         """first_step: records of later steps, left by a run that was killed, are dropped."""
         self.path, self.console = run / "log.jsonl", console
         self.total_steps = total_steps
-        kept = _whole_lines(self.path) if first_step else []
-        kept = [line for line in kept if json.loads(line)["step"] <= first_step]
+        known = read_records(self.path) if first_step and self.path.exists() else []
+        kept = [json.dumps(record) + "\n" for record in known if record["step"] <= first_step]
         with room_for(run, RESUME):
             write_whole(self.path, "".join(kept))
             self.board = _begin_board(run / "tensorboard", first_step)
@@ -51,7 +64,6 @@ class Journal:
             f"step {step:,}/{self.total_steps:,}  loss {values['total']:.2f}  ({terms})  "
             f"{values['windows_per_s']:.1f} windows/s  data {values['data_wait']:.0%}  "
             f"{_duration(left)} left",
-            highlight=False,
             soft_wrap=True,
         )
         self._watch_discriminator(step, values)
@@ -64,17 +76,16 @@ class Journal:
         if self._saturated == _PATIENCE:
             self._saturated = 0
             self.console.print(
-                f"step {step}: the motion discriminator tells real from predicted almost "
-                f"without error (saturation {values['saturation']:.2f}), so the model learns "
-                "nothing from it: lower --optim.lr-discriminator or raise --discriminator.noise",
+                f"step {step}: the motion discriminator hardly errs (saturation "
+                f"{values['saturation']:.2f}), so the model learns nothing from it: lower "
+                "--optim.lr-discriminator or raise --discriminator.noise",
                 style="yellow",
                 soft_wrap=True,
             )
 
     def show_validation(self, step: int, metrics: dict[str, float]) -> None:
         numbers = "  ".join(f"{name} {value:.2f}" for name, value in metrics.items())
-        words = f"step {step:,}  validation  {numbers}"
-        self.console.print(words, style="bold", highlight=False, soft_wrap=True)
+        self.console.print(f"step {step:,}  validation  {numbers}", style="bold", soft_wrap=True)
 
 
 def _begin_board(folder: Path, first_step: int) -> Path:
@@ -94,16 +105,9 @@ def _begin_board(folder: Path, first_step: int) -> Path:
 
 
 def _append(board: Path, event: Event) -> None:
-    """Here and now: TensorBoard's own writer does it in a thread, whose errors come late."""
+    """At once: TensorBoard's own writer does it in a thread, whose errors come late."""
     with board.open("ab") as file:
         RecordWriter(file).write(event.SerializeToString())
-
-
-def _whole_lines(path: Path) -> list[str]:
-    """Of a log, with their ends; the last one may have been cut off by a kill."""
-    if not path.exists():
-        return []
-    return [line for line in path.read_text().splitlines(keepends=True) if line.endswith("}\n")]
 
 
 def _duration(seconds: float) -> str:

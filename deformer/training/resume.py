@@ -5,8 +5,8 @@ from pathlib import Path
 
 from deformer.data.stream import Stream
 from deformer.hand.mano import Hands
-from deformer.training.checkpoint import Checkpoint, differences, load_checkpoint
-from deformer.training.experiment import Experiment
+from deformer.training.checkpoint import Checkpoint, load_checkpoint
+from deformer.training.experiment import Experiment, differences
 from deformer.training.features import Features
 from deformer.training.learner import Learner
 from deformer.weights import open_model
@@ -22,7 +22,7 @@ class Beginning:
     words: str = ""
     """To be shown."""
     is_validated: bool = False
-    """The validation of this step is done."""
+    """Whether the validation of this step is done."""
 
 
 def begin(
@@ -33,8 +33,7 @@ def begin(
 
     run: the run's folder; with `resume` its last checkpoint is loaded, where it has one. Without
     one the model of the experiment's `start_from` is, or the spatial half of its `features`.
-    total_steps: of the whole run. Raises
-    `ValueError` where these are not what they must be, `OSError` where they cannot be read.
+    total_steps: of the whole run. Raises `ValueError` and `OSError`.
     """
     has_begun = any((run / "checkpoints").glob("step-*"))
     if has_begun and not resume:
@@ -67,8 +66,7 @@ def begin(
 
 def _resume(run: Path, learner: Learner, stream: Stream, origin: dict) -> Beginning:
     """Load the last checkpoint. origin: of the run that is asked for. Raises `ValueError` when the
-    checkpoint is of another configuration, stream, start or precision, or its rates were to fall
-    towards another end."""
+    checkpoint is of another one."""
     checkpoint = load_checkpoint(run)
     check_run(checkpoint, learner.experiment, origin["total_steps"])
     precision = checkpoint.origin.get("precision")  # those of older checkpoints lack some
@@ -117,7 +115,7 @@ def check_start(checkpoint: Checkpoint) -> None:
     if start_from is None or known is None:
         return
     try:
-        start = open_model(start_from, only=("none",))
+        start = open_model(start_from, only=())
     except (OSError, ValueError):
         return  # gone, damaged or of another version: its model is read once, at the beginning
     if start.model_sha256 != known:

@@ -24,7 +24,8 @@ def boxes_of_inputs(num: int, size: int) -> np.ndarray:
     return np.tile(np.array([-0.5, -0.5, size - 0.5, size - 0.5], np.float32), (num, 1))
 
 
-def to_image_px(joints_2d: np.ndarray, tight_boxes_px: np.ndarray) -> np.ndarray:
-    """Points (N, P, 2) in [0, 1] of the hand boxes → px of the image, pixel centres at integers."""
+def boxes_in_image(tight_boxes_px: np.ndarray) -> np.ndarray:
+    """The hand boxes in the image itself: (N, 4), x0 y0 x1 y1."""
     centre, side = hand_box(np.asarray(tight_boxes_px, np.float64))
-    return (centre - side[:, None] / 2)[:, None] + joints_2d * side[:, None, None]
+    half = side[:, None] / 2
+    return np.concatenate([centre - half, centre + half], 1)

@@ -44,24 +44,20 @@ class Detection:
 
     @property
     def box_px(self) -> np.ndarray:
-        """(4,): tight box of the landmarks, x0 y0 x1 y1; `deformer.hand.box.hand_box` enlarges
-        it."""
+        """(4,): tight box of the landmarks, x0 y0 x1 y1, which `hand_box` enlarges."""
         return tight_box(self.landmarks_px)
 
 
 class HandDetector:
-    """MediaPipe's hand landmarker, as a context."""
+    """MediaPipe's hand landmarker for two hands at most, as a context."""
 
-    def __init__(self, mode: Mode = "image", max_hands: int = 2, least_score: float = 0.5) -> None:
+    def __init__(self, mode: Mode = "image") -> None:
         """mode: "video" follows hands from image to image, "image" looks at each for itself.
-        least_score: of hands that are found, in [0, 1]; fewer are found where it is higher.
 
         Raises `ModuleNotFoundError` or `FileNotFoundError` that say what to install.
         """
         if mode not in ("video", "image"):
             raise ValueError(f"mode is {mode!r}, must be 'video' or 'image'")
-        if max_hands < 1:
-            raise ValueError(f"max_hands is {max_hands}, must be 1 or more")
         self._mediapipe = _import_mediapipe()
         self._mode = mode
         self._last_ms = -1
@@ -69,10 +65,7 @@ class HandDetector:
         options = tasks.vision.HandLandmarkerOptions(
             base_options=tasks.BaseOptions(model_asset_buffer=read_model()),
             running_mode=tasks.vision.RunningMode[mode.upper()],
-            num_hands=max_hands,
-            min_hand_detection_confidence=least_score,
-            min_hand_presence_confidence=least_score,
-            min_tracking_confidence=least_score,
+            num_hands=2,
         )
         self._landmarker = tasks.vision.HandLandmarker.create_from_options(options)
 

@@ -10,13 +10,13 @@ import numpy as np
 import torch
 from rich.progress import track
 
+from deformer import inference
 from deformer.data.batch import as_float
 from deformer.data.windows import WindowConfig, clip_windows
 from deformer.hand.box import tight_box
-from deformer.hand.camera import fit_translation
 from deformer.hand.conventions import SIDES
 from deformer.network.model import Deformer, FrameFeatures
-from deformer.video.crop import boxes_of_inputs, crop_hands, to_image_px
+from deformer.video.crop import boxes_in_image, boxes_of_inputs, crop_hands
 from deformer.video.detect import Detection, HandDetector
 
 FOCAL_PER_SIDE = 1.2
@@ -116,18 +116,17 @@ def surest(detections: list[Detection], image_wh: tuple[int, int]) -> list[Detec
 # ----------------------------------------------------------------------- what the network sees
 
 
-@torch.no_grad()
 def encode(model: Deformer, seen: SeenHands) -> FrameFeatures:
     """Every hand in every frame by itself."""
     device = next(model.parameters()).device
-    is_left = torch.from_numpy(seen.is_left).to(device)
+    is_left = torch.from_numpy(seen.is_left)
     features = []
     for i in track(range(0, len(seen.inputs), _AT_ONCE), "encoding hands"):
         part = slice(i, i + _AT_ONCE)
         images = as_float(torch.from_numpy(seen.inputs[part]).to(device))
         images = images.contiguous(memory_format=torch.channels_last)
-        boxes = torch.from_numpy(boxes_of_inputs(len(images), images.shape[-1])).to(device)
-        features.append(model.encode_frames(images, boxes, is_left[part]))
+        boxes = torch.from_numpy(boxes_of_inputs(len(images), images.shape[-1]))
+        features.append(inference.encode(model, images, boxes, is_left[part]))
     return FrameFeatures(*(torch.cat(values) for values in zip(*features, strict=True)))
 
 
@@ -139,31 +138,21 @@ def make_windows(seen: SeenHands, config: WindowConfig) -> np.ndarray:
         places = np.flatnonzero(seen.is_left == is_left)
         is_seen = np.zeros(seen.num_frames, bool)
         is_seen[seen.frame[places]] = True
-        positions = clip_windows(is_seen, config).positions
+        positions = clip_windows(is_seen, config)
         windows.append(places[np.searchsorted(seen.frame[places], positions)])
     return np.concatenate(windows)
 
 
-@torch.no_grad()
 def decode(
     model: Deformer, seen: SeenHands, features: FrameFeatures, config: WindowConfig
 ) -> Predicted:
     """Every hand as the centre of its window."""
-    device = features.hand.device
-    is_left = torch.from_numpy(seen.is_left).to(device)
-    parts = []
-    windows = make_windows(seen, config)
-    for i in range(0, len(windows), _AT_ONCE):
-        chosen = torch.from_numpy(windows[i : i + _AT_ONCE]).to(device)
-        lent = FrameFeatures(*(value[chosen] for value in features))
-        output = model.decode_windows(lent, is_left[i : i + _AT_ONCE])
-        values = output.joints_2d, output.fused.joints_m, output.fused.vertices_m
-        parts.append([value[:, config.centre].double().cpu().numpy() for value in values])
-    joints_2d, joints_m, vertices_m = (np.concatenate(part) for part in zip(*parts, strict=True))
-    joints_px = to_image_px(joints_2d, tight_box(seen.landmarks_px))
-    K = np.broadcast_to(guess_intrinsics(seen.image_wh), (len(joints_px), 3, 3))
-    wrist = fit_translation(joints_m, joints_px, K)[:, None]
-    return Predicted(joints_px, joints_m + wrist, vertices_m + wrist)
+    boxes = boxes_in_image(tight_box(seen.landmarks_px))
+    K = np.broadcast_to(guess_intrinsics(seen.image_wh), (len(boxes), 3, 3))
+    frames = inference.Frames(features, seen.is_left, boxes, K)
+    found = inference.decode(model, frames, make_windows(seen, config), config.centre)
+    wrist = found.wrist_cam_m[:, None]
+    return Predicted(found.joints_px, found.joints_m + wrist, found.vertices_m + wrist)
 
 
 def guess_intrinsics(image_wh: tuple[int, int]) -> np.ndarray:

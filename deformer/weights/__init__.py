@@ -5,11 +5,10 @@
     open_model("runs/lite")           # a run, or one of its checkpoints
 
 A file holds the model's arrays in half precision, and in its header what a checkpoint's
-`state.json` says of experiment, hand and step. A card of the same name tells where it is from.
+`state.json` says of experiment, hand and step. A card of the same name says how it was trained.
 """
 
 import json
-from dataclasses import asdict
 from pathlib import Path
 
 import torch
@@ -22,15 +21,14 @@ from deformer.files.whole import write_whole
 from deformer.training.checkpoint import (
     Checkpoint,
     DamagedCheckpointError,
-    digest_of,
-    from_dict,
+    file_sha256,
+    from_state,
     load_checkpoint,
+    state_of,
 )
-from deformer.training.experiment import Experiment
 
 FOLDER = Path(__file__).parent
 SUFFIX = ".safetensors"
-FORMAT = 1
 
 
 def shipped() -> list[str]:
@@ -48,7 +46,7 @@ def find_weights(source: str | Path) -> Path | None:
 
 
 def open_model(
-    source: str | Path, which: str = "last", only: tuple[str, ...] = ("model",)
+    source: str | Path, which: str = "last", only: tuple[str, ...] | None = ("model",)
 ) -> Checkpoint:
     """Read a model: the name of shipped weights, a file of weights, or a run as `load_checkpoint`
     does, to which `which` and `only` go.
@@ -72,7 +70,7 @@ def open_model(
 
 
 def open_trained(source: str | Path, which: str = "best") -> Checkpoint:
-    """The same to be used as it is: of a run without a validation, "best" is the last."""
+    """Read a model to use as it is: of a run without a validation, "best" is the last."""
     has_best = which != "best" or (Path(source) / "best.json").exists()
     return open_model(source, which if has_best else "last")
 
@@ -88,50 +86,28 @@ def write_weights(path: Path, checkpoint: Checkpoint) -> None:
             raise ValueError(
                 f"{key} has values that half precision cannot hold: nothing is written"
             )
-    said = {
-        "format": FORMAT,
-        "step": checkpoint.step,
-        "experiment": asdict(checkpoint.experiment),
-        "hand": checkpoint.hand,
-        "stream": checkpoint.stream,
-        "metrics": checkpoint.metrics,
-        "origin": checkpoint.origin,
-    }
-    write_whole(path, save(tensors, {"deformer": json.dumps(said)}))
+    write_whole(path, save(tensors, {"deformer": json.dumps(state_of(checkpoint))}))
 
 
 def read_weights(path: Path) -> Checkpoint:
-    """The inverse, in float32."""
+    """The inverse, in float32. Raises as `open_model`."""
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file; weights that ship: {', '.join(shipped())}")
     try:
         with safe_open(path, "pt") as file:
-            said = (file.metadata() or {}).get("deformer")
+            header = (file.metadata() or {}).get("deformer")
             model = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
     except SafetensorError as error:
         raise DamagedCheckpointError(
             f"{path} is no whole safetensors file: {fault_of(path.read_bytes(), error)}"
         ) from None
-    if said is None:
-        raise ValueError(
-            f"{path} holds arrays, but not those of a Deformer: it has no header of it"
-        )
+    if header is None:
+        raise ValueError(f"{path} holds arrays, but not those of a Deformer: it lacks its header")
     try:
-        state = read_json_object(said.encode())
+        state = read_json_object(header.encode())
     except ValueError as error:
         raise DamagedCheckpointError(
             f"the header of {path} is damaged ({one_line(error)}): download or copy it again"
         ) from None
-    if (version := state.get("format")) != FORMAT:
-        raise ValueError(f"{path} has format {version}, this program reads {FORMAT}")
-    return Checkpoint(
-        folder=path,
-        step=state["step"],
-        experiment=from_dict(state["experiment"], Experiment, str(path)),
-        hand=state["hand"],
-        stream=state["stream"],
-        metrics=state["metrics"],
-        origin=state["origin"],
-        model_sha256=digest_of(path)["sha256"],
-        tensors={"model": {k: v.float() if v.is_floating_point() else v for k, v in model.items()}},
-    )
+    model = {key: v.float() if v.is_floating_point() else v for key, v in model.items()}
+    return from_state(state, path, {"model": model}, file_sha256(path))

@@ -10,7 +10,7 @@ from pathlib import Path
 import tyro
 
 from deformer.program.console import run_command
-from deformer.training.checkpoint import digest_of, load_checkpoint
+from deformer.training.checkpoint import file_sha256, load_checkpoint
 from deformer.weights import SUFFIX, write_weights
 
 
@@ -30,16 +30,14 @@ class Options:
             raise ValueError(f"--out {self.out} must end in {SUFFIX}")
 
 
-def main() -> int:
-    """The command."""
-    return run_command(lambda: run(tyro.cli(Options, description=__doc__)))
-
-
 def run(options: Options) -> None:
-    """Write the file, and say what it is."""
     write_weights(options.out, load_checkpoint(options.checkpoint, options.which, ("model",)))
-    written = digest_of(options.out)
-    print(f"{options.out}: {written['size'] / 1e6:.1f} MB, sha256 {written['sha256']}")
+    size = options.out.stat().st_size
+    print(f"{options.out}: {size / 1e6:.1f} MB, sha256 {file_sha256(options.out)}")
+
+
+def main() -> int:
+    return run_command(lambda: run(tyro.cli(Options, description=__doc__)))
 
 
 if __name__ == "__main__":

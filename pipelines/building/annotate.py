@@ -4,7 +4,7 @@ Pure: no file is read or written here. With `hand=None` everything that needs no
 made all the same; MANO fields, amodal masks and occlusion ratios are null.
 """
 
-from dataclasses import dataclass
+from dataclasses import fields
 
 import numpy as np
 from pycocotools import mask as coco_mask
@@ -32,18 +32,9 @@ from pipelines.datasets.source import (
     RawFrame,
 )
 
-
-@dataclass(frozen=True, eq=False)
-class _Posed:
-    """The hands that the MANO parameters of some frames of a clip pose."""
-
-    at: list[int]
-    """Those frames, of which the arrays below hold a row each."""
-    pose_rotvec: np.ndarray  # (N, 48) float32
-    betas: np.ndarray  # (N, 10) float32
-    trans_m: np.ndarray  # (N, 3) float32
-    vertices_cam_m: np.ndarray  # (N, 778, 3)
-    joints_cam_m: np.ndarray  # (N, 21, 3), dataset order
+_POSED = {"pose_rotvec": (48,), "betas": (10,), "trans_m": (3,), "vertices_cam_m": (778, 3),
+          "joints_cam_m": (NUM_JOINTS, 3)}  # fmt: skip
+"""What is known of a hand that MANO parameters pose, and its shape."""
 
 
 def annotate_clip(
@@ -61,28 +52,26 @@ def annotate_clip(
     """
     _check_frames(ref, raw_frames)
     n = len(raw_frames)
-    labels = _empty_labels(n)
+    labels = empty_labels(n)
     labels["frame"][:] = ref.frames
     labels["is_halo"][:] = [frame in ref.halo for frame in ref.frames]
+    labels["reason"][:] = [raw.reason or _not_usable(raw) for raw in raw_frames]
     images: list[bytes | None] = [None] * n
-    tight = np.full((n, 4), np.nan)
-    for i, raw in enumerate(raw_frames):
-        labels["reason"][i] = raw.reason or _not_usable(raw)
-    posed = _pose(ref, raw_frames, _with_labels(labels), hand)
-    stated = _stated(ref, raw_frames, _with_labels(labels), posed, hand)
+    at = _with_labels(labels)
+    posed = _pose(ref, raw_frames, at, hand)
+    stated = _stated(ref, raw_frames, at, posed, hand)
     labels["reason"][find_contradictions(stated, least_frames)] = "labels_contradict"
-    for i in _with_labels(labels):
-        tight[i] = _fill_geometry(labels, i, raw_frames[i], ref.image_size)
-    vertices = _fill_mano(labels, posed)
+    at = _with_labels(labels)
+    for name in ("pose_rotvec", "betas", "trans_m"):
+        labels[name][at] = posed[name][at]
     for i, raw in enumerate(raw_frames):
+        if i in at:
+            tight_px = _fill_geometry(labels, i, raw, ref.image_size)
         if not labels["reason"][i]:
-            images[i] = _fill_crop(labels, i, raw, tight[i], ref.image_size, limits)
+            images[i] = _fill_crop(labels, i, raw, tight_px, ref.image_size, limits)
         _to_crop_pixels(labels, i)
         if images[i] is not None:
-            mesh = None
-            if hand is not None and np.isfinite(vertices[i]).all():
-                faces = getattr(hand.hands, ref.side).faces
-                mesh = Mesh(vertices[i].astype(np.float32), faces)
+            mesh = _hand_mesh(posed["vertices_cam_m"][i], raw, ref.side, hand)
             _fill_masks(labels, i, raw, mesh)
     labels["valid"][:] = labels["reason"] == ""
     return Clip(_clip_meta(ref, n, hand), labels, images)
@@ -104,24 +93,16 @@ def _check_frames(ref: ClipRef, raw_frames: list[RawFrame]) -> None:
 
 
 def _clip_meta(ref: ClipRef, num_frames: int, hand: HandModel | None) -> ClipMeta:
-    return ClipMeta(
-        key=ref.key,
-        dataset=ref.dataset,
-        subject=ref.subject,
-        sequence=ref.sequence,
-        camera=ref.camera,
-        side=ref.side,
-        object=ref.object,
-        splits=dict(ref.splits),
-        num_frames=num_frames,
-        image_size=ref.image_size,
-        hand=hand.hands.name if hand else "none",
-        tips=ref.tips,
-    )
+    known = vars(ref) | {
+        "splits": dict(ref.splits),
+        "num_frames": num_frames,
+        "hand": hand.hands.name if hand else "none",
+    }
+    return ClipMeta(**{field.name: known[field.name] for field in fields(ClipMeta)})
 
 
-def _empty_labels(n: int) -> dict:
-    """Every field of the contract for n frames of which nothing is known yet."""
+def empty_labels(n: int) -> dict:
+    """Every field of the contract for n frames, nothing known yet."""
     labels = {}
     for field in FIELDS:
         if field.dtype == "rle":
@@ -155,35 +136,41 @@ def _with_labels(labels: dict) -> list[int]:
 
 def _pose(
     ref: ClipRef, raw_frames: list[RawFrame], frames: list[int], hand: HandModel | None
-) -> _Posed | None:
-    """The hands of those of `frames` that state MANO parameters, all in one batch."""
+) -> dict[str, np.ndarray]:
+    """The arrays `_POSED` (F, …) float32 of those of `frames` that state MANO parameters, all in
+    one batch; NaN for the others."""
+    posed = {
+        name: np.full((len(raw_frames), *shape), np.nan, np.float32)
+        for name, shape in _POSED.items()
+    }
     at = [i for i in frames if raw_frames[i].pose is not None]
     if hand is None or not at:
-        return None
+        return posed
     poses = [raw_frames[i].pose for i in at]
-    fields = [
+    mano = [
         np.array([hand.pose_rotvec(pose, ref.side) for pose in poses], np.float32),
         np.array([pose.betas for pose in poses], np.float32),
         np.array([pose.trans_m for pose in poses], np.float32),
     ]
-    return _Posed(at, *fields, *hand.hand_cam_m(*fields, ref.side, ref.tips))
+    points = hand.hand_cam_m(*mano, ref.side, ref.tips)
+    for name, values in zip(_POSED, (*mano, *points), strict=True):
+        posed[name][at] = values
+    return posed
 
 
 def _stated(
-    ref: ClipRef, raw_frames: list[RawFrame], frames: list[int], posed: _Posed | None, hand
+    ref: ClipRef, raw_frames: list[RawFrame], frames: list[int], posed: dict, hand
 ) -> Stated:
     """What `frames` say; the others say nothing."""
-    n = len(raw_frames)
     arrays = {}
     for name, shape in STATED_SHAPES.items():
-        arrays[name] = np.full((n, *shape), np.nan)
+        arrays[name] = np.full((len(raw_frames), *shape), np.nan)
         for i in frames:
             value = getattr(raw_frames[i], name)
             if value is not None and np.isfinite(value).all():
                 arrays[name][i] = value
-    joints_m = np.full((n, NUM_JOINTS, 3), np.nan)
-    if posed is not None:
-        joints_m[posed.at] = np.where(np.isfinite(posed.joints_cam_m), posed.joints_cam_m, np.nan)
+    joints_m = posed["joints_cam_m"].astype(float)
+    joints_m[~np.isfinite(joints_m)] = np.nan
     return Stated(ref, raw_frames, **arrays, posed_cam_m=joints_m, hand=hand)
 
 
@@ -211,17 +198,12 @@ def _fill_geometry(labels: dict, i: int, raw: RawFrame, image_size: tuple[int, i
     return box
 
 
-def _fill_mano(labels: dict, posed: _Posed | None) -> np.ndarray:
-    """MANO fields; returns vertices (F, 778, 3), NaN where unknown."""
-    vertices = labels["vertices_cam_m"].astype(float)
-    if posed is not None:
-        with_labels = set(_with_labels(labels))
-        rows = [row for row, i in enumerate(posed.at) if i in with_labels]
-        at = [posed.at[row] for row in rows]
-        for name in ("pose_rotvec", "betas", "trans_m"):
-            labels[name][at] = getattr(posed, name)[rows]
-        vertices[at] = posed.vertices_cam_m[rows]
-    return vertices
+def _hand_mesh(posed_m: np.ndarray, raw: RawFrame, side: str, hand) -> Mesh | None:
+    """The posed hand (778, 3), else the stated vertices; None where neither is known."""
+    vertices = posed_m if np.isfinite(posed_m).all() else raw.vertices_cam_m
+    if hand is None or vertices is None:
+        return None
+    return Mesh(vertices.astype(np.float32), getattr(hand.hands, side).faces)
 
 
 def _fill_crop(labels: dict, i: int, raw: RawFrame, box, image_size, limits) -> bytes | None:
@@ -261,9 +243,8 @@ def _fill_masks(labels: dict, i: int, raw: RawFrame, hand_mesh: Mesh | None) -> 
             segmentation = occlusion.segmentation_from_depth(hand_depth, object_depth)
         if segmentation is not None:
             ratios = occlusion.occlusion_from_segmentation(amodal, segmentation)
-            labels["occlusion"][i] = ratios.occlusion
-            labels["occlusion_grasped"][i] = ratios.occlusion_grasped
-            labels["visibility"][i] = ratios.visibility
+            for name, ratio in ratios.items():
+                labels[name][i] = ratio
     if segmentation is not None:
         labels["mask_hand"][i] = _encode_mask(segmentation == HAND)
         is_object = (segmentation == OTHER_OBJECT) | (segmentation == GRASPED_OBJECT)

@@ -1,20 +1,18 @@
 """Finished shards → a dataset: the two indices, the counts, and `dataset.json` last of all."""
 
 import shutil
-from collections.abc import Iterable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Iterable
+from contextlib import ExitStack, suppress
 from dataclasses import asdict
 from pathlib import Path
-from typing import BinaryIO
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from deformer.data.clip import ANNOTATIONS_SCHEMA, FRAMES_SCHEMA, SPLIT_COLUMNS
-from deformer.data.dataset import DATASET_FILE, split_name
+from deformer.data.dataset import DATASET_FILE, read_table, split_name
 from deformer.files.whole import whole_file
-from deformer.program import lock
 from pipelines.building.shard import (
     BUILD_FOLDER,
     ShardMark,
@@ -51,16 +49,6 @@ LIKELY_CAUSES = {
 """Of a reason that holds throughout a dataset: what probably went wrong, and what to do."""
 
 
-@contextmanager
-def locked(out: Path) -> Iterator[None]:
-    """Hold the only build of a folder. Raises `UnusableInputError` where that cannot be."""
-    try:
-        with lock.locked(out, "build"):
-            yield
-    except lock.LockError as error:
-        raise UnusableInputError(str(error)) from None
-
-
 def finish(out: Path, parameters: dict, marks: list[ShardMark], synthetic: dict | None) -> dict:
     """Index the shards, write `dataset.json`, and return what it holds.
 
@@ -70,9 +58,9 @@ def finish(out: Path, parameters: dict, marks: list[ShardMark], synthetic: dict 
     """
     write_indices(out, (_rows(out, mark) for mark in marks))
     counts = count_index(out)
-    if told := nothing_valid(counts):
+    if fault := nothing_valid(counts):
         raise UnusableInputError(
-            f"{out}: {told}; mend the input, delete the folder {out} (its shards hold what was "
+            f"{out}: {fault}; mend the input, delete the folder {out} (its shards hold what was "
             "wrong) and run the same command again, or give another --out"
         )
     content = {
@@ -102,19 +90,15 @@ def remove_build(out: Path) -> None:
     shutil.rmtree(out / BUILD_FOLDER, ignore_errors=True)
 
 
-def parquet_writer(file: BinaryIO, table: str) -> pq.ParquetWriter:
-    """A writer for index `table` ("frames" or "annotations"), with page checksums."""
-    return pq.ParquetWriter(file, TABLES[table], compression="zstd", write_page_checksum=True)
-
-
 def write_indices(out: Path, rows: Iterable[tuple[pa.Table, pa.Table]]) -> None:
     """Write `frames.parquet` and `annotations.parquet`, one row group per shard, in shard order."""
     with ExitStack() as stack:
         writers = []
-        for table in TABLES:
+        for table, schema in TABLES.items():
             temporary = out / BUILD_FOLDER / f"{table}.parquet.tmp"
             file = stack.enter_context(whole_file(out / f"{table}.parquet", temporary))
-            writers.append(stack.enter_context(parquet_writer(file, table)))
+            writer = pq.ParquetWriter(file, schema, compression="zstd", write_page_checksum=True)
+            writers.append(stack.enter_context(writer))
         for tables in rows:
             for writer, table in zip(writers, tables, strict=True):
                 writer.write_table(table, row_group_size=max(len(table), 1))
@@ -126,7 +110,7 @@ def count_index(out: Path) -> dict:
     Halo rows are counted apart and nowhere else: each is the centre of its own clip elsewhere.
     """
     columns = ["clip", "is_halo", "valid", "reason", *SPLIT_COLUMNS]
-    frames = pq.read_table(out / "frames.parquet", columns=columns)
+    frames = read_table(out / "frames.parquet", columns)
     is_halo = frames["is_halo"]
     centres = frames.filter(pc.invert(is_halo))
     invalid = centres.filter(pc.invert(centres["valid"]))

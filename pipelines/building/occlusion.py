@@ -4,8 +4,6 @@ A pixel belongs to a mesh if the ray through its centre hits the mesh. The hand'
 A is that of the posed hand alone; the ratios are shares of A inside the image.
 """
 
-from dataclasses import dataclass
-
 import numpy as np
 from embreex.mesh_construction import TriangleMesh
 from embreex.rtcore_scene import EmbreeScene
@@ -13,21 +11,6 @@ from embreex.rtcore_scene import EmbreeScene
 from deformer.hand.camera import project
 from pipelines.datasets.source import GRASPED_OBJECT, HAND, OTHER_OBJECT, Mesh
 from pipelines.embree import embree_device
-
-
-@dataclass(frozen=True)
-class Occlusion:
-    """Ratios in [0, 1]; NaN where A is empty or nothing says what stands in front."""
-
-    occlusion: float
-    """Share of A where an object is in front."""
-    occlusion_grasped: float
-    """The same for the grasped object alone."""
-    visibility: float
-    """Share of A where the hand is seen."""
-
-
-UNKNOWN = Occlusion(np.nan, np.nan, np.nan)
 
 
 def cast_depth(mesh: Mesh, K: np.ndarray, size: tuple[int, int]) -> np.ndarray:
@@ -56,16 +39,22 @@ def cast_depth(mesh: Mesh, K: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     return depth
 
 
-def occlusion_from_segmentation(amodal: np.ndarray, segmentation: np.ndarray) -> Occlusion:
-    """Ratios from a segmentation of what is seen (DexYCB); both arrays (height, width)."""
-    area = np.count_nonzero(amodal)
-    if not area:
-        return UNKNOWN
+def occlusion_from_segmentation(amodal: np.ndarray, segmentation: np.ndarray) -> dict[str, float]:
+    """Ratios in [0, 1] from a segmentation of what is seen; both arrays (height, width).
+
+    "occlusion": share of A where an object is in front; "occlusion_grasped": the same for the
+    grasped object alone; "visibility": share of A where the hand is seen. NaN where A is empty.
+    """
     seen = segmentation[amodal]
-    grasped = np.count_nonzero(seen == GRASPED_OBJECT)
-    other = np.count_nonzero(seen == OTHER_OBJECT)
-    hand = np.count_nonzero(seen == HAND)
-    return Occlusion((grasped + other) / area, grasped / area, hand / area)
+    codes = {
+        "occlusion": (GRASPED_OBJECT, OTHER_OBJECT),
+        "occlusion_grasped": (GRASPED_OBJECT,),
+        "visibility": (HAND,),
+    }
+    return {
+        name: np.count_nonzero(np.isin(seen, code)) / len(seen) if len(seen) else np.nan
+        for name, code in codes.items()
+    }
 
 
 def segmentation_from_depth(hand_depth: np.ndarray, object_depth: np.ndarray) -> np.ndarray:

@@ -8,26 +8,59 @@ import hashlib
 import os
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from itertools import islice, zip_longest
 from pathlib import Path
+from types import ModuleType
+from typing import Literal
 
 from deformer.data.clip import SCHEMA_VERSION
 from deformer.files.foreign import check_folder_name
 from deformer.hand.box import BOX_SCALE, AugmentationRange
 from deformer.hand.mano import find_mano, load_hands
-from pipelines.building.shard import ShardTask
+from pipelines.building.shard import ShardTask, in_groups
 from pipelines.datasets.source import (
     ClipRef,
-    DatasetModule,
     UnusableInputError,
-    in_groups,
     load_dataset,
     synthetic_mark,
 )
 
-FRAMES_PER_SHARD = 8192
-"""About 256 MiB of DexYCB's crops."""
+
+@dataclass(frozen=True)
+class PlanOptions:
+    """What to build, from where, to where."""
+
+    dataset: str
+    """dexycb, ho3d, hands, or the name of a module of your own: my_hands, my_package.my_hands."""
+    root: Path | None = None
+    """The raw dataset; by default what $DEX_YCB_DIR, $HO3D_DIR or $HANDS_DIR names."""
+    out: Path | None = None
+    """The folder to build; by default shards/<dataset>."""
+    mano_dir: Path | None = None
+    """The folder with MANO_RIGHT.pkl and MANO_LEFT.pkl; by default what $MANO_DIR names."""
+    hand: Literal["standin", "none"] | None = None
+    """standin: synthesized data (found out by itself). none: build what needs no hand model."""
+    limit: int | None = None
+    """Build only this many clips, spread evenly over the dataset."""
+    frames_per_shard: int = 8192
+    """A shard is closed before it would exceed this; 8192 are about 256 MiB of DexYCB's crops."""
+    augmentation: AugmentationRange = field(default_factory=AugmentationRange)
+    """What the crops must be able to serve at training time."""
+    halo_frames: int | None = None
+    """HO-3D: how many frame numbers a clip reaches beyond its centre frames on each side, which is
+    the reach of the widest window; by default 30, that of 7 frames with a gap of 10."""
+
+    def __post_init__(self) -> None:
+        self._check_least(limit=1, frames_per_shard=1, halo_frames=0)
+
+    def _check_least(self, **least: int) -> None:
+        for name, smallest in least.items():
+            value = getattr(self, name)
+            if value is not None and value < smallest:
+                raise UnusableInputError(
+                    f"--{name.replace('_', '-')} {value} must be {smallest} or more"
+                )
 
 
 @dataclass(frozen=True)
@@ -113,58 +146,47 @@ def _shuffled(ref: ClipRef) -> bytes:
     return hashlib.sha256(ref.key.encode()).digest()
 
 
-def make_plan(
-    dataset: str,
-    root: Path | None,
-    out: Path | None = None,
-    *,
-    hand: str | None = None,
-    mano_dir: Path | None = None,
-    limit: int | None = None,
-    frames_per_shard: int = FRAMES_PER_SHARD,
-    limits: AugmentationRange | None = None,
-    halo_frames: int | None = None,
-) -> BuildPlan:
+def make_plan(options: PlanOptions) -> BuildPlan:
     """Decide everything about a build; reads folder names and meta files only.
 
-    Arguments as in `python -m pipelines.build_shards --help`. Raises `UnusableInputError`,
-    `UnreadableFileError` or `FileNotFoundError` with one line that says what to do.
+    Raises `UnusableInputError`, `UnreadableFileError` or `FileNotFoundError` with one line that
+    says what to do.
     """
+    dataset = options.dataset
     module = load_dataset(dataset)
-    root = _existing(root, module.ROOT_VARIABLE)
-    out = (out or Path("shards") / dataset.rpartition(".")[2]).resolve()
+    root = _existing(options.root, module.ROOT_VARIABLE)
+    out = (options.out or Path("shards") / dataset.rpartition(".")[2]).resolve()
     check_folder_name(out)
-    limits = limits or AugmentationRange()
-    halo_frames = _halo_frames(module, dataset, halo_frames)
+    halo_frames = _halo_frames(module, dataset, options.halo_frames)
     listed = module.list_clips(
         root, **({} if halo_frames is None else {"halo_frames": halo_frames})
     )
-    refs = spread(_checked(listed, root), limit)
+    refs = spread(_checked(listed, root), options.limit)
     if halo_frames is None and any(ref.halo for ref in refs):
         raise UnusableInputError(
             f"clips of {dataset} have a halo, and its module does not say how far it reaches: give "
             "it HALO_FRAMES, and list_clips the argument halo_frames (docs/adding-a-dataset.md)"
         )
     describe = getattr(module, "describe", None)
-    choice = choose_hand(root, hand, mano_dir)
+    choice = choose_hand(root, options.hand, options.mano_dir)
     parameters = {
         "schema_version": SCHEMA_VERSION,
         "dataset": dataset,
         "hand": choice.name,
         "hand_sha256": choice.sha256,
         "box_scale": BOX_SCALE,
-        "augmentation": asdict(limits),
+        "augmentation": asdict(options.augmentation),
         "tips": refs[0].tips,
         "halo_frames": halo_frames,
-        "frames_per_shard": frames_per_shard,
-        "limit": limit,
+        "frames_per_shard": options.frames_per_shard,
+        "limit": options.limit,
         "source": describe(root) if describe else {},
         "num_clips": len(refs),
         "clips_sha256": hashlib.sha256("\n".join(map(_describe, refs)).encode()).hexdigest(),
     }
     tasks = [
-        ShardTask(i, clips, dataset, root, out, choice.source, choice.sha256, limits)
-        for i, clips in enumerate(plan_shards(refs, frames_per_shard))
+        ShardTask(i, clips, dataset, root, out, choice.source, choice.sha256, options.augmentation)
+        for i, clips in enumerate(plan_shards(refs, options.frames_per_shard))
     ]
     return BuildPlan(out, parameters, tasks, synthetic_mark(root))
 
@@ -183,7 +205,7 @@ def _checked(refs: list[ClipRef], root: Path) -> list[ClipRef]:
     return refs
 
 
-def _halo_frames(module: DatasetModule, dataset: str, wanted: int | None) -> int | None:
+def _halo_frames(module: ModuleType, dataset: str, wanted: int | None) -> int | None:
     """How far clips reach beyond their centre frames; None where clips are whole recordings."""
     default = getattr(module, "HALO_FRAMES", None)
     if default is None and wanted is not None:

@@ -11,8 +11,9 @@ from rich.progress import track
 
 from deformer.data.dataset import DATASET_FILE, read_info
 from deformer.hand.box import AugmentationRange
-from pipelines.building.finish import count_index, locked, remove_build, write_indices
-from pipelines.building.plan import differences, make_plan
+from deformer.program.lock import locked
+from pipelines.building.finish import count_index, remove_build, write_indices
+from pipelines.building.plan import PlanOptions, differences, make_plan
 from pipelines.building.shard import BUILD_FOLDER, ShardTask, build_shard, index_shard, write_json
 from pipelines.datasets.source import UnusableInputError
 
@@ -25,7 +26,7 @@ def repair(folder: Path, root: Path | None, broken: set[str], mano_dir: Path | N
     built from; the shard that comes out otherwise is then as it was.
     """
     info = read_info(folder)
-    with locked(folder):
+    with locked(folder, "build"):
         (folder / BUILD_FOLDER).mkdir(exist_ok=True)
         try:
             if broken:
@@ -67,15 +68,17 @@ def _rows(folder: Path, shards: list[dict]) -> Iterator[tuple[pa.Table, pa.Table
 def _tasks(folder: Path, root: Path | None, info: dict, mano_dir: Path | None) -> list[ShardTask]:
     was = info["parameters"]
     plan = make_plan(
-        was["dataset"],
-        root,
-        folder,
-        hand="none" if was["hand"] == "none" else None,
-        mano_dir=mano_dir,
-        limit=was["limit"],
-        frames_per_shard=was["frames_per_shard"],
-        limits=AugmentationRange(**was["augmentation"]),
-        halo_frames=was.get("halo_frames"),
+        PlanOptions(
+            was["dataset"],
+            root,
+            folder,
+            mano_dir,
+            "none" if was["hand"] == "none" else None,
+            was["limit"],
+            was["frames_per_shard"],
+            AugmentationRange(**was["augmentation"]),
+            was.get("halo_frames"),
+        )
     )
     if difference := differences(was, plan.parameters):
         raise UnusableInputError(

@@ -6,7 +6,6 @@ disagree with it, and can be made again from the tars alone.
 """
 
 import hashlib
-import io
 import json
 import shutil
 import tarfile
@@ -15,28 +14,43 @@ import zlib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, replace
 from functools import cache, partial
+from itertools import groupby
 from pathlib import Path
-from typing import BinaryIO
 
 import cv2
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import torch
+from webdataset import TarWriter
 
 from deformer.data import clip as contract
-from deformer.data.clip import Clip, Locator
+from deformer.data.clip import Clip, ClipMeta, Locator
 from deformer.files.wellformed import read_json_object
 from deformer.files.whole import room_for, whole_file, write_whole
 from deformer.hand.box import AugmentationRange
 from deformer.hand.mano import load_hands
 from pipelines.building.annotate import HandModel, annotate_clip
-from pipelines.datasets.source import ClipRef, UnusableInputError, in_groups, load_dataset
+from pipelines.datasets.source import ClipRef, UnusableInputError, load_dataset
 
 BUILD_FOLDER = ".deformer-build"
 """Inside a dataset while it is being built."""
 PART_FRAMES = 256
 """A second's work: many workers are busy with a few shards, to the end."""
+
+
+def in_groups(refs: Iterable[ClipRef], most_frames: int) -> list[tuple[ClipRef, ...]]:
+    """Clips that follow each other, with no more frames than that unless one clip has them."""
+    groups: list[tuple[ClipRef, ...]] = []
+    num_frames = 0
+    for ref in refs:
+        num_frames += len(ref.frames)
+        if groups and num_frames <= most_frames:
+            groups[-1] += (ref,)
+        else:
+            groups.append((ref,))
+            num_frames = len(ref.frames)
+    return groups
 
 
 @dataclass(frozen=True)
@@ -62,21 +76,8 @@ class ShardTask:
         return sum(len(ref.frames) for ref in self.refs)
 
     def parts(self) -> list["ShardTask"]:
-        """The same for the shard's clips in turn, some at a time: what one worker makes at once."""
+        """Tasks of some of the clips each, in order: one worker makes a part at a time."""
         return [replace(self, refs=refs) for refs in in_groups(self.refs, PART_FRAMES)]
-
-
-@dataclass(frozen=True)
-class Part:
-    """Some clips of a shard as they lie in it, one after the other."""
-
-    path: Path
-    num_good: int
-    """Frames that are valid."""
-    num_bad: int
-    """Frames whose labels contradict each other."""
-    worst: ClipRef | None
-    """The first clip that has more of these."""
 
 
 @dataclass(frozen=True)
@@ -111,7 +112,7 @@ def build_shard(task: ShardTask, report: Callable[[int, int], None]) -> ShardMar
         remove_parts(task.out, task.name)
 
 
-def make_part(task: ShardTask, report: Callable[[int], None]) -> Part:
+def make_part(task: ShardTask, report: Callable[[int], None]) -> Path:
     """Make the clips of one of `ShardTask.parts`; `report(n)` as in `build_shard`."""
     torch.set_num_threads(1)  # one worker, one core
     cv2.setNumThreads(1)
@@ -120,54 +121,21 @@ def make_part(task: ShardTask, report: Callable[[int], None]) -> Part:
             f"{task.root} is not a folder on this worker; every worker must see the dataset and "
             "the output under the same path"
         )
-    dataset = load_dataset(task.dataset)
-    hand = _hand_of(task)
-    worst, num_good, num_bad = None, 0, 0
 
     def clips() -> Iterator[Clip]:
-        nonlocal worst, num_good, num_bad
         done = 0
         for ref in task.refs:
-            raw_frames = list(dataset.read_clip(task.root, ref))
-            clip = annotate_clip(ref, raw_frames, hand, task.limits)
-            yield clip
-            good = np.count_nonzero(clip.labels["valid"])
-            bad = np.count_nonzero(clip.labels["reason"] == "labels_contradict")
-            if bad > good:
-                worst = worst or ref
-            num_good, num_bad = num_good + good, num_bad + bad
-            done += len(raw_frames)
+            yield _make_clip(task, ref)
+            done += len(ref.frames)
             report(done)
 
-    path = _write_part(task.out, task.name, clips())
-    return Part(path, num_good, num_bad, worst)
+    return write_part(task.out, task.name, clips())
 
 
-def join_parts(task: ShardTask, parts: list[Part]) -> ShardMark:
-    """Make a shard of its parts, in their order; they stay until `remove_parts`."""
-    if mark := read_mark(task.out, task.name):  # by a worker that was taken for dead
-        return mark
-    num_good, num_bad = sum(p.num_good for p in parts), sum(p.num_bad for p in parts)
-    if num_bad > num_good:  # in clips that are too short to be judged one by one
-        worst = next(part.worst for part in parts if part.worst)
-        raw_frames = list(load_dataset(task.dataset).read_clip(task.root, worst))
-        annotate_clip(worst, raw_frames, _hand_of(task), task.limits, 1)
-        raise UnusableInputError(
-            f"{num_bad} of {num_bad + num_good} frames of {task.name} have labels that "
-            f"contradict each other, among them clip {worst.key!r}: a camera, hand or unit is "
-            "another than the reader says"
-        )
-    return _join(task.out, task.name, [part.path for part in parts])
-
-
-def remove_parts(out: Path, name: str) -> None:
-    """Remove a shard's parts, those of workers that died included."""
-    for path in (out / BUILD_FOLDER).glob(f"{name}.*.tmp"):
-        path.unlink(missing_ok=True)
-
-
-def _hand_of(task: ShardTask) -> HandModel | None:
-    return None if task.hand == "none" else _hand_model(task.hand, task.hand_sha256)
+def _make_clip(task: ShardTask, ref: ClipRef, *least_frames: int) -> Clip:
+    raw_frames = list(load_dataset(task.dataset).read_clip(task.root, ref))
+    hand = None if task.hand == "none" else _hand_model(task.hand, task.hand_sha256)
+    return annotate_clip(ref, raw_frames, hand, task.limits, *least_frames)
 
 
 @cache
@@ -181,45 +149,86 @@ def _hand_model(source: str, sha256: str) -> HandModel:
     return HandModel.of(hands)
 
 
-def write_shard(out: Path, name: str, clips: Iterable[Clip]) -> ShardMark:
-    """Write clips as `out/name` and its mark. The bytes depend on the clips alone."""
-    try:
-        return _join(out, name, [_write_part(out, name, clips)])
-    finally:
-        remove_parts(out, name)
-
-
-def _write_part(out: Path, name: str, clips: Iterable[Clip]) -> Path:
-    """The members of some clips of a shard: a tar without its end."""
+def write_part(out: Path, name: str, clips: Iterable[Clip]) -> Path:
+    """Write some clips of the shard `name`: a tar without its end. The bytes depend on the clips
+    alone."""
     path = _temporary(out, name)
     with room_for(out / name), path.open("wb") as file:
-        tar = _tar(file)
-        for clip in clips:
-            for member, data in _members(clip):
-                _add(tar, member, data)
+        constants = {"user": "", "group": "", "mode": 0o644, "mtime": 0}
+        with TarWriter(file, encoder=False, **constants) as tar:
+            for clip in clips:
+                for sample in _samples(clip):
+                    tar.write(sample)
+            size = tar.tarstream.offset
+        file.truncate(size)
     return path
 
 
-def _join(out: Path, name: str, parts: list[Path]) -> ShardMark:
+def _samples(clip: Clip) -> Iterator[dict]:
+    """A clip for WebDataset's writer. It sorts names, and here "json" is the last: two samples."""
+    images = {f"{i:06d}.jpg": image for i, image in enumerate(clip.images) if image is not None}
+    labels = contract.encode_labels(clip.labels, clip.meta.num_frames)
+    yield {"__key__": clip.meta.key, **images, "labels.npz": labels}
+    yield {"__key__": clip.meta.key, "json": contract.encode_meta(clip.meta)}
+
+
+def join_parts(task: ShardTask, parts: list[Path]) -> ShardMark:
+    """Make a shard of its parts, in their order; they stay until `remove_parts`.
+
+    Raises `UnusableInputError` where most of its frames have labels that contradict each other.
+    """
+    if mark := read_mark(task.out, task.name):  # by a worker that was taken for dead
+        return mark
+    return join(task.out, task.name, parts, partial(_refuse_contradictions, task))
+
+
+def join(
+    out: Path, name: str, parts: list[Path], check: Callable[[pa.Table], None] = lambda frames: None
+) -> ShardMark:
+    """The same for parts of any origin; `check` gets the rows of `frames.parquet` before the shard
+    has its name."""
     temporary = _temporary(out, name)
     with whole_file(out / name, temporary) as file:
-        tar = _tar(file)
         for part in parts:
             with part.open("rb") as members:
                 shutil.copyfileobj(members, file)
-        tar.offset = file.tell()
-        tar.close()
+        end = 2 * tarfile.BLOCKSIZE
+        file.write(bytes(end + -(file.tell() + end) % tarfile.RECORDSIZE))
         file.flush()
-        rows = index_shard(temporary, name)
+        frames, annotations = index_shard(temporary, name)
+        check(frames)
         size, sha256 = size_and_sha256(temporary)
     with whole_file(_rows_path(out, name)) as file:
-        for table in rows:
+        for table in (frames, annotations):
             with pa.ipc.new_stream(file, table.schema) as stream:
                 stream.write_table(table)
-    num_clips = len(pc.unique(rows[0]["clip"]))
-    mark = ShardMark(name, size, sha256, num_clips, len(rows[0]))
+    mark = ShardMark(name, size, sha256, len(pc.unique(frames["clip"])), len(frames))
     write_json(_mark_path(out, name), asdict(mark))
     return mark
+
+
+def _refuse_contradictions(task: ShardTask, frames: pa.Table) -> None:
+    """Where they fill most of a shard, in clips that are too short to be judged one by one."""
+    is_good = frames["valid"].to_numpy()
+    is_bad = pc.equal(frames["reason"], "labels_contradict").to_numpy()
+    num_good, num_bad = is_good.sum(), is_bad.sum()
+    if num_bad <= num_good:
+        return
+    clips = np.array(frames["clip"].to_pylist())
+    excess = {ref: np.sum((is_bad * 1 - is_good)[clips == ref.key]) for ref in task.refs}
+    worst = next(ref for ref in task.refs if excess[ref] > 0)
+    _make_clip(task, worst, 1)
+    raise UnusableInputError(
+        f"{num_bad} of {num_bad + num_good} frames of {task.name} have labels that contradict each "
+        f"other, among them clip {worst.key!r}: a camera, hand or unit is another than the reader "
+        "says"
+    )
+
+
+def remove_parts(out: Path, name: str) -> None:
+    """Remove a shard's parts, those of workers that died included."""
+    for path in (out / BUILD_FOLDER).glob(f"{name}.*.tmp"):
+        path.unlink(missing_ok=True)
 
 
 def _temporary(out: Path, name: str) -> Path:
@@ -227,25 +236,6 @@ def _temporary(out: Path, name: str) -> Path:
     build = out / BUILD_FOLDER
     build.mkdir(parents=True, exist_ok=True)
     return build / f"{name}.{uuid.uuid4().hex}.tmp"
-
-
-def _tar(file: BinaryIO) -> tarfile.TarFile:
-    return tarfile.open(fileobj=file, mode="w", format=tarfile.USTAR_FORMAT)
-
-
-def _members(clip: Clip) -> Iterator[tuple[str, bytes]]:
-    key = clip.meta.key
-    for i, image in enumerate(clip.images):
-        if image is not None:
-            yield contract.image_member(key, i), image
-    yield contract.labels_member(key), contract.encode_labels(clip.labels, clip.meta.num_frames)
-    yield contract.meta_member(key), contract.encode_meta(clip.meta)
-
-
-def _add(tar: tarfile.TarFile, name: str, data: bytes) -> None:
-    info = tarfile.TarInfo(name)  # its time, owner and mode are constants
-    info.size = len(data)
-    tar.addfile(info, io.BytesIO(data))
 
 
 # ------------------------------------------------------------------------------------------ reading
@@ -263,36 +253,42 @@ def index_shard(path: Path, name: str) -> tuple[pa.Table, pa.Table]:
 
     Raises `CorruptShardError` when the tar is cut off or not a sequence of whole clips.
     """
-    frames, annotations = [contract.FRAMES_SCHEMA.empty_table()], []
-    annotations.append(contract.ANNOTATIONS_SCHEMA.empty_table())
-    images: dict[int, Locator] = {}
-    labels: tuple[dict, Locator] | None = None
-    with path.open("rb") as file:
-        for member, data, at in iterate_members(file, name):
-            key, _, extension = member.partition(".")
-            if extension.endswith(".jpg"):
-                images[int(extension.removesuffix(".jpg"))] = at
-            elif extension == "labels.npz":
-                labels = _decode(name, member, contract.decode_labels, data), at
-            elif extension == "json":
-                meta = _decode(name, member, contract.decode_meta, data)
-                if labels is None or meta.key != key:
-                    raise CorruptShardError(f"{name}: {member} follows no labels of its clip")
-                located = [images.get(i) for i in range(meta.num_frames)]
-                rows = contract.clip_rows(meta, labels[0], name, located, labels[1])
-                frames.append(rows[0])
-                annotations.append(rows[1])
-                images, labels = {}, None
-            else:
-                raise CorruptShardError(f"{name}: {member} is no member of a clip")
-        if images or labels:
-            raise CorruptShardError(f"{name} ends within a clip")
-    return pa.concat_tables(frames).combine_chunks(), pa.concat_tables(annotations).combine_chunks()
+    rows = [(contract.FRAMES_SCHEMA.empty_table(), contract.ANNOTATIONS_SCHEMA.empty_table())]
+    for meta, labels, _, places in read_clips(path, name):
+        located = [places.get(contract.image_member(meta.key, i)) for i in range(meta.num_frames)]
+        labels_at = places[contract.labels_member(meta.key)]
+        rows.append(contract.clip_rows(meta, labels, name, located, labels_at))
+    return tuple(pa.concat_tables(tables).combine_chunks() for tables in zip(*rows, strict=True))
 
 
-def iterate_members(file, name: str) -> Iterator[tuple[str, bytes, Locator]]:
+def read_clips(
+    path: Path, name: str
+) -> Iterator[tuple[ClipMeta, dict, dict[str, bytes], dict[str, Locator]]]:
+    """The clips of a tar in order: constant part, labels, members by name, and their places.
+
+    Raises `CorruptShardError`, which names shard and member, for what is no whole clip.
+    """
+    for key, group in groupby(_members(path, name), lambda member: member[0].partition(".")[0]):
+        members, places = {}, {}
+        for member, data, place in group:
+            members[member], places[member] = data, place
+        labels_name, meta_name = contract.labels_member(key), contract.meta_member(key)
+        if lacking := {labels_name, meta_name} - members.keys():
+            lacks = " and no ".join(sorted(lacking))
+            raise CorruptShardError(f"{name}: the clip {key} has no {lacks}")
+        meta = _decode(name, meta_name, contract.decode_meta, members)
+        labels = _decode(name, labels_name, contract.decode_labels, members)
+        if (meta.key, meta.num_frames) != (key, len(labels["frame"])):
+            raise CorruptShardError(
+                f"{name}: {meta_name} is of {meta.num_frames} frames of {meta.key}, {labels_name} "
+                f"of {len(labels['frame'])} of {key}"
+            )
+        yield meta, labels, members, places
+
+
+def _members(path: Path, name: str) -> Iterator[tuple[str, bytes, Locator]]:
     try:
-        with tarfile.open(fileobj=file, mode="r:") as tar:
+        with tarfile.open(path, mode="r:") as tar:
             for info in tar:
                 data = tar.extractfile(info).read()
                 if len(data) != info.size:
@@ -302,9 +298,9 @@ def iterate_members(file, name: str) -> Iterator[tuple[str, bytes, Locator]]:
         raise CorruptShardError(f"{name} is no whole tar file: {error}") from error
 
 
-def _decode(shard: str, member: str, decode: Callable, data: bytes):
+def _decode(shard: str, member: str, decode: Callable, members: dict[str, bytes]):
     try:
-        return decode(data)
+        return decode(members[member])
     except ValueError as error:
         raise CorruptShardError(f"{shard}: {member}: {error}") from error
 

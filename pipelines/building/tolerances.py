@@ -69,9 +69,3 @@ def off_m_and_px(
     off_px[np.isnan(posed_px[..., 0]) != np.isnan(joints_px[..., 0])] = np.inf
     off_px = np.where(np.isnan(off_px), 0, off_px).max(-1)
     return off_m, np.where(np.isnan(off_m), np.nan, off_px)
-
-
-def max_known(values: np.ndarray) -> np.ndarray:
-    """The largest of those known, (F, N) → (F,); NaN where none is."""
-    largest = np.where(np.isnan(values), -np.inf, values).max(-1)
-    return np.where(np.isnan(values).all(-1), np.nan, largest)

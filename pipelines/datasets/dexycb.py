@@ -1,23 +1,20 @@
 """DexYCB on disk: lists its clips and reads one, nothing more.
 
 Layout, label formats and the four official setups: Chao et al., "DexYCB: A Benchmark for Capturing
-Hand Grasping of Objects", CVPR 2021. A clip is one camera of one sequence. The official split of a
-sequence follows from its place among the 1000 (`dexycb_sequences.csv`), so it is known even when
-only a part of the dataset is on disk.
+Hand Grasping of Objects", CVPR 2021. A clip is one camera of one sequence.
 """
 
-import csv
-import io
 import logging
 import re
-from collections.abc import Iterator
-from functools import cache
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import yaml
 
+from deformer.data.official import IMAGE_SIZE, SERIALS, official_sequences, official_splits
 from deformer.files.foreign import decode, foreign, one_line
+from deformer.files.wellformed import read_npz
 from deformer.hand.conventions import SIDES
 from pipelines.datasets.source import (
     GRASPED_OBJECT,
@@ -28,17 +25,12 @@ from pipelines.datasets.source import (
     ManoPose,
     RawFrame,
     UnusableInputError,
+    check_values,
     read_bytes,
+    read_image,
 )
 
 ROOT_VARIABLE = "DEX_YCB_DIR"
-IMAGE_SIZE = (640, 480)
-
-SERIALS = (
-    "836212060125", "839512060362", "840412060917", "841412060263",
-    "932122060857", "932122060861", "932122061900", "932122062010",
-)  # fmt: skip
-"""The eight cameras; their order defines setup s2."""
 
 YCB_CLASSES = (
     "002_master_chef_can", "003_cracker_box", "004_sugar_box", "005_tomato_soup_can",
@@ -56,6 +48,7 @@ _LABELS = {"seg": (IMAGE_SIZE[::-1], "ui"), "pose_m": ((1, 51), "f"), "joint_3d"
 _SUBJECT_FOLDER = re.compile(r"\d{8}-subject-\d{2}")
 _SEQUENCE_FOLDER = re.compile(r"\d{8}_\d{6}")
 _CALIBRATION = re.compile(r"[A-Za-z0-9_-]+")
+_AGAIN = "unpack it again"
 _MAX_FRAMES = 1_000_000  # file names have six digits
 
 _log = logging.getLogger(__name__)
@@ -70,32 +63,6 @@ _Loader.add_constructor(
 )
 
 
-# ---------------------------------------------------------------------------- the official splits
-
-
-@cache
-def official_sequences() -> dict[str, list[str]]:
-    """The 1000 sequences: subject → its 100 sequence names, both in the official (sorted) order."""
-    with (Path(__file__).parent / "dexycb_sequences.csv").open() as file:
-        rows = sorted((row["subject"], row["sequence"]) for row in csv.DictReader(file))
-    sequences: dict[str, list[str]] = {}
-    for subject, sequence in rows:
-        sequences.setdefault(subject, []).append(sequence)
-    return sequences
-
-
-def official_splits(subject: str, sequence: str, serial: str) -> dict[str, str]:
-    """In which part of the setups s0-s3 a camera of a sequence is: {"s0": "train", …}."""
-    sequences = official_sequences()
-    s, i = list(sequences).index(subject), sequences[subject].index(sequence)
-    c = SERIALS.index(serial)
-    s0 = "train" if i % 5 != 4 else "val" if s < 2 else "test"
-    s1 = "val" if s == 6 else "test" if s in (7, 8) else "train"
-    s2 = "val" if c == 6 else "test" if c == 7 else "train"
-    s3 = "val" if i // 5 in (3, 19) else "test" if i // 5 in (7, 11, 15) else "train"
-    return {"s0": s0, "s1": s1, "s2": s2, "s3": s3}
-
-
 # ------------------------------------------------------------------------------------------ listing
 
 
@@ -106,32 +73,27 @@ def list_clips(root: Path) -> list[ClipRef]:
     or damaged is found before any work. The shapes (mano.yml) are among them whatever hand model
     is chosen: a folder without them is incomplete.
     """
-    sequences = official_sequences()
-    found = sorted(
-        path.name
-        for path in root.iterdir()
-        if _SUBJECT_FOLDER.fullmatch(path.name) and path.is_dir()
-    )
+    refs, absent, calibrations = [], [], set()
+    found = _folders(root, _SUBJECT_FOLDER)
     if not found:
         raise UnusableInputError(
             f"{root} holds no subject folder of DexYCB (20200709-subject-01, …); --root or "
             f"${ROOT_VARIABLE} names the folder that holds them (https://dex-ycb.github.io)"
         )
-    refs, absent, calibrations = [], [], set()
-    for subject in found:
-        for folder in _sequence_folders(root / subject):
-            if folder.name not in sequences.get(subject, ()):
-                raise UnusableInputError(
-                    f"{folder} is none of DexYCB's 1000 sequences, so it has no official split; "
-                    "move it out of the dataset"
-                )
-            meta = _read_meta(folder)
-            for serial in meta["serials"]:
-                if (folder / serial).is_dir():
-                    refs.append(_clip_ref(subject, folder.name, serial, meta))
-                    calibrations.add(meta["mano_calib"][0])
-                else:
-                    absent.append(folder / serial)
+    for folder in (folder for subject in found for folder in _folders(subject, _SEQUENCE_FOLDER)):
+        subject = folder.parent.name
+        if folder.name not in official_sequences().get(subject, ()):
+            raise UnusableInputError(
+                f"{folder} is none of DexYCB's 1000 sequences, so it has no official split; move "
+                "it out of the dataset"
+            )
+        meta = _read_meta(folder)
+        for serial in meta["serials"]:
+            if (folder / serial).is_dir():
+                refs.append(_clip_ref(subject, folder.name, serial, meta))
+                calibrations.add(meta["mano_calib"][0])
+            else:
+                absent.append(folder / serial)
     if absent:
         _log.warning(
             "%d camera folders that meta.yml names are not there and are left out; the first: %s",
@@ -147,13 +109,9 @@ def list_clips(root: Path) -> list[ClipRef]:
     return refs
 
 
-def _sequence_folders(subject: Path) -> list[Path]:
-    """Folders named like a sequence; others (.ipynb_checkpoints, …) are nobody's recording."""
-    return sorted(
-        path
-        for path in subject.iterdir()
-        if _SEQUENCE_FOLDER.fullmatch(path.name) and path.is_dir()
-    )
+def _folders(folder: Path, name: re.Pattern) -> list[Path]:
+    """Folders named so; others (.ipynb_checkpoints, …) are no recordings."""
+    return sorted(p for p in folder.iterdir() if name.fullmatch(p.name) and p.is_dir())
 
 
 def _clip_ref(subject: str, sequence: str, serial: str, meta: dict) -> ClipRef:
@@ -181,13 +139,11 @@ def _read_yaml(path: Path) -> dict:
             "it out"
         ) from None
     except (yaml.YAMLError, ValueError) as error:  # ValueError: a date that is none, and the like
-        raise UnusableInputError(
-            f"{path} is no readable YAML ({one_line(error)}): {foreign(data) or 'unpack it again'}"
-        ) from None
+        fault, content = f"is no readable YAML ({one_line(error)})", None
+    else:
+        fault = "is empty or holds no mapping"
     if not isinstance(content, dict):
-        raise UnusableInputError(
-            f"{path} is empty or holds no mapping: {foreign(data) or 'unpack it again'}"
-        )
+        raise UnusableInputError(f"{path} {fault}: {foreign(data) or _AGAIN}")
     return content
 
 
@@ -196,32 +152,39 @@ def _read_meta(folder: Path) -> dict:
     meta = _read_yaml(path)
     keys = ("serials", "num_frames", "ycb_ids", "ycb_grasp_ind", "mano_sides", "mano_calib")
     if missing := [key for key in keys if key not in meta]:
-        raise UnusableInputError(f"{path} lacks {', '.join(missing)}; unpack it again")
-    serials, ids, grasped = meta["serials"], meta["ycb_ids"], meta["ycb_grasp_ind"]
-    sides, calibrations = meta["mano_sides"], meta["mano_calib"]
+        raise UnusableInputError(f"{path} lacks {', '.join(missing)}; {_AGAIN}")
 
-    def require(key: str, holds: bool, rule: str) -> None:
-        if not holds:
-            raise UnusableInputError(
-                f"{path}: {key} is {meta[key]!r:.80}, not {rule}; unpack it again"
-            )
+    def is_list_of(holds: Callable[[object], bool]) -> Callable[[object], bool]:
+        return lambda v: isinstance(v, list) and all(map(holds, v))
 
-    require("serials", isinstance(serials, list), "a list of cameras")
-    serials = meta["serials"] = [str(serial) for serial in serials]
+    rules = {
+        "serials": (is_list_of(lambda _: True), "a list of cameras"),
+        "num_frames": (lambda v: _is_int(v, 1, _MAX_FRAMES), f"1 to {_MAX_FRAMES}"),
+        "ycb_ids": (
+            is_list_of(lambda i: _is_int(i, 1, len(YCB_CLASSES))),
+            f"a list of numbers 1 to {len(YCB_CLASSES)}",
+        ),
+        "mano_sides": (lambda v: isinstance(v, list) and v and v[0] in SIDES,
+                       "a list of right or left"),
+        "mano_calib": (
+            lambda v: isinstance(v, list) and v and isinstance(v[0], str)
+            and _CALIBRATION.fullmatch(v[0]),
+            "a list of names of calibration folders",
+        ),
+    }  # fmt: skip
+    check_values(path, meta, rules, _AGAIN)
+    num_ids, serials = len(meta["ycb_ids"]), [str(serial) for serial in meta["serials"]]
     if unknown := [serial for serial in serials if serial not in SERIALS]:
         raise UnusableInputError(f"{path} names camera {unknown[0]}, which is none of {SERIALS}")
-    require("serials", len(set(serials)) == len(serials), "a list without repetition")
-    require("num_frames", _is_int(meta["num_frames"], 1, _MAX_FRAMES), f"1 to {_MAX_FRAMES}")
-    are_ids = isinstance(ids, list) and all(_is_int(i, 1, len(YCB_CLASSES)) for i in ids)
-    require("ycb_ids", are_ids, f"a list of numbers 1 to {len(YCB_CLASSES)}")
-    is_index = _is_int(grasped, 0, len(ids) - 1)
-    require("ycb_grasp_ind", is_index, f"an index into ycb_ids, which has {len(ids)} items")
-    is_side = isinstance(sides, list) and sides and sides[0] in SIDES
-    require("mano_sides", is_side, "a list of right or left")
-    is_name = isinstance(calibrations, list) and calibrations and isinstance(calibrations[0], str)
-    is_name = is_name and _CALIBRATION.fullmatch(calibrations[0])
-    require("mano_calib", is_name, "a list of names of calibration folders")
-    return meta
+    rules = {
+        "serials": (lambda _: len(set(serials)) == len(serials), "a list without repetition"),
+        "ycb_grasp_ind": (
+            lambda v: _is_int(v, 0, num_ids - 1),
+            f"an index into ycb_ids, which has {num_ids} items",
+        ),
+    }
+    check_values(path, meta, rules, _AGAIN)
+    return meta | {"serials": serials}
 
 
 def _is_int(value: object, first: int, last: int) -> bool:
@@ -284,15 +247,10 @@ def read_clip(root: Path, ref: ClipRef) -> Iterator[RawFrame]:
 
 def _read_frame(folder: Path, frame: int, K, betas, codes) -> RawFrame:
     labels = _read_labels(folder / f"labels_{frame:06d}.npz")
-    image = None
-    try:
-        image, reason = read_bytes(folder / f"color_{frame:06d}.jpg", "image_missing"), ""
-    except BadFrameError as error:  # the labels are still worth keeping
-        reason = error.reason
+    image, reason = read_image(folder / f"color_{frame:06d}.jpg")
     pose_m, joints = labels["pose_m"][0].astype(float), labels["joint_3d"][0].astype(float)
     if not pose_m.any() or (joints == -1).all():
         return RawFrame(frame, "no_hand", image=image, K=K)
-    pose = ManoPose(pose_m[:3], pose_m[3:48], True, betas, pose_m[48:])
     return RawFrame(
         frame,
         reason,
@@ -300,20 +258,19 @@ def _read_frame(folder: Path, frame: int, K, betas, codes) -> RawFrame:
         K=K,
         joints_cam_m=joints,
         joints_px=labels["joint_2d"][0],
-        pose=pose,
+        pose=ManoPose(pose_m[:3], pose_m[3:48], True, betas, pose_m[48:]),
         segmentation=codes[labels["seg"]],
     )
 
 
 def _read_labels(path: Path) -> dict[str, np.ndarray]:
-    data = read_bytes(path, "labels_missing")
     try:
-        with np.load(io.BytesIO(data)) as npz:
-            labels = {key: npz[key] for key in _LABELS}
-    except Exception:  # a broken zip, or one that is no npz, raises almost anything
+        labels = read_npz(read_bytes(path, "labels_missing"))
+    except ValueError:
         raise BadFrameError("labels_corrupt") from None
     for key, (shape, kinds) in _LABELS.items():
-        if labels[key].shape != shape or labels[key].dtype.kind not in kinds:
+        array = labels.get(key)
+        if array is None or array.shape != shape or array.dtype.kind not in kinds:
             raise BadFrameError("labels_corrupt")
     seg = labels["seg"]
     if seg.min() < 0 or ((seg > len(YCB_CLASSES)) & (seg != _SEG_HAND)).any():

@@ -26,13 +26,13 @@ An npz holds F rows, one per image; camera frame x right, y down, z forward, met
 A hand is a clip, so an image with two labelled hands is built twice, each with its own crop.
 """
 
-import io
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 
 from deformer.files.foreign import UnreadableFileError, read_json
+from deformer.files.wellformed import read_npz
 from deformer.hand.conventions import SIDES
 from pipelines.datasets.source import (
     BadFrameError,
@@ -40,7 +40,9 @@ from pipelines.datasets.source import (
     ManoPose,
     RawFrame,
     UnusableInputError,
+    check_values,
     read_bytes,
+    read_image,
 )
 
 ROOT_VARIABLE = "HANDS_DIR"
@@ -115,31 +117,24 @@ def _read_meta(path: Path) -> dict:
     }
     rules["frame_step"] = rules["num_frames"]
     meta = {"frame_step": 1} | meta
-    for key, (holds, rule) in rules.items():
-        value = meta.get(key)
-        if not holds(value):
-            raise UnusableInputError(f"{path}: {key} is {value!r:.80}, not {rule}; correct it")
+    check_values(path, meta, rules, "correct it")
     return meta
 
 
 def read_clip(root: Path, ref: ClipRef) -> Iterator[RawFrame]:
     """The frames of one hand before one camera, in order."""
     folder = root / dict(ref.splits)["split"] / ref.sequence / ref.camera
+    labels, fault = None, ""
     try:
-        labels, reason = _read_labels(folder / f"{ref.side}.npz", ref), ""
+        labels = _read_labels(folder / f"{ref.side}.npz", ref)
     except BadFrameError as error:
-        labels, reason = None, error.reason
+        fault = error.reason
     for k, frame in enumerate(ref.frames):
-        try:
-            image = read_bytes(folder / f"{k:06d}.jpg", "image_missing")
-        except BadFrameError as error:
-            image, reason_here = None, error.reason
-        else:
-            reason_here = ""
+        image, reason = read_image(folder / f"{k:06d}.jpg")
         if labels is None:
-            yield RawFrame(frame, reason, image=image)
-            continue
-        yield _raw_frame(k, frame, reason_here, image, labels)
+            yield RawFrame(frame, fault, image=image)
+        else:
+            yield _raw_frame(k, frame, reason, image, labels)
 
 
 def _raw_frame(k: int, frame: int, reason: str, image: bytes | None, labels: dict) -> RawFrame:
@@ -159,11 +154,10 @@ def _raw_frame(k: int, frame: int, reason: str, image: bytes | None, labels: dic
 
 def _read_labels(path: Path, ref: ClipRef) -> dict[str, np.ndarray]:
     """The arrays of a file, all of the right shape and kind; raises `BadFrameError`."""
-    data, n, (width, height) = read_bytes(path, "labels_missing"), len(ref.frames), ref.image_size
+    n, (width, height) = len(ref.frames), ref.image_size
     try:
-        with np.load(io.BytesIO(data)) as npz:
-            labels = dict(npz)
-    except Exception:  # a broken zip, or one that is no npz, raises almost anything
+        labels = read_npz(read_bytes(path, "labels_missing"))
+    except ValueError:
         raise BadFrameError("labels_corrupt") from None
     labels.setdefault("valid", np.ones(n, bool))
     shapes = {

@@ -38,12 +38,12 @@ from pathlib import Path
 import numpy as np
 from scipy.spatial.transform import Rotation
 
+from deformer.data.official import IMAGE_SIZE, read_frame_list
 from deformer.hand.camera import project
 from deformer.hand.conventions import MANO_TO_DATASET, NUM_JOINTS, NUM_VERTICES, OPENGL_TO_OPENCV
 from pipelines.datasets.ho3d_files import (
     label_array,
     object_name,
-    read_list,
     read_meta,
     read_obj,
     read_points,
@@ -56,12 +56,11 @@ from pipelines.datasets.source import (
     Mesh,
     RawFrame,
     UnusableInputError,
-    read_bytes,
+    read_image,
 )
 
 ROOT_VARIABLE = "HO3D_DIR"
 MODELS_VARIABLE = "YCB_MODELS_DIR"
-IMAGE_SIZE = (640, 480)
 CENTRE_FRAMES = 128
 """Centre frames of a clip, at most."""
 HALO_FRAMES = 30
@@ -136,7 +135,7 @@ def describe(root: Path) -> dict[str, str]:
 
 
 def _clips_of_split(root: Path, split: str, halo_frames: int) -> Iterator[ClipRef]:
-    listed = read_list(root / f"{split}.txt")
+    listed = read_frame_list(root / f"{split}.txt")
     dataset = _dataset_name(root, split, listed)
     by_sequence: dict[str, set[int]] = {}
     for sequence, number in listed:
@@ -204,18 +203,15 @@ def read_clip(root: Path, ref: ClipRef) -> Iterator[RawFrame]:
     split = dict(ref.splits)["split"]
     rows, truth = _evaluation_truth(root) if split == "evaluation" else ({}, {})
     for number in ref.frames:
-        known, reason = {}, ""
-        image = root / split / ref.sequence / "rgb" / f"{number:04d}{_IMAGE_SUFFIX[ref.dataset]}"
-        try:
-            known["image"] = read_bytes(image, "image_missing")
-        except BadFrameError as error:
-            reason = error.reason
+        name = f"{number:04d}{_IMAGE_SUFFIX[ref.dataset]}"
+        image, reason = read_image(root / split / ref.sequence / "rgb" / name)
+        labels = {}
         try:
             row = {name: truth[name][rows[ref.sequence, number]] for name in truth}
-            known |= _read_labels(root, split, ref, number, row)
+            labels = _read_labels(root, split, ref, number, row)
         except BadFrameError as error:
             reason = reason or error.reason
-        yield RawFrame(number, reason, **known)
+        yield RawFrame(number, reason, image=image, **labels)
 
 
 def _read_labels(
@@ -307,7 +303,7 @@ def _evaluation_truth(root: Path) -> tuple[dict[tuple[str, int], int], dict[str,
 
     The arrays are those of `xyz` (N, 21, 3) and `verts` (N, 778, 3) that the root has, OpenGL.
     """
-    listed = read_list(root / "evaluation.txt")
+    listed = read_frame_list(root / "evaluation.txt")
     truth = {}
     for name, num_points in _TRUTH_POINTS.items():
         path = root / f"evaluation_{name}.json"

@@ -29,24 +29,8 @@ from pipelines.datasets.source import (
     UnusableInputError,
 )
 
-_LINE = re.compile(r"([A-Za-z0-9_-]{1,40})/(\d{1,6})")
 _OBJECT = re.compile(r"[A-Za-z0-9_-]+")
 _PIECE_SIGNS = 1 << 22
-
-
-def read_list(path: Path) -> list[tuple[str, int]]:
-    """train.txt or evaluation.txt: (sequence, frame number) of each line, in the file's order."""
-    listed = []
-    for i, line in enumerate(read_lines(path), 1):
-        match = _LINE.fullmatch(line.strip())
-        if match:
-            listed.append((match[1], int(match[2])))
-        elif line.strip():
-            raise UnusableInputError(
-                f"{path}, line {i}: {line[:80]!r} is not <sequence>/<frame> such as ABF10/0000; "
-                f"{foreign_file(path) or 'take the list from the dataset again'}"
-            )
-    return listed
 
 
 # ---------------------------------------------------------------------------- labels of one frame

@@ -6,20 +6,28 @@ A dataset is a module with three names (see docs/adding-a-dataset.md):
     list_clips(root: Path) -> list[ClipRef]              cheap: folder names and meta files only
     read_clip(root: Path, ref: ClipRef) -> Iterator[RawFrame]     one per frame of ref, in order
 
-A module may have two more: `describe`, where more than the list of clips shapes the result, and
-`HALO_FRAMES`, where clips are parts of recordings (see `DatasetModule`). Everything after that
-(hand model, boxes, crops, occlusion, tar, index) is common to all datasets. What is wrong with one
-frame is data: `RawFrame(frame, reason=…)`. What makes the whole folder unusable is an
-`UnusableInputError`.
+A module may have two more:
+
+    HALO_FRAMES: int                       clips are parts of recordings, and reach so many frame
+                                           numbers beyond their centre frames on each side, as far
+                                           as the recording goes; list_clips then takes another
+                                           number as halo_frames
+    describe(root: Path) -> dict[str, str]        what in the root, beyond the list of clips, shapes
+                                           the result, such as files that may be absent; cheap, and
+                                           the place to warn of what the result will lack
+
+Everything after that (hand model, boxes, crops, occlusion, tar, index) is common to all datasets.
+What is wrong with one frame is data: `RawFrame(frame, reason=…)`. What makes the whole folder
+unusable is an `UnusableInputError`.
 """
 
 import importlib
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Protocol
+from types import ModuleType
 
 import numpy as np
 
@@ -98,33 +106,21 @@ class ClipRef:
         raise ValueError(f"clip {self.key!r}: {name} is {getattr(self, name)!r:.200}, not {rule}")
 
 
-def in_groups(refs: Iterable[ClipRef], most_frames: int) -> list[tuple[ClipRef, ...]]:
-    """Clips that follow each other, with no more frames than that unless one clip has them."""
-    groups: list[tuple[ClipRef, ...]] = []
-    num_frames = 0
-    for ref in refs:
-        num_frames += len(ref.frames)
-        if groups and num_frames <= most_frames:
-            groups[-1] += (ref,)
-        else:
-            groups.append((ref,))
-            num_frames = len(ref.frames)
-    return groups
-
-
-def _check_array(name: str, value: np.ndarray | None, *shape: int | None) -> None:
-    """Raise `ValueError` unless value is None, or numbers of this shape (None: any length)."""
-    if value is None:
-        return
-    found = np.shape(value)
-    fits = len(found) == len(shape) and all(
-        n in (None, m) for n, m in zip(shape, found, strict=True)
-    )
-    if not fits or np.asarray(value).dtype.kind not in "biuf":
-        wanted = tuple("N" if n is None else n for n in shape)
-        raise ValueError(
-            f"{name} is {np.asarray(value).dtype} of shape {found}, not numbers of shape {wanted}"
+def _check_arrays(owner: object, **shapes: tuple[int | None, ...]) -> None:
+    """Raise `ValueError` unless these are None, or numbers of these shapes (None: any length)."""
+    for name, shape in shapes.items():
+        value = getattr(owner, name)
+        if value is None:
+            continue
+        array = np.asarray(value)
+        fits = len(array.shape) == len(shape) and all(
+            n in (None, m) for n, m in zip(shape, array.shape, strict=True)
         )
+        if not fits or array.dtype.kind not in "biuf":
+            wanted = tuple("N" if n is None else n for n in shape)
+            raise ValueError(
+                f"{name} is {array.dtype} of shape {array.shape}, not numbers of shape {wanted}"
+            )
 
 
 @dataclass(frozen=True)
@@ -138,8 +134,7 @@ class ManoPose:
     trans_m: np.ndarray  # (3,), the wrist stands at trans_m + J_0(betas)
 
     def __post_init__(self) -> None:
-        for name, size in (("global_rotvec", 3), ("fingers", 45), ("betas", 10), ("trans_m", 3)):
-            _check_array(name, getattr(self, name), size)
+        _check_arrays(self, global_rotvec=(3,), fingers=(45,), betas=(10,), trans_m=(3,))
 
 
 @dataclass(frozen=True)
@@ -150,8 +145,7 @@ class Mesh:
     faces: np.ndarray  # (M, 3)
 
     def __post_init__(self) -> None:
-        _check_array("vertices_cam_m", self.vertices_cam_m, None, 3)
-        _check_array("faces", self.faces, None, 3)
+        _check_arrays(self, vertices_cam_m=(None, 3), faces=(None, 3))
         # the ray caster reads whatever memory a wrong number points to
         if np.size(self.faces) and not (
             np.min(self.faces) >= 0 and np.max(self.faces) < len(self.vertices_cam_m)
@@ -190,43 +184,23 @@ class RawFrame:
     def __post_init__(self) -> None:
         if self.reason and self.reason not in REASONS:
             raise ValueError(f"reason is {self.reason!r}, not empty and none of {list(REASONS)}")
-        _check_array("K", self.K, 3, 3)
-        _check_array("joints_cam_m", self.joints_cam_m, NUM_JOINTS, 3)
-        _check_array("joints_px", self.joints_px, NUM_JOINTS, 2)
-        _check_array("box_px", self.box_px, 4)
-        _check_array("vertices_cam_m", self.vertices_cam_m, NUM_VERTICES, 3)
-        _check_array("segmentation", self.segmentation, None, None)
+        _check_arrays(
+            self,
+            K=(3, 3),
+            joints_cam_m=(NUM_JOINTS, 3),
+            joints_px=(NUM_JOINTS, 2),
+            box_px=(4,),
+            vertices_cam_m=(NUM_VERTICES, 3),
+            segmentation=(None, None),
+        )
         if self.segmentation is not None and self.segmentation.dtype != np.uint8:
             raise ValueError(f"segmentation is {self.segmentation.dtype}, not uint8")
-
-
-class DatasetModule(Protocol):
-    """The three names that a dataset module has, and two that it may have:
-
-        HALO_FRAMES: int
-
-    says that clips are parts of recordings, and reach so many frame numbers beyond their centre
-    frames on each side, as far as the recording goes. `list_clips` then takes another number as
-    `halo_frames`. Where there is none, a clip is a whole recording. And
-
-        describe(root: Path) -> dict[str, str]
-
-    is what in the root, beyond the list of clips, shapes the result, such as files that may be
-    absent. It becomes part of the build's parameters. It is called once per build and is cheap,
-    so it is also the place to warn of what the result will lack.
-    """
-
-    ROOT_VARIABLE: str
-
-    def list_clips(self, root: Path) -> list[ClipRef]: ...
-
-    def read_clip(self, root: Path, ref: ClipRef) -> Iterator[RawFrame]: ...
 
 
 _OURS = ("dexycb", "ho3d", "hands")
 
 
-def load_dataset(name: str) -> DatasetModule:
+def load_dataset(name: str) -> ModuleType:
     """The module of a dataset: one of this package's, or the name of a module of one's own.
 
     That may be `my_hands`, which is a file my_hands.py in the current folder or on Python's path,
@@ -258,6 +232,28 @@ def read_bytes(path: Path, missing: str) -> bytes:
         return path.read_bytes()
     except (FileNotFoundError, IsADirectoryError):
         raise BadFrameError(missing) from None
+
+
+def read_image(path: Path) -> tuple[bytes | None, str]:
+    """The bytes of a frame's image, and why there are none: labels are worth keeping without it."""
+    try:
+        return read_bytes(path, "image_missing"), ""
+    except BadFrameError as error:
+        return None, error.reason
+
+
+def check_values(
+    path: Path,
+    content: dict,
+    rules: dict[str, tuple[Callable[[object], object], str]],
+    advice: str,
+) -> None:
+    """Raise `UnusableInputError` for a value of a meta file that breaks its rule: what must hold of
+    it, and the same in words."""
+    for key, (holds, rule) in rules.items():
+        value = content.get(key)
+        if not holds(value):
+            raise UnusableInputError(f"{path}: {key} is {value!r:.80}, not {rule}; {advice}")
 
 
 def synthetic_mark(root: Path) -> dict | None:

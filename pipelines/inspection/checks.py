@@ -5,14 +5,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from deformer.data.clip import (
     FIELDS,
     REASONS,
     ClipMeta,
-    decode_labels,
-    decode_meta,
     image_member,
     labels_member,
     meta_member,
@@ -21,9 +18,8 @@ from deformer.files.images import decode_jpeg
 from deformer.hand.box import tight_box
 from deformer.hand.camera import project
 from deformer.hand.conventions import NUM_JOINTS
-from deformer.hand.mano import HandLayer
-from deformer.hand.rotations import rotvec_to_rotmat
-from pipelines.building.shard import CorruptShardError, iterate_members
+from pipelines.building.hand_model import HandModel
+from pipelines.building.shard import CorruptShardError, read_clips
 from pipelines.building.tolerances import (
     BONE_LENGTH_M,
     MAX_OFF_M,
@@ -37,67 +33,43 @@ _ROUNDING_PX = 0.01
 _MASKS = ("mask_hand", "mask_object", "mask_amodal")
 
 
-def check_clips(path: Path, name: str, layer: HandLayer | None) -> Iterator[str]:
+def check_clips(path: Path, name: str, hand: HandModel | None) -> Iterator[str]:
     """What is wrong with the clips of the tar at `path`; `name` is its name in the messages.
 
-    layer: the hand model that the labels were made with, or None: MANO's joints go unchecked.
+    hand: the hand model that the labels were made with, or None: MANO's joints go unchecked.
     Raises `CorruptShardError` naming shard and member where the members cannot be read.
     """
-    members: dict[str, bytes] = {}
-    with path.open("rb") as file:
-        for member, data, _ in iterate_members(file, name):
-            members[member] = data
-            if member.endswith(".json"):
-                try:
-                    meta, labels = _decode(member, members)
-                    problems = [*_check_images(labels, meta, members), *check_labels(labels, meta)]
-                    problems += _check_reprojection(labels, meta, layer)
-                except Exception as error:  # damaged labels may fail anywhere: that is a finding
-                    raise CorruptShardError(f"{name}: {member}: {error}") from error
-                yield from (f"{name}: {meta.key}: {problem}" for problem in problems)
-                members = {}
-
-
-def _decode(member: str, members: dict[str, bytes]) -> tuple[ClipMeta, dict]:
-    """The constant part and the labels, those that are null throughout the clip included."""
-    meta = decode_meta(members[member])
-    n = meta.num_frames
-    known = {meta_member(meta.key), labels_member(meta.key)}
-    if missing := known - members.keys():
-        raise ValueError(f"the clip has no {' and no '.join(sorted(missing))}")
-    try:
-        labels = decode_labels(members[labels_member(meta.key)])
-    except ValueError as error:
-        raise ValueError(f"{labels_member(meta.key)}: {error}") from error
-    if len(labels["frame"]) != n:
-        raise ValueError(f"{n} frames, {labels_member(meta.key)} has {len(labels['frame'])}")
-    for field in FIELDS:
-        if field.name not in labels:
-            is_mask = field.dtype == "rle"
-            labels[field.name] = [b""] * n if is_mask else np.full((n, *field.shape), np.nan)
-    return meta, labels
+    for meta, labels, members, _ in read_clips(path, name):
+        n = meta.num_frames
+        for field in FIELDS:  # those that are null throughout the clip
+            unknown = [b""] * n if field.dtype == "rle" else np.full((n, *field.shape), np.nan)
+            labels.setdefault(field.name, unknown)
+        try:
+            problems = [*_check_images(labels, meta, members), *check_labels(labels, meta)]
+            problems += _check_reprojection(labels, meta, hand)
+        except Exception as error:  # damaged labels may fail anywhere: that is a finding
+            raise CorruptShardError(f"{name}: {meta_member(meta.key)}: {error}") from error
+        yield from (f"{name}: {meta.key}: {problem}" for problem in problems)
 
 
 def _check_images(labels: dict, meta: ClipMeta, members: dict[str, bytes]) -> Iterator[str]:
-    """There is an image where there is a crop, of its size, and nothing else."""
+    """There is an image just where there is a crop, of its size, and nothing else."""
     rest = members.keys() - {meta_member(meta.key), labels_member(meta.key)}
+    for member in sorted(rest - {image_member(meta.key, i) for i in range(meta.num_frames)}):
+        yield f"{member} is no member of this clip"
     for i, crop in enumerate(labels["crop_xywh"]):
-        member = image_member(meta.key, i)
-        if (crop[2] > 0) != (member in rest):
-            there = "there" if member in rest else "absent"
-            yield f"frame {i}: crop {crop.tolist()}, image {there}"
-        elif member in rest:
+        image = members.get(image_member(meta.key, i))
+        if (crop[2] > 0) != (image is not None):
+            yield f"frame {i}: crop {crop.tolist()}, image {'absent' if image is None else 'there'}"
+        elif image is not None:
             try:
-                pixels = decode_jpeg(members[member], is_strict=True)
+                pixels = decode_jpeg(image, is_strict=True)
             except ValueError as error:
                 yield f"frame {i}: the image does not decode: {error}"
             else:
                 if pixels.shape[:2] != (crop[3], crop[2]):
                     size = pixels.shape[1::-1]
                     yield f"frame {i}: the image is {size}, its crop {crop.tolist()}"
-        rest.discard(member)
-    for member in sorted(rest):
-        yield f"{member} is no member of this clip"
 
 
 # ------------------------------------------------------------------------------ rules on the labels
@@ -248,18 +220,15 @@ RULES = (
 )  # fmt: skip
 
 
-def _check_reprojection(labels: dict, meta: ClipMeta, layer: HandLayer | None) -> Iterator[str]:
+def _check_reprojection(labels: dict, meta: ClipMeta, hand: HandModel | None) -> Iterator[str]:
     """The joints of the MANO parameters must be the joints that the dataset states."""
     names = ("pose_rotvec", "betas", "trans_m", "K", "joints_cam_m")
     known = np.all([_is_known(labels[name]) for name in names], 0)
-    if layer is None or not known.any():
+    if hand is None or not known.any():
         return
-    pose_rotvec, betas, trans_m, K, joints_cam_m = (labels[name][known] for name in names)
-    with torch.inference_mode():
-        pose = rotvec_to_rotmat(torch.from_numpy(pose_rotvec).unflatten(1, (16, 3)))
-        is_left = torch.full((len(pose),), meta.side == "left")
-        _, joints = layer(pose, torch.from_numpy(betas), is_left, tips=meta.tips)
-    off_m, off_px = off_m_and_px(joints.numpy() + trans_m[:, None], joints_cam_m, K)
+    *mano, K, joints_cam_m = (labels[name][known] for name in names)
+    _, posed_cam_m = hand.hand_cam_m(*mano, meta.side, meta.tips)
+    off_m, off_px = off_m_and_px(posed_cam_m, joints_cam_m, K)
     if off_m.max() > MAX_OFF_M or off_px.max() >= MAX_OFF_PX:
         frame = np.flatnonzero(known)[off_m.argmax()]
         yield (

@@ -4,7 +4,6 @@ Pure: images and labels in, an image array out. Colours are RGB.
 """
 
 from dataclasses import dataclass
-from itertools import pairwise
 
 import cv2
 import numpy as np
@@ -60,8 +59,8 @@ def draw_sheet(tiles: list[Tile], columns: int, title: str, tile_px: int = 320) 
     image = Image.fromarray(sheet)
     pen = ImageDraw.Draw(image)
     pen.text((_MARGIN_PX, _MARGIN_PX - 6), title, _INK_RGB, ImageFont.load_default(26))
-    for kind, rgb, text, (x, y) in legend:
-        _draw_legend_item(pen, kind, rgb, text, x, _MARGIN_PX + 42 + y)
+    for rgb, text, (x, y) in legend:
+        _draw_legend_item(pen, rgb, text, x, _MARGIN_PX + 42 + y)
     for tile, (x, y) in zip(tiles, corners, strict=True):
         _draw_badge(pen, tile.side, x + 8, y + 8)
         _draw_caption(pen, tile, x, y + tile_px, tile_px)
@@ -137,27 +136,23 @@ def _draw_skeleton(canvas: np.ndarray, joints: np.ndarray) -> None:
 # -------------------------------------------------------------------------------- text around tiles
 
 
-def _draw_badge(pen: ImageDraw.ImageDraw, side: str, x: int, y: int) -> int:
-    """The side on its colour; returns the width."""
+def _draw_badge(pen: ImageDraw.ImageDraw, side: str, x: int, y: int) -> None:
+    """The side on its colour."""
     font = ImageFont.load_default(14)
     width = round(pen.textlength(side, font)) + 16
     pen.rounded_rectangle((x, y, x + width, y + 22), 11, SIDES_RGB[side])
     pen.text((x + width / 2, y + 11), side, (255, 255, 255), font, anchor="mm")
-    return width
 
 
 def _draw_caption(pen: ImageDraw.ImageDraw, tile: Tile, x: int, y: int, width: int) -> None:
     """Two lines of text under a tile, and a bar: what is seen, what is hidden by objects."""
     large, small = ImageFont.load_default(16), ImageFont.load_default(15)
     pen.rectangle((x, y, x + width - 1, y + 5), _LINE_RGB)
-    occluded, seen = (
-        0 if np.isnan(share) else round(share * width)
-        for share in (tile.occlusion, tile.visibility)
-    )
-    if occluded:
-        pen.rectangle((x, y, x + occluded - 1, y + 5), OBJECT_RGB)
-    if seen:
-        pen.rectangle((x + width - seen, y, x + width - 1, y + 5), (96, 190, 24))
+    if tile.occlusion > 0:
+        pen.rectangle((x, y, x + round(tile.occlusion * width), y + 5), OBJECT_RGB)
+    if tile.visibility > 0:
+        start = x + width - round(tile.visibility * width)
+        pen.rectangle((start, y, x + width - 1, y + 5), _SEEN_RGB)
     frame = f"frame {tile.frame}"
     room = width - pen.textlength(frame, small) - 12
     pen.text((x, y + 11), _shortened(pen, tile.object, large, room), _INK_RGB, large)
@@ -179,42 +174,27 @@ def _shortened(pen: ImageDraw.ImageDraw, text: str, font, room: float) -> str:
 
 
 def _legend(width: int) -> tuple[list, int]:
-    """The legend's items (kind, colour, text, (x, y)) in lines that fit the width, their height."""
+    """The legend's items (colour, text, (x, y)) in lines that fit the width, and their height."""
     items = [
-        ("solid", HAND_RGB, "hand, as segmented"),
-        ("filled", OBJECT_RGB, "objects, as segmented"),
-        ("dashed", AMODAL_RGB, "whole hand, rendered"),
-        *(("bone", rgb, name) for name, rgb in zip(FINGERS, FINGERS_RGB, strict=True)),
-        ("bar", OBJECT_RGB, "share of the whole hand: hidden by objects, seen"),
+        (HAND_RGB, "hand, as segmented"),
+        (OBJECT_RGB, "objects, as segmented; left part of the bar: share of the hand they hide"),
+        (AMODAL_RGB, "whole hand, rendered (dashed)"),
+        (_SEEN_RGB, "right part of the bar: share of the hand that is seen"),
+        *zip(FINGERS_RGB, FINGERS, strict=True),
     ]
     pen, font = ImageDraw.Draw(Image.new("RGB", (1, 1))), ImageFont.load_default(15)
     placed, x, y = [], _MARGIN_PX, 0
-    for kind, rgb, text in items:
+    for rgb, text in items:
         length = 42 + round(pen.textlength(text, font))
         if x + length > width - _MARGIN_PX and x > _MARGIN_PX:
             x, y = _MARGIN_PX, y + 30
-        placed.append((kind, rgb, text, (x, y)))
+        placed.append((rgb, text, (x, y)))
         x += length + 22
     return placed, y + 40
 
 
-def _draw_legend_item(pen: ImageDraw.ImageDraw, kind: str, rgb, text: str, x: int, y: int) -> None:
-    """A sample of a line, on dark as on a photograph, and what it stands for."""
-    if kind == "bar":
-        pen.rectangle((x, y + 7, x + 33, y + 12), _LINE_RGB)
-        pen.rectangle((x, y + 7, x + 12, y + 12), rgb)
-        pen.rectangle((x + 17, y + 7, x + 33, y + 12), _SEEN_RGB)
-    else:
-        pen.rounded_rectangle((x, y, x + 33, y + 19), 4, _DARK_RGB)
-        if kind == "filled":
-            tint = tuple(round(0.6 * a + 0.4 * b) for a, b in zip(_DARK_RGB, rgb, strict=True))
-            pen.rectangle((x + 5, y + 4, x + 28, y + 15), tint, rgb, 2)
-        else:
-            stops = (5, 12, 16, 23) if kind == "dashed" else (5, 28)
-            stops = (*stops, 27, 29) if kind == "dashed" else stops
-            for start, end in list(pairwise(stops))[::2]:
-                pen.line((x + start, y + 10, x + end, y + 10), rgb, 2 if kind != "bone" else 3)
-        if kind == "bone":
-            for centre in (x + 7, x + 26):
-                pen.ellipse((centre - 4, y + 6, centre + 4, y + 14), rgb)
+def _draw_legend_item(pen: ImageDraw.ImageDraw, rgb, text: str, x: int, y: int) -> None:
+    """A line on dark, as on a photograph, and what it stands for."""
+    pen.rounded_rectangle((x, y, x + 33, y + 19), 4, _DARK_RGB)
+    pen.line((x + 5, y + 10, x + 28, y + 10), rgb, 3)
     pen.text((x + 42, y + 10), text, _INK_RGB, ImageFont.load_default(15), anchor="lm")

@@ -15,26 +15,31 @@ from benchmarks.evaluation.result import Counts, Data, Evaluation, Run, write_ev
 from benchmarks.evaluation.scored import dataset_sha256
 from benchmarks.evaluation.truth import compare, pair_predictions, read_truth
 from deformer.training.checkpoint import Content, save_checkpoint
+from deformer.training.distributed import Machine
 from tests.deformer.small_runs import VERY_SMALL
 
 SPLIT = "s0_train"
+MACHINE = Machine("NVIDIA H100", processes=2, processor="a processor", torch="2.9")
 
 
-def write_run(folder: Path, steps: int = 40, name: str = "tiny", seed: int = 0) -> Path:
-    """A run: a log, and a checkpoint with an empty model."""
+def write_run(
+    folder: Path, steps: int = 40, name: str = "tiny", seed: int = 0, start: str | None = None
+) -> Path:
+    """A run: a log, and a checkpoint with an empty model, of the command `train FOLDER`."""
     stream = replace(VERY_SMALL.stream, seed=seed)
-    experiment = replace(VERY_SMALL, name=name, stream=stream)
-    hand = {"name": "standin", "sha256": ""}
+    experiment = replace(VERY_SMALL, name=name, stream=stream, start_from=start)
     content = Content(
-        step=steps, experiment=experiment, hand=hand, stream={}, tensors={"model": {}}
-    )
+        step=steps, experiment=experiment, hand={"name": "standin", "sha256": ""}, stream={},
+        tensors={"model": {}}, machine=MACHINE, command=f"train {folder}",
+    )  # fmt: skip
     save_checkpoint(folder, content, keep=1)
     lines = []
     for step in range(10, steps + 1, 10):
         values = {"total": 1000 / step, "rate": 1.0, "windows_per_s": 3.0, "discriminator": 0.3,
                   "adversarial": 0.5, "saturation": 0.4}  # fmt: skip
         lines.append({"step": step, "kind": "train", **values})
-    lines.append({"step": steps, "kind": "validation", "pa_mpjpe_mm": 12.0})
+    for step, error in ((0, 20.0), (steps, 12.0)):
+        lines.append({"step": step, "kind": "validation", "pa_mpjpe_mm": error})
     (folder / "log.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     return folder
 
@@ -42,8 +47,7 @@ def write_run(folder: Path, steps: int = 40, name: str = "tiny", seed: int = 0) 
 def write_result(
     folder: Path, data: Path, run: Path, seed: int = 0, synthetic: bool = True, **changed
 ) -> Evaluation:
-    """predictions.parquet and evaluation.json: the truth with errors of some millimetres. Every
-    frame lends the same, which is right where nothing moves.
+    """predictions.parquet and evaluation.json: the truth with errors of some millimetres.
 
     changed: fields of `Run`.
     """
@@ -66,9 +70,6 @@ def write_result(
     }
     folder.mkdir(parents=True)
     table = pa.table({name: columns[name] for name in SCHEMA.names}, schema=SCHEMA)
-    lent = np.tile((joints - joints[:, :1]).reshape(len(at), -1), weights.shape[1])
-    for name in ("own_joints_m", "lent_joints_m"):
-        table = table.append_column(name, pa.array(list(lent), pa.list_(pa.float32())))
     pq.write_table(table, folder / "predictions.parquet")
     paired = pair_predictions(truth, row)
     keep = paired.source >= 0

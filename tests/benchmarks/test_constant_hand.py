@@ -8,7 +8,6 @@ from scipy.spatial.transform import Rotation
 from benchmarks.constant_hand import Options, constant_hand, evaluate
 from deformer.hand.align import align_procrustes, point_errors_mm
 from deformer.hand.rotations import rotvec_to_rotmat
-from tests.deformer.small_runs import build_dataset
 
 MIRROR = np.array([-1.0, 1.0, 1.0])
 
@@ -48,15 +47,11 @@ def test_left_hands_count_as_mirrored_right_ones(hand_m):
     assert np.allclose(constant_hand(mixed, is_left), right)
 
 
-def test_it_is_scored_as_any_prediction(raw_root, tmp_path):
-    data = build_dataset(raw_root)
+def test_it_is_scored_as_any_prediction(data, tmp_path):
     evaluation = evaluate(Options(data, "s0_train", "s0_test", tmp_path))
     scores = evaluation.metrics["all"]
     assert evaluation.run.method == "constant hand"
     assert evaluation.data.frames == scores["num_frames"] > 0
     assert 0 < scores["pa_mpjpe_mm"]["mean"] < scores["ra_mpjpe_mm"]["mean"]
-
-
-def test_a_split_that_is_not_there_is_named(raw_root, tmp_path):
     with pytest.raises(ValueError, match="s9_train"):
-        evaluate(Options(build_dataset(raw_root), "s9_train", "s0_test", tmp_path))
+        evaluate(Options(data, "s9_train", "s0_test", tmp_path))

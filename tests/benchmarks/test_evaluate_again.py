@@ -1,6 +1,5 @@
 """Evaluated again, on other processes, interrupted, of damaged shards."""
 
-import io
 import os
 import shutil
 import subprocess
@@ -9,65 +8,19 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from rich.console import Console
 
 from benchmarks import inference
-from benchmarks.evaluate import Options, evaluate
 from benchmarks.evaluation.predictions import read_predictions
-from benchmarks.evaluation.result import Counts, read_evaluation
+from benchmarks.evaluation.result import read_evaluation
 from benchmarks.evaluation.scored import load_scored
 from deformer.data.index import read_index
 from deformer.training import features
 from deformer.training.checkpoint import load_checkpoint, save_checkpoint
-from tests.benchmarks.untrained import save_untrained
+from tests.benchmarks.untrained import SPLIT, evaluated
 from tests.deformer.data.test_stream import corrupt
-from tests.deformer.small_runs import CPU, build_dataset, make_stream
+from tests.deformer.small_runs import make_stream
 
-SPLIT = "s0_train"
 REPOSITORY = Path(__file__).parents[2]
-
-
-@pytest.fixture(scope="module")
-def data(raw_root) -> Path:
-    return build_dataset(raw_root)
-
-
-@pytest.fixture(scope="module")
-def run(tmp_path_factory, data, hands) -> Path:
-    return save_untrained(tmp_path_factory.mktemp("run"), make_stream(data), hands)
-
-
-def _evaluate(data: Path, run: Path, out: Path, **more) -> str:
-    """Returns what was said."""
-    said = io.StringIO()
-    options = Options(str(data), SPLIT, out, run, **{"workers": 0, "device": "cpu"} | more)
-    assert evaluate(options, CPU, Console(file=said, width=1000)) is not None
-    return said.getvalue()
-
-
-@pytest.fixture(scope="module")
-def result(tmp_path_factory, data, run) -> Path:
-    out = tmp_path_factory.mktemp("result") / "mine"
-    _evaluate(data, run, out)
-    return out
-
-
-@pytest.fixture
-def own_result(result, tmp_path) -> Path:
-    return Path(shutil.copytree(result, tmp_path / "again"))
-
-
-@pytest.fixture
-def encoded(monkeypatch) -> list[int]:
-    """How many images each step encoded, until now."""
-    calls, real = [], features.to_input
-
-    def noted(batch, device):
-        calls.append(len(batch.images))
-        return real(batch, device)
-
-    monkeypatch.setattr(features, "to_input", noted)
-    return calls
 
 
 def _assert_same_predictions(one: Path, other: Path, atol: float = 0) -> None:
@@ -89,30 +42,11 @@ def _assert_same_predictions(one: Path, other: Path, atol: float = 0) -> None:
 def test_scoring_again_predicts_nothing_again(data, run, own_result, encoded, more):
     before = read_evaluation(own_result / "evaluation.json")
     (own_result / "evaluation.json").unlink()
-    _evaluate(data, run, own_result, **more)
+    evaluated(data, own_result, checkpoint=run, **more)
     assert encoded == []
     after = read_evaluation(own_result / "evaluation.json")
     assert (after.data, after.counts) == (before.data, before.counts)
     assert after.metrics["all"]["mpjpe_mm"] == before.metrics["all"]["mpjpe_mm"]
-
-
-def test_nor_on_another_number_of_processes(data, run, own_result, encoded):
-    """The second of two processes, which looks at the finished file alone."""
-    checkpoint, stream = load_checkpoint(run), make_stream(data)
-    for num_ranks in (1, 2):
-        config = checkpoint.experiment.stream.for_evaluation(SPLIT)
-        of_rank = type(stream)(config, stream.store, stream.index, num_ranks - 1, num_ranks)
-        network = inference._config_for(checkpoint, stream.index.info)
-        job = inference._job_of(checkpoint, network, of_rank, "centre", "float32")
-        assert inference._is_done(own_result / "predictions.parquet", job, sources=False)
-
-
-def test_what_is_lent_is_added_where_asked_for_and_kept_where_not(data, run, own_result, encoded):
-    _evaluate(data, run, own_result, sources=True)
-    assert sum(encoded) == 25
-    _evaluate(data, run, own_result)
-    assert sum(encoded) == 25
-    assert "lent_joints_m" in read_predictions(own_result / "predictions.parquet")
 
 
 def _other_weights(run: Path, out: Path) -> Path:
@@ -129,7 +63,8 @@ def _other_weights(run: Path, out: Path) -> Path:
     ids=["weights", "combine", "precision", "where"],
 )
 def test_what_makes_other_predictions_predicts_anew(data, run, own_result, tmp_path, encoded, more):
-    _evaluate(data, run if more else _other_weights(run, tmp_path / "other"), own_result, **more)
+    checkpoint = run if more else _other_weights(run, tmp_path / "other")
+    evaluated(data, own_result, checkpoint=checkpoint, **more)
     assert sum(encoded) > 0
 
 
@@ -143,7 +78,7 @@ def test_old_predictions_stay_until_new_ones_are_whole(
 
     monkeypatch.setattr(inference, "_decode", stopped)
     with pytest.raises(KeyboardInterrupt):
-        _evaluate(data, _other_weights(run, tmp_path / "other"), own_result)
+        evaluated(data, own_result, checkpoint=_other_weights(run, tmp_path / "other"))
     assert (own_result / "predictions.parquet").read_bytes() == before
 
 
@@ -151,7 +86,7 @@ def test_damaged_predictions_are_named(data, run, own_result):
     path = own_result / "predictions.parquet"
     path.write_bytes(path.read_bytes()[:100])
     with pytest.raises(ValueError, match=r"predictions.parquet is damaged: delete it and predict"):
-        _evaluate(data, run, own_result)
+        evaluated(data, own_result, checkpoint=run)
 
 
 # ------------------------------------------------------------------------------ what is unfinished
@@ -169,7 +104,7 @@ def _interrupt(data: Path, run: Path, out: Path, monkeypatch, at_step: int) -> N
     with monkeypatch.context() as patch:
         patch.setattr(features, "to_input", fails)
         with pytest.raises(KeyboardInterrupt):
-            _evaluate(data, run, out)
+            evaluated(data, out, checkpoint=run)
 
 
 def test_interrupted_prediction_goes_on_to_the_same_rows(
@@ -179,7 +114,7 @@ def test_interrupted_prediction_goes_on_to_the_same_rows(
     _interrupt(data, run, tmp_path, monkeypatch, at_step=4)
     assert len(list((tmp_path / "parts").glob("rank-*.npz"))) == 3
     del encoded[:]
-    _evaluate(data, run, tmp_path)
+    evaluated(data, tmp_path, checkpoint=run)
     assert sum(encoded) == 25 - 3 * 8
     _assert_same_predictions(result, tmp_path)
     assert not (tmp_path / "parts").exists()
@@ -191,14 +126,14 @@ def test_parts_of_another_batch_or_checkpoint_are_made_anew(
     monkeypatch.setattr(inference, "_STEPS_PER_PART", 1)
     _interrupt(data, run, tmp_path, monkeypatch, at_step=4)
     del encoded[:]
-    _evaluate(data, run, tmp_path, batch=5)
+    evaluated(data, tmp_path, checkpoint=run, batch=5)
     assert sum(encoded) == 25
     _assert_same_predictions(result, tmp_path, atol=1e-5)
     (tmp_path / "predictions.parquet").unlink()
     (tmp_path / "parts").mkdir()
     (tmp_path / "parts" / "job.json").write_text("{}")
     (tmp_path / "parts" / "rank-000-step-00000000.npz").write_bytes(b"of another")
-    _evaluate(data, run, tmp_path)
+    evaluated(data, tmp_path, checkpoint=run)
     _assert_same_predictions(result, tmp_path)
 
 
@@ -209,20 +144,15 @@ def test_two_processes_predict_what_one_predicts_and_one_scores_again(
     torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     line = [sys.executable, *torchrun, "-m", "benchmarks.evaluate", "--checkpoint", str(run)]
     line += ["--data", str(data), "--split", SPLIT, "--out", str(tmp_path), "--device", "cpu"]
-    ended = subprocess.run(
-        [*line, "--workers", "0"],
-        cwd=REPOSITORY,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
+    env = {**os.environ, "OMP_NUM_THREADS": "1"}
+    ended = subprocess.run([*line, "--workers", "0"], cwd=REPOSITORY, env=env,
+                           capture_output=True, text=True, timeout=300)  # fmt: skip
     assert ended.returncode == 0, ended.stderr
     _assert_same_predictions(result, tmp_path, atol=1e-5)
     one, two = (read_evaluation(folder / "evaluation.json") for folder in (result, tmp_path))
     assert (two.data, two.counts) == (one.data, one.counts)
     assert two.command.startswith("torchrun --nproc-per-node 2 -m benchmarks.evaluate")
-    _evaluate(data, run, tmp_path)
+    evaluated(data, tmp_path, checkpoint=run)
     assert encoded == []
 
 
@@ -243,20 +173,15 @@ def test_frames_that_need_a_corrupt_image_are_counted_and_left_out(
     whole = read_predictions(result / "predictions.parquet")
     row = int(windows.centre_rows[1])
     corrupt(damaged, row)
-    said = _evaluate(damaged, run, tmp_path / "out")
+    evaluation, said = evaluated(damaged, tmp_path / "out", checkpoint=run)
     predicted = read_predictions(tmp_path / "out" / "predictions.parquet")
     lost = np.setdiff1d(whole["row"], predicted["row"])
     near = np.abs(lost - row) <= 1  # windows of three frames, each the next
     assert row in lost and near.all() and (index.clip[lost] == index.clip[row]).all()
-    evaluation = read_evaluation(tmp_path / "out" / "evaluation.json")
     before = read_evaluation(result / "evaluation.json")
-    assert evaluation.counts == Counts(
-        before.counts.predicted - len(lost),
-        before.counts.borrowed,
-        0,
-        len(lost),
-        evaluation.counts.behind,
-    )
+    counts = evaluation.counts
+    assert (counts.predicted, counts.corrupt) == (before.counts.predicted - len(lost), len(lost))
+    assert (counts.borrowed, counts.lost) == (before.counts.borrowed, 0)
     assert evaluation.data.frames == before.data.frames - len(lost)
     assert f"{len(lost)} labelled frames are left out: they need corrupt members of" in said
     assert f"{len(lost)} labelled frames have no image" not in said
@@ -265,7 +190,8 @@ def test_frames_that_need_a_corrupt_image_are_counted_and_left_out(
     assert not (tmp_path / "out" / "hpe.txt").exists()
     # told again where nothing is read again; and claims and figures count as the evaluation does
     del encoded[:]
-    assert "they need corrupt members of" in _evaluate(damaged, run, tmp_path / "out")
+    _, said = evaluated(damaged, tmp_path / "out", checkpoint=run)
+    assert "they need corrupt members of" in said
     assert encoded == []
     (scored,), problems = load_scored(
         {tmp_path / "out" / "evaluation.json": evaluation}, tmp_path, [damaged]
@@ -278,21 +204,30 @@ def test_a_clip_of_corrupt_labels_is_corrupt_not_lost(damaged, run, tmp_path):
     row = int(make_stream(damaged).windows.centre_rows[0])
     in_clip = int((index.numbers["valid"] & (index.clip == index.clip[row])).sum())
     corrupt(damaged, row, "labels_")
-    _evaluate(damaged, run, tmp_path / "out")
-    counts = read_evaluation(tmp_path / "out" / "evaluation.json").counts
-    assert (counts.lost, counts.corrupt) == (0, in_clip)
+    evaluation, _ = evaluated(damaged, tmp_path / "out", checkpoint=run)
+    assert (evaluation.counts.lost, evaluation.counts.corrupt) == (0, in_clip)
 
 
 def test_windows_of_a_part_count_their_corrupt_frames_too(damaged, run, tmp_path):
     row = int(make_stream(damaged).windows.centre_rows[1])
     corrupt(damaged, row)
-    said = _evaluate(damaged, run, tmp_path / "out", where="frame < 4")
-    counts = read_evaluation(tmp_path / "out" / "evaluation.json").counts
-    assert counts.corrupt > 0 and counts.borrowed == 0 and "corrupt members" in said
+    evaluation, said = evaluated(damaged, tmp_path / "out", checkpoint=run, where="frame < 4")
+    assert evaluation.counts.corrupt > 0 and evaluation.counts.borrowed == 0
+    assert "corrupt members" in said
 
 
 def test_nothing_to_read_is_an_error(damaged, run, tmp_path):
     for row in read_index(damaged).clip_bounds[:-1]:
         corrupt(damaged, int(row), "labels_")
     with pytest.raises(ValueError, match=r"windows in a row of .* are corrupt, such as .*labels"):
-        _evaluate(damaged, run, tmp_path / "out")
+        evaluated(damaged, tmp_path / "out", checkpoint=run)
+
+
+def test_frames_without_a_whole_window_are_an_error(damaged, run, tmp_path):
+    stream = make_stream(damaged)
+    config = load_checkpoint(run).experiment.stream.for_evaluation(SPLIT, 3)
+    windows = type(stream)(config, stream.store, stream.index).windows
+    for row in np.setdiff1d(windows.rows, windows.centre_rows):
+        corrupt(damaged, int(row))
+    with pytest.raises(ValueError, match="no window could be read"):
+        evaluated(damaged, tmp_path / "out", checkpoint=run, limit=3)

@@ -1,29 +1,18 @@
 """HO-3D's evaluation set: files of others, and what is done where truth or images are lacking."""
 
-import io
 import json
 from pathlib import Path
 
 import numpy as np
 import pytest
-from rich.console import Console
 
-from benchmarks.evaluate import Options, evaluate
 from benchmarks.evaluation.truth import read_truth
 from benchmarks.submissions.file_order import ho3d_order
-from benchmarks.submissions.formats import read_pred_json
+from benchmarks.submissions.pred_json import read_pred_json
 from tests.benchmarks.ho3d_dataset import build_ho3d, truth_of
-from tests.benchmarks.untrained import save_untrained
-from tests.deformer.small_runs import CPU, build_dataset, make_stream
+from tests.benchmarks.untrained import evaluated
 
 SPLIT = "evaluation"
-
-
-@pytest.fixture(scope="module")
-def run(tmp_path_factory, raw_root, hands) -> Path:
-    return save_untrained(
-        tmp_path_factory.mktemp("run"), make_stream(build_dataset(raw_root)), hands
-    )
 
 
 @pytest.fixture(scope="module")
@@ -34,18 +23,14 @@ def whole(tmp_path_factory, hands) -> Path:
 
 def scored(folder: Path, out: Path, **what) -> tuple[dict | None, str]:
     """Metrics over all frames, and what was said."""
-    said = io.StringIO()
-    options = Options(
-        str(folder / "shards"), SPLIT, out, root=folder / "raw", workers=0, device="cpu", **what
-    )
-    evaluation = evaluate(options, CPU, Console(file=said, width=1000))
-    return evaluation and evaluation.metrics["all"], said.getvalue()
+    raw, shards = folder / "raw", folder / "shards"
+    evaluation, said = evaluated(shards, out, SPLIT, root=raw, **what)
+    return evaluation and evaluation.metrics["all"], said
 
 
 def write_file(path: Path, content: list) -> Path:
-    path.write_text(
-        json.dumps([None if part is None else np.array(part).tolist() for part in content])
-    )
+    lists = [None if part is None else np.array(part).tolist() for part in content]
+    path.write_text(json.dumps(lists))
     return path
 
 
@@ -94,7 +79,7 @@ def test_without_true_vertices_the_mesh_is_not_scored(tmp_path, hands, run, whol
     path = write_file(tmp_path / "pred.json", truth_of(whole))
     metrics, said = scored(folder, tmp_path / "others", predictions=path, method="x")
     assert metrics["pa_mpjpe_mm"]["mean"] < 1e-3 and metrics["pa_mpvpe_mm"] is None
-    assert "the dataset has no true vertices: the mesh is not scored" in said
+    assert "3 of 3 frames have no true vertices: the mesh is not scored" in said
 
 
 def test_without_truth_the_servers_file_is_written(tmp_path, hands, run, whole):

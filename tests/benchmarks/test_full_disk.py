@@ -12,10 +12,10 @@ from matplotlib.figure import Figure
 from benchmarks.evaluation.predictions import add_vertices
 from benchmarks.evaluation.result import read_evaluation, write_evaluation
 from benchmarks.figures.style import save_figure
-from benchmarks.keep.folder import replace_folder
-from benchmarks.keep.page import FIRST_LINE
+from benchmarks.report.keep import FIRST_LINE, replace_folder
 from benchmarks.submissions.file_order import dexycb_order, ho3d_order
-from benchmarks.submissions.formats import write_hpe, write_pred_json
+from benchmarks.submissions.hpe import write_hpe
+from benchmarks.submissions.pred_json import write_pred_json
 from benchmarks.tables import __main__ as tables
 from deformer.files.whole import NoRoomError
 from tests.benchmarks.evaluations import make_evaluation

@@ -1,13 +1,20 @@
 """The run of a model that was never trained, and datasets that say other things of themselves."""
 
+import io
 import json
 from pathlib import Path
 
+from rich.console import Console
+
+from benchmarks.evaluate import Options, evaluate
+from benchmarks.evaluation.result import Evaluation
 from deformer.data.stream import Stream
 from deformer.hand.mano import Hands
 from deformer.training.checkpoint import Content, save_checkpoint
 from deformer.training.experiment import Experiment
-from tests.deformer.small_runs import VERY_SMALL, make_learner
+from tests.deformer.small_runs import CPU, VERY_SMALL, make_learner
+
+SPLIT = "s0_train"
 
 
 def save_untrained(
@@ -33,3 +40,10 @@ def copy_with_parameters(data: Path, out: Path, **change) -> Path:
     parameters = {k: v for k, v in (info["parameters"] | change).items() if v is not None}
     (out / "dataset.json").write_text(json.dumps(info | {"parameters": parameters}))
     return out
+
+
+def evaluated(data: Path, out: Path, split: str = SPLIT, **what) -> tuple[Evaluation | None, str]:
+    """What `benchmarks.evaluate` makes of a checkpoint or a file, and what it says."""
+    said = io.StringIO()
+    options = Options(str(data), split, out, **{"workers": 0, "device": "cpu"} | what)
+    return evaluate(options, CPU, Console(file=said, width=1000)), said.getvalue()

@@ -24,8 +24,14 @@ from deformer.network.model import DeformerConfig
 from deformer.train import Options, train
 from deformer.training.checkpoint import load_checkpoint
 from deformer.training.distributed import Place
-from deformer.training.experiment import Experiment, OptimConfig, ValidationConfig
-from deformer.training.learner import Learner, RealMotion
+from deformer.training.experiment import (
+    Experiment,
+    OptimConfig,
+    ValidationConfig,
+    differences,
+)
+from deformer.training.learner import Learner
+from deformer.training.motion import RealMotion
 from pipelines import build_shards
 
 CPU = Place(torch.device("cpu"))
@@ -45,17 +51,6 @@ VERY_SMALL = replace(
     optim=OptimConfig(lr=1e-3, lr_discriminator=1e-2, warmup_steps=3),
     validation=ValidationConfig(every=4, limit=3),
 )  # fmt: skip
-# The same from the command line
-_ARGUMENTS = (
-    "--experiment tiny --device cpu --workers 0 --steps 6 --log-every 1 "
-    "--stream.size 32 --stream.limit 10 --stream.window.num-frames 3 --stream.window.gap 1 "
-    "--stream.order.global-batch 4 --stream.order.streams 4 --model.width 16 --model.heads 2 "
-    "--model.layers 1 --model.ffn 16 --model.roi-size 8 --model.regressor 32 16 "
-    "--discriminator.hidden 8 --discriminator.noise 0.02 "
-    "--optim.epochs 60 --optim.decay-epochs 10 --optim.warmup-steps 3 "
-    "--optim.lr 1e-3 --optim.lr-discriminator 1e-2 --stream.augment.rotation-deg 180 "
-    "--validation.every 4 --validation.limit 3"
-)
 SPEED = ("windows_per_s", "data_wait")
 
 
@@ -85,7 +80,22 @@ def own_signals() -> Iterator[None]:
 
 def arguments(dataset: Path | str, out: Path, *more: str) -> list[str]:
     """What the command line must say for a run of `VERY_SMALL`."""
-    return [*_ARGUMENTS.split(), "--data", str(dataset), "--out", str(out), *more]
+    line = [
+        "--experiment",
+        "tiny",
+        "--device",
+        "cpu",
+        "--workers",
+        "0",
+        "--steps",
+        "6",
+        "--log-every",
+        "1",
+    ]
+    for name, (_, value) in differences(get_experiment("tiny"), VERY_SMALL).items():
+        values = value if isinstance(value, tuple) else (value,)
+        line += [f"--{name.replace('_', '-')}", *map(str, values)]
+    return [*line, "--data", str(dataset), "--out", str(out), *more]
 
 
 class Killed(Exception):
@@ -164,11 +174,13 @@ def make_stream(dataset: Path, experiment: Experiment = VERY_SMALL, **place) -> 
     return Stream(experiment.stream, store, index, **place)
 
 
-def make_learner(hands, stream: Stream, experiment: Experiment = VERY_SMALL) -> Learner:
+def make_learner(
+    hands, stream: Stream, experiment: Experiment = VERY_SMALL, bf16: bool = False
+) -> Learner:
     motion = None
     if experiment.adversarial:
         motion = RealMotion(stream.index, stream.windows, experiment.stream.seed)
-    return Learner(experiment, hands, CPU, motion)
+    return Learner(experiment, hands, CPU, motion, bf16)
 
 
 def changed(part: str, experiment: Experiment = VERY_SMALL, **change) -> Experiment:

@@ -7,6 +7,7 @@ import pytest
 import yaml
 
 from pipelines.build_shards import Options, build
+from tests.pipelines.dexycb_root import write_meta
 
 
 @pytest.fixture(scope="session")
@@ -48,14 +49,6 @@ def recorded_root(tmp_path, recorded_frame) -> Path:
     calibration = root / "calibration" / "mano_20200709-subject-01_right"
     calibration.mkdir()
     (calibration / "mano.yml").write_text(yaml.dump({"betas": [0.0] * 10}))
-    meta = {
-        "serials": ["836212060125"],
-        "num_frames": 12,
-        "ycb_ids": [5, 6, 13, 18],
-        "ycb_grasp_ind": 0,
-        "mano_sides": ["right"],
-        "mano_calib": ["20200709-subject-01_right"],
-        "extrinsics": "20200702_151821",
-    }
-    (sequence / "meta.yml").write_text(yaml.dump(meta))
+    write_meta(sequence, camera.name, 12, "right", ycb_ids=[5, 6, 13, 18], ycb_grasp_ind=0,
+               mano_calib=["20200709-subject-01_right"])  # fmt: skip
     return root

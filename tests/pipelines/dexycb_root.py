@@ -11,11 +11,11 @@ import numpy as np
 import torch
 import yaml
 
+from deformer.data.official import official_sequences
 from deformer.hand.camera import project
 from deformer.hand.mano import HandLayer, Hands
 from deformer.hand.rotations import rotvec_to_rotmat
 from pipelines.building.occlusion import cast_depth
-from pipelines.datasets.dexycb import official_sequences
 from pipelines.datasets.source import Mesh
 
 K = np.array([[616.0, 0, 312], [0, 615.5, 241], [0, 0, 1]])
@@ -51,7 +51,7 @@ def write_root(
     return root
 
 
-def write_meta(folder: Path, serial: str, num_frames: int, side: str) -> None:
+def write_meta(folder: Path, serial: str, num_frames: int, side: str, **changes) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "meta.yml"
     serials = yaml.safe_load(path.read_text())["serials"] if path.exists() else []
@@ -64,7 +64,7 @@ def write_meta(folder: Path, serial: str, num_frames: int, side: str) -> None:
         "mano_calib": [CALIBRATION],
         "extrinsics": "20200702_151821",
     }
-    path.write_text(yaml.dump(meta))
+    path.write_text(yaml.dump(meta | changes))
 
 
 def write_frame(folder: Path, frame: int, side: str, hands, layer, rng) -> None:

@@ -16,8 +16,10 @@ from deformer.data.clip import SCHEMA_VERSION, Clip, ClipMeta
 from deformer.hand.box import tight_box
 from deformer.hand.camera import project
 from deformer.hand.conventions import NUM_JOINTS
-from pipelines.building.finish import finish, locked
-from pipelines.building.shard import write_shard
+from deformer.program.lock import locked
+from pipelines.building.annotate import empty_labels
+from pipelines.building.finish import finish
+from pipelines.building.shard import ShardMark, join, remove_parts, write_part
 from pipelines.datasets.source import GRASPED_OBJECT, HAND
 
 CROP_SIZE = (96, 80)
@@ -40,23 +42,29 @@ def make_clip(
 ) -> Clip:
     """A clip; with hand="none", amodal masks and occlusion are null, as in a real build."""
     rng = np.random.default_rng(seed)
-    frames = [_make_frame(rng, i, hand != "none") for i in range(num_frames)]
-    for i in invalid:
-        frames[i] = _null_frame(i)
-    labels = {
-        name: [frame[name] for frame in frames]
-        if name.startswith("mask")
-        else np.array([frame[name] for frame in frames])
-        for name in frames[0]
-        if name != "image"
-    }
-    labels["is_halo"] = np.isin(np.arange(num_frames), list(halo))
+    labels, images = empty_labels(num_frames), [None] * num_frames
+    labels["frame"][:] = np.arange(num_frames)
+    labels["is_halo"][list(halo)] = True
+    labels["reason"][:] = "no_hand"
+    for i in range(num_frames):
+        fields, image = _make_frame(rng, hand != "none")
+        if i not in invalid:
+            images[i] = image
+            for name, value in fields.items():
+                labels[name][i] = value
     meta = ClipMeta(
         key=key, dataset="dexycb", subject="subject-01", sequence="20200101_000000", camera="a0",
         side=side, object=object, splits=TRAIN if splits is None else splits,
         num_frames=num_frames, image_size=(640, 480), hand=hand, tips="dexycb",
     )  # fmt: skip
-    return Clip(meta, labels, [frame["image"] for frame in frames])
+    return Clip(meta, labels, images)
+
+
+def write_shard(out: Path, name: str, clips: Iterable[Clip]) -> ShardMark:
+    """Write clips as the shard `out/name`, and its mark."""
+    mark = join(out, name, [write_part(out, name, clips)])
+    remove_parts(out, name)
+    return mark
 
 
 def build_dataset(out: Path, shards: list[list[Clip]], synthetic: dict | None = None) -> Path:
@@ -64,7 +72,7 @@ def build_dataset(out: Path, shards: list[list[Clip]], synthetic: dict | None = 
 
     Also where no frame is valid, which a build refuses and earlier versions did not.
     """
-    with locked(out):
+    with locked(out, "build"):
         marks = [write_shard(out, f"{i:06d}.tar", clips) for i, clips in enumerate(shards)]
         parameters = {
             "schema_version": SCHEMA_VERSION,
@@ -87,7 +95,7 @@ def small_dataset(out: Path, hand: str = "standin") -> Path:
     return build_dataset(out, [train, [make_clip("clip-c", seed=3, hand=hand, splits=TEST)]])
 
 
-def _make_frame(rng: np.random.Generator, number: int, has_hand_model: bool) -> dict:
+def _make_frame(rng: np.random.Generator, has_hand_model: bool) -> tuple[dict, bytes]:
     width, height = CROP_SIZE
     joints = rng.uniform([-0.07, -0.06, 0.8], [0.07, 0.06, 1.0], (NUM_JOINTS, 3))
     joints_px = project(joints, K)
@@ -103,8 +111,7 @@ def _make_frame(rng: np.random.Generator, number: int, has_hand_model: bool) -> 
     visibility = np.count_nonzero(seen == HAND) / area if has_hand_model else np.nan
     image = cv2.resize(rng.integers(60, 200, (6, 8, 3), np.uint8), CROP_SIZE)
     image[segmentation == HAND] = (150, 180, 225)
-    return _null_frame(number) | {
-        "image": cv2.imencode(".jpg", image)[1].tobytes(),
+    fields = {
         "valid": True,
         "reason": "",
         "joints_in_image": inside.sum(),
@@ -120,27 +127,7 @@ def _make_frame(rng: np.random.Generator, number: int, has_hand_model: bool) -> 
         "mask_object": _rle(segmentation == GRASPED_OBJECT),
         "mask_amodal": _rle(amodal) if has_hand_model else b"",
     }
-
-
-def _null_frame(number: int) -> dict:
-    return {
-        "image": None,
-        "frame": number,
-        "valid": False,
-        "reason": "no_hand",
-        "joints_in_image": -1,
-        "crop_xywh": (0, 0, 0, 0),
-        "occlusion": np.nan,
-        "occlusion_grasped": np.nan,
-        "visibility": np.nan,
-        "box_px": np.full(4, np.nan),
-        "K": np.full((3, 3), np.nan),
-        "joints_cam_m": np.full((NUM_JOINTS, 3), np.nan),
-        "joints_px": np.full((NUM_JOINTS, 2), np.nan),
-        "mask_hand": b"",
-        "mask_object": b"",
-        "mask_amodal": b"",
-    }
+    return fields, cv2.imencode(".jpg", image)[1].tobytes()
 
 
 def _rle(mask: np.ndarray) -> bytes:

@@ -3,11 +3,12 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from deformer.data.clip import Clip, decode_labels, decode_meta
+from deformer.data.clip import Clip, image_member
 from deformer.data.dataset import read_info
 from pipelines.building import shard as shards
 from pipelines.building.repair import repair
 from pipelines.verify import check_dataset, check_indices, verify
+from tests.pipelines.handmade import write_shard
 
 
 def problems(folder: Path, hand: str | None = "standin") -> list[str]:
@@ -19,21 +20,13 @@ def problems(folder: Path, hand: str | None = "standin") -> list[str]:
 
 def rewrite(folder: Path, change: Callable[[list[Clip]], None], name: str = "000000.tar") -> None:
     """Change the clips of a shard and make everything else agree with them."""
-    images, labels, clips = {}, None, []
-    with (folder / name).open("rb") as file:
-        for member, data, _ in shards.iterate_members(file, name):
-            extension = member.partition(".")[2]
-            if extension.endswith(".jpg"):
-                images[int(extension.split(".")[0])] = data
-            elif extension == "labels.npz":
-                labels = decode_labels(data)
-            else:
-                meta = decode_meta(data)
-                clips.append(Clip(meta, labels, [images.get(i) for i in range(meta.num_frames)]))
-                images = {}
+    clips = []
+    for meta, labels, members, _ in shards.read_clips(folder / name, name):
+        images = [members.get(image_member(meta.key, i)) for i in range(meta.num_frames)]
+        clips.append(Clip(meta, labels, images))
     change(clips)
     (folder / shards.BUILD_FOLDER).mkdir(exist_ok=True)
-    mark = shards.write_shard(folder, name, clips)
+    mark = write_shard(folder, name, clips)
     info = read_info(folder)
     info["shards"][int(name[:6])] = vars(mark)
     shards.write_json(folder / "dataset.json", info)

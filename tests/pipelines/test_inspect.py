@@ -115,10 +115,6 @@ def test_choice_depends_on_the_seed_alone(dataset):
     assert choices[0] == choices[1] != choices[2]
 
 
-def test_more_tiles_than_frames_give_every_valid_frame_once(dataset):
-    assert len(inspect.choose_rows(rows_of(dataset), 100, seed=0)) == 16
-
-
 # --------------------------------------------------------------------------------------- the sheet
 
 
@@ -192,13 +188,6 @@ def test_command_works_without_a_hand_model(dataset_without_hand_model, tmp_path
     assert sheet.is_file()
 
 
-def test_same_seed_gives_the_same_bytes(dataset, tmp_path, monkeypatch):
-    sheets = [tmp_path / "a.png", tmp_path / "b.png"]
-    for sheet in sheets:
-        assert run_main(monkeypatch, dataset, "--sheet", sheet, "--rows", 1) == 0
-    assert sheets[0].read_bytes() == sheets[1].read_bytes()
-
-
 def test_dataset_without_a_valid_frame_is_said(dataset_without_valid_frame, monkeypatch, capsys):
     assert run_main(monkeypatch, dataset_without_valid_frame) == 1
     out, err = capsys.readouterr()
@@ -206,21 +195,11 @@ def test_dataset_without_a_valid_frame_is_said(dataset_without_valid_frame, monk
     assert "holds no valid frame" in err
 
 
-def test_unknown_split_is_said(dataset, monkeypatch, capsys):
-    assert run_main(monkeypatch, dataset, "--split", "s9_test") == 1
-    assert "it has s0_test, s0_train" in " ".join(capsys.readouterr().err.split())
-
-
 def test_wrong_arguments_are_refused(dataset):
     with pytest.raises(ValueError, match="--rows 0 must be 1 or more"):
         inspect.Options(dataset, rows=0)
     with pytest.raises(ValueError, match="--sheet sheet.jpg must be a .png file"):
         inspect.Options(dataset, sheet=Path("sheet.jpg"))
-
-
-def test_folder_that_is_no_dataset_is_said(tmp_path, monkeypatch, capsys):
-    assert run_main(monkeypatch, tmp_path) == 1
-    assert "is no built dataset" in " ".join(capsys.readouterr().err.split())
 
 
 def test_torch_is_not_imported():

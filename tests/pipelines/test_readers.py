@@ -1,12 +1,10 @@
 """A built dataset is read by programs that know nothing of this project."""
 
-import io
 import re
 import tarfile
 import zlib
 from pathlib import Path
 
-import cv2
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
@@ -55,17 +53,6 @@ def test_polars_reads_both_indices(dataset):
     assert frames.filter(polars.col("reason") == "no_hand")["offset"].to_list() == [None]
 
 
-def test_duckdb_reads_both_indices(dataset):
-    duckdb = pytest.importorskip("duckdb")
-    query = f"""
-        SELECT f.side, count(*), count(f.occlusion), min(len(a.joints_cam_m))
-        FROM '{dataset}/frames.parquet' f
-        JOIN '{dataset}/annotations.parquet' a USING (clip, frame)
-        WHERE NOT f.is_halo AND f.s0 = 'train' GROUP BY f.side ORDER BY f.side
-    """
-    assert duckdb.sql(query).fetchall() == [("left", 6, 6, 63), ("right", 5, 4, 63)]
-
-
 def test_offsets_of_the_index_are_those_of_tarfile(dataset):
     for row in pq.read_table(dataset / "frames.parquet").to_pylist():
         members = {"labels.npz": ("labels_offset", "labels_size", "labels_crc32")}
@@ -77,18 +64,6 @@ def test_offsets_of_the_index_are_those_of_tarfile(dataset):
                 data = tar.extractfile(member).read()
                 place = (member.offset_data, member.size, zlib.crc32(data))
                 assert place == (row[offset], row[size], row[crc32])
-
-
-def test_bytes_at_the_offsets_are_the_frame_and_its_labels(dataset):
-    row = pq.read_table(dataset / "frames.parquet").to_pylist()[7]
-    tar = (dataset / row["shard"]).read_bytes()
-    jpeg = tar[row["offset"] : row["offset"] + row["size"]]
-    image = cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR)
-    assert image.shape[1::-1] == CROP_SIZE
-    npz = tar[row["labels_offset"] : row["labels_offset"] + row["labels_size"]]
-    labels = np.load(io.BytesIO(npz))
-    assert labels["frame"][row["clip_index"]] == row["frame"]
-    assert labels["occlusion"][row["clip_index"]] == pytest.approx(row["occlusion"])
 
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=READERS)

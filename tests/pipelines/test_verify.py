@@ -154,12 +154,12 @@ def test_flipped_bytes_never_end_verify(own_built):
     info = read_info(own_built)
     path = own_built / "000000.tar"
     whole = path.read_bytes()
-    with path.open("rb") as file:
-        places = {
-            member: at
-            for member, _, at in shards.iterate_members(file, path.name)
-            if not member.endswith("jpg")
-        }
+    places = {
+        member: at
+        for *_, clip_places in shards.read_clips(path, path.name)
+        for member, at in clip_places.items()
+        if not member.endswith("jpg")
+    }
     for i in range(1, len(info["shards"])):  # one shard is enough
         (own_built / f"{i:06d}.tar").unlink()
     (own_built / "dataset.json").write_text(json.dumps(info | {"shards": info["shards"][:1]}))
@@ -182,14 +182,6 @@ def test_repair_refuses_another_raw_dataset(own_root, own_built):
     (own_built / "000000.tar").unlink()
     shutil.rmtree(min(own_root.glob("2*")))
     with pytest.raises(UnusableInputError, match=r"num_clips: 7 → 5"):
-        run(Options(own_built, repair=True, root=own_root, workers=0))
-
-
-def test_repair_refuses_input_that_has_changed(own_root, own_built):
-    for path in own_root.glob("2*/*/*/color_*.jpg"):
-        shutil.copy(min(own_root.glob("2*/*/*/color_*.jpg")), path) if path.stem[-1] == "3" else 0
-    (own_built / "000000.tar").unlink()
-    with pytest.raises(UnusableInputError, match="comes out otherwise than before"):
         run(Options(own_built, repair=True, root=own_root, workers=0))
 
 
@@ -230,11 +222,3 @@ def test_a_lost_dataset_json(own_built):
     (own_built / "dataset.json").unlink()
     with pytest.raises(FileNotFoundError, match=r"holds tars, .* build anew into another folder"):
         run(Options(own_built, workers=0))
-
-
-def test_not_a_dataset(tmp_path):
-    with pytest.raises(FileNotFoundError, match="is no built dataset"):
-        run(Options(tmp_path))
-    (tmp_path / "dataset.json").write_text('{"schema_version": 0}')
-    with pytest.raises(ValueError, match="has schema version 0, this program reads 1"):
-        run(Options(tmp_path))

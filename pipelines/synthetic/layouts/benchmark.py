@@ -12,9 +12,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from pipelines.datasets.dexycb import official_splits
+from deformer.data.official import SERIALS, official_splits
 from pipelines.synthetic.layouts.sequences import SequencePlan, dexycb_plan, dexycb_serials
-from pipelines.synthetic.scene.cameras import SERIALS
 from pipelines.synthetic.scene.setting import EVERYTHING, Setting
 from pipelines.synthetic.things.ycb import CLASS_IDS
 

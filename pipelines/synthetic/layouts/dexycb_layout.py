@@ -11,6 +11,7 @@ import numpy as np
 import yaml
 from scipy.spatial.transform import Rotation
 
+from deformer.data.official import SERIALS
 from deformer.files.images import encode_jpeg
 from deformer.files.whole import write_part, write_whole
 from deformer.hand.conventions import SIDES
@@ -19,7 +20,7 @@ from pipelines.synthetic.layouts.encode import encode_png, pack_npz
 from pipelines.synthetic.layouts.sequences import SequencePlan
 from pipelines.synthetic.recorded.recording import Recordings
 from pipelines.synthetic.render.film import Frame
-from pipelines.synthetic.scene.cameras import MASTER_SERIAL, SERIALS, Camera, intrinsics, rig
+from pipelines.synthetic.scene.cameras import MASTER_SERIAL, Camera, intrinsics, rig
 from pipelines.synthetic.scene.sequence import (
     Sequence,
     compose,

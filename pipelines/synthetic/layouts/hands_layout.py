@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from scipy.spatial.transform import Rotation
 
+from deformer.data.official import IMAGE_SIZE
 from deformer.files.images import encode_jpeg
 from deformer.files.whole import write_part
 from deformer.hand.conventions import SIDES
@@ -21,7 +22,7 @@ from pipelines.synthetic.render.film import HAND_LABEL
 from pipelines.synthetic.render.layer import Layer
 from pipelines.synthetic.render.lens import draw_lens, photograph
 from pipelines.synthetic.render.wide_picture import Picture, Shot
-from pipelines.synthetic.scene.cameras import IMAGE_SIZE, Camera, rig
+from pipelines.synthetic.scene.cameras import Camera, rig
 from pipelines.synthetic.scene.sequence import compose, film, generator, standin_hands
 from pipelines.synthetic.scene.wide_cameras import draw_cameras, image_size
 from pipelines.synthetic.scene.wide_scene import draw_scene

@@ -1,13 +1,9 @@
 """Which sequences a synthesized root holds: N of the genuine ones, spread over all splits."""
 
-import csv
 from dataclasses import dataclass
-from pathlib import Path
 
-from pipelines.synthetic.scene.cameras import SERIALS
+from deformer.data.official import SERIALS, Recording, recordings
 from pipelines.synthetic.scene.setting import EVERYTHING, Setting
-
-_TABLE = Path(__file__).parents[2] / "datasets" / "dexycb_sequences.csv"
 
 # The first three subjects, and the number of their first sequence, fill every cell of s0, s1, s3:
 # subject 0 with i % 5 = 4 (s0 val, s1 train, s3 train), subject 6 (s0 train, s1 val, s3 val,
@@ -37,18 +33,16 @@ class SequencePlan:
 
 def dexycb_plan(count: int | None) -> list[SequencePlan]:
     """`count` of DexYCB's 1000 sequences (None: all), in the order in which they are made."""
-    with _TABLE.open(newline="") as file:
-        rows = list(csv.DictReader(file))
-    by_subject: dict[str, list[dict]] = {}
-    for row in rows:
-        by_subject.setdefault(row["subject"], []).append(row)
+    by_subject: dict[str, list[Recording]] = {}
+    for row in recordings():
+        by_subject.setdefault(row.subject, []).append(row)
     subjects = sorted(by_subject)
     order = []
     for turn in range(100):
         for s in _SUBJECT_ORDER:
             i = (_FIRST_SEQUENCE.get(s, 17 * s + 3) + _STRIDE * turn) % 100
             row = by_subject[subjects[s]][i]
-            order.append(SequencePlan(row["sequence"], row["subject"], row["side"], row["object"]))
+            order.append(SequencePlan(row.sequence, row.subject, row.side, row.object))
     return order[: _checked(count, len(order), "DexYCB")]
 
 

@@ -5,9 +5,9 @@ from dataclasses import dataclass, replace
 import cv2
 import numpy as np
 
+from deformer.data.official import IMAGE_SIZE
 from pipelines.synthetic.render.layer import HAND, THING, Layer, LayerCaster, lay_over, line_kernel
 from pipelines.synthetic.render.view import View
-from pipelines.synthetic.scene.cameras import IMAGE_SIZE
 from pipelines.synthetic.scene.stage import Stage
 
 HAND_LABEL = 255

@@ -5,13 +5,14 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
+from deformer.data.official import IMAGE_SIZE
 from pipelines.synthetic.render.appearance import num_blocked, thing_part
 from pipelines.synthetic.render.layer import Canvas, Column, Layer, may_cover
 from pipelines.synthetic.render.lighting import shade
 from pipelines.synthetic.render.rays import RayScene, interpolate, unit
 from pipelines.synthetic.render.table_light import CELL_M
 from pipelines.synthetic.render.textures import hex_to_linear, linear_to_srgb, room
-from pipelines.synthetic.scene.cameras import IMAGE_SIZE, Camera
+from pipelines.synthetic.scene.cameras import Camera
 from pipelines.synthetic.scene.world import TABLE_X_M, TABLE_Y_M, TEXELS_PER_M, World
 from pipelines.synthetic.things.household import CHEST, HEAD, HEAD_M
 

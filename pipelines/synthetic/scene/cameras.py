@@ -7,20 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-IMAGE_SIZE = (640, 480)
-"""(width, height) in pixels."""
-
-SERIALS = (
-    "836212060125",
-    "839512060362",
-    "840412060917",
-    "841412060263",
-    "932122060857",
-    "932122060861",
-    "932122061900",
-    "932122062010",
-)
-"""DexYCB's cameras, in its order."""
+from deformer.data.official import SERIALS
 
 MASTER_SERIAL = "840412060917"
 """The camera whose frame DexYCB's calibration calls the world."""

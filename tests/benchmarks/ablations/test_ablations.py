@@ -13,6 +13,7 @@ from benchmarks.ablations import presets as ablation_plan
 from benchmarks.ablations.presets import Options, plan, preset_of
 from deformer.data.dataset import read_info
 from deformer.experiments import EXPERIMENTS, get_experiment
+from deformer.program import console
 from deformer.train import parse
 from tests.deformer.small_runs import build_dataset, own_signals
 
@@ -45,42 +46,26 @@ def occluded(data, monkeypatch) -> Path:
     return data
 
 
-def test_on_the_benchmark_all_runs_start_from_one(occluded, tmp_path):
-    options = _options(occluded, tmp_path, seeds=(1, 2), steps=5, start_steps=9)
-    frames, start, *jobs = plan(options)
-    assert (frames.experiment, frames.steps, frames.seed) == ("tiny_occluded_frames", 9, 0)
-    assert (start.experiment, start.steps, start.seed) == ("tiny_occluded_windows", 9, 0)
-    assert "--start-from" not in frames.train
-    assert start.train[start.train.index("--start-from") + 1] == str(frames.run)
-    assert "tiny_occluded_nearby" in [job.experiment for job in jobs]
-    assert len(jobs) == 18 and {job.steps for job in jobs} == {5}
-    for job in jobs:
-        assert job.train[job.train.index("--start-from") + 1] == str(start.run)
-        assert job.evaluate[job.evaluate.index("--split") + 1] == "s3_test"
-        assert get_experiment(job.experiment).stream.split == "s3_train"
-    for job in (frames, start, jobs[9]):  # what is compared with checkpoints is what is trained
-        assert parse(job.train[job.train.index("deformer.train") + 1 :]).config == job.asked
-
-
 def test_on_encoded_frames_every_run_begins_by_itself(occluded, tmp_path):
     options = _options(occluded, tmp_path, preset="temporal", features=Path("f"), steps=5)
     jobs = plan(options)
     assert len(jobs) == 9 and jobs[0].experiment == "lite_temporal"
+    assert "lite_temporal_nearby" in [job.experiment for job in jobs]
     for job in jobs:
+        assert job.evaluate[job.evaluate.index("--split") + 1] == "s3_test"
+        assert get_experiment(job.experiment).stream.split == "s3_train"
         assert "--start-from" not in job.train
         for command in (job.train, job.evaluate):
             assert command[command.index("--features") + 1] == "f"
         assert parse(job.train[job.train.index("deformer.train") + 1 :]).config == job.asked
     (by_default, *_) = plan(_options(occluded, tmp_path, preset="temporal", steps=5))
     assert by_default.features == by_default.asked.features == "features/lite"
-    with pytest.raises(ValueError, match="--features f: tiny_occluded_frames learns from images"):
-        plan(_options(occluded, tmp_path, features=Path("f"), steps=5, start_steps=5))
+    with pytest.raises(ValueError, match="--features f: tiny learns from images"):
+        plan(_options(occluded, tmp_path, base="tiny", features=Path("f"), steps=5))
 
 
 def test_the_preset_of_an_experiment():
-    for name in ("tiny", "tiny_ho3d_mse", "tiny_occluded", "tiny_occluded_frames"):
-        assert preset_of(name) == "tiny"
-    assert preset_of("small_occluded_mse_noadv") == "small"
+    assert preset_of("tiny") == preset_of("tiny_ho3d_mse_noadv") == "tiny"
     assert preset_of("lite_temporal_nearby") == "temporal"
     assert preset_of("ho3d_center") == "paper" and preset_of("my_own") is None
 
@@ -99,13 +84,13 @@ def test_of_a_dataset_of_ones_own_the_experiment_and_the_split_are_named(
     with pytest.raises(ValueError, match="is my_hands; .* name the experiment to vary by --base"):
         plan(_options(data, tmp_path))
     with pytest.raises(ValueError, match="is my_hands: give --split"):
-        plan(_options(data, tmp_path, base="small"))
+        plan(_options(data, tmp_path, base="lite"))
     with pytest.raises(
         ValueError, match="--base tiny_center has no ablations; .* dexycb, .* BASES"
     ):
         plan(_options(data, tmp_path, base="tiny_center"))
-    first, *jobs = plan(_options(data, tmp_path, base="small", split="train", steps=5))
-    assert first.experiment == "small" and len(jobs) == 6
+    first, *jobs = plan(_options(data, tmp_path, base="lite", split="train", steps=5))
+    assert first.experiment == "lite" and len(jobs) == 6
     assert all(get_experiment(job.experiment) for job in jobs)
     assert first.evaluate[first.evaluate.index("--split") + 1] == "train"
 
@@ -149,17 +134,17 @@ def test_failures_are_listed_and_tell_in_the_status(data, tmp_path, monkeypatch,
 
 
 @pytest.mark.parametrize("kind", [signal.SIGTERM, signal.SIGHUP])
-def test_a_signal_stops_as_ctrl_c_does_and_is_heard_once(data, tmp_path, monkeypatch, kind):
+def test_a_signal_stops_as_ctrl_c_does_and_is_heard_once(data, tmp_path, monkeypatch, kind, capsys):
     where = ["--runs", str(tmp_path), "--results", str(tmp_path), "--data", str(data)]
     monkeypatch.setattr(sys, "argv", ["ablations", *where, "--steps", "3"])
     monkeypatch.setattr(ablations, "seconds_of_training", lambda *_: 1.0)
-    monkeypatch.setattr(ablations, "leave_terminal", lambda: None)  # the tests' own is still there
+    monkeypatch.setattr(console, "leave_terminal", lambda: None)  # the tests' own is still there
     heard = []
 
     def run_jobs(*_) -> list[str]:
         try:
             os.kill(os.getpid(), kind)
-        except KeyboardInterrupt:
+        except BaseException:
             os.kill(os.getpid(), kind)  # while the commands are ended
             heard.append(kind)
             raise
@@ -169,6 +154,7 @@ def test_a_signal_stops_as_ctrl_c_does_and_is_heard_once(data, tmp_path, monkeyp
     with own_signals():
         assert ablations.main() == 143
     assert heard == [kind]
+    assert "stopped; the same command goes on" in capsys.readouterr().err
     with own_signals():  # as nohup has it
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
         assert ablations.main() == (143 if kind == signal.SIGTERM else 0)

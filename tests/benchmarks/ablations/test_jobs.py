@@ -29,8 +29,6 @@ from deformer.training.checkpoint import Content, load_checkpoint, save_checkpoi
 from tests.benchmarks.evaluations import make_evaluation, make_metrics
 from tests.deformer.small_runs import own_signals
 
-START = "tiny_occluded_windows"
-
 
 def script(text: str) -> list[str]:
     return [sys.executable, "-c", text]
@@ -101,41 +99,17 @@ def test_another_length_split_or_build_is_not_done(here):
     assert not one.is_done
 
 
-def test_a_run_of_another_start_is_not_done(here):
-    start = job("start", experiment=START)
-    one = job("one", start=start.run)
-    finish(one)
-    sha256 = save(start)
-    assert one.is_done  # its checkpoints are gone: nothing speaks against it
-    save(one, {"start_sha256": sha256})
-    assert one.is_done
-    save(start, weights=1.0)  # trained anew
-    assert not one.is_done
-    save(one)  # from before it was kept
-    assert one.is_done
-
-
-def test_a_start_is_done_with_its_model_alone(here):
-    start = job("start", experiment=START)
-    finish(start)
-    assert not start.is_done and start.left_steps == 10
-    save(start)
-    assert start.is_done and start.left_steps == 0
-    (model,) = start.run.rglob("model.safetensors")
-    (model.parent / "state.json").write_text("")
-    assert not start.is_done
-
-
 def test_a_run_of_another_configuration_or_towards_another_end_is_not_done(here):
     one = job("one")
     finish(one)
+    assert one.is_done  # its checkpoints are gone: nothing speaks against it
     save(one, {"total_steps": 10})
     assert one.is_done and one.left_steps == 0
     save(one, optim=replace(one.asked.optim, lr=0.5))
     assert not one.is_done
     save(one, {"total_steps": 20})
     assert one.is_done == (not one.asked.optim.cooldown)
-    cooling = job("cooling", experiment="tiny_occluded")
+    cooling = job("cooling", experiment="lite")
     finish(cooling)
     assert cooling.asked.optim.cooldown
     for total_steps, is_done in ((10, True), (20, False)):
@@ -217,16 +191,6 @@ def test_each_run_gets_a_slot_that_is_free(here):
     assert (Path("runs/0") / CONSOLE_FILE).exists()
 
 
-def test_what_others_start_from_comes_first_and_may_use_everything(here):
-    planned = [job("windows", experiment=START), *(job(str(k)) for k in range(3))]
-    assert quietly(planned, Slot(1), Slot(1)) == []
-    assert lines()[:2] == [["train windows", "", ""], ["evaluate windows", "", ""]]
-    assert {threads for _, threads, _ in lines()[2:]} == {"1"}
-    text = [words for words, *_ in lines()]
-    assert all(text.index(f"train {k}") < text.index(f"evaluate {k}") for k in range(3))
-    assert not (Path("runs/windows") / CONSOLE_FILE).exists()
-
-
 # ------------------------------------------------------------------------------------ what failed
 
 
@@ -240,14 +204,6 @@ def test_a_run_that_fails_stops_no_other_and_is_told(here):
     assert failure == "tiny, seed 0: training ended with status 7"
 
 
-def test_what_starts_from_a_run_that_failed_is_not_tried(here):
-    planned = [job("windows", script("raise SystemExit(1)"), START), job("a"), job("b")]
-    first, rest = quietly(planned, Slot(1), Slot(1))
-    assert first == f"{START}, seed 0: training ended with status 1"
-    assert rest == "2 other runs start from it, and were not tried"
-    assert not Path("told.txt").exists()
-
-
 def test_a_command_that_cannot_be_run_and_a_result_that_cannot_be_read_stop_no_other(here):
     nothing, unread = job("nothing", ["no/such/program"]), job("unread")
     file = unread.result / EVALUATION_FILE
@@ -258,24 +214,6 @@ def test_a_command_that_cannot_be_run_and_a_result_that_cannot_be_read_stop_no_o
     assert first.startswith("tiny, seed 0: [Errno 2] No such file or directory: 'no/such/program'")
     assert second.startswith(f"tiny, seed 0: {file} is no evaluation")
     assert [words for words, *_ in lines()] == ["train unread", "train good", "evaluate good"]
-
-
-def test_what_began_with_the_old_model_of_a_start_is_not_passed_over(here, monkeypatch):
-    start = job("start", experiment=START)
-    one = job("one", start=start.run)
-    finish(one)
-    save(one, {"start_sha256": save(start)})
-    assert one.is_done and not start.is_done
-    tried = []
-
-    def run(job: Job, *_) -> None:
-        tried.append(job)
-        if job is start:
-            save(start, weights=1.0)
-
-    monkeypatch.setattr(jobs, "_run", run)
-    assert quietly([start, one]) == []
-    assert tried == [start, one]
 
 
 STOPPING = """

@@ -1,4 +1,4 @@
-"""Figures: all of them in every format, labelled, of windows chosen by rule; missing parts told."""
+"""Figures: all of them in every format, labelled, of frames chosen by rule; missing parts named."""
 
 import json
 import sys
@@ -9,25 +9,20 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from benchmarks.compare.comparable import partner
 from benchmarks.evaluation.result import find_evaluations, write_evaluation
 from benchmarks.evaluation.scored import load_scored, parse_split
 from benchmarks.evaluation.training_log import find_logs
 from benchmarks.figures import __main__ as figures
-from benchmarks.figures.catalogue import draw_all, lines_of, loss_partner
-from benchmarks.figures.curves import Line, error_by_occlusion, occlusion_histogram, pck_curves
-from benchmarks.figures.diagnostics import confidence, image_motion, rank_correlation
-from benchmarks.figures.draw_hand import draw_mesh, error_colours, rest_view
-from benchmarks.figures.examples import largest_gain, worst_failures
-from benchmarks.figures.style import binned, binned_intervals, figure_bytes, title_of
+from benchmarks.figures.catalogue import draw_all, draw_split, lines_of
+from benchmarks.figures.curves import Line, error_by_occlusion, pck_curves
+from benchmarks.figures.draw_hand import draw_mesh, error_colours
+from benchmarks.figures.examples import largest_gain, typical_frames
+from benchmarks.figures.style import DASHES, MARKERS, MAX_LINES, PALETTE, binned
 from benchmarks.figures.training_curves import training_curves
+from deformer.experiments import VARIANTS
 from tests.benchmarks.drawn_results import made_up, write_result, write_run
 from tests.benchmarks.evaluations import make_evaluation
 from tests.deformer.small_runs import build_dataset
-
-OF_A_SPLIT = {"error_by_occlusion", "pck", "occlusion"}
-OF_A_RUN = {"joint_errors", "window", "weights", "failures", "acceleration", "confidence",
-            "borrowing", "borrowed_error", "headroom"}  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -37,21 +32,17 @@ def data(raw_root) -> Path:
 
 @pytest.fixture(scope="module")
 def results(tmp_path_factory, data) -> Path:
-    """One run of the full method, and one trained with MSE."""
+    """One run of the full method."""
     root = tmp_path_factory.mktemp("drawn")
-    for name, loss in (("full", "max_mse"), ("mse", "mse")):
-        run = write_run(root / "runs" / name)
-        experiment = "tiny" if loss == "max_mse" else "tiny_mse"
-        write_result(root / "results" / name, data, run, experiment=experiment, point_loss=loss)
+    write_result(root / "results" / "full", data, write_run(root / "runs" / "full"))
     return root / "results"
 
 
 @pytest.fixture(scope="module")
 def drawn(results, data) -> dict:
-    """Every figure, by name."""
-    found = find_evaluations(results)
-    scored, problems = load_scored(found, results, [data])
-    assert problems == {}
+    """Every figure, by name, with all hands half hidden."""
+    scored, problems = load_scored(find_evaluations(results), results, [data])
+    scored[0].comparison.occlusion[:] = 0.6
     drawn = {d.name: d for d in draw_all(scored, None, problems)}
     assert problems == {}
     return drawn
@@ -66,73 +57,90 @@ def run_command(monkeypatch, *arguments) -> int:
 
 
 def test_every_figure_is_drawn_and_says_that_data_are_synthetic(drawn, data):
-    expected = {f"{data.name}-s0_train/{name}" for name in OF_A_SPLIT}
-    expected |= {f"{run}/{name}" for run in ("full", "mse") for name in OF_A_RUN}
-    assert set(drawn) == expected
+    of_split = {f"{data.name}-s0_train/{name}" for name in ("error_by_occlusion", "pck")}
+    assert drawn.keys() == of_split | {"full/hands", "full/window"}
     for d in drawn.values():
-        assert "SYNTHETIC" in title_of(d.figure), d.name
+        assert "SYNTHETIC" in d.figure.get_suptitle(), d.name
         assert d.caption and d.heading
 
 
+def test_hands_and_windows_are_labelled(drawn):
+    rows = [ax.get_ylabel() for ax in drawn["full/hands"].figure.axes]
+    assert [label for label in rows if label] == ["hidden", "predicted"]
+    axes = drawn["full/window"].figure.axes
+    assert [ax.get_ylabel() for ax in axes[:12:3]] == ["image", "true", "predicted", "error"]
+    titles = [ax.get_title().split("\n") for ax in axes[:3]]
+    assert all(lines[0].startswith("frame ") for lines in titles)
+    weights = [int(lines[-1].removeprefix("weight ").rstrip("%")) for lines in titles]
+    assert sum(weights) in (99, 100, 101)
+    assert all(ax.get_xlabel().endswith(" mm") for ax in axes[9:12])
+
+
 def test_files_are_written_in_all_formats(drawn, results, data, tmp_path, monkeypatch, capsys):
-    stems = {f"{data.name}-s0_train/pck", "full/borrowing", "mse/weights"}
-    some = [drawn[stem] for stem in sorted(stems)]
-    monkeypatch.setattr(figures, "draw_all", lambda *_: iter(some))  # all of them take long
+    stem = f"{data.name}-s0_train/pck"
+    monkeypatch.setattr(figures, "draw_all", lambda *_: iter([drawn[stem]]))
     out = tmp_path / "figures"
     assert run_command(monkeypatch, "--results", results, "--data", data, "--out", out) == 0
-    names = {f.relative_to(out).as_posix() for f in out.rglob("*") if f.is_file()}
-    assert names == {f"{stem}.{suffix}" for stem in stems for suffix in ("pdf", "svg", "png")}
-    heads = {".pdf": b"%PDF", ".svg": b"<?xml", ".png": b"\x89PNG"}
-    for path in out.rglob("*.*"):
-        assert path.read_bytes().startswith(heads[path.suffix]), path
-    assert "3 figures as pdf, svg, png, of 2 runs" in capsys.readouterr().err
+    found = {f.suffix: f.read_bytes()[:5] for f in (out / stem).parent.iterdir()}
+    assert found == {".pdf": b"%PDF-", ".svg": b"<?xml", ".png": b"\x89PNG\r"}
+    assert "1 figures as pdf, svg, png, of 1 runs" in capsys.readouterr().err
 
 
-def test_a_method_without_a_checkpoint_is_no_problem(data, tmp_path, monkeypatch, capsys):
-    constant = make_evaluation({"method": "constant hand", "predictions": "a mean"})
-    write_evaluation(tmp_path / "constant" / "evaluation.json", constant)
-    assert load_scored(find_evaluations(tmp_path), tmp_path, [data]) == ([], {})
-    assert run_command(monkeypatch, "--results", tmp_path, "--data", data) == 0
-    assert "constant" not in capsys.readouterr().err.replace(str(tmp_path), "")
+def test_recordings_are_not_called_synthetic():
+    title = pck_curves([Line("a", *_errors(3))], make_evaluation().data).get_suptitle()
+    assert "recordings" in title and "SYNTHETIC" not in title
 
 
-def test_the_same_figure_gives_the_same_bytes(drawn):
-    figure = drawn["full/borrowing"].figure
-    assert figure_bytes(figure, "svg") == figure_bytes(figure, "svg")
+# ------------------------------------------------------------------------------------------- lines
 
 
-def test_recordings_are_not_called_synthetic(data, tmp_path):
-    write_result(tmp_path / "r" / "full", data, write_run(tmp_path / "run"), synthetic=False)
-    scored, _ = load_scored(find_evaluations(tmp_path / "r"), tmp_path / "r", [data])
-    figure = pck_curves(lines_of(scored), scored[0].evaluation.data)
-    assert "recordings" in title_of(figure)
-    assert "SYNTHETIC" not in title_of(figure)
+def _errors(num_frames: int, occlusion=np.nan):
+    full = np.full((num_frames, 21), 6.0)
+    return np.full(num_frames, occlusion), full, 1.5 * full
 
 
-def test_maxmse_stands_beside_mse(drawn):
-    texts = [ax.texts[-1].get_text() for ax in drawn["full/joint_errors"].figure.axes[:2]]
-    assert [text.split("\n")[0] for text in texts] == ["MSE", "maxMSE"]
+def of(experiment: str, seed: int = 0, **changed) -> SimpleNamespace:
+    """What is needed of a `Scored`, of three frames."""
+    occlusion, pa_mm, ra_mm = _errors(3, 0.5)
+    return SimpleNamespace(
+        name=f"{experiment}-seed{seed}",
+        evaluation=make_evaluation({"experiment": experiment, "seed": seed, **changed}),
+        occlusion=occlusion,
+        values={"pa_mpjpe_mm": pa_mm, "ra_mpjpe_mm": ra_mm},
+    )
 
 
-def test_a_partner_differs_by_the_loss_alone():
-    mse_run = {"experiment": "dexycb_mse", "point_loss": "mse"}
-    evaluations = {
-        "full": make_evaluation(),
-        "other seed": make_evaluation(mse_run | {"seed": 1}),
-        "mse": make_evaluation(mse_run),
-    }
-    group = [SimpleNamespace(name=name, evaluation=e) for name, e in evaluations.items()]
-    full, other_seed, mse = group
-    assert loss_partner(full, group) is mse and loss_partner(mse, group) is full
-    assert loss_partner(other_seed, group) is None
-    assert partner(full, group, fusion="center") is None
-    assert partner(full, group, fusion="dynamic") is None  # it is so itself
-    for changed in ({"trained_on": "else"}, {"precision": "bf16"}, {"step": 9}, {"config": "1"}):
-        other = SimpleNamespace(name="apart", evaluation=make_evaluation(mse_run | changed))
-        assert loss_partner(full, [full, other]) is None
+def test_all_kinds_have_a_line_and_starts_take_no_place():
+    base = "tiny_occluded"
+    runs = [of(base, 1)]
+    for name, v in VARIANTS.items():
+        changed = {"fusion": v.fusion, "point_loss": v.point_loss, "adversarial": v.adversarial}
+        runs.append(of(base if name == "full" else f"{base}_{name}", **changed))
+    starts = [of("lite_frames", seed, fusion="center", adversarial=False) for seed in (0, 1)]
+    error, pck = draw_split([*starts, *runs])
+    lines = pck.figure.axes[0].lines
+    assert len({(line.get_color(), str(line.get_linestyle())) for line in lines}) == MAX_LINES == 9
+    assert sum("Dynamic (2 runs)" in line.get_label() for line in lines) == 1
+    note = " Not drawn: lite_frames."
+    assert error.caption.endswith(note) and pck.caption.endswith(note)
+    alone, _ = draw_split(starts)
+    assert "Not drawn" not in alone.caption and len(alone.figure.axes[0].containers) == 1
+    assert all(len(set(map(str, kinds))) == 9 for kinds in (PALETTE, DASHES, MARKERS))
 
 
-# ----------------------------------------------------------------------------------- empty bins
+def test_seeds_are_taken_together_where_they_were_trained_alike():
+    group = [of("tiny", 0), of("tiny", 1), of("tiny", 2, step=9)]
+    lines = lines_of(group)
+    assert [(line.label, line.num_runs) for line in lines] == [
+        ("Dynamic [tiny-seed0]", 2), ("Dynamic [tiny-seed2]", 1),
+    ]  # fmt: skip
+    (ax,) = error_by_occlusion(lines, group[0].evaluation.data).axes
+    assert ax.get_legend_handles_labels()[1][0] == "Dynamic [tiny-seed0] (2 runs)"
+    for make in (error_by_occlusion, pck_curves):
+        title = make(lines_of(group[:2]), group[0].evaluation.data).get_suptitle()
+        assert title.partition("\n")[0].endswith(", 2 runs each")
+        title = make(lines_of(group[:1]), group[0].evaluation.data).get_suptitle()
+        assert "runs each" not in title
 
 
 def test_bins_by_hand():
@@ -145,31 +153,27 @@ def test_bins_by_hand():
     assert np.allclose(deviation[[0, 2, 3]], [1, 0, 0])
 
 
-def test_an_empty_range_is_a_gap_and_not_zero():
-    data = make_evaluation().data
-    occlusion = np.array([0.05, 0.05, 0.95])
-    line = Line("run", occlusion, np.full((3, 21), 6.0), np.full((3, 21), 9.0))
-    (ax,) = error_by_occlusion([line], data).axes
-    heights = ax.lines[0].get_ydata()
+def test_an_empty_range_is_a_gap_and_unknown_occlusion_is_named():
+    data, (_, pa_mm, ra_mm) = make_evaluation().data, _errors(3)
+    line = Line("run", np.array([0.05, 0.05, 0.95]), pa_mm, ra_mm)
+    heights = error_by_occlusion([line], data).axes[0].lines[0].get_ydata()
     assert np.isnan(heights[1:-1]).all()
     assert heights[[0, -1]].tolist() == [6.0, 6.0]
-
-
-def test_intervals_of_bins_are_over_recordings():
-    x, y = np.array([0.1, 0.2, 0.3, 0.9]), np.array([1.0, 1.0, 3.0, 5.0])
-    low, high = binned_intervals(x, y, np.array([0, 0.5, 1.0]), np.array([0, 0, 1, 1]))
-    assert (low[0], high[0]) == (1.0, 3.0)
-    assert np.isnan([low[1], high[1]]).all()  # of one recording
-
-
-def test_figures_without_any_known_occlusion_say_so():
-    data, unknown = make_evaluation().data, np.full(3, np.nan)
-    line = Line("run", unknown, np.full((3, 21), 6.0), np.full((3, 21), 9.0))
-    for figure in (error_by_occlusion([line], data), occlusion_histogram(unknown, data)):
-        assert "not known" in figure.axes[0].texts[0].get_text()
+    (ax,) = error_by_occlusion([Line("run", *_errors(3))], data).axes
+    assert "not known" in ax.texts[0].get_text()
 
 
 # --------------------------------------------------------------------------------- the examples
+
+
+def test_typical_frames_are_near_the_median_and_of_different_recordings():
+    errors_mm, occlusion = [1.0, 2.0, 5.0, 5.1, 9.0, 5.2, 4.0, 50.0], [*np.arange(7) / 100, 0.9]
+    scored = made_up(errors_mm, occlusion, [0.5] * 8)
+    # recordings are pairs; the median of the seen is 5: frames 2, 5, 6, then 1
+    assert typical_frames(scored, (0, 0.25), 4) == [1, 2, 5, 6]
+    assert typical_frames(scored, (0.5, 1.0), 4) == [7]
+    scored.is_borrowed[7] = True
+    assert typical_frames(scored, (0.5, 1.0)) == []
 
 
 def test_the_window_with_the_largest_gain():
@@ -180,14 +184,9 @@ def test_the_window_with_the_largest_gain():
         [0.1, 0.5, 0.1, 0.8, 0.5, 0.5],
     )
     choice = largest_gain(scored)
-    assert choice == largest_gain(scored)
     assert choice.at == 2
     assert "80% hidden, 90% of the pose" in choice.reason
     assert "6.0 mm less error" in choice.reason
-    # against a run without fusion the difference counts; the frame in the open never does
-    unfused = made_up([90.0, 11.0, 5.0, 9.0, 11.0, 12.0], [0.0] + [0.8] * 5, [1.0] * 6)
-    assert largest_gain(scored, unfused).at == 3
-    assert "7.0 mm more without fusion" in largest_gain(scored, unfused).reason
 
 
 def test_windows_that_can_show_no_gain_are_not_chosen():
@@ -200,64 +199,43 @@ def test_windows_that_can_show_no_gain_are_not_chosen():
     assert largest_gain(scored) is None
 
 
-def test_failures_are_the_worst_of_different_recordings():
-    scored = made_up([5.0, 30.0, 29.0, 1.0, 29.0, 7.0], [0.5] * 6, [0.5] * 6)
-    assert worst_failures(scored) == [1, 2, 4]
-    scored.is_borrowed[1] = True
-    assert worst_failures(scored, 2) == [2, 4]
-
-
 # ------------------------------------------------------------------------------ missing, damaged
 
 
-def test_without_results_it_says_what_to_run(tmp_path, monkeypatch, capsys):
+def test_without_frames_it_says_what_to_run_and_methods_are_no_problem(
+    data, tmp_path, monkeypatch, capsys
+):
     assert run_command(monkeypatch, "--results", tmp_path) == 0
     assert "python -m benchmarks.evaluate" in capsys.readouterr().err
+    constant = make_evaluation({"method": "constant hand", "predictions": "a mean"})
+    write_evaluation(tmp_path / "constant" / "evaluation.json", constant)
+    assert load_scored(find_evaluations(tmp_path), tmp_path, [data]) == ([], {})
+    assert run_command(monkeypatch, "--results", tmp_path, "--data", data) == 0
+    assert "constant" not in capsys.readouterr().err.replace(str(tmp_path), "")
 
 
-def test_what_cannot_be_drawn_is_told_by_name(results, data, tmp_path, monkeypatch, capsys):
-    write_result(tmp_path / "a", data, results.parent / "runs" / "full")
-    path = tmp_path / "a" / "evaluation.json"
+def test_what_cannot_be_drawn_is_named(results, data, tmp_path, monkeypatch, capsys):
+    folder = tmp_path / "[bold]" / "a"
+    about = write_result(folder, data, results.parent / "runs" / "full").data
+    path = folder / "evaluation.json"
 
     def message(**change) -> str:
         content = json.loads(path.read_text())
         content["data"] |= change
         content["counts"] |= {"predicted": content["data"]["frames"]}
         path.write_text(json.dumps(content))
-        assert run_command(monkeypatch, "--results", tmp_path, "--data", data) == 1
+        assert run_command(monkeypatch, "--results", folder.parent, "--data", data) == 1
         return " ".join(capsys.readouterr().err.split())
 
     assert "says 3: evaluate again" in message(frames=3)
     assert "another build" in message(sha256="00" * 32)
     assert "not here: name its folder by --data" in message(name="elsewhere")
-    (tmp_path / "a" / "predictions.parquet").unlink()
-    assert "predictions.parquet is not there" in message(name=data.name, sha256=_sha(results))
-
-
-def test_names_with_brackets_are_told_as_they_are(data, tmp_path, monkeypatch, capsys):
-    results = tmp_path / "[bold]"
-    write_result(results / "[red]", data, write_run(tmp_path / "run"))
-    (results / "[red]" / "predictions.parquet").unlink()
-    assert run_command(monkeypatch, "--results", results, "--data", data) == 1
-    told = "".join(capsys.readouterr().err.split())
-    assert f"[red]:{results}/[red]/predictions.parquetisnotthere" in told
-    assert f"{results}/figures:0figures" in told
-    (results / "[red]" / "evaluation.json").write_text("{}")
-    assert run_command(monkeypatch, "--results", results) == 1
-    assert f"error:{results}/[red]/evaluation.json" in "".join(capsys.readouterr().err.split())
-
-
-@pytest.mark.parametrize(
-    ("text", "name", "is_part"),
-    [
-        ("s0_test", "s0_test", False),
-        ("s0_test where occlusion > 0.5", "s0_test", True),
-        ("s0_test limit 100", "s0_test", True),
-        ("s0_test where occlusion > 0.5 limit 100", "s0_test", True),
-    ],
-)
-def test_the_split_of_an_evaluation_of_a_part(text, name, is_part):
-    assert parse_split(text) == (name, is_part)
+    (folder / "predictions.parquet").unlink()
+    told = message(name=data.name, sha256=about.sha256)
+    assert "[bold]/a/predictions.parquet is not there" in told.replace("- ", "-")
+    path.write_text("{}")
+    assert run_command(monkeypatch, "--results", folder.parent) == 1
+    assert f"error: {path} is no evaluation" in " ".join(capsys.readouterr().err.split())
 
 
 def test_a_part_of_a_split_is_drawn(data, tmp_path):
@@ -267,12 +245,10 @@ def test_a_part_of_a_split_is_drawn(data, tmp_path):
     content["data"]["split"] += " where occlusion >= 0 limit 100"
     path.write_text(json.dumps(content))
     scored, problems = load_scored(find_evaluations(tmp_path), tmp_path, [data])
-    assert problems == {}
-    assert not scored[0].is_borrowed.any()
-
-
-def _sha(results: Path) -> str:
-    return json.loads((results / "full" / "evaluation.json").read_text())["data"]["sha256"]
+    assert problems == {} and not scored[0].is_borrowed.any()
+    assert parse_split("s0_test") == ("s0_test", False)
+    for part in ("where occlusion > 0.5", "limit 100", "where occlusion > 0.5 limit 100"):
+        assert parse_split(f"s0_test {part}") == ("s0_test", True)
 
 
 # ------------------------------------------------------------------------------------ the pieces
@@ -294,83 +270,19 @@ def test_nearer_triangles_hide_farther_ones():
         draw_mesh(image, vertices - [0, 0, 3], np.arange(6).reshape(2, 3), K)
 
 
-def test_the_rest_view_has_fingers_up_and_the_thumb_left(hands, layer):
-    vertices, K = rest_view(hands.right.v_template)
-    points = vertices @ K.T
-    points = points[:, :2] / points[:, 2:]
-    assert points.min() > 0 and points.max() < 480
-    thumb, middle, wrist = points[745], points[444], points[hands.right.weights[:, 0].argmax()]
-    assert middle[1] < wrist[1] and thumb[0] < middle[0]
-
-
 def test_errors_are_coloured_up_to_the_top_of_the_scale():
     low, top, above = error_colours(np.array([0.0, 10.0, 99.0]), 10.0)
     assert np.array_equal(top, above)
     assert low.sum() > top.sum()  # light is good
 
 
-def test_motion_in_the_image_by_hand():
-    joints = np.zeros((5, 21, 2))
-    joints[1:, :, 0] = [[3.0], [7.0], [50.0], [54.0]]
-    clip, frame = np.array([0, 0, 0, 1, 1]), np.array([0, 1, 2, 0, 2])
-    motion = image_motion(joints, np.full(5, 10.0), clip, frame)
-    assert np.allclose(motion, [0.3, 0.35, 0.4, np.nan, np.nan], equal_nan=True)
-
-
-def test_rank_correlation_is_within_windows():
-    rng = np.random.default_rng(0)
-    x = np.array([[1.0, 2, 3, 4, np.nan], [11, 12, 13, 14, 15]])
-    found = rank_correlation(x, -np.exp(x), np.array([0, 1]))
-    assert (found.value, found.num_windows) == (pytest.approx(-1), 2)
-    assert found.interval == pytest.approx((-1, -1))
-    assert str(found) == "−1.00 [−1.00, −1.00]"
-    # between windows all falls, within them it rises
-    level = np.arange(40)[:, None]
-    y = np.arange(5) - 10.0 * level
-    found = rank_correlation(np.arange(5) + 10.0 * level, y, np.arange(40) // 4)
-    assert found.value == pytest.approx(1)
-    # windows that do not vary, or have too few frames, tell nothing
-    assert np.isnan(rank_correlation(x, np.ones((2, 5)), np.zeros(2, int)).value)
-    assert str(rank_correlation(x, np.ones((2, 5)), np.zeros(2, int))) == "not known"
-    few = np.where(np.arange(5) < 2, x, np.nan)
-    assert rank_correlation(few, few, np.zeros(2, int)).num_windows == 0
-    noise = rank_correlation(*rng.normal(size=(2, 400, 7)), np.arange(400) // 10)
-    assert noise.interval[0] < 0 < noise.interval[1] and abs(noise.value) < 0.1
-
-
-def test_what_is_due_to_motion_is_taken_out():
-    rng = np.random.default_rng(1)
-    motion = rng.normal(size=(500, 7))
-    occlusion, weight = (motion + rng.normal(size=motion.shape) for _ in range(2))
-    recording = np.arange(500) // 25
-    assert rank_correlation(occlusion, weight, recording).value > 0.4
-    left = rank_correlation(occlusion, weight, recording, motion).value
-    assert abs(left) < 0.12  # ranks of seven are coarse
-    both = rank_correlation(occlusion, weight + occlusion, recording, motion)
-    assert both.interval[0] > 0.3
-
-
-def test_likeness_is_nearness_to_the_mean_pose(results, data):
-    scored, _ = load_scored(find_evaluations(results), results, [data])
-    c = confidence(scored[0])
-    truth, rows = scored[0].truth, scored[0].window_rows[~scored[0].is_borrowed]
-    rows = rows[(np.diff(rows, axis=1) != 0).all(1)]
-    assert c.weight.shape == (len(rows), 3) and len(c.recording) == len(rows)
-    joints = truth.joints_m[np.searchsorted(truth.row, rows[0])]
-    joints = joints - joints[:, :1]
-    distance = np.linalg.norm(joints - joints.mean(0), axis=-1).mean(1)
-    assert c.likeness[0] == pytest.approx(-1000 * distance)
-    assert np.nansum(c.weight, 1) == pytest.approx(3)
-    assert c.place[0].tolist() == [0, 1, 2]
-
-
 def test_the_curves_of_a_training(tmp_path):
     write_run(tmp_path / "runs" / "a")
     (log,) = find_logs(tmp_path / "runs")
     # there is no root-aligned error in the log
-    assert len(training_curves([log, log], "SYNTHETIC data").axes) == 5
-    axes = training_curves([log], "SYNTHETIC data").axes
-    lines = next(ax for ax in axes if ax.get_title("left").startswith("discriminator")).lines
-    assert [list(line.get_ydata()) for line in lines] == [[0.3] * 4, [0.5] * 4, [0.5, 0.5]]
+    axes = training_curves([log, replace(log, name="b")], "SYNTHETIC data").axes
+    assert len(axes) == 5
+    lines = next(ax for ax in axes if "discriminator;" in ax.get_title("left")).lines
+    assert [list(line.get_ydata()) for line in lines] == [[0.3] * 4, [0.3] * 4, [0.5, 0.5]]
     empty = replace(log, train={}, validation={})
     assert "nothing was logged" in training_curves([empty], "").axes[0].texts[0].get_text()

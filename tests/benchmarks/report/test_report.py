@@ -9,15 +9,17 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from benchmarks.claims.render import LEGEND
 from benchmarks.evaluation.training_log import find_logs
-from benchmarks.material import gather
 from benchmarks.report import __main__ as report
-from benchmarks.report import runs
-from benchmarks.report.html_parts import Section, escape, page, table
-from benchmarks.report.sections import claims_section
-from benchmarks.report.tables import paper_table
-from benchmarks.tables.rows import fill_tables
+from benchmarks.report import pages
+from benchmarks.report.content import ablation_grids, gather, trainings_grid
+from benchmarks.report.pages import (
+    LEGEND,
+    draw_training,
+    kept_page,
+    report_page,
+    training_groups,
+)
 from tests.benchmarks.drawn_results import write_result, write_run
 from tests.benchmarks.evaluations import SYNTHETIC, make_evaluation, make_metrics
 from tests.deformer.small_runs import build_dataset
@@ -31,20 +33,17 @@ class Reader(HTMLParser):
     def __init__(self, text: str) -> None:
         super().__init__()
         self.open: list[str] = []
-        self.ids: list[str] = []
-        self.sources: list[str] = []
-        self.links: list[str] = []
+        self.found: dict[str, list[str]] = {"id": [], "src": [], "href": []}
         self.tags: set[str] = set()
         self.feed(text)
         self.close()
         assert self.open == []
 
     def handle_starttag(self, tag, attrs) -> None:
-        found = dict(attrs)
         self.tags.add(tag)
-        self.ids += [found["id"]] if "id" in found else []
-        self.sources += [found["src"]] if "src" in found else []
-        self.links += [found["href"]] if "href" in found else []
+        for name, value in attrs:
+            if name in self.found:
+                self.found[name].append(value)
         if tag not in _VOID:
             self.open.append(tag)
 
@@ -54,14 +53,20 @@ class Reader(HTMLParser):
 
 def check_self_contained(text: str) -> Reader:
     reader = Reader(text)
-    assert all(s.startswith("data:image/") for s in reader.sources)
-    assert all(link.startswith("#") for link in reader.links)
-    assert {link[1:] for link in reader.links} <= set(reader.ids)
-    assert len(set(reader.ids)) == len(reader.ids)
+    ids, sources, links = reader.found.values()
+    assert all(s.startswith("data:image/") for s in sources)
+    assert all(link.startswith("#") for link in links)
+    assert {link[1:] for link in links} <= set(ids)
+    assert len(set(ids)) == len(ids)
     assert not reader.tags & {"script", "link", "iframe", "object", "base"}
     style = text[text.index("<style>") : text.index("</style>")]
     assert "url(" not in style and "@import" not in style
     return reader
+
+
+def section(text: str, key: str) -> str:
+    start = text.index(f'<section id="{key}">')
+    return text[start : text.index("</section>", start)]
 
 
 @pytest.fixture(scope="module")
@@ -71,7 +76,7 @@ def written(tmp_path_factory, raw_root) -> Path:
     data = build_dataset(raw_root)
     run = write_run(root / "runs" / "full")
     write_run(root / "runs" / "other")
-    write_result(root / "results" / "full", data, run)
+    write_result(root / "results" / "a" / "full", data, run)
     sheet = root / "results" / data.name / "shards.png"
     sheet.parent.mkdir()
     Image.fromarray(np.zeros((40, 60, 3), np.uint8)).save(sheet)
@@ -89,10 +94,9 @@ def text(written) -> str:
 
 def test_it_needs_nothing_but_itself(text):
     reader = check_self_contained(text)
-    assert len(reader.sources) == 14  # 3 of the split, 9 of the run, training, contact sheet
-    assert text.count("data:image/svg+xml") + text.count("data:image/png") == 13
+    assert len(reader.found["src"]) == 6  # 2 of the split, hands, window, training, contact sheet
     keys = {"about", "data", "training", "tables", "claims", "figures", "how", "missing"}
-    assert keys <= set(reader.ids)
+    assert keys == set(reader.found["id"])
     assert 'name="viewport"' in text and "@media print" in text
 
 
@@ -101,64 +105,30 @@ def test_it_says_first_what_was_measured_and_that_it_is_synthetic(text):
     assert "On synthetic data (built_for_training, s0_train, 25 frames)" in top
     assert "SYNTHETIC data" in top
     assert "which this does not compare with" in top
+    assert "Model: Dynamic, trained for 40 steps as tiny." in top
+    assert 'alt="Predicted hands, seen and hidden. SYNTHETIC data' in top
 
 
-def test_it_holds_the_parts_that_a_reader_looks_for(text):
+def test_it_holds_the_parts_that_a_reader_looks_for(written, text):
     for words in (
-        "the stand-in hand (not MANO)", "Valid frames by how much", "best validation",
-        "12.00 at step 40", "Also there, not evaluated: other.", "Published (Fu et al., ICCV 2023)",
-        "† Measured on synthetic data: these say", "The worst failures", "torch", "cores to use",
-        "python -m benchmarks.ablations --preset tiny --data shards/built_for_training --only "
-        "full mse", "Seeds: 0.",
+        "the stand-in hand (not MANO)", "Valid frames by how much", "20.00 → 12.00",
+        "Also there, not evaluated: other.", "Published (Fu et al., ICCV 2023)",
+        "† Measured on synthetic data: these say", "torch", "cores to use",
+        "2 × NVIDIA H100, float32", f"train {written / 'runs' / 'full'}\n",
     ):  # fmt: skip
-        assert words in text, words
+        assert words in text.replace("</code>", "\n"), words
+    claims = section(text, "claims")
+    assert "Nothing to compare yet" in claims and "<table" not in claims
+    assert "benchmarks.ablations --preset tiny --data shards/built_for_training<" in claims
 
 
 def test_its_commands_repeat_its_own_options(written, text, raw_root):
     results, data = f"--results {written / 'results'}", f"--data {build_dataset(raw_root)}"
     for options in (
-        f"tables {results}\n", f"claims {results} {data}\n", f"figures {results} {data}\n",
+        f"tables {results}\n", f"figures {results} {data}\n",
         f"report {results} --runs {written / 'runs'} {data}<",
     ):  # fmt: skip
         assert f"python -m benchmarks.{options}" in text
-
-
-def test_the_claims_are_judged_where_runs_can_be_compared(tmp_path, raw_root):
-    data = build_dataset(raw_root)
-    for name, changed in (
-        ("full", {}),
-        ("mse", {"experiment": "tiny_mse", "point_loss": "mse"}),
-        ("frames", {"experiment": "tiny_occluded_frames", "fusion": "center"}),
-    ):
-        write_result(tmp_path / name, data, Path("runs") / name, **changed)
-    material = gather(tmp_path, tmp_path / "none", (data,))
-    html = claims_section(material)
-    Reader(html)
-    assert "tiny, step 40 · SYNTHETIC data · built_for_training, s0_train · 25 frames" in html
-    assert "Runs: tiny (seed 0), tiny_mse (seed 0)." in html
-    rows = [row for row in html.split("<tr>") if row.startswith("<td>")]
-    sources = [row[len("<td>") : row.index("</td>")] for row in rows]
-    assert sources == ["Table 5", "Fig. 3"]  # no frame is in a bin of occlusion
-    assert ">−0.41<" in rows[0] and ">−0" not in rows[1]  # what the paper prints
-    assert "maxMSE errs less than MSE" in rows[0] and "PA-MPJPE in mm, all" in rows[0]
-    errors = material.scored[0].values["pa_mpjpe_mm"].mean()  # both have the same noise
-    assert rows[0].count(f">{errors:.2f}<") == 2
-    assert ">+0.000 [+0.000, +0.000]<" in rows[0] and ">too noisy to say (one seed)<" in rows[0]
-    assert html.count(escape(LEGEND)) == 1
-    assert "no run of tiny_center; " in html
-    assert "benchmarks.ablations --preset tiny --data shards/built_for_training</code>" in html
-    assert "tiny_occluded_frames" not in html  # nothing is ever compared with it
-    again = replace(material.scored[0], name="again")
-    twice = claims_section(replace(material, scored=[*material.scored, again]))
-    assert "the same run twice is no second sample" in twice
-
-
-def test_without_runs_to_compare_it_says_what_makes_them(text):
-    section = text[text.index('<section id="claims">') : text.index('<section id="figures">')]
-    assert "What the paper claims, on these runs" in section
-    assert "Nothing to compare yet" in section and "<table" not in section
-    command = "python -m benchmarks.ablations --preset tiny --data shards/built_for_training<"
-    assert command in section
 
 
 def test_recordings_are_called_recordings(tmp_path, raw_root):
@@ -168,6 +138,78 @@ def test_recordings_are_called_recordings(tmp_path, raw_root):
     top = out.read_text().split("</header>")[0]
     assert "Everything measured here is of recordings." in top
     assert "synthetic" not in top.split("<body>")[1].lower()
+
+
+# -------------------------------------------------------------------------------- runs that compare
+
+
+def test_the_claims_are_judged_where_runs_can_be_compared(tmp_path, raw_root, monkeypatch):
+    data = build_dataset(raw_root)
+    for name, changed in (
+        ("full", {}),
+        ("mse", {"experiment": "tiny_mse", "point_loss": "mse"}),
+        ("frames", {"experiment": "lite_frames", "fusion": "center"}),
+    ):
+        run = write_run(tmp_path / "runs" / name, start="runs/<start>")
+        write_result(tmp_path / name, data, run, **changed)
+    material = gather(tmp_path, tmp_path / "none", (data,))
+    page = report_page(replace(material, scored=[]), tmp_path, None, [])
+    assert page.count("Ablations side by side") == 1
+    html = section(report_page(material, tmp_path, None, []), "claims")
+    assert "tiny, step 40 · SYNTHETIC data · built_for_training, s0_train · 25 frames of" in html
+    rows = [row for row in html.split("<tr>") if row.startswith("<td>")]
+    assert [row[len("<td>") : row.index("</td>")] for row in rows] == ["Table 5", "Fig. 3"]
+    assert ">−0.41<" in rows[0] and "maxMSE errs less than MSE" in rows[0]
+    errors = material.scored[0].values["pa_mpjpe_mm"].mean()  # both have the same noise
+    assert rows[0].count(f">{errors:.2f}<") == 2
+    assert (
+        ">+0.000 [+0.000,\u00a0+0.000]<" in rows[0] and ">too noisy to say (one seed)<" in rows[0]
+    )
+    assert html.count("The interval is over recordings") == 1
+    assert "All began with the model of runs/&lt;start&gt;." in html  # and text is escaped
+    assert "no run of center that was trained" in html
+    assert "lite_frames" not in html  # nothing is ever compared with it
+    _, full, mse = material.scored
+    monkeypatch.setattr(pages, "draw_run", lambda *_: ())
+    mse = replace(mse, at=mse.at[1:], source=mse.source[1:], is_borrowed=mse.is_borrowed[1:])
+    page = report_page(replace(material, scored=[full, mse]), tmp_path, None, [])
+    assert "are of different frames of built_for_training s0_train, 25 and 24" in page
+    kept = kept_page(material, [], "this")
+    assert LEGEND in kept and "runs/<start>" in kept  # Markdown is not
+
+
+def test_ablations_stand_side_by_side():
+    runs = [make_evaluation({"seed": seed}, SYNTHETIC, make_metrics(seed)) for seed in (0, 1)]
+    runs.append(make_evaluation({"experiment": "dexycb_center", "fusion": "center"}, SYNTHETIC,
+                                make_metrics(empty=("75-100",))))  # fmt: skip
+    runs.append(make_evaluation({"method": "constant hand", "predictions": "x"}, SYNTHETIC))
+    (grid,) = ablation_grids(runs)
+    assert grid.title == "dexycb, step 1,234 · SYNTHETIC data · demo, s0_test · 40 frames"
+    by_label = {row[0]: row[1:] for row in grid.rows}
+    assert list(by_label) == ["constant hand †", "Dynamic †", "Center †"]
+    assert by_label["Dynamic †"][0] == "7.04 ± 0.71 / 14.57 ± 0.00"
+    assert by_label["Dynamic †"][-1] == "0, 1" and by_label["constant hand †"][-1] == "–"
+    assert by_label["Center †"][3] == "– / –" and by_label["Center †"][5] == "–"
+    assert ablation_grids(runs[:2]) == []  # nothing stands beside it
+
+
+def test_a_figure_of_trainings_is_of_one_experiment_one_seed_and_one_length(tmp_path):
+    for seed in (0, 1):
+        for name in ("tiny_occluded", "tiny_occluded_center"):
+            write_run(tmp_path / f"{name}-seed{seed}", 20, name, seed)
+    write_run(tmp_path / "tiny_occluded_frames-seed0", 40, "tiny_occluded_frames")
+    write_run(tmp_path / "tiny_occluded_nearby-seed0", 30, "tiny_occluded_nearby")
+    (tmp_path / "tiny_occluded_nearby-seed0" / "checkpoints").rename(tmp_path / "away")
+    logs = find_logs(tmp_path)
+    titles = [draw_training(g, {}).figure.get_suptitle() for g in training_groups(logs)]
+    assert titles == [f"Training\n{name}\ndata not known" for name in (
+        "2 runs of tiny_occluded, seed 0", "2 runs of tiny_occluded, seed 1",
+        "tiny_occluded_frames-seed0", "tiny_occluded_nearby-seed0",
+    )]  # fmt: skip
+    # 40 steps of 4 windows at 3 windows/s
+    rows = {row[0]: row for row in trainings_grid(logs).rows}
+    assert rows["tiny_occluded_frames-seed0"][-2] == f"{40 * 4 / 3 / 60:.1f}"
+    assert rows["tiny_occluded_nearby-seed0"][1:-1] == ("not known", "–", "30", "–", "–", "–")
 
 
 # ------------------------------------------------------------------------------------ parts missing
@@ -188,8 +230,7 @@ def test_with_nothing_at_all_it_says_what_to_run(tmp_path, monkeypatch, capsys):
 
 
 def test_without_dataset_and_runs_the_tables_are_there_and_figures_say_why(written, tmp_path):
-    empty = tmp_path / "empty"
-    out = tmp_path / "r.html"
+    empty, out = tmp_path / "empty", tmp_path / "r.html"
     report.write_report(report.Options(written / "results", empty, (empty,), out))
     text = out.read_text()
     check_self_contained(text)
@@ -208,45 +249,17 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path, monkeypatch, capsys):
     assert not (tmp_path / "report.html").exists()
 
 
-# ------------------------------------------------------------------------------------- the pieces
-
-
-def test_tables_keep_kinds_apart_and_an_empty_bin_is_a_dash():
-    metrics = make_metrics(empty=("75-100",))
-    filled = fill_tables(
-        [make_evaluation(), make_evaluation({"hand": "standin"}, SYNTHETIC, metrics)]
-    )
-    html = paper_table(filled[0])
-    Reader(html)
-    published, recorded, synthetic = html.split("<tbody ")[1:]
+def test_tables_keep_kinds_apart_and_an_empty_bin_is_a_dash(tmp_path):
+    evaluations = {
+        "a": make_evaluation(),
+        "b": make_evaluation({"hand": "standin"}, SYNTHETIC, make_metrics(empty=("75-100",))),
+    }
+    material = replace(gather(tmp_path, tmp_path), evaluations=evaluations, datasets=[])
+    html = report_page(material, tmp_path, None, [])
+    check_self_contained(html)
+    assert "Some of what is measured here is of SYNTHETIC data, marked †" in html
+    table = section(html, "tables").split("<h3>Table ")[1]
+    published, recorded, synthetic = table.split("<tbody ")[1:]
     assert 'class="published"' in published and "5.22\u00a0(89.6)" in published
     assert 'class="recorded"' in recorded and "SYNTHETIC" not in recorded
     assert "Ours †" in synthetic and '<td class="number">–</td>' in synthetic
-
-
-def test_a_figure_of_trainings_is_of_one_experiment_one_seed_and_one_length(tmp_path, monkeypatch):
-    for seed in (0, 1):
-        for name in ("tiny_occluded", "tiny_occluded_center"):
-            write_run(tmp_path / f"{name}-seed{seed}", 20, name, seed)
-    write_run(tmp_path / "tiny_occluded_frames-seed0", 40, "tiny_occluded_frames")
-    write_run(tmp_path / "tiny_occluded_nearby-seed0", 30, "tiny_occluded_nearby")
-    (tmp_path / "tiny_occluded_nearby-seed0" / "checkpoints").rename(tmp_path / "away")
-    drawn = []
-    monkeypatch.setattr(
-        runs, "training_curves", lambda part, origin: drawn.append((len(part), origin))
-    )
-    monkeypatch.setattr(runs, "figure", lambda *_: "")
-    runs.curves(find_logs(tmp_path), {})
-    unknown = "data not known: no evaluation is of these runs"
-    assert drawn == [
-        (2, f"2 runs of tiny_occluded, seed 0 · {unknown}"),
-        (2, f"2 runs of tiny_occluded, seed 1 · {unknown}"),
-        (1, f"run tiny_occluded_frames-seed0 · {unknown}"),
-        (1, f"run tiny_occluded_nearby-seed0 · {unknown}"),
-    ]
-
-
-def test_what_is_written_is_escaped():
-    html = table(["<b>"], [["a & b"]])
-    assert "&lt;b&gt;" in html and "a &amp; b" in html
-    Reader(page("<t>", "", [Section("x", "1 < 2", "<p>y</p>")], "&"))

@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 
 from benchmarks.tables.layout import OUR_ROW, TABLES, Table, read_published
+from deformer.experiments import VARIANTS
+from tests.beside import SHARED
 
 REPOSITORY = Path(__file__).parents[3]
-_PAPER = "paper/deformer_iccv2023.txt"
 _NUMBER = re.compile(r"\d+\.\d+")
 
 
@@ -69,13 +70,9 @@ def test_the_papers_own_repetitions():
 
 def test_every_number_is_as_in_the_paper(lines):
     """The rows of numbers in the paper's text, in its order, against those of the file."""
-    path = next(
-        (f / "shared" / _PAPER for f in (REPOSITORY, *REPOSITORY.parents[:1])
-         if (f / "shared" / _PAPER).is_file()),
-        None,
-    )  # fmt: skip
-    if path is None:
-        pytest.skip(f"the paper's text, shared/{_PAPER}, is not beside the project")
+    path = SHARED / "paper" / "deformer_iccv2023.txt"
+    if not path.is_file():
+        pytest.skip(f"the paper's text, {path}, is not here")
     in_paper = []
     for line in path.read_text().splitlines():
         words = line.split("\t")
@@ -90,6 +87,12 @@ def test_every_number_is_as_in_the_paper(lines):
             in_file.setdefault((line["table"], line["row"]), []).append(line["value"])
     assert in_paper == [(row, numbers) for (_, row), numbers in in_file.items()]
     assert len(in_paper) == 37
+
+
+@pytest.mark.parametrize("number", [4, 5, 6])
+def test_every_row_of_the_ablations_is_a_variant(number):
+    rows = [v.rows[number] for v in VARIANTS.values() if v.in_paper and number in v.rows]
+    assert sorted(rows) == sorted(read_published()[number])
 
 
 def test_the_tables_ask_for_columns_that_are_there():

@@ -191,12 +191,6 @@ def test_a_shard_that_others_drop_all_the_time_is_still_read(url, tmp_path, data
             other.join()
 
 
-def test_the_newest_shard_is_kept_even_if_it_alone_is_too_large(url, tmp_path):
-    store, _ = open_store(url, tmp_path, cache_bytes=0)
-    assert store.path(TARS[0]).exists()
-    assert store.path(TARS[1]).exists() and tars_of(store.folder) == [TARS[1]]
-
-
 def test_another_build_under_the_same_url_replaces_the_cache(url, tmp_path):
     store, index = open_store(url, tmp_path / "cache")
     old = store.path(TARS[0]).read_bytes()

@@ -83,14 +83,6 @@ def test_steps_are_the_same_for_any_number_of_workers(dataset, alone, num_ranks,
     assert global_batches(dataset, TRAIN, num_ranks, workers, epochs=2) == alone[TRAIN]
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("config", [TRAIN, EVALUATION], ids=["training", "evaluation"])
-@pytest.mark.parametrize("workers", [1, 2])
-@pytest.mark.parametrize("num_ranks", [1, 2, 4, 8])
-def test_ranks_and_workers_in_all_combinations(dataset, alone, config, num_ranks, workers):
-    assert global_batches(dataset, config, num_ranks, workers, epochs=2) == alone[config]
-
-
 def test_training_epochs_differ_in_order_and_augmentation(alone):
     first, second = alone[TRAIN][:STEPS], alone[TRAIN][STEPS:]
     assert not set(chain(*first)) & set(chain(*second))

@@ -25,11 +25,10 @@ def _by_hand(valid: np.ndarray, frame: np.ndarray, config: WindowConfig) -> list
 
 def test_a_whole_clip_of_72_frames_fills_only_12_windows():
     windows = clip_windows(np.ones(72, bool), WindowConfig(num_frames=7, gap=10))
-    assert windows.positions.shape == (72, 7) and windows.is_repeat.shape == (72, 6)
-    distinct = np.array([len(set(row)) for row in windows.positions.tolist()])
+    assert windows.shape == (72, 7)
+    distinct = np.array([len(set(row)) for row in windows.tolist()])
     assert (distinct == 7).sum() == 12
     assert round(distinct.mean(), 2) == 5.33
-    assert ((~windows.is_repeat).sum(1) + 1 == distinct).all()
 
 
 def test_hold_stops_at_the_first_missing_frame_and_skip_goes_on():
@@ -37,12 +36,11 @@ def test_hold_stops_at_the_first_missing_frame_and_skip_goes_on():
     valid[[2, 7]] = False
     hold = clip_windows(valid, WindowConfig(num_frames=7, gap=2, edge="hold"))
     skip = clip_windows(valid, WindowConfig(num_frames=7, gap=2, edge="skip"))
-    row = np.flatnonzero(hold.positions[:, 3] == 4)[0]
-    assert hold.positions[row].tolist() == [4, 4, 4, 4, 6, 8, 8]
-    assert skip.positions[row].tolist() == [0, 0, 4, 4, 6, 8, 8]
-    assert skip.is_repeat[row].tolist() == [True, False, True, False, False, True]
-    row = np.flatnonzero(hold.positions[:, 3] == 5)[0]
-    assert hold.positions[row].tolist() == [1, 1, 3, 5, 5, 5, 5]
+    row = np.flatnonzero(hold[:, 3] == 4)[0]
+    assert hold[row].tolist() == [4, 4, 4, 4, 6, 8, 8]
+    assert skip[row].tolist() == [0, 0, 4, 4, 6, 8, 8]
+    row = np.flatnonzero(hold[:, 3] == 5)[0]
+    assert hold[row].tolist() == [1, 1, 3, 5, 5, 5, 5]
 
 
 @pytest.mark.parametrize("edge", ["hold", "skip"])
@@ -54,27 +52,25 @@ def test_agrees_with_the_rule_walked_by_hand(edge, num_frames):
         valid = rng.random(40) < 0.8
         config = WindowConfig(num_frames, gap=int(rng.integers(1, 12)), edge=edge)
         windows = clip_windows(valid, config, frame)
-        assert windows.positions.tolist() == _by_hand(valid, frame, config)
-        assert valid[windows.positions].all()
+        assert windows.tolist() == _by_hand(valid, frame, config)
+        assert valid[windows].all()
 
 
 def test_centres_are_the_valid_frames_that_may_be_centres():
     valid, is_centre = np.ones(6, bool), np.array([0, 0, 1, 1, 0, 0], bool)
     valid[3] = False
     windows = clip_windows(valid, WindowConfig(3, 1), is_centre=is_centre)
-    assert windows.positions.tolist() == [[1, 2, 2]]
+    assert windows.tolist() == [[1, 2, 2]]
 
 
 def test_the_even_window_has_one_more_frame_before_its_centre():
     windows = clip_windows(np.ones(3, bool), WindowConfig(2, 1))
-    assert windows.positions.tolist() == [[0, 0], [0, 1], [1, 2]]
-    assert windows.is_repeat.tolist() == [[True], [False], [False]]
+    assert windows.tolist() == [[0, 0], [0, 1], [1, 2]]
 
 
 def test_a_clip_without_a_valid_frame_has_no_windows():
     for size in (0, 5):
-        windows = clip_windows(np.zeros(size, bool), WindowConfig())
-        assert windows.positions.shape == (0, 7) and windows.is_repeat.shape == (0, 6)
+        assert clip_windows(np.zeros(size, bool), WindowConfig()).shape == (0, 7)
 
 
 @pytest.mark.parametrize(

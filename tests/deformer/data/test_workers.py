@@ -101,7 +101,7 @@ def test_one_is_pinned_while_another_is_used(monkeypatch):
     pinned, devices = [], []
     monkeypatch.setattr(torch.cuda, "current_device", lambda: 3)
     monkeypatch.setattr(torch.cuda, "set_device", devices.append)
-    monkeypatch.setattr(data_workers, "_pinned", lambda batch: pinned.append(batch) or batch)
+    monkeypatch.setattr(data_workers, "_pinned", lambda data: pinned.append(0) or data.clone())
     batches = read_ahead(batch_of, range(9), 2, True)
     come = [next(batches)]
     time.sleep(0.5)

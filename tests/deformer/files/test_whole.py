@@ -7,7 +7,14 @@ import threading
 
 import pytest
 
-from deformer.files.whole import NoRoomError, room_for, sync_folder, whole_file, write_whole
+from deformer.files.whole import (
+    NoRoomError,
+    room_for,
+    sync_folder,
+    whole_file,
+    whole_folder,
+    write_whole,
+)
 from tests.full_disk import little_room, names
 
 
@@ -100,3 +107,20 @@ def _refuse(number: int):
         raise OSError(number, os.strerror(number))
 
     return fsync
+
+
+def test_a_folder_is_the_old_one_or_the_new_one(tmp_path):
+    path = tmp_path / "deep" / "folder"
+    (tmp_path / "deep" / ".folder.part").mkdir(parents=True)  # of a program that was killed
+    (tmp_path / "deep" / ".folder.part" / "rubbish").touch()
+    with whole_folder(path) as unfinished:
+        (unfinished / "old").touch()
+        assert not path.exists()
+    with pytest.raises(KeyboardInterrupt), whole_folder(path) as unfinished:
+        (unfinished / "new").touch()
+        raise KeyboardInterrupt
+    assert [p.name for p in path.iterdir()] == ["old"]
+    with whole_folder(path) as unfinished:
+        (unfinished / "new").touch()
+    assert [p.name for p in path.iterdir()] == ["new"]
+    assert list(path.parent.iterdir()) == [path]

@@ -34,11 +34,6 @@ def test_a_shift_of_the_whole_hand_is_gone_after_the_root_alignment(points):
     assert (align_root(shifted)[:, 0] == 0).all()
 
 
-def test_a_turn_is_not_gone_after_the_root_alignment(points):
-    turned = points @ Rotation.from_euler("z", 20, degrees=True).as_matrix().T
-    assert point_errors_mm(align_root(turned), align_root(points)).mean() > 10
-
-
 def test_every_similarity_is_gone_after_the_procrustes_alignment(points, rng):
     turns = Rotation.random(30, random_state=1).as_matrix()
     moved = rng.uniform(0.2, 5, (30, 1, 1)) * points @ turns + rng.normal(size=(30, 1, 3))
@@ -65,14 +60,6 @@ def test_frames_are_aligned_each_by_itself(points, rng):
     together = align_procrustes(noisy, points)
     alone = [align_procrustes(x[None], y[None])[0] for x, y in zip(noisy, points, strict=True)]
     np.testing.assert_allclose(together, alone)
-
-
-def test_what_comes_in_is_as_it_was(points, rng):
-    noisy = points + rng.normal(0, 0.02, points.shape)
-    before = noisy.copy(), points.copy()
-    align_procrustes(noisy, points)
-    align_root(noisy)
-    assert (noisy == before[0]).all() and (points == before[1]).all()
 
 
 def test_points_that_coincide_go_to_the_centroid_of_the_truth(points):

@@ -32,12 +32,11 @@ def test_every_parameter_is_used(name):
     assert all(parameter.grad.abs().sum() > 0 for parameter in backbone.parameters())
 
 
-@pytest.mark.parametrize("name", ["resnet18", "resnet50"])
-def test_weights_of_a_file_reach_the_frozen_statistics(name, tmp_path):
-    resnet = torchvision.models.get_model(name, weights=None)
+def test_weights_of_a_file_reach_the_frozen_statistics(tmp_path):
+    resnet = torchvision.models.resnet18(weights=None)
     resnet.bn1.running_mean.fill_(0.25)
     torch.save(resnet.state_dict(), tmp_path / "resnet.pth")
-    backbone = Backbone(name, "frozen", 16)
+    backbone = Backbone("resnet18", "frozen", 16)
     load_backbone_weights(backbone, tmp_path / "resnet.pth")
     assert torch.equal(backbone.body.conv1.weight, resnet.conv1.weight)
     assert (backbone.body.bn1.running_mean == 0.25).all()
@@ -75,12 +74,6 @@ def test_bad_weight_files_are_named(tmp_path):
     backbone = Backbone("resnet18", "frozen", 16)
     with pytest.raises(FileNotFoundError, match="no such file"):
         load_backbone_weights(backbone, tmp_path / "missing.pth")
-    (tmp_path / "broken.pth").write_bytes(b"not a checkpoint")
-    with pytest.raises(ValueError, match="not a whole state dict"):
-        load_backbone_weights(backbone, tmp_path / "broken.pth")
-    torch.save([1, 2], tmp_path / "list.pth")
-    with pytest.raises(ValueError, match="holds no tensors but a list"):
-        load_backbone_weights(backbone, tmp_path / "list.pth")
     torch.save({"conv1.weight": torch.zeros(1)}, tmp_path / "other.pth")
     with pytest.raises(ValueError, match="do not fit resnet18"):
         load_backbone_weights(backbone, tmp_path / "other.pth")

@@ -33,15 +33,6 @@ def test_exact_motions_reproduce_every_pose_from_every_frame(T):
             assert torch.allclose(deformed[:, i, j], poses[:, j], atol=1e-9), (i, j)
 
 
-def test_the_sum_printed_in_the_paper_does_not():
-    poses, _, backward = _exact_motions(7)
-    i, j = 5, 2
-    as_printed = poses[:, i] + backward[:, j:i].sum(1)  # k = j … i−1
-    corrected = poses[:, i] + backward[:, j + 1 : i + 1].sum(1)  # k = j+1 … i
-    assert torch.allclose(corrected, poses[:, j])
-    assert not torch.allclose(as_printed, poses[:, j], atol=0.1)
-
-
 def test_prefix_sums_agree_with_sums_written_out():
     torch.manual_seed(0)
     poses, forward, backward = torch.randn(3, 2, 6, 16, 6, dtype=torch.float64).unbind()

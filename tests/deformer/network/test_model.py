@@ -1,10 +1,12 @@
 from dataclasses import replace
+from typing import get_args
 
 import pytest
 import torch
 
 from deformer.hand.conventions import NUM_JOINTS
 from deformer.hand.rotations import rot6d_to_rotmat
+from deformer.network.fusion import WITH_CONFIDENCE, FusionVariant
 from deformer.network.losses import LossWeights, deformer_losses, make_targets, weighted_sum
 from deformer.network.model import (
     Deformer,
@@ -260,34 +262,13 @@ def test_two_half_batches_average_to_the_losses_of_the_whole(layer):
         assert torch.allclose(value, (halves[0][name] + halves[1][name]) / 2, rtol=1e-3), name
 
 
-@pytest.mark.parametrize("variant", ["center", "dynamic", "nearby", "pairwise"])
+@pytest.mark.parametrize("variant", sorted({*get_args(FusionVariant)} - {"occlusion"}))
 def test_confidence_is_trained_through_learned_weights_alone(layer, variant):
     model, inputs = _model(layer, fusion=variant), _inputs(2, 3)
     losses = deformer_losses(model(**inputs), _targets(layer, inputs))
     weighted_sum(losses, LossWeights()).backward()
     confidence_row = model.regressor[-1].weight.grad[-1]
-    assert (confidence_row != 0).any() == (variant != "center")
-
-
-def test_a_few_steps_on_one_batch_lower_the_loss_part_by_part(layer):
-    torch.manual_seed(0)
-    model, inputs = Deformer(TINY, layer), _inputs(2, 2)
-    targets = _targets(layer, inputs)
-    model.backbone.body.requires_grad_(False)  # for speed
-    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    optimizer = torch.optim.Adam(trained, lr=2e-3)
-    history = []
-    for _ in range(40):
-        losses = deformer_losses(model(**inputs), targets)
-        loss = weighted_sum(losses, LossWeights())
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        history.append({name: value.item() for name, value in losses.items()})
-    # Shape has little weight, and smoothness is perfect at the start
-    for name in history[0].keys() - {"smooth", "shape", "monocular_shape"}:
-        assert history[-1][name] < 0.75 * history[0][name], (name, history[0], history[-1])
-    assert history[-1]["joints"] < 0.25 * history[0]["joints"]
+    assert (confidence_row != 0).any() == (variant in WITH_CONFIDENCE)
 
 
 def test_soft_argmax_finds_a_peak_and_the_middle_of_nothing():

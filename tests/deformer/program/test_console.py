@@ -69,6 +69,15 @@ def test_statuses(capsys):
     assert signal.getsignal(signal.SIGTERM) == before
 
 
+def test_a_warning_is_one_labelled_line():
+    code = (
+        "import logging, sys; from deformer.program.console import *\n"
+        f"sys.exit(run_command(lambda: logging.getLogger('x').warning('%s is cut off', {PATH!r})))"
+    )
+    process = start_python(code)
+    assert process.communicate(timeout=60) == ("", f"warning: {PATH} is cut off\n")
+
+
 @pytest.mark.parametrize("console", [PlainConsole(), Console(stderr=True)])
 def test_no_word_is_taken_for_markup(capsys, console):
     print_error(f"{PATH} {'long ' * 50}", console)
@@ -133,6 +142,28 @@ def test_a_reader_who_leaves_costs_no_work(tmp_path, where):
     assert (tmp_path / "file").read_text() == "done"
     if where == "stdout":
         assert process.stderr.read() == "the end\n"
+
+
+def test_a_terminal_that_closes_costs_no_work(tmp_path):
+    code = (
+        "import sys; from pathlib import Path; from deformer.program.console import *\n"
+        "def work():\n"
+        "    print('begun'); sys.stdin.read()\n"
+        "    for _ in range(3): print('a line'); PlainConsole().print('a line')\n"
+        "    Path(sys.argv[1]).write_text('done')\n"
+        "sys.exit(run_command(work))\n"
+    )
+    ours, its = os.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-c", code, str(tmp_path / "file")],
+        stdin=subprocess.PIPE, stdout=its, stderr=its,
+    )  # fmt: skip
+    os.close(its)
+    assert os.read(ours, 5) == b"begun"
+    os.close(ours)
+    process.stdin.close()
+    assert process.wait(60) == 0
+    assert (tmp_path / "file").read_text() == "done"
 
 
 def test_output_that_is_closed():

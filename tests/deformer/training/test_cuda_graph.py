@@ -9,12 +9,7 @@ import torch
 from deformer.data.batch import Batch
 from deformer.training.distributed import Place
 from deformer.training.learner import Learner, _Piece
-from tests.deformer.small_runs import VERY_SMALL, build_dataset, make_stream
-
-
-@pytest.fixture(scope="module")
-def stream(raw_root):
-    return make_stream(build_dataset(raw_root))
+from tests.deformer.small_runs import VERY_SMALL
 
 
 def test_a_step_looks_at_no_value(hands, stream, monkeypatch):

@@ -6,6 +6,7 @@ import pytest
 from rich.console import Console
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from deformer.files.foreign import UnreadableFileError
 from deformer.files.whole import NoRoomError
 from deformer.training.log import Journal, _duration
 from tests.full_disk import little_room
@@ -41,18 +42,14 @@ def test_records_go_to_the_log_and_to_tensorboard(tmp_path):
     assert (event.step, event.value) == (2, 9.25)
 
 
-def test_no_room_for_a_record(tmp_path):
-    journal = _journal(tmp_path)
-    told = f"no space left on the disk of {tmp_path} .*run the same command with --resume$"
-    with little_room(30), pytest.raises(NoRoomError, match=told):
-        journal.log(1, "train", {"total": 3.5})
-
-
-def test_no_room_for_the_first_of_it(tmp_path):
-    told = f"no space left on the disk of {tmp_path} .*run the same command with --resume$"
-    with little_room(30), pytest.raises(NoRoomError, match=told):
+def test_no_room_for_the_first_of_it_or_a_record(tmp_path):
+    no_room = rf"no space left on the disk of {tmp_path} .*run the same command with --resume$"
+    with little_room(30), pytest.raises(NoRoomError, match=no_room):
         _journal(tmp_path)
     assert list((tmp_path / "tensorboard").iterdir()) == []
+    journal = _journal(tmp_path)
+    with little_room(30), pytest.raises(NoRoomError, match=no_room):
+        journal.log(1, "train", {"total": 3.5})
 
 
 def test_no_room_for_tensorboard_is_told_at_once(tmp_path):
@@ -75,12 +72,6 @@ def test_tensorboard_drops_what_comes_after_the_step_it_goes_on_from(tmp_path):
     assert [(e.step, e.value) for e in board.Scalars("train/total")] == [(2, 1), (4, 1), (6, 2)]
 
 
-def test_a_record_is_on_disk_as_soon_as_it_is_logged(tmp_path):
-    journal = _journal(tmp_path)
-    journal.log(1, "train", {"total": 3.5})
-    assert _steps(journal) == [1]
-
-
 def test_a_resumed_log_goes_on_after_its_step(tmp_path):
     journal = _journal(tmp_path)
     for step in (2, 4, 6, 8):
@@ -94,11 +85,23 @@ def test_a_resumed_log_goes_on_after_its_step(tmp_path):
     assert _steps(journal) == [2, 4, 6, 8]
 
 
-def test_a_line_cut_off_before_the_step_leaves_the_log_whole(tmp_path):
-    (tmp_path / "log.jsonl").write_text('{"step": 1, "kind": "train"}\n{"step": 2, "ki')
-    journal = _journal(tmp_path, first_step=2)
-    journal.log(3, "train", {"total": 1.0})
-    assert _steps(journal) == [1, 3]
+@pytest.mark.parametrize(
+    ("content", "fault"),
+    [
+        (b"version https://git-lfs.github.com/spec/v1\nsize 9\n", "it is a Git LFS pointer"),
+        (b"\xff\xfe\x00\n", "can't decode byte"),
+        (b"[]\n", "list indices"),
+        (b'{"kind": "train"}\n', "step"),
+    ],
+)
+def test_another_file_in_the_logs_place_stops_a_resumed_run(tmp_path, content, fault):
+    (tmp_path / "log.jsonl").write_bytes(content)
+    with pytest.raises(
+        UnreadableFileError, match=rf"log\.jsonl is no .*{fault}.*take it away$"
+    ) as e:
+        _journal(tmp_path, first_step=2)
+    assert "\n" not in str(e.value)
+    assert (tmp_path / "log.jsonl").read_bytes() == content
 
 
 def test_a_run_from_the_beginning_begins_its_log_anew(tmp_path):
@@ -115,6 +118,8 @@ def test_the_console_line_tells_progress(tmp_path, monkeypatch):
     for part in ("step 50/100", "loss 12.50", "vertices 0.25", "80.0 windows/s", "data 12%"):
         assert part in line
     assert "2m30s left" in line
+    journal.show_validation(1200, {"loss": 3.0, "pa_mpjpe_mm": 8.126})
+    assert "step 1,200  validation  loss 3.00  pa_mpjpe_mm 8.13" in _said(journal)
 
 
 @pytest.mark.parametrize(
@@ -122,12 +127,6 @@ def test_the_console_line_tells_progress(tmp_path, monkeypatch):
 )
 def test_durations_are_readable(seconds, text):
     assert _duration(seconds) == text
-
-
-def test_validation_is_told(tmp_path):
-    journal = _journal(tmp_path)
-    journal.show_validation(1200, {"loss": 3.0, "pa_mpjpe_mm": 8.126})
-    assert "step 1,200  validation  loss 3.00  pa_mpjpe_mm 8.13" in _said(journal)
 
 
 def _show(journal: Journal, saturations: list[float]) -> int:
@@ -145,11 +144,4 @@ def test_a_saturated_discriminator_is_warned_about_after_twenty_lines(tmp_path):
     for text in ("saturation 0.97", "lower --optim.lr-discriminator", "--discriminator.noise"):
         assert text in _said(journal)
     assert _show(journal, [0.99] * 40) == 2  # again and again, but seldom
-
-
-def test_a_discriminator_that_recovers_is_not_warned_about(tmp_path):
-    journal = _journal(tmp_path)
-    assert _show(journal, ([0.99] * 19 + [0.5]) * 3) == 0
-    for step in range(30):  # nor one that is not there
-        journal.show_training(step, VALUES)
-    assert "motion discriminator" not in _said(journal)
+    assert _show(journal, ([0.99] * 19 + [0.5]) * 3) == 0  # it recovers

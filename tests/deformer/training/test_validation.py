@@ -11,14 +11,9 @@ from deformer.data.stream import Stream
 from deformer.network.losses import deformer_losses, make_targets, max_mse, weighted_sum
 from deformer.training import validation
 from deformer.training.validation import validate
-from tests.deformer.small_runs import VERY_SMALL, build_dataset, make_learner, make_stream, snapshot
+from tests.deformer.small_runs import VERY_SMALL, make_learner, make_stream, snapshot
 
 HIDDEN = 0.1
-
-
-@pytest.fixture(scope="module")
-def dataset(raw_root):
-    return build_dataset(raw_root)
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -80,7 +75,7 @@ def expected(learner, dataset):
 
 
 # 25 windows: in batches of 4 three places are padding, of 8 seven, of 32 too
-@pytest.mark.parametrize(("global_batch", "streams"), [(1, 1), (4, 4), (8, 2), (32, 8)])
+@pytest.mark.parametrize(("global_batch", "streams"), [(4, 4), (32, 8)])
 def test_every_window_counts_once_whatever_the_batch(
     learner, dataset, expected, global_batch, streams
 ):
@@ -88,7 +83,7 @@ def test_every_window_counts_once_whatever_the_batch(
     assert found == {name: pytest.approx(value, rel=1e-4) for name, value in expected.items()}
 
 
-@pytest.mark.parametrize("num_ranks", [2, 8])
+@pytest.mark.parametrize("num_ranks", [2])
 def test_the_ranks_together_find_what_one_finds(learner, dataset, expected, monkeypatch, num_ranks):
     parts = []
 
@@ -135,16 +130,3 @@ def test_without_occluded_hands_there_is_no_number_for_them(learner, dataset, mo
     assert validate(learner, _stream(dataset, "s0_val")).keys() == {
         "loss", "mpjpe_mm", "pa_mpjpe_mm",
     }  # fmt: skip
-
-
-def test_a_limit_takes_windows_from_all_over_the_split(learner, dataset, monkeypatch):
-    rows = []
-    real = learner.predict
-    monkeypatch.setattr(
-        learner, "predict", lambda batch: (rows.extend(batch.rows[:, 1].tolist()), real(batch))[1]
-    )
-    stream = _stream(dataset, limit=6)
-    validate(learner, stream)
-    everything = _stream(dataset).windows.centre_rows
-    assert len(rows) == len(set(rows)) == 6
-    assert min(rows) == everything[0] and max(rows) == everything[-1]

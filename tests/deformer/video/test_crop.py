@@ -12,7 +12,7 @@ from deformer.data.stream import Stream, StreamConfig
 from deformer.data.windows import WindowConfig
 from deformer.files.images import decode_jpeg
 from deformer.hand.box import hand_box
-from deformer.video.crop import boxes_of_inputs, crop_hands, to_image_px
+from deformer.video.crop import boxes_in_image, boxes_of_inputs, crop_hands
 from tests.deformer.small_runs import build_dataset
 
 SIZE = 64
@@ -56,7 +56,8 @@ def test_points_in_the_box_come_back_to_where_they_were_in_the_image():
     boxes = np.concatenate([points.min(1), points.max(1)], 1)
     affine = crop_to_input(*hand_box(boxes), Draw(), SIZE)
     in_input = points @ affine[:, :2, :2].transpose(0, 2, 1) + affine[:, None, :2, 2]
-    assert np.allclose(to_image_px((in_input + 0.5) / SIZE, boxes), points)
+    corner, opposite = np.split(boxes_in_image(boxes)[:, None], 2, -1)
+    assert np.allclose(corner + (in_input + 0.5) / SIZE * (opposite - corner), points)
 
 
 def test_what_lies_outside_the_image_is_black():

@@ -12,9 +12,10 @@ import pytest
 
 from deformer.video import detect
 from deformer.video.detect import HandDetector, read_model
+from tests.beside import SHARED
 
 CONSTRAINTS = Path(__file__).parents[3] / "constraints.txt"
-CLIP = Path(__file__).parents[4] / "shared" / "data" / "clips" / "coffee.mp4"
+CLIP = SHARED / "data" / "clips" / "coffee.mp4"
 
 
 @pytest.fixture
@@ -90,17 +91,14 @@ def test_landmarks_are_pixels_with_centres_at_integers():
 # ------------------------------------------------------------------------------- with MediaPipe
 
 
-def test_an_image_without_a_hand_has_none(mediapipe):
+def test_an_image_without_a_hand_has_none_and_other_images_are_refused(mediapipe):
     with HandDetector() as detector:
         assert detector.detect(np.full((120, 160, 3), 90, np.uint8)) == []
-
-
-@pytest.mark.parametrize(
-    "image", [np.zeros((9, 9), np.uint8), np.zeros((9, 9, 4), np.uint8), np.zeros((9, 9, 3))]
-)
-def test_other_images_are_refused(mediapipe, image):
-    with HandDetector() as detector, pytest.raises(ValueError, match="must be uint8 of shape"):
-        detector.detect(image)
+        for shape, kind in (((9, 9), np.uint8), ((9, 9, 4), np.uint8), ((9, 9, 3), float)):
+            with pytest.raises(ValueError, match="must be uint8 of shape"):
+                detector.detect(np.zeros(shape, kind))
+    with pytest.raises(ValueError, match="^mode is 'stream'"):
+        HandDetector("stream")
 
 
 def test_times_of_a_video_rise(mediapipe):
@@ -111,14 +109,6 @@ def test_times_of_a_video_rise(mediapipe):
         detector.detect(image, 0.5)
         with pytest.raises(ValueError, match=r"time_s is 0.5, must be later than 0.5"):
             detector.detect(image, 0.5)
-
-
-@pytest.mark.parametrize(
-    ("options", "word"), [({"mode": "stream"}, "mode"), ({"max_hands": 0}, "max_hands")]
-)
-def test_bad_options_are_refused(options, word):
-    with pytest.raises(ValueError, match=f"^{word} is"):
-        HandDetector(**options)
 
 
 @pytest.mark.parametrize("mode", ["image", "video"])

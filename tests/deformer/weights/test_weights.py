@@ -68,7 +68,9 @@ def test_what_is_not_whole_or_not_ours_is_named(file, tmp_path):
         (content[:20], "damaged or cut off"),
         (b"version https://git-lfs.github.com/spec/v1", "a Git LFS pointer: fetch the file itself"),
         (save({"x": torch.zeros(1)}, {"deformer": "[" * 100_000}), "the header of .* is damaged"),
-        (save({"x": torch.zeros(1)}, {"deformer": "{}"}), "has format None, this program reads 1"),
+        (save({"x": torch.zeros(1)}, {"deformer": "{}"}), "is damaged .*'format'"),
+        (save({"x": torch.zeros(1)}, {"deformer": '{"format": 9}'}), "has format 9, this program"),
+        (save({"x": torch.zeros(1)}, {"deformer": '{"format": 1}'}), "is damaged .*'step'.*again"),
     ):
         (tmp_path / "broken.safetensors").write_bytes(broken)
         with pytest.raises(ValueError, match=fault) as told:

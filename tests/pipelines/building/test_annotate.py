@@ -9,14 +9,12 @@ import pytest
 import torch
 from pycocotools import mask as coco_mask
 
-from deformer.files.images import decode_jpeg
 from deformer.hand.box import AugmentationRange
 from deformer.hand.camera import project
 from deformer.hand.rotations import rotvec_to_rotmat
 from pipelines.building.annotate import HandModel, annotate_clip
 from pipelines.datasets import dexycb
 from pipelines.datasets.source import HAND, RawFrame
-from tests.jpegs import sampled_jpeg
 from tests.pipelines.dexycb_root import K, edit_labels
 
 LIMITS = AugmentationRange()
@@ -174,18 +172,6 @@ def test_a_frame_without_image_keeps_its_labels(given, model):
         assert clip.labels["reason"][2] == "image_missing" and clip.images[2] is None
         for name in ("joints_cam_m", "pose_rotvec", "trans_m"):
             np.testing.assert_array_equal(clip.labels[name][2], full[name][2])
-
-
-@pytest.mark.parametrize("sampling", ["4:1:1", "4:4:1"])
-def test_images_of_long_coding_blocks_are_valid(given, sampling):
-    ref, raw = given
-    image = sampled_jpeg(decode_jpeg(raw[2].image, "BGR"), sampling)
-    frames = [replace(frame, image=image) for frame in raw]
-    clip = annotate_clip(ref, frames, None, LIMITS)
-    assert clip.labels["reason"].tolist() == ["no_hand", "", "", "", "", ""]
-    for i in range(1, 6):
-        size = tuple(clip.labels["crop_xywh"][i, :1:-1])
-        assert decode_jpeg(clip.images[i], is_strict=True).shape[:2] == size
 
 
 def test_frames_that_are_not_the_clips_name_it(given):

@@ -11,19 +11,17 @@ from itertools import pairwise
 from pathlib import Path
 from types import SimpleNamespace
 
-import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-import pipelines.building.shard
-from deformer.data.dataset import read_info, read_member
+from deformer.data.dataset import read_info
+from deformer.data.official import SERIALS, official_sequences, official_splits
 from deformer.files.foreign import UnreadableFileError
+from deformer.program.lock import LockError, locked
 from pipelines import build_shards
 from pipelines.build_shards import Options, build
-from pipelines.building import plan
-from pipelines.datasets.dexycb import SERIALS, official_sequences, official_splits
-from pipelines.datasets.source import ClipRef, UnusableInputError, in_groups
-from tests.pipelines.dexycb_root import edit_labels
+from pipelines.building import plan, shard
+from pipelines.datasets.source import ClipRef, UnusableInputError
 
 REPOSITORY = Path(__file__).parents[3]
 
@@ -66,28 +64,9 @@ def test_counts_splits_and_purity(built):
         assert set(parts[f"{setup}_count_distinct"].to_pylist()) == {1}
 
 
-def test_the_indices_have_the_same_rows_and_lead_to_the_images(built):
-    frames = pq.read_table(built / "frames.parquet").to_pylist()
-    annotations = pq.read_table(built / "annotations.parquet").to_pylist()
-    assert [(r["clip"], r["frame"]) for r in frames] == [
-        (r["clip"], r["frame"]) for r in annotations
-    ]
-    for row in frames:
-        if row["valid"]:
-            with (built / row["shard"]).open("rb") as file:
-                data = read_member(file, row["offset"], row["size"], row["crc32"])
-            assert data.startswith(b"\xff\xd8")
-    row = next(r for r in frames if r["valid"])
-    with (
-        (built / row["shard"]).open("rb") as file,
-        pytest.raises(ValueError, match="not those that were written"),
-    ):
-        read_member(file, row["offset"] + 1, row["size"], row["crc32"])
-
-
 def test_only_what_belongs_there_remains(built):
     names = {path.name for path in built.iterdir()}
-    shards = {shard["name"] for shard in read_info(built)["shards"]}
+    shards = {mark["name"] for mark in read_info(built)["shards"]}
     assert names == shards | {"dataset.json", "frames.parquet", "annotations.parquet"}
 
 
@@ -95,7 +74,7 @@ def test_interrupted_anywhere_and_resumed_gives_the_same_bytes(
     raw_root, built, tmp_path, monkeypatch
 ):
     """Stopped after every possible number of clips, half a shard included, then taken up again."""
-    real = pipelines.building.shard.annotate_clip
+    real = shard.annotate_clip
     for stop_after in (0, 1, 4, 6):
         done = []
 
@@ -105,38 +84,43 @@ def test_interrupted_anywhere_and_resumed_gives_the_same_bytes(
             done.append(args)
             return real(*args)
 
-        monkeypatch.setattr(pipelines.building.shard, "annotate_clip", annotate)
+        monkeypatch.setattr(shard, "annotate_clip", annotate)
         out = tmp_path / f"stopped_{stop_after}"
         with pytest.raises(KeyboardInterrupt):
             build(options(raw_root, out))
         assert not (out / "dataset.json").exists()
-        monkeypatch.setattr(pipelines.building.shard, "annotate_clip", real)
+        monkeypatch.setattr(shard, "annotate_clip", real)
         build(options(raw_root, out))
         assert bytes_of(out) == bytes_of(built)
-
-
-def test_parts_of_any_size_make_the_same_bytes(raw_root, built, tmp_path, monkeypatch):
-    monkeypatch.setattr(pipelines.building.shard, "PART_FRAMES", 1)
-    build(options(raw_root, tmp_path / "out"))
-    assert bytes_of(tmp_path / "out") == bytes_of(built)
 
 
 @pytest.mark.parametrize("num_frames", [[5], [1, 1, 1, 1], [3, 3, 1, 7, 2, 2]])
 def test_groups_of_clips_keep_their_order_and_the_limit(num_frames):
     refs = [SimpleNamespace(frames=range(n)) for n in num_frames]
-    groups = in_groups(refs, 4)
+    groups = shard.in_groups(refs, 4)
     assert [ref for group in groups for ref in group] == refs
     sizes = [[len(ref.frames) for ref in group] for group in groups]
     assert all(len(group) == 1 or sum(group) <= 4 for group in sizes)
     assert all(sum(a) + b[0] > 4 for a, b in pairwise(sizes))
 
 
-def test_rows_that_are_cut_off_or_gone(raw_root, built, tmp_path, monkeypatch):
-    out = tmp_path / "out"
-    build_all_but_the_end(raw_root, out, monkeypatch)
-    first, second, *_ = sorted((out / pipelines.building.shard.BUILD_FOLDER).glob("*.arrow"))
+def rows_cut_off(build_folder: Path) -> None:
+    first, second, *_ = sorted(build_folder.glob("*.arrow"))
     first.write_bytes(first.read_bytes()[:-1000])
     second.unlink()
+
+
+def tar_changed_and_a_mark_cut_off(build_folder: Path) -> None:
+    (build_folder / "000001.tar.json").write_bytes(b"")
+    path = build_folder.parent / "000000.tar"
+    path.write_bytes(path.read_bytes()[:-10] + b"0123456789")
+
+
+@pytest.mark.parametrize("damage", [rows_cut_off, tar_changed_and_a_mark_cut_off])
+def test_damage_by_a_power_failure(raw_root, built, tmp_path, monkeypatch, damage):
+    out = tmp_path / "out"
+    build_all_but_the_end(raw_root, out, monkeypatch)
+    damage(out / shard.BUILD_FOLDER)
     with pytest.raises(UnusableInputError, match=r"000000\.tar is no longer what was written"):
         build(options(raw_root, out))
     build(options(raw_root, out))
@@ -146,9 +130,7 @@ def test_rows_that_are_cut_off_or_gone(raw_root, built, tmp_path, monkeypatch):
 def test_finished_shards_are_not_made_again(raw_root, built, tmp_path, monkeypatch):
     out = tmp_path / "out"
     build_all_but_the_end(raw_root, out, monkeypatch)
-    monkeypatch.setattr(
-        pipelines.building.shard, "annotate_clip", lambda *a: pytest.fail("made again")
-    )
+    monkeypatch.setattr(shard, "annotate_clip", lambda *a: pytest.fail("made again"))
     build(options(raw_root, out))
     assert bytes_of(out) == bytes_of(built)
 
@@ -173,30 +155,17 @@ def test_other_parameters_are_refused_in_an_unfinished_build(raw_root, tmp_path,
         build(options(raw_root, tmp_path / "out", limit=3))
 
 
-def test_limit(raw_root, tmp_path):
-    info = build(options(raw_root, tmp_path / "out", limit=3))
-    assert info["counts"]["clips"] == 3
-
-
-@pytest.mark.parametrize("limit", [12, 50, 1000])
+@pytest.mark.parametrize("limit", [12, 50])
 def test_a_limited_build_has_every_part_of_every_setup(limit):
     refs = [
         ClipRef(
-            key=f"{subject}_{sequence}_{serial}",
-            dataset="dexycb",
-            subject=subject,
-            sequence=sequence,
-            camera=serial,
-            side="right",
-            object="",
-            splits=tuple(official_splits(subject, sequence, serial).items()),
-            frames=(0,),
-            image_size=(640, 480),
+            f"{subject}_{sequence}_{serial}", "dexycb", subject, sequence, serial, "right", "",
+            tuple(official_splits(subject, sequence, serial).items()), (0,), (640, 480),
         )
         for subject, sequences in official_sequences().items()
         for sequence in sequences
         for serial in SERIALS
-    ]
+    ]  # fmt: skip
     chosen = plan.spread(refs, limit)
     assert len(chosen) == limit
     assert chosen == [ref for ref in refs if ref in set(chosen)]
@@ -220,26 +189,13 @@ def test_mano_by_option_or_by_environment(raw_root, tmp_path, mano_folder, monke
 
 
 def test_another_hand_model_on_a_worker_is_refused(raw_root, tmp_path):
-    (task, *_) = plan.make_plan("dexycb", raw_root, tmp_path).tasks
+    (task, *_) = plan.make_plan(plan.PlanOptions("dexycb", raw_root, tmp_path)).tasks
     with pytest.raises(UnusableInputError, match="not the same on this worker"):
-        pipelines.building.shard.build_shard(replace(task, hand_sha256="0" * 64), lambda n: None)
-
-
-def test_a_mark_cut_off_by_a_power_failure_is_no_mark(raw_root, built, tmp_path, monkeypatch):
-    out = tmp_path / "out"
-    build_all_but_the_end(raw_root, out, monkeypatch)
-    (out / pipelines.building.shard.BUILD_FOLDER / "000000.tar.json").write_bytes(b"")
-    (out / "000001.tar").write_bytes((out / "000001.tar").read_bytes()[:-10] + b"0123456789")
-    with pytest.raises(UnusableInputError, match=r"000001\.tar is no longer what was written"):
-        build(options(raw_root, out))
-    build(options(raw_root, out))
-    assert bytes_of(out) == bytes_of(built)
+        shard.build_shard(replace(task, hand_sha256="0" * 64), lambda n: None)
 
 
 def test_two_builds_into_one_folder(raw_root, tmp_path):
-    from pipelines.building.finish import locked
-
-    with locked(tmp_path), pytest.raises(UnusableInputError, match=r"another build \(process \d+"):
+    with locked(tmp_path, "build"), pytest.raises(LockError, match=r"another build \(process \d+"):
         build(options(raw_root, tmp_path))
 
 
@@ -252,27 +208,28 @@ def test_a_folder_of_other_tars_is_refused(raw_root, tmp_path):
 
 def test_an_output_that_cannot_be_written(raw_root, tmp_path):
     (tmp_path / "file").write_text("not a folder")
-    with pytest.raises(UnusableInputError, match=r"cannot be written.*--out"):
+    with pytest.raises(LockError, match=r"cannot be written.*--out"):
         build(options(raw_root, tmp_path / "file" / "out"))
 
 
 def test_disk_full_keeps_what_is_finished(raw_root, built, tmp_path, monkeypatch):
-    real = pipelines.building.shard._add
+    real = shard._samples
     written = []
 
-    def add(tar, name, data):
-        written.append(name)
-        if len(written) > 20:
-            raise OSError(errno.ENOSPC, "No space left on device")
-        real(tar, name, data)
+    def samples(clip):
+        for sample in real(clip):
+            written.append(sample["__key__"])
+            if len(written) > 4:
+                raise OSError(errno.ENOSPC, "No space left on device")
+            yield sample
 
-    monkeypatch.setattr(pipelines.building.shard, "_add", add)
+    monkeypatch.setattr(shard, "_samples", samples)
     out = tmp_path / "out"
     with pytest.raises(OSError, match=r"no space left on the disk of .*make room and run the same"):
         build(options(raw_root, out))
     assert (out / "000000.tar").exists()
     assert not list(out.rglob("*.tmp"))
-    monkeypatch.setattr(pipelines.building.shard, "_add", real)
+    monkeypatch.setattr(shard, "_samples", real)
     build(options(raw_root, out))
     assert bytes_of(out) == bytes_of(built)
 
@@ -313,7 +270,7 @@ def test_damaged_mark(own_root):
         build(options(own_root, own_root.parent / "out"))
 
 
-@pytest.mark.parametrize("damage", [b"{", b"\xff\x00", b"[]", b"<html>"])
+@pytest.mark.parametrize("damage", [b"{", b"<html>"])
 def test_damaged_parameters_of_an_unfinished_build(raw_root, tmp_path, monkeypatch, damage):
     out = tmp_path / "out"
     build_all_but_the_end(raw_root, out, monkeypatch)
@@ -356,30 +313,6 @@ def test_wrong_options(tmp_path, wrong):
         options(tmp_path, tmp_path, **wrong)
 
 
-def test_unknown_dataset(tmp_path):
-    with pytest.raises(UnusableInputError, match="there is no module freihand; known are"):
-        build(Options("freihand", root=tmp_path))
-    with pytest.raises(UnusableInputError, match="lacks ROOT_VARIABLE"):
-        build(Options("pipelines.building.crops", root=tmp_path))
-
-
-def test_bad_frames_do_not_stop_a_build(own_root, tmp_path):
-    clip = min(own_root.glob("2*/*/8*"))
-    (clip / "color_000002.jpg").unlink()
-    (clip / "color_000003.jpg").write_bytes((clip / "color_000003.jpg").read_bytes()[:1000])
-    (clip / "labels_000004.npz").unlink()
-    edit_labels(clip / "labels_000005.npz", joint_3d=np.full((1, 21, 3), np.nan))
-    info = build(options(own_root, tmp_path / "out"))
-    assert info["counts"]["frames"] == 42
-    assert info["counts"]["invalid"] == {
-        "image_corrupt": 1,
-        "image_missing": 1,
-        "labels_missing": 1,
-        "labels_not_finite": 1,
-        "no_hand": 7,
-    }
-
-
 def test_the_command_on_recorded_input_end_to_end(recorded_root, tmp_path):
     """The main job on the genuine frame: reader, crops, masks, tar, index, verification."""
     out = tmp_path / "out"
@@ -403,12 +336,3 @@ def test_the_command_on_recorded_input_end_to_end(recorded_root, tmp_path):
     from pipelines.verify import verify
 
     assert not any(r.shard_problems or r.index_problems for r in verify(out, None, 0))
-
-
-def test_an_error_is_one_line_and_status_1(tmp_path):
-    run = subprocess.run(
-        command(tmp_path, tmp_path / "out"), cwd=REPOSITORY, capture_output=True, text=True
-    )
-    assert run.returncode == 1
-    assert "holds no subject folder of DexYCB" in run.stderr
-    assert "Traceback" not in run.stderr

@@ -1,7 +1,6 @@
 """Clips that are parts of recordings: how far they reach, and that nobody goes beyond."""
 
 import json
-import re
 import shutil
 import sys
 from collections.abc import Callable
@@ -13,8 +12,6 @@ from types import ModuleType
 import numpy as np
 import pytest
 
-from benchmarks import evaluate
-from deformer import train
 from deformer.data.store import open_store
 from deformer.data.stream import Stream, StreamConfig
 from deformer.data.windows import WindowConfig
@@ -22,8 +19,6 @@ from pipelines.build_shards import Options, build
 from pipelines.building.repair import repair
 from pipelines.datasets import dexycb, ho3d
 from pipelines.datasets.source import UnusableInputError
-from tests.benchmarks.untrained import save_untrained
-from tests.deformer.small_runs import VERY_SMALL, arguments, changed, make_stream, own_signals
 from tests.pipelines.datasets.test_ho3d import add_frame, evaluation_meta
 
 N, CENTRES = 12, 4
@@ -110,24 +105,6 @@ def test_wider_windows_are_refused_with_the_option_that_builds_for_them(shards, 
     )
     with pytest.raises(ValueError, match=told):
         stream_of(data, window)
-
-
-def test_training_and_evaluation_refuse_them_too(shards, hands, tmp_path, monkeypatch, capsys):
-    data, wide = shards(0), shards(40)
-    capsys.readouterr()
-    line = arguments(data, tmp_path / "run", "--stream.split", "evaluation")
-    monkeypatch.setattr(sys, "argv", ["train", *line])
-    with own_signals():
-        assert train.main() == 1
-    told = r"error: the window reaches 1 frames from its centre, .* have a halo of 0: .*halo-frames"
-    assert re.match(told, capsys.readouterr().err)
-    experiment = changed("stream", replace(VERY_SMALL, adversarial=False), split="evaluation")
-    run = save_untrained(tmp_path / "untrained", make_stream(wide, experiment), hands, experiment)
-    line = ["--checkpoint", run, "--data", data, "--split", "evaluation", "--out", tmp_path / "out"]
-    line += ["--device", "cpu", "--workers", "0"]
-    monkeypatch.setattr(sys, "argv", ["evaluate", *map(str, line)])
-    assert evaluate.main() == 1
-    assert re.match(told, capsys.readouterr().err)
 
 
 def test_a_build_with_a_halo_that_does_not_say_how_far_is_refused(shards, tmp_path):

@@ -49,14 +49,14 @@ def test_ratios():
     segmentation[2, :2] = OTHER_OBJECT
     segmentation[9] = HAND  # outside the silhouette: of no account
     ratios = occlusion_from_segmentation(amodal, segmentation)
-    assert ratios.visibility == pytest.approx(5 / 20)
-    assert ratios.occlusion_grasped == pytest.approx(4 / 20)
-    assert ratios.occlusion == pytest.approx(6 / 20)
+    assert ratios["visibility"] == pytest.approx(5 / 20)
+    assert ratios["occlusion_grasped"] == pytest.approx(4 / 20)
+    assert ratios["occlusion"] == pytest.approx(6 / 20)
 
 
 def test_no_silhouette_no_ratio():
     ratios = occlusion_from_segmentation(np.zeros((4, 4), bool), np.zeros((4, 4), np.uint8))
-    assert np.isnan(ratios.occlusion)
+    assert np.isnan(ratios["occlusion"])
 
 
 def test_the_nearer_surface_is_seen():

@@ -28,11 +28,6 @@ REF = {
 }
 
 
-def test_a_clip_as_it_should_be():
-    assert ClipRef(**REF, halo=frozenset({5})).tips == "dexycb"
-    assert ClipRef(**{**REF, "key": "k" * 80, "frames": (7,)}).frames == (7,)
-
-
 @pytest.mark.parametrize(
     ("field", "value", "message"),
     [
@@ -93,11 +88,6 @@ def test_a_frame_that_cannot_be(make, message):
         make()
 
 
-def test_a_frame_as_it_should_be():
-    assert RawFrame(3, "no_hand").K is None
-    assert RawFrame(3, K=np.eye(3), box_px=[0, 0, 1, 1], pose=ManoPose(**POSE)).reason == ""
-
-
 def test_a_folder_in_the_place_of_a_file_is_no_file(tmp_path):
     for path in (tmp_path, tmp_path / "absent"):
         with pytest.raises(BadFrameError, match="image_missing"):
@@ -119,8 +109,3 @@ def test_a_plain_module_on_the_path(tmp_path, monkeypatch):
     (tmp_path / "dataset_of_theirs.py").write_text("import no_such_module\n")
     with pytest.raises(ModuleNotFoundError, match="no_such_module"):
         load_dataset("dataset_of_theirs")
-
-
-def test_a_module_without_the_names_is_refused():
-    with pytest.raises(UnusableInputError, match="lacks ROOT_VARIABLE, list_clips, read_clip"):
-        load_dataset("json.decoder")

@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 from pycocotools import mask as coco_mask
 
-from deformer.data.clip import Clip
-from pipelines.inspection.checks import mask_area
-from tests.pipelines.handmade import build_dataset, make_clip
+from deformer.data.clip import Clip, image_member
+from pipelines.building.hand_model import HandModel
+from pipelines.building.shard import read_clips
+from pipelines.inspection.checks import check_clips, mask_area
+from tests.pipelines.handmade import build_dataset, make_clip, write_shard
 from tests.pipelines.rewriting import problems, rewrite
 
 
@@ -28,6 +30,29 @@ def nan(*names: str, frame=slice(1, None)) -> Callable[[dict], None]:
 
 def without(*names: str) -> Callable[[dict], None]:
     return lambda labels: [labels.pop(name) for name in names]
+
+
+def another_unit(scale: float) -> Callable[[dict], None]:
+    """Of everything, so that projections agree with it."""
+
+    def change(labels: dict) -> None:
+        labels["joints_cam_m"] *= np.float32(scale)
+        without("pose_rotvec", "betas", "trans_m")(labels)
+
+    return change
+
+
+@pytest.fixture(scope="module")
+def clip(built) -> Clip:
+    """The only clip of the first shard, whose first frame has no hand."""
+    ((meta, labels, members, _),) = read_clips(built / "000000.tar", "000000.tar")
+    images = [members.get(image_member(meta.key, i)) for i in range(meta.num_frames)]
+    return Clip(meta, labels, images)
+
+
+@pytest.fixture(scope="module")
+def model(hands) -> HandModel:
+    return HandModel.of(hands)
 
 
 WRONG_LABELS = [
@@ -63,15 +88,24 @@ WRONG_LABELS = [
     (put("mask_hand", 1, b"garbage"), "frame 1: mask_hand is no RLE of the crop's size"),
     (put("mask_amodal", 2, b"\xff\x00"), "frame 2: mask_amodal is no RLE of the crop's size"),
     (put("mask_object", 0, b"11"), "frame 0: mask_object is no RLE of the crop's size"),
+    (another_unit(1000), "no hand in metres: the median of its bones must be 0.008 to 0.08 m long"),
+    (another_unit(100), "no hand in metres"),
+    (another_unit(0.001), "no hand in metres"),
+    (
+        lambda labels: labels["joints_cam_m"].__imul__(np.float32(1.01)),  # along the rays
+        r"MANO's joints are up to 0\.00 px and .* mm from the stated ones",
+    ),
 ]
 
 
 @pytest.mark.parametrize(("change", "message"), WRONG_LABELS)
-def test_wrong_labels_are_found(own_built, change, message):
-    rewrite(own_built, lambda clips: change(clips[0].labels))
-    found = problems(own_built)
+def test_wrong_labels_are_found(clip, model, tmp_path, change, message):
+    labels = {name: value.copy() for name, value in clip.labels.items()}
+    change(labels)
+    write_shard(tmp_path, "000000.tar", [replace(clip, labels=labels)])
+    found = list(check_clips(tmp_path / "000000.tar", "000000.tar", model))
     assert any(re.search(message, p) for p in found), found
-    assert all(p.startswith("000000.tar: ") for p in found)
+    assert all(p.startswith(f"000000.tar: {clip.meta.key}: ") for p in found)
 
 
 def test_a_clip_without_a_valid_frame_is_well(tmp_path):

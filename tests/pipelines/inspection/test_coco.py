@@ -11,11 +11,9 @@ from pycocotools import mask as coco_mask
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from deformer.files.whole import NoRoomError
 from deformer.hand.conventions import JOINT_NAMES
 from pipelines.inspection import coco as export
 from pipelines.inspection.coco import write_coco
-from tests.full_disk import LINE, little_room, names
 from tests.pipelines.handmade import CROP_SIZE, build_dataset, make_clip, small_dataset
 
 
@@ -194,10 +192,3 @@ def test_perfect_predictions_score_one(coco, kind):
     score.accumulate()
     score.summarize()
     assert score.stats[0] == pytest.approx(1)
-
-
-def test_no_room_leaves_what_was_there(dataset, tmp_path):
-    path = tmp_path / "new[v2]" / "coco.json"
-    with little_room(500), pytest.raises(NoRoomError, match=LINE.format(r".*new\[v2\]/coco.json")):
-        write_coco(path, dataset)
-    assert names(path.parent) == []

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipelines.datasets.dexycb import SERIALS, official_splits
+from deformer.data.official import SERIALS, official_splits
 from pipelines.synthesize import SynthesisConfig, synthesize
 from pipelines.synthetic.layouts import benchmark
 from pipelines.synthetic.layouts.benchmark import PARTS, benchmark_plan, setting

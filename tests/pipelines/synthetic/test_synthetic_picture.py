@@ -7,12 +7,13 @@ import cv2
 import numpy as np
 import pytest
 
+from deformer.data.official import IMAGE_SIZE
 from pipelines.synthetic.render.appearance import attributes
 from pipelines.synthetic.render.film import draw_frame
 from pipelines.synthetic.render.layer import HAND, SPACING_M, Layer, Part, may_cover
 from pipelines.synthetic.render.rays import RayScene
 from pipelines.synthetic.render.view import View, render_view, still_layer
-from pipelines.synthetic.scene.cameras import IMAGE_SIZE, Camera, look_at
+from pipelines.synthetic.scene.cameras import Camera, look_at
 from pipelines.synthetic.scene.clutter import placed
 from pipelines.synthetic.scene.world import Person, build_world
 from pipelines.synthetic.things.ycb import CLASS_IDS, YCB_OBJECTS

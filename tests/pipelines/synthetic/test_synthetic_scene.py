@@ -4,11 +4,12 @@ import cv2
 import numpy as np
 import pytest
 
+from deformer.data.official import IMAGE_SIZE
 from deformer.hand.conventions import FINGERS
 from pipelines.synthetic.layouts.encode import encode_png, pack_npz
 from pipelines.synthetic.layouts.sequences import dexycb_plan
 from pipelines.synthetic.render.rays import RayScene
-from pipelines.synthetic.scene.cameras import IMAGE_SIZE, rig
+from pipelines.synthetic.scene.cameras import rig
 from pipelines.synthetic.scene.sequence import clearance_m, compose, generator
 from pipelines.synthetic.scene.world import Person
 from pipelines.synthetic.things.objects import distance_field, surface_samples_m

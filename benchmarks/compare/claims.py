@@ -1,0 +1,159 @@
+"""What the paper claims, each judged by one paired comparison on the runs there are.
+
+A claim says that one variant has less of something than another. It is judged on all seeds that
+both have, on the same frames.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+
+from benchmarks.compare.comparable import Setup, group_by_split, results_by_kind
+from benchmarks.compare.paired import Estimate, mean_error, paired_difference, unevenness
+from benchmarks.evaluation.protocol import is_in_bin
+from benchmarks.evaluation.result import Data
+from benchmarks.evaluation.scored import Scored, start_of
+from benchmarks.tables.layout import read_published
+from deformer.experiments import FULL, VARIANTS
+
+HIDDEN, SEEN = (0.5, 1.0), (0.0, 0.25)
+"""Occlusion of the frames that the question of the benchmark compares."""
+
+
+@dataclass(frozen=True)
+class Claim:
+    """The better variant has less of something than the worse one."""
+
+    source: str
+    """Where the paper says it, or who asks."""
+    sentence: str
+    """In our words; it names the better variant first."""
+    better: str
+    """Of `VARIANTS`."""
+    worse: str
+    table: int | None = None
+    """In whose column "all" the paper prints both."""
+    is_of_joints: bool = False
+    """The joints' unevenness is compared, not their mean error."""
+    is_of_gain: bool = False
+    """The gain on `HIDDEN` frames is compared with that on `SEEN` ones."""
+
+    @property
+    def published(self) -> float | None:
+        """better − worse as the paper prints them, in mm, where it does."""
+        if self.table is None:
+            return None
+        rows = read_published()[self.table]
+        one, other = (
+            float(rows[VARIANTS[name].rows[self.table]]["all"][0])
+            for name in (self.better, self.worse)
+        )
+        return round(one - other, 2)
+
+
+CLAIMS = (
+    Claim("Table 4", "dynamic fusion errs less than no fusion", FULL, "center", 4),
+    Claim("Table 4", "dynamic fusion errs less than the plain average", FULL, "average", 4),
+    Claim("Table 4", "dynamic fusion errs less than weights by occlusion", FULL, "occlusion", 4),
+    Claim("Table 5", "maxMSE errs less than MSE", FULL, "mse", 5),
+    Claim("Table 5", "the discriminator makes errors smaller", FULL, "noadv", 5),
+    Claim("Table 5", "maxMSE and the discriminator err less than neither", FULL, "mse_noadv", 5),
+    Claim("Fig. 3", "maxMSE makes the joints' errors more even than MSE (deviation ÷ mean over "
+          "joints)", FULL, "mse", is_of_joints=True),
+    Claim("its motivation", "dynamic fusion gains more, over no fusion, on hands hidden by half or "
+          "more than on those hidden by less than a quarter", FULL, "center", is_of_gain=True),
+    Claim("not in the paper", "fusion that prefers near frames errs less than dynamic fusion",
+          "nearby", FULL),
+    Claim("not in the paper", "fusion by pairs of frames errs less than dynamic fusion",
+          "pairwise", FULL),
+)  # fmt: skip
+
+
+@dataclass(frozen=True, eq=False)
+class Block:
+    """Runs that may be compared: of one setup, evaluated on the same frames."""
+
+    setup: Setup
+    runs: dict[str, dict[int, Scored]]
+    """Variant → seed → run."""
+
+    @property
+    def first(self) -> Scored:
+        return next(iter(next(iter(self.runs.values())).values()))
+
+    @property
+    def data(self) -> Data:
+        return self.first.evaluation.data
+
+    @property
+    def num_sequences(self) -> int:
+        return len(np.unique(self.first.comparison.sequence))
+
+    @property
+    def starts(self) -> list[str]:
+        """The runs that its runs began with, by name; empty where they began by themselves."""
+        runs = [s.evaluation.run for seeds in self.runs.values() for s in seeds.values()]
+        return sorted({start for run in runs if (start := start_of(run)) is not None})
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What became of a claim."""
+
+    claim: Claim
+    seeds: tuple[int, ...] = ()
+    """That both variants have."""
+    estimate: Estimate | None = None
+    missing: str = ""
+    """Why nothing is measured."""
+
+
+def make_blocks(scored: Iterable[Scored]) -> list[Block]:
+    """All runs, in blocks: recordings first, then by data, split and setup.
+
+    Raises `ValueError` for the same run twice, and for runs of a block that are of other frames.
+    """
+    groups = (results_by_kind(group) for group in group_by_split(scored))
+    blocks = [Block(setup, runs) for group in groups for setup, runs in group.items()]
+    for block in blocks:
+        for s in (s for seeds in block.runs.values() for s in seeds.values()):
+            if not np.array_equal(block.first.row, s.row):
+                raise ValueError(
+                    f"{block.first.name} and {s.name} are of different frames of "
+                    f"{block.data.name} {block.data.split}, {len(block.first.row):,} and "
+                    f"{len(s.row):,}: evaluate both again"
+                )
+    return blocks
+
+
+def judge_all(scored: Iterable[Scored]) -> list[tuple[Block, list[Finding]]]:
+    """Every block in which a claim is measured, with what became of each of `CLAIMS`."""
+    judged = [(b, [judge(b, claim) for claim in CLAIMS]) for b in make_blocks(scored)]
+    return [item for item in judged if any(f.estimate is not None for f in item[1])]
+
+
+def judge(block: Block, claim: Claim) -> Finding:
+    """Compare the two variants of a claim."""
+    kinds = (claim.better, claim.worse)
+    if absent := [kind for kind in kinds if kind not in block.runs]:
+        names = " and of ".join(absent)
+        return Finding(claim, missing=f"no run of {names} that was trained and evaluated alike")
+    seeds = tuple(sorted(block.runs[claim.better].keys() & block.runs[claim.worse].keys()))
+    if not seeds:
+        return Finding(claim, missing=f"{claim.better} and {claim.worse} have no seed in common")
+
+    def errors(kind: str) -> np.ndarray:
+        runs = (block.runs[kind][seed] for seed in seeds)
+        values = np.stack([run.values["pa_mpjpe_mm"] for run in runs])  # (S, M, 21)
+        return values if claim.is_of_joints else values.mean(-1, keepdims=True)
+
+    occlusion, everywhere = block.first.occlusion, np.ones(len(block.first.row), bool)
+    parts = [is_in_bin(occlusion, HIDDEN), is_in_bin(occlusion, SEEN)]
+    estimate = paired_difference(
+        errors(claim.better), errors(claim.worse),
+        np.unique(block.first.comparison.sequence, return_inverse=True)[1],
+        *(parts if claim.is_of_gain else [everywhere]),
+        statistic=unevenness if claim.is_of_joints else mean_error,
+    )  # fmt: skip
+    return Finding(claim, seeds, estimate, "" if estimate else "no frame is hidden so")

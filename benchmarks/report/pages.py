@@ -1,0 +1,260 @@
+"""The pages: what was measured, put into the templates `report.html` and `kept.md`."""
+
+import base64
+import io
+from collections.abc import Iterable
+from pathlib import Path
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from PIL import Image
+
+from benchmarks.ablations.presets import preset_of
+from benchmarks.compare.claims import judge_all
+from benchmarks.compare.comparable import group_by_split, label_of
+from benchmarks.evaluation.result import Evaluation, Run
+from benchmarks.evaluation.training_log import TrainingLog, evaluations_of
+from benchmarks.figures.catalogue import Drawn, draw_run, draw_split
+from benchmarks.figures.style import MAX_LINES, figure_bytes
+from benchmarks.figures.training_curves import CAPTION, training_curves
+from benchmarks.report.content import (
+    Material,
+    ablation_grids,
+    claims_grid,
+    dataset_facts,
+    machine_facts,
+    results_grid,
+    splits_grid,
+    trained_on,
+    trainings_grid,
+)
+from benchmarks.tables.layout import OUR_ROW, read_published
+from benchmarks.tables.render import blocks, grid
+from benchmarks.tables.rows import DASH, FilledTable, fill_tables
+from deformer.experiments import base_of
+
+_FOLDER = Path(__file__).parent
+_PHOTO_DPI = 150
+_SHEET_PX = 1200
+EVALUATE = (
+    "python -m benchmarks.evaluate --checkpoint runs/demo --data shards/demo --split s0_test "
+    "--out results/demo"
+)
+LEGEND = (
+    "Each line compares two kinds of runs on the same frames, in the order of the claim, by their "
+    "PA-MPJPE in mm where it says nothing else: a difference below 0 says that the claim is right. "
+    "A claim holds where the whole 95 % interval is below 0, does not hold where it is above, and "
+    "is too noisy to say otherwise. The interval is over recordings and, with several seeds, over "
+    "chance in the part of the training that the runs do not share; of one seed it knows nothing "
+    "of that chance. Of twenty such lines one would hold by chance. Paper: the difference that the "
+    "paper prints, of its own recordings."
+)
+
+
+def _environment() -> Environment:
+    environment = Environment(
+        loader=FileSystemLoader(_FOLDER),
+        autoescape=lambda name: name.endswith(".html"),
+        undefined=StrictUndefined,
+        keep_trailing_newline=True,
+    )
+    environment.filters |= {
+        "blocks": blocks,
+        "embedded": embedded,
+        "grid": grid,
+        "unbroken": _unbroken,
+    }
+    return environment
+
+
+def _unbroken(text: str) -> str:
+    """`5.22 (89.6)`, `9.51 ± 0.03` and `[−0.1, +0.2]` stay in a line each; a mean and its deviation
+    may be parted from another beside them."""
+    text = text.replace(" ± ", "\u00a0±\u00a0").replace(", ", ",\u00a0")
+    text = text.replace(" / ", "\u00a0/ ")
+    return text if "±" in text else text.replace(" (", "\u00a0(")
+
+
+def render(name: str, **values: object) -> str:
+    """A template of this folder, filled; a name that it lacks is an error."""
+    return _environment().get_template(name).render(legend=LEGEND, **values)
+
+
+def report_page(
+    material: Material, runs: Path, mano_dir: Path | None, programs: list[str]
+) -> str:  # fmt: skip
+    """The HTML report. programs: commands that write it and what it is made of."""
+    evaluations = material.evaluations
+    tables = fill_tables(evaluations.values())
+    problems = dict(material.problems)
+    first, figures = _draw(material, mano_dir, problems)
+    logs = material.evaluated_logs or material.logs
+    main = None if material.main is None else evaluations[material.main]
+    model, preset = "" if main is None else label_of(main.run), "tiny"
+    if main is not None and isinstance(main.run, Run):
+        model += f", trained for {main.run.step:,} steps as {main.run.experiment}"
+        preset = preset_of(main.run.experiment) or preset
+    return render(
+        "report.html",
+        **_measured(material),
+        style=(_FOLDER / "report.css").read_text(),
+        main=main,
+        model=model,
+        published=read_published()[1][OUR_ROW]["all"][0],
+        first=first,
+        figures=figures,
+        problems=problems,
+        runs=runs,
+        curves=[draw_training(group, evaluations) for group in training_groups(logs)],
+        trainings=trainings_grid(logs),
+        others=[log for log in material.logs if log not in logs],
+        results=results_grid(evaluations),
+        tables=tables,
+        unmeasured=_unmeasured(tables),
+        trained=[command for log in logs if (command := training_command(log))],
+        evaluated=[e.command for e in evaluations.values()],
+        evaluate=EVALUATE,
+        preset=preset,
+        programs=programs,
+        machine=machine_facts(),
+    )
+
+
+def kept_page(material: Material, figures: list[Drawn], command: str) -> str:
+    """The Markdown page of a kept folder. command: that writes it."""
+    main, log = material.evaluations[material.main], material.log_of(material.main)
+    training = None if log is None else training_command(log)
+    return render(
+        "kept.md",
+        **_measured(material),
+        names=sorted({e.data.name for e in material.evaluations.values()}),
+        figures=figures,
+        machines=sorted({trained_on(log) for log in material.evaluated_logs} - {DASH}),
+        commands=[*filter(None, [training]), main.command, command],
+    )
+
+
+def training_command(log: TrainingLog) -> str | None:
+    """As the last checkpoint has it; None where it has none."""
+    return None if log.checkpoint is None else log.checkpoint.command
+
+
+def _measured(material: Material) -> dict[str, object]:
+    """What both pages show."""
+    evaluations = material.evaluations.values()
+    try:
+        claims, error = _claims(material), ""
+    except ValueError as found:  # such as runs of different frames
+        claims, error = [], str(found)
+    return {
+        "kinds": sorted({e.data.synthetic for e in evaluations}),
+        "datasets": [_card(folder, material.results) for folder in material.datasets],
+        "ablations": ablation_grids(evaluations),
+        "claims": claims,
+        "claims_error": error,
+    }
+
+
+def _card(folder: Path, results: Path) -> dict[str, object]:
+    """Of a dataset, with the contact sheet that `pipelines.inspect` made, if it did."""
+    try:
+        facts, splits = dataset_facts(folder), splits_grid(folder)
+    except (FileNotFoundError, ValueError) as error:
+        return {"name": folder.name, "error": str(error)}
+    sheet = results / folder.name / "shards.png"
+    return {
+        "name": folder.name, "error": "", "facts": facts, "splits": splits,
+        "sheet": _embedded_sheet(sheet) if sheet.is_file() else "",
+    }  # fmt: skip
+
+
+def _claims(material: Material) -> list[dict[str, object]]:
+    found = []
+    for block, findings in judge_all(material.scored):
+        several = any(len(f.seeds) > 1 for f in findings)
+        starts = f"All began with the model of {' or of '.join(block.starts)}" + (
+            ": ± and the interval know nothing of chance before." if several else "."
+        )
+        found.append({
+            "grid": claims_grid(block, findings),
+            "missing": list(dict.fromkeys(f.missing for f in findings if f.missing)),
+            "starts": starts if block.starts else "",
+        })  # fmt: skip
+    return found
+
+
+def _unmeasured(tables: Iterable[FilledTable]) -> dict[str, list[str]]:
+    """Command → what it measures that nobody measured yet, as `Table 1: A; B`."""
+    commands: dict[str, list[str]] = {}
+    for filled in tables:
+        for command, rows in filled.unmeasured.items():
+            line = f"Table {filled.table.number}: {'; '.join(rows)}"
+            commands.setdefault(command, []).append(line)
+    return commands
+
+
+# ----------------------------------------------------------------------------------------- figures
+
+
+def _draw(
+    material: Material, mano_dir: Path | None, problems: dict[str, str]
+) -> tuple[list[Drawn], list[Drawn]]:
+    """The page's first picture, where there is one, and all others: of every split, and of one of
+    its runs, the main one where it is among them."""
+    first, others = [], []
+    for group in group_by_split(material.scored):
+        shown = next((s for s in group if s.name == material.main), group[0])
+        others += draw_split(group)
+        for drawn in draw_run(shown, mano_dir, problems):
+            is_first = shown.name == material.main and drawn.name.endswith("/hands")
+            (first if is_first else others).append(drawn)
+    return first, others
+
+
+def training_groups(logs: Iterable[TrainingLog]) -> list[list[TrainingLog]]:
+    """Trainings of each experiment with its ablations, of one seed and equally long together; no
+    more than `MAX_LINES` each."""
+    groups: dict[tuple, list[TrainingLog]] = {}
+    for log in logs:
+        base = seed = None
+        if log.experiment is not None:
+            base, seed = base_of(log.experiment.name), log.experiment.stream.seed
+        groups.setdefault((base, seed, log.last_step), []).append(log)
+    return [
+        group[i : i + MAX_LINES]
+        for group in groups.values()
+        for i in range(0, len(group), MAX_LINES)
+    ]
+
+
+def draw_training(group: list[TrainingLog], evaluations: dict[str, Evaluation]) -> Drawn:
+    """The curves of a group."""
+    found = [e.data for log in group for e in evaluations_of(log, evaluations).values()]
+    kinds, names = sorted({d.kind for d in found}), sorted({d.name for d in found})
+    data = f"{', '.join(kinds)} · {', '.join(names)}" if found else "data not known"
+    name, experiment = group[0].name, group[0].experiment
+    if len(group) > 1 and experiment is not None:
+        base, seed = base_of(experiment.name), experiment.stream.seed
+        name = f"{len(group)} runs of {base}, seed {seed}"
+    figure = training_curves(group, f"{name}\n{data}")
+    return Drawn(f"training/{group[0].name}", f"Training, {name}", CAPTION, figure)
+
+
+def embedded(drawn: Drawn) -> str:
+    """A figure as the source of an image: SVG, or PNG where it holds pictures."""
+    if drawn.is_photo:
+        return _data("image/png", figure_bytes(drawn.figure, "png", _PHOTO_DPI))
+    return _data("image/svg+xml", figure_bytes(drawn.figure, "svg"))
+
+
+def _embedded_sheet(path: Path) -> str:
+    """A picture from a file, made smaller, as JPEG."""
+    with Image.open(path) as read:
+        image = read.convert("RGB")
+    image.thumbnail((_SHEET_PX, 10 * _SHEET_PX))
+    buffer = io.BytesIO()
+    image.save(buffer, "JPEG", quality=82)
+    return _data("image/jpeg", buffer.getvalue())
+
+
+def _data(kind: str, content: bytes) -> str:
+    return f"data:{kind};base64,{base64.b64encode(content).decode()}"

@@ -1,0 +1,61 @@
+"""Frames that were encoded before, as batches of windows."""
+
+import numpy as np
+import torch
+
+from deformer.data.batch import Batch
+
+OF_WINDOW = ("is_left", "betas")
+"""Fields of `Batch` that a window has once, not for every frame."""
+
+
+class EncodedFrames:
+    """Frames of a split in memory, in one or several copies, as batches of windows."""
+
+    def __init__(self, copies: list[dict[str, np.ndarray]]) -> None:
+        """copies: as `deformer.training.features.encode` gives them, of the same frames."""
+        self.num_copies = len(copies)
+        rows = copies[0]["rows"]
+        order = np.argsort(rows)
+        self.rows = rows[order]
+        if any(not np.array_equal(np.sort(copy["rows"]), self.rows) for copy in copies):
+            raise ValueError("the copies of a split hold different frames: encode them again")
+        self._arrays = {
+            name: np.stack([copy[name][np.argsort(copy["rows"])] for copy in copies])
+            for name in copies[0]
+        }
+        packed = [self._arrays.pop("hand"), self._arrays.pop("joints_2d").reshape(*self._shape, 42)]
+        self._arrays["images"] = np.concatenate(packed, -1)
+
+    @property
+    def _shape(self) -> tuple[int, int]:
+        return self.num_copies, len(self.rows)
+
+    def places(self, rows: np.ndarray) -> np.ndarray:
+        """Where rows of the index stand here. Raises `ValueError` where some do not."""
+        found = np.minimum(np.searchsorted(self.rows, rows), len(self.rows) - 1)
+        if missing := np.unique(rows[self.rows[found] != rows]).size:
+            raise ValueError(
+                f"{missing} frames of the windows were not encoded: another split, filter or "
+                "window, or images that are corrupt; encode them by python -m deformer.encode"
+            )
+        return found
+
+    def batch(
+        self, rows: np.ndarray, centre: int, copies: np.ndarray, is_padding: np.ndarray
+    ) -> Batch:
+        """Windows rows (B, T), each of one of the copies (B,)."""
+        found = self.places(rows)
+        at = copies[:, None], found
+        of_centre = copies, found[:, centre]
+        values = {
+            name: torch.from_numpy(array[of_centre if name in OF_WINDOW else at])
+            for name, array in self._arrays.items()
+        }
+        return Batch(
+            **values,
+            photometric=torch.empty(len(rows), 0),
+            is_repeat=torch.from_numpy(rows[:, 1:] == rows[:, :-1]),
+            is_padding=torch.from_numpy(is_padding),
+            skipped=(),
+        )

@@ -1,0 +1,204 @@
+"""What is kept in the repository: whole, small, the same twice, and of no machine."""
+
+import csv
+import io
+import re
+import shlex
+import shutil
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import tyro
+from PIL import Image
+
+from benchmarks.evaluation.result import EVALUATION_FILE, read_evaluation, write_evaluation
+from benchmarks.report import __main__ as report
+from benchmarks.report.content import gather
+from benchmarks.report.keep import FIRST_LINE, check_is_ours, keep
+from deformer.data.dataset import dataset_sha256
+from tests.benchmarks.drawn_results import write_result, write_run
+from tests.benchmarks.evaluations import make_evaluation
+from tests.deformer.small_runs import build_dataset
+
+NAME = "built_for_training"
+RUNS = {
+    "tiny_occluded_windows-seed0": {"fusion": "center", "point_loss": "mse", "adversarial": False},
+    "tiny_occluded-seed0": {},
+    "tiny_occluded-seed1": {},
+    "tiny_occluded_center-seed0": {"fusion": "center"},
+}
+START = "runs/tried/tiny_occluded_windows-seed0"
+COMMAND = ("--results", "results/tried", "--runs", "runs/tried", "--keep", "kept/tried")
+
+
+def call(monkeypatch, *arguments) -> int:
+    monkeypatch.setattr(sys, "argv", ["report", *map(str, arguments)])
+    return report.main()
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory, raw_root) -> Path:
+    """A repository's root with runs, their results, the dataset, and what is kept of them."""
+    root = tmp_path_factory.mktemp("keep")
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.chdir(root)
+        shutil.copytree(build_dataset(raw_root), root / "shards" / NAME)
+        for name, changed in RUNS.items():
+            experiment, _, seed = name.rpartition("-seed")
+            start = None if name in START else START
+            run = write_run(Path("runs/tried") / name, 40, experiment, int(seed), start)
+            write_result(Path("results/tried") / name, Path("shards") / NAME, run, int(seed),
+                         experiment=experiment, **changed)  # fmt: skip
+        monkeypatch.setattr(report, "report_page", lambda *_: "drawn elsewhere")
+        assert call(monkeypatch, *COMMAND) == 0
+    return root
+
+
+@pytest.fixture
+def here(root, monkeypatch) -> Path:
+    monkeypatch.chdir(root)
+    return root
+
+
+@pytest.fixture
+def kept(here) -> Path:
+    return here / "kept" / "tried"
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {p.relative_to(folder).as_posix(): p.read_bytes()
+            for p in sorted(folder.rglob("*")) if p.is_file()}  # fmt: skip
+
+
+# ----------------------------------------------------------------------------------- what is there
+
+
+def test_the_files_are_few_and_small(kept):
+    files = contents(kept)
+    figures = {f"figures/{name}.png" for name in ("error_by_occlusion", "pck", "training")}
+    tables = {f"tables/table{number}.csv" for number in (1, 2, 4, 5)}
+    assert files.keys() == {"README.md", "evaluations.csv"} | figures | tables
+    for name in figures:
+        assert Image.open(io.BytesIO(files[name])).mode == "P" and len(files[name]) < 100_000
+
+
+def test_an_evaluation_is_a_line_for_each_range_of_occlusion(kept):
+    lines = list(csv.DictReader((kept / "evaluations.csv").open(newline="")))
+    ranges = ["all", "25-50", "50-75", "75-100"]
+    assert [(x["name"], x["occlusion"]) for x in lines] == [(n, o) for n in sorted(RUNS)
+                                                            for o in ranges]  # fmt: skip
+    (line,) = (x for x in lines if (x["name"], x["occlusion"]) == ("tiny_occluded-seed1", "all"))
+    path = Path("results/tried/tiny_occluded-seed1") / EVALUATION_FILE
+    scores = read_evaluation(path).metrics["all"]
+    for metric in ("pa_mpjpe_mm", "ra_mpjpe_mm", "official_pa_mpjpe_auc"):
+        assert line[metric] == f"{scores[metric]['mean']:.6g}"
+    assert line["pa_mpjpe_mm_low"] == f"{scores['pa_mpjpe_mm']['interval'][0]:.6g}"
+    assert (line["pa_mpvpe_mm"], line["frames"]) == ("", "25")  # no vertices
+    expected = {
+        "what": "Dynamic", "experiment": "tiny_occluded", "seed": "1", "step": "40",
+        "began_with": START, "trained_in": "2 × NVIDIA H100, float32", "minutes": "0.888889",
+        "data": NAME, "split": "s0_train", "synthetic": "yes",
+        "dataset_sha256": dataset_sha256(Path("shards") / NAME),
+        "evaluated_by": "python -m benchmarks.evaluate --out tiny_occluded-seed1",
+        "trained_by": "train runs/tried/tiny_occluded-seed1",
+    }  # fmt: skip
+    assert {name: line[name] for name in expected} == expected
+
+
+def test_the_page_is_short_and_says_what_was_measured(kept):
+    text = (kept / "README.md").read_text(encoding="utf-8")
+    assert text.startswith(f"{FIRST_LINE}\n\n# Measured on {NAME}\n\n**Everything here is measured")
+    assert len(text.splitlines()) < 100
+    sections = [line[3:] for line in text.splitlines() if line.startswith("## ")]
+    assert sections == [
+        "Ablations", "What the paper claims, on these runs", "Figures", "Data and runs",
+    ]  # fmt: skip
+    (dynamic,) = (line for line in text.splitlines() if line.startswith("| Dynamic † |"))
+    assert dynamic.count(" ± ") == 3 and dynamic.endswith("| 0, 1 |")
+    (claim,) = (line for line in text.splitlines() if line.startswith("| Table 4 | dynamic"))
+    assert "| too noisy to say (one seed) | +0.000 [+0.000, +0.000] | −0.50 |" in claim
+    assert f"All began with the model of {START}." in text
+    assert "\n\nNot measured: no run of average that was trained" in text
+    shown = re.findall(r"!\[.+?\]\((.+?)\)\n\n\*.+\.\* \S", text)
+    assert sorted(shown) == [n for n in contents(kept) if n.startswith("figures/")]
+    assert "Trained on: 2 × NVIDIA H100, float32." in text
+    *_, trained, evaluated, command = text.split("```")[1].strip().splitlines()
+    assert trained == "train runs/tried/tiny_occluded-seed0"
+    assert evaluated == "python -m benchmarks.evaluate --out tiny_occluded-seed0"
+    assert command == f"python -m benchmarks.report {shlex.join(COMMAND)}"
+    options = tyro.cli(report.Options, args=command.split()[3:])
+    assert options.keep == Path("kept/tried")
+
+
+def test_the_same_again_gives_the_same_bytes_and_takes_away_what_is_gone(kept):
+    before = contents(kept)
+    (kept / "evaluations.csv").write_text("changed")
+    (kept / "tables" / "table4.csv").unlink()
+    (kept / "stale.json").write_text("{}")
+    command = f"python -m benchmarks.report {shlex.join(COMMAND)}"
+    keep(gather(Path("results/tried"), Path("runs/tried")), Path("kept/tried"), command)
+    assert contents(kept) == before
+    assert list(kept.parent.iterdir()) == [kept]
+
+
+# ------------------------------------------------------------------------------------ what is not
+
+
+def test_a_folder_that_is_not_ours_is_refused_and_left_alone(here, monkeypatch, capsys):
+    out = here / "mine"
+    check_is_ours(out)
+    out.mkdir()
+    check_is_ours(out)  # empty
+    (out / "notes.md").write_text("mine")
+    assert call(monkeypatch, *COMMAND[:-1], "mine") == 1
+    told = " ".join(capsys.readouterr().err.split())
+    assert "mine holds files and no README.md that this program wrote" in told
+    (out / "README.md").write_text(f"# Mine\n{FIRST_LINE}\n")  # not at its beginning
+    assert call(monkeypatch, *COMMAND[:-1], "mine") == 1
+    assert contents(out).keys() == {"README.md", "notes.md"}
+    (out / "README.md").write_text(f"{FIRST_LINE}\n")
+    check_is_ours(out)
+    (here / "link").symlink_to(out, target_is_directory=True)
+    for path in (here / "link", out / "README.md"):
+        with pytest.raises(FileExistsError, match="is no folder"):
+            check_is_ours(path)
+
+
+def test_absolute_paths_are_refused(here, tmp_path, monkeypatch, capsys):
+    assert call(monkeypatch, *COMMAND, "--data", here / "shards" / NAME) == 1
+    told = " ".join(capsys.readouterr().err.split())
+    assert f"this command names {here}/shards/{NAME}, an absolute path" in told
+    path = Path("results/tried/constant") / EVALUATION_FILE
+    for evaluation, word in (
+        (make_evaluation({"method": "[36]", "predictions": "~me/pred.json"}), "~me/pred.json"),
+        (replace(make_evaluation({"method": "x", "predictions": "y"}),
+                 command="python x --data=/data/dexycb"), "--data=/data/dexycb"),
+    ):  # fmt: skip
+        write_evaluation(path, evaluation)
+        assert call(monkeypatch, *COMMAND[:-1], "elsewhere") == 1
+        told = " ".join(capsys.readouterr().err.split())
+        assert f"evaluation constant names {word}, an absolute path" in told
+    shutil.rmtree(path.parent)
+    for change in ({"start": "/elsewhere/start"}, {}):
+        name = tmp_path / "runs" if not change else Path("runs/tried")
+        run = write_run(name / "new", 40, "tiny", **change)
+        write_result(Path("results/tried/new"), Path("shards") / NAME, run, checkpoint=str(run))
+        assert call(monkeypatch, *COMMAND[:-1], "elsewhere") == 1
+        told = " ".join(capsys.readouterr().err.split())
+        assert f"evaluation new names {change.get('start', run)}, an absolute path" in told
+        shutil.rmtree(run)
+        shutil.rmtree("results/tried/new")
+    assert not Path("elsewhere").exists()
+
+
+def test_nothing_and_frames_that_are_not_here_are_refused(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert call(monkeypatch, "--keep", "kept") == 1
+    assert "results holds no evaluation.json" in capsys.readouterr().err
+    write_evaluation(Path("results/one") / EVALUATION_FILE, make_evaluation())
+    assert call(monkeypatch, "--keep", "kept") == 1
+    told = " ".join(capsys.readouterr().err.split())
+    assert "one cannot be compared frame by frame (the dataset dexycb is not here" in told
+    assert not Path("kept").exists()

@@ -1,0 +1,78 @@
+"""The hands of a video, their windows, and videos that cannot be read."""
+
+import struct
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from deformer.data.windows import WindowConfig
+from deformer.video import hands as video_hands
+from deformer.video.hands import make_windows, read_frames, see_hands, surest
+from tests.deformer.video.videos import SIZE, FakeDetector, hand, seen_hands, write_video
+
+
+@pytest.fixture
+def video(tmp_path) -> Path:
+    return write_video(tmp_path)
+
+
+def test_the_surest_hand_of_a_side_that_is_whole_in_the_image_is_taken():
+    sure, unsure, outside = hand(50, 50, score=0.9), hand(90, 50, score=0.6), hand(10, 50, score=1)
+    left = hand(90, 60, "left", 0.5)
+    assert surest([unsure, left, outside, sure], (160, 120)) == [sure, left]
+    assert surest([outside], (160, 120)) == []
+
+
+def test_windows_stay_with_a_side_and_among_the_frames_it_was_seen_in():
+    seen = seen_hands([0, 1, 2, 4, 1, 2, 3], [False] * 4 + [True] * 3, 5)
+    windows = make_windows(seen, WindowConfig(num_frames=3, gap=1))
+    assert seen.frame[windows].tolist() == [
+        [0, 0, 1], [0, 1, 2], [1, 2, 2], [4, 4, 4], [1, 1, 2], [1, 2, 3], [2, 3, 3],
+    ]  # fmt: skip
+    assert (seen.is_left[windows] == seen.is_left[:, None]).all()
+
+
+def test_frames_and_their_times_are_read(video):
+    frames = list(read_frames(video))
+    assert [time for _, time in frames] == pytest.approx([0, 0.05, 0.1, 0.15, 0.2])
+    assert {(image.shape, image.dtype.name) for image, _ in frames} == {((120, 160, 3), "uint8")}
+
+
+def test_videos_of_phones_are_turned_upright(tmp_path):
+    path, (width, height) = tmp_path / "phone.mp4", (160, 120)
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*"mp4v"), 20, (width, height))
+    stored = np.zeros((height, width, 3), np.uint8)
+    stored[:, : width // 2] = 200
+    writer.write(stored)
+    writer.release()
+    data = bytearray(path.read_bytes())
+    matrix = data.index(b"tkhd") + 44  # of the track: a quarter turn clockwise
+    turn = (0, 1 << 16, 0, -1 << 16, 0, 0, height << 16, 0, 1 << 30)
+    data[matrix : matrix + 36] = struct.pack(">9i", *turn)
+    path.write_bytes(data)
+    ((image, _),) = read_frames(path)
+    assert image.shape == (width, height, 3)
+    assert image[: width // 2 - 8].min() > 150 and image[width // 2 + 8 :].max() < 50
+
+
+def test_hands_are_right_ones_first_each_side_by_frame(video, monkeypatch):
+    monkeypatch.setattr(video_hands, "HandDetector", FakeDetector)
+    seen = see_hands(video, SIZE)
+    assert seen.frame.tolist() == [1, 2, 4, 0, 1, 2, 4]
+    assert seen.is_left.tolist() == [False] * 3 + [True] * 4
+    assert (seen.image_wh, seen.num_frames, seen.num_left_out) == ((160, 120), 5, 1)
+    middle = seen.inputs[:, SIZE // 2, SIZE // 2, 0].astype(int)
+    assert np.abs(middle - 40 * seen.frame).max() <= 2
+
+
+def test_a_video_without_hands_is_one_line(video, monkeypatch):
+    class Blind(FakeDetector):
+        def detect(self, image, time_s):
+            super().detect(image, time_s)
+            return []
+
+    monkeypatch.setattr(video_hands, "HandDetector", Blind)
+    with pytest.raises(ValueError, match="MediaPipe finds no hand that is whole in the image"):
+        see_hands(video, SIZE)
