@@ -19,6 +19,7 @@ from pipelines.synthetic.hand.motion import smooth_noise
 from pipelines.synthetic.layouts.sequences import dexycb_plan
 from pipelines.synthetic.recorded.inverse_kinematics import Skeleton, fit_betas, fit_pose
 from pipelines.synthetic.recorded.recording import Recordings, at_rest_first, runs, sunk_m
+from tests.beside import SHARED
 from tests.pipelines.synthetic.roots import files_of
 from tests.pipelines.synthetic.synth_motions import (
     CAMERA_ROTATION,
@@ -31,7 +32,7 @@ from tests.pipelines.synthetic.synth_motions import (
 )
 
 BETAS = np.array([0.8, -1.0, 0.5, 0, 0, 0, 0, 0, 0, 0], np.float32)
-RECORDED = Path(__file__).parents[4] / "shared" / "data" / "dexycb_motions.npz"
+RECORDED = SHARED / "data" / "dexycb_motions.npz"
 
 
 @pytest.fixture(scope="module")
