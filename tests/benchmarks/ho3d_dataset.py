@@ -7,7 +7,7 @@ import numpy as np
 
 from deformer.hand.mano import Hands
 from pipelines.build_shards import Options, build
-from tests.pipelines.datasets.test_ho3d import add_posed_frames, write_truth
+from tests.pipelines.ho3d_root import add_posed_frames, write_truth
 
 
 def build_ho3d(folder: Path, hands: Hands, truth: str = "xyz verts", bad: tuple = ()) -> Path:

@@ -7,6 +7,7 @@ import pytest
 import yaml
 
 from pipelines.build_shards import Options, build
+from pipelines.building.hand_model import HandModel
 from tests.pipelines.dexycb_root import write_meta
 
 
@@ -16,6 +17,11 @@ def built(tmp_path_factory, raw_root) -> Path:
     out = tmp_path_factory.mktemp("built") / "dexycb"
     build(Options("dexycb", root=raw_root, out=out, workers=0, frames_per_shard=12))
     return out
+
+
+@pytest.fixture(scope="session")
+def model(hands) -> HandModel:
+    return HandModel.of(hands)
 
 
 @pytest.fixture

@@ -8,7 +8,6 @@ from deformer.files.whole import NoRoomError
 from pipelines.synthesize import SynthesisConfig, make_sequence, run
 from pipelines.synthetic.layouts import dexycb_layout, ho3d_layout
 from pipelines.synthetic.layouts.dexycb_layout import Subject
-from pipelines.synthetic.layouts.model_files import write_models
 from tests.full_disk import LINE, little_room
 
 
@@ -36,14 +35,6 @@ def test_no_room(tmp_path, layout, room, path, left):
     with little_room(room), _told(tmp_path, path):
         run(_config(layout, tmp_path))
     assert _left(tmp_path) == left
-
-
-def test_no_room_for_models_keeps_what_was_there(tmp_path):
-    write_models(tmp_path)
-    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
-    with little_room(), _told(tmp_path, "models/.*"):
-        write_models(tmp_path)
-    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
 
 
 def test_no_room_for_calibration(tmp_path):

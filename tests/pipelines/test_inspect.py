@@ -82,11 +82,6 @@ def test_unknown_occlusion_is_shown_as_unknown(dataset_without_hand_model):
     assert line_of(text, "25–50")[1:3] == ["0", "–"]
 
 
-def test_origin_is_stated():
-    assert inspect.origin({"synthetic": None}) == "recorded"
-    assert inspect.origin({"synthetic": {"seed": 3}}) == "synthetic (seed 3)"
-
-
 # ------------------------------------------------------------------------------- choice of frames
 
 
@@ -152,11 +147,6 @@ def test_joint_is_drawn_where_it_lies():
     joints[0] = 30, 20
     drawn = draw_tile(blank_tile(joints_px=joints), 120)
     assert (drawn[20 + 40, 60] > 200).all()  # the wrist is white
-
-
-def test_tile_of_which_nothing_is_known_is_drawn():
-    assert draw_tile(blank_tile(), 100).shape == (100, 100, 3)
-    assert draw_tile(blank_tile(box_px=np.array([5.0, 5, 30, 30])), 100).max() > 200
 
 
 @pytest.mark.parametrize(("num_tiles", "columns"), [(1, 1), (5, 3), (2, 6)])

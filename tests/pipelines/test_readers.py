@@ -40,19 +40,6 @@ def test_webdataset_reads_every_member(dataset):
     assert np.allclose(clips[0]["labels.npz"]["joints_px"], expected["joints_px"], equal_nan=True)
 
 
-def test_polars_reads_both_indices(dataset):
-    polars = pytest.importorskip("polars")
-    frames = polars.read_parquet(dataset / "frames.parquet")
-    annotations = polars.read_parquet(dataset / "annotations.parquet")
-    assert frames.height == annotations.height == 18
-    assert frames.select("clip", "frame").n_unique() == 18
-    joined = frames.join(annotations, on=["clip", "frame"], validate="1:1")
-    assert joined.height == 18
-    joints = joined.filter("valid")["joints_cam_m"].to_numpy().reshape(-1, 21, 3)
-    assert np.isfinite(joints).all() and len(joints) == 17
-    assert frames.filter(polars.col("reason") == "no_hand")["offset"].to_list() == [None]
-
-
 def test_offsets_of_the_index_are_those_of_tarfile(dataset):
     for row in pq.read_table(dataset / "frames.parquet").to_pylist():
         members = {"labels.npz": ("labels_offset", "labels_size", "labels_crc32")}

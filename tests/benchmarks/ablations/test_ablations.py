@@ -15,12 +15,7 @@ from deformer.data.dataset import read_info
 from deformer.experiments import EXPERIMENTS, get_experiment
 from deformer.program import console
 from deformer.train import parse
-from tests.deformer.small_runs import build_dataset, own_signals
-
-
-@pytest.fixture(scope="module")
-def data(raw_root) -> Path:
-    return build_dataset(raw_root)
+from tests.deformer.small_runs import own_signals
 
 
 def _options(data: Path, tmp_path: Path, **more) -> Options:

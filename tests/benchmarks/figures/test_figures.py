@@ -15,19 +15,13 @@ from benchmarks.evaluation.training_log import find_logs
 from benchmarks.figures import __main__ as figures
 from benchmarks.figures.catalogue import draw_all, draw_split, lines_of
 from benchmarks.figures.curves import Line, error_by_occlusion, pck_curves
-from benchmarks.figures.draw_hand import draw_mesh, error_colours
+from benchmarks.figures.draw_hand import draw_mesh
 from benchmarks.figures.examples import largest_gain, typical_frames
 from benchmarks.figures.style import DASHES, MARKERS, MAX_LINES, PALETTE, binned
 from benchmarks.figures.training_curves import training_curves
 from deformer.experiments import VARIANTS
 from tests.benchmarks.drawn_results import made_up, write_result, write_run
 from tests.benchmarks.evaluations import make_evaluation
-from tests.deformer.small_runs import build_dataset
-
-
-@pytest.fixture(scope="module")
-def data(raw_root) -> Path:
-    return build_dataset(raw_root)
 
 
 @pytest.fixture(scope="module")
@@ -268,12 +262,6 @@ def test_nearer_triangles_hide_farther_ones():
     assert (image[60, 2] == 255).all()
     with pytest.raises(ValueError, match="not in front of the camera"):
         draw_mesh(image, vertices - [0, 0, 3], np.arange(6).reshape(2, 3), K)
-
-
-def test_errors_are_coloured_up_to_the_top_of_the_scale():
-    low, top, above = error_colours(np.array([0.0, 10.0, 99.0]), 10.0)
-    assert np.array_equal(top, above)
-    assert low.sum() > top.sum()  # light is good
 
 
 def test_the_curves_of_a_training(tmp_path):

@@ -12,17 +12,12 @@ from pycocotools import mask as coco_mask
 from deformer.hand.box import AugmentationRange
 from deformer.hand.camera import project
 from deformer.hand.rotations import rotvec_to_rotmat
-from pipelines.building.annotate import HandModel, annotate_clip
+from pipelines.building.annotate import annotate_clip
 from pipelines.datasets import dexycb
 from pipelines.datasets.source import HAND, RawFrame
 from tests.pipelines.dexycb_root import K, edit_labels
 
 LIMITS = AugmentationRange()
-
-
-@pytest.fixture(scope="module")
-def model(hands) -> HandModel:
-    return HandModel.of(hands)
 
 
 def clip_of(root, model, index=0):
@@ -77,14 +72,6 @@ def test_occlusion_is_what_the_segmentation_hides(raw_root, model):
     assert clip.labels["occlusion"][i] == pytest.approx(hidden)
     assert clip.labels["visibility"][i] == pytest.approx(1 - hidden)
     assert clip.labels["occlusion_grasped"][i] < hidden
-
-
-def test_no_hand_is_a_row_without_labels_or_image(raw_root, model):
-    clip, _ = clip_of(raw_root, model)
-    assert clip.labels["reason"].tolist() == ["no_hand", "", "", "", "", ""]
-    assert clip.images[0] is None
-    assert np.isnan(clip.labels["joints_cam_m"][0]).all()
-    assert clip.labels["crop_xywh"][0].tolist() == [0, 0, 0, 0]
 
 
 def test_without_a_hand_model_the_rest_is_the_same(raw_root, model):

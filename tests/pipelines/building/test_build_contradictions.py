@@ -13,21 +13,18 @@ from deformer.files.images import decode_image, encode_jpeg
 from deformer.hand.box import AugmentationRange
 from deformer.hand.camera import project
 from pipelines import build_shards, verify
-from pipelines.build_shards import Options, build
+from pipelines.build_shards import build
 from pipelines.building import finish, shard
 from pipelines.building.annotate import annotate_clip
 from pipelines.building.finish import LIKELY_CAUSES
 from pipelines.building.tolerances import BONE_LENGTH_M, MAX_OFF_M, MAX_OFF_PX, bone_length_m
 from pipelines.datasets import dexycb
 from pipelines.datasets.source import UnusableInputError
+from tests.pipelines.building.test_build import options
 from tests.pipelines.dexycb_root import edit_labels, write_root
 from tests.pipelines.rewriting import problems
 
 LIMITS = AugmentationRange()
-
-
-def options(root: Path, out: Path) -> Options:
-    return Options("dexycb", root=root, out=out, workers=0, frames_per_shard=12)
 
 
 def in_millimetres(path: Path) -> None:

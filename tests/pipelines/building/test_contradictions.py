@@ -20,11 +20,6 @@ LIMITS = AugmentationRange()
 FLIP = OPENGL_TO_OPENCV
 
 
-@pytest.fixture(scope="module")
-def model(hands) -> HandModel:
-    return HandModel.of(hands)
-
-
 @pytest.fixture(scope="module", params=[0, 3], ids=["right", "left"])
 def given(request, raw_root) -> tuple[ClipRef, list[RawFrame]]:
     """A clip's ref and its raw frames, of which the first has no hand."""

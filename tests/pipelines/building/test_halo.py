@@ -19,7 +19,7 @@ from pipelines.build_shards import Options, build
 from pipelines.building.repair import repair
 from pipelines.datasets import dexycb, ho3d
 from pipelines.datasets.source import UnusableInputError
-from tests.pipelines.datasets.test_ho3d import add_frame, evaluation_meta
+from tests.pipelines.ho3d_root import add_frame, evaluation_meta
 
 N, CENTRES = 12, 4
 
@@ -62,14 +62,6 @@ def shards(root, tmp_path_factory) -> Callable[[int], Path]:
 def stream_of(data: Path, window: WindowConfig) -> Stream:
     config = StreamConfig(split="evaluation", size=32, window=window)
     return Stream(config.for_evaluation("evaluation"), *open_store(data))
-
-
-@pytest.mark.parametrize(
-    ("window", "reach"),
-    [((7, 10), 30), ((9, 10), 40), ((8, 10), 40), ((2, 5), 5), ((3, 1), 1), ((1, 10), 0)],
-)
-def test_reach_is_that_of_the_farther_end(window, reach):
-    assert WindowConfig(*window).reach == reach
 
 
 def test_dataset_json_says_how_far_clips_reach(shards, root, raw_root, tmp_path):

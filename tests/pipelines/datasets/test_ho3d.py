@@ -1,6 +1,5 @@
 """The reader of HO-3D, on roots made by hand in the layouts of v2 and v3."""
 
-import json
 import os
 import pickle
 import re
@@ -11,12 +10,12 @@ import numpy as np
 import pytest
 import torch
 
-from deformer.data.clip import REASONS, decode_labels, encode_labels
+from deformer.data.clip import decode_labels, encode_labels
 from deformer.files.foreign import UnreadableFileError
 from deformer.hand.box import AugmentationRange
 from deformer.hand.camera import project
-from deformer.hand.conventions import DATASET_TO_MANO, MANO_TO_DATASET, NUM_JOINTS, NUM_VERTICES
-from deformer.hand.mano import HandLayer, load_hands
+from deformer.hand.conventions import DATASET_TO_MANO, MANO_TO_DATASET, NUM_JOINTS
+from deformer.hand.mano import load_hands
 from deformer.hand.rotations import rotvec_to_rotmat
 from pipelines.building.annotate import HandModel, annotate_clip
 from pipelines.datasets import ho3d, ho3d_files
@@ -26,74 +25,29 @@ from pipelines.datasets.source import (
     HAND,
     UnusableInputError,
 )
+from tests.pipelines.ho3d_root import (
+    BOX,
+    FLIP,
+    IMAGES,
+    OBJECT,
+    K,
+    add_frame,
+    add_posed_frames,
+    box_of,
+    encoded,
+    evaluation_meta,
+    evaluation_root,
+    only_frame,
+    posed,
+    train_meta,
+    write_truth,
+)
 from tests.python2 import python2_pickle
 
-K = np.array([[614.6, 0.0, 320.3], [0.0, 614.1, 238.5], [0.0, 0.0, 1.0]])
-FLIP = np.diag([1.0, -1.0, -1.0])
 BLUE, GREEN, RED = (255, 0, 0), (0, 255, 0), (0, 0, 255)  # as OpenCV has them
-OBJECT = "021_bleach_cleanser"
-BOX = [190, 110, 450, 370]
-"""Where `joints_opengl` are in the image."""
 
 
 # ---------------------------------------------------------------------------- roots made by hand
-
-
-def joints_opengl(seed: int) -> np.ndarray:
-    """21 joints in front of an OpenGL camera: z is negative."""
-    rng = np.random.default_rng(seed)
-    return rng.uniform([-0.1, -0.1, -0.7], [0.1, 0.1, -0.5], (NUM_JOINTS, 3))
-
-
-def train_meta(seed: int = 0) -> dict:
-    rng = np.random.default_rng(seed)
-    joints = joints_opengl(seed)
-    return {
-        "camMat": K,
-        "handPose": rng.normal(size=48),
-        "handBeta": rng.normal(size=10),
-        "handTrans": joints[0] - [0.095, 0.006, 0.006],
-        "handJoints3D": joints,
-        "objName": OBJECT,
-        "objRot": rng.normal(size=(3, 1)),
-        "objTrans": np.array([0.0, 0.0, -0.6]),
-    }
-
-
-def evaluation_meta(seed: int = 0) -> dict:
-    """What the evaluation split's own labels say: the wrist, a box, and the object."""
-    meta = train_meta(seed)
-    kept = {key: meta[key] for key in ("camMat", "objName", "objRot", "objTrans")}
-    return {**kept, "handJoints3D": meta["handJoints3D"][0], "handBoundingBox": BOX}
-
-
-def encoded(suffix: str, image: np.ndarray) -> bytes:
-    return cv2.imencode(suffix, image)[1].tobytes()
-
-
-IMAGES = {s: encoded(s, np.full((480, 640, 3), 90, np.uint8)) for s in (".png", ".jpg")}
-
-
-def add_frame(root: Path, split: str, frame: str, meta: dict, suffix: str = ".png") -> None:
-    """One frame "<sequence>/<number>": its line in the list, image and label."""
-    sequence, number = frame.split("/")
-    for name in ("rgb", "meta"):
-        (root / split / sequence / name).mkdir(parents=True, exist_ok=True)
-    (root / split / sequence / "rgb" / f"{number}{suffix}").write_bytes(IMAGES[suffix])
-    (root / split / sequence / "meta" / f"{number}.pkl").write_bytes(pickle.dumps(meta, 2))
-    with (root / f"{split}.txt").open("a") as file:
-        file.write(frame + "\n")
-
-
-def write_truth(root: Path, joints: list, vertices: list) -> None:
-    for name, rows in (("xyz", joints), ("verts", vertices)):
-        (root / f"evaluation_{name}.json").write_text(json.dumps([row.tolist() for row in rows]))
-
-
-def only_frame(root: Path):
-    (ref,) = ho3d.list_clips(root)
-    (raw,) = ho3d.read_clip(root, ref)
-    return raw
 
 
 @pytest.fixture(autouse=True)
@@ -122,13 +76,10 @@ def test_version_and_identity(tmp_path, suffix, dataset):
         assert (raw.reason, raw.image) == ("", IMAGES[suffix])
 
 
-@pytest.mark.parametrize("split", ["train", "evaluation"])
-def test_one_split_alone_is_enough(tmp_path, split):
-    meta = train_meta() if split == "train" else evaluation_meta()
-    add_frame(tmp_path, split, "MC1/0000", meta)
-    other = "evaluation" if split == "train" else "train"
-    (tmp_path / f"{other}.txt").write_text("MC1/0001\n")  # listed, but its folder was not unpacked
-    assert [ref.splits[0][1] for ref in ho3d.list_clips(tmp_path)] == [split]
+def test_one_split_alone_is_enough(tmp_path):
+    add_frame(tmp_path, "train", "MC1/0000", train_meta())
+    (tmp_path / "evaluation.txt").write_text("MC1/0001\n")  # listed, its folder was not unpacked
+    assert [ref.splits[0][1] for ref in ho3d.list_clips(tmp_path)] == ["train"]
 
 
 def test_folder_that_is_not_ho3d(tmp_path):
@@ -200,29 +151,6 @@ def test_object_is_that_of_the_first_label_that_names_it(tmp_path):
 # ------------------------------------------------------------------------------ OpenGL → camera
 
 
-def test_joints_project_as_in_opengl(tmp_path):
-    meta = train_meta()
-    add_frame(tmp_path, "train", "MC1/0000", meta)
-    raw = only_frame(tmp_path)
-    assert raw.joints_cam_m.shape == (NUM_JOINTS, 3)
-    assert (raw.joints_cam_m[:, 2] > 0).all()
-    # OpenGL looks along -z with y up: u = fx·x/(-z) + cx, v = fy·(-y)/(-z) + cy.
-    x, y, z = meta["handJoints3D"].T
-    by_hand = np.stack([K[0, 0] * x / -z + K[0, 2], K[1, 1] * y / z + K[1, 2]], -1)
-    projected = project(raw.joints_cam_m, raw.K)[DATASET_TO_MANO]
-    np.testing.assert_allclose(projected, by_hand, atol=1e-9)
-
-
-def posed(hands, pose: np.ndarray, betas: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Vertices (778, 3) and joints (21, 3), dataset order, of a right hand without translation."""
-    rotmats = rotvec_to_rotmat(torch.from_numpy(pose).float().view(1, 16, 3))
-    is_left = torch.zeros(1, dtype=torch.bool)
-    vertices, joints = HandLayer(hands)(
-        rotmats, torch.from_numpy(betas).float()[None], is_left, tips="ho3d"
-    )
-    return vertices[0].double().numpy(), joints[0].double().numpy()
-
-
 @pytest.mark.parametrize("seed", range(4))
 def test_mano_at_the_converted_pose_gives_the_converted_joints(tmp_path, seed):
     hands = load_hands("standin")
@@ -245,22 +173,6 @@ def test_mano_at_the_converted_pose_gives_the_converted_joints(tmp_path, seed):
 # ------------------------------------------------------------------------------------ evaluation
 
 
-def evaluation_root(root: Path, frames: list[str]) -> tuple[list, list]:
-    for i, frame in enumerate(frames):
-        add_frame(root, "evaluation", frame, evaluation_meta(i))
-    vertices = np.random.default_rng(9).normal(size=(len(frames), NUM_VERTICES, 3))
-    return [joints_opengl(i) for i in range(len(frames))], list(vertices)
-
-
-def test_evaluation_without_truth_has_the_box(tmp_path):
-    evaluation_root(tmp_path, ["SM1/0000"])
-    raw = only_frame(tmp_path)
-    assert raw.reason == "" and raw.joints_cam_m is None and raw.pose is None
-    assert raw.vertices_cam_m is None
-    np.testing.assert_array_equal(raw.box_px, BOX)
-    np.testing.assert_array_equal(raw.K, K)
-
-
 def test_truth_follows_the_order_of_the_list(tmp_path):
     frames = ["SM1/0002", "MPM10/0005", "SM1/0000", "MPM10/0001"]  # not the order of clips
     joints, vertices = evaluation_root(tmp_path, frames)
@@ -278,19 +190,25 @@ def test_truth_follows_the_order_of_the_list(tmp_path):
         np.testing.assert_allclose(raw.vertices_cam_m, vertices[i] @ FLIP, atol=1e-6)
 
 
-def test_truth_of_another_length_names_both_numbers(tmp_path):
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        ((slice(None), slice(2)), r"evaluation_verts.json holds 2 .* lists 3"),
+        ((slice(None, None, -1), slice(None)), "does not belong to this"),
+    ],
+)
+def test_truth_of_another_length_or_order_is_refused(tmp_path, rows, message):
     joints, vertices = evaluation_root(tmp_path, ["SM1/0000", "SM1/0001", "SM1/0002"])
-    write_truth(tmp_path, joints, vertices[:2])
-    with pytest.raises(UnusableInputError, match=r"evaluation_verts.json holds 2 .* lists 3"):
+    write_truth(tmp_path, joints[rows[0]], vertices[rows[1]])
+    with pytest.raises(UnusableInputError, match=message):
         only_frame(tmp_path)
 
 
-def test_truth_in_another_order_is_refused(tmp_path):
-    joints, vertices = evaluation_root(tmp_path, ["SM1/0000", "SM1/0001"])
-    write_truth(tmp_path, joints[::-1], vertices)
-    (ref,) = ho3d.list_clips(tmp_path)
-    with pytest.raises(UnusableInputError, match="does not belong to this"):
-        list(ho3d.read_clip(tmp_path, ref))
+def test_truth_that_is_not_finite(tmp_path):
+    joints, vertices = evaluation_root(tmp_path, ["SM1/0000"])
+    vertices[0][5] = np.nan
+    write_truth(tmp_path, joints, vertices)
+    assert only_frame(tmp_path).reason == "labels_not_finite"
 
 
 def test_truth_is_parsed_once(tmp_path, monkeypatch):
@@ -310,27 +228,6 @@ def test_truth_is_parsed_once(tmp_path, monkeypatch):
     assert len(parsed) == 6
 
 
-@pytest.mark.parametrize("piece_bytes", [1, 7, 64, 1 << 22])
-@pytest.mark.parametrize("indent", [None, 1])
-def test_json_numbers_wherever_the_pieces_end(tmp_path, monkeypatch, piece_bytes, indent):
-    monkeypatch.setattr(ho3d_files, "_PIECE_SIGNS", piece_bytes)
-    values = np.random.default_rng(0).normal(size=(3, 2, 3)) * 10.0 ** np.array([-7, 0, 7])
-    values[1, 0] = np.nan
-    path = tmp_path / "numbers.json"
-    path.write_text(json.dumps(values.tolist(), indent=indent))
-    points = ho3d_files.read_points(path, piece_bytes, 2)
-    assert points.dtype == np.float32 and not points.flags.writeable
-    np.testing.assert_array_equal(points, values.astype(np.float32))
-
-
-@pytest.mark.parametrize("text", ["", "[[[1, 2, 3], [4, 5", "[[[1, 2, 3]]]", '[[["a", 2, 3]]]'])
-def test_damaged_json(tmp_path, text):
-    path = tmp_path / "evaluation_xyz.json"
-    path.write_text(text)
-    with pytest.raises(UnusableInputError, match="download.* it again"):
-        ho3d_files.read_points(path, 0, 2)
-
-
 # ------------------------------------------------------------------------------------- bad input
 
 
@@ -339,54 +236,49 @@ class Malicious:
         return (os.getenv, ("HOME",))
 
 
-def changed(key: str, value) -> bytes:
-    return pickle.dumps({**train_meta(), key: value}, 2)
-
-
-def without(key: str) -> bytes:
-    meta = train_meta()
-    del meta[key]
+def label(**change) -> bytes:
+    """A pickled training label with other values; without the keys that are `ABSENT`."""
+    meta = {k: v for k, v in (train_meta() | change).items() if v is not ABSENT}
     return pickle.dumps(meta, 2)
 
 
+ABSENT = object()
 BAD_LABELS = {
-    "absent": (None, "labels_missing"),
-    "empty": (b"", "labels_corrupt"),
-    "truncated": (pickle.dumps(train_meta(), 2)[:-40], "labels_corrupt"),
-    "no dictionary": (pickle.dumps([1, 2, 3], 2), "labels_corrupt"),
-    "key absent": (without("handBeta"), "labels_corrupt"),
-    "wrong shape": (changed("handPose", np.zeros(51)), "labels_corrupt"),
-    "transposed": (changed("handJoints3D", np.zeros((3, 21))), "labels_corrupt"),
-    "text": (changed("handTrans", "here"), "labels_corrupt"),
-    "integer beyond any float": (changed("handTrans", [10**400, 0, 0]), "labels_corrupt"),
-    "objects": (changed("handTrans", np.array([0, None, 0])), "labels_refused"),
-    "ragged": (changed("handTrans", [[1, 2], [3]]), "labels_corrupt"),
-    "object's name a path": (changed("objName", "../../etc"), "labels_corrupt"),
-    "camMat too large": (changed("camMat", np.eye(4)), "labels_corrupt"),
-    "all None": (pickle.dumps(dict.fromkeys(train_meta()), 2), "labels_none"),
-    "one None": (changed("handPose", None), "labels_none"),
-    "NaN": (changed("handJoints3D", np.full((21, 3), np.nan)), "labels_not_finite"),
-    "inf in the object": (changed("objTrans", np.full(3, np.inf)), "labels_not_finite"),
-    "NaN in camMat": (changed("camMat", np.full((3, 3), np.nan)), "labels_not_finite"),
-    "malicious": (changed("handBeta", Malicious()), "labels_refused"),
-    "camMat None": (changed("camMat", None), "intrinsics_missing"),
-    "camMat absent": (without("camMat"), "intrinsics_missing"),
+    "labels_missing": [None],
+    "labels_corrupt": [
+        label()[:-40],
+        pickle.dumps([1, 2, 3], 2),
+        label(handBeta=ABSENT),
+        label(handJoints3D=np.zeros((3, 21))),
+        label(handTrans="here"),
+        label(handTrans=[10**400, 0, 0]),
+        label(handTrans=[[1, 2], [3]]),
+        label(objName="../../etc"),
+        label(camMat=np.eye(4)),
+    ],
+    "labels_none": [label(**dict.fromkeys(train_meta())), label(handPose=None)],
+    "labels_not_finite": [
+        label(handJoints3D=np.full((21, 3), np.nan)),
+        label(objTrans=np.full(3, np.inf)),
+        label(camMat=np.full((3, 3), np.nan)),
+    ],
+    "labels_refused": [label(handTrans=np.array([0, None, 0])), label(handBeta=Malicious())],
+    "intrinsics_missing": [label(camMat=None), label(camMat=ABSENT)],
 }
 
 
-@pytest.mark.parametrize("case", BAD_LABELS)
-def test_bad_label_is_a_reason(tmp_path, case):
-    data, reason = BAD_LABELS[case]
+@pytest.mark.parametrize("reason", BAD_LABELS)
+def test_bad_label_is_a_reason(tmp_path, reason):
     for number in range(3):
         add_frame(tmp_path, "train", f"MC1/000{number}", train_meta(number))
     path = tmp_path / "train" / "MC1" / "meta" / "0001.pkl"
-    path.write_bytes(data) if data is not None else path.unlink()
     (ref,) = ho3d.list_clips(tmp_path)
-    frames = list(ho3d.read_clip(tmp_path, ref))
-    assert [raw.frame for raw in frames] == list(ref.frames) == [0, 1, 2]
-    assert [raw.reason for raw in frames] == ["", reason, ""]
-    assert reason in REASONS
-    assert frames[1].image == IMAGES[".png"] and frames[1].joints_cam_m is None
+    for data in BAD_LABELS[reason]:
+        path.write_bytes(data) if data is not None else path.unlink()
+        frames = list(ho3d.read_clip(tmp_path, ref))
+        assert [raw.frame for raw in frames] == list(ref.frames) == [0, 1, 2]
+        assert [raw.reason for raw in frames] == ["", reason, ""], data
+        assert frames[1].image == IMAGES[".png"] and frames[1].joints_cam_m is None
 
 
 def test_absent_image_keeps_the_labels(tmp_path):
@@ -417,13 +309,6 @@ def test_bad_evaluation_label(tmp_path, key, value, reason):
     meta = {**evaluation_meta(), "handJoints3D": [0, 0, -0.6], key: value}
     add_frame(tmp_path, "evaluation", "SM1/0000", meta)
     assert only_frame(tmp_path).reason == reason
-
-
-def test_truth_that_is_not_finite(tmp_path):
-    joints, vertices = evaluation_root(tmp_path, ["SM1/0000"])
-    vertices[0][5] = np.nan
-    write_truth(tmp_path, joints, vertices)
-    assert only_frame(tmp_path).reason == "labels_not_finite"
 
 
 # ----------------------------------------------------------------------------- pickles of Python 2
@@ -474,13 +359,9 @@ def test_mesh_at_its_pose(tmp_path, monkeypatch, split, variable):
     rest = np.array([[0, 0, 0], [0.1, 0, 0], [0, 0.1, 0], [0, 0, 0.1]])
     opengl = rest @ cv2.Rodrigues(meta["objRot"])[0].T + meta["objTrans"]
     np.testing.assert_allclose(mesh.vertices_cam_m, opengl @ FLIP, atol=1e-12)
-
-
-def test_object_without_a_pose_has_no_mesh(tmp_path):
-    add_frame(tmp_path, "train", "MC1/0000", {**train_meta(), "objRot": None})
-    add_model(tmp_path / "models")
-    raw = only_frame(tmp_path)
-    assert raw.reason == "" and raw.grasped_mesh is None
+    path = root / split / "MC1" / "meta" / "0000.pkl"
+    path.write_bytes(pickle.dumps(meta | {"objRot": None}, 2))
+    assert (only_frame(root).reason, only_frame(root).grasped_mesh) == ("", None)
 
 
 @pytest.mark.parametrize(
@@ -539,53 +420,17 @@ def test_description_and_warning_of_a_bare_root(tmp_path, caplog):
     assert models.startswith("occlusion will be null for train and evaluation: put the YCB-Video")
     assert str(tmp_path / "models") in models and "$YCB_MODELS_DIR" in models
     assert truth.startswith("occlusion will be null for evaluation: put evaluation_verts.json into")
-
-
-@pytest.mark.parametrize("apart", ["", "HO3D_v2_segmentations_rendered"])
-@pytest.mark.parametrize("models", [True, False])
-def test_description_of_a_root_that_lacks_nothing(tmp_path, caplog, models, apart):
-    add_frame(tmp_path, "train", "MC1/0000", train_meta())
-    (tmp_path / apart / "train" / "MC1" / "seg").mkdir(parents=True)
-    expected = {"object_models": "absent", "segmentation": "train", "evaluation_truth": "absent"}
-    if models:
-        write_truth(tmp_path, *evaluation_root(tmp_path, ["SM1/0000"]))
-        add_model(tmp_path / "models")
-        expected |= {"object_models": "present", "evaluation_truth": "xyz, verts"}
-    assert ho3d.describe(tmp_path) == expected
+    (tmp_path / "HO3D_v2_segmentations_rendered" / "train" / "MC1" / "seg").mkdir(parents=True)
+    write_truth(tmp_path, *evaluation_root(tmp_path, ["SM1/0001"]))
+    add_model(tmp_path / "models")
+    caplog.clear()
+    assert ho3d.describe(tmp_path) == {
+        "object_models": "present", "segmentation": "train", "evaluation_truth": "xyz, verts",
+    }  # fmt: skip
     assert not caplog.records
 
 
 # ------------------------------------------------------------------------- from the root to labels
-
-
-@pytest.fixture(scope="module")
-def hand_model() -> HandModel:
-    return HandModel.of(load_hands("standin"))
-
-
-def add_posed_frames(root: Path, split: str, suffix: str, hands) -> tuple[list, list]:
-    """Three frames of one sequence, posed by the hand model; joints and vertices in OpenGL."""
-    all_joints, all_vertices = [], []
-    for number in range(3):
-        rng = np.random.default_rng(number)
-        pose, betas = rng.normal(scale=0.3, size=48), rng.normal(size=10)
-        pose[:3] = rng.normal(size=3)
-        trans = np.array([0.05 * number, -0.02, -0.6])
-        vertices, joints = (points + trans for points in posed(hands, pose, betas))
-        joints = joints[DATASET_TO_MANO]
-        fields = {"handPose": pose, "handBeta": betas, "handTrans": trans, "handJoints3D": joints}
-        if split == "evaluation":
-            fields = {"handJoints3D": joints[0], "handBoundingBox": box_of(vertices)}
-        meta = train_meta() if split == "train" else evaluation_meta()
-        add_frame(root, split, f"MC1/{number:04d}", meta | fields, suffix)
-        all_joints.append(joints)
-        all_vertices.append(vertices)
-    return all_joints, all_vertices
-
-
-def box_of(vertices_opengl: np.ndarray) -> list[float]:
-    vertices_px = project(vertices_opengl @ FLIP, K)
-    return [*vertices_px.min(0).round(), *vertices_px.max(0).round()]
 
 
 def labels_of(root: Path, model: HandModel) -> dict:
@@ -610,14 +455,14 @@ def in_source_px(joints_opengl: np.ndarray) -> np.ndarray:
 
 @VERSIONS
 @pytest.mark.parametrize("models", [False, True])
-def test_train_labels_end_to_end(tmp_path, hand_model, suffix, models):
-    joints, _ = add_posed_frames(tmp_path, "train", suffix, hand_model.hands)
+def test_train_labels_end_to_end(tmp_path, model, suffix, models):
+    joints, _ = add_posed_frames(tmp_path, "train", suffix, model.hands)
     if models:
         add_model(tmp_path / "models")
-    labels = labels_of(tmp_path, hand_model)
+    labels = labels_of(tmp_path, model)
     rotmats = rotvec_to_rotmat(torch.from_numpy(labels["pose_rotvec"]).unflatten(1, (16, 3)))
     is_left = torch.zeros(3, dtype=torch.bool)
-    _, posed_m = hand_model.layer(rotmats, torch.from_numpy(labels["betas"]), is_left, "ho3d")
+    _, posed_m = model.layer(rotmats, torch.from_numpy(labels["betas"]), is_left, "ho3d")
     posed_m = posed_m.numpy() + labels["trans_m"][:, None]
     error_px = np.linalg.norm(project(posed_m, labels["K"]) - labels["joints_px"], axis=-1)
     assert error_px.shape == (3, NUM_JOINTS) and error_px.max() < 0.5
@@ -629,11 +474,11 @@ def test_train_labels_end_to_end(tmp_path, hand_model, suffix, models):
 
 
 @VERSIONS
-def test_evaluation_labels_end_to_end(tmp_path, hand_model, suffix):
-    truth = add_posed_frames(tmp_path, "evaluation", suffix, hand_model.hands)
+def test_evaluation_labels_end_to_end(tmp_path, model, suffix):
+    truth = add_posed_frames(tmp_path, "evaluation", suffix, model.hands)
     write_truth(tmp_path, *truth)
     add_model(tmp_path / "models")
-    labels = labels_of(tmp_path, hand_model)
+    labels = labels_of(tmp_path, model)
     origins = labels["crop_xywh"][:, None, :2]
     expected = np.stack([in_source_px(j) for j in truth[0]])
     np.testing.assert_allclose(labels["joints_px"] + origins, expected, atol=1e-2)
@@ -643,10 +488,10 @@ def test_evaluation_labels_end_to_end(tmp_path, hand_model, suffix):
 
 
 @VERSIONS
-def test_evaluation_without_truth_end_to_end(tmp_path, hand_model, suffix):
+def test_evaluation_without_truth_end_to_end(tmp_path, model, suffix):
     """A box and no joints: valid, for the frame can be cropped and predicted on."""
-    _, vertices = add_posed_frames(tmp_path, "evaluation", suffix, hand_model.hands)
-    labels = labels_of(tmp_path, hand_model)
+    _, vertices = add_posed_frames(tmp_path, "evaluation", suffix, model.hands)
+    labels = labels_of(tmp_path, model)
     boxes = labels["box_px"] + np.tile(labels["crop_xywh"][:, :2], 2)
     np.testing.assert_allclose(boxes, [box_of(v) for v in vertices])
     assert labels["joints_in_image"].tolist() == [-1, -1, -1]

@@ -9,7 +9,6 @@ import pytest
 from pycocotools import mask as coco_mask
 
 from deformer.data.clip import Clip, image_member
-from pipelines.building.hand_model import HandModel
 from pipelines.building.shard import read_clips
 from pipelines.inspection.checks import check_clips, mask_area
 from tests.pipelines.handmade import build_dataset, make_clip, write_shard
@@ -48,11 +47,6 @@ def clip(built) -> Clip:
     ((meta, labels, members, _),) = read_clips(built / "000000.tar", "000000.tar")
     images = [members.get(image_member(meta.key, i)) for i in range(meta.num_frames)]
     return Clip(meta, labels, images)
-
-
-@pytest.fixture(scope="module")
-def model(hands) -> HandModel:
-    return HandModel.of(hands)
 
 
 WRONG_LABELS = [

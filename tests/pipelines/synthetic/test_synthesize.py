@@ -235,12 +235,6 @@ class TestDexYcb:
             seen.add(meta["mano_sides"][0])
         assert seen == {"nobody", "right", "left"}
 
-    def test_first_frame_is_empty_and_last_is_not(self, dexycb_root):
-        for path in dexycb_root.glob("2*/*/*/labels_000000.npz"):
-            assert not np.load(path)["pose_m"].any()
-            last = path.with_name(f"labels_{FRAMES - 1:06d}.npz")
-            assert np.load(last)["pose_m"].any()
-
     def test_segmentation_and_depth_agree_with_the_posed_meshes(self, dexycb_root, hands, layer):
         compared = 0
         for meta, K, folder, k in each_frame(dexycb_root):
@@ -323,11 +317,6 @@ class TestRoot:
         synthesize(config)
         assert (config.out / done.folder / "meta.yml").stat().st_mtime_ns == kept
         assert files_of(config.out) == files_of(dexycb_root)
-
-    @pytest.mark.slow
-    def test_number_of_workers_changes_no_byte(self, dexycb_root, tmp_path):
-        synthesize(dexycb_config(tmp_path / "two", workers=2))
-        assert files_of(tmp_path / "two") == files_of(dexycb_root)
 
     @pytest.mark.slow
     def test_without_depth(self, dexycb_root, tmp_path):

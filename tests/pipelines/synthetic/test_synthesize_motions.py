@@ -18,7 +18,7 @@ from pipelines.synthetic.hand.kinematics import HandRig
 from pipelines.synthetic.hand.motion import smooth_noise
 from pipelines.synthetic.layouts.sequences import dexycb_plan
 from pipelines.synthetic.recorded.inverse_kinematics import Skeleton, fit_betas, fit_pose
-from pipelines.synthetic.recorded.recording import Recordings, at_rest_first, runs, sunk_m
+from pipelines.synthetic.recorded.recording import Recordings, at_rest_first, sunk_m
 from tests.beside import SHARED
 from tests.pipelines.synthetic.roots import files_of
 from tests.pipelines.synthetic.synth_motions import (
@@ -198,10 +198,6 @@ class TestCourse:
         assert steps[np.flatnonzero(steps)[0]] < 0.004
         turns = Rotation.from_matrix(rotation[:-1].transpose(0, 2, 1) @ rotation[1:]).magnitude()
         assert turns.max() < 0.025
-
-    def test_runs_are_the_frames_with_a_hand(self):
-        valid = np.array([0, 1, 1, 0, 1, 0, 0, 1], bool)
-        assert runs(valid) == [slice(1, 3), slice(4, 5), slice(7, 8)]
 
     def test_a_hand_in_the_table_is_raised_onto_it(self, motions, hands, layer, plans, tmp_path):
         with np.load(motions[0]) as file:

@@ -1,12 +1,11 @@
 """The synthetic world: what it must hold for a model to learn from it and be tested on it."""
 
-import cv2
 import numpy as np
 import pytest
 
 from deformer.data.official import IMAGE_SIZE
 from deformer.hand.conventions import FINGERS
-from pipelines.synthetic.layouts.encode import encode_png, pack_npz
+from pipelines.synthetic.layouts.encode import pack_npz
 from pipelines.synthetic.layouts.sequences import dexycb_plan
 from pipelines.synthetic.render.rays import RayScene
 from pipelines.synthetic.scene.cameras import rig
@@ -84,15 +83,6 @@ def test_objects_stand_on_the_table_apart_from_each_other(sequence):
     assert clearance_m(sequence.world, sequence.rig, sequence.motion) > -0.01
 
 
-def test_own_png_is_a_png():
-    rng = np.random.default_rng(0)
-    depth = rng.integers(0, 65536, (48, 64)).astype(np.uint16)
-    colour = rng.integers(0, 256, (48, 64, 3)).astype(np.uint8)
-    for image in (depth, colour):
-        found = cv2.imdecode(np.frombuffer(encode_png(image), np.uint8), cv2.IMREAD_UNCHANGED)
-        np.testing.assert_array_equal(found, image)
-
-
 def test_npz_has_no_times_in_it(tmp_path):
     arrays = {"seg": np.zeros((4, 4), np.uint8), "pose": np.ones(3, np.float32)}
     (tmp_path / "a.npz").write_bytes(pack_npz(arrays))
@@ -131,14 +121,3 @@ def occlusions(sequence, frames) -> list[float]:
                 hidden = everything.cast(camera.center_m, rays[amodal]).mesh > 0
                 found.append(float(hidden.mean()))
     return found
-
-
-@pytest.mark.slow
-def test_every_occlusion_bin_is_populated():
-    found = []
-    for plan in dexycb_plan(20):
-        sequence = composed(plan, 72)
-        found += occlusions(sequence, np.flatnonzero(sequence.motion.valid)[::8])
-    shares = np.histogram(found, [0, 0.25, 0.5, 0.75, 1.001])[0] / len(found)
-    print(f"{len(found)} pictures with a hand; hidden 0-25-50-75-100 %: {shares.round(3)}")
-    assert (shares[1:] > 0.05).all()
