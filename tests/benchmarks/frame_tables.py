@@ -2,8 +2,6 @@
 
 import pyarrow as pa
 
-DEXYCB_SPLIT = "s0_test"
-
 
 def dexycb_frames(num_frames: int = 3) -> pa.Table:
     """Two subjects, two sequences each, two cameras each; frame 0 of each clip without a hand."""

@@ -8,6 +8,7 @@ import yaml
 
 from pipelines.build_shards import Options, build
 from pipelines.building.hand_model import HandModel
+from pipelines.datasets.ho3d import MODELS_VARIABLE
 from tests.pipelines.dexycb_root import write_meta
 
 
@@ -22,6 +23,11 @@ def built(tmp_path_factory, raw_root) -> Path:
 @pytest.fixture(scope="session")
 def model(hands) -> HandModel:
     return HandModel.of(hands)
+
+
+@pytest.fixture(autouse=True)
+def _no_models_folder(monkeypatch):
+    monkeypatch.delenv(MODELS_VARIABLE, raising=False)
 
 
 @pytest.fixture

@@ -19,6 +19,9 @@ FLIP = np.diag([1.0, -1.0, -1.0])
 OBJECT = "021_bleach_cleanser"
 BOX = [190, 110, 450, 370]
 """Where `joints_opengl` are in the image."""
+OBJ = (
+    "mtllib a.mtl\nv 0 0 0\nv 0.1 0 0\nv 0 0.1 0\nv 0 0 0.1\nvt 0 0\nf 1/1/1 2/1/1 3/1/1\nf 1 2 4\n"
+)
 
 
 def joints_opengl(seed: int) -> np.ndarray:
@@ -118,3 +121,8 @@ def add_posed_frames(root: Path, split: str, suffix: str, hands) -> tuple[list, 
         all_joints.append(joints)
         all_vertices.append(vertices)
     return all_joints, all_vertices
+
+
+def add_model(models: Path, text: str = OBJ) -> None:
+    (models / OBJECT).mkdir(parents=True)
+    (models / OBJECT / "textured_simple.obj").write_text(text)

@@ -60,19 +60,25 @@ def test_damaged_indices_are_found_and_made_again_without_the_raw_data(own_built
     assert path.read_bytes() == (built / f"{table}.parquet").read_bytes()
 
 
-def test_an_index_that_says_otherwise_than_the_shard(own_built):
-    path = own_built / "frames.parquet"
+def change_row_groups(path, change):
     with pq.ParquetFile(path) as file:
         groups = [file.read_row_group(i) for i in range(file.num_row_groups)]
         schema = file.schema_arrow
-    values = groups[0]["occlusion"].to_pylist()
-    values[1] = 0.123
-    column = pa.chunked_array([pa.array(values, pa.float32())])
-    position = schema.get_field_index("occlusion")
-    groups[0] = groups[0].set_column(position, schema.field(position), column)
     with pq.ParquetWriter(path, schema) as writer:
-        for group in groups:
+        for group in change(groups):
             writer.write_table(group)
+
+
+def test_an_index_that_says_otherwise_than_the_shard(own_built):
+    def change(groups):
+        values = groups[0]["occlusion"].to_pylist()
+        values[1] = 0.123
+        position = groups[0].schema.get_field_index("occlusion")
+        column = pa.chunked_array([pa.array(values, pa.float32())])
+        first = groups[0].set_column(position, groups[0].schema.field(position), column)
+        return [first, *groups[1:]]
+
+    change_row_groups(own_built / "frames.parquet", change)
     assert problems(own_built) == [
         "frames.parquet, row group 0: column occlusion is not what the shard holds"
     ]
@@ -107,13 +113,7 @@ def test_a_tar_that_is_none_of_the_dataset(own_built, capsys):
 @pytest.mark.parametrize("change", [1, -1])
 def test_row_groups_too_many_or_too_few(own_built, built, table, change):
     path = own_built / f"{table}.parquet"
-    with pq.ParquetFile(path) as file:
-        groups = [file.read_row_group(i) for i in range(file.num_row_groups)]
-        schema = file.schema_arrow
-    groups = groups[:-1] if change < 0 else [*groups, groups[0]]
-    with pq.ParquetWriter(path, schema) as writer:
-        for group in groups:
-            writer.write_table(group)
+    change_row_groups(path, lambda all: all[:-1] if change < 0 else [*all, all[0]])
     n = len(read_info(own_built)["shards"])
     found = problems(own_built)
     assert f"{table}.parquet has {n + change} row groups for {n} shards" in found

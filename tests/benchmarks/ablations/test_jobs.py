@@ -120,13 +120,6 @@ def test_a_run_of_another_configuration_or_towards_another_end_is_not_done(here)
     assert not one.is_done  # the training says why
 
 
-def test_what_is_done_needs_no_steps_though_its_checkpoints_are_gone(here):
-    one = job("one")
-    assert one.left_steps == 10
-    finish(one)
-    assert one.left_steps == 0
-
-
 # ------------------------------------------------------------------------------- what each may use
 
 

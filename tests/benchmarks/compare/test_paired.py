@@ -67,22 +67,6 @@ def test_chance_is_seldom_taken_for_an_effect(S, chance):
     assert 2 <= sum(not verdict.startswith(NOISY) for verdict in found) <= 32
 
 
-def test_what_errs_alike_widens_the_interval():
-    rng = np.random.default_rng(3)
-    alike = estimate(rng.normal(0, 1, G)[SEQUENCE][None])
-    assert width(alike) > 2 * width(estimate(rng.normal(0, 1, (1, G * F))))  # √10 times
-    chance = noise(rng, 3, recordings=0.1, frames=0.1)
-    disagree = estimate(chance + np.array([[-1.0], [0.0], [1.0]]))
-    # Student's t with two degrees of freedom: ± 4.30 standard errors of 1/√3
-    assert width(disagree) == pytest.approx(2 * 4.30 / np.sqrt(3), rel=0.35)
-
-
-def test_what_is_hard_for_both_kinds_does_not_count():
-    easy = estimate(np.full((1, G * F), -0.01))
-    assert width(easy) < 1e-9
-    assert easy.verdict == f"{HOLDS} (one seed)"
-
-
 def test_unevenness_by_hand():
     """Two frames: joints of 1, 2 and 3, 6 on average, so 2 and 4, a third of their mean around it;
     and all alike."""

@@ -2,10 +2,8 @@
 
 import json
 
-import numpy as np
 import pytest
 
-from benchmarks.evaluation.protocol import Comparison, score
 from benchmarks.evaluation.result import (
     config_hash,
     find_evaluations,
@@ -15,7 +13,6 @@ from benchmarks.evaluation.result import (
 from deformer.training.checkpoint import Content, load_checkpoint, save_checkpoint
 from deformer.training.distributed import Machine
 from tests.benchmarks.evaluations import make_evaluation
-from tests.benchmarks.hands_in_motion import random_hands
 from tests.deformer.small_runs import VERY_SMALL
 
 
@@ -32,14 +29,6 @@ def test_round_trip(path):
     write_evaluation(path, method)
     assert read_evaluation(path) == method
     assert [p.name for p in path.parent.iterdir()] == ["evaluation.json"]
-
-
-def test_a_score_can_be_written(path):
-    hands = random_hands(np.random.default_rng(0), 10)
-    ids = np.arange(10)
-    metrics = score(Comparison(hands + 0.01, hands, ids // 5, ids // 5, ids, np.full(10, np.nan)))
-    write_evaluation(path, make_evaluation(metrics=metrics))
-    assert read_evaluation(path).metrics == metrics
 
 
 def test_evaluations_are_found_in_order(tmp_path, path):

@@ -58,18 +58,6 @@ def test_every_figure_is_drawn_and_says_that_data_are_synthetic(drawn, data):
         assert d.caption and d.heading
 
 
-def test_hands_and_windows_are_labelled(drawn):
-    rows = [ax.get_ylabel() for ax in drawn["full/hands"].figure.axes]
-    assert [label for label in rows if label] == ["hidden", "predicted"]
-    axes = drawn["full/window"].figure.axes
-    assert [ax.get_ylabel() for ax in axes[:12:3]] == ["image", "true", "predicted", "error"]
-    titles = [ax.get_title().split("\n") for ax in axes[:3]]
-    assert all(lines[0].startswith("frame ") for lines in titles)
-    weights = [int(lines[-1].removeprefix("weight ").rstrip("%")) for lines in titles]
-    assert sum(weights) in (99, 100, 101)
-    assert all(ax.get_xlabel().endswith(" mm") for ax in axes[9:12])
-
-
 def test_files_are_written_in_all_formats(drawn, results, data, tmp_path, monkeypatch, capsys):
     stem = f"{data.name}-s0_train/pck"
     monkeypatch.setattr(figures, "draw_all", lambda *_: iter([drawn[stem]]))

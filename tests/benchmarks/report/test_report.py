@@ -122,15 +122,6 @@ def test_it_holds_the_parts_that_a_reader_looks_for(written, text):
     assert "benchmarks.ablations --preset tiny --data shards/built_for_training<" in claims
 
 
-def test_its_commands_repeat_its_own_options(written, text, raw_root):
-    results, data = f"--results {written / 'results'}", f"--data {build_dataset(raw_root)}"
-    for options in (
-        f"tables {results}\n", f"figures {results} {data}\n",
-        f"report {results} --runs {written / 'runs'} {data}<",
-    ):  # fmt: skip
-        assert f"python -m benchmarks.{options}" in text
-
-
 def test_recordings_are_called_recordings(tmp_path, raw_root):
     data, none = build_dataset(raw_root), tmp_path / "none"
     write_result(tmp_path / "full", data, write_run(tmp_path / "run"), synthetic=False)
@@ -238,15 +229,6 @@ def test_without_dataset_and_runs_the_tables_are_there_and_figures_say_why(writt
     assert "name its folder by --data" in text
     assert "is no built dataset" in text
     assert "No run is in" in text
-
-
-def test_a_file_that_cannot_be_read_is_named(tmp_path, monkeypatch, capsys):
-    (tmp_path / "a").mkdir()
-    (tmp_path / "a" / "evaluation.json").write_text("{}")
-    monkeypatch.setattr(sys, "argv", ["report", "--results", str(tmp_path)])
-    assert report.main() == 1
-    assert "is no evaluation" in " ".join(capsys.readouterr().err.split())
-    assert not (tmp_path / "report.html").exists()
 
 
 def test_tables_keep_kinds_apart_and_an_empty_bin_is_a_dash(tmp_path):

@@ -31,12 +31,6 @@ def test_frames_without_a_hand_count_but_are_not_required():
     assert set(order.index[~order.is_required]) == set(range(0, 24, 3))
 
 
-def test_frame_numbers_sort_as_numbers():
-    order = dexycb_order(dexycb_frames(num_frames=12), "s0_test")
-    names = np.array(order.frame_names)[np.argsort(order.index)]
-    assert [int(name.rpartition("/")[2]) for name in names[:12]] == list(range(12))
-
-
 def test_a_part_of_the_split_says_that_its_numbers_are_its_own():
     note = dexycb_order(dexycb_frames(), "s0_test").note
     assert note.startswith("the dataset holds 8 of the 1280 clips of s0_test, so the numbers count")

@@ -144,13 +144,6 @@ def test_pred_conventions_are_checked(tmp_path, pred_order, hands):
     refused(joints_m * OPENGL_TO_OPENCV, r"turned .* with \(x, −y, −z\) for \(x, y, z\)")
 
 
-def test_unknown_truth_is_left_out_of_the_check(tmp_path, pred_order, hands):
-    write_pred_json(tmp_path / "pred.json", pred_order, *hands)
-    truth = hands[0].copy()
-    truth[1:] = np.nan
-    assert len(read_pred_json(tmp_path / "pred.json", pred_order, truth).joints_m) == 5
-
-
 # -------------------------------------------------------------------------------------- no meshes
 
 

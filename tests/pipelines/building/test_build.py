@@ -1,7 +1,6 @@
 """The build: deterministic, resumable, and clear about input and output it cannot use."""
 
 import errno
-import json
 import os
 import shutil
 import subprocess
@@ -232,30 +231,25 @@ def test_a_synthesized_root_takes_its_own_hand_and_no_other(raw_root, tmp_path, 
         plan.choose_hand(raw_root, None, tmp_path)
 
 
-def test_a_recorded_root_is_not_read_with_the_stand_in(own_root):
-    (own_root / "synthetic.json").unlink()
-    with pytest.raises(UnusableInputError, match="labels were made with MANO"):
-        plan.choose_hand(own_root, "standin", None)
-
-
-def test_a_recorded_root_without_mano_says_what_to_do(own_root, monkeypatch):
+@pytest.mark.parametrize(
+    ("mark", "hand", "message"),
+    [
+        (None, "standin", "labels were made with MANO"),
+        (None, None, r"mano\.is\.tue\.mpg\.de"),
+        (
+            f'{{"hand": "standin", "hand_sha256": "{"0" * 64}"}}',
+            None,
+            r"another version of .*again",
+        ),
+        ("{", None, r"synthetic\.json is damaged"),
+    ],
+)
+def test_a_root_of_another_hand_is_refused(own_root, monkeypatch, mark, hand, message):
     monkeypatch.delenv("MANO_DIR", raising=False)
-    (own_root / "synthetic.json").unlink()
-    with pytest.raises(FileNotFoundError, match=r"mano\.is\.tue\.mpg\.de"):
-        plan.choose_hand(own_root, None, None)
-
-
-def test_another_version_of_the_stand_in_is_refused(own_root):
-    mark = json.loads((own_root / "synthetic.json").read_text())
-    (own_root / "synthetic.json").write_text(json.dumps(mark | {"hand_sha256": "0" * 64}))
-    with pytest.raises(UnusableInputError, match=r"another version of the hand model.*again"):
-        plan.choose_hand(own_root, None, None)
-
-
-def test_damaged_mark(own_root):
-    (own_root / "synthetic.json").write_text("{")
-    with pytest.raises(UnusableInputError, match=r"synthetic\.json is damaged"):
-        build(options(own_root, own_root.parent / "out"))
+    path = own_root / "synthetic.json"
+    path.write_text(mark) if mark else path.unlink()
+    with pytest.raises((UnusableInputError, FileNotFoundError), match=message):
+        build(options(own_root, own_root.parent / "out", hand=hand))
 
 
 @pytest.mark.parametrize("damage", [b"{", b"<html>"])

@@ -55,16 +55,6 @@ def test_a_single_frame_is_counted(own_root, tmp_path):
     assert problems(tmp_path / "out") == []
 
 
-def test_intrinsics_of_two_cameras_exchanged(own_root, tmp_path):
-    path = own_root / "calibration" / "intrinsics" / f"{SERIALS[1]}_640x480.yml"
-    path.write_text(path.read_text().replace("616.0", "619.0").replace("312.0", "316.5"))
-    message = (
-        f"K of camera {SERIALS[1]}, .* 2D joints .* fx 616.0, .* K has 619.0, .* of another camera"
-    )
-    with pytest.raises(UnusableInputError, match=message):
-        build(options(own_root, tmp_path / "out"))
-
-
 def test_clips_of_one_frame_stop_the_build_when_they_fill_a_shard(tmp_path, hands, layer):
     clips = [(0, 0, serial) for serial in SERIALS[:3]]
     root = write_root(tmp_path / "root", hands, layer, clips, num_frames=2)  # one without a hand

@@ -49,6 +49,9 @@ def test_clips_of_a_partial_copy(raw_root):
     assert "." not in "".join(ref.key for ref in refs)
 
 
+LFS = b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n"
+
+
 def _clip_folder(root):
     return min(root.glob("20200709-subject-01/*/8*"))
 
@@ -114,24 +117,23 @@ def test_a_camera_that_is_not_there_is_left_out_and_said(own_root, caplog):
         (lambda r: next(r.glob("2*/*/meta.yml")).write_text("serials: []"), "lacks num_frames"),
         (lambda r: next(r.glob("2*")).joinpath("20990101_000000").mkdir(), "none of DexYCB's 1000"),
         (lambda r: [shutil.rmtree(p) for p in r.glob("2*")], "holds no subject folder"),
+        (lambda r: next(r.glob("2*/*/meta.yml")).write_bytes(LFS), r"meta\.yml.*`git lfs pull`"),
+        (lambda r: next(r.glob("2*/*/meta.yml")).write_text("<html>"), r"meta\.yml.* web page"),
+        (lambda r: next(r.glob("calibration/intrinsics/8362*")).unlink(), "0x480.yml is missing"),
+        (lambda r: next(r.glob("calibration/mano_*/*")).unlink(), "mano.yml is missing"),
     ],
 )
 def test_an_unusable_root_says_what_to_do(own_root, damage, message):
     damage(own_root)
-    with pytest.raises(UnusableInputError, match=message):
+    with pytest.raises(UnusableInputError, match=message) as told:
         dexycb.list_clips(own_root)
-
-
-def test_meta_naming_an_unknown_camera(own_root):
-    path = next(own_root.glob("2*/*/meta.yml"))
-    path.write_text(path.read_text().replace("836212060125", "000000000000"))
-    with pytest.raises(UnusableInputError, match="names camera 000000000000"):
-        dexycb.list_clips(own_root)
+    assert "\n" not in str(told.value)
 
 
 @pytest.mark.parametrize(
     ("key", "value", "message"),
     [
+        ("serials", ["000000000000"], "names camera 000000000000"),
         ("serials", "836212060125", "not a list of cameras"),
         ("serials", ["836212060125"] * 2, "without repetition"),
         ("num_frames", "72", "num_frames is '72', not 1 to 1000000"),
@@ -166,39 +168,12 @@ def test_meta_files_in_any_encoding(own_root, encoding):
     assert dexycb.list_clips(own_root) == refs
 
 
-@pytest.mark.parametrize(
-    ("data", "message"),
-    [
-        (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n", "git lfs pull"),
-        (b"<!DOCTYPE html><html><p>Log in</html>", "web page"),
-        (bytes(range(256)) * 100, "unpack it again"),
-    ],
-)
-def test_foreign_meta_files_are_told_in_a_line(own_root, data, message):
-    path = min(own_root.glob("2*/*/meta.yml"))
-    path.write_bytes(data)
-    with pytest.raises(UnusableInputError, match=message) as told:
-        dexycb.list_clips(own_root)
-    text = str(told.value)
-    assert str(path) in text and "\n" not in text and len(text) < 300 + len(str(path))
-
-
 def test_names_that_look_like_no_sequence_are_ignored(own_root):
     subject = min(own_root.glob("2*"))
     (subject / ".ipynb_checkpoints").mkdir()
     (subject / "notes").mkdir()
     (own_root / "20990101-subject-11").write_text("a file")
     assert len(dexycb.list_clips(own_root)) == 7
-
-
-@pytest.mark.parametrize(
-    "pattern", ["calibration/intrinsics/836212060125*", "calibration/mano_*/*"]
-)
-def test_missing_calibration_is_found_by_listing(own_root, pattern):
-    path = next(own_root.glob(pattern))
-    path.unlink()
-    with pytest.raises(UnusableInputError, match=f"{path.name} is missing"):
-        dexycb.list_clips(own_root)
 
 
 @pytest.mark.parametrize(

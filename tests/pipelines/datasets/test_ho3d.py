@@ -8,16 +8,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-import torch
 
-from deformer.data.clip import decode_labels, encode_labels
 from deformer.files.foreign import UnreadableFileError
-from deformer.hand.box import AugmentationRange
-from deformer.hand.camera import project
-from deformer.hand.conventions import DATASET_TO_MANO, MANO_TO_DATASET, NUM_JOINTS
-from deformer.hand.mano import load_hands
-from deformer.hand.rotations import rotvec_to_rotmat
-from pipelines.building.annotate import HandModel, annotate_clip
 from pipelines.datasets import ho3d, ho3d_files
 from pipelines.datasets.source import (
     BACKGROUND,
@@ -26,33 +18,23 @@ from pipelines.datasets.source import (
     UnusableInputError,
 )
 from tests.pipelines.ho3d_root import (
-    BOX,
     FLIP,
     IMAGES,
+    OBJ,
     OBJECT,
     K,
     add_frame,
-    add_posed_frames,
-    box_of,
+    add_model,
     encoded,
     evaluation_meta,
     evaluation_root,
     only_frame,
-    posed,
     train_meta,
     write_truth,
 )
 from tests.python2 import python2_pickle
 
 BLUE, GREEN, RED = (255, 0, 0), (0, 255, 0), (0, 0, 255)  # as OpenCV has them
-
-
-# ---------------------------------------------------------------------------- roots made by hand
-
-
-@pytest.fixture(autouse=True)
-def _no_models_folder(monkeypatch):
-    monkeypatch.delenv(ho3d.MODELS_VARIABLE, raising=False)
 
 
 # ------------------------------------------------------------------------------------- the clips
@@ -146,86 +128,6 @@ def test_object_is_that_of_the_first_label_that_names_it(tmp_path):
     assert ref.object == OBJECT
     (tmp_path / "train" / "ND2" / "meta" / "0001.pkl").unlink()
     assert ho3d.list_clips(tmp_path)[0].object == ""
-
-
-# ------------------------------------------------------------------------------ OpenGL → camera
-
-
-@pytest.mark.parametrize("seed", range(4))
-def test_mano_at_the_converted_pose_gives_the_converted_joints(tmp_path, seed):
-    hands = load_hands("standin")
-    rng = np.random.default_rng(seed)
-    pose, betas = rng.normal(scale=0.4, size=48), rng.normal(size=10)
-    pose[:3] = rng.normal(scale=[0.0, 1.0, 2.0, 4.0][seed], size=3)  # from none to beyond π
-    trans = np.array([0.02, -0.03, -0.6])
-    joints = posed(hands, pose, betas)[1] + trans
-    meta = {**train_meta(), "handPose": pose, "handBeta": betas, "handTrans": trans}
-    meta["handJoints3D"] = joints[DATASET_TO_MANO]
-    add_frame(tmp_path, "train", "MC1/0000", meta)
-    raw = only_frame(tmp_path)
-    assert not raw.pose.fingers_are_pca
-    converted = np.concatenate([raw.pose.global_rotvec, raw.pose.fingers])
-    joints_cam_m = posed(hands, converted, raw.pose.betas)[1] + raw.pose.trans_m
-    np.testing.assert_allclose(joints_cam_m, raw.joints_cam_m, atol=1e-5)
-    np.testing.assert_allclose(joints_cam_m, joints @ FLIP, atol=1e-5)
-
-
-# ------------------------------------------------------------------------------------ evaluation
-
-
-def test_truth_follows_the_order_of_the_list(tmp_path):
-    frames = ["SM1/0002", "MPM10/0005", "SM1/0000", "MPM10/0001"]  # not the order of clips
-    joints, vertices = evaluation_root(tmp_path, frames)
-    write_truth(tmp_path, joints, vertices)
-    seen = {}
-    for ref in ho3d.list_clips(tmp_path):
-        for raw in ho3d.read_clip(tmp_path, ref):
-            seen[f"{ref.sequence}/{raw.frame:04d}"] = raw
-    assert seen.keys() == set(frames)
-    for i, frame in enumerate(frames):
-        raw = seen[frame]
-        assert raw.reason == ""
-        np.testing.assert_array_equal(raw.box_px, BOX)
-        np.testing.assert_allclose(raw.joints_cam_m[DATASET_TO_MANO], joints[i] @ FLIP, atol=1e-6)
-        np.testing.assert_allclose(raw.vertices_cam_m, vertices[i] @ FLIP, atol=1e-6)
-
-
-@pytest.mark.parametrize(
-    ("rows", "message"),
-    [
-        ((slice(None), slice(2)), r"evaluation_verts.json holds 2 .* lists 3"),
-        ((slice(None, None, -1), slice(None)), "does not belong to this"),
-    ],
-)
-def test_truth_of_another_length_or_order_is_refused(tmp_path, rows, message):
-    joints, vertices = evaluation_root(tmp_path, ["SM1/0000", "SM1/0001", "SM1/0002"])
-    write_truth(tmp_path, joints[rows[0]], vertices[rows[1]])
-    with pytest.raises(UnusableInputError, match=message):
-        only_frame(tmp_path)
-
-
-def test_truth_that_is_not_finite(tmp_path):
-    joints, vertices = evaluation_root(tmp_path, ["SM1/0000"])
-    vertices[0][5] = np.nan
-    write_truth(tmp_path, joints, vertices)
-    assert only_frame(tmp_path).reason == "labels_not_finite"
-
-
-def test_truth_is_parsed_once(tmp_path, monkeypatch):
-    joints, vertices = evaluation_root(tmp_path, ["SM1/0000", "MPM10/0000", "AP11/0000"])
-    write_truth(tmp_path, joints, vertices)
-    parsed, parse = [], ho3d_files._parse_numbers
-    monkeypatch.setattr(
-        ho3d_files, "_parse_numbers", lambda p, text: parsed.append(p.name) or parse(p, text)
-    )
-    for ref in ho3d.list_clips(tmp_path):
-        list(ho3d.read_clip(tmp_path, ref))
-    assert set(parsed) == {"evaluation_xyz.json", "evaluation_verts.json"}
-    assert len(parsed) == 4  # each in one piece and its rest
-    path = tmp_path / "evaluation_xyz.json"
-    os.utime(path, ns=(0, path.stat().st_mtime_ns + 10**9))
-    list(ho3d.read_clip(tmp_path, ref))
-    assert len(parsed) == 6
 
 
 # ------------------------------------------------------------------------------------- bad input
@@ -334,16 +236,6 @@ def test_pickle_of_python_2(tmp_path):
 # ------------------------------------------------------------------------------------ the object
 
 
-OBJ = (
-    "mtllib a.mtl\nv 0 0 0\nv 0.1 0 0\nv 0 0.1 0\nv 0 0 0.1\nvt 0 0\nf 1/1/1 2/1/1 3/1/1\nf 1 2 4\n"
-)
-
-
-def add_model(models: Path, text: str = OBJ) -> None:
-    (models / OBJECT).mkdir(parents=True)
-    (models / OBJECT / "textured_simple.obj").write_text(text)
-
-
 @pytest.mark.parametrize("split", ["train", "evaluation"])
 @pytest.mark.parametrize("variable", [False, True])
 def test_mesh_at_its_pose(tmp_path, monkeypatch, split, variable):
@@ -428,73 +320,3 @@ def test_description_and_warning_of_a_bare_root(tmp_path, caplog):
         "object_models": "present", "segmentation": "train", "evaluation_truth": "xyz, verts",
     }  # fmt: skip
     assert not caplog.records
-
-
-# ------------------------------------------------------------------------- from the root to labels
-
-
-def labels_of(root: Path, model: HandModel) -> dict:
-    """The labels of the root's only clip, as they are read back from a shard."""
-    (ref,) = ho3d.list_clips(root)
-    raw = list(ho3d.read_clip(root, ref))
-    clip = annotate_clip(ref, raw, model, AugmentationRange())
-    assert clip.meta.tips == "ho3d" and clip.meta.side == "right"
-    assert all(image is not None for image in clip.images)
-    labels = decode_labels(encode_labels(clip.labels, len(raw)))
-    assert labels["reason"].tolist() == ["", "", ""] and labels["valid"].all()
-    return labels
-
-
-VERSIONS = pytest.mark.parametrize("suffix", [".png", ".jpg"], ids=["v2", "v3"])
-
-
-def in_source_px(joints_opengl: np.ndarray) -> np.ndarray:
-    """Joints in MANO's order, OpenGL → px of the whole image, dataset order."""
-    return project((joints_opengl @ FLIP)[MANO_TO_DATASET], K)
-
-
-@VERSIONS
-@pytest.mark.parametrize("models", [False, True])
-def test_train_labels_end_to_end(tmp_path, model, suffix, models):
-    joints, _ = add_posed_frames(tmp_path, "train", suffix, model.hands)
-    if models:
-        add_model(tmp_path / "models")
-    labels = labels_of(tmp_path, model)
-    rotmats = rotvec_to_rotmat(torch.from_numpy(labels["pose_rotvec"]).unflatten(1, (16, 3)))
-    is_left = torch.zeros(3, dtype=torch.bool)
-    _, posed_m = model.layer(rotmats, torch.from_numpy(labels["betas"]), is_left, "ho3d")
-    posed_m = posed_m.numpy() + labels["trans_m"][:, None]
-    error_px = np.linalg.norm(project(posed_m, labels["K"]) - labels["joints_px"], axis=-1)
-    assert error_px.shape == (3, NUM_JOINTS) and error_px.max() < 0.5
-    origins = labels["crop_xywh"][:, None, :2]
-    expected = np.stack([in_source_px(j) for j in joints])
-    np.testing.assert_allclose(labels["joints_px"] + origins, expected, atol=1e-2)
-    assert all(labels["mask_amodal"])
-    assert ("occlusion" in labels) == models  # null throughout a clip is absent
-
-
-@VERSIONS
-def test_evaluation_labels_end_to_end(tmp_path, model, suffix):
-    truth = add_posed_frames(tmp_path, "evaluation", suffix, model.hands)
-    write_truth(tmp_path, *truth)
-    add_model(tmp_path / "models")
-    labels = labels_of(tmp_path, model)
-    origins = labels["crop_xywh"][:, None, :2]
-    expected = np.stack([in_source_px(j) for j in truth[0]])
-    np.testing.assert_allclose(labels["joints_px"] + origins, expected, atol=1e-2)
-    np.testing.assert_allclose(labels["vertices_cam_m"], np.stack(truth[1]) @ FLIP, atol=1e-6)
-    assert "pose_rotvec" not in labels
-    assert all(labels["mask_amodal"]) and np.isfinite(labels["occlusion"]).all()
-
-
-@VERSIONS
-def test_evaluation_without_truth_end_to_end(tmp_path, model, suffix):
-    """A box and no joints: valid, for the frame can be cropped and predicted on."""
-    _, vertices = add_posed_frames(tmp_path, "evaluation", suffix, model.hands)
-    labels = labels_of(tmp_path, model)
-    boxes = labels["box_px"] + np.tile(labels["crop_xywh"][:, :2], 2)
-    np.testing.assert_allclose(boxes, [box_of(v) for v in vertices])
-    assert labels["joints_in_image"].tolist() == [-1, -1, -1]
-    for name in ("joints_cam_m", "joints_px", "vertices_cam_m", "pose_rotvec", "occlusion"):
-        assert name not in labels
-    assert not any(labels["mask_amodal"])

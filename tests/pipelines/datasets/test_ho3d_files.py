@@ -52,27 +52,6 @@ def test_truth_in_any_of_the_encodings_of_json(tmp_path, monkeypatch, encoding):
     np.testing.assert_array_equal(points, [[[1.5, 2, 3], [4, 5, 6]]])
 
 
-@pytest.mark.parametrize("piece_bytes", [1, 7, 64, 1 << 22])
-@pytest.mark.parametrize("indent", [None, 1])
-def test_json_numbers_wherever_the_pieces_end(tmp_path, monkeypatch, piece_bytes, indent):
-    monkeypatch.setattr(ho3d_files, "_PIECE_SIGNS", piece_bytes)
-    values = np.random.default_rng(0).normal(size=(3, 2, 3)) * 10.0 ** np.array([-7, 0, 7])
-    values[1, 0] = np.nan
-    path = tmp_path / "numbers.json"
-    path.write_text(json.dumps(values.tolist(), indent=indent))
-    points = ho3d_files.read_points(path, piece_bytes, 2)
-    assert points.dtype == np.float32 and not points.flags.writeable
-    np.testing.assert_array_equal(points, values.astype(np.float32))
-
-
-@pytest.mark.parametrize("text", ["", "[[[1, 2, 3], [4, 5", "[[[1, 2, 3]]]", '[[["a", 2, 3]]]'])
-def test_damaged_json(tmp_path, text):
-    path = tmp_path / "evaluation_xyz.json"
-    path.write_text(text)
-    with pytest.raises(UnusableInputError, match="download.* it again"):
-        ho3d_files.read_points(path, 0, 2)
-
-
 READERS = {
     "train.txt": read_frame_list,
     "textured_simple.obj": lambda path: ho3d_files.read_obj(path, path.stat().st_mtime_ns),

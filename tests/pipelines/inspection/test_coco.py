@@ -158,12 +158,6 @@ def test_memory_does_not_grow_with_the_dataset(tmp_path):
     assert peak(8) < 1.5 * peak(2)
 
 
-def test_a_split_without_a_frame_to_show_is_an_empty_list(tmp_path):
-    clip = make_clip(num_frames=2, invalid=[0, 1])
-    content = exported(tmp_path, build_dataset(tmp_path / "none", [[clip]]), "s0_train")
-    assert content["images"] == content["annotations"] == []
-
-
 @pytest.mark.parametrize("kind", ["keypoints", "bbox", "segm"])
 def test_perfect_predictions_score_one(coco, kind):
     predictions = coco.loadRes(

@@ -136,10 +136,6 @@ class TestPlan:
         assert cells == {(s, part) for s in ("s0", "s1", "s3") for part in ("train", "val", "test")}
         assert sides == {"right", "left"}
 
-    def test_few_cameras_still_serve_the_setup_of_unseen_cameras(self):
-        assert dexycb_serials(3) == [SERIALS[0], SERIALS[6], SERIALS[7]]
-        assert dexycb_serials(8) == list(SERIALS)
-
     def test_impossible_counts_are_named(self, tmp_path):
         with pytest.raises(ValueError, match="--sequences 1001"):
             dexycb_config(tmp_path, sequences=1001)
@@ -273,11 +269,6 @@ class TestDexYcb:
         world = labels["pose_y"][:, :, 3] @ to_world[:, :3].T + to_world[:, 3]
         shared = np.load(path.parent / "pose.npz")["pose_y"][FRAMES - 1, :, 4:]
         np.testing.assert_allclose(world, shared, atol=1e-5)
-
-    def test_pictures_have_content(self, dexycb_root):
-        for _, _, folder, k in each_frame(dexycb_root):
-            image = cv2.imread(str(folder / f"color_{k:06d}.jpg"))
-            assert 25 < image.mean() < 235 and image.std() > 12
 
 
 class TestRoot:

@@ -72,21 +72,6 @@ class TestPlan:
             SynthesisConfig("dexycb", tmp_path, benchmark="occluded-hands", cameras=9)
 
 
-@pytest.fixture(scope="module")
-def sequences():
-    plans = benchmark_plan(10)
-    chosen = [next(p for p in plans if part_of(p) == part) for part in PARTS]
-    return {part_of(plan): composed(plan, 2, 12) for plan in chosen}
-
-
-class TestScene:
-    def test_scenes_keep_to_their_part(self, sequences):
-        for part, sequence in sequences.items():
-            world = sequence.world
-            ids = [placed.thing.class_id for placed in world.objects]
-            assert set(ids) <= set(setting(part).classes) and len(set(ids)) == len(ids) >= 2
-
-
 def surface_m(placed) -> np.ndarray:
     return surface_samples_m(placed.thing, 0.008) @ placed.rotation.T + placed.position_m
 
