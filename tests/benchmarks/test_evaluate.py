@@ -26,6 +26,7 @@ from deformer.hand.rotations import rotvec_to_rotmat
 from deformer.training.checkpoint import load_checkpoint, save_checkpoint
 from deformer.training.learner import move_batch
 from tests.benchmarks.untrained import SPLIT, copy_with_parameters, evaluated, save_untrained
+from tests.commands import call
 from tests.deformer.small_runs import CPU, VERY_SMALL, changed, make_learner, make_stream
 
 
@@ -241,10 +242,9 @@ def test_what_does_not_belong_together_is_refused(data, run, tmp_path):
     ],
 )
 def test_bad_input_is_one_line(data, run, tmp_path, monkeypatch, capsys, arguments, text):
-    arguments = [str(run) if argument == "RUN" else argument for argument in arguments]
-    given = ["evaluate", "--data", str(data), "--out", str(tmp_path), "--device", "cpu"]
-    monkeypatch.setattr(sys, "argv", [*given, "--workers", "0", *arguments])
-    assert program.main() == 1
+    arguments = [run if argument == "RUN" else argument for argument in arguments]
+    given = "--data", data, "--out", tmp_path, "--device", "cpu", "--workers", 0
+    assert call(program.main, *given, *arguments) == 1
     message = capsys.readouterr().err
     assert message.startswith("error:") and text in message
 

@@ -1,7 +1,6 @@
 """Every file that is written here is whole or as it was, and a full disk is told of."""
 
 import re
-import sys
 
 import numpy as np
 import pyarrow as pa
@@ -21,6 +20,7 @@ from deformer.files.whole import NoRoomError
 from tests.benchmarks.evaluations import make_evaluation
 from tests.benchmarks.frame_tables import HO3D_LIST, dexycb_frames, ho3d_frames
 from tests.benchmarks.hands_in_motion import random_hands, random_meshes
+from tests.commands import call
 from tests.full_disk import LINE, little_room, names
 
 
@@ -87,12 +87,10 @@ def test_no_room_for_vertices_leaves_the_predictions(tmp_path):
     assert pq.read_table(path).column_names == ["row", "vertices_m"]
 
 
-def test_a_command_tells_it_in_one_line(tmp_path, capsys, monkeypatch):
+def test_a_command_tells_it_in_one_line(tmp_path, capsys):
     write_evaluation(tmp_path / "demo" / "evaluation.json", make_evaluation())
-    monkeypatch.setattr(sys, "argv", ["tables", "--results", str(tmp_path)])
     with little_room(200):
-        status = tables.main()
-    assert status == 1
+        assert call(tables.main, "--results", tmp_path) == 1
     (line,) = capsys.readouterr().err.splitlines()
     path = tmp_path / "tables" / "table1.md"
     assert re.match("error: " + LINE.format(re.escape(str(path))), line)

@@ -24,6 +24,7 @@ from deformer.video.hands import (
     guess_intrinsics,
 )
 from tests.benchmarks.untrained import save_untrained
+from tests.commands import call
 from tests.deformer.small_runs import VERY_SMALL, changed, make_stream
 from tests.deformer.video.videos import FakeDetector, seen_hands, write_video
 
@@ -125,9 +126,8 @@ def test_the_command_writes_numbers_and_a_sheet(run, video, tmp_path, monkeypatc
     monkeypatch.setattr(video_hands, "HandDetector", FakeDetector)
     monkeypatch.setattr(real_video, "version", lambda name: "0.0")
     out = tmp_path / "out"
-    arguments = ["--checkpoint", str(run), "--video", str(video), "--out", str(out)]
-    monkeypatch.setattr("sys.argv", ["real_video", *arguments])
-    assert main() == 0, capsys.readouterr().err
+    status = call(main, "--checkpoint", run, "--video", video, "--out", out)
+    assert status == 0, capsys.readouterr().err
     result = json.loads((out / "real_video.json").read_text())
     assert result["hands"] == {"right": 3, "left": 4}
     assert result["detections_left_out"] == 1
@@ -151,10 +151,8 @@ def test_what_is_no_video_is_one_line(run, tmp_path, monkeypatch, capsys, conten
     path = tmp_path / "clip.mp4"
     if content is not None:
         path.write_bytes(content)
-    arguments = ["--checkpoint", str(run), "--video", str(path), "--out", str(tmp_path)]
-    monkeypatch.setattr("sys.argv", ["real_video", *arguments])
     monkeypatch.setattr(FakeDetector, "__exit__", lambda *_: None)
-    assert main() == 1
+    assert call(main, "--checkpoint", run, "--video", path, "--out", tmp_path) == 1
     errors = capsys.readouterr().err
     assert f"error: --video {path}: {message}" in errors
     assert "Traceback" not in errors

@@ -6,7 +6,7 @@ import pytest
 
 from deformer.files.whole import NoRoomError
 from pipelines.synthesize import SynthesisConfig, make_sequence, run
-from pipelines.synthetic.layouts import ho3d_layout
+from pipelines.synthetic.layouts import dexycb_layout, ho3d_layout
 from pipelines.synthetic.layouts.dexycb_layout import Subject
 from tests.full_disk import LINE, little_room
 
@@ -35,6 +35,12 @@ def test_no_room(tmp_path, layout, room, path, left):
     with little_room(room), _told(tmp_path, path):
         run(_config(layout, tmp_path))
     assert _left(tmp_path) == left
+
+
+def test_no_room_for_calibration(tmp_path):
+    with little_room(), _told(tmp_path, r"calibration/intrinsics/\d+_640x480\.yml"):
+        dexycb_layout.write_shared(tmp_path, [Subject.drawn(0, "20200709-subject-01")])
+    assert _left(tmp_path) == set()
 
 
 @pytest.mark.parametrize("layout", ["dexycb", "ho3d-v2", "ho3d-v3", "hands"])

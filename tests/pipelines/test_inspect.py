@@ -13,6 +13,7 @@ from rich.console import Console
 from deformer.data.dataset import read_info
 from pipelines import inspect
 from pipelines.inspection.contact_sheet import HAND_RGB, Tile, draw_sheet, draw_tile
+from tests.commands import call
 from tests.pipelines.handmade import CROP_SIZE, build_dataset, make_clip, small_dataset
 
 
@@ -149,26 +150,21 @@ def test_sheet_holds_the_tiles_in_rows(num_tiles, columns):
 # ------------------------------------------------------------------------------------- the command
 
 
-def run_main(monkeypatch, *arguments: object) -> int:
-    monkeypatch.setattr(sys, "argv", ["inspect", *map(str, arguments)])
-    return inspect.main()
-
-
 def test_command_writes_the_sheet_to_results_by_default(dataset, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    assert run_main(monkeypatch, dataset, "--rows", 1, "--columns", 3) == 0
+    assert call(inspect.main, dataset, "--rows", 1, "--columns", 3) == 0
     assert "standin" in capsys.readouterr().out
     assert cv2.imread("results/small/shards.png") is not None
 
 
-def test_command_works_without_a_hand_model(dataset_without_hand_model, tmp_path, monkeypatch):
+def test_command_works_without_a_hand_model(dataset_without_hand_model, tmp_path):
     sheet = tmp_path / "sheet.png"
-    assert run_main(monkeypatch, dataset_without_hand_model, "--sheet", sheet) == 0
+    assert call(inspect.main, dataset_without_hand_model, "--sheet", sheet) == 0
     assert sheet.is_file()
 
 
-def test_dataset_without_a_valid_frame_is_said(dataset_without_valid_frame, monkeypatch, capsys):
-    assert run_main(monkeypatch, dataset_without_valid_frame) == 1
+def test_dataset_without_a_valid_frame_is_said(dataset_without_valid_frame, capsys):
+    assert call(inspect.main, dataset_without_valid_frame) == 1
     out, err = capsys.readouterr()
     assert line_of(out, "no_hand")[1] == "2"
     assert "holds no valid frame" in err

@@ -2,7 +2,6 @@
 
 import os
 import signal
-import sys
 from pathlib import Path
 
 import pytest
@@ -15,6 +14,7 @@ from deformer.data.dataset import read_info
 from deformer.experiments import EXPERIMENTS, get_experiment
 from deformer.program import console
 from deformer.train import parse
+from tests.commands import call
 from tests.deformer.small_runs import own_signals
 
 
@@ -105,8 +105,8 @@ def test_a_run_that_went_further_is_refused(data, tmp_path):
 
 
 def test_failures_are_listed_and_tell_in_the_status(data, tmp_path, monkeypatch, capsys):
-    where = ["--runs", str(tmp_path), "--results", str(tmp_path), "--data", str(data)]
-    monkeypatch.setattr(sys, "argv", ["ablations", *where, "--steps", "3", "--at-once", "2"])
+    where = "--runs", tmp_path, "--results", tmp_path, "--data", data
+    arguments = *where, "--steps", 3, "--at-once", 2
     monkeypatch.setattr(ablations, "seconds_of_training", lambda *_: 1.0)
     given = []
 
@@ -116,7 +116,7 @@ def test_failures_are_listed_and_tell_in_the_status(data, tmp_path, monkeypatch,
 
     monkeypatch.setattr(ablations, "run_jobs", run_jobs)
     with own_signals():
-        assert ablations.main() == 1
+        assert call(ablations.main, *arguments) == 1
     assert given == [(7, 2)]
     assert "failed: tiny, seed 0: training ended with status 1: [oh]" in capsys.readouterr().err
 
@@ -125,13 +125,13 @@ def test_failures_are_listed_and_tell_in_the_status(data, tmp_path, monkeypatch,
 
     monkeypatch.setattr(ablations, "run_jobs", stop)
     with own_signals():
-        assert ablations.main() == 143
+        assert call(ablations.main, *arguments) == 143
 
 
 @pytest.mark.parametrize("kind", [signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_stops_as_ctrl_c_does_and_is_heard_once(data, tmp_path, monkeypatch, kind, capsys):
-    where = ["--runs", str(tmp_path), "--results", str(tmp_path), "--data", str(data)]
-    monkeypatch.setattr(sys, "argv", ["ablations", *where, "--steps", "3"])
+    where = "--runs", tmp_path, "--results", tmp_path, "--data", data
+    arguments = *where, "--steps", 3
     monkeypatch.setattr(ablations, "seconds_of_training", lambda *_: 1.0)
     monkeypatch.setattr(console, "leave_terminal", lambda: None)  # the tests' own is still there
     heard = []
@@ -147,12 +147,12 @@ def test_a_signal_stops_as_ctrl_c_does_and_is_heard_once(data, tmp_path, monkeyp
 
     monkeypatch.setattr(ablations, "run_jobs", run_jobs)
     with own_signals():
-        assert ablations.main() == 143
+        assert call(ablations.main, *arguments) == 143
     assert heard == [kind]
     assert "stopped; the same command goes on" in capsys.readouterr().err
     with own_signals():  # as nohup has it
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
-        assert ablations.main() == (143 if kind == signal.SIGTERM else 0)
+        assert call(ablations.main, *arguments) == (143 if kind == signal.SIGTERM else 0)
 
 
 def test_seeds_are_named_once(data, tmp_path):
@@ -174,7 +174,6 @@ def test_the_estimate_comes_from_the_log_of_a_run(data, tmp_path):
 def test_a_dry_run_trains_nothing(data, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(ablations, "seconds_of_training", lambda *_: 1.0)
     monkeypatch.setattr(ablations, "run_jobs", None)
-    where = ["--runs", str(tmp_path), "--results", str(tmp_path), "--data", str(data)]
-    monkeypatch.setattr(sys, "argv", ["ablations", *where, "--dry-run"])
-    assert ablations.main() == 0
+    where = "--runs", tmp_path, "--results", tmp_path, "--data", data
+    assert call(ablations.main, *where, "--dry-run") == 0
     assert "7 runs" in capsys.readouterr().err

@@ -87,9 +87,9 @@ def save(job: Job, origin: dict | None = None, weights: float = 0.0, **changed) 
 
 def test_another_length_split_or_build_is_not_done(here):
     one = job("one")
-    assert not one.is_done
+    assert not one.is_done and one.left_steps == 10
     finish(one)
-    assert one.is_done
+    assert one.is_done and one.left_steps == 0  # though it has no checkpoint
     for asked in (replace(one, steps=12), replace(one, split="s0_val")):
         assert not asked.is_done
     finish(one, sha256="ab" * 32)

@@ -1,7 +1,6 @@
 """Figures: all of them in every format, labelled, of frames chosen by rule; missing parts named."""
 
 import json
-import sys
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -22,6 +21,7 @@ from benchmarks.figures.training_curves import training_curves
 from deformer.experiments import VARIANTS
 from tests.benchmarks.drawn_results import made_up, write_result, write_run
 from tests.benchmarks.evaluations import make_evaluation
+from tests.commands import call
 
 
 @pytest.fixture(scope="module")
@@ -42,11 +42,6 @@ def drawn(results, data) -> dict:
     return drawn
 
 
-def run_command(monkeypatch, *arguments) -> int:
-    monkeypatch.setattr(sys, "argv", ["figures", *map(str, arguments)])
-    return figures.main()
-
-
 # ------------------------------------------------------------------------------------ all of them
 
 
@@ -62,7 +57,7 @@ def test_files_are_written_in_all_formats(drawn, results, data, tmp_path, monkey
     stem = f"{data.name}-s0_train/pck"
     monkeypatch.setattr(figures, "draw_all", lambda *_: iter([drawn[stem]]))
     out = tmp_path / "figures"
-    assert run_command(monkeypatch, "--results", results, "--data", data, "--out", out) == 0
+    assert call(figures.main, "--results", results, "--data", data, "--out", out) == 0
     found = {f.suffix: f.read_bytes()[:5] for f in (out / stem).parent.iterdir()}
     assert found == {".pdf": b"%PDF-", ".svg": b"<?xml", ".png": b"\x89PNG\r"}
     assert "1 figures as pdf, svg, png, of 1 runs" in capsys.readouterr().err
@@ -187,12 +182,12 @@ def test_windows_that_can_show_no_gain_are_not_chosen():
 def test_without_frames_it_says_what_to_run_and_methods_are_no_problem(
     data, tmp_path, monkeypatch, capsys
 ):
-    assert run_command(monkeypatch, "--results", tmp_path) == 0
+    assert call(figures.main, "--results", tmp_path) == 0
     assert "python -m benchmarks.evaluate" in capsys.readouterr().err
     constant = make_evaluation({"method": "constant hand", "predictions": "a mean"})
     write_evaluation(tmp_path / "constant" / "evaluation.json", constant)
     assert load_scored(find_evaluations(tmp_path), tmp_path, [data]) == ([], {})
-    assert run_command(monkeypatch, "--results", tmp_path, "--data", data) == 0
+    assert call(figures.main, "--results", tmp_path, "--data", data) == 0
     assert "constant" not in capsys.readouterr().err.replace(str(tmp_path), "")
 
 
@@ -206,7 +201,7 @@ def test_what_cannot_be_drawn_is_named(results, data, tmp_path, monkeypatch, cap
         content["data"] |= change
         content["counts"] |= {"predicted": content["data"]["frames"]}
         path.write_text(json.dumps(content))
-        assert run_command(monkeypatch, "--results", folder.parent, "--data", data) == 1
+        assert call(figures.main, "--results", folder.parent, "--data", data) == 1
         return " ".join(capsys.readouterr().err.split())
 
     assert "says 3: evaluate again" in message(frames=3)
@@ -216,7 +211,7 @@ def test_what_cannot_be_drawn_is_named(results, data, tmp_path, monkeypatch, cap
     told = message(name=data.name, sha256=about.sha256)
     assert "[bold]/a/predictions.parquet is not there" in told.replace("- ", "-")
     path.write_text("{}")
-    assert run_command(monkeypatch, "--results", folder.parent) == 1
+    assert call(figures.main, "--results", folder.parent) == 1
     assert f"error: {path} is no evaluation" in " ".join(capsys.readouterr().err.split())
 
 

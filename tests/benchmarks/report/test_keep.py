@@ -5,7 +5,6 @@ import io
 import re
 import shlex
 import shutil
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,6 +19,7 @@ from benchmarks.report.keep import FIRST_LINE, check_is_ours, keep
 from deformer.data.dataset import dataset_sha256
 from tests.benchmarks.drawn_results import write_result, write_run
 from tests.benchmarks.evaluations import make_evaluation
+from tests.commands import call
 from tests.deformer.small_runs import build_dataset
 
 NAME = "built_for_training"
@@ -31,11 +31,6 @@ RUNS = {
 }
 START = "runs/tried/tiny_occluded_windows-seed0"
 COMMAND = ("--results", "results/tried", "--runs", "runs/tried", "--keep", "kept/tried")
-
-
-def call(monkeypatch, *arguments) -> int:
-    monkeypatch.setattr(sys, "argv", ["report", *map(str, arguments)])
-    return report.main()
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +47,7 @@ def root(tmp_path_factory, raw_root) -> Path:
             write_result(Path("results/tried") / name, Path("shards") / NAME, run, int(seed),
                          experiment=experiment, **changed)  # fmt: skip
         monkeypatch.setattr(report, "report_page", lambda *_: "drawn elsewhere")
-        assert call(monkeypatch, *COMMAND) == 0
+        assert call(report.main, *COMMAND) == 0
     return root
 
 
@@ -152,11 +147,11 @@ def test_a_folder_that_is_not_ours_is_refused_and_left_alone(here, monkeypatch, 
     out.mkdir()
     check_is_ours(out)  # empty
     (out / "notes.md").write_text("mine")
-    assert call(monkeypatch, *COMMAND[:-1], "mine") == 1
+    assert call(report.main, *COMMAND[:-1], "mine") == 1
     told = " ".join(capsys.readouterr().err.split())
     assert "mine holds files and no README.md that this program wrote" in told
     (out / "README.md").write_text(f"# Mine\n{FIRST_LINE}\n")  # not at its beginning
-    assert call(monkeypatch, *COMMAND[:-1], "mine") == 1
+    assert call(report.main, *COMMAND[:-1], "mine") == 1
     assert contents(out).keys() == {"README.md", "notes.md"}
     (out / "README.md").write_text(f"{FIRST_LINE}\n")
     check_is_ours(out)
@@ -167,7 +162,7 @@ def test_a_folder_that_is_not_ours_is_refused_and_left_alone(here, monkeypatch, 
 
 
 def test_absolute_paths_are_refused(here, tmp_path, monkeypatch, capsys):
-    assert call(monkeypatch, *COMMAND, "--data", here / "shards" / NAME) == 1
+    assert call(report.main, *COMMAND, "--data", here / "shards" / NAME) == 1
     told = " ".join(capsys.readouterr().err.split())
     assert f"this command names {here}/shards/{NAME}, an absolute path" in told
     path = Path("results/tried/constant") / EVALUATION_FILE
@@ -177,7 +172,7 @@ def test_absolute_paths_are_refused(here, tmp_path, monkeypatch, capsys):
                  command="python x --data=/data/dexycb"), "--data=/data/dexycb"),
     ):  # fmt: skip
         write_evaluation(path, evaluation)
-        assert call(monkeypatch, *COMMAND[:-1], "elsewhere") == 1
+        assert call(report.main, *COMMAND[:-1], "elsewhere") == 1
         told = " ".join(capsys.readouterr().err.split())
         assert f"evaluation constant names {word}, an absolute path" in told
     shutil.rmtree(path.parent)
@@ -185,7 +180,7 @@ def test_absolute_paths_are_refused(here, tmp_path, monkeypatch, capsys):
         name = tmp_path / "runs" if not change else Path("runs/tried")
         run = write_run(name / "new", 40, "tiny", **change)
         write_result(Path("results/tried/new"), Path("shards") / NAME, run, checkpoint=str(run))
-        assert call(monkeypatch, *COMMAND[:-1], "elsewhere") == 1
+        assert call(report.main, *COMMAND[:-1], "elsewhere") == 1
         told = " ".join(capsys.readouterr().err.split())
         assert f"evaluation new names {change.get('start', run)}, an absolute path" in told
         shutil.rmtree(run)
@@ -195,10 +190,10 @@ def test_absolute_paths_are_refused(here, tmp_path, monkeypatch, capsys):
 
 def test_nothing_and_frames_that_are_not_here_are_refused(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    assert call(monkeypatch, "--keep", "kept") == 1
+    assert call(report.main, "--keep", "kept") == 1
     assert "results holds no evaluation.json" in capsys.readouterr().err
     write_evaluation(Path("results/one") / EVALUATION_FILE, make_evaluation())
-    assert call(monkeypatch, "--keep", "kept") == 1
+    assert call(report.main, "--keep", "kept") == 1
     told = " ".join(capsys.readouterr().err.split())
     assert "one cannot be compared frame by frame (the dataset dexycb is not here" in told
     assert not Path("kept").exists()

@@ -1,6 +1,5 @@
 """The report: one file that needs nothing else, says what is synthetic, and works without parts."""
 
-import sys
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
@@ -22,6 +21,7 @@ from benchmarks.report.pages import (
 )
 from tests.benchmarks.drawn_results import write_result, write_run
 from tests.benchmarks.evaluations import SYNTHETIC, make_evaluation, make_metrics
+from tests.commands import call
 from tests.deformer.small_runs import build_dataset
 
 _VOID = {"meta", "img", "br", "hr", "link", "input"}
@@ -208,8 +208,7 @@ def test_a_figure_of_trainings_is_of_one_experiment_one_seed_and_one_length(tmp_
 
 def test_with_nothing_at_all_it_says_what_to_run(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "argv", ["report"])
-    assert report.main() == 0
+    assert call(report.main) == 0
     assert "results/report.html" in capsys.readouterr().err
     text = (tmp_path / "results" / "report.html").read_text()
     check_self_contained(text)

@@ -2,7 +2,6 @@
 
 import csv
 import io
-import sys
 
 import pytest
 
@@ -11,6 +10,7 @@ from benchmarks.tables import __main__ as tables
 from benchmarks.tables.render import to_csv, to_latex, to_markdown
 from benchmarks.tables.rows import fill_tables
 from tests.benchmarks.evaluations import HO3D, SYNTHETIC, make_evaluation, make_metrics
+from tests.commands import call
 
 
 def table_of(number: int, *evaluations):
@@ -45,9 +45,8 @@ def test_without_results_every_row_is_published_and_names_its_command():
     assert "benchmarks.ablations --preset paper --data shards/ho3d" in to_markdown(table_of(6))
 
 
-def test_the_command_without_results(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(sys, "argv", ["tables", "--results", str(tmp_path / "none")])
-    assert tables.main() == 0
+def test_the_command_without_results(tmp_path, capsys):
+    assert call(tables.main, "--results", tmp_path / "none") == 0
     said = capsys.readouterr()
     assert "holds no evaluation.json: the tables show the published rows only" in said.err
     assert said.out.count("## Table ") == 6
@@ -233,14 +232,13 @@ def test_latex_is_whole():
         assert {x.count(" & ") for x in rows} == {columns - 1}
 
 
-def test_files_are_written_and_a_bad_one_is_named(tmp_path, capsys, monkeypatch):
+def test_files_are_written_and_a_bad_one_is_named(tmp_path, capsys):
     path = tmp_path / "demo" / "evaluation.json"
     write_evaluation(path, make_evaluation(data=SYNTHETIC))
-    monkeypatch.setattr(sys, "argv", ["tables", "--results", str(tmp_path)])
-    assert tables.main() == 0
+    assert call(tables.main, "--results", tmp_path) == 0
     printed = capsys.readouterr().out
     assert (tmp_path / "tables" / "table1.md").read_text() in printed
     assert "Ours †" in printed
     path.write_text("{}")
-    assert tables.main() == 1
+    assert call(tables.main, "--results", tmp_path) == 1
     assert f"{path} is no evaluation" in capsys.readouterr().err.replace("\n", "")

@@ -20,6 +20,7 @@ from pipelines.building.finish import LIKELY_CAUSES
 from pipelines.building.tolerances import BONE_LENGTH_M, MAX_OFF_M, MAX_OFF_PX, bone_length_m
 from pipelines.datasets import dexycb
 from pipelines.datasets.source import UnusableInputError
+from tests.commands import call
 from tests.pipelines.building.test_build import options
 from tests.pipelines.dexycb_root import edit_labels, write_root
 from tests.pipelines.rewriting import problems
@@ -32,15 +33,12 @@ def in_millimetres(path: Path) -> None:
         edit_labels(path, joint_3d=npz["joint_3d"] * 1000)
 
 
-def test_the_command_names_clip_frames_and_cause_in_one_line(
-    own_root, tmp_path, monkeypatch, capsys
-):
+def test_the_command_names_clip_frames_and_cause_in_one_line(own_root, tmp_path, capsys):
     camera = min(own_root.glob("2*/*/8*"))
     for path in camera.glob("labels_*.npz"):
         in_millimetres(path) if path.stem[-1] != "0" else None
-    arguments = ["--dataset", "dexycb", "--root", str(own_root), "--out", str(tmp_path / "out")]
-    monkeypatch.setattr("sys.argv", ["build_shards", *arguments, "--workers", "0"])
-    assert build_shards.main() == 1
+    where = "--root", own_root, "--out", tmp_path / "out"
+    assert call(build_shards.main, "--dataset", "dexycb", *where, "--workers", 0) == 1
     (said,) = [line for line in capsys.readouterr().err.splitlines() if "error: " in line]
     key = "_".join(camera.parts[-3:])
     assert f"clip '{key}': the joints make no hand" in said

@@ -6,10 +6,11 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from pycocotools import mask as coco_mask
 
 from deformer.data.clip import Clip, image_member
 from pipelines.building.shard import read_clips
-from pipelines.inspection.checks import check_clips
+from pipelines.inspection.checks import check_clips, mask_area
 from tests.pipelines.handmade import build_dataset, make_clip, write_shard
 from tests.pipelines.rewriting import problems, rewrite
 
@@ -134,3 +135,13 @@ def test_an_image_too_many(own_built):
 
     rewrite(own_built, change)
     assert any("000006.jpg is no member of this clip" in p for p in problems(own_built))
+
+
+def test_areas_of_masks():
+    rng = np.random.default_rng(0)
+    for share in (0, 0.001, 0.03, 0.5, 1):
+        for height, width in ((1, 1), (7, 5), (400, 300)):
+            mask = np.asfortranarray(rng.random((height, width)) < share, np.uint8)
+            assert mask_area(coco_mask.encode(mask)["counts"]) == height * width
+    for garbage in (b"", b"\x00", b"abc", b"P" * 9 + b"0", b"O", "é".encode()):
+        assert mask_area(garbage) is None

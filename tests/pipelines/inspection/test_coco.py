@@ -113,6 +113,13 @@ def test_hand_that_is_wholly_hidden_keeps_its_empty_mask(tmp_path):
     assert annotation["area"] > 0
 
 
+def test_unknown_joints_give_no_keypoints(tmp_path):
+    unknown = np.full((1, 21, 2), np.nan)
+    _, annotation = built(tmp_path, joints_px=unknown, joints_cam_m=np.full((1, 21, 3), np.nan))
+    assert annotation["num_keypoints"] == 0
+    assert annotation["keypoints"] == [0] * 63
+
+
 def test_split_selects_and_keeps_ids(dataset, coco, tmp_path):
     content = exported(tmp_path, dataset, "s0_test")
     assert {i["file_name"].split("/")[0] for i in content["images"]} == {"000001.tar"}

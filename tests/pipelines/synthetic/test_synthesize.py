@@ -136,6 +136,10 @@ class TestPlan:
         assert cells == {(s, part) for s in ("s0", "s1", "s3") for part in ("train", "val", "test")}
         assert sides == {"right", "left"}
 
+    def test_few_cameras_still_serve_the_setup_of_unseen_cameras(self):
+        assert dexycb_serials(3) == [SERIALS[0], SERIALS[6], SERIALS[7]]
+        assert dexycb_serials(8) == list(SERIALS)
+
     def test_impossible_counts_are_named(self, tmp_path):
         with pytest.raises(ValueError, match="--sequences 1001"):
             dexycb_config(tmp_path, sequences=1001)
@@ -256,6 +260,11 @@ class TestDexYcb:
             assert np.median(np.abs(depth[same] / 1000 - hits.depth[same])) < 1e-3
             compared += int((seg == 255).any())
         assert compared >= 3
+
+    def test_pictures_have_content(self, dexycb_root):
+        for _, _, folder, k in each_frame(dexycb_root):
+            image = cv2.imread(str(folder / f"color_{k:06d}.jpg"))
+            assert 25 < image.mean() < 235 and image.std() > 12
 
     def test_shared_pose_file_is_the_masters_view(self, dexycb_root):
         path = next(iter(sorted(dexycb_root.glob("2*/*/meta.yml"))))

@@ -124,8 +124,9 @@ class TestClutter:
                 assert (distance_m(lower, foot - [0, 0, 0.008]) < 0).mean() > 0.7
         assert num_raised >= 3
 
-    def test_nothing_stands_before_a_lens(self, cluttered):
+    def test_it_is_of_its_part_and_nothing_stands_before_a_lens(self, cluttered):
         for clutter in cluttered:
+            assert {o.thing.class_id for o in clutter.objects} <= set(clutter._setting.classes)
             for camera, thing in itertools.product(clutter.cameras, clutter.objects[1:]):
                 assert np.linalg.norm(surface_m(thing) - camera.center_m, axis=1).min() > 0.39
 

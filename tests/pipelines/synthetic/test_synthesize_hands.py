@@ -61,6 +61,15 @@ def test_further_sequences_do_not_change_the_first(tmp_path, root):
     assert all(files_of(root)[name] == content for name, content in mine.items())
 
 
+def test_cameras_of_a_sequence_see_one_moment(tmp_path):
+    synthesize(config(tmp_path / "two", sequences=1, cameras=2))
+    clips = hands.list_clips(tmp_path / "two")
+    assert {ref.camera for ref in clips} == {"0", "1"}
+    poses = [np.load(p)["pose_rotvec"] for p in sorted((tmp_path / "two").rglob("*.npz"))]
+    fingers = np.unique(np.round([pose[0, 3:] for pose in poses], 5), axis=0)
+    assert len(fingers) == len({ref.side for ref in clips})  # one pose a hand, whatever the camera
+
+
 def test_joints_lie_on_the_hand_where_it_is_seen(root):
     """Joints are inside flesh, so a joint that nothing hides projects to a pixel of the hand.
 
