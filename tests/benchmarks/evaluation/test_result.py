@@ -1,6 +1,7 @@
 """The file of an evaluation: written, read back, refused."""
 
 import json
+from collections.abc import Callable
 
 import pytest
 
@@ -54,41 +55,37 @@ def test_runs_of_another_precision_or_start_are_not_alike_and_of_another_machine
 
 
 LFS = "version https://git-lfs.github.com/spec/v1"
-FAULTS = {
-    "no JSON": (lambda c: "{", "this is not JSON"),
-    "format": (lambda c: c | {"format": 1}, "it has format 1, this program reads 2"),
-    "counts": (
-        lambda c: c | {"counts": c["counts"] | {"borrowed": 3}},
-        r"Counts\(predicted=40, borrowed=3, lost=0, corrupt=0, behind=0\) do not add up to 40",
-    ),
-    "unknown key": (lambda c: c | {"extra": 1}, "names lacking or unknown: extra"),
-    "missing key": (lambda c: c | {"data": {}}, "names lacking or unknown: dataset, frames"),
-    "type": (lambda c: c | {"run": c["run"] | {"adversarial": "yes"}}, "adversarial is 'yes'"),
-    "fusion": (
-        lambda c: c | {"run": c["run"] | {"fusion": "mean"}},
-        "run.fusion is 'mean', must be one of center, average, occlusion, dynamic",
-    ),
-    "no bins": (lambda c: c | {"metrics": {}}, r"metrics has the bins \[\], not \['all'"),
-    "no metric": (
-        lambda c: c | {"metrics": c["metrics"] | {"all": {}}},
-        "metrics.all lacks accel_m_per_s2, accel_mm_per_frame2, f15",
-    ),
-    "no mean": (
-        lambda c: c | {"metrics": c["metrics"] | {"all": c["metrics"]["all"] | {"f5": {}}}},
-        "metrics.all.f5 is {}, without a mean",
-    ),
-    "a list": (lambda c: c | {"metrics": {bin: [] for bin in c["metrics"]}}, "no evaluation"),
-    "lfs": (lambda c: LFS, r"no evaluation \(it is a Git LFS pointer: fetch the file"),
-    "web page": (lambda c: "<!DOCTYPE html>", r"no evaluation \(it is a web page"),
-    "nested": (lambda c: "[" * 100_000, r"no evaluation \(this is not JSON"),
-}
 
 
-@pytest.mark.parametrize("fault", FAULTS)
-def test_a_bad_file_is_refused_by_name(fault, path):
-    change, message = FAULTS[fault]
-    content = change(json.loads(path.read_text()))
-    path.write_text(content if isinstance(content, str) else json.dumps(content))
+def put(path: str, value) -> Callable[[dict], dict]:
+    """The content with one value changed or added; path: its keys with dots between."""
+    first, _, rest = path.partition(".")
+    return lambda content: content | {first: put(rest, value)(content[first]) if rest else value}
+
+
+FAULTS = [
+    ("{", "this is not JSON"),
+    (put("format", 1), "it has format 1, this program reads 2"),
+    (put("counts.borrowed", 3), r"Counts\(predicted=40, borrowed=3, lost=0, corrupt=0, behind=0\) "
+     "do not add up to 40"),
+    (put("extra", 1), "names lacking or unknown: extra"),
+    (put("data", {}), "names lacking or unknown: dataset, frames"),
+    (put("run.adversarial", "yes"), "adversarial is 'yes'"),
+    (put("run.fusion", "mean"), "run.fusion is 'mean', must be one of center, average, occlusion, d"),
+    (put("metrics", {}), r"metrics has the bins \[\], not \['all'"),
+    (put("metrics.all", {}), "metrics.all lacks accel_m_per_s2, accel_mm_per_frame2, f15"),
+    (put("metrics.all.f5", {}), "metrics.all.f5 is {}, without a mean"),
+    (lambda c: c | {"metrics": {bin: [] for bin in c["metrics"]}}, "no evaluation"),
+    (LFS, r"no evaluation \(it is a Git LFS pointer: fetch the file"),
+    ("<!DOCTYPE html>", r"no evaluation \(it is a web page"),
+    ("[" * 100_000, r"no evaluation \(this is not JSON"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("fault", "message"), FAULTS, ids=[message for _, message in FAULTS])
+def test_a_bad_file_is_refused_by_name(fault, message, path):
+    content = fault if isinstance(fault, str) else json.dumps(fault(json.loads(path.read_text())))
+    path.write_text(content)
     with pytest.raises(ValueError, match=message) as error:
         read_evaluation(path)
     assert str(path) in str(error.value) and "\n" not in str(error.value)

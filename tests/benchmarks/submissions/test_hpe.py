@@ -1,12 +1,14 @@
 """DexYCB's HPE file: round trips, what its evaluator reads, and everything wrong with it."""
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 
 from benchmarks.submissions.hpe import read_hpe, write_hpe
 from deformer.hand.conventions import DATASET_TO_MANO, OPENGL_TO_OPENCV
 
-LFS = b"version https://git-lfs.github.com/spec/v1"
+LFS = "version https://git-lfs.github.com/spec/v1"
 
 
 def rewrite(path, change):
@@ -37,52 +39,33 @@ def test_hpe_lines_may_stand_in_any_order_and_frames_without_hand_may_be_there(
     np.testing.assert_array_equal(read_hpe(hpe_file, hpe_order, truth).joints_m, expected)
 
 
-HPE_FAULTS = {
-    "missing": (
-        lambda lines: lines[:3] + lines[5:],
-        r"lacks 2 of the 16 frames with a hand: 20200820-subject-03/\S+/2, \S+/1 ",
-    ),
-    "all missing but one": (
-        lambda lines: lines[:1],
-        r"lacks 15 of the 16 frames with a hand: 20200903-subject-04/\S+/1, .* and 12 more",
-    ),
-    "double": (
-        lambda lines: [*lines, lines[2]],
-        "has frame 4 on line 3 and again on line 17, 1 frames are there more than once",
-    ),
-    "unknown": (
-        lambda lines: [*lines, "24" + lines[0][1:]],
-        r"line 17 is of frame 24, which does not exist: the numbers are 0 to 23, 1 lines .*"
-        r"the dataset holds 8 of the 1280 clips of s0_test",
-    ),
-    "no whole number": (
-        lambda lines: ["1.5" + lines[0][1:], *lines[1:]],
-        "line 1 is of frame 1.5, which does not exist",
-    ),
-    "too few columns": (
-        lambda lines: [lines[0], lines[1].rpartition(",")[0], *lines[2:]],
-        "line 2 has 63 numbers between commas, not 64: the frame's number and x, y, z of 21",
-    ),
-    "spaces for commas": (
-        lambda lines: [line.replace(",", " ") for line in lines],
-        "line 1 has 1 numbers between commas, not 64",
-    ),
-    "NaN": (
-        lambda lines: [*lines[:4], lines[4].rpartition(",")[0] + ",nan", *lines[5:]],
-        "line 5 holds NaN or infinity, 1 lines in all do",
-    ),
-    "no number": (
-        lambda lines: [lines[0].rpartition(",")[0] + ",x", *lines[1:]],
-        "holds something that is no number: could not convert string 'x'",
-    ),
-    "empty": (lambda lines: [], "holds no line"),
-    "lfs": (lambda lines: [LFS.decode()], "it is a Git LFS pointer: fetch the file itself"),
-}
+def swap(number: int, change) -> Callable[[list[str]], list[str]]:
+    """One line changed; `number` counts from 1."""
+    return lambda lines: [*lines[: number - 1], change(lines[number - 1]), *lines[number:]]
 
 
-@pytest.mark.parametrize("fault", HPE_FAULTS)
-def test_a_bad_hpe_file_is_refused(fault, hpe_file, hpe_order, truth):
-    change, message = HPE_FAULTS[fault]
+def last(value: str) -> Callable[[str], str]:
+    return lambda line: line.rpartition(",")[0] + value
+
+
+HPE_FAULTS = [
+    (lambda x: x[:3] + x[5:], r"lacks 2 of the 16 frames with a hand: 20200820\S+/2, \S+/1 "),
+    (lambda x: x[:1], r"lacks 15 of the 16 frames with a hand: \S+-04/\S+/1, .* and 12 more"),
+    (lambda x: [*x, x[2]], "has frame 4 on line 3 and again on line 17, 1 frames are there more"),
+    (lambda x: [*x, "24" + x[0][1:]], r"line 17 is of frame 24, which does not exist: the numbers "
+     r"are 0 to 23, 1 lines .*the dataset holds 8 of the 1280 clips of s0_test"),
+    (swap(1, lambda line: "1.5" + line[1:]), "line 1 is of frame 1.5, which does not exist"),
+    (swap(2, last("")), "line 2 has 63 numbers between commas, not 64: the frame's number and x, "),
+    (lambda x: [y.replace(",", " ") for y in x], "line 1 has 1 numbers between commas, not 64"),
+    (swap(5, last(",nan")), "line 5 holds NaN or infinity, 1 lines in all do"),
+    (swap(1, last(",x")), "holds something that is no number: could not convert string 'x'"),
+    (lambda x: [], "holds no line"),
+    (lambda x: [LFS], "it is a Git LFS pointer: fetch the file itself"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("change", "message"), HPE_FAULTS)
+def test_a_bad_hpe_file_is_refused(change, message, hpe_file, hpe_order, truth):
     rewrite(hpe_file, change)
     with pytest.raises(ValueError, match=message) as error:
         read_hpe(hpe_file, hpe_order, truth)

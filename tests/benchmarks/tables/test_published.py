@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.tables.layout import OUR_ROW, TABLES, Table, read_published
+from benchmarks.tables.layout import OUR_ROW, Table, read_published
 from deformer.experiments import VARIANTS
 from tests.beside import SHARED
 
@@ -54,18 +54,6 @@ def _asked(table: Table) -> list[str]:
     """The columns of a table that its published rows have: none was published unmirrored."""
     names = [c.name for c in table.columns if not c.name.endswith("_unmirrored")]
     return names + (["input"] if table.has_input else [])
-
-
-def test_the_papers_own_repetitions():
-    published = read_published()
-    shared = [name for name in _asked(TABLES[3]) if name != "input"]
-    assert [published[4]["Dynamic"][c] for c in shared] == [
-        published[1][OUR_ROW][c] for c in shared
-    ]
-    assert published[5]["✓ ✓"] == published[4]["Dynamic"]
-    assert published[5]["✗ ✗"] == published[4]["Center"]
-    ours = {k: v for k, v in published[3][OUR_ROW].items() if k != "input"}
-    assert published[6]["Dynamic"] == ours
 
 
 def test_every_number_is_as_in_the_paper(lines):

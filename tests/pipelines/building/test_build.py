@@ -6,7 +6,9 @@ import shutil
 import subprocess
 import sys
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
+from types import SimpleNamespace
 
 import pyarrow.parquet as pq
 import pytest
@@ -89,6 +91,16 @@ def test_interrupted_anywhere_and_resumed_gives_the_same_bytes(
         monkeypatch.setattr(shard, "annotate_clip", real)
         build(options(raw_root, out))
         assert bytes_of(out) == bytes_of(built)
+
+
+@pytest.mark.parametrize("num_frames", [[5], [1, 1, 1, 1], [3, 3, 1, 7, 2, 2]])
+def test_groups_of_clips_keep_their_order_and_the_limit(num_frames):
+    refs = [SimpleNamespace(frames=range(n)) for n in num_frames]
+    groups = shard.in_groups(refs, 4)
+    assert [ref for group in groups for ref in group] == refs
+    sizes = [[len(ref.frames) for ref in group] for group in groups]
+    assert all(len(group) == 1 or sum(group) <= 4 for group in sizes)
+    assert all(sum(a) + b[0] > 4 for a, b in pairwise(sizes))
 
 
 def rows_cut_off(build_folder: Path) -> None:

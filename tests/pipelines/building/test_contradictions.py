@@ -32,10 +32,6 @@ def change(raw: list[RawFrame], edit: Callable[[RawFrame], RawFrame], *at: int) 
     return [edit(f) if f.pose and (i in at or not at) else f for i, f in enumerate(raw)]
 
 
-def of_pose(edit: Callable) -> Callable[[RawFrame], RawFrame]:
-    return lambda raw: replace(raw, pose=edit(raw.pose))
-
-
 def of_joints(edit: Callable, pixels: bool = True) -> Callable[[RawFrame], RawFrame]:
     """The joints edited, and their image too, as a whole dataset of such joints would have it."""
 
@@ -151,74 +147,53 @@ def test_joints_that_are_no_hand_before_the_camera(given, model, hand, case):
         annotate_clip(ref, change(raw, edit), model if hand else None, LIMITS)
 
 
-def expanded(hands, side: str) -> Callable[[RawFrame], RawFrame]:
-    """Fingers that are what `pca_to_rotvec` makes of the coefficients, still said to be those."""
-    hand = getattr(hands, side)
-    return of_pose(lambda p: replace(p, fingers=hand.pca_to_rotvec(p.fingers)))
-
-
 BY_POSE = {
-    "axis-angle": (expanded, "axis-angles, and were read as PCA"),
+    "axis-angle": (
+        lambda p, hand: {"fingers": hand.pca_to_rotvec(p.fingers)}, "axis-angles, and were read as"
+    ),
     "axis-angle from the mean": (
-        lambda h, side: of_pose(
-            lambda p: replace(p, fingers=p.fingers @ getattr(h, side).hands_components)
-        ),
+        lambda p, hand: {"fingers": p.fingers @ hand.hands_components},
         "axis-angles from MANO's mean pose",
     ),
     "PCA": (
-        lambda h, side: of_pose(lambda p: replace(p, fingers_are_pca=False)),
+        lambda p, hand: {"fingers_are_pca": False},
         "are PCA coefficients, and were read as axis-angles",
     ),
     "no mean": (
-        lambda h, side: of_pose(
-            lambda p: replace(
-                p, fingers=p.fingers @ getattr(h, side).hands_components, fingers_are_pca=False
-            )
-        ),
+        lambda p, hand: {"fingers": p.fingers @ hand.hands_components, "fingers_are_pca": False},
         "lack MANO's mean pose",
     ),
-    "degrees": (
-        lambda h, side: of_pose(lambda p: replace(p, global_rotvec=np.rad2deg(p.global_rotvec))),
-        "in degrees",
-    ),
-    "no shape": (
-        lambda h, side: of_pose(lambda p: replace(p, betas=np.zeros(10))),
-        "the shape is another person's",
-    ),
-    "another shape": (
-        lambda h, side: of_pose(lambda p: replace(p, betas=p.betas[::-1])),
-        "the shape is another person's",
-    ),
+    "degrees": (lambda p, hand: {"global_rotvec": np.rad2deg(p.global_rotvec)}, "in degrees"),
+    "no shape": (lambda p, hand: {"betas": np.zeros(10)}, "the shape is another person's"),
+    "another shape": (lambda p, hand: {"betas": p.betas[::-1]}, "the shape is another person's"),
     "translation in mm": (
-        lambda h, side: of_pose(lambda p: replace(p, trans_m=p.trans_m * 1000)),
-        "translation is in millimetres",
+        lambda p, hand: {"trans_m": p.trans_m * 1000}, "translation is in millimetres"
     ),
     "the wrist as translation": (
-        lambda h, side: of_pose(
-            lambda p: replace(p, trans_m=p.trans_m + getattr(h, side).wrist_m(BETAS))
-        ),
-        r"subtract J₀\(betas\)",
+        lambda p, hand: {"trans_m": p.trans_m + hand.wrist_m(BETAS)}, r"subtract J₀\(betas\)"
     ),
     "translation of another camera": (
-        lambda h, side: of_pose(lambda p: replace(p, trans_m=p.trans_m + [0.1, 0, 0.2])),
+        lambda p, hand: {"trans_m": p.trans_m + [0.1, 0, 0.2]},
         r"-0\.100, 0\.000, -0\.200 m off: the translation belongs",
     ),
     "the inverse rotation": (
-        lambda h, side: of_pose(lambda p: replace(p, global_rotvec=-p.global_rotvec)),
-        "the shape is right, the pose is not",
+        lambda p, hand: {"global_rotvec": -p.global_rotvec}, "the shape is right, the pose is not"
     ),
-    "MANO's order": (
-        lambda h, side: of_joints(lambda j: j[DATASET_TO_MANO]), "dataset order is wanted"
-    ),
-    "a larger hand": (lambda h, side: of_joints(lambda j: j * 1.1), r"1\.100 times as large"),
 }  # fmt: skip
+BY_JOINTS = {
+    "MANO's order": (of_joints(lambda j: j[DATASET_TO_MANO]), "dataset order is wanted"),
+    "a larger hand": (of_joints(lambda j: j * 1.1), r"1\.100 times as large"),
+}
 
 
-@pytest.mark.parametrize("case", BY_POSE)
+@pytest.mark.parametrize("case", [*BY_POSE, *BY_JOINTS])
 def test_mano_parameters_against_the_joints(given, model, case):
-    (ref, raw), (edit, message) = given, BY_POSE[case]
-    raw = change(raw, edit(model.hands, ref.side))
-    raw = [replace(frame, segmentation=None) for frame in raw]
+    ref, raw = given
+    edit, message = (BY_POSE | BY_JOINTS)[case]
+    if case in BY_POSE:
+        hand, fields = getattr(model.hands, ref.side), edit
+        edit = lambda f: replace(f, pose=replace(f.pose, **fields(f.pose, hand)))  # noqa: E731
+    raw = [replace(frame, segmentation=None) for frame in change(raw, edit)]
     with pytest.raises(UnusableInputError, match=f"MANO parameters .* mm .*{message}"):
         annotate_clip(ref, raw, model, LIMITS)
     annotate_clip(ref, raw, None, LIMITS)  # without a hand model there is nothing to compare
