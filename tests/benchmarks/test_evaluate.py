@@ -26,7 +26,6 @@ from deformer.hand.rotations import rotvec_to_rotmat
 from deformer.training.checkpoint import load_checkpoint, save_checkpoint
 from deformer.training.learner import move_batch
 from tests.benchmarks.untrained import SPLIT, copy_with_parameters, evaluated, save_untrained
-from tests.commands import call
 from tests.deformer.small_runs import CPU, VERY_SMALL, changed, make_learner, make_stream
 
 
@@ -232,21 +231,6 @@ def test_what_does_not_belong_together_is_refused(data, run, tmp_path):
     save_checkpoint(tmp_path / "run", other, keep=1)
     with pytest.raises(ValueError, match="trained with another hand model"):
         evaluated(data, tmp_path / "out", checkpoint=tmp_path / "run")
-
-
-@pytest.mark.parametrize(
-    ("arguments", "text"),
-    [
-        (["--split", "s9_test", "--checkpoint", "RUN"], "split 's9_test' is not in this dataset"),
-        (["--split", "s0_test", "--checkpoint", "nowhere"], "nowhere is no run"),
-    ],
-)
-def test_bad_input_is_one_line(data, run, tmp_path, monkeypatch, capsys, arguments, text):
-    arguments = [run if argument == "RUN" else argument for argument in arguments]
-    given = "--data", data, "--out", tmp_path, "--device", "cpu", "--workers", 0
-    assert call(program.main, *given, *arguments) == 1
-    message = capsys.readouterr().err
-    assert message.startswith("error:") and text in message
 
 
 @pytest.mark.parametrize(

@@ -166,7 +166,7 @@ slot = os.environ["CUDA_VISIBLE_DEVICES"]
 for what in ("begins", "ends"):
     with open("told.txt", "a") as file:
         print(slot, os.environ["OMP_NUM_THREADS"], what, file=file, sep=";")
-    time.sleep(0.4)
+    time.sleep(0.2)
 """
 
 

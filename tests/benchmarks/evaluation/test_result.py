@@ -71,7 +71,7 @@ FAULTS = [
     (put("extra", 1), "names lacking or unknown: extra"),
     (put("data", {}), "names lacking or unknown: dataset, frames"),
     (put("run.adversarial", "yes"), "adversarial is 'yes'"),
-    (put("run.fusion", "mean"), "run.fusion is 'mean', must be one of center, average, occlusion, d"),
+    (put("run.fusion", "mean"), "run.fusion is 'mean', must be one of center, average, occ"),
     (put("metrics", {}), r"metrics has the bins \[\], not \['all'"),
     (put("metrics.all", {}), "metrics.all lacks accel_m_per_s2, accel_mm_per_frame2, f15"),
     (put("metrics.all.f5", {}), "metrics.all.f5 is {}, without a mean"),

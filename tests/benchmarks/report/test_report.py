@@ -10,7 +10,6 @@ from PIL import Image
 
 from benchmarks.evaluation.training_log import find_logs
 from benchmarks.report import __main__ as report
-from benchmarks.report import pages
 from benchmarks.report.content import ablation_grids, gather, trainings_grid
 from benchmarks.report.pages import (
     LEGEND,
@@ -134,7 +133,7 @@ def test_recordings_are_called_recordings(tmp_path, raw_root):
 # -------------------------------------------------------------------------------- runs that compare
 
 
-def test_the_claims_are_judged_where_runs_can_be_compared(tmp_path, raw_root, monkeypatch):
+def test_the_claims_are_judged_where_runs_can_be_compared(tmp_path, raw_root):
     data = build_dataset(raw_root)
     for name, changed in (
         ("full", {}),
@@ -151,20 +150,9 @@ def test_the_claims_are_judged_where_runs_can_be_compared(tmp_path, raw_root, mo
     rows = [row for row in html.split("<tr>") if row.startswith("<td>")]
     assert [row[len("<td>") : row.index("</td>")] for row in rows] == ["Table 5", "Fig. 3"]
     assert ">−0.41<" in rows[0] and "maxMSE errs less than MSE" in rows[0]
-    errors = material.scored[0].values["pa_mpjpe_mm"].mean()  # both have the same noise
-    assert rows[0].count(f">{errors:.2f}<") == 2
-    assert (
-        ">+0.000 [+0.000,\u00a0+0.000]<" in rows[0] and ">too noisy to say (one seed)<" in rows[0]
-    )
-    assert html.count("The interval is over recordings") == 1
     assert "All began with the model of runs/&lt;start&gt;." in html  # and text is escaped
     assert "no run of center that was trained" in html
     assert "lite_frames" not in html  # nothing is ever compared with it
-    _, full, mse = material.scored
-    monkeypatch.setattr(pages, "draw_run", lambda *_: ())
-    mse = replace(mse, at=mse.at[1:], source=mse.source[1:], is_borrowed=mse.is_borrowed[1:])
-    page = report_page(replace(material, scored=[full, mse]), tmp_path, None, [])
-    assert "are of different frames of built_for_training s0_train, 25 and 24" in page
     kept = kept_page(material, [], "this")
     assert LEGEND in kept and "runs/<start>" in kept  # Markdown is not
 

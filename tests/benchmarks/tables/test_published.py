@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.tables.layout import OUR_ROW, Table, read_published
+from benchmarks.tables.layout import OUR_ROW, read_published
 from deformer.experiments import VARIANTS
 from tests.beside import SHARED
 
@@ -48,12 +48,6 @@ def test_values_and_units(lines):
     assert published[5]["✓ ✗"]["25-50"] == ("6.05", "mm")
     assert published[6]["Dynamic"]["mesh"] == ("9.1", "mm")
     assert {line["unit"] for line in lines} == {"mm", "%", "mm/s^2", ""}
-
-
-def _asked(table: Table) -> list[str]:
-    """The columns of a table that its published rows have: none was published unmirrored."""
-    names = [c.name for c in table.columns if not c.name.endswith("_unmirrored")]
-    return names + (["input"] if table.has_input else [])
 
 
 def test_every_number_is_as_in_the_paper(lines):

@@ -6,12 +6,10 @@ from dataclasses import replace
 import cv2
 import numpy as np
 import pytest
-import torch
 from pycocotools import mask as coco_mask
 
 from deformer.hand.box import AugmentationRange
 from deformer.hand.camera import project
-from deformer.hand.rotations import rotvec_to_rotmat
 from pipelines.building.annotate import annotate_clip
 from pipelines.datasets import dexycb
 from pipelines.datasets.source import HAND, RawFrame
@@ -24,38 +22,6 @@ def clip_of(root, model, index=0):
     ref = dexycb.list_clips(root)[index]
     raw = list(dexycb.read_clip(root, ref))
     return annotate_clip(ref, raw, model, LIMITS), raw
-
-
-def test_geometry_is_that_of_the_crop(raw_root, model):
-    clip, raw = clip_of(raw_root, model)
-    labels = clip.labels
-    for i in np.flatnonzero(labels["valid"]):
-        origin = labels["crop_xywh"][i, :2]
-        in_crop = project(labels["joints_cam_m"][i], labels["K"][i])
-        assert np.abs(in_crop - labels["joints_px"][i]).max() < 1e-3
-        in_source = project(raw[i].joints_cam_m, raw[i].K)
-        assert np.abs(in_source - origin - labels["joints_px"][i]).max() < 1e-3
-        box = labels["box_px"][i]
-        assert np.allclose(box[:2], labels["joints_px"][i].min(0), atol=1e-3)
-        assert np.allclose(box[2:], labels["joints_px"][i].max(0), atol=1e-3)
-
-
-@pytest.mark.parametrize("index", [0, 3])
-def test_mano_fields_give_the_stated_joints(raw_root, model, index):
-    """All 21 joints, of the layer posed by what the clip holds."""
-    clip, _ = clip_of(raw_root, model, index)
-    side = clip.meta.side
-    assert side == ("right", "left")[index == 3]
-    pose, betas, trans_m = (clip.labels[k][1:] for k in ("pose_rotvec", "betas", "trans_m"))
-    rotmats = rotvec_to_rotmat(torch.from_numpy(pose).unflatten(1, (16, 3)))
-    is_left = torch.full((5,), side == "left")
-    vertices, joints = model.layer(rotmats, torch.from_numpy(betas), is_left, clip.meta.tips)
-    joints_cam_m = joints.numpy() + trans_m[:, None]
-    assert joints_cam_m.shape == (5, 21, 3)
-    np.testing.assert_allclose(joints_cam_m, clip.labels["joints_cam_m"][1:], atol=1e-5)
-    posed, joints_posed = model.hand_cam_m(pose, betas, trans_m, side, clip.meta.tips)
-    np.testing.assert_allclose(posed, vertices.numpy() + trans_m[:, None], atol=1e-6)
-    np.testing.assert_allclose(joints_posed, joints_cam_m, atol=1e-6)
 
 
 def test_occlusion_is_what_the_segmentation_hides(raw_root, model):

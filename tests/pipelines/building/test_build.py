@@ -72,9 +72,9 @@ def test_only_what_belongs_there_remains(built):
 def test_interrupted_anywhere_and_resumed_gives_the_same_bytes(
     raw_root, built, tmp_path, monkeypatch
 ):
-    """Stopped after every possible number of clips, half a shard included, then taken up again."""
+    """Stopped within a shard and at its end, then taken up again."""
     real = shard.annotate_clip
-    for stop_after in (0, 1, 4, 6):
+    for stop_after in (1, 4):
         done = []
 
         def annotate(*args, stop_after=stop_after, done=done):

@@ -16,6 +16,7 @@ from pipelines.build_shards import build
 from pipelines.building import shard
 from pipelines.datasets.source import UnusableInputError
 from tests.pipelines.building.test_build import REPOSITORY, bytes_of, command, options
+from tests.processes import assert_nothing_is_left, session_of
 
 
 @pytest.mark.parametrize("workers", [pytest.param(1, marks=pytest.mark.slow), 2])
@@ -64,20 +65,6 @@ def _wait_for_a_shard(process: subprocess.Popen, out: Path) -> None:
         time.sleep(0.05)
 
 
-def _workers(process: subprocess.Popen) -> list[int]:
-    """Processes that Dask spawned for the build, by their command lines."""
-    found = []
-    for folder in Path("/proc").glob("[0-9]*"):
-        try:
-            command_line = (folder / "cmdline").read_bytes()
-            session = int((folder / "stat").read_text().rpartition(")")[2].split()[3])
-        except OSError:
-            continue
-        if session == process.pid and b"spawn_main" in command_line:
-            found.append(int(folder.name))
-    return found
-
-
 def _one_clip_a_shard(raw_root: Path, folder: Path) -> dict[str, bytes]:
     """What the slow build must come to: the same shards, made in one go in this process."""
     build(options(raw_root, folder / "reference", frames_per_shard=1))
@@ -109,7 +96,7 @@ def test_ctrl_c_stops_cleanly_and_the_same_command_goes_on(raw_root, tmp_path):
     assert "run the same command to go on" in errors
     assert "Traceback" not in errors
     assert not (out / "dataset.json").exists()
-    assert not _workers(process)
+    assert_nothing_is_left(process.pid)
     process = _start_slow_build(raw_root, out)
     _assert_it_ends_with_the_same_bytes(process, raw_root, out)
 
@@ -119,7 +106,9 @@ def test_a_killed_worker_costs_nothing_but_its_shard(raw_root, tmp_path):
     out = tmp_path / "out"
     process = _start_slow_build(raw_root, out)
     _wait_for_a_shard(process, out)
-    os.kill(_workers(process)[-1], signal.SIGKILL)
+    in_session = {pid: Path(f"/proc/{pid}/cmdline").read_bytes() for pid in session_of(process.pid)}
+    workers = [pid for pid, command_line in in_session.items() if b"spawn_main" in command_line]
+    os.kill(workers[-1], signal.SIGKILL)
     _assert_it_ends_with_the_same_bytes(process, raw_root, out)
 
 

@@ -17,6 +17,7 @@ from pipelines.datasets.source import HAND, UnusableInputError
 from pipelines.synthesize import SynthesisConfig, synthesize
 from pipelines.synthetic.hand.free_poses import draw_pose
 from pipelines.synthetic.layouts.benchmark import outside_test, setting
+from pipelines.synthetic.layouts.hands_layout import hands_plan
 from pipelines.synthetic.things.ycb import YCB_OBJECTS
 from pipelines.verify import check_dataset, verify
 from tests.pipelines.synthetic.roots import files_of
@@ -68,6 +69,12 @@ def test_cameras_of_a_sequence_see_one_moment(tmp_path):
     poses = [np.load(p)["pose_rotvec"] for p in sorted((tmp_path / "two").rglob("*.npz"))]
     fingers = np.unique(np.round([pose[0, 3:] for pose in poses], 5), axis=0)
     assert len(fingers) == len({ref.side for ref in clips})  # one pose a hand, whatever the camera
+
+
+def test_splits_are_a_few_percent_for_validation():
+    splits = [plan.split for plan in hands_plan(200)]
+    assert splits.count("val") == 8
+    assert set(splits) == {"train", "val"}
 
 
 def test_joints_lie_on_the_hand_where_it_is_seen(root):

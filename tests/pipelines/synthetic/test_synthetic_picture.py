@@ -84,6 +84,16 @@ def part(vertices_m: np.ndarray, faces: np.ndarray) -> Part:
     return Part(HAND, vertices_m, faces, vertices_m, attributes(normals), None, 0.0)
 
 
+def test_nothing_is_cast_for_what_is_behind_the_camera_or_beside_the_picture():
+    nothing = np.zeros((0, 3), int)
+    for point in ([0, 0, -0.5], [2, 0, 0.5]):
+        there = part(np.array([point], float), nothing)
+        assert may_cover([there], CAMERA, (HEIGHT, WIDTH), 20) is None
+    there = part(np.array([[0, 0, 0.5]]), nothing)
+    _, mask = may_cover([there], CAMERA, (HEIGHT, WIDTH), 20)
+    assert mask[20:-20, 20:-20].any() and mask.sum() == mask[20:-20, 20:-20].sum()
+
+
 def picture(motion_px, columns: tuple[int, int], with_block: bool):
     """A white hand, 70 cm away, that moves behind a block's edge; `columns` are its first and last.
 
