@@ -77,10 +77,12 @@ def test_occlusion_bins_hold_their_lower_border():
     assert inspect.occlusion_bins(ratios).tolist() == [0, 0, 1, 2, 3, 3, 4]
 
 
-def test_unknown_occlusion_is_shown_as_unknown(dataset_without_hand_model):
+def test_unknown_occlusion_is_shown_as_unknown(dataset_without_hand_model, tmp_path):
     text = summary_of(dataset_without_hand_model)
     assert line_of(text, "unknown")[1:3] == ["16", "100.0"]
     assert line_of(text, "25–50")[1:3] == ["0", "–"]
+    sheet = tmp_path / "sheet.png"
+    assert call(inspect.main, dataset_without_hand_model, "--sheet", sheet) == 0 and sheet.is_file()
 
 
 # ------------------------------------------------------------------------------- choice of frames
@@ -155,12 +157,6 @@ def test_command_writes_the_sheet_to_results_by_default(dataset, tmp_path, monke
     assert call(inspect.main, dataset, "--rows", 1, "--columns", 3) == 0
     assert "standin" in capsys.readouterr().out
     assert cv2.imread("results/small/shards.png") is not None
-
-
-def test_command_works_without_a_hand_model(dataset_without_hand_model, tmp_path):
-    sheet = tmp_path / "sheet.png"
-    assert call(inspect.main, dataset_without_hand_model, "--sheet", sheet) == 0
-    assert sheet.is_file()
 
 
 def test_dataset_without_a_valid_frame_is_said(dataset_without_valid_frame, capsys):

@@ -95,6 +95,8 @@ def test_only_some(data, tmp_path):
     assert [(job.experiment, job.steps) for job in jobs] == [("tiny", 5), ("tiny_mse", 5)]
     with pytest.raises(ValueError, match=r"--only centre: the ablations are full, center"):
         _options(data, tmp_path, only=("centre",))
+    with pytest.raises(ValueError, match="--seeds 0 1 0: a seed is one run, so name each once"):
+        _options(data, tmp_path, seeds=(0, 1, 0))
 
 
 def test_a_run_that_went_further_is_refused(data, tmp_path):
@@ -119,13 +121,6 @@ def test_failures_are_listed_and_tell_in_the_status(data, tmp_path, monkeypatch,
         assert call(ablations.main, *arguments) == 1
     assert given == [(7, 2)]
     assert "failed: tiny, seed 0: training ended with status 1: [oh]" in capsys.readouterr().err
-
-    def stop(*_) -> list[str]:
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(ablations, "run_jobs", stop)
-    with own_signals():
-        assert call(ablations.main, *arguments) == 143
 
 
 @pytest.mark.parametrize("kind", [signal.SIGTERM, signal.SIGHUP])
@@ -153,11 +148,6 @@ def test_a_signal_stops_as_ctrl_c_does_and_is_heard_once(data, tmp_path, monkeyp
     with own_signals():  # as nohup has it
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
         assert call(ablations.main, *arguments) == (143 if kind == signal.SIGTERM else 0)
-
-
-def test_seeds_are_named_once(data, tmp_path):
-    with pytest.raises(ValueError, match="--seeds 0 1 0: a seed is one run, so name each once"):
-        _options(data, tmp_path, seeds=(0, 1, 0))
 
 
 def test_the_estimate_comes_from_the_log_of_a_run(data, tmp_path):

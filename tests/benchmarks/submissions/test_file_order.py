@@ -23,22 +23,14 @@ def test_dexycb_numbers_go_by_subject_sequence_camera_frame():
         "20200820-subject-03/20200902_120000/836212060125/0",
     ]
     assert names[-1] == "20200903-subject-04/20200903_120000/932122060857/2"
+    assert set(order.index[~order.is_required]) == set(range(0, 24, 3))  # those without a hand
 
 
-def test_frames_without_a_hand_count_but_are_not_required():
-    order = dexycb_order(dexycb_frames(), "s0_test")
-    assert order.is_required.sum() == 16
-    assert set(order.index[~order.is_required]) == set(range(0, 24, 3))
-
-
-def test_a_part_of_the_split_says_that_its_numbers_are_its_own():
+def test_a_part_of_the_split_says_that_its_numbers_are_its_own(monkeypatch):
     note = dexycb_order(dexycb_frames(), "s0_test").note
     assert note.startswith("the dataset holds 8 of the 1280 clips of s0_test, so the numbers count")
     note = dexycb_order(dexycb_frames(), "train").note
     assert note.startswith("'train' is no official split of DexYCB (s0_test, s0_train")
-
-
-def test_the_whole_split_is_official(monkeypatch):
     monkeypatch.setattr(file_order, "official_num_clips", lambda: {"s0_test": 8})
     assert dexycb_order(dexycb_frames(), "s0_test").note == ""
 
@@ -63,13 +55,10 @@ def test_a_part_of_ho3d_says_so(ho3d_list):
     assert order.note == "the dataset holds 2 of the 5 frames of evaluation.txt"
 
 
-def test_ho3d_without_its_list_is_refused(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"name its folder by --root or \$HO3D_DIR"):
-        ho3d_order(ho3d_frames(), tmp_path / "evaluation.txt")
-
-
-def test_a_list_of_another_version_is_refused(tmp_path):
+def test_no_list_or_one_of_another_version_is_refused(tmp_path):
     path = tmp_path / "evaluation.txt"
+    with pytest.raises(FileNotFoundError, match=r"name its folder by --root or \$HO3D_DIR"):
+        ho3d_order(ho3d_frames(), path)
     path.write_text("SM1/0000\nSM1/0001\n")
     with pytest.raises(ValueError, match=r"does not list AP10/0000 \(and 2 more frames"):
         ho3d_order(ho3d_frames(), path)

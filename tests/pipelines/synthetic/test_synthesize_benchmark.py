@@ -2,6 +2,7 @@
 
 import itertools
 import json
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -177,13 +178,8 @@ def test_every_bin_of_the_test_part_is_populated(num_cameras, is_recorded, hands
         pytest.skip(f"the recorded motions, which the project may not carry, are not at {RECORDED}")
     plans = [p for p in benchmark_plan(40) if part_of(p) == "test"]
     recordings = Recordings(RECORDED, hands) if is_recorded else None
-    sequences = (
-        with_recorded_motion(p, num_cameras, recordings)
-        if is_recorded
-        else composed(p, num_cameras)
-        for p in plans
-    )
-    assert (hidden_shares(sequences)[1:] > 0.05).all()
+    make = partial(with_recorded_motion, recordings) if is_recorded else composed
+    assert (hidden_shares(make(plan, num_cameras) for plan in plans)[1:] > 0.05).all()
 
 
 @pytest.mark.slow

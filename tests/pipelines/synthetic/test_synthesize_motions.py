@@ -154,12 +154,10 @@ class TestFile:
             path.write_bytes(wrong)
             with pytest.raises(ValueError, match="no npz of plain arrays, or a part of one"):
                 Recordings(path, hands)
-
-    def test_two_sequences_do_not_say_where_the_table_is(self, motions, hands, tmp_path):
         with np.load(motions[0]) as file:
             few = {key: file[key][:2] for key in file if key.startswith("sequence_")}
         with pytest.raises(ValueError, match="2 sequences of .* do not say where the table is"):
-            Recordings(changed(tmp_path / "few.npz", motions[0], **few), hands)
+            Recordings(changed(path, motions[0], **few), hands)
 
     def test_a_plan_of_something_else_is_refused(self, motions, hands, plans):
         recordings = Recordings(motions[0], hands)
