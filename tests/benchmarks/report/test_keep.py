@@ -5,6 +5,7 @@ import io
 import re
 import shlex
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -166,10 +167,12 @@ def test_absolute_paths_are_refused(here, tmp_path, monkeypatch, capsys):
     assert f"this command names {here}/shards/{NAME}, an absolute path" in told
     path = Path("results/tried/constant") / EVALUATION_FILE
     method = make_evaluation({"method": "[36]", "predictions": "~me/pred.json"})
-    write_evaluation(path, method)
-    assert call(report.main, *COMMAND[:-1], "elsewhere") == 1
-    told = " ".join(capsys.readouterr().err.split())
-    assert "evaluation constant names ~me/pred.json, an absolute path" in told
+    by_command = replace(method, command="python x --data=/data/dexycb")
+    for evaluation, word in ((method, "~me/pred.json"), (by_command, "--data=/data/dexycb")):
+        write_evaluation(path, evaluation)
+        assert call(report.main, *COMMAND[:-1], "elsewhere") == 1
+        told = " ".join(capsys.readouterr().err.split())
+        assert f"evaluation constant names {word}, an absolute path" in told
     shutil.rmtree(path.parent)
     for change in ({"start": "/elsewhere/start"}, {}):
         name = tmp_path / "runs" if not change else Path("runs/tried")

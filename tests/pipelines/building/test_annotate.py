@@ -1,5 +1,6 @@
 """From raw frames to a clip: geometry, occlusion, and what becomes of bad frames."""
 
+import os
 import warnings
 from dataclasses import replace
 
@@ -18,9 +19,19 @@ from tests.pipelines.dexycb_root import K, edit_labels
 LIMITS = AugmentationRange()
 
 
-def clip_of(root, model, index=0):
-    ref = dexycb.list_clips(root)[index]
-    raw = list(dexycb.read_clip(root, ref))
+@pytest.fixture(scope="module")
+def given(raw_root):
+    """A clip's ref and its raw frames, of which the first has no hand."""
+    return given_of(raw_root)
+
+
+def given_of(root):
+    ref = dexycb.list_clips(root)[0]
+    return ref, list(dexycb.read_clip(root, ref))
+
+
+def clip_of(root, model):
+    ref, raw = given_of(root)
     return annotate_clip(ref, raw, model, LIMITS), raw
 
 
@@ -66,7 +77,7 @@ def shift_out_of_view(path):
         (lambda f: edit_labels(f, joint_3d=np.full((1, 21, 3), np.nan)), "labels_not_finite"),
         (lambda f: edit_labels(f, pose_m=np.full((1, 51), np.inf)), "labels_not_finite"),
         (shift_out_of_view, "hand_outside_image"),
-        (lambda f: truncate(f.with_name("color_000003.jpg")), "image_corrupt"),
+        (lambda f: os.truncate(f.with_name("color_000003.jpg"), 9000), "image_corrupt"),
         (lambda f: f.with_name("color_000003.jpg").write_bytes(b"no image"), "image_corrupt"),
         (lambda f: shrink(f.with_name("color_000003.jpg")), "image_size"),
     ],
@@ -80,22 +91,11 @@ def test_a_bad_frame_is_a_row_with_its_reason(own_root, model, damage, reason):
     assert clip.images[3] is None
 
 
-def truncate(path):
-    path.write_bytes(path.read_bytes()[:-2000])
-
-
 def shrink(path):
     cv2.imwrite(str(path), cv2.imread(str(path))[::2, ::2])
 
 
 # --------------------------------------------------------------------- frames given directly
-
-
-@pytest.fixture(scope="module")
-def given(raw_root):
-    """A clip's ref and its raw frames, of which the first has no hand."""
-    ref = dexycb.list_clips(raw_root)[0]
-    return ref, list(dexycb.read_clip(raw_root, ref))
 
 
 @pytest.mark.parametrize("z", [0.0, -0.5])

@@ -120,13 +120,6 @@ def test_a_widened_build_is_taken_up_and_repaired_as_such(shards, root, tmp_path
     assert {path.name: path.read_bytes() for path in data.glob("*.tar")} == before
 
 
-def test_whole_recordings_need_no_halo(raw_root, tmp_path):
-    with pytest.raises(UnusableInputError, match="--halo-frames 40: clips of dexycb are whole"):
-        built(raw_root, tmp_path / "out", 40, "dexycb")
-    with pytest.raises(UnusableInputError, match="--halo-frames -1 must be 0 or more"):
-        Options("ho3d", halo_frames=-1)
-
-
 def own_module(monkeypatch, **names) -> str:
     """A dataset module of one's own: DexYCB's with other names in it."""
     module = ModuleType("my_package.my_hands")
@@ -154,7 +147,7 @@ def test_a_module_of_ones_own_says_how_far_its_clips_reach(raw_root, tmp_path, m
     assert info["counts"]["halo"] == 14
 
 
-def test_fingertips_of_two_kinds_are_refused(raw_root, tmp_path, monkeypatch):
+def test_what_a_build_refuses(raw_root, tmp_path, monkeypatch):
     def list_clips(root: Path) -> list:
         first, *others = dexycb.list_clips(root)
         return [replace(first, tips="ho3d"), *others]
@@ -162,3 +155,7 @@ def test_fingertips_of_two_kinds_are_refused(raw_root, tmp_path, monkeypatch):
     name = own_module(monkeypatch, list_clips=list_clips)
     with pytest.raises(UnusableInputError, match="fingertips of dexycb and of ho3d, and a network"):
         built(raw_root, tmp_path / "out", None, name)
+    with pytest.raises(UnusableInputError, match="--halo-frames 40: clips of dexycb are whole"):
+        built(raw_root, tmp_path / "out", 40, "dexycb")
+    with pytest.raises(UnusableInputError, match="--halo-frames -1 must be 0 or more"):
+        Options("ho3d", halo_frames=-1)

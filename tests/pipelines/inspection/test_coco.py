@@ -97,27 +97,21 @@ def test_joints_outside_the_crop_are_zero_and_the_box_is_clipped(tmp_path):
     assert annotation["bbox"] == [0, 10, CROP_SIZE[0], 60]
 
 
-def test_unknown_mask_gives_visible_keypoints_and_no_segmentation(tmp_path):
-    _, annotation = built(tmp_path, mask_hand=[b""])
-    assert set(annotation["keypoints"][2::3]) <= {0, 2}
-    assert "segmentation" not in annotation
-    _, _, width, height = annotation["bbox"]
-    assert annotation["area"] == pytest.approx(width * height, abs=1)
-
-
-def test_hand_that_is_wholly_hidden_keeps_its_empty_mask(tmp_path):
+def test_what_is_unknown_or_wholly_hidden(tmp_path):
+    _, no_mask = built(tmp_path / "mask", mask_hand=[b""])
+    assert set(no_mask["keypoints"][2::3]) <= {0, 2} and "segmentation" not in no_mask
+    _, _, width, height = no_mask["bbox"]
+    assert no_mask["area"] == pytest.approx(width * height, abs=1)
     nothing = np.zeros(CROP_SIZE[::-1], np.uint8, order="F")
-    _, annotation = built(tmp_path, mask_hand=[coco_mask.encode(nothing)["counts"]])
-    assert set(annotation["keypoints"][2::3]) <= {0, 1}
-    assert coco_mask.area({**annotation["segmentation"]}) == 0
-    assert annotation["area"] > 0
-
-
-def test_unknown_joints_give_no_keypoints(tmp_path):
-    unknown = np.full((1, 21, 2), np.nan)
-    _, annotation = built(tmp_path, joints_px=unknown, joints_cam_m=np.full((1, 21, 3), np.nan))
-    assert annotation["num_keypoints"] == 0
-    assert annotation["keypoints"] == [0] * 63
+    _, hidden = built(tmp_path / "hidden", mask_hand=[coco_mask.encode(nothing)["counts"]])
+    assert set(hidden["keypoints"][2::3]) <= {0, 1} and hidden["area"] > 0
+    assert coco_mask.area({**hidden["segmentation"]}) == 0
+    unknown = {
+        "joints_px": np.full((1, 21, 2), np.nan),
+        "joints_cam_m": np.full((1, 21, 3), np.nan),
+    }
+    _, no_joints = built(tmp_path / "joints", **unknown)
+    assert (no_joints["num_keypoints"], no_joints["keypoints"]) == (0, [0] * 63)
 
 
 def test_split_selects_and_keeps_ids(dataset, coco, tmp_path):
