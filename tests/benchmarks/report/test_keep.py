@@ -167,7 +167,10 @@ def test_absolute_paths_are_refused(here, tmp_path, monkeypatch, capsys):
     assert f"this command names {here}/shards/{NAME}, an absolute path" in told
     path = Path("results/tried/constant") / EVALUATION_FILE
     method = make_evaluation({"method": "[36]", "predictions": "~me/pred.json"})
-    by_command = replace(method, command="python x --data=/data/dexycb")
+    by_command = replace(
+        make_evaluation({"method": "x", "predictions": "y"}),
+        command="python x --data=/data/dexycb",
+    )
     for evaluation, word in ((method, "~me/pred.json"), (by_command, "--data=/data/dexycb")):
         write_evaluation(path, evaluation)
         assert call(report.main, *COMMAND[:-1], "elsewhere") == 1

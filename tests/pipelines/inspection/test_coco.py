@@ -106,11 +106,8 @@ def test_what_is_unknown_or_wholly_hidden(tmp_path):
     _, hidden = built(tmp_path / "hidden", mask_hand=[coco_mask.encode(nothing)["counts"]])
     assert set(hidden["keypoints"][2::3]) <= {0, 1} and hidden["area"] > 0
     assert coco_mask.area({**hidden["segmentation"]}) == 0
-    unknown = {
-        "joints_px": np.full((1, 21, 2), np.nan),
-        "joints_cam_m": np.full((1, 21, 3), np.nan),
-    }
-    _, no_joints = built(tmp_path / "joints", **unknown)
+    unknown = np.full((1, 21, 3), np.nan)
+    _, no_joints = built(tmp_path / "joints", joints_px=unknown[..., :2], joints_cam_m=unknown)
     assert (no_joints["num_keypoints"], no_joints["keypoints"]) == (0, [0] * 63)
 
 
