@@ -296,11 +296,9 @@ class TestRoot:
             "depth": True,
         }
 
-    def test_other_parameters_are_refused(self, dexycb_root):
+    def test_other_parameters_and_a_foreign_folder_are_refused(self, dexycb_root, tmp_path):
         with pytest.raises(FileExistsError, match="seed: there 5, asked 6"):
             synthesize(dexycb_config(dexycb_root, seed=6))
-
-    def test_foreign_folder_is_refused(self, tmp_path):
         (tmp_path / "precious.txt").write_text("mine")
         with pytest.raises(FileExistsError, match="not a synthesized dataset"):
             synthesize(dexycb_config(tmp_path))
