@@ -8,7 +8,9 @@
 The first forms write `predictions.parquet`; a file of others is DexYCB's HPE text or HO-3D's
 pred.json, by the dataset. Both write `evaluation.json`, which `benchmarks.tables` reads.
 Interrupted, the same command goes on; where predictions are there, only the scores are made anew,
-on however many processes. Exit status: 0 done, 1 something cannot be used, 2 an option is wrong.
+on however many processes.
+
+Exit status: 0 done, 1 something cannot be used, 2 an option is wrong.
 """
 
 import os

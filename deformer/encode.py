@@ -5,8 +5,9 @@
 
 The experiment is the one that is trained on them: the frames of its split are encoded in --copies
 that are augmented as it says, one draw for all frames of a clip, and those of its validation, and
-of --splits, as they are. Interrupted, the same command goes on; what is there is kept. Exit status:
-0 done, 1 something cannot be used, 2 an option is wrong.
+of --splits, as they are. Interrupted, the same command goes on; what is there is kept.
+
+Exit status: 0 done, 1 something cannot be used, 2 an option is wrong.
 """
 
 import json

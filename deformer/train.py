@@ -6,8 +6,10 @@
 
 Every field of the experiment is an option: --optim.lr 3e-5 --model.fusion average. Kill it at any
 step and run the same command with --resume: it goes on from the last checkpoint with the numbers
-that it would have had. Exit status: 0 done, 1 something cannot be used, 2 an option is wrong,
-143 stopped by SIGTERM, Ctrl-C or the hang-up of a terminal, after a checkpoint.
+that it would have had.
+
+Exit status: 0 done, 1 something cannot be used, 2 an option is wrong, 143 stopped by SIGTERM,
+Ctrl-C or the hang-up of a terminal, after a checkpoint.
 """
 
 import json

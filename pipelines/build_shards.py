@@ -1,10 +1,11 @@
-"""Raw dataset → shards. The only file that imports dask.
+"""Build shards from a raw dataset: frames cropped to the hand, with their labels.
 
     python -m pipelines.build_shards --dataset dexycb --root $DEX_YCB_DIR --mano-dir $MANO_DIR
     python -m pipelines.build_shards --dataset ho3d --hand none --workers 8
     python -m pipelines.build_shards --dataset dexycb --scheduler tcp://head:8786
 
 Stop it at any moment and run the same command again: it goes on, and ends with the same bytes.
+
 Exit status: 0 built (or already built), 1 the input or the output cannot be used, 2 an option is
 wrong, 130 interrupted.
 """

@@ -5,6 +5,7 @@
     python -m pipelines.inspect shards/dexycb --split s0_test --coco s0_test.json
 
 Tables come from frames.parquet alone; the sheet reads the few clips that it shows.
+
 Exit status: 0 all well, 1 no dataset, or no frame to show.
 """
 
@@ -270,7 +271,8 @@ def run(options: Options) -> None:
 
 
 def main() -> int:
-    return run_command(lambda: run(tyro.cli(Options, description=__doc__)))
+    prog = "python -m pipelines.inspect"
+    return run_command(lambda: run(tyro.cli(Options, prog=prog, description=__doc__)))
 
 
 if __name__ == "__main__":

@@ -230,8 +230,9 @@ def make_sequence(
 
 def main() -> int:
     """The command."""
+    prog = "python -m pipelines.synthesize"
     return run_command(
-        lambda: run(tyro.cli(SynthesisConfig, description=__doc__)),
+        lambda: run(tyro.cli(SynthesisConfig, prog=prog, description=__doc__)),
         "interrupted; finished sequences are kept: run the same command to go on",
     )
 

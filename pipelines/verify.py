@@ -8,6 +8,7 @@ part of every split; that every image decodes and has its crop's size; that the 
 rules of `pipelines.inspection.checks`, a hand's size among them; that MANO's joints are the stated
 ones (to 0.5 mm and 0.5 px); that the indices hold exactly the rows of the tars; the counts, and
 that any frame is valid; that no tar lies there besides.
+
 Exit status: 0 all well, 1 broken, or not to be checked.
 """
 
@@ -275,7 +276,8 @@ _NOT_MENDABLE = (
 
 
 def main() -> int:
-    return run_command(lambda: run(tyro.cli(Options, description=__doc__)))
+    prog = "python -m pipelines.verify"
+    return run_command(lambda: run(tyro.cli(Options, prog=prog, description=__doc__)))
 
 
 if __name__ == "__main__":

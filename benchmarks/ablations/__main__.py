@@ -7,9 +7,10 @@
 What is done is skipped, what was interrupted goes on; run it again until it is through. The runs
 land in runs/<data>/<experiment>-seed<k>, their evaluations in results/<data>/ likewise, where
 `python -m benchmarks.tables` and `python -m benchmarks.report` find them. A run that fails stops no
-other; those that failed are listed at the end. Exit status: 0 all done, 1 something failed or
-cannot be used, 2 an option is wrong, 143 stopped by Ctrl-C, SIGTERM or a terminal that closes, each
-training with a checkpoint.
+other; those that failed are listed at the end.
+
+Exit status: 0 all done, 1 something failed or cannot be used, 2 an option is wrong, 143 stopped by
+Ctrl-C, SIGTERM or a terminal that closes, each training with a checkpoint.
 """
 
 import sys

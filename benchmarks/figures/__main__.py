@@ -4,8 +4,10 @@
 
 Reads each evaluation.json with its predictions.parquet and the dataset, and writes every figure as
 PDF, SVG and PNG. Methods without a checkpoint have no frames to draw. Synthetic data are called so
-in every title. Exit status: 0 all well, 1 nothing could be drawn though there are runs, the same
-run twice, or a file that cannot be read.
+in every title.
+
+Exit status: 0 all well, 1 nothing could be drawn though there are runs, the same run twice, or a
+file that cannot be read.
 """
 
 import sys

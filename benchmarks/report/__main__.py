@@ -9,8 +9,9 @@ no script; it is read on a phone and printed. What is missing is named, with wha
 
 --keep also writes a folder for the repository: a page in Markdown, evaluations.csv, the tables that
 have measured rows, three figures. It replaces an earlier one whole, and refuses any other folder.
-For it, give paths relative to the repository's root, and run the evaluations likewise. Exit status:
-0 all is written, 1 a file that cannot be read or kept, or the same run twice.
+For it, give paths relative to the repository's root, and run the evaluations likewise.
+
+Exit status: 0 all is written, 1 a file that cannot be read or kept, or the same run twice.
 """
 
 import shlex

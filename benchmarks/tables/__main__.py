@@ -5,8 +5,9 @@
 Reads every evaluation.json under `--results`, writes table1.md, .csv, .tex … table6.tex, and prints
 the Markdown. Measured rows stand in blocks of their own, apart from the published ones: recordings
 first, then synthetic data, which are marked † wherever they stand. Rows that nobody measured yet
-name the command that measures them. Exit status: 0 all well, 1 an evaluation that cannot be read,
-or the same run twice.
+name the command that measures them.
+
+Exit status: 0 all well, 1 an evaluation that cannot be read, or the same run twice.
 """
 
 import sys
@@ -54,7 +55,8 @@ def run(options: Options) -> None:
 
 
 def main() -> int:
-    return run_command(lambda: run(tyro.cli(Options, description=__doc__)))
+    prog = "python -m benchmarks.tables"
+    return run_command(lambda: run(tyro.cli(Options, prog=prog, description=__doc__)))
 
 
 if __name__ == "__main__":

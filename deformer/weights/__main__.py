@@ -1,6 +1,6 @@
 """Make a run's model one small file, in half precision.
 
-python -m deformer.weights --checkpoint runs/lite --out lite.safetensors
+    python -m deformer.weights --checkpoint runs/lite --out lite.safetensors
 """
 
 import sys
@@ -37,7 +37,8 @@ def run(options: Options) -> None:
 
 
 def main() -> int:
-    return run_command(lambda: run(tyro.cli(Options, description=__doc__)))
+    prog = "python -m deformer.weights"
+    return run_command(lambda: run(tyro.cli(Options, prog=prog, description=__doc__)))
 
 
 if __name__ == "__main__":
