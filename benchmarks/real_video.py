@@ -176,7 +176,7 @@ def run(options: Options) -> dict:
     return result
 
 
-def as_table(result: dict) -> Table:
+def _as_table(result: dict) -> Table:
     table = Table("", "joints", *(f"within {limit}" for limit in WITHIN), "median")
     for frames, kinds in result["agreement"].items():
         for kind, groups in kinds.items():
@@ -191,7 +191,7 @@ def main() -> int:
     def work() -> None:
         options = tyro.cli(Options, prog="python -m benchmarks.real_video", description=__doc__)
         console, result = PlainConsole(), run(options)
-        console.print(as_table(result))
+        console.print(_as_table(result))
         console.print(f"→ {options.out}", soft_wrap=True)
 
     return run_command(work)

@@ -172,13 +172,13 @@ def _learn(training: _Training) -> int:
         step += 1
         seen += len(batch.images) * place.num_ranks
         is_last = step == total_steps
-        is_stopped = False
+        is_stopped = place.num_ranks == 1 and stopping.is_asked
         if step % options.log_every == 0 or is_last:
             values = mean_over_ranks(terms)  # waits for the device
             elapsed = time.monotonic() - since
             values |= {"rate": rate, "windows_per_s": seen / elapsed, "data_wait": waited / elapsed}
             _log(training, step, values)
-            is_stopped = any_rank(stopping.is_asked, place.device)
+            is_stopped = any_rank(stopping.is_asked, place.device)  # all stop at the same step
             seen = waited = 0.0
             since = time.monotonic()
         if _is_due(training, step) and not is_stopped:

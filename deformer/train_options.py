@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 import tyro
 
 from deformer.data.store import DEFAULT_CACHE
-from deformer.experiments import EXPERIMENTS, get_experiment
+from deformer.experiments import describe_experiments, get_experiment
 from deformer.training.experiment import Experiment
 
 
@@ -79,8 +79,7 @@ def parse(arguments: list[str], description: str = "") -> Options:
         elif argument.startswith("--experiment="):
             name = argument.partition("=")[2]
     if name == "help":
-        for experiment in EXPERIMENTS.values():
-            print(f"{experiment.name:24} {experiment.summary}")
+        print(describe_experiments())
         sys.exit(0)
     default = Options(data=tyro.MISSING, experiment=name, config=get_experiment(name))
     return tyro.cli(

@@ -45,7 +45,6 @@ from pipelines.building.shard import (
 from pipelines.datasets.source import UnusableInputError
 
 SCHEDULER_TIMEOUT_S = 20
-_console = PlainConsole()
 
 
 @dataclass(frozen=True)
@@ -72,8 +71,7 @@ def build(options: Options) -> dict:
     """
     plan = make_plan(options)
     if plan.parameters["hand"] == "none":
-        words = "--hand none: MANO fields, amodal masks and occlusion stay null"
-        _console.print(words, style="yellow")
+        logging.warning("--hand none: MANO fields, amodal masks and occlusion stay null")
     with locked(plan.out, "build"):
         if (plan.out / DATASET_FILE).exists():
             return _already_built(plan)
@@ -98,7 +96,7 @@ def _already_built(plan: BuildPlan) -> dict:
         )
     remove_build(out)  # it may have been killed just before that
     message = f"{out} is already built; check it with: python -m pipelines.verify {out}"
-    _console.print(message, soft_wrap=True)
+    PlainConsole().print(message, soft_wrap=True)
     return info
 
 
@@ -241,7 +239,7 @@ def _progress(tasks: list[ShardTask]) -> Iterator[Callable[[int, int, int], None
         TimeRemainingColumn(),
     )
     done: dict[tuple[int, int], int] = {}
-    with Progress(*columns, console=_console) as progress:
+    with Progress(*columns, console=PlainConsole()) as progress:
         bar = progress.add_task("building", total=sum(task.num_frames for task in tasks))
 
         def report(shard: int, part: int, num_frames: int) -> None:

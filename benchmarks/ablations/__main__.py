@@ -80,9 +80,16 @@ def print_plan(options: Options, jobs: list[Job], console: Console) -> None:
     table = Table("experiment", "seed", "steps", "state", title=f"{len(jobs)} runs, {options.data}")
     for job in jobs:
         state = "done" if job.is_done else f"{job.trained_steps:,} trained"
-        table.add_row(job.experiment, str(job.seed), f"{job.steps:,}", state)
+        steps = f"{job.steps:,}" if job.steps else "its epochs"
+        table.add_row(job.experiment, str(job.seed), steps, state)
     console.print(table)
-    if left:
+    if not options.is_built:
+        console.print(
+            f"{options.data} is not built yet (python -m pipelines.build_shards), so nobody knows "
+            "how long this takes",
+            soft_wrap=True,
+        )
+    elif left:
         hours = seconds_of_training(options, jobs, console) / 3600
         console.print(
             f"{left:,} steps left: about {hours:.1f} hours of training here, one run at a time"

@@ -17,13 +17,11 @@ from pathlib import Path
 import tyro
 from rich.progress import track
 
-from benchmarks.evaluation.result import find_evaluations
+from benchmarks.evaluation.result import find_evaluations, nothing_measured
 from benchmarks.evaluation.scored import load_scored, print_problems
 from benchmarks.figures.catalogue import draw_all
 from benchmarks.figures.style import FORMATS, save_figure
 from deformer.program.console import PlainConsole, run_command
-
-_console = PlainConsole()
 
 
 @dataclass(frozen=True)
@@ -42,24 +40,21 @@ class Options:
 
 def run(options: Options) -> int:
     """Write the figures; returns the exit status."""
+    console = PlainConsole()
     found = find_evaluations(options.results)
     scored, problems = load_scored(found, options.results, options.data)
     out = options.out or options.results / "figures"
     count = 0
     drawn = draw_all(scored, options.mano_dir, problems)
-    for item in track(drawn, "drawing", console=_console, disable=not scored):
+    for item in track(drawn, "drawing", console=console, disable=not scored):
         save_figure(item.figure, out / item.name)
         count += 1
-    print_problems(problems, _console)
+    print_problems(problems, console)
     if not found:
-        _console.print(
-            f"{options.results} holds no evaluation.json: python -m benchmarks.evaluate "
-            "--checkpoint RUN --data shards/NAME --split SPLIT --out results/RUN makes one",
-            soft_wrap=True,
-        )
+        console.print(nothing_measured(options.results), soft_wrap=True)
         return 0
     words = f"{out}: {count} figures as {', '.join(FORMATS)}, of {len(scored)} runs"
-    _console.print(words, soft_wrap=True)
+    console.print(words, soft_wrap=True)
     return 1 if problems and not count else 0
 
 

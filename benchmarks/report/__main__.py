@@ -21,13 +21,12 @@ from pathlib import Path
 
 import tyro
 
+from benchmarks.evaluation.result import nothing_measured
 from benchmarks.report.content import gather
 from benchmarks.report.keep import check_can_keep, keep
 from benchmarks.report.pages import report_page
 from deformer.files.whole import write_whole
 from deformer.program.console import PlainConsole, run_command
-
-_console = PlainConsole()
 
 
 @dataclass(frozen=True)
@@ -57,9 +56,10 @@ class Options:
         return shlex.join(words)
 
 
-def write_report(options: Options) -> Path:
-    """Write the page, and the folder to keep; returns the path of the page."""
-    with _console.status("writing the report"):
+def run(options: Options) -> None:
+    """Write the page, and the folder to keep; say where they are."""
+    console = PlainConsole()
+    with console.status("writing the report"):
         material = gather(options.results, options.runs, options.data)
         command = options.command("report", "results", "runs", "data", "keep")
         if options.keep is not None:
@@ -73,15 +73,11 @@ def write_report(options: Options) -> Path:
         write_whole(out, report_page(material, options.runs, options.mano_dir, programs))
         if options.keep is not None:
             keep(material, options.keep, command)
-    return out
-
-
-def run(options: Options) -> None:
-    """Write the page, and say where it is."""
-    out = write_report(options)
-    _console.print(f"{out}: {out.stat().st_size / 1e6:.1f} MB", soft_wrap=True)
+    console.print(f"{out}: {out.stat().st_size / 1e6:.1f} MB", soft_wrap=True)
+    if not material.evaluations:
+        console.print(nothing_measured(options.results), soft_wrap=True)
     if options.keep is not None:
-        _console.print(f"{options.keep / 'README.md'}, and small files beside it", soft_wrap=True)
+        console.print(f"{options.keep / 'README.md'}, and small files beside it", soft_wrap=True)
 
 
 def main() -> int:

@@ -22,8 +22,6 @@ from benchmarks.tables.rows import fill_tables
 from deformer.files.whole import write_whole
 from deformer.program.console import PlainConsole, run_command
 
-_console = PlainConsole()
-
 
 @dataclass(frozen=True)
 class Options:
@@ -37,6 +35,7 @@ class Options:
 
 def run(options: Options) -> None:
     """Write the tables, and print them."""
+    console = PlainConsole()
     evaluations = find_evaluations(options.results)
     out = options.out or options.results / "tables"
     for filled in fill_tables(evaluations.values()):
@@ -45,9 +44,9 @@ def run(options: Options) -> None:
             write_whole(path, write(filled))
         print(to_markdown(filled))
     words = f"{out}: six tables as .md, .csv and .tex, of {len(evaluations)} evaluations"
-    _console.print(words, soft_wrap=True)
+    console.print(words, soft_wrap=True)
     if not evaluations:
-        _console.print(
+        console.print(
             f"{options.results} holds no evaluation.json: the tables show the published rows only, "
             "and under each table the commands that measure its rows",
             soft_wrap=True,

@@ -50,12 +50,18 @@ def read_info(folder: str | Path, name: str = DATASET_FILE) -> dict:
     return info
 
 
-def read_table(path: Path, columns: list[str], as_codes: Sequence[str] = ()) -> pa.Table:
-    """Columns of a parquet file of a built dataset; of those of `as_codes` text is kept once.
+def read_table(
+    path: Path,
+    columns: list[str] | None = None,
+    as_codes: Sequence[str] = (),
+    again: str = "python -m pipelines.verify {folder} --repair writes it anew from the shards",
+) -> pa.Table:
+    """Columns of a parquet file, by default all; of those of `as_codes` text is kept once.
 
-    Raises `UnreadableFileError` when it is damaged, `FileNotFoundError` when it is not there.
+    again: how to make the file anew; by default that of a built dataset. Raises
+    `UnreadableFileError` when it is damaged, `FileNotFoundError` when it is not there.
     """
-    again = f"python -m pipelines.verify {path.parent} --repair writes it anew from the shards"
+    again = again.format(folder=path.parent)
     try:
         return pq.read_table(path, columns=columns, read_dictionary=list(as_codes))
     except FileNotFoundError:

@@ -13,8 +13,6 @@ import torch
 from torch import Tensor
 
 FusionVariant = Literal["center", "average", "occlusion", "dynamic", "nearby", "pairwise"]
-WITH_CONFIDENCE: tuple[FusionVariant, ...] = ("dynamic", "nearby", "pairwise")
-"""Those whose weights are learned."""
 
 
 def deform_poses(poses: Tensor, forward: Tensor, backward: Tensor) -> Tensor:

@@ -138,7 +138,7 @@ class DeformerOutput(NamedTuple):
     joints_2d: Tensor
     """(B, T, 21, 2) x, y in [0, 1] of the hand box, dataset order."""
     confidence: Tensor
-    """(B, T) logits; only the fusions of `fusion.WITH_CONFIDENCE` use and train them."""
+    """(B, T) logits; only dynamic, nearby and pairwise fusion use and train them."""
     deformed: Tensor
     """(B, T, T, 16, 6) rot6d, MANO's order: [:, i, j] is the pose of frame i deformed to frame j,
     which the fusion takes the mean of; [:, i, i] is frame i's own."""

@@ -17,7 +17,7 @@ from rich.text import Text
 
 from deformer.files.whole import NO_ROOM, NoRoomError
 from deformer.program.pool import allow_many_files
-from deformer.program.stopping import hang_ups, leave_terminal
+from deformer.program.stopping import hang_ups
 
 INTERRUPTED, TERMINATED = 130, 143
 """Exit statuses after Ctrl-C and after SIGTERM, as shells give them."""
@@ -109,9 +109,7 @@ def _sigterm_raises() -> Iterator[None]:
         return
     before = {kind: signal.getsignal(kind) for kind in (signal.SIGTERM, *hang_ups())}
 
-    def stop(heard: int, _) -> None:
-        if heard == signal.SIGHUP:
-            leave_terminal()
+    def stop(*_) -> None:
         for kind in before:
             signal.signal(kind, signal.SIG_IGN)  # they are often sent more than once
         raise _Terminated

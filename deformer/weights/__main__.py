@@ -1,6 +1,6 @@
 """Make a run's model one small file, in half precision.
 
-    python -m deformer.weights --checkpoint runs/lite --out lite.safetensors
+python -m deformer.weights --checkpoint runs/lite --out lite.safetensors
 """
 
 import sys

@@ -154,7 +154,7 @@ def make_plan(options: PlanOptions) -> BuildPlan:
     """
     dataset = options.dataset
     module = load_dataset(dataset)
-    root = _existing(options.root, module.ROOT_VARIABLE)
+    root = _existing(options.root, module)
     out = (options.out or Path("shards") / dataset.rpartition(".")[2]).resolve()
     check_folder_name(out)
     halo_frames = _halo_frames(module, dataset, options.halo_frames)
@@ -186,7 +186,7 @@ def make_plan(options: PlanOptions) -> BuildPlan:
     }
     tasks = [
         ShardTask(i, clips, dataset, root, out, choice.source, choice.sha256, options.augmentation)
-        for i, clips in enumerate(plan_shards(refs, options.frames_per_shard))
+        for i, clips in enumerate(_plan_shards(refs, options.frames_per_shard))
     ]
     return BuildPlan(out, parameters, tasks, synthetic_mark(root))
 
@@ -216,10 +216,15 @@ def _halo_frames(module: ModuleType, dataset: str, wanted: int | None) -> int | 
     return default if wanted is None else wanted
 
 
-def _existing(root: Path | None, variable: str) -> Path:
+def _existing(root: Path | None, module: ModuleType) -> Path:
+    variable = module.ROOT_VARIABLE
     value = root or os.environ.get(variable)
     if not value:
-        raise UnusableInputError(f"where is the raw dataset? give --root, or set ${variable}")
+        page = getattr(module, "DOWNLOAD", None)
+        where = f"; it is to be downloaded from {page}" if page else ""
+        raise UnusableInputError(
+            f"where is the raw dataset? give --root, or set ${variable}{where}"
+        )
     if not Path(value).is_dir():
         raise UnusableInputError(f"the raw dataset {value} is not a folder (--root or ${variable})")
     return Path(value).resolve()
@@ -235,7 +240,7 @@ def differences(old: dict, new: dict) -> str:
     return ", ".join(f"{key}: {old.get(key)} → {new.get(key)}" for key in keys)
 
 
-def plan_shards(refs: Iterable[ClipRef], frames_per_shard: int) -> list[tuple[ClipRef, ...]]:
+def _plan_shards(refs: Iterable[ClipRef], frames_per_shard: int) -> list[tuple[ClipRef, ...]]:
     """The clips of each shard.
 
     A shard is pure in every setup, so a split can be read as whole shards. Within a split clips

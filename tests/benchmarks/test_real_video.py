@@ -147,13 +147,12 @@ def test_the_command_writes_numbers_and_a_sheet(run, video, tmp_path, monkeypatc
     ],
 )
 def test_what_is_no_video_is_one_line(run, tmp_path, monkeypatch, capsys, content, message):
-    monkeypatch.setattr(video_hands, "HandDetector", FakeDetector)
+    monkeypatch.setattr(video_hands, "HandDetector", None)  # it is not started
     path = tmp_path / "clip.mp4"
     if content is not None:
         path.write_bytes(content)
     arguments = ["--checkpoint", str(run), "--video", str(path), "--out", str(tmp_path)]
     monkeypatch.setattr("sys.argv", ["real_video", *arguments])
-    monkeypatch.setattr(FakeDetector, "__exit__", lambda *_: None)
     assert main() == 1
     errors = capsys.readouterr().err
     assert f"error: --video {path}: {message}" in errors

@@ -33,9 +33,6 @@ trans (F, 3) of the object, joints (F, 21, 3), valid (F,)):
 """
 
 import hashlib
-import io
-import zipfile
-import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -43,6 +40,7 @@ import numpy as np
 from scipy.spatial.transform import Rotation
 
 from deformer.files.foreign import foreign
+from deformer.files.wellformed import read_npz
 from deformer.hand.conventions import SIDES
 from pipelines.synthetic.things.ycb import CLASS_IDS
 
@@ -152,12 +150,8 @@ def _arrays(path: Path, content: bytes) -> dict[str, np.ndarray]:
     """The arrays of an npz that are read here."""
     wanted = [*_FRAME_ARRAYS, *_SEQUENCE_ARRAYS, "object_rotvec_is"]
     try:
-        file = np.load(io.BytesIO(content))
-        if not isinstance(file, np.lib.npyio.NpzFile):
-            raise ValueError("a single array")
-        with file:
-            arrays = {key: file[key] for key in wanted if key in file}
-    except (ValueError, OSError, EOFError, KeyError, zipfile.BadZipFile, zlib.error):
+        arrays = read_npz(content, wanted)
+    except ValueError:
         found = foreign(content, expected=b"PK\x03\x04")
         raise ValueError(
             f"--motions {path} is no npz of plain arrays, or a part of one: "

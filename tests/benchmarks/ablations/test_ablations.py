@@ -13,7 +13,6 @@ from benchmarks.ablations import presets as ablation_plan
 from benchmarks.ablations.presets import Options, plan, preset_of
 from deformer.data.dataset import read_info
 from deformer.experiments import EXPERIMENTS, get_experiment
-from deformer.program import console
 from deformer.train import parse
 from tests.deformer.small_runs import build_dataset, own_signals
 
@@ -138,7 +137,6 @@ def test_a_signal_stops_as_ctrl_c_does_and_is_heard_once(data, tmp_path, monkeyp
     where = ["--runs", str(tmp_path), "--results", str(tmp_path), "--data", str(data)]
     monkeypatch.setattr(sys, "argv", ["ablations", *where, "--steps", "3"])
     monkeypatch.setattr(ablations, "seconds_of_training", lambda *_: 1.0)
-    monkeypatch.setattr(console, "leave_terminal", lambda: None)  # the tests' own is still there
     heard = []
 
     def run_jobs(*_) -> list[str]:
@@ -174,6 +172,18 @@ def test_the_estimate_comes_from_the_log_of_a_run(data, tmp_path):
     console = Console(record=True, width=200)
     ablations.print_plan(options, [job], console)
     assert "3,600 steps left: about 2.0 hours" in console.export_text()  # 8 windows a step
+
+
+def test_a_dry_run_shows_the_plan_of_data_that_are_not_built(tmp_path, monkeypatch, capsys):
+    where = ["--runs", str(tmp_path), "--results", str(tmp_path), "--data", "shards/my_ho3d"]
+    monkeypatch.setattr(sys, "argv", ["ablations", *where, "--preset", "paper", "--dry-run"])
+    with own_signals():
+        assert ablations.main() == 0
+    said = capsys.readouterr().err
+    assert "ho3d_average" in said and "its epochs" in said and "shards/my_ho3d is not built" in said
+    monkeypatch.setattr(sys, "argv", sys.argv[:-1])
+    with own_signals():
+        assert ablations.main() == 1
 
 
 def test_a_dry_run_trains_nothing(data, tmp_path, monkeypatch, capsys):
