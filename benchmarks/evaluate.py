@@ -91,7 +91,7 @@ class Options:
     where: str | None = None
     """A filter on the frames, such as "occlusion > 0.25"."""
     limit: int | None = None
-    """At most so many frames, spread evenly over the split."""
+    """At most this many frames, spread evenly over the split."""
     mesh: bool | None = None
     """Score vertices too, which takes 20 KB of memory and 3 ms per frame; by default for HO-3D."""
     vertices: bool = False

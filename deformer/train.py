@@ -203,7 +203,7 @@ def _log(training: _Training, step: int, values: dict[str, float]) -> None:
 
 
 def _is_due(training: _Training, step: int) -> bool:
-    """Whether a validation follows so many steps."""
+    """Whether a validation follows this step."""
     every = training.options.config.validation.every
     is_its_turn = step > 0 and (step == training.total_steps or step % every == 0)
     return is_its_turn and training.validation is not None

@@ -26,7 +26,7 @@ class Options:
         default_factory=lambda: get_experiment("dexycb")
     )
     steps: int | None = None
-    """Stop after so many steps instead of the experiment's epochs."""
+    """Stop after this many steps instead of the experiment's epochs."""
     resume: bool = False
     """Go on from the last checkpoint in --out; from the beginning where there is none."""
     mano_dir: Path | None = None

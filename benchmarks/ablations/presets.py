@@ -66,8 +66,8 @@ class Options:
     num_processes: int | None = None
     """Instead of the preset's."""
     at_once: int = 1
-    """So many runs at a time, each with its share of the cores and of the GPUs; what they say lands
-    in the file console.log of their folders."""
+    """How many runs at a time, each with its share of the cores and of the GPUs; their output goes
+    to the file console.log of their folders."""
     workers: int = 2
     """Processes per rank that read ahead."""
     dry_run: bool = False

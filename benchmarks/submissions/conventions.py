@@ -54,9 +54,9 @@ _MIN_MISFIT = 0.1
 
 _MAX_SHIFT = 3
 _SHIFT_BETTER = 0.6
-"""Of the error in its own frame: so much must be left in the frame some rows on."""
+"""The share of the error in its own frame that must be left in the frame some rows on."""
 _NEARLY_BEST = 2.0
-"""And no more than so many times what is left in the best of all frames."""
+"""And no more than this many times what is left in the best of all frames."""
 _OTHER_BETTER = 0.25
 """Of the error in its own frame, left in the best of all: among many there is always a good one."""
 _MIN_SPREAD = 0.5

@@ -261,8 +261,8 @@ class Deformer(nn.Module):
             predicted = torch.cat([pose, ahead, back, confidence], -1)
         affinity = None
         if self.config.fusion == "pairwise":
-            lent, wanted = self.lender(attended), self.borrower(attended)
-            affinity = (lent @ wanted.transpose(1, 2) / width**0.5).float()
+            offered, wanted = self.lender(attended), self.borrower(attended)
+            affinity = (offered @ wanted.transpose(1, 2) / width**0.5).float()
         betas = self.shape_head(shape_feature)
         monocular = self.monocular_head(hand)
         # Geometry in float32: bfloat16 has no millimetres

@@ -68,8 +68,7 @@ def run_command(work: Callable[[], int | None], interrupted: str = "interrupted"
     an error of the input or the machine, which is printed in one line.
 
     interrupted: what is said after Ctrl-C (status 130), and after SIGTERM or when the terminal
-    closes (143). Standard output may be a terminal without UTF-8, and whoever reads it may leave
-    early.
+    closes (143). Standard output may be a terminal without UTF-8, and its reader may leave early.
     """
     _prepare_output()
     allow_many_files()

@@ -27,7 +27,7 @@ class OptimConfig:
     """Both rates are multiplied by this every `decay_epochs`."""
     decay_epochs: int = 10
     warmup_steps: int = 0
-    """The model's rate rises linearly over so many steps."""
+    """The model's rate rises linearly over this many steps."""
     cooldown: float = 0.0
     """Share of a run's steps, at its end, over which both rates also fall linearly to 0: the last
     weights of a run at a constant rate are as good as its last batches were kind."""
@@ -52,7 +52,7 @@ class OptimConfig:
             raise ValueError(f"optim.warmup_steps is {self.warmup_steps}, must be 0 or more")
 
     def rate(self, step: int, steps_per_epoch: int, total_steps: int) -> float:
-        """The factor on both rates at a step of a run of so many."""
+        """The factor on both rates at a step of a run of `total_steps`."""
         rate = self.decay ** (step // steps_per_epoch // self.decay_epochs)
         left = total_steps - step
         return rate * min(1.0, left / (self.cooldown * total_steps)) if self.cooldown else rate
@@ -67,7 +67,7 @@ class ValidationConfig:
     every: int = 5000
     """Steps from one to the next; one more at the end."""
     limit: int | None = 2000
-    """At most so many windows, spread evenly over the split."""
+    """At most this many windows, spread evenly over the split."""
 
     def __post_init__(self) -> None:
         if self.every < 1:
@@ -89,7 +89,7 @@ class Experiment:
     """A folder of frames that `deformer.encode` encoded: they stand in place of images, the spatial
     half that made them stays as it is, and the temporal half is trained from random weights."""
     vertex_stride: int = 1
-    """Only every so many-th vertex of a mesh, and its fingertips, are in the losses: where no image
+    """Only every n-th vertex of a mesh, and its fingertips, are in the losses: where no image
     is encoded, posing meshes is what costs."""
     point_loss: PointLossName = "max_mse"
     """Or "mse": Table 5."""

@@ -8,10 +8,10 @@ A dataset is a module with three names (see docs/adding-a-dataset.md):
 
 A module may have three more:
 
-    HALO_FRAMES: int                       clips are parts of recordings, and reach so many frame
-                                           numbers beyond their centre frames on each side, as far
-                                           as the recording goes; list_clips then takes another
-                                           number as halo_frames
+    HALO_FRAMES: int                       clips are parts of recordings; this is how many frame
+                                           numbers they reach beyond their centre frames on each
+                                           side, as far as the recording goes; list_clips then
+                                           takes another number as halo_frames
     DOWNLOAD: str                          the page where the dataset is to be had
     describe(root: Path) -> dict[str, str]        what in the root, beyond the list of clips, shapes
                                            the result, such as files that may be absent; cheap, and

@@ -16,8 +16,8 @@ An npz, of N frames in S sequences:
 
 All are in the frame of one upright camera (x right, y down, z forward) that stands still for all
 sequences of a subject and looks down at the table. The object's axes and origin are those of
-DexYCB's models (YCB-Video's). Where the table is follows from the objects, most of which have to
-stand or lie on it in their first frame, in at least three sequences of a subject. Other arrays are
+DexYCB's models (YCB-Video's). Where the table is follows from the objects: in at least three
+sequences of a subject, most have to stand or lie on it in their first frame. Other arrays are
 ignored. From one's own sequences, each a tuple (subject, name, side, object, rotation (F, 3, 3) and
 trans (F, 3) of the object, joints (F, 21, 3), valid (F,)):
 
