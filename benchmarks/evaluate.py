@@ -56,6 +56,7 @@ from deformer.hand.camera import NEAREST_M
 from deformer.hand.mano import Hands
 from deformer.inference import Combine
 from deformer.program.console import PlainConsole, run_command, this_command
+from deformer.program.least import check_least
 from deformer.training.checkpoint import Checkpoint, check_hand
 from deformer.training.distributed import Place, process_group
 from deformer.training.label_check import load_hands_of
@@ -116,8 +117,7 @@ class Options:
             raise ValueError("--predictions FILE and --method NAME belong together")
         if self.predictions is not None and (self.where or self.limit):
             raise ValueError("--where and --limit are for checkpoints: a file is scored whole")
-        if self.batch < 1:
-            raise ValueError(f"--batch {self.batch} must be 1 or more")
+        check_least(self, "--", batch=1)
 
 
 def evaluate(options: Options, place: Place, console: Console) -> Evaluation | None:

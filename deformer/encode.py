@@ -29,6 +29,7 @@ from deformer.experiments import get_experiment
 from deformer.files.whole import note_work, write_whole
 from deformer.inference import open_network
 from deformer.program.console import PlainConsole, run_command, this_command
+from deformer.program.least import check_least
 from deformer.program.lock import locked
 from deformer.training.checkpoint import Checkpoint, check_hand, file_sha256
 from deformer.training.distributed import process_group
@@ -74,8 +75,7 @@ class Options:
     """By default a GPU where there is one."""
 
     def __post_init__(self) -> None:
-        if self.copies < 1:
-            raise ValueError(f"--copies {self.copies} must be 1 or more")
+        check_least(self, "--", copies=1)
 
 
 def make_features(options: Options, device: torch.device, console: Console) -> None:

@@ -9,6 +9,7 @@ import tyro
 
 from deformer.data.store import DEFAULT_CACHE
 from deformer.experiments import describe_experiments, get_experiment
+from deformer.program.least import check_least
 from deformer.training.experiment import Experiment
 
 
@@ -55,11 +56,7 @@ class Options:
     """How much of them."""
 
     def __post_init__(self) -> None:
-        least = {"steps": 1, "workers": 0, "log_every": 1, "save_every": 1, "keep": 1}
-        for name, value in least.items():
-            if (given := getattr(self, name)) is not None and given < value:
-                option = name.replace("_", "-")
-                raise ValueError(f"--{option} {given} must be {value} or more")
+        check_least(self, "--", steps=1, workers=0, log_every=1, save_every=1, keep=1)
 
     @property
     def run(self) -> Path:

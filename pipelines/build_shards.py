@@ -29,6 +29,7 @@ from rich.text import Text
 from deformer.data.dataset import DATASET_FILE, read_info
 from deformer.files.foreign import UnreadableFileError, read_json
 from deformer.program.console import PlainConsole, run_command
+from deformer.program.least import check_least
 from deformer.program.lock import locked
 from pipelines.building.finish import finish, remove_build
 from pipelines.building.plan import BuildPlan, PlanOptions, differences, make_plan
@@ -58,7 +59,7 @@ class Options(PlanOptions):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self._check_least(workers=0)
+        check_least(self, "--", workers=0)
         if self.workers is not None and self.scheduler is not None:
             raise UnusableInputError("--workers and --scheduler exclude each other: give one")
 

@@ -29,6 +29,7 @@ from deformer.data.dataset import read_info, read_member, read_table, split_colu
 from deformer.files.images import decode_jpeg
 from deformer.files.whole import write_whole
 from deformer.program.console import PlainConsole, run_command
+from deformer.program.least import check_least
 from pipelines.inspection.coco import write_coco
 from pipelines.inspection.contact_sheet import Tile, draw_sheet
 
@@ -62,9 +63,7 @@ class Options:
     """Of the choice of frames on the contact sheet."""
 
     def __post_init__(self) -> None:
-        for name in ("rows", "columns"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"--{name} {getattr(self, name)} must be 1 or more")
+        check_least(self, "--", rows=1, columns=1)
         if self.sheet and self.sheet.suffix.lower() != ".png":
             raise ValueError(f"--sheet {self.sheet} must be a .png file")
 

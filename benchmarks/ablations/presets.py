@@ -16,6 +16,7 @@ from deformer.experiments import (
     base_of,
     get_experiment,
 )
+from deformer.program.least import check_least
 from deformer.training.experiment import Experiment
 
 
@@ -78,8 +79,7 @@ class Options:
             raise ValueError(
                 f"--only {' '.join(sorted(unknown))}: the ablations are {', '.join(VARIANTS)}"
             )
-        if self.at_once < 1:
-            raise ValueError(f"--at-once {self.at_once} must be 1 or more")
+        check_least(self, "--", at_once=1)
         if not self.seeds:
             raise ValueError("--seeds needs one at least")
         if len(set(self.seeds)) < len(self.seeds):

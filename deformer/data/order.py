@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from deformer.data.index import FrameIndex, WindowTable
+from deformer.program.least import check_least
 
 
 @dataclass(frozen=True)
@@ -31,9 +32,7 @@ class OrderConfig:
     many of them in the cache."""
 
     def __post_init__(self) -> None:
-        for name in ("global_batch", "streams", "mix_clips", "mix_shards"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} is {getattr(self, name)}, must be 1 or more")
+        check_least(self, global_batch=1, streams=1, mix_clips=1, mix_shards=1)
         if self.global_batch % self.streams:
             raise ValueError(
                 f"global_batch is {self.global_batch}, must be a multiple of the canonical "

@@ -34,6 +34,7 @@ from deformer.network.transformer import (
     sine_positions_2d,
     soft_argmax,
 )
+from deformer.program.least import check_least
 
 NUM_BETAS = 10
 MotionSource = Literal["frame", "step"]
@@ -86,9 +87,7 @@ class DeformerConfig:
         for name, allowed in _CHOICES.items():
             if getattr(self, name) not in allowed:
                 raise ValueError(f"{name} is {getattr(self, name)!r}, must be one of {allowed}")
-        for name in ("width", "heads", "layers", "ffn", "roi_size"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} is {getattr(self, name)}, must be 1 or more")
+        check_least(self, width=1, heads=1, layers=1, ffn=1, roi_size=1)
         for name in ("confidence_scale", "reach"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name} is {getattr(self, name)}, must be more than 0")

@@ -18,6 +18,7 @@ from deformer.data.clip import SCHEMA_VERSION
 from deformer.files.foreign import check_folder_name
 from deformer.hand.box import BOX_SCALE, AugmentationRange
 from deformer.hand.mano import find_mano, load_hands
+from deformer.program.least import check_least
 from pipelines.building.shard import ShardTask, in_groups
 from pipelines.datasets.source import (
     ClipRef,
@@ -52,15 +53,7 @@ class PlanOptions:
     the reach of the widest window; by default 30, that of 7 frames with a gap of 10."""
 
     def __post_init__(self) -> None:
-        self._check_least(limit=1, frames_per_shard=1, halo_frames=0)
-
-    def _check_least(self, **least: int) -> None:
-        for name, smallest in least.items():
-            value = getattr(self, name)
-            if value is not None and value < smallest:
-                raise UnusableInputError(
-                    f"--{name.replace('_', '-')} {value} must be {smallest} or more"
-                )
+        check_least(self, "--", limit=1, frames_per_shard=1, halo_frames=0)
 
 
 @dataclass(frozen=True)

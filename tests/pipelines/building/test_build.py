@@ -309,7 +309,7 @@ def test_no_root(tmp_path, monkeypatch):
     "wrong", [{"workers": -1}, {"limit": 0}, {"workers": 2, "scheduler": "tcp://x:1"}]
 )
 def test_wrong_options(tmp_path, wrong):
-    with pytest.raises(UnusableInputError, match="--"):
+    with pytest.raises(ValueError, match="--"):
         options(tmp_path, tmp_path, **wrong)
 
 

@@ -131,7 +131,7 @@ def test_a_widened_build_is_taken_up_and_repaired_as_such(shards, root, tmp_path
 def test_whole_recordings_need_no_halo(raw_root, tmp_path):
     with pytest.raises(UnusableInputError, match="--halo-frames 40: clips of dexycb are whole"):
         built(raw_root, tmp_path / "out", 40, "dexycb")
-    with pytest.raises(UnusableInputError, match="--halo-frames -1 must be 0 or more"):
+    with pytest.raises(ValueError, match="--halo-frames -1 must be 0 or more"):
         Options("ho3d", halo_frames=-1)
 
 
