@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import tyro
 
 from benchmarks.evaluation.protocol import score
 from benchmarks.evaluation.result import (
@@ -26,7 +25,7 @@ from benchmarks.evaluation.result import (
 from benchmarks.evaluation.truth import Truth, compare, data_of, read_truth
 from deformer.data.store import open_store
 from deformer.hand.align import align_procrustes, align_root
-from deformer.program.console import PlainConsole, run_command, this_command
+from deformer.program.console import PlainConsole, run_program, this_command
 
 NAME = "constant hand"
 _MIRROR = np.array([-1.0, 1.0, 1.0])
@@ -114,8 +113,7 @@ def run(options: Options) -> None:
 
 
 def main() -> int:
-    prog = "python -m benchmarks.constant_hand"
-    return run_command(lambda: run(tyro.cli(Options, prog=prog, description=__doc__)))
+    return run_program(run, Options, "benchmarks.constant_hand", __doc__)
 
 
 if __name__ == "__main__":

@@ -21,7 +21,6 @@ from typing import Literal
 
 import numpy as np
 import torch
-import tyro
 from rich.console import Console
 
 from benchmarks.evaluation.predictions import add_vertices, joints_cam_m, read_predictions
@@ -55,7 +54,7 @@ from deformer.files.foreign import check_folder_name
 from deformer.hand.camera import NEAREST_M
 from deformer.hand.mano import Hands
 from deformer.inference import Combine
-from deformer.program.console import PlainConsole, run_command, this_command
+from deformer.program.console import PlainConsole, run_program, this_command
 from deformer.program.least import check_least
 from deformer.training.checkpoint import Checkpoint, check_hand
 from deformer.training.distributed import Place, process_group
@@ -306,11 +305,8 @@ def _write(
 
 
 def main() -> int:
-    prog = "python -m benchmarks.evaluate"
-    return run_command(
-        lambda: run(tyro.cli(Options, prog=prog, description=__doc__)),
-        "interrupted; the same command goes on",
-    )
+    going_on = "interrupted; the same command goes on"
+    return run_program(run, Options, "benchmarks.evaluate", __doc__, going_on)
 
 
 def run(options: Options) -> None:

@@ -21,14 +21,13 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-import tyro
 from rich.progress import BarColumn, Progress, ProgressColumn, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
 
 from deformer.data.dataset import DATASET_FILE, read_info
 from deformer.files.foreign import UnreadableFileError, read_json
-from deformer.program.console import PlainConsole, run_command
+from deformer.program.console import PlainConsole, run_program
 from deformer.program.least import check_least
 from deformer.program.lock import locked
 from pipelines.building.finish import finish, remove_build
@@ -272,11 +271,11 @@ def _print_summary(out: Path, info: dict, frames_made: int, seconds: float) -> N
 
 
 def main() -> int:
-    def work() -> None:
-        build(tyro.cli(Options, prog="python -m pipelines.build_shards", description=__doc__))
+    def run(options: Options) -> None:
+        build(options)
 
-    going_on = "what is finished is kept: run the same command to go on"
-    return run_command(work, f"interrupted; {going_on}")
+    going_on = "interrupted; what is finished is kept: run the same command to go on"
+    return run_program(run, Options, "pipelines.build_shards", __doc__, going_on)
 
 
 if __name__ == "__main__":

@@ -28,7 +28,7 @@ from deformer.data.clip import SPLIT_COLUMNS, decode_labels
 from deformer.data.dataset import read_info, read_member, read_table, split_column, split_name
 from deformer.files.images import decode_jpeg
 from deformer.files.whole import write_whole
-from deformer.program.console import PlainConsole, run_command
+from deformer.program.console import PlainConsole, run_program
 from deformer.program.least import check_least
 from pipelines.inspection.coco import write_coco
 from pipelines.inspection.contact_sheet import Tile, draw_sheet
@@ -270,8 +270,7 @@ def run(options: Options) -> None:
 
 
 def main() -> int:
-    prog = "python -m pipelines.inspect"
-    return run_command(lambda: run(tyro.cli(Options, prog=prog, description=__doc__)))
+    return run_program(run, Options, "pipelines.inspect", __doc__)
 
 
 if __name__ == "__main__":

@@ -25,11 +25,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-import tyro
 from rich.console import Console
 
 from deformer.files.whole import room_for
-from deformer.program.console import PlainConsole, run_command
+from deformer.program.console import PlainConsole, run_program
 from deformer.program.least import check_least
 from pipelines.synthetic.hand.motion import Motion
 from pipelines.synthetic.layouts import benchmark, dexycb_layout, hands_layout, ho3d_layout
@@ -230,11 +229,8 @@ def make_sequence(
 
 def main() -> int:
     """The command."""
-    prog = "python -m pipelines.synthesize"
-    return run_command(
-        lambda: run(tyro.cli(SynthesisConfig, prog=prog, description=__doc__)),
-        "interrupted; finished sequences are kept: run the same command to go on",
-    )
+    going_on = "interrupted; finished sequences are kept: run the same command to go on"
+    return run_program(run, SynthesisConfig, "pipelines.synthesize", __doc__, going_on)
 
 
 def run(config: SynthesisConfig) -> None:

@@ -30,7 +30,7 @@ from rich.progress import track
 from deformer.data.clip import SPLIT_COLUMNS
 from deformer.data.dataset import DATASET_FILE, read_info
 from deformer.hand.mano import load_hands
-from deformer.program.console import PlainConsole, print_labelled, run_command
+from deformer.program.console import PlainConsole, print_labelled, run_program
 from deformer.program.pool import as_done
 from deformer.program.processor import usable_cores
 from pipelines.building.finish import TABLES, count_index, nothing_valid
@@ -274,8 +274,7 @@ _NOT_MENDABLE = (
 
 
 def main() -> int:
-    prog = "python -m pipelines.verify"
-    return run_command(lambda: run(tyro.cli(Options, prog=prog, description=__doc__)))
+    return run_program(run, Options, "pipelines.verify", __doc__)
 
 
 if __name__ == "__main__":

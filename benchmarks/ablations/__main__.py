@@ -17,7 +17,6 @@ import sys
 
 import numpy as np
 import torch
-import tyro
 from rich.console import Console
 from rich.table import Table
 
@@ -26,7 +25,7 @@ from benchmarks.ablations.presets import Options, plan
 from benchmarks.evaluation.training_log import LOG_FILE, read_log
 from benchmarks.speed.model import ModelSpeed, measure_model
 from deformer.experiments import get_experiment
-from deformer.program.console import PlainConsole, print_labelled, run_command
+from deformer.program.console import PlainConsole, print_labelled, run_program
 from deformer.program.processor import usable_cores
 from deformer.program.stopping import STOPPED
 
@@ -118,8 +117,7 @@ def run(options: Options) -> int:
 
 
 def main() -> int:
-    prog = "python -m benchmarks.ablations"
-    return run_command(lambda: run(tyro.cli(Options, prog=prog, description=__doc__)), _FAREWELL)
+    return run_program(run, Options, "benchmarks.ablations", __doc__, _FAREWELL)
 
 
 if __name__ == "__main__":

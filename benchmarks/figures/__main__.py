@@ -14,14 +14,13 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-import tyro
 from rich.progress import track
 
 from benchmarks.evaluation.result import find_evaluations, nothing_measured
 from benchmarks.evaluation.scored import load_scored, print_problems
 from benchmarks.figures.catalogue import draw_all
 from benchmarks.figures.style import FORMATS, save_figure
-from deformer.program.console import PlainConsole, run_command
+from deformer.program.console import PlainConsole, run_program
 
 
 @dataclass(frozen=True)
@@ -59,8 +58,7 @@ def run(options: Options) -> int:
 
 
 def main() -> int:
-    prog = "python -m benchmarks.figures"
-    return run_command(lambda: run(tyro.cli(Options, prog=prog, description=__doc__)))
+    return run_program(run, Options, "benchmarks.figures", __doc__)
 
 
 if __name__ == "__main__":

@@ -19,14 +19,12 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-import tyro
-
 from benchmarks.evaluation.result import nothing_measured
 from benchmarks.report.content import gather
 from benchmarks.report.keep import check_can_keep, keep
 from benchmarks.report.pages import report_page
 from deformer.files.whole import write_whole
-from deformer.program.console import PlainConsole, run_command
+from deformer.program.console import PlainConsole, run_program
 
 
 @dataclass(frozen=True)
@@ -81,8 +79,7 @@ def run(options: Options) -> None:
 
 
 def main() -> int:
-    prog = "python -m benchmarks.report"
-    return run_command(lambda: run(tyro.cli(Options, prog=prog, description=__doc__)))
+    return run_program(run, Options, "benchmarks.report", __doc__)
 
 
 if __name__ == "__main__":

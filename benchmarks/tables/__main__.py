@@ -14,13 +14,11 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-import tyro
-
 from benchmarks.evaluation.result import find_evaluations
 from benchmarks.tables.render import to_csv, to_latex, to_markdown
 from benchmarks.tables.rows import fill_tables
 from deformer.files.whole import write_whole
-from deformer.program.console import PlainConsole, run_command
+from deformer.program.console import PlainConsole, run_program
 
 
 @dataclass(frozen=True)
@@ -54,8 +52,7 @@ def run(options: Options) -> None:
 
 
 def main() -> int:
-    prog = "python -m benchmarks.tables"
-    return run_command(lambda: run(tyro.cli(Options, prog=prog, description=__doc__)))
+    return run_program(run, Options, "benchmarks.tables", __doc__)
 
 
 if __name__ == "__main__":

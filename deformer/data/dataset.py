@@ -16,23 +16,24 @@ from deformer.hand.conventions import TIPS
 DATASET_FILE = "dataset.json"
 
 
-def read_info(folder: str | Path, name: str = DATASET_FILE) -> dict:
+def read_info(folder: str | Path) -> dict:
     """What `dataset.json` of a built dataset holds.
 
     Raises `FileNotFoundError` when there is no finished dataset, `ValueError` when its schema
     version is another than this program's.
     """
-    path = Path(folder) / name
+    path = Path(folder) / DATASET_FILE
     check_folder_name(path)
     if not path.is_file():
         if any(Path(folder).glob("*.tar")):
             raise FileNotFoundError(
-                f"{folder} is no built dataset: it holds tars, but no {name}. If its build was "
-                "interrupted, run the same command again. If the file was lost, the parameters and "
-                "checksums of the tars are lost with it: build anew into another folder (--out)"
+                f"{folder} is no built dataset: it holds tars, but no {DATASET_FILE}. If its "
+                "build was interrupted, run the same command again. If the file was lost, the "
+                "parameters and checksums of the tars are lost with it: build anew into another "
+                "folder (--out)"
             )
         raise FileNotFoundError(
-            f"{folder} is no built dataset (no {name}); build it with "
+            f"{folder} is no built dataset (no {DATASET_FILE}); build it with "
             "python -m pipelines.build_shards, or take up an unfinished build by its command"
         )
     try:

@@ -97,12 +97,12 @@ def _divisors(n: int) -> str:
     return ", ".join(str(k) for k in range(1, n + 1) if n % k == 0)
 
 
-def mixing(clip_in_order: np.ndarray, num: int = 64) -> tuple[float, float]:
-    """Distinct clips among `num` consecutive windows: in this order, and in a full shuffle.
+def mixing(clip_in_order: np.ndarray) -> tuple[float, float]:
+    """Distinct clips among 64 consecutive windows: in this order, and in a full shuffle.
 
     clip_in_order (W,): the clip of each window, in the order of an epoch. Means over samples.
     """
-    num = min(num, len(clip_in_order))
+    num = min(64, len(clip_in_order))
     shuffled = np.random.default_rng(0).permutation(clip_in_order)
     starts = np.linspace(0, len(clip_in_order) - num, 100).astype(int)
     counts = [

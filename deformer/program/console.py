@@ -11,7 +11,9 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import TypeVar
 
+import tyro
 from rich.console import Console
 from rich.text import Text
 
@@ -21,6 +23,9 @@ from deformer.program.stopping import hang_ups
 
 INTERRUPTED, TERMINATED = 130, 143
 """Exit statuses after Ctrl-C and after SIGTERM, as shells give them."""
+
+
+Options = TypeVar("Options")
 
 
 class PlainConsole(Console):
@@ -83,6 +88,24 @@ def run_command(work: Callable[[], int | None], interrupted: str = "interrupted"
     except (ValueError, OSError, ImportError, MemoryError) as error:
         print_error(error, console)
         return 1
+
+
+def run_program(
+    work: Callable[[Options], int | None],
+    kind: type[Options],
+    module: str,
+    description: str | None,
+    interrupted: str = "interrupted",
+) -> int:
+    """`run_command` for `python -m module`: the work gets its options from the command line.
+
+    kind: a dataclass, a field for each option; description: what --help says of the program.
+    """
+
+    def read_and_work() -> int | None:
+        return work(tyro.cli(kind, prog=f"python -m {module}", description=description))
+
+    return run_command(read_and_work, interrupted)
 
 
 class _Warnings(logging.Handler):

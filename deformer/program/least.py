@@ -10,8 +10,6 @@ def check_least(fields: object, prefix: str = "", **least: float) -> None:
         value = getattr(fields, name)
         if value is None or value >= smallest:
             continue
-        is_option = prefix == "--"
-        named = (
-            f"--{name.replace('_', '-')} {value}" if is_option else f"{prefix}{name} is {value},"
-        )
-        raise ValueError(f"{named} must be {smallest} or more")
+        if prefix == "--":
+            raise ValueError(f"--{name.replace('_', '-')} {value} must be {smallest} or more")
+        raise ValueError(f"{prefix}{name} is {value}, must be {smallest} or more")

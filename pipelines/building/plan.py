@@ -214,7 +214,7 @@ def _existing(root: Path | None, module: ModuleType) -> Path:
     value = root or os.environ.get(variable)
     if not value:
         page = getattr(module, "DOWNLOAD", None)
-        where = f"; it is to be downloaded from {page}" if page else ""
+        where = f"; download it from {page}" if page else ""
         raise UnusableInputError(
             f"where is the raw dataset? give --root, or set ${variable}{where}"
         )

@@ -90,8 +90,8 @@ def _vary(colour: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     return np.clip(colour * rng.uniform(0.85, 1.15, 3), 0.004, 0.9)
 
 
-def _fill(colour: np.ndarray, height: int = TILE, width: int = TILE) -> np.ndarray:
-    return np.full((height, width, 3), colour, np.float32)
+def _fill(colour: np.ndarray) -> np.ndarray:
+    return np.full((TILE, TILE, 3), colour, np.float32)
 
 
 def _print(tile, colour, rng, box, num_lines) -> None:
@@ -166,9 +166,9 @@ def _wood(first, second, rng):
 _PAINTERS = {"plain": _plain, "label": _label, "carton": _carton, "fruit": _fruit, "wood": _wood}
 
 
-def wood(rng, height, width, light, dark, cells=(14, 1.5)) -> np.ndarray:
+def wood(rng, height, width, light, dark) -> np.ndarray:
     """Boards along the columns, linear RGB (height, width, 3)."""
-    grain = _fractal_noise(rng, height, width, cells, 4)
+    grain = _fractal_noise(rng, height, width, (14, 1.5), 4)
     rings = 0.5 + 0.5 * np.sin(6 * grain + 3 * _fractal_noise(rng, height, width, (3, 1), 2))
     fine = 0.12 * _fractal_noise(rng, height, width, (height / 3, width / 40), 1)
     mix = np.clip(0.65 * rings + fine, 0, 1)[..., None]
