@@ -4,7 +4,6 @@ Layout and meaning of every value: section 5 of the project's method, after DexY
 """
 
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -30,7 +29,7 @@ from pipelines.synthetic.scene.sequence import (
     standin_hands,
 )
 from pipelines.synthetic.scene.setting import Setting
-from pipelines.synthetic.scene.world import Person
+from pipelines.synthetic.scene.world import Person, Take
 from pipelines.synthetic.things.ycb import CLASS_IDS
 
 
@@ -98,17 +97,9 @@ def write_sequence(
     motion: a recorded one; without it `num_frames` frames are drawn.
     """
     cameras = [c for c in subject.cameras if c.name in serials]
-    draw = partial(
-        compose if motion is None else compose_recorded,
-        seed=seed,
-        name=plan.folder,
-        person=subject.person(plan.side, seed, plan.setting),
-        side=plan.side,
-        grasped_id=CLASS_IDS[plan.object_name],
-        cameras=cameras,
-        setting=plan.setting,
-    )
-    sequence = draw(num_frames=num_frames) if motion is None else draw(motion=motion)
+    person, grasped = subject.person(plan.side, seed, plan.setting), CLASS_IDS[plan.object_name]
+    take = Take(seed, plan.folder, person, plan.side, grasped, cameras, plan.setting)
+    sequence = compose(take, num_frames) if motion is None else compose_recorded(take, motion)
     write_part(folder / "meta.yml", _yaml(_meta(sequence, plan.subject, plan.side)).encode())
     _write_poses(folder / "pose.npz", sequence, subject.cameras)
     labels = [_camera_labels(sequence, camera) for camera in cameras]

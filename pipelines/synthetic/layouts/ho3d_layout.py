@@ -20,7 +20,7 @@ from pipelines.synthetic.layouts.sequences import SequencePlan
 from pipelines.synthetic.render.film import HAND_LABEL
 from pipelines.synthetic.scene.cameras import table_camera
 from pipelines.synthetic.scene.sequence import Sequence, compose, film, generator
-from pipelines.synthetic.scene.world import Person
+from pipelines.synthetic.scene.world import Person, Take
 from pipelines.synthetic.things.ycb import CLASS_IDS
 
 DEPTH_SCALE_M = 0.00012498664727900177
@@ -136,8 +136,8 @@ def _compose(seed: int, plan: SequencePlan, num_frames: int) -> Sequence:
     person = Person.drawn(rng, int(rng.integers(100)))
     camera = table_camera(plan.name, generator(seed, "ho3d", plan.name, "camera"))
     grasped = CLASS_IDS[plan.object_name]
-    scene = seed, f"ho3d/{plan.name}", person, "right", grasped, [camera]
-    return compose(*scene, num_frames, in_hand=True)
+    take = Take(seed, f"ho3d/{plan.name}", person, "right", grasped, [camera])
+    return compose(take, num_frames, in_hand=True)
 
 
 def _annotated(seed: int, name: str, num_frames: int) -> np.ndarray:
