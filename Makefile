@@ -37,6 +37,7 @@ demo: install
 	$(PY) benchmarks.tables
 	$(PY) benchmarks.figures --data shards/demo shards/demo_ho3d
 	$(PY) benchmarks.report --data shards/demo shards/demo_ho3d
+	@echo "Open results/report.html. To go on: source .venv/bin/activate, then README.md"
 
 # The weights that ship, from nothing: drawn scenes, single frames, windows. SIZE is a percentage of
 # all of it: 1 rehearses in minutes, 100 is for a GPU beside 16 cores (WORKERS=15) or for a night.

@@ -1,6 +1,6 @@
 """What a prediction is worth that never looks at the image: one hand for all frames, scored.
 
-    python -m benchmarks.constant_hand --data shards/occluded --train s3_train --split s3_test \
+    python -m benchmarks.constant_hand --data shards/occluded --train s3_train --split s3_test \\
         --out results/occluded/constant
 
 The hand is the mean of a training split after Procrustes alignment, turned as hands are in the
@@ -8,13 +8,11 @@ mean, mirrored for left ones. A model whose Procrustes-aligned error is no small
 to see fingers, and differences between such models say nothing about seeing them.
 """
 
-import shlex
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import tyro
 
 from benchmarks.evaluation.protocol import score
 from benchmarks.evaluation.result import (
@@ -27,7 +25,7 @@ from benchmarks.evaluation.result import (
 from benchmarks.evaluation.truth import Truth, compare, data_of, read_truth
 from deformer.data.store import open_store
 from deformer.hand.align import align_procrustes, align_root
-from deformer.program.console import PlainConsole, run_command
+from deformer.program.console import PlainConsole, run_program, this_command
 
 NAME = "constant hand"
 _MIRROR = np.array([-1.0, 1.0, 1.0])
@@ -88,7 +86,7 @@ def evaluate(options: Options) -> Evaluation:
     joints = np.where(truth.is_left[at, None, None], hand * _MIRROR, hand)
     data = data_of(store, truth, options.split, len(at))
     method = Method(NAME, f"the mean hand of {options.train}")
-    command = "python -m benchmarks.constant_hand " + shlex.join(sys.argv[1:])
+    command = this_command("benchmarks.constant_hand")
     metrics = score(compare(truth, at, joints, None, None))
     return Evaluation(method, data, Counts(len(at)), command, metrics)
 
@@ -115,8 +113,7 @@ def run(options: Options) -> None:
 
 
 def main() -> int:
-    prog = "python -m benchmarks.constant_hand"
-    return run_command(lambda: run(tyro.cli(Options, prog=prog, description=__doc__)))
+    return run_program(run, Options, "benchmarks.constant_hand", __doc__)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,9 @@
 The first forms write `predictions.parquet`; a file of others is DexYCB's HPE text or HO-3D's
 pred.json, by the dataset. Both write `evaluation.json`, which `benchmarks.tables` reads.
 Interrupted, the same command goes on; where predictions are there, only the scores are made anew,
-on however many processes. Exit status: 0 done, 1 something cannot be used, 2 an option is wrong.
+on however many processes.
+
+Exit status: 0 done, 1 something cannot be used, 2 an option is wrong.
 """
 
 import os
@@ -19,7 +21,6 @@ from typing import Literal
 
 import numpy as np
 import torch
-import tyro
 from rich.console import Console
 
 from benchmarks.evaluation.predictions import add_vertices, joints_cam_m, read_predictions
@@ -53,7 +54,8 @@ from deformer.files.foreign import check_folder_name
 from deformer.hand.camera import NEAREST_M
 from deformer.hand.mano import Hands
 from deformer.inference import Combine
-from deformer.program.console import PlainConsole, run_command, this_command
+from deformer.program.console import PlainConsole, run_program, this_command
+from deformer.program.least import check_least
 from deformer.training.checkpoint import Checkpoint, check_hand
 from deformer.training.distributed import Place, process_group
 from deformer.training.label_check import load_hands_of
@@ -89,7 +91,7 @@ class Options:
     where: str | None = None
     """A filter on the frames, such as "occlusion > 0.25"."""
     limit: int | None = None
-    """At most so many frames, spread evenly over the split."""
+    """At most this many frames, spread evenly over the split."""
     mesh: bool | None = None
     """Score vertices too, which takes 20 KB of memory and 3 ms per frame; by default for HO-3D."""
     vertices: bool = False
@@ -114,8 +116,7 @@ class Options:
             raise ValueError("--predictions FILE and --method NAME belong together")
         if self.predictions is not None and (self.where or self.limit):
             raise ValueError("--where and --limit are for checkpoints: a file is scored whole")
-        if self.batch < 1:
-            raise ValueError(f"--batch {self.batch} must be 1 or more")
+        check_least(self, "--", batch=1)
 
 
 def evaluate(options: Options, place: Place, console: Console) -> Evaluation | None:
@@ -304,11 +305,8 @@ def _write(
 
 
 def main() -> int:
-    prog = "python -m benchmarks.evaluate"
-    return run_command(
-        lambda: run(tyro.cli(Options, prog=prog, description=__doc__)),
-        "interrupted; the same command goes on",
-    )
+    going_on = "interrupted; the same command goes on"
+    return run_program(run, Options, "benchmarks.evaluate", __doc__, going_on)
 
 
 def run(options: Options) -> None:

@@ -29,7 +29,6 @@ from pathlib import Path
 import cv2
 import numpy as np
 import torch
-import tyro
 from rich.table import Table
 
 from benchmarks.figures.video_sheet import as_sheet, draw_pair
@@ -40,7 +39,7 @@ from deformer.hand.camera import project
 from deformer.hand.mano import load_hands
 from deformer.inference import open_network
 from deformer.network.model import Deformer
-from deformer.program.console import PlainConsole, run_command
+from deformer.program.console import PlainConsole, run_program
 from deformer.training.checkpoint import Checkpoint
 from deformer.video.hands import (
     FOCAL_PER_SIDE,
@@ -147,7 +146,7 @@ def draw_sheet(
     return as_sheet([pairs[i] for i in tiles.tolist()])
 
 
-def run(options: Options) -> dict:
+def measure_video(options: Options) -> dict:
     """Measure, write both files, return what the JSON holds."""
     checkpoint, model, faces = load_network(options)
     seen = see_hands(options.video, checkpoint.experiment.stream.size)
@@ -176,7 +175,7 @@ def run(options: Options) -> dict:
     return result
 
 
-def as_table(result: dict) -> Table:
+def _as_table(result: dict) -> Table:
     table = Table("", "joints", *(f"within {limit}" for limit in WITHIN), "median")
     for frames, kinds in result["agreement"].items():
         for kind, groups in kinds.items():
@@ -187,14 +186,15 @@ def as_table(result: dict) -> Table:
     return table
 
 
-def main() -> int:
-    def work() -> None:
-        options = tyro.cli(Options, prog="python -m benchmarks.real_video", description=__doc__)
-        console, result = PlainConsole(), run(options)
-        console.print(as_table(result))
-        console.print(f"→ {options.out}", soft_wrap=True)
+def run(options: Options) -> None:
+    """Measure, and print the shares."""
+    result, console = measure_video(options), PlainConsole()
+    console.print(_as_table(result))
+    console.print(f"→ {options.out}", soft_wrap=True)
 
-    return run_command(work)
+
+def main() -> int:
+    return run_program(run, Options, "benchmarks.real_video", __doc__)
 
 
 if __name__ == "__main__":

@@ -5,8 +5,9 @@
 
 The experiment is the one that is trained on them: the frames of its split are encoded in --copies
 that are augmented as it says, one draw for all frames of a clip, and those of its validation, and
-of --splits, as they are. Interrupted, the same command goes on; what is there is kept. Exit status:
-0 done, 1 something cannot be used, 2 an option is wrong.
+of --splits, as they are. Interrupted, the same command goes on; what is there is kept.
+
+Exit status: 0 done, 1 something cannot be used, 2 an option is wrong.
 """
 
 import json
@@ -16,7 +17,6 @@ from pathlib import Path
 from typing import Literal
 
 import torch
-import tyro
 from rich.console import Console
 from safetensors.torch import save
 
@@ -27,7 +27,8 @@ from deformer.data.stream import Stream
 from deformer.experiments import get_experiment
 from deformer.files.whole import note_work, write_whole
 from deformer.inference import open_network
-from deformer.program.console import PlainConsole, run_command, this_command
+from deformer.program.console import PlainConsole, run_program, this_command
+from deformer.program.least import check_least
 from deformer.program.lock import locked
 from deformer.training.checkpoint import Checkpoint, check_hand, file_sha256
 from deformer.training.distributed import process_group
@@ -73,8 +74,7 @@ class Options:
     """By default a GPU where there is one."""
 
     def __post_init__(self) -> None:
-        if self.copies < 1:
-            raise ValueError(f"--copies {self.copies} must be 1 or more")
+        check_least(self, "--", copies=1)
 
 
 def make_features(options: Options, device: torch.device, console: Console) -> None:
@@ -148,15 +148,17 @@ def _write(path: Path, tensors: dict[str, torch.Tensor]) -> None:
     write_whole(path, save({name: value.contiguous() for name, value in tensors.items()}))
 
 
-def main() -> int:
-    def work() -> None:
-        options = tyro.cli(Options, prog="python -m deformer.encode", description=__doc__)
-        with process_group(options.device) as place:
-            make_features(options, place.device, console)
-        console.print(f"done: {options.out}", soft_wrap=True)
-
+def run(options: Options) -> None:
+    """Encode, and say where it is."""
     console = PlainConsole()
-    return run_command(work, "interrupted; the same command goes on")
+    with process_group(options.device) as place:
+        make_features(options, place.device, console)
+    console.print(f"done: {options.out}", soft_wrap=True)
+
+
+def main() -> int:
+    going_on = "interrupted; the same command goes on"
+    return run_program(run, Options, "deformer.encode", __doc__, going_on)
 
 
 if __name__ == "__main__":

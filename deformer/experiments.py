@@ -270,12 +270,18 @@ def base_of(name: str) -> str:
     return name
 
 
+def describe_experiments() -> str:
+    """Every base and start a line each, then what each ablation changes of a base."""
+    bases = [f"{e.name:16} {e.summary}" for e in (*BASES, *STARTS.values())]
+    ablations = [f"_{v.name:15} {v.summary}" for v in VARIANTS.values() if v.name != FULL]
+    head = f"\nAn ablation is a name with one of these, such as {BASES[0].name}_center:"
+    return "\n".join([*bases, head, *ablations])
+
+
 def get_experiment(name: str) -> Experiment:
     """Raises `ValueError` with the nearest names for an unknown one."""
     if name not in EXPERIMENTS:
         near = difflib.get_close_matches(name, EXPERIMENTS, n=3)
         hint = f" (did you mean {' or '.join(near)}?)" if near else ""
-        raise ValueError(
-            f"there is no experiment {name!r}{hint}; --experiment help lists all {len(EXPERIMENTS)}"
-        )
+        raise ValueError(f"there is no experiment {name!r}{hint}; --experiment help lists them")
     return EXPERIMENTS[name]

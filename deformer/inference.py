@@ -47,7 +47,7 @@ class Predicted(NamedTuple):
     place: np.ndarray
     """(M,) among the encoded frames, rising."""
     num_windows: np.ndarray
-    """(M,) windows that saw the frame, of which the values below are the mean."""
+    """(M,) windows that saw the frame; the values below are their mean."""
     joints_px: np.ndarray
     """(M, 21, 2) the 2D joints."""
     joints_m: np.ndarray

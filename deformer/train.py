@@ -6,8 +6,10 @@
 
 Every field of the experiment is an option: --optim.lr 3e-5 --model.fusion average. Kill it at any
 step and run the same command with --resume: it goes on from the last checkpoint with the numbers
-that it would have had. Exit status: 0 done, 1 something cannot be used, 2 an option is wrong,
-143 stopped by SIGTERM, Ctrl-C or the hang-up of a terminal, after a checkpoint.
+that it would have had.
+
+Exit status: 0 done, 1 something cannot be used, 2 an option is wrong, 143 stopped by SIGTERM,
+Ctrl-C or the hang-up of a terminal, after a checkpoint.
 """
 
 import json
@@ -170,13 +172,13 @@ def _learn(training: _Training) -> int:
         step += 1
         seen += len(batch.images) * place.num_ranks
         is_last = step == total_steps
-        is_stopped = False
+        is_stopped = place.num_ranks == 1 and stopping.is_asked
         if step % options.log_every == 0 or is_last:
             values = mean_over_ranks(terms)  # waits for the device
             elapsed = time.monotonic() - since
             values |= {"rate": rate, "windows_per_s": seen / elapsed, "data_wait": waited / elapsed}
             _log(training, step, values)
-            is_stopped = any_rank(stopping.is_asked, place.device)
+            is_stopped = any_rank(stopping.is_asked, place.device)  # all stop at the same step
             seen = waited = 0.0
             since = time.monotonic()
         if _is_due(training, step) and not is_stopped:
@@ -201,7 +203,7 @@ def _log(training: _Training, step: int, values: dict[str, float]) -> None:
 
 
 def _is_due(training: _Training, step: int) -> bool:
-    """Whether a validation follows so many steps."""
+    """Whether a validation follows this step."""
     every = training.options.config.validation.every
     is_its_turn = step > 0 and (step == training.total_steps or step % every == 0)
     return is_its_turn and training.validation is not None

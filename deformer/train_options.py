@@ -8,7 +8,8 @@ from typing import Annotated, Literal
 import tyro
 
 from deformer.data.store import DEFAULT_CACHE
-from deformer.experiments import EXPERIMENTS, get_experiment
+from deformer.experiments import describe_experiments, get_experiment
+from deformer.program.least import check_least
 from deformer.training.experiment import Experiment
 
 
@@ -26,7 +27,7 @@ class Options:
         default_factory=lambda: get_experiment("dexycb")
     )
     steps: int | None = None
-    """Stop after so many steps instead of the experiment's epochs."""
+    """Stop after this many steps instead of the experiment's epochs."""
     resume: bool = False
     """Go on from the last checkpoint in --out; from the beginning where there is none."""
     mano_dir: Path | None = None
@@ -55,11 +56,7 @@ class Options:
     """How much of them."""
 
     def __post_init__(self) -> None:
-        least = {"steps": 1, "workers": 0, "log_every": 1, "save_every": 1, "keep": 1}
-        for name, value in least.items():
-            if (given := getattr(self, name)) is not None and given < value:
-                option = name.replace("_", "-")
-                raise ValueError(f"--{option} {given} must be {value} or more")
+        check_least(self, "--", steps=1, workers=0, log_every=1, save_every=1, keep=1)
 
     @property
     def run(self) -> Path:
@@ -79,8 +76,7 @@ def parse(arguments: list[str], description: str = "") -> Options:
         elif argument.startswith("--experiment="):
             name = argument.partition("=")[2]
     if name == "help":
-        for experiment in EXPERIMENTS.values():
-            print(f"{experiment.name:24} {experiment.summary}")
+        print(describe_experiments())
         sys.exit(0)
     default = Options(data=tyro.MISSING, experiment=name, config=get_experiment(name))
     return tyro.cli(

@@ -1,10 +1,11 @@
-"""Raw dataset → shards. The only file that imports dask.
+"""Build shards from a raw dataset: frames cropped to the hand, with their labels.
 
     python -m pipelines.build_shards --dataset dexycb --root $DEX_YCB_DIR --mano-dir $MANO_DIR
     python -m pipelines.build_shards --dataset ho3d --hand none --workers 8
     python -m pipelines.build_shards --dataset dexycb --scheduler tcp://head:8786
 
 Stop it at any moment and run the same command again: it goes on, and ends with the same bytes.
+
 Exit status: 0 built (or already built), 1 the input or the output cannot be used, 2 an option is
 wrong, 130 interrupted.
 """
@@ -20,14 +21,14 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-import tyro
 from rich.progress import BarColumn, Progress, ProgressColumn, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
 
 from deformer.data.dataset import DATASET_FILE, read_info
 from deformer.files.foreign import UnreadableFileError, read_json
-from deformer.program.console import PlainConsole, run_command
+from deformer.program.console import PlainConsole, run_program
+from deformer.program.least import check_least
 from deformer.program.lock import locked
 from pipelines.building.finish import finish, remove_build
 from pipelines.building.plan import BuildPlan, PlanOptions, differences, make_plan
@@ -44,7 +45,6 @@ from pipelines.building.shard import (
 from pipelines.datasets.source import UnusableInputError
 
 SCHEDULER_TIMEOUT_S = 20
-_console = PlainConsole()
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ class Options(PlanOptions):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self._check_least(workers=0)
+        check_least(self, "--", workers=0)
         if self.workers is not None and self.scheduler is not None:
             raise UnusableInputError("--workers and --scheduler exclude each other: give one")
 
@@ -71,8 +71,7 @@ def build(options: Options) -> dict:
     """
     plan = make_plan(options)
     if plan.parameters["hand"] == "none":
-        words = "--hand none: MANO fields, amodal masks and occlusion stay null"
-        _console.print(words, style="yellow")
+        logging.warning("--hand none: MANO fields, amodal masks and occlusion stay null")
     with locked(plan.out, "build"):
         if (plan.out / DATASET_FILE).exists():
             return _already_built(plan)
@@ -97,7 +96,7 @@ def _already_built(plan: BuildPlan) -> dict:
         )
     remove_build(out)  # it may have been killed just before that
     message = f"{out} is already built; check it with: python -m pipelines.verify {out}"
-    _console.print(message, soft_wrap=True)
+    PlainConsole().print(message, soft_wrap=True)
     return info
 
 
@@ -240,7 +239,7 @@ def _progress(tasks: list[ShardTask]) -> Iterator[Callable[[int, int, int], None
         TimeRemainingColumn(),
     )
     done: dict[tuple[int, int], int] = {}
-    with Progress(*columns, console=_console) as progress:
+    with Progress(*columns, console=PlainConsole()) as progress:
         bar = progress.add_task("building", total=sum(task.num_frames for task in tasks))
 
         def report(shard: int, part: int, num_frames: int) -> None:
@@ -272,11 +271,11 @@ def _print_summary(out: Path, info: dict, frames_made: int, seconds: float) -> N
 
 
 def main() -> int:
-    def work() -> None:
-        build(tyro.cli(Options, prog="python -m pipelines.build_shards", description=__doc__))
+    def run(options: Options) -> None:
+        build(options)
 
-    going_on = "what is finished is kept: run the same command to go on"
-    return run_command(work, f"interrupted; {going_on}")
+    going_on = "interrupted; what is finished is kept: run the same command to go on"
+    return run_program(run, Options, "pipelines.build_shards", __doc__, going_on)
 
 
 if __name__ == "__main__":

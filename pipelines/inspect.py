@@ -5,6 +5,7 @@
     python -m pipelines.inspect shards/dexycb --split s0_test --coco s0_test.json
 
 Tables come from frames.parquet alone; the sheet reads the few clips that it shows.
+
 Exit status: 0 all well, 1 no dataset, or no frame to show.
 """
 
@@ -27,7 +28,8 @@ from deformer.data.clip import SPLIT_COLUMNS, decode_labels
 from deformer.data.dataset import read_info, read_member, read_table, split_column, split_name
 from deformer.files.images import decode_jpeg
 from deformer.files.whole import write_whole
-from deformer.program.console import PlainConsole, run_command
+from deformer.program.console import PlainConsole, run_program
+from deformer.program.least import check_least
 from pipelines.inspection.coco import write_coco
 from pipelines.inspection.contact_sheet import Tile, draw_sheet
 
@@ -39,7 +41,6 @@ _COLUMNS = [
     *_TEXT_COLUMNS, "clip_index", "frame", "is_halo", "valid", "occlusion", "visibility",
     "crop_xywh", "offset", "size", "crc32", "labels_offset", "labels_size", "labels_crc32",
 ]  # fmt: skip
-_console = PlainConsole()
 
 
 @dataclass(frozen=True)
@@ -62,9 +63,7 @@ class Options:
     """Of the choice of frames on the contact sheet."""
 
     def __post_init__(self) -> None:
-        for name in ("rows", "columns"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"--{name} {getattr(self, name)} must be 1 or more")
+        check_least(self, "--", rows=1, columns=1)
         if self.sheet and self.sheet.suffix.lower() != ".png":
             raise ValueError(f"--sheet {self.sheet} must be a .png file")
 
@@ -88,7 +87,7 @@ def occlusion_bins(occlusion: pa.ChunkedArray) -> np.ndarray:
     return np.where(known, bins, _UNKNOWN)
 
 
-def count_by(
+def _count_by(
     column: pa.ChunkedArray, valid: np.ndarray, bins: np.ndarray
 ) -> dict[str, tuple[int, np.ndarray]]:
     """By value of a column: its frames, and its valid frames in each occlusion bin (5,)."""
@@ -116,7 +115,7 @@ def print_summary(console: Console, folder: Path, info: dict, frames: pa.Table) 
         table.add_column(name, justify="right")
     for names in (("side",), SPLIT_COLUMNS, ("object",)):
         for column in names:
-            for value, (num_frames, per_bin) in count_by(frames[column], valid, bins).items():
+            for value, (num_frames, per_bin) in _count_by(frames[column], valid, bins).items():
                 label = split_name(column, value) if column in SPLIT_COLUMNS else value
                 shares = (_share(n, per_bin.sum()) for n in per_bin)
                 table.add_row(label, f"{num_frames:,}", f"{per_bin.sum():,}", *shares)
@@ -232,7 +231,7 @@ def load_tile(folder: Path, row: dict) -> Tile:
     )
 
 
-def write_sheet(path: Path, folder: Path, info: dict, frames: pa.Table, options: Options) -> int:
+def _write_sheet(path: Path, folder: Path, info: dict, frames: pa.Table, options: Options) -> int:
     """Draw a contact sheet of `frames`; returns the number of tiles.
 
     Raises `ValueError` when there is no valid frame.
@@ -262,15 +261,16 @@ def run(options: Options) -> None:
     frames = read_frames(folder, info, options.split)
     print_summary(PlainConsole(stderr=False), folder, info, frames)
     sheet = options.sheet or Path("results") / folder.resolve().name / "shards.png"
-    num_tiles = write_sheet(sheet, folder, info, frames, options)
-    _console.print(f"{sheet}: {num_tiles} crops with their labels", soft_wrap=True)
+    num_tiles = _write_sheet(sheet, folder, info, frames, options)
+    console = PlainConsole()
+    console.print(f"{sheet}: {num_tiles} crops with their labels", soft_wrap=True)
     if options.coco:
         num_images = write_coco(options.coco, folder, options.split)
-        _console.print(f"{options.coco}: {num_images:,} images in COCO's format", soft_wrap=True)
+        console.print(f"{options.coco}: {num_images:,} images in COCO's format", soft_wrap=True)
 
 
 def main() -> int:
-    return run_command(lambda: run(tyro.cli(Options, description=__doc__)))
+    return run_program(run, Options, "pipelines.inspect", __doc__)
 
 
 if __name__ == "__main__":

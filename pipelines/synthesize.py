@@ -25,11 +25,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-import tyro
 from rich.console import Console
 
 from deformer.files.whole import room_for
-from deformer.program.console import PlainConsole, run_command
+from deformer.program.console import PlainConsole, run_program
+from deformer.program.least import check_least
 from pipelines.synthetic.hand.motion import Motion
 from pipelines.synthetic.layouts import benchmark, dexycb_layout, hands_layout, ho3d_layout
 from pipelines.synthetic.layouts.dexycb_layout import Subject
@@ -86,8 +86,7 @@ class SynthesisConfig:
     def __post_init__(self) -> None:
         if self.frames < 2:
             raise ValueError(f"--frames {self.frames}: a motion needs at least 2")
-        if self.workers is not None and self.workers < 1:
-            raise ValueError(f"--workers {self.workers}: at least 1")
+        check_least(self, "--", workers=1)
         if self.stride < 1 or (self.stride > 1 and self.layout != "hands"):
             raise ValueError(f"--stride {self.stride}: 1, or more with --layout hands")
         if self.layout == "hands" and self.cameras not in (None, *range(1, 9)):
@@ -230,10 +229,8 @@ def make_sequence(
 
 def main() -> int:
     """The command."""
-    return run_command(
-        lambda: run(tyro.cli(SynthesisConfig, description=__doc__)),
-        "interrupted; finished sequences are kept: run the same command to go on",
-    )
+    going_on = "interrupted; finished sequences are kept: run the same command to go on"
+    return run_program(run, SynthesisConfig, "pipelines.synthesize", __doc__, going_on)
 
 
 def run(config: SynthesisConfig) -> None:

@@ -8,9 +8,11 @@ part of every split; that every image decodes and has its crop's size; that the 
 rules of `pipelines.inspection.checks`, a hand's size among them; that MANO's joints are the stated
 ones (to 0.5 mm and 0.5 px); that the indices hold exactly the rows of the tars; the counts, and
 that any frame is valid; that no tar lies there besides.
+
 Exit status: 0 all well, 1 broken, or not to be checked.
 """
 
+import logging
 import os
 import sys
 from collections import Counter
@@ -28,7 +30,7 @@ from rich.progress import track
 from deformer.data.clip import SPLIT_COLUMNS
 from deformer.data.dataset import DATASET_FILE, read_info
 from deformer.hand.mano import load_hands
-from deformer.program.console import PlainConsole, print_labelled, run_command
+from deformer.program.console import PlainConsole, print_labelled, run_program
 from deformer.program.pool import as_done
 from deformer.program.processor import usable_cores
 from pipelines.building.finish import TABLES, count_index, nothing_valid
@@ -36,8 +38,6 @@ from pipelines.building.hand_model import HandModel
 from pipelines.building.shard import CorruptShardError, index_shard, size_and_sha256
 from pipelines.datasets.source import UnusableInputError
 from pipelines.inspection.checks import check_clips
-
-_console = PlainConsole()
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,7 @@ def verify(folder: Path, hand: str | None, workers: int | None = None) -> list[S
     else:
         workers = max(1, min(workers or usable_cores(), len(jobs)))
         done = as_done(_check_shard, [(job,) for job in jobs], workers)
-    reports = dict(track(done, "verifying", len(jobs), console=_console))
+    reports = dict(track(done, "verifying", len(jobs), console=PlainConsole()))
     return [reports[i] for i in range(len(jobs))]
 
 
@@ -223,8 +223,7 @@ def _hand_to_check(info: dict, mano_dir: Path | None) -> str | None:
     try:
         hands = load_hands(mano_dir)
     except FileNotFoundError:
-        words = "MANO is not there (--mano-dir): its joints are not checked"
-        _console.print(words, style="yellow")
+        logging.warning("MANO is not there (--mano-dir): its joints are not checked")
         return None
     if hands.sha256 != info["parameters"]["hand_sha256"]:
         raise UnusableInputError("these are not the MANO files that the dataset was built with")
@@ -233,7 +232,7 @@ def _hand_to_check(info: dict, mano_dir: Path | None) -> str | None:
 
 def run(options: Options) -> int:
     """Verify, print, repair if asked to; returns the exit status."""
-    folder = options.dataset
+    folder, console = options.dataset, PlainConsole()
     info = _read_whole_info(folder)
     reports = verify(folder, _hand_to_check(info, options.mano_dir), options.workers)
     in_shards = [p for r in reports for p in r.shard_problems] + check_dataset(folder, reports)
@@ -242,7 +241,7 @@ def run(options: Options) -> int:
     if not in_shards + in_indices:
         if fault := nothing_valid(counts):
             anew = f"mend the input, and build anew in place of {folder}"
-            print_labelled("broken:", f"{folder}: {fault}; {anew}", _console)
+            print_labelled("broken:", f"{folder}: {fault}; {anew}", console)
             return 1
         print(
             f"{folder}: {len(reports)} shards, {counts['clips']} clips, {counts['frames']} frames: "
@@ -250,17 +249,17 @@ def run(options: Options) -> int:
         )
         return 0
     for problem in in_shards + in_indices:
-        print_labelled("broken:", problem, _console)
+        print_labelled("broken:", problem, console)
     for report in reports:
         if report.shard_problems and not report.differs:
-            _console.print(_NOT_MENDABLE.format(name=report.name), soft_wrap=True)
+            console.print(_NOT_MENDABLE.format(name=report.name), soft_wrap=True)
     broken = {r.name for r in reports if r.differs}
     if not broken and not in_indices:
         return 1
     if not options.repair:
         root = " --root RAW_DATASET" if broken else ""
         words = f"repair: python -m pipelines.verify {folder} --repair{root}"
-        _console.print(words, soft_wrap=True)
+        console.print(words, soft_wrap=True)
         return 1
     from pipelines.building.repair import repair
 
@@ -275,7 +274,7 @@ _NOT_MENDABLE = (
 
 
 def main() -> int:
-    return run_command(lambda: run(tyro.cli(Options, description=__doc__)))
+    return run_program(run, Options, "pipelines.verify", __doc__)
 
 
 if __name__ == "__main__":

@@ -41,9 +41,11 @@ def test_the_conventions_hold(demo):
 
 
 def test_the_stream_by_itself(demo, capsys):
-    (block,) = _python_of("training.md")
-    exec(block.replace("workers=2", "workers=0"), {})
+    batches, clips = _python_of("training.md")
+    exec(batches.replace("workers=2", "workers=0"), {})
     assert "torch.Size([8, 7, 3, 256, 256])" in capsys.readouterr().out
+    exec(clips, {})
+    assert re.search(r"\S+ (\d+) \(\1, 21, 2\)", capsys.readouterr().out)
 
 
 def test_frames_of_the_occlusion_bins_are_those_of_the_protocol(tmp_path, monkeypatch):

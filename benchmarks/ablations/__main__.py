@@ -7,16 +7,16 @@
 What is done is skipped, what was interrupted goes on; run it again until it is through. The runs
 land in runs/<data>/<experiment>-seed<k>, their evaluations in results/<data>/ likewise, where
 `python -m benchmarks.tables` and `python -m benchmarks.report` find them. A run that fails stops no
-other; those that failed are listed at the end. Exit status: 0 all done, 1 something failed or
-cannot be used, 2 an option is wrong, 143 stopped by Ctrl-C, SIGTERM or a terminal that closes, each
-training with a checkpoint.
+other; those that failed are listed at the end.
+
+Exit status: 0 all done, 1 something failed or cannot be used, 2 an option is wrong, 143 stopped by
+Ctrl-C, SIGTERM or a terminal that closes, each training with a checkpoint.
 """
 
 import sys
 
 import numpy as np
 import torch
-import tyro
 from rich.console import Console
 from rich.table import Table
 
@@ -25,7 +25,7 @@ from benchmarks.ablations.presets import Options, plan
 from benchmarks.evaluation.training_log import LOG_FILE, read_log
 from benchmarks.speed.model import ModelSpeed, measure_model
 from deformer.experiments import get_experiment
-from deformer.program.console import PlainConsole, print_labelled, run_command
+from deformer.program.console import PlainConsole, print_labelled, run_program
 from deformer.program.processor import usable_cores
 from deformer.program.stopping import STOPPED
 
@@ -79,9 +79,16 @@ def print_plan(options: Options, jobs: list[Job], console: Console) -> None:
     table = Table("experiment", "seed", "steps", "state", title=f"{len(jobs)} runs, {options.data}")
     for job in jobs:
         state = "done" if job.is_done else f"{job.trained_steps:,} trained"
-        table.add_row(job.experiment, str(job.seed), f"{job.steps:,}", state)
+        steps = f"{job.steps:,}" if job.steps else "its epochs"
+        table.add_row(job.experiment, str(job.seed), steps, state)
     console.print(table)
-    if left:
+    if not options.is_built:
+        console.print(
+            f"{options.data} is not built yet (python -m pipelines.build_shards), so nobody knows "
+            "how long this takes",
+            soft_wrap=True,
+        )
+    elif left:
         hours = seconds_of_training(options, jobs, console) / 3600
         console.print(
             f"{left:,} steps left: about {hours:.1f} hours of training here, one run at a time"
@@ -110,8 +117,7 @@ def run(options: Options) -> int:
 
 
 def main() -> int:
-    prog = "python -m benchmarks.ablations"
-    return run_command(lambda: run(tyro.cli(Options, prog=prog, description=__doc__)), _FAREWELL)
+    return run_program(run, Options, "benchmarks.ablations", __doc__, _FAREWELL)
 
 
 if __name__ == "__main__":

@@ -46,7 +46,7 @@ class Job:
 
     @property
     def trained_steps(self) -> int:
-        """So many are done: the step of the last checkpoint."""
+        """How many are done: the step of the last checkpoint."""
         steps = [int(p.name[5:]) for p in (self.run / "checkpoints").glob("step-*")]
         return max(steps, default=0)
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Literal
 
 from benchmarks.ablations.jobs import Job
-from deformer.data.dataset import read_info
+from deformer.data.dataset import DATASET_FILE, read_info
 from deformer.data.store import open_store
 from deformer.data.stream import Stream
 from deformer.experiments import (
@@ -16,6 +16,7 @@ from deformer.experiments import (
     base_of,
     get_experiment,
 )
+from deformer.program.least import check_least
 from deformer.training.experiment import Experiment
 
 
@@ -66,25 +67,29 @@ class Options:
     num_processes: int | None = None
     """Instead of the preset's."""
     at_once: int = 1
-    """So many runs at a time, each with its share of the cores and of the GPUs; what they say lands
-    in the file console.log of their folders."""
+    """How many runs at a time, each with its share of the cores and of the GPUs; their output goes
+    to the file console.log of their folders."""
     workers: int = 2
     """Processes per rank that read ahead."""
     dry_run: bool = False
-    """Print the plan with an estimate of its time, and stop."""
+    """Print the plan, with an estimate of its time where --data is built, and stop."""
 
     def __post_init__(self) -> None:
         if unknown := set(self.only) - set(VARIANTS):
             raise ValueError(
                 f"--only {' '.join(sorted(unknown))}: the ablations are {', '.join(VARIANTS)}"
             )
-        if self.at_once < 1:
-            raise ValueError(f"--at-once {self.at_once} must be 1 or more")
+        check_least(self, "--", at_once=1)
         if not self.seeds:
             raise ValueError("--seeds needs one at least")
         if len(set(self.seeds)) < len(self.seeds):
             seeds = " ".join(map(str, self.seeds))
             raise ValueError(f"--seeds {seeds}: a seed is one run, so name each once")
+
+    @property
+    def is_built(self) -> bool:
+        """Whether the dataset is there. Without it only the plan can be shown."""
+        return (self.data / DATASET_FILE).exists()
 
     @property
     def processes(self) -> int:
@@ -94,7 +99,7 @@ class Options:
 
 def plan(options: Options) -> list[Job]:
     """All jobs in the order in which they are run: seed by seed, the whole method first."""
-    preset, kind = PRESETS[options.preset], _kind_of(options.data)
+    preset, kind = PRESETS[options.preset], _kind_of(options)
     base, split = _base(options, kind), options.split or _SPLITS.get(kind)
     if split is None:
         raise ValueError(f"{options.data} is {kind}: give --split, what to evaluate on")
@@ -112,7 +117,7 @@ def plan(options: Options) -> list[Job]:
         for variant in variants
     ]
     for job in jobs:
-        if job.trained_steps > job.steps:
+        if options.is_built and job.trained_steps > job.steps:
             raise ValueError(
                 f"{job.run} was trained for {job.trained_steps:,} steps, and {job.steps:,} are "
                 "asked for: give its --steps, or other --runs and --results"
@@ -156,13 +161,20 @@ def _features(options: Options, experiment: Experiment) -> str | None:
     return experiment.features if options.features is None else str(options.features)
 
 
-def _kind_of(data: Path) -> str:
-    info = read_info(data)
+def _kind_of(options: Options) -> str:
+    """Of the data; of those that are to be built, for --dry-run, by their name."""
+    if options.dry_run and not options.is_built:
+        kinds = PRESETS[options.preset].bases
+        return next((kind for kind in kinds if kind in options.data.name), next(iter(kinds)))
+    info = read_info(options.data)
     mark = info["synthetic"] or {}
     return mark.get("benchmark") or info["parameters"]["dataset"]
 
 
 def _whole_steps(options: Options, experiment: Experiment) -> int:
+    """Of its epochs; 0 where the dataset is not built."""
+    if not options.is_built:
+        return 0
     stream = Stream(experiment.stream, *open_store(options.data))
     return experiment.optim.epochs * stream.steps_per_epoch
 

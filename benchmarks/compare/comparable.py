@@ -1,7 +1,7 @@
 """Which runs may be compared, and in which order they stand.
 
 They may if they are of one experiment and its ablations, were trained alike and equally long and
-are evaluated alike (`setup_of`); then they differ in their variant (`kind_of`) and by the seed.
+are evaluated alike (`_setup_of`); then they differ in their variant (`kind_of`) and by the seed.
 """
 
 from collections.abc import Callable, Iterable
@@ -29,7 +29,7 @@ class Setup:
     """Hash of all else that shaped them."""
 
 
-def setup_of(run: Run) -> Setup:
+def _setup_of(run: Run) -> Setup:
     return Setup(
         base_of(run.experiment), run.step, run.hand, run.trained_on, run.precision, run.config
     )
@@ -42,7 +42,7 @@ def kind_of(run: Run) -> str:
     return run.experiment if variant is None else variant.name
 
 
-def rank_of(kind: str) -> int:
+def _rank_of(kind: str) -> int:
     """Kinds are ordered by it: the whole method first."""
     names = list(VARIANTS)
     return names.index(kind) if kind in names else len(names)
@@ -74,7 +74,7 @@ def group_by_split(results: Iterable[Scored]) -> list[list[Scored]]:
 
     def place(result: Scored) -> tuple:
         run = result.evaluation.run
-        return (rank_of(kind_of(run)), run.seed, result.name)
+        return (_rank_of(kind_of(run)), run.seed, result.name)
 
     return [sorted(groups[key], key=place) for key in sorted(groups)]
 
@@ -101,7 +101,7 @@ def _by_kind(
         evaluation = evaluation_of(item)
         if not isinstance(run := evaluation.run, Run):
             continue
-        seeds = found.setdefault(setup_of(run), {}).setdefault(kind_of(run), {})
+        seeds = found.setdefault(_setup_of(run), {}).setdefault(kind_of(run), {})
         if run.seed in seeds:
             raise ValueError(
                 f"{name_of(seeds[run.seed])} and {name_of(item)} are both of {run.experiment}, "
@@ -110,7 +110,7 @@ def _by_kind(
             )
         seeds[run.seed] = item
     return {
-        setup: {kind: dict(sorted(kinds[kind].items())) for kind in sorted(kinds, key=rank_of)}
+        setup: {kind: dict(sorted(kinds[kind].items())) for kind in sorted(kinds, key=_rank_of)}
         for setup, kinds in sorted(found.items())
     }
 

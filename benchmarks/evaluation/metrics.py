@@ -17,7 +17,7 @@ from deformer.hand.align import MM_PER_M, align_root, point_errors_mm
 FRAMES_PER_SECOND = 30.0
 """Of the cameras of DexYCB and HO-3D."""
 AUC_THRESHOLDS_MM = np.linspace(0.0, 50.0, 100)
-F_THRESHOLDS_MM = (5.0, 15.0)
+_F_THRESHOLDS_MM = (5.0, 15.0)
 
 
 def auc_shares(errors_mm: np.ndarray) -> np.ndarray:
@@ -46,12 +46,8 @@ def pck(errors_mm: np.ndarray) -> np.ndarray:
     return reached / first_reached.size if first_reached.size else np.full(len(reached), np.nan)
 
 
-def f_scores(
-    predicted_m: np.ndarray,
-    truth_m: np.ndarray,
-    thresholds_mm: tuple[float, ...] = F_THRESHOLDS_MM,
-) -> np.ndarray:
-    """F at each threshold, 0 to 1: vertices (N, V, 3), (N, W, 3) metres → (N, thresholds) float64.
+def f_scores(predicted_m: np.ndarray, truth_m: np.ndarray) -> np.ndarray:
+    """F at 5 and 15 mm, 0 to 1: vertices (N, V, 3), (N, W, 3) metres → (N, 2) float64.
 
     Per frame: precision is the share of predicted vertices whose nearest true vertex is nearer than
     the threshold, recall the share of true vertices whose nearest predicted one is; F is their
@@ -59,7 +55,7 @@ def f_scores(
     vertices aligned by `align_procrustes` with `may_mirror`; nearest is among vertices, not on the
     surface.
     """
-    limits = (np.asarray(thresholds_mm) / MM_PER_M) ** 2
+    limits = (np.asarray(_F_THRESHOLDS_MM) / MM_PER_M) ** 2
     scores = np.empty((len(predicted_m), len(limits)))
     # Frame by frame, because V×V distances of one frame fit the cache: several at once are slower.
     for i, (x, y) in enumerate(zip(predicted_m, truth_m, strict=True)):

@@ -9,12 +9,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from deformer.data.dataset import read_table
 from deformer.data.index import FrameIndex
 from deformer.files.whole import whole_file
 from deformer.hand.conventions import NUM_VERTICES
 from deformer.inference import Predicted
 
 PREDICTIONS_FILE = "predictions.parquet"
+_AGAIN = "delete it, and python -m benchmarks.evaluate predicts again"
 
 
 def _fixed(name: str, dtype: pa.DataType, meaning: str) -> pa.Field:
@@ -65,7 +67,7 @@ def _vectors(values: np.ndarray) -> pa.FixedSizeListArray:
 
 def read_predictions(path: Path) -> dict[str, np.ndarray]:
     """Columns of `predictions.parquet` as arrays, vectors and lists of equal length (N, length)."""
-    table = pq.read_table(path)
+    table = read_table(path, again=_AGAIN)
     arrays = {}
     for name in table.schema.names:
         column = table[name].combine_chunks()
@@ -84,7 +86,7 @@ def joints_cam_m(predictions: dict[str, np.ndarray], source: np.ndarray) -> np.n
 
 def add_vertices(path: Path, vertices_m: np.ndarray) -> None:
     """Add the column `vertices_m`, 778 × 3 float32 from the wrist, to a file that is there."""
-    table = pq.read_table(path)
+    table = read_table(path, again=_AGAIN)
     field = _fixed("vertices_m", _vector(3 * NUM_VERTICES), "778 × 3, from the wrist, m")
     with whole_file(path) as file:
         pq.write_table(table.append_column(field, _vectors(vertices_m)), file)

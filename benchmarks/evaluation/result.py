@@ -202,6 +202,15 @@ def read_evaluation(path: Path) -> Evaluation:
         ) from error
 
 
+def nothing_measured(results: Path) -> str:
+    """What to say where `find_evaluations` finds none."""
+    return (
+        f"{results} holds no {EVALUATION_FILE}, so nothing is measured yet: python -m "
+        "benchmarks.evaluate --checkpoint RUN --data shards/NAME --split SPLIT --out results/RUN "
+        "makes one"
+    )
+
+
 def find_evaluations(results: Path) -> dict[Path, Evaluation]:
     """Every `evaluation.json` under a folder, which may be absent, by path, in sorted order."""
     return {path: read_evaluation(path) for path in sorted(results.rglob(EVALUATION_FILE))}

@@ -100,7 +100,7 @@ class Scored:
         return None if self.windows is None else self.windows[self.source]
 
 
-def saved_experiment(run: Run) -> Experiment | None:
+def _saved_experiment(run: Run) -> Experiment | None:
     """What a checkpoint was trained by; where it is not here, the preset of that name, if any."""
     try:
         return load_experiment(run.checkpoint, str(run.step)).experiment
@@ -115,7 +115,7 @@ def saved_experiment(run: Run) -> Experiment | None:
 def start_of(run: Run) -> str | None:
     """The run whose model this one began with, or the features that hold its spatial half; None
     where there was none or it is not known."""
-    experiment = saved_experiment(run)
+    experiment = _saved_experiment(run)
     return None if experiment is None else experiment.begins_with
 
 
@@ -212,7 +212,7 @@ def _windows(
     evaluation: Evaluation, predictions: dict[str, np.ndarray], data: Path
 ) -> tuple[np.ndarray | None, int]:
     """The windows around the predicted frames, as the experiment shapes them; their centre."""
-    experiment = saved_experiment(evaluation.run)
+    experiment = _saved_experiment(evaluation.run)
     config = experiment.stream.window if experiment else None
     T = predictions["weights"].shape[1]
     if config is None or config.num_frames != T:

@@ -4,24 +4,23 @@
 
 Reads each evaluation.json with its predictions.parquet and the dataset, and writes every figure as
 PDF, SVG and PNG. Methods without a checkpoint have no frames to draw. Synthetic data are called so
-in every title. Exit status: 0 all well, 1 nothing could be drawn though there are runs, the same
-run twice, or a file that cannot be read.
+in every title.
+
+Exit status: 0 all well, 1 nothing could be drawn though there are runs, the same run twice, or a
+file that cannot be read.
 """
 
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-import tyro
 from rich.progress import track
 
-from benchmarks.evaluation.result import find_evaluations
+from benchmarks.evaluation.result import find_evaluations, nothing_measured
 from benchmarks.evaluation.scored import load_scored, print_problems
 from benchmarks.figures.catalogue import draw_all
 from benchmarks.figures.style import FORMATS, save_figure
-from deformer.program.console import PlainConsole, run_command
-
-_console = PlainConsole()
+from deformer.program.console import PlainConsole, run_program
 
 
 @dataclass(frozen=True)
@@ -40,30 +39,26 @@ class Options:
 
 def run(options: Options) -> int:
     """Write the figures; returns the exit status."""
+    console = PlainConsole()
     found = find_evaluations(options.results)
     scored, problems = load_scored(found, options.results, options.data)
     out = options.out or options.results / "figures"
     count = 0
     drawn = draw_all(scored, options.mano_dir, problems)
-    for item in track(drawn, "drawing", console=_console, disable=not scored):
+    for item in track(drawn, "drawing", console=console, disable=not scored):
         save_figure(item.figure, out / item.name)
         count += 1
-    print_problems(problems, _console)
+    print_problems(problems, console)
     if not found:
-        _console.print(
-            f"{options.results} holds no evaluation.json: python -m benchmarks.evaluate "
-            "--checkpoint RUN --data shards/NAME --split SPLIT --out results/RUN makes one",
-            soft_wrap=True,
-        )
+        console.print(nothing_measured(options.results), soft_wrap=True)
         return 0
     words = f"{out}: {count} figures as {', '.join(FORMATS)}, of {len(scored)} runs"
-    _console.print(words, soft_wrap=True)
+    console.print(words, soft_wrap=True)
     return 1 if problems and not count else 0
 
 
 def main() -> int:
-    prog = "python -m benchmarks.figures"
-    return run_command(lambda: run(tyro.cli(Options, prog=prog, description=__doc__)))
+    return run_program(run, Options, "benchmarks.figures", __doc__)
 
 
 if __name__ == "__main__":

@@ -27,7 +27,7 @@ class Choice:
 
 def typical_frames(scored: Scored, limits: tuple[float, float], count: int = 4) -> list[int]:
     """Frames of a range of occlusion whose error is next to the median of the range, least hidden
-    first; `count` at most, of different recordings as far as there are so many."""
+    first; `count` at most, of different recordings as far as there are enough."""
     low, high = limits
     can_show = (scored.occlusion >= low) & (scored.occlusion <= high) & ~scored.is_borrowed
     if not can_show.any():

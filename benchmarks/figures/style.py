@@ -78,10 +78,8 @@ def styled(draw: Callable[..., Figure]) -> Callable[..., Figure]:
     return inside
 
 
-def new_figure(
-    width_in: float = WIDTH_IN, height_in: float = 3.6, layout: str = "constrained"
-) -> Figure:
-    return Figure(figsize=(width_in, height_in), layout=layout)
+def new_figure(width_in: float = WIDTH_IN, height_in: float = 3.6) -> Figure:
+    return Figure(figsize=(width_in, height_in), layout="constrained")
 
 
 def set_title(figure: Figure, title: str, data: Data | str) -> None:

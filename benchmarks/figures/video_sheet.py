@@ -11,7 +11,7 @@ from deformer.hand.conventions import JOINT_PARENTS
 _TILE = 240
 _COLUMNS = 4
 _ZOOM_IN = 4
-"""Lines are drawn in so many times the size, to lie between pixels."""
+"""Lines are drawn at this many times the size, to lie between pixels."""
 _FINGER_RGB = ((230, 80, 80), (240, 190, 60), (80, 200, 90), (70, 150, 240), (200, 90, 220))
 _WHITE = (255, 255, 255)
 

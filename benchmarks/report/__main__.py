@@ -9,8 +9,9 @@ no script; it is read on a phone and printed. What is missing is named, with wha
 
 --keep also writes a folder for the repository: a page in Markdown, evaluations.csv, the tables that
 have measured rows, three figures. It replaces an earlier one whole, and refuses any other folder.
-For it, give paths relative to the repository's root, and run the evaluations likewise. Exit status:
-0 all is written, 1 a file that cannot be read or kept, or the same run twice.
+For it, give paths relative to the repository's root, and run the evaluations likewise.
+
+Exit status: 0 all is written, 1 a file that cannot be read or kept, or the same run twice.
 """
 
 import shlex
@@ -18,15 +19,12 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-import tyro
-
+from benchmarks.evaluation.result import nothing_measured
 from benchmarks.report.content import gather
 from benchmarks.report.keep import check_can_keep, keep
 from benchmarks.report.pages import report_page
 from deformer.files.whole import write_whole
-from deformer.program.console import PlainConsole, run_command
-
-_console = PlainConsole()
+from deformer.program.console import PlainConsole, run_program
 
 
 @dataclass(frozen=True)
@@ -56,9 +54,10 @@ class Options:
         return shlex.join(words)
 
 
-def write_report(options: Options) -> Path:
-    """Write the page, and the folder to keep; returns the path of the page."""
-    with _console.status("writing the report"):
+def run(options: Options) -> None:
+    """Write the page, and the folder to keep; say where they are."""
+    console = PlainConsole()
+    with console.status("writing the report"):
         material = gather(options.results, options.runs, options.data)
         command = options.command("report", "results", "runs", "data", "keep")
         if options.keep is not None:
@@ -72,20 +71,15 @@ def write_report(options: Options) -> Path:
         write_whole(out, report_page(material, options.runs, options.mano_dir, programs))
         if options.keep is not None:
             keep(material, options.keep, command)
-    return out
-
-
-def run(options: Options) -> None:
-    """Write the page, and say where it is."""
-    out = write_report(options)
-    _console.print(f"{out}: {out.stat().st_size / 1e6:.1f} MB", soft_wrap=True)
+    console.print(f"{out}: {out.stat().st_size / 1e6:.1f} MB", soft_wrap=True)
+    if not material.evaluations:
+        console.print(nothing_measured(options.results), soft_wrap=True)
     if options.keep is not None:
-        _console.print(f"{options.keep / 'README.md'}, and small files beside it", soft_wrap=True)
+        console.print(f"{options.keep / 'README.md'}, and small files beside it", soft_wrap=True)
 
 
 def main() -> int:
-    prog = "python -m benchmarks.report"
-    return run_command(lambda: run(tyro.cli(Options, prog=prog, description=__doc__)))
+    return run_program(run, Options, "benchmarks.report", __doc__)
 
 
 if __name__ == "__main__":

@@ -4,7 +4,6 @@ import csv
 import io
 import re
 import shlex
-import shutil
 from collections.abc import Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -26,7 +25,7 @@ from benchmarks.report.pages import (
 )
 from benchmarks.tables.render import to_csv
 from benchmarks.tables.rows import fill_tables
-from deformer.files.whole import room_for, write_whole
+from deformer.files.whole import whole_folder, write_part
 
 PAGE = "README.md"
 FIRST_LINE = "<!-- written by python -m benchmarks.report --keep -->"
@@ -62,11 +61,14 @@ def keep(material: Material, out: Path, command: str) -> None:
     figures = list(_figures(material))
     files = {
         PAGE: kept_page(material, figures, command).encode(),
-        "evaluations.csv": evaluations_csv(material).encode(),
+        "evaluations.csv": _evaluations_csv(material).encode(),
         **{f"tables/table{t.table.number}.csv": to_csv(t).encode() for t in tables},
         **{f"figures/{d.name}.png": _small_png(d) for d in figures},
     }
-    replace_folder(out, files)
+    with whole_folder(out) as folder:
+        for name, data in files.items():
+            write_part(folder / name, data)
+        check_is_ours(out)  # drawing takes a while
 
 
 def check_is_ours(out: Path) -> None:
@@ -81,22 +83,6 @@ def check_is_ours(out: Path) -> None:
             f"{out} holds files and no {PAGE} that this program wrote, and the folder is replaced "
             "whole: give another --keep"
         )
-
-
-def replace_folder(out: Path, files: dict[str, bytes]) -> None:
-    """Write all files beside the folder, then put them in its place."""
-    unfinished = out.with_name(f".{out.name}.part")
-    shutil.rmtree(unfinished, ignore_errors=True)
-    try:
-        with room_for(out):
-            for name, data in files.items():
-                write_whole(unfinished / name, data)
-        check_is_ours(out)  # drawing takes a while
-        if out.exists():
-            shutil.rmtree(out)
-        unfinished.rename(out)
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
 
 
 def _check_paths(material: Material, command: str) -> None:
@@ -125,7 +111,7 @@ def _check_relative(what: str, word: str) -> None:
 # ------------------------------------------------------------------------------------------- files
 
 
-def evaluations_csv(material: Material) -> str:
+def _evaluations_csv(material: Material) -> str:
     """A line per evaluation and range of occlusion: the run, the data, the mean of every metric,
     95 % intervals of the first ones, the commands. What is not known is empty."""
     lines = [line for item in material.evaluations.items() for line in _lines(material, *item)]

@@ -28,7 +28,10 @@ MEASURES = {
 def run() -> None:
     kinds = {name: kind for name, (kind, _, _) in MEASURES.items()}
     config = tyro.extras.subcommand_cli_from_dict(
-        kinds, description=__doc__, config=(tyro.conf.OmitArgPrefixes,)
+        kinds,
+        prog="python -m benchmarks.speed",
+        description=__doc__,
+        config=(tyro.conf.OmitArgPrefixes,),
     )
     name = next(name for name, kind in kinds.items() if isinstance(config, kind))
     _, measure, rows = MEASURES[name]

@@ -5,7 +5,6 @@ difference of the two gives the speed without the start of Python and of the wor
 build does not feel.
 """
 
-import json
 import platform
 import pstats
 import resource
@@ -18,6 +17,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from deformer.data.dataset import read_info
 from deformer.program.processor import usable_cores
 
 STAGES = {
@@ -83,7 +83,7 @@ def _build(config: Pipeline, workers: int, *more: str) -> tuple[dict, float]:
         start = time.monotonic()
         _run(arguments)
         seconds = time.monotonic() - start
-        return json.loads((out / "dataset.json").read_text()), seconds
+        return read_info(out), seconds
 
 
 def _run(arguments: list[str]) -> None:

@@ -54,9 +54,9 @@ _MIN_MISFIT = 0.1
 
 _MAX_SHIFT = 3
 _SHIFT_BETTER = 0.6
-"""Of the error in its own frame: so much must be left in the frame some rows on."""
+"""The share of the error in its own frame that must be left in the frame some rows on."""
 _NEARLY_BEST = 2.0
-"""And no more than so many times what is left in the best of all frames."""
+"""And no more than this many times what is left in the best of all frames."""
 _OTHER_BETTER = 0.25
 """Of the error in its own frame, left in the best of all: among many there is always a good one."""
 _MIN_SPREAD = 0.5
@@ -196,7 +196,7 @@ def _misfit_of_axes(joints: np.ndarray, truth: np.ndarray) -> _Misfit | None:
     as_read_mm, turned_mm = errors_mm(*changes, (AXES[0], AXES[best]))
     if fits_mm[best] >= _MUCH_BETTER * fits_mm[0] or turned_mm >= _BETTER * as_read_mm:
         return None
-    rows, other = best_frames(relative, truth)
+    rows, other = _best_frames(relative, truth)
     if errors_mm(relative[rows], truth[other], AXES[:1])[0] < _MUCH_BETTER * fits_mm[best]:
         return None  # its axes are right and its rows are of other frames: see `misplaced`
     signs, names = AXES[best].sum(1), ("xyz"[k] for k in np.abs(AXES[best]).argmax(1))
@@ -223,7 +223,7 @@ def misplaced(joints_m: np.ndarray, truth_joints_m: np.ndarray, number: np.ndarr
         joints, truth = move(joints_m[by_number]), move(truth_joints_m[by_number])
         if _spread(joints) < _MIN_SPREAD * _spread(truth):
             continue  # a constant prediction fits some frames better than others
-        rows, best = best_frames(joints, truth)
+        rows, best = _best_frames(joints, truth)
         best_mm = point_errors_mm(joints[rows], truth[best]).mean()
         fault = _shifted(joints, truth, number, best_mm) or _elsewhere(joints, truth, rows, best)
         if fault:
@@ -235,7 +235,7 @@ def _spread(joints: np.ndarray) -> float:
     return float(np.linalg.norm(joints - joints.mean(0), axis=-1).mean())
 
 
-def best_frames(joints: np.ndarray, truth: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _best_frames(joints: np.ndarray, truth: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Some rows, spread evenly, and the frame that each fits best."""
     M = len(joints)
     rows = np.unique(np.linspace(0, M - 1, min(_SAMPLES, M)).astype(int))

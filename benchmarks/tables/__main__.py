@@ -5,23 +5,20 @@
 Reads every evaluation.json under `--results`, writes table1.md, .csv, .tex … table6.tex, and prints
 the Markdown. Measured rows stand in blocks of their own, apart from the published ones: recordings
 first, then synthetic data, which are marked † wherever they stand. Rows that nobody measured yet
-name the command that measures them. Exit status: 0 all well, 1 an evaluation that cannot be read,
-or the same run twice.
+name the command that measures them.
+
+Exit status: 0 all well, 1 an evaluation that cannot be read, or the same run twice.
 """
 
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-import tyro
-
 from benchmarks.evaluation.result import find_evaluations
 from benchmarks.tables.render import to_csv, to_latex, to_markdown
 from benchmarks.tables.rows import fill_tables
 from deformer.files.whole import write_whole
-from deformer.program.console import PlainConsole, run_command
-
-_console = PlainConsole()
+from deformer.program.console import PlainConsole, run_program
 
 
 @dataclass(frozen=True)
@@ -36,6 +33,7 @@ class Options:
 
 def run(options: Options) -> None:
     """Write the tables, and print them."""
+    console = PlainConsole()
     evaluations = find_evaluations(options.results)
     out = options.out or options.results / "tables"
     for filled in fill_tables(evaluations.values()):
@@ -44,9 +42,9 @@ def run(options: Options) -> None:
             write_whole(path, write(filled))
         print(to_markdown(filled))
     words = f"{out}: six tables as .md, .csv and .tex, of {len(evaluations)} evaluations"
-    _console.print(words, soft_wrap=True)
+    console.print(words, soft_wrap=True)
     if not evaluations:
-        _console.print(
+        console.print(
             f"{options.results} holds no evaluation.json: the tables show the published rows only, "
             "and under each table the commands that measure its rows",
             soft_wrap=True,
@@ -54,7 +52,7 @@ def run(options: Options) -> None:
 
 
 def main() -> int:
-    return run_command(lambda: run(tyro.cli(Options, description=__doc__)))
+    return run_program(run, Options, "benchmarks.tables", __doc__)
 
 
 if __name__ == "__main__":

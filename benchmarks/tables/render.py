@@ -60,7 +60,7 @@ def _block(table: Table, kind: str, title: str, rows: tuple[Row, ...]) -> Block:
     headings = (heading(column, kind != "published") for column in table.columns)
     head = (table.first_heading, *(("Input",) if table.has_input else ()), *headings)
     words = tuple(
-        (row.label, *((row.input,) if table.has_input else ()), *map(cell_text, row.cells))
+        (row.label, *((row.input,) if table.has_input else ()), *map(_cell_text, row.cells))
         for row in rows
     )
     return Block(kind, title, head, rows, words)
@@ -71,7 +71,7 @@ def heading(column: Column, is_measured: bool) -> str:
     return (is_measured and column.measured_heading) or column.heading
 
 
-def cell_text(numbers: tuple[Number, ...]) -> str:
+def _cell_text(numbers: tuple[Number, ...]) -> str:
     """As the paper prints it: `5.22 (89.6)`."""
     first, *second = (number.text for number in numbers)
     return f"{first} ({second[0]})" if second else first

@@ -16,23 +16,24 @@ from deformer.hand.conventions import TIPS
 DATASET_FILE = "dataset.json"
 
 
-def read_info(folder: str | Path, name: str = DATASET_FILE) -> dict:
+def read_info(folder: str | Path) -> dict:
     """What `dataset.json` of a built dataset holds.
 
     Raises `FileNotFoundError` when there is no finished dataset, `ValueError` when its schema
     version is another than this program's.
     """
-    path = Path(folder) / name
+    path = Path(folder) / DATASET_FILE
     check_folder_name(path)
     if not path.is_file():
         if any(Path(folder).glob("*.tar")):
             raise FileNotFoundError(
-                f"{folder} is no built dataset: it holds tars, but no {name}. If its build was "
-                "interrupted, run the same command again. If the file was lost, the parameters and "
-                "checksums of the tars are lost with it: build anew into another folder (--out)"
+                f"{folder} is no built dataset: it holds tars, but no {DATASET_FILE}. If its "
+                "build was interrupted, run the same command again. If the file was lost, the "
+                "parameters and checksums of the tars are lost with it: build anew into another "
+                "folder (--out)"
             )
         raise FileNotFoundError(
-            f"{folder} is no built dataset (no {name}); build it with "
+            f"{folder} is no built dataset (no {DATASET_FILE}); build it with "
             "python -m pipelines.build_shards, or take up an unfinished build by its command"
         )
     try:
@@ -50,12 +51,18 @@ def read_info(folder: str | Path, name: str = DATASET_FILE) -> dict:
     return info
 
 
-def read_table(path: Path, columns: list[str], as_codes: Sequence[str] = ()) -> pa.Table:
-    """Columns of a parquet file of a built dataset; of those of `as_codes` text is kept once.
+def read_table(
+    path: Path,
+    columns: list[str] | None = None,
+    as_codes: Sequence[str] = (),
+    again: str = "python -m pipelines.verify {folder} --repair writes it anew from the shards",
+) -> pa.Table:
+    """Columns of a parquet file, by default all; of those of `as_codes` text is kept once.
 
-    Raises `UnreadableFileError` when it is damaged, `FileNotFoundError` when it is not there.
+    again: how to make the file anew; by default that of a built dataset. Raises
+    `UnreadableFileError` when it is damaged, `FileNotFoundError` when it is not there.
     """
-    again = f"python -m pipelines.verify {path.parent} --repair writes it anew from the shards"
+    again = again.format(folder=path.parent)
     try:
         return pq.read_table(path, columns=columns, read_dictionary=list(as_codes))
     except FileNotFoundError:

@@ -226,7 +226,7 @@ def make_windows(
 ) -> WindowTable:
     """Windows around the centres (N,) bool, in the order of the index.
 
-    limit: at most so many, spread evenly over all.
+    limit: at most this many, spread evenly over all.
     """
     if limit is not None and (centres := np.flatnonzero(is_centre)).size > limit:
         is_centre = np.zeros_like(is_centre)

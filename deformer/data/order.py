@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from deformer.data.index import FrameIndex, WindowTable
+from deformer.program.least import check_least
 
 
 @dataclass(frozen=True)
@@ -31,9 +32,7 @@ class OrderConfig:
     many of them in the cache."""
 
     def __post_init__(self) -> None:
-        for name in ("global_batch", "streams", "mix_clips", "mix_shards"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} is {getattr(self, name)}, must be 1 or more")
+        check_least(self, global_batch=1, streams=1, mix_clips=1, mix_shards=1)
         if self.global_batch % self.streams:
             raise ValueError(
                 f"global_batch is {self.global_batch}, must be a multiple of the canonical "
@@ -98,12 +97,12 @@ def _divisors(n: int) -> str:
     return ", ".join(str(k) for k in range(1, n + 1) if n % k == 0)
 
 
-def mixing(clip_in_order: np.ndarray, num: int = 64) -> tuple[float, float]:
-    """Distinct clips among `num` consecutive windows: in this order, and in a full shuffle.
+def mixing(clip_in_order: np.ndarray) -> tuple[float, float]:
+    """Distinct clips among 64 consecutive windows: in this order, and in a full shuffle.
 
     clip_in_order (W,): the clip of each window, in the order of an epoch. Means over samples.
     """
-    num = min(num, len(clip_in_order))
+    num = min(64, len(clip_in_order))
     shuffled = np.random.default_rng(0).permutation(clip_in_order)
     starts = np.linspace(0, len(clip_in_order) - num, 100).astype(int)
     counts = [

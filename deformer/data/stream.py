@@ -29,6 +29,7 @@ from deformer.data.order import OrderConfig, epoch_order, mixing, step_places, s
 from deformer.data.store import ClipReader, CorruptMemberError, Prefetcher, Store
 from deformer.data.windows import WindowConfig
 from deformer.data.workers import read_ahead
+from deformer.program.least import check_least
 
 _PREFETCH_STEPS = 256
 """Remote shards are asked for this many steps before their use."""
@@ -57,10 +58,7 @@ class StreamConfig:
     augment: AugmentConfig = field(default_factory=AugmentConfig)
 
     def __post_init__(self) -> None:
-        for name, least in (("size", 32), ("seed", 0), ("max_skipped", 0), ("limit", 1)):
-            value = getattr(self, name)
-            if value is not None and value < least:
-                raise ValueError(f"{name} is {value}, must be {least} or more")
+        check_least(self, size=32, seed=0, max_skipped=0, limit=1)
 
     def for_evaluation(
         self, split: str, limit: int | None = None, where: str | None = None,

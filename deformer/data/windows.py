@@ -8,6 +8,8 @@ from typing import Literal, get_args
 
 import numpy as np
 
+from deformer.program.least import check_least
+
 EdgeRule = Literal["hold", "skip"]
 
 
@@ -23,9 +25,7 @@ class WindowConfig:
     that exists is used again."""
 
     def __post_init__(self) -> None:
-        for name in ("num_frames", "gap"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} is {getattr(self, name)}, must be 1 or more")
+        check_least(self, num_frames=1, gap=1)
         if self.edge not in get_args(EdgeRule):
             raise ValueError(f"edge is {self.edge!r}, must be one of {get_args(EdgeRule)}")
 

@@ -55,8 +55,8 @@ def fault_of(data: bytes, error: object = "", expected: bytes | None = None) -> 
     """
     if known := known_fault(data, expected):
         return known
-    is_told = bool(error) and not isinstance(error, KeyError)  # which names a key, often a number
-    said = f" ({one_line(error)})" if is_told else ""
+    is_quoted = bool(error) and not isinstance(error, KeyError)  # which names a key, often a number
+    said = f" ({one_line(error)})" if is_quoted else ""
     return f"it is damaged or cut off{said}: {_AGAIN}, as binary data"
 
 

@@ -224,7 +224,7 @@ class HandLayer(nn.Module):
     So a batch of both is one matrix product, and nothing depends on values: it compiles whole, can
     be replayed as a CUDA graph, and never waits for the device.
 
-    vertex_stride: only every so many-th vertex, and the fingertips: V in place of 778. Joints are
+    vertex_stride: only every n-th vertex, and the fingertips: V in place of 778. Joints are
     the same; a mesh costs as much less.
     """
 

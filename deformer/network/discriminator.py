@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from deformer.hand.conventions import NUM_MANO_JOINTS
 from deformer.hand.rotations import mirror_rot6d, rotmat_to_rot6d
+from deformer.program.least import check_least
 
 NUM_FEATURES = (NUM_MANO_JOINTS - 1) * 6 + 1
 
@@ -27,11 +28,7 @@ class DiscriminatorConfig:
     predicted ones: without noise that alone would tell them apart."""
 
     def __post_init__(self) -> None:
-        for name in ("hidden", "layers"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} is {getattr(self, name)}, must be 1 or more")
-        if not self.noise >= 0:
-            raise ValueError(f"noise is {self.noise}, must be 0 or more")
+        check_least(self, hidden=1, layers=1, noise=0)
 
 
 def motion_features(rotmats: Tensor, is_left: Tensor) -> Tensor:

@@ -13,8 +13,6 @@ import torch
 from torch import Tensor
 
 FusionVariant = Literal["center", "average", "occlusion", "dynamic", "nearby", "pairwise"]
-WITH_CONFIDENCE: tuple[FusionVariant, ...] = ("dynamic", "nearby", "pairwise")
-"""Those whose weights are learned."""
 
 
 def deform_poses(poses: Tensor, forward: Tensor, backward: Tensor) -> Tensor:
@@ -60,8 +58,8 @@ def fusion_weights(
     is `dynamic` with less weight for frames that are farther from frame j: a deformed pose is the
     worse the farther it comes, and one number per frame cannot say so for every j. It counts 1/e
     as much for every `reach` steps of the window. `pairwise`, ours too, adds to that an affinity
-    (B, T, T), logits of how much frame i has to lend to frame j: so a frame that is seen may keep
-    its own pose in the window in which it lends it to a hidden one.
+    (B, T, T), logits of how much frame i helps frame j: so a frame that is seen may keep its own
+    pose in the same window in which a hidden frame takes it over.
 
     Returns (B, T, T): [:, i, j], of sum 1 over i. Raises `ValueError` for an unknown variant, or
     when `occlusion` is chosen and not given.

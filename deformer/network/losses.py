@@ -150,7 +150,7 @@ def masked_mean(values: Tensor, mask: Tensor) -> Tensor:
 # ----------------------------------------------------------------------------- terms of the model
 
 
-def mesh_losses(hand: HandMotion, target: HandMotion, point_loss: PointLoss) -> dict[str, Tensor]:
+def _mesh_losses(hand: HandMotion, target: HandMotion, point_loss: PointLoss) -> dict[str, Tensor]:
     """`vertices`, `joints` (metres²) and `pose` (each joint's rotation matrix is one point of nine
     coordinates): one value per frame, (B, T) each."""
     return {
@@ -179,12 +179,12 @@ def motion_losses(
     """Hands deformed by one step, forward and backward, against the frame they are deformed to.
 
     Steps between two equal frames are left out: their motion is 0 by construction and says
-    nothing. Scalars, as `mesh_losses`; all 0 for T = 1.
+    nothing. Scalars, as `_mesh_losses`; all 0 for T = 1.
     """
     both = [torch.cat(pair, 1) for pair in zip(output.forward, output.backward, strict=True)]
     reached = [torch.cat([value[:, 1:], value[:, :-1]], 1) for value in target]
     moves = ~torch.cat([is_repeat, is_repeat], 1)
-    losses = mesh_losses(HandMotion(*both), HandMotion(*reached), point_loss)
+    losses = _mesh_losses(HandMotion(*both), HandMotion(*reached), point_loss)
     return {name: masked_mean(value, moves) for name, value in losses.items()}
 
 
@@ -206,7 +206,7 @@ def deformer_losses(
     """
     losses = {}
     for prefix, hand in (("", output.fused), ("monocular_", output.monocular)):
-        terms = mesh_losses(hand, targets.hand, point_loss)
+        terms = _mesh_losses(hand, targets.hand, point_loss)
         terms["shape"] = shape_loss(hand, targets.hand, point_loss)
         losses |= {prefix + name: value.mean() for name, value in terms.items()}
     motion = motion_losses(output, targets.hand, targets.is_repeat, point_loss)

@@ -34,6 +34,7 @@ from deformer.network.transformer import (
     sine_positions_2d,
     soft_argmax,
 )
+from deformer.program.least import check_least
 
 NUM_BETAS = 10
 MotionSource = Literal["frame", "step"]
@@ -86,9 +87,7 @@ class DeformerConfig:
         for name, allowed in _CHOICES.items():
             if getattr(self, name) not in allowed:
                 raise ValueError(f"{name} is {getattr(self, name)!r}, must be one of {allowed}")
-        for name in ("width", "heads", "layers", "ffn", "roi_size"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} is {getattr(self, name)}, must be 1 or more")
+        check_least(self, width=1, heads=1, layers=1, ffn=1, roi_size=1)
         for name in ("confidence_scale", "reach"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name} is {getattr(self, name)}, must be more than 0")
@@ -138,7 +137,7 @@ class DeformerOutput(NamedTuple):
     joints_2d: Tensor
     """(B, T, 21, 2) x, y in [0, 1] of the hand box, dataset order."""
     confidence: Tensor
-    """(B, T) logits; only the fusions of `fusion.WITH_CONFIDENCE` use and train them."""
+    """(B, T) logits; only dynamic, nearby and pairwise fusion use and train them."""
     deformed: Tensor
     """(B, T, T, 16, 6) rot6d, MANO's order: [:, i, j] is the pose of frame i deformed to frame j,
     which the fusion takes the mean of; [:, i, i] is frame i's own."""
@@ -261,8 +260,8 @@ class Deformer(nn.Module):
             predicted = torch.cat([pose, ahead, back, confidence], -1)
         affinity = None
         if self.config.fusion == "pairwise":
-            lent, wanted = self.lender(attended), self.borrower(attended)
-            affinity = (lent @ wanted.transpose(1, 2) / width**0.5).float()
+            offered, wanted = self.lender(attended), self.borrower(attended)
+            affinity = (offered @ wanted.transpose(1, 2) / width**0.5).float()
         betas = self.shape_head(shape_feature)
         monocular = self.monocular_head(hand)
         # Geometry in float32: bfloat16 has no millimetres

@@ -120,6 +120,6 @@ def _flat(content: object, path: str = "", depth: int = 0) -> dict[str, Tensor]:
     return tensors
 
 
-def _some(names: Iterable[str], count: int = 2) -> str:
+def _some(names: Iterable[str]) -> str:
     names = list(names)
-    return ", ".join(name[:100] for name in names[:count]) + (", …" if len(names) > count else "")
+    return ", ".join(name[:100] for name in names[:2]) + (", …" if len(names) > 2 else "")

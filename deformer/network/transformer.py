@@ -24,11 +24,11 @@ def sine_positions_1d(length: int, width: int, device: torch.device | None = Non
     return _sines(steps, width)
 
 
-def sine_positions_2d(size: int, width: int, device: torch.device | None = None) -> Tensor:
+def sine_positions_2d(size: int, width: int) -> Tensor:
     """Positions (size², width) of a square grid in row-major order: half of the width for y, half
     for x, both from 0 to 2π over the grid.
     """
-    centres = (torch.arange(size, device=device, dtype=torch.float32) + 0.5) / size
+    centres = (torch.arange(size, dtype=torch.float32) + 0.5) / size
     sines = _sines(centres * 2 * torch.pi, width // 2)  # (size, width/2)
     y = sines[:, None].expand(size, size, -1)
     x = sines[None, :].expand(size, size, -1)

@@ -11,16 +11,21 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import TypeVar
 
+import tyro
 from rich.console import Console
 from rich.text import Text
 
 from deformer.files.whole import NO_ROOM, NoRoomError
 from deformer.program.pool import allow_many_files
-from deformer.program.stopping import hang_ups, leave_terminal
+from deformer.program.stopping import hang_ups
 
 INTERRUPTED, TERMINATED = 130, 143
 """Exit statuses after Ctrl-C and after SIGTERM, as shells give them."""
+
+
+Options = TypeVar("Options")
 
 
 class PlainConsole(Console):
@@ -68,8 +73,7 @@ def run_command(work: Callable[[], int | None], interrupted: str = "interrupted"
     an error of the input or the machine, which is printed in one line.
 
     interrupted: what is said after Ctrl-C (status 130), and after SIGTERM or when the terminal
-    closes (143). Standard output may be a terminal without UTF-8, and whoever reads it may leave
-    early.
+    closes (143). Standard output may be a terminal without UTF-8, and its reader may leave early.
     """
     _prepare_output()
     allow_many_files()
@@ -84,6 +88,24 @@ def run_command(work: Callable[[], int | None], interrupted: str = "interrupted"
     except (ValueError, OSError, ImportError, MemoryError) as error:
         print_error(error, console)
         return 1
+
+
+def run_program(
+    work: Callable[[Options], int | None],
+    kind: type[Options],
+    module: str,
+    description: str | None,
+    interrupted: str = "interrupted",
+) -> int:
+    """`run_command` for `python -m module`: the work gets its options from the command line.
+
+    kind: a dataclass, a field for each option; description: what --help says of the program.
+    """
+
+    def read_and_work() -> int | None:
+        return work(tyro.cli(kind, prog=f"python -m {module}", description=description))
+
+    return run_command(read_and_work, interrupted)
 
 
 class _Warnings(logging.Handler):
@@ -109,9 +131,7 @@ def _sigterm_raises() -> Iterator[None]:
         return
     before = {kind: signal.getsignal(kind) for kind in (signal.SIGTERM, *hang_ups())}
 
-    def stop(heard: int, _) -> None:
-        if heard == signal.SIGHUP:
-            leave_terminal()
+    def stop(*_) -> None:
         for kind in before:
             signal.signal(kind, signal.SIG_IGN)  # they are often sent more than once
         raise _Terminated

@@ -215,7 +215,7 @@ def _read_folder(folder: Path, only: tuple[str, ...] | None) -> Checkpoint:
     tensors = {}
     try:
         state = read_json(folder / "state.json")
-        check_format(state, folder)
+        _check_format(state, folder)
         for name, written in state["files"].items():
             path = folder / name
             if only is not None and path.stem not in only:
@@ -234,7 +234,7 @@ def _read_folder(folder: Path, only: tuple[str, ...] | None) -> Checkpoint:
     return from_state(state, folder, tensors, model_sha256)
 
 
-def check_format(state: dict, where: Path) -> None:
+def _check_format(state: dict, where: Path) -> None:
     if (version := state["format"]) != FORMAT:
         raise ValueError(f"{where} has format {version}, this program reads {FORMAT}")
 
@@ -248,7 +248,7 @@ def from_state(
     or its experiment has fields that this program does not know.
     """
     try:
-        check_format(state, where)
+        _check_format(state, where)
         return Checkpoint(
             folder=where,
             step=int(state["step"]),

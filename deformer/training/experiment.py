@@ -11,6 +11,7 @@ from deformer.data.stream import StreamConfig
 from deformer.network.discriminator import DiscriminatorConfig
 from deformer.network.losses import LossWeights, PointLossName
 from deformer.network.model import DeformerConfig
+from deformer.program.least import check_least
 
 OF_NO_EFFECT = ("summary", "optim.micro_batch", "stream.max_skipped")
 """Fields that a run may be resumed without: they change no number."""
@@ -27,7 +28,7 @@ class OptimConfig:
     """Both rates are multiplied by this every `decay_epochs`."""
     decay_epochs: int = 10
     warmup_steps: int = 0
-    """The model's rate rises linearly over so many steps."""
+    """The model's rate rises linearly over this many steps."""
     cooldown: float = 0.0
     """Share of a run's steps, at its end, over which both rates also fall linearly to 0: the last
     weights of a run at a constant rate are as good as its last batches were kind."""
@@ -39,20 +40,15 @@ class OptimConfig:
     their gradients are summed. None: all at once. Less needs less memory."""
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "decay_epochs", "micro_batch"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise ValueError(f"optim.{name} is {value}, must be 1 or more")
+        check_least(self, "optim.", epochs=1, decay_epochs=1, micro_batch=1, warmup_steps=0)
         for name in ("lr", "lr_discriminator", "decay", "clip_norm"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"optim.{name} is {getattr(self, name)}, must be more than 0")
         if not 0 <= self.cooldown <= 1:
             raise ValueError(f"optim.cooldown is {self.cooldown}, must be a share, 0 to 1")
-        if self.warmup_steps < 0:
-            raise ValueError(f"optim.warmup_steps is {self.warmup_steps}, must be 0 or more")
 
     def rate(self, step: int, steps_per_epoch: int, total_steps: int) -> float:
-        """The factor on both rates at a step of a run of so many."""
+        """The factor on both rates at a step of a run of `total_steps`."""
         rate = self.decay ** (step // steps_per_epoch // self.decay_epochs)
         left = total_steps - step
         return rate * min(1.0, left / (self.cooldown * total_steps)) if self.cooldown else rate
@@ -67,11 +63,10 @@ class ValidationConfig:
     every: int = 5000
     """Steps from one to the next; one more at the end."""
     limit: int | None = 2000
-    """At most so many windows, spread evenly over the split."""
+    """At most this many windows, spread evenly over the split."""
 
     def __post_init__(self) -> None:
-        if self.every < 1:
-            raise ValueError(f"validation.every is {self.every}, must be 1 or more")
+        check_least(self, "validation.", every=1)
 
 
 @dataclass(frozen=True)
@@ -89,7 +84,7 @@ class Experiment:
     """A folder of frames that `deformer.encode` encoded: they stand in place of images, the spatial
     half that made them stays as it is, and the temporal half is trained from random weights."""
     vertex_stride: int = 1
-    """Only every so many-th vertex of a mesh, and its fingertips, are in the losses: where no image
+    """Only every n-th vertex of a mesh, and its fingertips, are in the losses: where no image
     is encoded, posing meshes is what costs."""
     point_loss: PointLossName = "max_mse"
     """Or "mse": Table 5."""
@@ -103,8 +98,7 @@ class Experiment:
     validation: ValidationConfig = field(default_factory=ValidationConfig)
 
     def __post_init__(self) -> None:
-        if self.vertex_stride < 1:
-            raise ValueError(f"vertex_stride is {self.vertex_stride}, must be 1 or more")
+        check_least(self, vertex_stride=1)
         if self.features is not None and self.start_from is not None:
             raise ValueError("features and start_from are two beginnings: choose one")
 

@@ -11,7 +11,7 @@ from deformer.training.distributed import sum_over_ranks
 from deformer.training.learner import Learner, move_batch
 
 OCCLUDED = 0.25
-"""A hand of which objects hide so much or more counts as occluded."""
+"""From this hidden share on, a hand counts as occluded."""
 
 
 @torch.no_grad()

@@ -1,4 +1,4 @@
-"""Hands in images: where they are, of which side, and 21 landmarks each, by MediaPipe.
+"""Hands in images: where they are, their side, and 21 landmarks each, by MediaPipe.
 
     with HandDetector() as detector:
         for hand in detector.detect(image_rgb):

@@ -84,6 +84,7 @@ def see_hands(video: Path, size: int) -> SeenHands:
     """Find the hands and cut them out. Raises `ValueError` where there is none."""
     frames, is_left, landmarks, inputs = [], [], [], []
     num_detections = 0
+    next(read_frames(video))  # a video that cannot be read is refused before MediaPipe starts
     with HandDetector("video") as detector:
         for k, (image, time_s) in enumerate(track(read_frames(video), "finding hands")):
             detections = detector.detect(image, time_s)

@@ -7,9 +7,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-import tyro
-
-from deformer.program.console import run_command
+from deformer.program.console import run_program
 from deformer.training.checkpoint import file_sha256, load_checkpoint
 from deformer.weights import SUFFIX, write_weights
 
@@ -37,7 +35,7 @@ def run(options: Options) -> None:
 
 
 def main() -> int:
-    return run_command(lambda: run(tyro.cli(Options, description=__doc__)))
+    return run_program(run, Options, "deformer.weights", __doc__)
 
 
 if __name__ == "__main__":

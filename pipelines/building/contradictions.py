@@ -35,7 +35,7 @@ _MAX_TIP_OFF_M = 0.02
 """Between a stated fingertip and its vertex, where vertices are stated: datasets choose vertices
 up to 1 cm apart."""
 _JOINTS_TO_JUDGE = 7
-"""A third: so many must lie in the image to be compared with a segmentation or a box."""
+"""A third: as many must lie in the image to be compared with a segmentation or a box."""
 FRAMES_TO_REFUSE = 3
 """Fewer labelled frames of a clip are no pattern; those of the whole shard may be one."""
 _TIPS = [4, 8, 12, 16, 20]

@@ -18,6 +18,7 @@ from deformer.data.clip import SCHEMA_VERSION
 from deformer.files.foreign import check_folder_name
 from deformer.hand.box import BOX_SCALE, AugmentationRange
 from deformer.hand.mano import find_mano, load_hands
+from deformer.program.least import check_least
 from pipelines.building.shard import ShardTask, in_groups
 from pipelines.datasets.source import (
     ClipRef,
@@ -52,15 +53,7 @@ class PlanOptions:
     the reach of the widest window; by default 30, that of 7 frames with a gap of 10."""
 
     def __post_init__(self) -> None:
-        self._check_least(limit=1, frames_per_shard=1, halo_frames=0)
-
-    def _check_least(self, **least: int) -> None:
-        for name, smallest in least.items():
-            value = getattr(self, name)
-            if value is not None and value < smallest:
-                raise UnusableInputError(
-                    f"--{name.replace('_', '-')} {value} must be {smallest} or more"
-                )
+        check_least(self, "--", limit=1, frames_per_shard=1, halo_frames=0)
 
 
 @dataclass(frozen=True)
@@ -154,7 +147,7 @@ def make_plan(options: PlanOptions) -> BuildPlan:
     """
     dataset = options.dataset
     module = load_dataset(dataset)
-    root = _existing(options.root, module.ROOT_VARIABLE)
+    root = _existing(options.root, module)
     out = (options.out or Path("shards") / dataset.rpartition(".")[2]).resolve()
     check_folder_name(out)
     halo_frames = _halo_frames(module, dataset, options.halo_frames)
@@ -186,7 +179,7 @@ def make_plan(options: PlanOptions) -> BuildPlan:
     }
     tasks = [
         ShardTask(i, clips, dataset, root, out, choice.source, choice.sha256, options.augmentation)
-        for i, clips in enumerate(plan_shards(refs, options.frames_per_shard))
+        for i, clips in enumerate(_plan_shards(refs, options.frames_per_shard))
     ]
     return BuildPlan(out, parameters, tasks, synthetic_mark(root))
 
@@ -216,10 +209,15 @@ def _halo_frames(module: ModuleType, dataset: str, wanted: int | None) -> int | 
     return default if wanted is None else wanted
 
 
-def _existing(root: Path | None, variable: str) -> Path:
+def _existing(root: Path | None, module: ModuleType) -> Path:
+    variable = module.ROOT_VARIABLE
     value = root or os.environ.get(variable)
     if not value:
-        raise UnusableInputError(f"where is the raw dataset? give --root, or set ${variable}")
+        page = getattr(module, "DOWNLOAD", None)
+        where = f"; download it from {page}" if page else ""
+        raise UnusableInputError(
+            f"where is the raw dataset? give --root, or set ${variable}{where}"
+        )
     if not Path(value).is_dir():
         raise UnusableInputError(f"the raw dataset {value} is not a folder (--root or ${variable})")
     return Path(value).resolve()
@@ -235,7 +233,7 @@ def differences(old: dict, new: dict) -> str:
     return ", ".join(f"{key}: {old.get(key)} → {new.get(key)}" for key in keys)
 
 
-def plan_shards(refs: Iterable[ClipRef], frames_per_shard: int) -> list[tuple[ClipRef, ...]]:
+def _plan_shards(refs: Iterable[ClipRef], frames_per_shard: int) -> list[tuple[ClipRef, ...]]:
     """The clips of each shard.
 
     A shard is pure in every setup, so a split can be read as whole shards. Within a split clips

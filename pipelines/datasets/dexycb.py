@@ -31,6 +31,7 @@ from pipelines.datasets.source import (
 )
 
 ROOT_VARIABLE = "DEX_YCB_DIR"
+DOWNLOAD = "https://dex-ycb.github.io"
 
 YCB_CLASSES = (
     "002_master_chef_can", "003_cracker_box", "004_sugar_box", "005_tomato_soup_can",
@@ -78,7 +79,7 @@ def list_clips(root: Path) -> list[ClipRef]:
     if not found:
         raise UnusableInputError(
             f"{root} holds no subject folder of DexYCB (20200709-subject-01, …); --root or "
-            f"${ROOT_VARIABLE} names the folder that holds them (https://dex-ycb.github.io)"
+            f"${ROOT_VARIABLE} names the folder that holds them ({DOWNLOAD})"
         )
     for folder in (folder for subject in found for folder in _folders(subject, _SEQUENCE_FOLDER)):
         subject = folder.parent.name
@@ -105,7 +106,7 @@ def list_clips(root: Path) -> list[ClipRef]:
     for serial in sorted({ref.camera for ref in refs}):
         read_intrinsics(root, serial)
     for mano_calib in sorted(calibrations):
-        read_betas(root, mano_calib)
+        _read_betas(root, mano_calib)
     return refs
 
 
@@ -213,7 +214,7 @@ def read_intrinsics(root: Path, serial: str) -> np.ndarray:
     return np.array([[fx, 0, cx], [0, fy, cy], [0, 0, 1]])
 
 
-def read_betas(root: Path, mano_calib: str) -> np.ndarray:
+def _read_betas(root: Path, mano_calib: str) -> np.ndarray:
     """MANO shape (10,) of a subject's hand."""
     path = root / "calibration" / f"mano_{mano_calib}" / "mano.yml"
     stated = _read_yaml(path).get("betas")
@@ -233,7 +234,7 @@ def read_clip(root: Path, ref: ClipRef) -> Iterator[RawFrame]:
     sequence = root / ref.subject / ref.sequence
     meta = _read_meta(sequence)
     K = read_intrinsics(root, ref.camera)
-    betas = read_betas(root, meta["mano_calib"][0])
+    betas = _read_betas(root, meta["mano_calib"][0])
     codes = np.zeros(256, np.uint8)
     codes[1 : len(YCB_CLASSES) + 1] = OTHER_OBJECT
     codes[meta["ycb_ids"][meta["ycb_grasp_ind"]]] = GRASPED_OBJECT

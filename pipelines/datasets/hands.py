@@ -48,7 +48,7 @@ from pipelines.datasets.source import (
 ROOT_VARIABLE = "HANDS_DIR"
 META_FILE = "meta.json"
 _FEW = 2
-"""So many images of a camera may be missing, however few it has; of many, half."""
+"""How many images of a camera may be missing, however few it has; of many, half."""
 _MANO = ("pose_rotvec", "betas", "trans_m")
 
 

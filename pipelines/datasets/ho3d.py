@@ -60,6 +60,7 @@ from pipelines.datasets.source import (
 )
 
 ROOT_VARIABLE = "HO3D_DIR"
+DOWNLOAD = "https://github.com/shreyashampali/ho3d"
 MODELS_VARIABLE = "YCB_MODELS_DIR"
 CENTRE_FRAMES = 128
 """Centre frames of a clip, at most."""
@@ -94,7 +95,7 @@ def list_clips(root: Path, halo_frames: int = HALO_FRAMES) -> list[ClipRef]:
         raise UnusableInputError(
             f"{root} is no HO-3D folder: expected are train.txt beside train/, or evaluation.txt "
             "beside evaluation/, as HO-3D v2 and v3 unpack (for the download see "
-            f"https://github.com/shreyashampali/ho3d); name it by --root or ${ROOT_VARIABLE}"
+            f"{DOWNLOAD}); name it by --root or ${ROOT_VARIABLE}"
         )
     return [ref for split in splits for ref in _clips_of_split(root, split, halo_frames)]
 

@@ -6,12 +6,13 @@ A dataset is a module with three names (see docs/adding-a-dataset.md):
     list_clips(root: Path) -> list[ClipRef]              cheap: folder names and meta files only
     read_clip(root: Path, ref: ClipRef) -> Iterator[RawFrame]     one per frame of ref, in order
 
-A module may have two more:
+A module may have three more:
 
-    HALO_FRAMES: int                       clips are parts of recordings, and reach so many frame
-                                           numbers beyond their centre frames on each side, as far
-                                           as the recording goes; list_clips then takes another
-                                           number as halo_frames
+    HALO_FRAMES: int                       clips are parts of recordings; this is how many frame
+                                           numbers they reach beyond their centre frames on each
+                                           side, as far as the recording goes; list_clips then
+                                           takes another number as halo_frames
+    DOWNLOAD: str                          the page where the dataset is to be had
     describe(root: Path) -> dict[str, str]        what in the root, beyond the list of clips, shapes
                                            the result, such as files that may be absent; cheap, and
                                            the place to warn of what the result will lack

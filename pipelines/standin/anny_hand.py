@@ -144,10 +144,10 @@ def mano_weights(vertices, joints, tips, share, edges) -> np.ndarray:
             beyond = steps[k + 1] if k < 2 else 0.0
             weights[:, 1 + 3 * f + k] = share[:, f] * np.minimum(steps[k], 1) * (1 - beyond)
     weights[:, 0] = np.clip(1 - weights[:, 1:].sum(1), 0, None)
-    return smooth_weights(weights / weights.sum(1, keepdims=True), edges, rounds=2)
+    return _smooth_weights(weights / weights.sum(1, keepdims=True), edges, rounds=2)
 
 
-def smooth_weights(weights: np.ndarray, edges: np.ndarray, rounds: int) -> np.ndarray:
+def _smooth_weights(weights: np.ndarray, edges: np.ndarray, rounds: int) -> np.ndarray:
     """Average with the neighbours, keep the four largest, make each row sum to 1."""
     count = np.bincount(edges.ravel(), minlength=len(weights))[:, None]
     for _ in range(rounds):
@@ -160,7 +160,7 @@ def smooth_weights(weights: np.ndarray, edges: np.ndarray, rounds: int) -> np.nd
     return weights / weights.sum(1, keepdims=True)
 
 
-def rest_directions() -> np.ndarray:
+def _rest_directions() -> np.ndarray:
     """Where each phalanx points in the rest pose (5, 3, 3): finger, phalanx, xyz."""
     directions = []
     for finger in FINGERS:
@@ -177,7 +177,7 @@ def rest_directions() -> np.ndarray:
     return directions / np.linalg.norm(directions, axis=-1, keepdims=True)
 
 
-def shortest_arc(start: np.ndarray, end: np.ndarray) -> np.ndarray:
+def _shortest_arc(start: np.ndarray, end: np.ndarray) -> np.ndarray:
     """The smallest rotation (3, 3) that takes the unit vector start to the unit vector end."""
     axis = np.cross(start, end)
     sine = np.linalg.norm(axis)
@@ -193,13 +193,13 @@ def flatten(vertices, joints, tips, weights) -> tuple[np.ndarray, np.ndarray, np
     must not end up in the shape directions.
     """
     turn = np.tile(np.eye(3), (16, 1, 1))
-    for f, directions in enumerate(rest_directions()):
+    for f, directions in enumerate(_rest_directions()):
         chain = np.vstack([joints[1 + 3 * f : 4 + 3 * f], tips[[f]]])
         for k in range(3):
             j = 1 + 3 * f + k
             bone = chain[k + 1] - chain[k]
             carried = turn[MANO_PARENTS[j]] @ (bone / np.linalg.norm(bone))
-            turn[j] = shortest_arc(carried, directions[k]) @ turn[MANO_PARENTS[j]]
+            turn[j] = _shortest_arc(carried, directions[k]) @ turn[MANO_PARENTS[j]]
     local = turn.copy()
     for j in range(1, 16):
         local[j] = turn[MANO_PARENTS[j]].T @ turn[j]

@@ -23,7 +23,7 @@ SWELL = 0.16  # per unit of 1 − cos θ: more keeps more volume, but looks like
 RIDGE = 0.02
 
 
-def palm_side(vertices, weights, skeleton: Skeleton) -> np.ndarray:
+def _palm_side(vertices, weights, skeleton: Skeleton) -> np.ndarray:
     """How much each vertex lies in the crease of a finger's joints (V,), 0 to 1.
 
     There linear blending folds the skin neatly, while dual quaternions press it through itself.
@@ -38,7 +38,7 @@ def palm_side(vertices, weights, skeleton: Skeleton) -> np.ndarray:
     return share
 
 
-def swell_fields(vertices, weights, skeleton: Skeleton) -> np.ndarray:
+def _swell_fields(vertices, weights, skeleton: Skeleton) -> np.ndarray:
     """Where and whither the skin swells about each joint (15, V, 3), metres per unit."""
     fields = np.zeros((15, *vertices.shape))
     for j in range(15):
@@ -70,8 +70,8 @@ class BetterDeformer:
 
     def __init__(self, vertices, weights, skeleton: Skeleton):
         self.vertices, self.weights, self.skeleton = vertices, weights, skeleton
-        self.fields = swell_fields(vertices, weights, skeleton)
-        self.crease = palm_side(vertices, weights, skeleton)[:, None]
+        self.fields = _swell_fields(vertices, weights, skeleton)
+        self.crease = _palm_side(vertices, weights, skeleton)[:, None]
 
     def __call__(self, pose: np.ndarray) -> np.ndarray:
         rotations = pose_to_rotations(pose)
@@ -84,7 +84,7 @@ class BetterDeformer:
         return round_ + self.crease * (folded - round_)
 
 
-def active_joints(influences: np.ndarray) -> list[int]:
+def _active_joints(influences: np.ndarray) -> list[int]:
     """The joints whose own rotation bends the skin at a vertex, given which joints hold it.
 
     A joint that carries all the others moves the vertex rigidly: its rotation changes nothing in
@@ -110,7 +110,7 @@ def fit_posedirs(poses, targets, vertices, weights, joints) -> np.ndarray:
     features, residuals = np.stack(features), np.stack(residuals)
     posedirs = np.zeros((len(vertices), 3, 135))
     for v in range(len(vertices)):
-        active = active_joints(weights[v] > 0.01)
+        active = _active_joints(weights[v] > 0.01)
         if not active:
             continue
         columns = np.concatenate([np.arange(9) + 9 * (j - 1) for j in active])

@@ -41,17 +41,17 @@ def dual_quaternion_skinning(vertices, weights, transforms) -> np.ndarray:
         if parent >= 0 and real[j] @ real[parent] < 0:
             real[j] *= -1
     shift = np.concatenate([np.zeros((len(real), 1)), transforms[:, :, 3]], axis=1)
-    dual = 0.5 * quaternion_product(shift, real)
+    dual = 0.5 * _quaternion_product(shift, real)
     real, dual = weights @ real, weights @ dual
     norm = np.linalg.norm(real, axis=1, keepdims=True)
     real, dual = real / norm, dual / norm
     conjugate = real * np.array([1, -1, -1, -1])
-    moved = 2 * quaternion_product(dual, conjugate)[:, 1:]
+    moved = 2 * _quaternion_product(dual, conjugate)[:, 1:]
     turn = Rotation.from_quat(np.roll(real, -1, axis=1))
     return turn.apply(vertices) + moved
 
 
-def quaternion_product(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+def _quaternion_product(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """Hamilton's product of quaternions (N, 4), w first."""
     w = a[:, :1] * b[:, :1] - (a[:, 1:] * b[:, 1:]).sum(1, keepdims=True)
     v = a[:, :1] * b[:, 1:] + b[:, :1] * a[:, 1:] + np.cross(a[:, 1:], b[:, 1:])

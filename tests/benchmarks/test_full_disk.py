@@ -11,12 +11,11 @@ from matplotlib.figure import Figure
 from benchmarks.evaluation.predictions import add_vertices
 from benchmarks.evaluation.result import read_evaluation, write_evaluation
 from benchmarks.figures.style import save_figure
-from benchmarks.report.keep import FIRST_LINE, replace_folder
 from benchmarks.submissions.file_order import dexycb_order, ho3d_order
 from benchmarks.submissions.hpe import write_hpe
 from benchmarks.submissions.pred_json import write_pred_json
 from benchmarks.tables import __main__ as tables
-from deformer.files.whole import NoRoomError
+from deformer.files.whole import NoRoomError, whole_folder, write_part
 from tests.benchmarks.evaluations import make_evaluation
 from tests.benchmarks.frame_tables import HO3D_LIST, dexycb_frames, ho3d_frames
 from tests.benchmarks.hands_in_motion import random_hands, random_meshes
@@ -43,7 +42,8 @@ def _figure(path):
 
 
 def _keep(path):
-    replace_folder(path.parent, {"README.md": FIRST_LINE.encode() + b"\n", path.name: b"x" * 1000})
+    with whole_folder(path.parent) as folder:
+        write_part(folder / path.name, b"x" * 1000)
 
 
 WRITERS = {

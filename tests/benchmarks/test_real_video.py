@@ -143,8 +143,7 @@ def test_the_command_writes_numbers_and_a_sheet(run, video, tmp_path, monkeypatc
     [(None, "there is no such file"), (b"no video", "no frame of it can be read")],
 )
 def test_what_is_no_video_is_one_line(run, tmp_path, monkeypatch, capsys, content, message):
-    monkeypatch.setattr(video_hands, "HandDetector", FakeDetector)
-    monkeypatch.setattr(FakeDetector, "__exit__", lambda *_: None)
+    monkeypatch.setattr(video_hands, "HandDetector", None)  # it is not started
     path = tmp_path / "clip.mp4"
     if content is not None:
         path.write_bytes(content)

@@ -4,7 +4,6 @@ Layout and meaning of every value: section 5 of the project's method, after DexY
 """
 
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -30,7 +29,7 @@ from pipelines.synthetic.scene.sequence import (
     standin_hands,
 )
 from pipelines.synthetic.scene.setting import Setting
-from pipelines.synthetic.scene.world import Person
+from pipelines.synthetic.scene.world import Person, Take
 from pipelines.synthetic.things.ycb import CLASS_IDS
 
 
@@ -73,7 +72,7 @@ def write_shared(root: Path, subjects: list[Subject]) -> None:
             folder / "intrinsics" / f"{serial}_640x480.yml", _yaml(_intrinsics_entry(serial))
         )
     for subject in subjects:
-        path = folder / f"extrinsics_{extrinsics_id(subject.name)}"
+        path = folder / f"extrinsics_{_extrinsics_id(subject.name)}"
         write_whole(path / "extrinsics.yml", _yaml(_extrinsics_entry(subject.cameras)))
         for side, person in subject.people.items():
             path = folder / f"mano_{subject.name}_{side}"
@@ -98,20 +97,12 @@ def write_sequence(
     motion: a recorded one; without it `num_frames` frames are drawn.
     """
     cameras = [c for c in subject.cameras if c.name in serials]
-    draw = partial(
-        compose if motion is None else compose_recorded,
-        seed=seed,
-        name=plan.folder,
-        person=subject.person(plan.side, seed, plan.setting),
-        side=plan.side,
-        grasped_id=CLASS_IDS[plan.object_name],
-        cameras=cameras,
-        setting=plan.setting,
-    )
-    sequence = draw(num_frames=num_frames) if motion is None else draw(motion=motion)
+    person, grasped = subject.person(plan.side, seed, plan.setting), CLASS_IDS[plan.object_name]
+    take = Take(seed, plan.folder, person, plan.side, grasped, cameras, plan.setting)
+    sequence = compose(take, num_frames) if motion is None else compose_recorded(take, motion)
     write_part(folder / "meta.yml", _yaml(_meta(sequence, plan.subject, plan.side)).encode())
     _write_poses(folder / "pose.npz", sequence, subject.cameras)
-    labels = [camera_labels(sequence, camera) for camera in cameras]
+    labels = [_camera_labels(sequence, camera) for camera in cameras]
     for frame, number, picture in film(sequence):
         place = folder / cameras[number].name
         write_frame(place, frame, picture, with_depth)
@@ -127,7 +118,7 @@ def write_frame(folder: Path, frame: int, picture: Frame, with_depth: bool) -> N
         write_part(folder / f"aligned_depth_to_color_{frame:06d}.png", encode_png(millimetres))
 
 
-def camera_labels(sequence: Sequence, camera: Camera) -> dict[str, np.ndarray]:
+def _camera_labels(sequence: Sequence, camera: Camera) -> dict[str, np.ndarray]:
     """DexYCB's labels of all frames in one camera's frame, float32.
 
     pose_y (F, n, 3, 4) object poses; pose_m (F, 1, 51), joint_3d (F, 1, 21, 3) metres and joint_2d
@@ -201,11 +192,11 @@ def _meta(sequence: Sequence, subject: str, side: str) -> dict:
         "ycb_grasp_ind": sequence.world.grasped,
         "mano_sides": [side],
         "mano_calib": [f"{subject}_{side}"],
-        "extrinsics": extrinsics_id(subject),
+        "extrinsics": _extrinsics_id(subject),
     }
 
 
-def extrinsics_id(subject: str) -> str:
+def _extrinsics_id(subject: str) -> str:
     """The name of a subject's rig: a date and a time, as DexYCB's."""
     return f"{subject[:8]}_000000"
 

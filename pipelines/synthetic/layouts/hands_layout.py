@@ -33,7 +33,7 @@ from pipelines.synthetic.scene.wide_surroundings import (
     draw_occluders,
     draw_surroundings,
 )
-from pipelines.synthetic.scene.world import Person
+from pipelines.synthetic.scene.world import Person, Take
 
 VERSION = 3
 """Raised whenever the same parameters give other files."""
@@ -84,8 +84,8 @@ def _write_table(folder, plan, seed, num_cameras, num_frames, stride):
     cameras = [rig(rng)[k] for k in rng.permutation(8)[:num_cameras]]
     span = (num_frames - 1) * stride + 1
     length = max(_TABLE_FRAMES, span + _LATEST)
-    scene = seed, f"hands/{plan.folder}", person, side, grasped, cameras
-    sequence = compose(*scene, length, setting=setting, num_placements=_PLACEMENTS)
+    take = Take(seed, f"hands/{plan.folder}", person, side, grasped, cameras, setting)
+    sequence = compose(take, length, num_placements=_PLACEMENTS)
     motion = sequence.motion
     start = int(rng.integers(motion.valid.argmax(), length - span + 1))
     frames = range(start, start + span, stride)

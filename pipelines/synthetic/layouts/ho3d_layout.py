@@ -20,7 +20,7 @@ from pipelines.synthetic.layouts.sequences import SequencePlan
 from pipelines.synthetic.render.film import HAND_LABEL
 from pipelines.synthetic.scene.cameras import table_camera
 from pipelines.synthetic.scene.sequence import Sequence, compose, film, generator
-from pipelines.synthetic.scene.world import Person
+from pipelines.synthetic.scene.world import Person, Take
 from pipelines.synthetic.things.ycb import CLASS_IDS
 
 DEPTH_SCALE_M = 0.00012498664727900177
@@ -61,11 +61,11 @@ def write_sequence(
         else:
             write_part(folder / "rgb" / f"{frame:04d}.jpg", encode_jpeg(picture.image))
         if with_depth:
-            depth = encode_png(encode_depth(picture.depth_m))
+            depth = encode_png(_encode_depth(picture.depth_m))
             write_part(folder / "depth" / f"{frame:04d}.png", depth)
         if has_masks:
             grasped = sequence.world.objects[sequence.world.grasped].thing.class_id
-            mask = encode_png(encode_masks(picture.label, grasped))
+            mask = encode_png(_encode_masks(picture.label, grasped))
             write_part(folder / "seg" / f"{frame:04d}.png", mask)
         meta = _meta(sequence, labels, frame, version, evaluation, bool(listed[frame]))
         write_part(folder / "meta" / f"{frame:04d}.pkl", _pickle(meta))
@@ -87,11 +87,11 @@ def truth_folder(root: Path) -> Path:
 def finish_lists(root: Path, plans: list[SequencePlan]) -> None:
     """Write the lists when all sequences are there, unless an earlier run has done so."""
     if truth_folder(root).is_dir():
-        write_lists(root, plans)
+        _write_lists(root, plans)
         shutil.rmtree(truth_folder(root))
 
 
-def write_lists(root: Path, plans: list[SequencePlan]) -> None:
+def _write_lists(root: Path, plans: list[SequencePlan]) -> None:
     """train.txt, evaluation.txt and the evaluation set's truth, in the list's order."""
     for split in ("train", "evaluation"):
         lines, xyz, verts = [], [], []
@@ -113,14 +113,14 @@ def _write_json(path: Path, parts: list[np.ndarray]) -> None:
     write_whole(path, json.dumps(np.round(values.astype(np.float64), 7).tolist()))
 
 
-def encode_depth(depth_m: np.ndarray) -> np.ndarray:
+def _encode_depth(depth_m: np.ndarray) -> np.ndarray:
     """(H, W) metres → (H, W, 3) uint8 BGR: steps of DEPTH_SCALE_M, low byte in R, high in G."""
     steps = np.clip(np.round(depth_m / DEPTH_SCALE_M), 0, 65535).astype(np.uint16)
     low, high = (steps & 255).astype(np.uint8), (steps >> 8).astype(np.uint8)
     return cv2.merge([np.zeros_like(low), high, low])
 
 
-def encode_masks(label: np.ndarray, grasped_id: int) -> np.ndarray:
+def _encode_masks(label: np.ndarray, grasped_id: int) -> np.ndarray:
     """(480, 640) labels → (120, 160, 3) uint8 BGR: hand blue, object green, else black."""
     step = label.shape[0] // SEGMENTATION_SIZE[1]
     small = label[step // 2 :: step, step // 2 :: step]
@@ -136,8 +136,8 @@ def _compose(seed: int, plan: SequencePlan, num_frames: int) -> Sequence:
     person = Person.drawn(rng, int(rng.integers(100)))
     camera = table_camera(plan.name, generator(seed, "ho3d", plan.name, "camera"))
     grasped = CLASS_IDS[plan.object_name]
-    scene = seed, f"ho3d/{plan.name}", person, "right", grasped, [camera]
-    return compose(*scene, num_frames, in_hand=True)
+    take = Take(seed, f"ho3d/{plan.name}", person, "right", grasped, [camera])
+    return compose(take, num_frames, in_hand=True)
 
 
 def _annotated(seed: int, name: str, num_frames: int) -> np.ndarray:

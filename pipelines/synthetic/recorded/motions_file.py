@@ -16,8 +16,8 @@ An npz, of N frames in S sequences:
 
 All are in the frame of one upright camera (x right, y down, z forward) that stands still for all
 sequences of a subject and looks down at the table. The object's axes and origin are those of
-DexYCB's models (YCB-Video's). Where the table is follows from the objects, most of which have to
-stand or lie on it in their first frame, in at least three sequences of a subject. Other arrays are
+DexYCB's models (YCB-Video's). Where the table is follows from the objects: in at least three
+sequences of a subject, most have to stand or lie on it in their first frame. Other arrays are
 ignored. From one's own sequences, each a tuple (subject, name, side, object, rotation (F, 3, 3) and
 trans (F, 3) of the object, joints (F, 21, 3), valid (F,)):
 
@@ -33,9 +33,6 @@ trans (F, 3) of the object, joints (F, 21, 3), valid (F,)):
 """
 
 import hashlib
-import io
-import zipfile
-import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -43,6 +40,7 @@ import numpy as np
 from scipy.spatial.transform import Rotation
 
 from deformer.files.foreign import foreign
+from deformer.files.wellformed import read_npz
 from deformer.hand.conventions import SIDES
 from pipelines.synthetic.things.ycb import CLASS_IDS
 
@@ -152,12 +150,8 @@ def _arrays(path: Path, content: bytes) -> dict[str, np.ndarray]:
     """The arrays of an npz that are read here."""
     wanted = [*_FRAME_ARRAYS, *_SEQUENCE_ARRAYS, "object_rotvec_is"]
     try:
-        file = np.load(io.BytesIO(content))
-        if not isinstance(file, np.lib.npyio.NpzFile):
-            raise ValueError("a single array")
-        with file:
-            arrays = {key: file[key] for key in wanted if key in file}
-    except (ValueError, OSError, EOFError, KeyError, zipfile.BadZipFile, zlib.error):
+        arrays = read_npz(content, wanted)
+    except ValueError:
         found = foreign(content, expected=b"PK\x03\x04")
         raise ValueError(
             f"--motions {path} is no npz of plain arrays, or a part of one: "

@@ -71,7 +71,7 @@ class Recordings:
         for recording in self.file.recordings:
             self._by_subject.setdefault(recording.subject, []).append(recording)
         try:
-            self.tables = {name: find_table(parts) for name, parts in self._by_subject.items()}
+            self.tables = {name: _find_table(parts) for name, parts in self._by_subject.items()}
         except ValueError as error:
             raise ValueError(f"--motions {path}: {error}") from None
 
@@ -114,7 +114,7 @@ class Recordings:
     def retarget(self, plan: SequencePlan, num_frames: int) -> Recorded:
         """Fit a plan's recording: all of it, or the `num_frames` that end with the last hand."""
         recording = on_table(self.recording(plan), self.tables[plan.subject])
-        recording = last_frames(recording, num_frames)
+        recording = _last_frames(recording, num_frames)
         arrays, betas = getattr(self.hands, plan.side), self.betas[plan.subject, plan.side]
         rig = HandRig(self.hands, self._layer, plan.side, betas)
         fits = []
@@ -134,7 +134,7 @@ class Recordings:
         return Recorded(plan.side, motion, residual, depths)
 
 
-def find_table(recordings: list[Recording]) -> Table:
+def _find_table(recordings: list[Recording]) -> Table:
     """A subject's table, from the objects that stand on it before they are taken.
 
     Upwards is the direction that most of them agree on; the person, from whom the hands come, sits
@@ -178,7 +178,7 @@ def on_table(recording: Recording, table: Table) -> Recording:
     return replace(recording, joints_m=joints, object_rotation=rotation, object_m=position)
 
 
-def last_frames(recording: Recording, num_frames: int) -> Recording:
+def _last_frames(recording: Recording, num_frames: int) -> Recording:
     """The `num_frames` that end with the last hand; later ones too where there are too few."""
     frames = len(recording.valid)
     if num_frames >= frames:

@@ -45,7 +45,7 @@ def retarget_all(
     jobs = [(motions, plan, num_frames) for plan in chosen]
     recorded = each(_retarget, jobs, workers, "retargeting", len(plans), console)
     if first_time:
-        mark |= measured_mm(recorded)
+        mark |= _measured_mm(recorded)
         write_mark(root, mark)
     for key, what in zip(MEASURED, ("joints from the recorded", "hand in object"), strict=True):
         numbers = ", ".join(f"{name} {value}" for name, value in mark[key].items())
@@ -71,7 +71,7 @@ def _recordings(path: Path) -> Recordings:
     return Recordings(path, hands)
 
 
-def measured_mm(recorded: list[Recorded]) -> dict[str, dict[str, float]]:
+def _measured_mm(recorded: list[Recorded]) -> dict[str, dict[str, float]]:
     """How near the stand-in's joints come to the recorded ones, and how deep it is in what it
     carries: the deepest vertex, over a few frames of every sequence. By the names of `MEASURED`.
     """

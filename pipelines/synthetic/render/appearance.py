@@ -111,8 +111,8 @@ class Limb:
         corners = rig.rest_vertices_m[self._faces]
         edges_m = np.linalg.norm(corners - np.roll(corners, 1, 1), axis=-1)
         self._wide_faces = self._faces[edges_m.max(1) > 0.009]
-        self._operator = vertex_normals_operator(self._faces, 778)
-        self._arm_operator = vertex_normals_operator(self.arm.faces, self.arm.num_vertices)
+        self._operator = _vertex_normals_operator(self._faces, 778)
+        self._arm_operator = _vertex_normals_operator(self.arm.faces, self.arm.num_vertices)
         rings, sides = len(self.arm.along_m), self.arm.num_vertices // len(self.arm.along_m)
         around = np.tile(np.linspace(0, 1, sides), rings).astype(np.float32)
         along = np.repeat(self.arm.along_m, sides)
@@ -123,7 +123,7 @@ class Limb:
 
     def hand_part(self, moment: int, albedo: np.ndarray, skin: Surface, gloss: float) -> Part:
         vertices = self.vertices_m[moment]
-        normals = mesh_normals(vertices, self._faces, self._operator)
+        normals = _mesh_normals(vertices, self._faces, self._operator)
         table = attributes(normals, albedo, self.rig.rest_vertices_m)
         a, b, c = (vertices[self._wide_faces[:, k]] for k in range(3))
         outline = [vertices, (a + b) / 2, (b + c) / 2, (c + a) / 2, (a + b + c) / 3]
@@ -133,7 +133,7 @@ class Limb:
     def arm_part(self, moment: int, albedo: np.ndarray, surface: Surface) -> Part:
         arm = self.arm
         vertices = arm.vertices_m(self.vertices_m[moment], self._rotation[moment])
-        normals = mesh_normals(vertices, arm.faces, self._arm_operator)
+        normals = _mesh_normals(vertices, arm.faces, self._arm_operator)
         rows = normals.reshape(len(arm.along_m), -1, 3)
         rows[:, 0] = rows[:, -1] = rows[:, 0] + rows[:, -1]  # the seam of the tube
         normals = rows.reshape(-1, 3)
@@ -181,7 +181,7 @@ def num_blocked(
     return met.reshape(len(ways), -1).sum(0)
 
 
-def vertex_normals_operator(faces: np.ndarray, num_vertices: int) -> csr_matrix:
+def _vertex_normals_operator(faces: np.ndarray, num_vertices: int) -> csr_matrix:
     """Sparse (V, F): sums the normals of the faces round each vertex."""
     rows = faces.ravel()
     columns = np.repeat(np.arange(len(faces)), 3)
@@ -189,7 +189,7 @@ def vertex_normals_operator(faces: np.ndarray, num_vertices: int) -> csr_matrix:
     return csr_matrix((data, (rows, columns)), shape=(num_vertices, len(faces)))
 
 
-def mesh_normals(vertices: np.ndarray, faces: np.ndarray, operator: csr_matrix) -> np.ndarray:
+def _mesh_normals(vertices: np.ndarray, faces: np.ndarray, operator: csr_matrix) -> np.ndarray:
     """Smooth unit normals (V, 3), outward where faces run counter-clockwise."""
     a, b, c = vertices[faces[:, 0]], vertices[faces[:, 1]], vertices[faces[:, 2]]
     normals = operator @ np.cross(b - a, c - a)
@@ -199,8 +199,8 @@ def mesh_normals(vertices: np.ndarray, faces: np.ndarray, operator: csr_matrix) 
 def paint_hand(rig: HandRig, skin: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Albedo per vertex of the hand, linear RGB (778, 3): palm, knuckles, fingertips, nails."""
     v, joints = rig.rest_vertices_m, rig.rest_joints_m
-    operator = vertex_normals_operator(rig.arrays.faces, len(v))
-    normals = mesh_normals(v, rig.arrays.faces, operator)
+    operator = _vertex_normals_operator(rig.arrays.faces, len(v))
+    normals = _mesh_normals(v, rig.arrays.faces, operator)
     palmar = np.clip(normals @ rig.axes[1] * 1.2, -1, 1)  # +1 palm, −1 back of the hand
     darkness = 1 - skin.mean()
     palm_tint = skin + (np.array([0.6, 0.37, 0.29]) - skin) * (0.12 + 0.3 * darkness)

@@ -46,7 +46,7 @@ class TableLight:
 
 
 @cache
-def grid_points_m() -> np.ndarray:
+def _grid_points_m() -> np.ndarray:
     """Middles of the cells in the world, just above the table, (rows, columns, 3)."""
     x = np.arange(TABLE_X_M[0] + CELL_M / 2, TABLE_X_M[1], CELL_M)
     y = np.arange(TABLE_Y_M[0] + CELL_M / 2, TABLE_Y_M[1], CELL_M)
@@ -56,7 +56,7 @@ def grid_points_m() -> np.ndarray:
 
 def bake(scene: RayScene | None, light: Light) -> TableLight:
     """The table's light under everything that stands still."""
-    points = grid_points_m()
+    points = _grid_points_m()
     gap = light.key_m - points
     distance = np.linalg.norm(gap, axis=-1)
     falloff = (np.linalg.norm(light.key_m) / distance) ** 2
@@ -74,7 +74,7 @@ def moving_shadow(layer: Layer, light: Light, baked: TableLight) -> tuple[np.nda
 
     Only cells that it can darken are looked at.
     """
-    points = grid_points_m()
+    points = _grid_points_m()
     above = np.concatenate([p.outline_m for p in layer.parts], dtype=np.float32)
     above = above[above[:, 2] > 0]
     if not len(above):

@@ -40,7 +40,7 @@ def hex_to_linear(text: str) -> np.ndarray:
     return srgb_to_linear(np.array([int(text[i : i + 2], 16) for i in (1, 3, 5)]) / 255)
 
 
-def fractal_noise(
+def _fractal_noise(
     rng: np.random.Generator, height: int, width: int, cells: tuple[float, float], octaves: int = 4
 ) -> np.ndarray:
     """Smooth noise (height, width), about zero mean and unit spread; `cells` (rows, columns)."""
@@ -55,7 +55,7 @@ def fractal_noise(
 
 
 @cache
-def noise_volume() -> np.ndarray:
+def _noise_volume() -> np.ndarray:
     """Periodic smooth noise (64, 64, 64, 3) in about [-1, 1], the same for ever: skin and cloth."""
     rng = np.random.default_rng(20231002)
     frequency = np.fft.fftfreq(64)
@@ -73,7 +73,7 @@ def sample_noise(points: np.ndarray, cells_per_unit: float) -> np.ndarray:
     # shifted, so that no coordinate is negative and cutting off is rounding down
     cells = np.ascontiguousarray(points.T) * np.float32(cells_per_unit) + np.float32(4096)
     x, y, z = cells.astype(np.intp) & 63
-    return noise_volume().reshape(-1, 3).take((x * 64 + y) * 64 + z, 0)
+    return _noise_volume().reshape(-1, 3).take((x * 64 + y) * 64 + z, 0)
 
 
 def paint_object(paints: tuple[str, ...], rng: np.random.Generator) -> np.ndarray:
@@ -90,8 +90,8 @@ def _vary(colour: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     return np.clip(colour * rng.uniform(0.85, 1.15, 3), 0.004, 0.9)
 
 
-def _fill(colour: np.ndarray, height: int = TILE, width: int = TILE) -> np.ndarray:
-    return np.full((height, width, 3), colour, np.float32)
+def _fill(colour: np.ndarray) -> np.ndarray:
+    return np.full((TILE, TILE, 3), colour, np.float32)
 
 
 def _print(tile, colour, rng, box, num_lines) -> None:
@@ -112,7 +112,7 @@ def _print(tile, colour, rng, box, num_lines) -> None:
 
 
 def _plain(first, second, rng):
-    mix = np.clip(0.12 + 0.1 * fractal_noise(rng, TILE, TILE, (3, 3)), 0, 1)[..., None]
+    mix = np.clip(0.12 + 0.1 * _fractal_noise(rng, TILE, TILE, (3, 3)), 0, 1)[..., None]
     return _fill(first) * (1 - mix) + _fill(second) * mix
 
 
@@ -153,7 +153,7 @@ def _carton(first, second, rng):
 
 
 def _fruit(first, second, rng):
-    spots = np.clip(fractal_noise(rng, TILE, TILE, (14, 14), 3) - 1.3, 0, 1)[..., None]
+    spots = np.clip(_fractal_noise(rng, TILE, TILE, (14, 14), 3) - 1.3, 0, 1)[..., None]
     tile = _fill(first) * (1 - spots) + _fill(second) * spots
     v = np.abs(np.linspace(-1, 1, TILE))[:, None, None]
     return tile + (second - tile) * np.clip((v - 0.82) * 6, 0, 1)
@@ -166,11 +166,11 @@ def _wood(first, second, rng):
 _PAINTERS = {"plain": _plain, "label": _label, "carton": _carton, "fruit": _fruit, "wood": _wood}
 
 
-def wood(rng, height, width, light, dark, cells=(14, 1.5)) -> np.ndarray:
+def wood(rng, height, width, light, dark) -> np.ndarray:
     """Boards along the columns, linear RGB (height, width, 3)."""
-    grain = fractal_noise(rng, height, width, cells, 4)
-    rings = 0.5 + 0.5 * np.sin(6 * grain + 3 * fractal_noise(rng, height, width, (3, 1), 2))
-    fine = 0.12 * fractal_noise(rng, height, width, (height / 3, width / 40), 1)
+    grain = _fractal_noise(rng, height, width, (14, 1.5), 4)
+    rings = 0.5 + 0.5 * np.sin(6 * grain + 3 * _fractal_noise(rng, height, width, (3, 1), 2))
+    fine = 0.12 * _fractal_noise(rng, height, width, (height / 3, width / 40), 1)
     mix = np.clip(0.65 * rings + fine, 0, 1)[..., None]
     return (light * (1 - mix) + dark * mix).astype(np.float32)
 
@@ -179,7 +179,7 @@ def cloth(rng, height, width, colour, contrast=0.12) -> np.ndarray:
     """A woven surface with soft folds of shade, linear RGB (height, width, 3)."""
     weave = rng.standard_normal((height, width)).astype(np.float32)
     weave = cv2.GaussianBlur(weave, (0, 0), 0.7) * contrast * 1.6
-    folds = 0.5 * contrast * fractal_noise(rng, height, width, (5, 6), 3)
+    folds = 0.5 * contrast * _fractal_noise(rng, height, width, (5, 6), 3)
     return (colour * np.clip(1 + weave + folds, 0.3, 1.8)[..., None]).astype(np.float32)
 
 
@@ -196,7 +196,7 @@ def tabletop(
         tone = _vary(hex_to_linear(str(rng.choice(woods))), rng)
         return wood(rng, height, width, tone, tone * rng.uniform(0.45, 0.7))
     if kind == "plain":
-        shade = 1 + 0.05 * fractal_noise(rng, height, width, (4, 4), 5)
+        shade = 1 + 0.05 * _fractal_noise(rng, height, width, (4, 4), 5)
         return (hue * shade[..., None]).astype(np.float32)
     surface = cloth(rng, height, width, hue)
     if kind == "checked":

@@ -64,9 +64,7 @@ def intrinsics(name: str, focal_px: float = 616.0) -> np.ndarray:
     return np.array([[fx, 0, cx], [0, fy, cy], [0, 0, 1.0]])
 
 
-def look_at(
-    name: str, center_m: np.ndarray, target_m: np.ndarray, roll_rad: float, focal_px: float = 616.0
-) -> Camera:
+def look_at(name: str, center_m: np.ndarray, target_m: np.ndarray, roll_rad: float) -> Camera:
     """A camera at `center_m` that has `target_m` in the middle of its view."""
     forward = target_m - center_m
     forward = forward / np.linalg.norm(forward)
@@ -75,7 +73,7 @@ def look_at(
     down = np.cross(forward, right)
     c, s = np.cos(roll_rad), np.sin(roll_rad)
     rotation = np.array([[c, s, 0], [-s, c, 0], [0, 0, 1]]) @ np.stack([right, down, forward])
-    return Camera(name, intrinsics(name, focal_px), rotation, -rotation @ center_m)
+    return Camera(name, intrinsics(name, 616.0), rotation, -rotation @ center_m)
 
 
 USUAL_MIDDLE_M = np.array([0.0, -0.01, 0.09])

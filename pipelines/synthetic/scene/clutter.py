@@ -151,7 +151,7 @@ class Clutter:
             thing = YCB_OBJECTS[class_id]
             spot = np.array([*(foot_m + rng.normal(0, 0.003, 2)), top - thing.bottom_m])
             candidate = placed(thing, facing + rng.normal(0, 0.3), spot)
-            if not pile or rests_on(candidate, pile[-1]):
+            if not pile or _rests_on(candidate, pile[-1]):
                 pile.append(candidate)
                 top += float(np.ptp(thing.mesh.vertices_m[:, 2]))
         return pile if top >= height_m else []
@@ -213,7 +213,7 @@ def _foot_m(thing: YcbObject) -> np.ndarray:
     return np.concatenate([[[0, 0, points[:, 2].min()]], foot])
 
 
-def rests_on(upper: Placed, lower: Placed) -> bool:
+def _rests_on(upper: Placed, lower: Placed) -> bool:
     """Whether the upper object's middle and most of its bottom lie on the lower one's top."""
     foot = _foot_m(upper.thing) @ upper.rotation.T + upper.position_m
     foot[:, 2] -= _TOP_M  # inside of what is flat on top, in the hole of a vessel

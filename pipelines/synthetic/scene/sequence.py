@@ -33,9 +33,8 @@ from pipelines.synthetic.render.table_light import bake, moving_shadow
 from pipelines.synthetic.render.view import View, render_view, still_layer
 from pipelines.synthetic.scene.cameras import Camera
 from pipelines.synthetic.scene.clutter import Course
-from pipelines.synthetic.scene.setting import EVERYTHING, Setting
 from pipelines.synthetic.scene.stage import Stage
-from pipelines.synthetic.scene.world import Person, World, build_world
+from pipelines.synthetic.scene.world import Take, World, build_world
 from pipelines.synthetic.things.objects import distance_field, surface_samples_m
 from pipelines.synthetic.things.ycb import YCB_OBJECTS
 
@@ -81,31 +80,19 @@ class Sequence:
 
 
 def compose(
-    seed: int,
-    name: str,
-    person: Person,
-    side: str,
-    grasped_id: int,
-    cameras: list[Camera],
-    num_frames: int,
-    in_hand: bool = False,
-    setting: Setting = EVERYTHING,
-    num_placements: int = 90,
+    take: Take, num_frames: int, in_hand: bool = False, num_placements: int = 90
 ) -> Sequence:
     """Draw world, grasp and motion; of several draws the first with a good hold.
 
     in_hand: HO-3D's kind of scene, one object turned in the hand before the camera; num_placements:
     of `find_grasp`.
     """
-    hands, layer = standin_hands()
-    rig = HandRig(hands, layer, side, person.betas)
-    best = None
+    rig, best = _rig(take), None
     for attempt in range(_GRASP_TRIES):
-        rng = generator(seed, name, "scene", str(attempt))
+        rng = generator(take.seed, take.name, "scene", str(attempt))
         num_objects = int(rng.integers(1, 5)) if in_hand else int(rng.integers(4, 7))
         keep_clear = in_hand and rng.random() < 0.75
-        place = person, side, grasped_id, cameras, num_objects
-        world = build_world(rng, *place, keep_clear=keep_clear, setting=setting)
+        world = build_world(rng, take, num_objects, keep_clear)
         placed = world.objects[world.grasped]
         inverse = placed.rotation.T
         wished = inverse @ world.hold.approach, inverse @ world.hold.fingers
@@ -115,30 +102,22 @@ def compose(
         if grasp.score > _GOOD_SCORE:
             break
     world, grasp = best
-    motion = _clear_motion(seed, name, world, rig, grasp, num_frames, in_hand)
-    return Sequence(world, rig, grasp, motion, cameras, seed, name)
+    motion = _clear_motion(take.seed, take.name, world, rig, grasp, num_frames, in_hand)
+    return Sequence(world, rig, grasp, motion, take.cameras, take.seed, take.name)
 
 
-def compose_recorded(
-    seed: int,
-    name: str,
-    person: Person,
-    side: str,
-    grasped_id: int,
-    cameras: list[Camera],
-    motion: Motion,
-    setting: Setting = EVERYTHING,
-) -> Sequence:
+def compose_recorded(take: Take, motion: Motion) -> Sequence:
     """Draw a world round a recorded motion: nothing stands where hand or object pass."""
+    rig = _rig(take)
+    rng = generator(take.seed, take.name, "scene")
+    course = _course(rig, motion, take.grasped_id)
+    world = build_world(rng, take, int(rng.integers(4, 7)), course=course)
+    return Sequence(world, rig, None, motion, take.cameras, take.seed, take.name)
+
+
+def _rig(take: Take) -> HandRig:
     hands, layer = standin_hands()
-    rig = HandRig(hands, layer, side, person.betas)
-    rng = generator(seed, name, "scene")
-    course = _course(rig, motion, grasped_id)
-    num_objects = int(rng.integers(4, 7))
-    world = build_world(
-        rng, person, side, grasped_id, cameras, num_objects, setting=setting, course=course
-    )
-    return Sequence(world, rig, None, motion, cameras, seed, name)
+    return HandRig(hands, layer, take.side, take.person.betas)
 
 
 def _course(rig: HandRig, motion: Motion, grasped_id: int) -> Course:

@@ -69,7 +69,7 @@ class Stage:
         return layer
 
     def colours(self, layer: Layer):
-        """Linear RGB (N, 3) of a layer's hits, as `LayerCaster` asks for it."""
+        """Linear RGB (N, 3) of a layer's hits, as `LayerCaster` expects them."""
         lamp_m = self.world.light.key_m.astype(np.float32)
 
         def lamp_share(points: np.ndarray, _) -> np.ndarray:

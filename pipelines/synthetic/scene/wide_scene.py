@@ -220,7 +220,7 @@ def _holding(rng, rig, times, liveliness, on_table) -> Player:
     base = rotation[0] @ grasp.rotation
     options = [_elbow(rng, rig, base) for _ in range(8)]
     elbow = max(options, key=lambda e: min(e[2], 0.1)) if on_table else options[0]
-    surface = draw_paint(rng, thing)
+    surface = _draw_paint(rng, thing)
     return Player(
         rig,
         Rotation.from_matrix(hand).as_rotvec(),
@@ -280,7 +280,7 @@ def _still(rng, points: np.ndarray, ground: float) -> list[Placed]:
             for o in found
         ]
         if thing.signed_distance_m(local).min() > 0.008 and min(others, default=1) > 0:
-            found.append(replace(new, texture=draw_paint(rng, thing)))
+            found.append(replace(new, texture=_draw_paint(rng, thing)))
     return found
 
 
@@ -288,7 +288,7 @@ def _reach(thing: YcbObject) -> float:
     return float(np.linalg.norm(thing.mesh.vertices_m[:, :2], axis=1).max())
 
 
-def draw_paint(rng: np.random.Generator, thing: YcbObject) -> np.ndarray:
+def _draw_paint(rng: np.random.Generator, thing: YcbObject) -> np.ndarray:
     """A texture, linear RGB: the object's own (of DexYCB's), every part in one colour, or any."""
     kind = rng.choice(["own", "plain", "any"], p=[0.3, 0.4, 0.3])
     if kind == "own" and thing.class_id in YCB_OBJECTS:

@@ -101,7 +101,7 @@ class Stage:
         return 1 - blocked.astype(np.float32) / np.float32(len(ways))
 
     def colours(self, layer: Layer):
-        """Linear RGB (N, 3) of a layer's hits, as `LayerCaster` asks for it."""
+        """Linear RGB (N, 3) of a layer's hits, as `LayerCaster` expects them."""
         light = self.scene.light
         lamp_m = light.key_m.astype(np.float32)
 

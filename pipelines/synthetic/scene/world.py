@@ -71,15 +71,24 @@ class Person:
         )
 
 
+@dataclass(frozen=True, eq=False)
+class Take:
+    """Who takes which object before which cameras. Seed and name fix all that is drawn for it."""
+
+    seed: int
+    name: str
+    person: Person
+    side: str
+    grasped_id: int
+    cameras: list[Camera]
+    setting: Setting = EVERYTHING
+
+
 def build_world(
     rng: np.random.Generator,
-    person: Person,
-    side: str,
-    grasped_id: int,
-    cameras: list[Camera],
+    take: Take,
     num_objects: int,
     keep_clear: bool = False,
-    setting: Setting = EVERYTHING,
     course: Course | None = None,
 ) -> World:
     """Draw a scene: the grasped object in the middle, tall ones before some cameras, others around.
@@ -87,17 +96,17 @@ def build_world(
     keep_clear: nothing stands between the first camera and the grasped object. course: where a
     recorded object starts and what hand and object sweep; without it both are drawn.
     """
-    thing, hold = YCB_OBJECTS[grasped_id], None
+    thing, hold, setting, person = YCB_OBJECTS[take.grasped_id], None, take.setting, take.person
     if course is None:
         grip = thing.grips[rng.integers(len(thing.grips))]
-        approach, fingers, yaw = grasp_directions(rng, side, grip)
+        approach, fingers, yaw = grasp_directions(rng, take.side, grip)
         middle = np.array([rng.uniform(-0.04, 0.04), rng.uniform(-0.05, 0.03), -thing.bottom_m])
         grasped, hold = placed(thing, yaw, middle), Hold(grip, approach, fingers)
         course = Course.nearby(grasped)
     else:
         grasped = Placed(thing, course.start_rotation, course.start_m, UNPAINTED)
-    sign = -1.0 if side == "left" else 1.0
-    clutter = Clutter([grasped], course, cameras, sign, setting)
+    sign = -1.0 if take.side == "left" else 1.0
+    clutter = Clutter([grasped], course, take.cameras, sign, setting)
     clutter.add_piles(rng)
     clutter.add_others(rng, num_objects, keep_clear)
     objects = [replace(o, texture=paint_object(o.thing.paints, rng)) for o in clutter.objects]

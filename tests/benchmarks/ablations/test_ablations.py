@@ -12,7 +12,6 @@ from benchmarks.ablations import presets as ablation_plan
 from benchmarks.ablations.presets import Options, plan, preset_of
 from deformer.data.dataset import read_info
 from deformer.experiments import EXPERIMENTS, get_experiment
-from deformer.program import console
 from deformer.train import parse
 from tests.commands import call
 from tests.deformer.small_runs import own_signals
@@ -128,7 +127,6 @@ def test_a_signal_stops_as_ctrl_c_does_and_is_heard_once(data, tmp_path, monkeyp
     where = "--runs", tmp_path, "--results", tmp_path, "--data", data
     arguments = *where, "--steps", 3
     monkeypatch.setattr(ablations, "seconds_of_training", lambda *_: 1.0)
-    monkeypatch.setattr(console, "leave_terminal", lambda: None)  # the tests' own is still there
     heard = []
 
     def run_jobs(*_) -> list[str]:
@@ -159,6 +157,16 @@ def test_the_estimate_comes_from_the_log_of_a_run(data, tmp_path):
     console = Console(record=True, width=200)
     ablations.print_plan(options, [job], console)
     assert "3,600 steps left: about 2.0 hours" in console.export_text()  # 8 windows a step
+
+
+def test_a_dry_run_shows_the_plan_of_data_that_are_not_built(tmp_path, monkeypatch, capsys):
+    where = "--runs", tmp_path, "--results", tmp_path, "--data", "shards/my_ho3d"
+    with own_signals():
+        assert call(ablations.main, *where, "--preset", "paper", "--dry-run") == 0
+    said = capsys.readouterr().err
+    assert "ho3d_average" in said and "its epochs" in said and "shards/my_ho3d is not built" in said
+    with own_signals():
+        assert call(ablations.main, *where, "--preset", "paper") == 1
 
 
 def test_a_dry_run_trains_nothing(data, tmp_path, monkeypatch, capsys):

@@ -79,7 +79,7 @@ def written(tmp_path_factory, raw_root) -> Path:
     sheet = root / "results" / data.name / "shards.png"
     sheet.parent.mkdir()
     Image.fromarray(np.zeros((40, 60, 3), np.uint8)).save(sheet)
-    report.write_report(report.Options(root / "results", root / "runs", (data,)))
+    report.run(report.Options(root / "results", root / "runs", (data,)))
     return root
 
 
@@ -124,8 +124,8 @@ def test_it_holds_the_parts_that_a_reader_looks_for(written, text):
 def test_recordings_are_called_recordings(tmp_path, raw_root):
     data, none = build_dataset(raw_root), tmp_path / "none"
     write_result(tmp_path / "full", data, write_run(tmp_path / "run"), synthetic=False)
-    out = report.write_report(report.Options(tmp_path, none, (none,)))  # draws nothing
-    top = out.read_text().split("</header>")[0]
+    report.run(report.Options(tmp_path, none, (none,)))  # draws nothing
+    top = (tmp_path / "report.html").read_text().split("</header>")[0]
     assert "Everything measured here is of recordings." in top
     assert "synthetic" not in top.split("<body>")[1].lower()
 
@@ -197,7 +197,8 @@ def test_a_figure_of_trainings_is_of_one_experiment_one_seed_and_one_length(tmp_
 def test_with_nothing_at_all_it_says_what_to_run(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     assert call(report.main) == 0
-    assert "results/report.html" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "results/report.html" in said and "nothing is measured yet: python -m benchm" in said
     text = (tmp_path / "results" / "report.html").read_text()
     check_self_contained(text)
     assert "Nothing is measured yet" in text
@@ -209,7 +210,7 @@ def test_with_nothing_at_all_it_says_what_to_run(tmp_path, monkeypatch, capsys):
 
 def test_without_dataset_and_runs_the_tables_are_there_and_figures_say_why(written, tmp_path):
     empty, out = tmp_path / "empty", tmp_path / "r.html"
-    report.write_report(report.Options(written / "results", empty, (empty,), out))
+    report.run(report.Options(written / "results", empty, (empty,), out))
     text = out.read_text()
     check_self_contained(text)
     assert "† Measured on synthetic data: these say" in text

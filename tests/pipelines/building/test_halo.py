@@ -157,5 +157,5 @@ def test_what_a_build_refuses(raw_root, tmp_path, monkeypatch):
         built(raw_root, tmp_path / "out", None, name)
     with pytest.raises(UnusableInputError, match="--halo-frames 40: clips of dexycb are whole"):
         built(raw_root, tmp_path / "out", 40, "dexycb")
-    with pytest.raises(UnusableInputError, match="--halo-frames -1 must be 0 or more"):
+    with pytest.raises(ValueError, match="--halo-frames -1 must be 0 or more"):
         Options("ho3d", halo_frames=-1)

@@ -19,7 +19,7 @@ from pipelines.synthetic.scene.cameras import rig
 from pipelines.synthetic.scene.clutter import Clutter, Course, placed
 from pipelines.synthetic.scene.sequence import compose, compose_recorded, generator
 from pipelines.synthetic.scene.setting import EVERYTHING
-from pipelines.synthetic.scene.world import Person
+from pipelines.synthetic.scene.world import Person, Take
 from pipelines.synthetic.things.objects import surface_samples_m
 from pipelines.synthetic.things.ycb import CLASS_IDS, YCB_OBJECTS
 from tests.pipelines.synthetic.roots import files_of
@@ -38,8 +38,8 @@ def composed(plan, num_cameras: int, num_frames: int = 72):
     cameras = rig(generator(0, plan.subject, "rig"))
     cameras = [c for c in cameras if c.name in benchmark.serials(num_cameras)]
     grasped = CLASS_IDS[plan.object_name]
-    scene = 0, plan.folder, person, plan.side, grasped, cameras
-    return compose(*scene, num_frames, setting=plan.setting)
+    take = Take(0, plan.folder, person, plan.side, grasped, cameras, plan.setting)
+    return compose(take, num_frames)
 
 
 class TestPlan:
@@ -158,8 +158,9 @@ def with_recorded_motion(recordings, plan, num_cameras: int):
     subject = Subject.drawn(0, plan.subject, recordings)
     cameras = [c for c in subject.cameras if c.name in benchmark.serials(num_cameras)]
     person = subject.person(plan.side, 0, plan.setting)
-    scene = 0, plan.folder, person, plan.side, CLASS_IDS[plan.object_name], cameras
-    return compose_recorded(*scene, recordings.retarget(plan, 72).motion, plan.setting)
+    grasped = CLASS_IDS[plan.object_name]
+    take = Take(0, plan.folder, person, plan.side, grasped, cameras, plan.setting)
+    return compose_recorded(take, recordings.retarget(plan, 72).motion)
 
 
 @pytest.mark.slow

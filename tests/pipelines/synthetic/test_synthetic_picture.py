@@ -15,7 +15,7 @@ from pipelines.synthetic.render.rays import RayScene
 from pipelines.synthetic.render.view import View, render_view, still_layer
 from pipelines.synthetic.scene.cameras import Camera, look_at
 from pipelines.synthetic.scene.clutter import placed
-from pipelines.synthetic.scene.world import Person, build_world
+from pipelines.synthetic.scene.world import Person, Take, build_world
 from pipelines.synthetic.things.ycb import CLASS_IDS, YCB_OBJECTS
 
 WIDTH, HEIGHT = IMAGE_SIZE
@@ -32,7 +32,8 @@ BLOCK_EDGE, GROUND, BLOCK = 300, 60, 120
 def world():
     """A table with a box in its middle and, far from it, the object that will be grasped."""
     rng = np.random.default_rng(0)
-    world = build_world(rng, Person.drawn(rng, 0), "right", CLASS_IDS["025_mug"], [CAMERA], 1)
+    take = Take(0, "mug", Person.drawn(rng, 0), "right", CLASS_IDS["025_mug"], [CAMERA])
+    world = build_world(rng, take, 1)
     thing = YCB_OBJECTS[BOX]
     box = replace(placed(thing, 0.3, np.array([0, 0, -thing.bottom_m])), texture=np.ones((8, 8, 3)))
     return replace(world, objects=[box, world.objects[world.grasped]], grasped=1)

@@ -10,7 +10,7 @@ from pipelines.synthetic.layouts.sequences import dexycb_plan
 from pipelines.synthetic.render.rays import RayScene
 from pipelines.synthetic.scene.cameras import rig
 from pipelines.synthetic.scene.sequence import clearance_m, compose, generator
-from pipelines.synthetic.scene.world import Person
+from pipelines.synthetic.scene.world import Person, Take
 from pipelines.synthetic.things.objects import distance_field, surface_samples_m
 from pipelines.synthetic.things.ycb import CLASS_IDS, YCB_OBJECTS
 
@@ -19,7 +19,7 @@ def composed(plan, num_frames: int):
     person = Person.drawn(generator(0, plan.subject, "person"), int(plan.subject[-2:]) - 1)
     cameras = rig(generator(0, plan.subject, "rig"))
     grasped = CLASS_IDS[plan.object_name]
-    return compose(0, plan.folder, person, plan.side, grasped, cameras, num_frames)
+    return compose(Take(0, plan.folder, person, plan.side, grasped, cameras), num_frames)
 
 
 def hand_vertices(sequence) -> np.ndarray:
