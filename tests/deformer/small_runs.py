@@ -24,12 +24,7 @@ from deformer.network.model import DeformerConfig
 from deformer.train import Options, train
 from deformer.training.checkpoint import load_checkpoint
 from deformer.training.distributed import Place
-from deformer.training.experiment import (
-    Experiment,
-    OptimConfig,
-    ValidationConfig,
-    differences,
-)
+from deformer.training.experiment import Experiment, OptimConfig, ValidationConfig, differences
 from deformer.training.learner import Learner
 from deformer.training.motion import RealMotion
 from pipelines import build_shards

@@ -3,12 +3,7 @@ from typing import get_args
 
 import pytest
 
-from deformer.experiments import (
-    BASES,
-    EXPERIMENTS,
-    VARIANTS,
-    get_experiment,
-)
+from deformer.experiments import BASES, EXPERIMENTS, VARIANTS, get_experiment
 from deformer.hand.mano import HandLayer
 from deformer.network.fusion import FusionVariant
 from deformer.network.model import Deformer

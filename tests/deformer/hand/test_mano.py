@@ -282,9 +282,7 @@ def test_the_layer_is_smplx_s(hands):
             "", is_rhand=side == "right", data_struct=data, num_betas=10, flat_hand_mean=True
         )
         expected = layer(
-            betas=betas[chosen],
-            global_orient=rotmats[chosen, :1],
-            hand_pose=rotmats[chosen, 1:],
+            betas=betas[chosen], global_orient=rotmats[chosen, :1], hand_pose=rotmats[chosen, 1:]
         )
         torch.testing.assert_close(vertices[chosen], expected.vertices, rtol=0, atol=1e-6)
         in_mano_order = joints[chosen][:, np.argsort(MANO_TO_DATASET)]
