@@ -70,9 +70,6 @@ def own_signals() -> Iterator[None]:
             signal.signal(kind, handler)
 
 
-# ------------------------------------------------------------------------------------ whole runs
-
-
 def arguments(dataset: Path | str, out: Path, *more: str) -> list[str]:
     """What the command line must say for a run of `VERY_SMALL`."""
     line = [
@@ -159,9 +156,6 @@ def assert_same_tensors(one: dict, other: dict) -> None:
         assert tensors.keys() == other[name].keys()
         differ = [key for key, value in tensors.items() if not torch.equal(value, other[name][key])]
         assert not differ, f"{name}: {len(differ)} of {len(tensors)} differ, such as {differ[0]}"
-
-
-# ---------------------------------------------------------------------------------- parts of runs
 
 
 def make_stream(dataset: Path, experiment: Experiment = VERY_SMALL, **place) -> Stream:

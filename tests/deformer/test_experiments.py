@@ -13,9 +13,6 @@ from deformer.training.experiment import OptimConfig, ValidationConfig, differen
 NEEDED = ["--data", "shards/here"]
 
 
-# ------------------------------------------------------------------------------- the experiments
-
-
 def test_every_base_has_every_ablation():
     bases = [base.name for base in BASES]
     assert {"dexycb", "ho3d", "dexycb_fast", "ho3d_fast", "lite_temporal", "tiny"} <= set(bases)
@@ -88,9 +85,6 @@ def test_every_network_can_be_made(hands, name):
 def test_bad_configuration_is_named(kind, change, text):
     with pytest.raises(ValueError, match=text):
         kind(**change)
-
-
-# ------------------------------------------------------------------------------ the command line
 
 
 @pytest.mark.parametrize(

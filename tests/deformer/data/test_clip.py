@@ -79,24 +79,13 @@ def test_meta_round_trip_and_schema_version():
         ({"joints": np.zeros(3)}, "joints"),
         ({"betas": np.zeros((3, 9), np.float32)}, r"betas has shape \(3, 9\)"),
         ({"frame": np.zeros(2, np.int32)}, "frame has 2 rows for 3 frames"),
+        ({"valid": None}, "lack 'valid'"),
     ],
 )
 def test_wrong_labels_are_named(change, message):
+    changed = {name: value for name, value in (labels() | change).items() if value is not None}
     with pytest.raises(ValueError, match=message):
-        clip.encode_labels(labels() | change, 3)
-
-
-def test_missing_field_is_named():
-    incomplete = labels()
-    del incomplete["valid"]
-    with pytest.raises(ValueError, match="lack 'valid'"):
-        clip.encode_labels(incomplete, 3)
-
-
-@pytest.mark.parametrize("cut", [0, 10, -100])
-def test_truncated_labels(cut):
-    with pytest.raises(ValueError, match="not a whole npz"):
-        clip.decode_labels(clip.encode_labels(labels(), 3)[:cut])
+        clip.encode_labels(changed, 3)
 
 
 def npz_with(**changes) -> bytes:
@@ -129,7 +118,6 @@ def npz_with(**changes) -> bytes:
     ],
 )
 def test_malformed_labels_are_value_errors(change, message):
-    assert clip.decode_labels(npz_with())
     with pytest.raises(ValueError, match=message):
         clip.decode_labels(npz_with(**change))
 
@@ -152,6 +140,12 @@ def test_malformed_labels_are_value_errors(change, message):
 def test_malformed_meta_is_a_value_error(old, new, message):
     with pytest.raises(ValueError, match=message):
         clip.decode_meta(clip.encode_meta(META).replace(old, new, 1))
+
+
+@pytest.mark.parametrize("cut", [0, 10, -100])
+def test_truncated_labels(cut):
+    with pytest.raises(ValueError, match="not a whole npz"):
+        clip.decode_labels(clip.encode_labels(labels(), 3)[:cut])
 
 
 @pytest.mark.parametrize("data", [b"[]", b"3", b"null", b"[" * 100_000])

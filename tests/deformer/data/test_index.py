@@ -1,6 +1,5 @@
 import json
 import os
-from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -39,9 +38,6 @@ def clips_of(index, rows: np.ndarray) -> list[str]:
     return [index.clips[k] for k in np.unique(index.clip[rows])]
 
 
-# ------------------------------------------------------------------------------------- the index
-
-
 def test_the_index_holds_what_the_table_holds(index, frames):
     assert [index.clips[k] for k in index.clip] == [row["clip"] for row in frames]
     assert [index.shards[k] for k in index.shard] == [row["shard"] for row in frames]
@@ -51,13 +47,6 @@ def test_the_index_holds_what_the_table_holds(index, frames):
             assert value == row[name] or row[name] is None, name
 
 
-def test_clip_bounds_part_the_rows_by_clip(index):
-    bounds = index.clip_bounds
-    assert bounds[0] == 0 and bounds[-1] == len(index.clip)
-    for clip, (start, end) in enumerate(pairwise(bounds)):
-        assert end > start and (index.clip[start:end] == clip).all()
-
-
 def test_no_dataset_and_another_schema_version_are_refused(tmp_path, own_dataset):
     with pytest.raises(FileNotFoundError, match="is no built dataset"):
         read_index(tmp_path / "nothing")
@@ -65,9 +54,6 @@ def test_no_dataset_and_another_schema_version_are_refused(tmp_path, own_dataset
     (own_dataset / "dataset.json").write_text(json.dumps(info | {"schema_version": 99}))
     with pytest.raises(ValueError, match="schema version 99, this program reads"):
         read_index(own_dataset)
-
-
-# ------------------------------------------------------------------------------------- the split
 
 
 @pytest.mark.parametrize(
@@ -96,8 +82,6 @@ def test_a_split_without_a_valid_frame_is_refused(tmp_path):
     with pytest.raises(ValueError, match="split s0_val of .* has no valid frame"):
         select_rows(index, "s0_val")
 
-
-# ------------------------------------------------------------------------------------- the filter
 
 FILTERS = {
     "occlusion > 0.3": lambda r: r["occlusion"] > 0.3,
@@ -199,9 +183,6 @@ def test_a_filter_that_leaves_nothing_is_refused(index):
         select_rows(index, "s0_train", "frame > 99")
     with pytest.raises(ValueError, match="no valid frame"):  # they are all in s0_train
         select_rows(index, "s0_test", "clip == 'clip-00'")
-
-
-# ----------------------------------------------------------------------------------- the windows
 
 
 def test_windows_stand_around_the_centres_in_the_order_of_the_index(index):

@@ -28,17 +28,6 @@ def random_pose(n: int, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
     return rotvec_to_rotmat(rotvec), torch.randn(n, 10, generator=generator)
 
 
-def test_shapes_and_sides_in_one_batch(layer):
-    rotmats, betas = random_pose(4)
-    is_left = torch.tensor([False, True, False, True])
-    vertices, joints = layer(rotmats, betas, is_left)
-    assert vertices.shape == (4, 778, 3)
-    assert joints.shape == (4, 21, 3)
-    for i in range(4):
-        alone, _ = layer(rotmats[i : i + 1], betas[i : i + 1], is_left[i : i + 1])
-        assert torch.allclose(alone[0], vertices[i], atol=1e-6)
-
-
 def test_left_is_mirrored_right(layer):
     rotmats, betas = random_pose(3)
     mirror = torch.diag(torch.tensor([-1.0, 1, 1]))
@@ -69,17 +58,6 @@ def test_pca_expands_with_the_mean(hands):
     assert np.allclose(zero, hands.right.hands_mean)
     one = hands.right.pca_to_rotvec(np.eye(45)[3])
     assert np.allclose(one - hands.right.hands_mean, hands.right.hands_components[3], atol=1e-6)
-
-
-def test_gradient_is_finite_at_the_rest_pose(layer):
-    rotvec = torch.zeros(1, 16, 3, requires_grad=True)
-    vertices, _ = layer(rotvec_to_rotmat(rotvec), torch.zeros(1, 10), torch.tensor([False]))
-    vertices.square().sum().backward()
-    assert torch.isfinite(rotvec.grad).all()
-    assert rotvec.grad.abs().max() > 0
-
-
-# ------------------------------------------------------------------------------- MANO's own files
 
 
 def test_published_pickles_load_without_chumpy(mano_folder, hands):

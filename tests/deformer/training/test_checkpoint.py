@@ -48,9 +48,6 @@ def _damage(folder: Path, name: str = "model.safetensors") -> None:
     os.truncate(folder / name, (folder / name).stat().st_size - 10)
 
 
-# -------------------------------------------------------------------------------- writing, reading
-
-
 @pytest.mark.parametrize("damage", [b"{", b"\xff\x00", b"[]", b"{}", b'{"step": null}'])
 def test_a_damaged_note_of_the_best_is_told_in_a_line(tmp_path, damage):
     (tmp_path / "best.json").write_bytes(damage)
@@ -94,9 +91,6 @@ def test_no_room_for_a_checkpoint(tmp_path):
     assert load_checkpoint(tmp_path).step == 1
 
 
-# ------------------------------------------------------------------------------- which are kept
-
-
 def test_the_last_ones_and_the_best_are_kept(tmp_path):
     kept = []
     for step, error in ((1, 9.0), (2, 5.0), (3, None), (4, 7.0), (5, 5.0), (6, 4.0), (7, None)):
@@ -127,9 +121,6 @@ def test_a_damaged_later_checkpoint_takes_no_place_of_a_whole_one(tmp_path):
     _damage(folder)
     _save(tmp_path, 6, keep=1)
     assert load_checkpoint(tmp_path).step == 6
-
-
-# ----------------------------------------------------------------------------------- damaged ones
 
 
 def _change_a_byte(folder: Path) -> None:
@@ -183,9 +174,6 @@ def test_files_that_were_not_fetched_are_named_with_what_to_do(tmp_path, caplog,
         "the file itself by `git lfs pull`; bring its files back, or begin anew in another --out"
     )
     assert "is used" not in caplog.text  # there is none before them
-
-
-# ------------------------------------------------------------------------- of another program, run
 
 
 def _edit_state(folder: Path, **change) -> None:
@@ -272,6 +260,3 @@ def test_torch_unpickles_nothing_but_weights():
     assert calls  # the backbone's weights
     for name, call in calls:
         assert "weights_only=True" in call, name
-
-
-# -------------------------------------------------------------------------------------- optimizers

@@ -212,9 +212,6 @@ def test_evaluation_is_that_of_the_whole_network(whole, dataset, temporal, tmp_p
         np.testing.assert_allclose(one[name], other[name], atol=1e-5)
 
 
-# ---------------------------------------------------------------------------------- what is refused
-
-
 def test_features_of_another_spatial_half_are_refused(whole, features, dataset, tmp_path, hands):
     other = tmp_path / "other"
     assert run(dataset, other, changed("stream", SPATIAL_RUN, seed=5), steps=2) == 0

@@ -31,9 +31,6 @@ def motion(stream):
     return RealMotion(stream.index, stream.windows, seed=0)
 
 
-# --------------------------------------------------------------------------------------- one step
-
-
 def test_both_networks_learn_by_turns(hands, stream, batches):
     learner = make_learner(hands, stream)
     before = snapshot(learner)
@@ -136,9 +133,6 @@ def test_bf16_takes_nearly_the_same_step_with_weights_in_float32(hands, stream, 
         assert rounded[name].item() == pytest.approx(value.item(), rel=0.03, abs=2e-3), name
 
 
-# --------------------------------------------------------------------------- what must stop a run
-
-
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_a_nonfinite_loss_stops_before_anything_changes(hands, stream, batches, value):
     learner = make_learner(hands, stream)
@@ -164,9 +158,6 @@ def test_gradients_are_clipped_and_their_norm_is_told(hands, stream, batches):
     assert norms == [pytest.approx(0.5, rel=1e-3)]
 
 
-# ------------------------------------------------------------------------------------------- rates
-
-
 def test_rates_follow_the_schedule_and_the_warm_up(hands, stream, batches):
     learner = make_learner(hands, stream, changed("optim", lr=4e-3, warmup_steps=4))
     rates = []
@@ -189,9 +180,6 @@ def test_the_rates_fall_to_zero_at_the_end_of_a_run():
     optim = changed("optim", decay=1.0, cooldown=0.5).optim
     rates = [optim.rate(step, 1000, 100) for step in (0, 49, 50, 51, 75, 99)]
     assert rates == pytest.approx([1, 1, 1, 0.98, 0.5, 0.02])
-
-
-# --------------------------------------------------------------------------------- true motion
 
 
 def test_real_motion_is_of_the_training_set(stream, motion):
@@ -248,9 +236,6 @@ def test_motion_without_poses_is_refused(stream, monkeypatch):
     monkeypatch.setattr(motions, "read_table", lambda *_, **__: table)
     with pytest.raises(ValueError, match=r"annotations.parquet: frames to train on have no MANO"):
         RealMotion(stream.index, stream.windows, 0)
-
-
-# ------------------------------------------------------------------------------------ overfitting
 
 
 @pytest.mark.slow

@@ -33,9 +33,6 @@ from tests.deformer.small_runs import (
 REPOSITORY = Path(__file__).parents[3]
 
 
-# -------------------------------------------------------------------------------------- bad input
-
-
 @pytest.fixture
 def main(monkeypatch, capsys):
     """Call the program in this process; returns exit status and what it says on stderr."""
@@ -161,9 +158,6 @@ def test_out_of_memory_names_the_settings(main, dataset, tmp_path, monkeypatch):
         "--stream.order.global-batch",
     ):  # fmt: skip
         assert option in line
-
-
-# ------------------------------------------------------------------------------------- processes
 
 
 def _start(
