@@ -6,7 +6,9 @@ import multiprocessing
 import os
 import signal
 import time
+from collections.abc import Callable
 from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -44,32 +46,24 @@ def is_same(one: Batch, other: Batch) -> bool:
     )
 
 
-def sleep_at_3(step: int) -> Batch:
-    if step == 3:
-        time.sleep(60)
-    return batch_of(step)
+@dataclass(frozen=True)
+class At3:
+    """Reads batches, and does something else at step 3."""
+
+    do: Callable
+    argument: object
+
+    def __call__(self, step: int) -> Batch:
+        if step == 3:
+            self.do(self.argument)
+        return batch_of(step)
 
 
-def die_at_3(step: int) -> Batch:
-    if step == 3:
-        os.kill(os.getpid(), signal.SIGKILL)
-    return batch_of(step)
+def refuse(fault: str) -> None:
+    raise ValueError(fault)
 
 
-def leave_at_3(step: int) -> Batch:
-    if step == 3:
-        os._exit(7)
-    return batch_of(step)
-
-
-def refuse_at_3(step: int) -> Batch:
-    if step == 3:
-        raise ValueError("step 3 [v2] is corrupt: verify it")
-    return batch_of(step)
-
-
-def mistake_at_3(step: int) -> Batch:
-    return {}["missing"] if step == 3 else batch_of(step)
+SLEEP, DIE = At3(time.sleep, 60), At3(signal.raise_signal, signal.SIGKILL)
 
 
 @pytest.fixture(params=METHODS)
@@ -110,8 +104,8 @@ def test_one_is_pinned_while_another_is_used(monkeypatch):
     assert all(is_same(b, batch_of(s)) for s, b in enumerate(come))
     assert (len(come), len(pinned), devices) == (9, 9, [3])
     with pytest.raises(ChildProcessError, match="killed by SIGKILL"):
-        list(read_ahead(die_at_3, range(9), 2, True))
-    batches = read_ahead(sleep_at_3, range(9), 2, True)
+        list(read_ahead(DIE, range(9), 2, True))
+    batches = read_ahead(SLEEP, range(9), 2, True)
     started = [next(batches) for _ in range(3)]  # the thread waits for the one that sleeps
     batches.close()
     assert len(started) == 3
@@ -127,11 +121,19 @@ def test_a_batch_may_be_written_and_outlives_its_worker():
 @pytest.mark.parametrize(
     ("read", "error", "says"),
     [
-        (die_at_3, ChildProcessError, r"killed by SIGKILL: .*out of memory.*--workers 0"),
-        (leave_at_3, ChildProcessError, r"ended with status 7: .*--workers 0"),
-        (sleep_at_3, TimeoutError, r"no batch for step 3 within 1 s: .*--shm-size.*--workers 0"),
-        (refuse_at_3, ValueError, r"^step 3 \[v2\] is corrupt: verify it$"),
-        (mistake_at_3, RuntimeError, r"(?s)in a data worker:.*KeyError: 'missing'"),
+        (DIE, ChildProcessError, r"killed by SIGKILL: .*out of memory.*--workers 0"),
+        (At3(os._exit, 7), ChildProcessError, r"ended with status 7: .*--workers 0"),
+        (SLEEP, TimeoutError, r"no batch for step 3 within 1 s: .*--shm-size.*--workers 0"),
+        (
+            At3(refuse, "step 3 [v2] is corrupt: verify it"),
+            ValueError,
+            r"^step 3 \[v2\] is corrupt: verify it$",
+        ),
+        (
+            At3({}.__getitem__, "missing"),
+            RuntimeError,
+            r"(?s)in a data worker:.*KeyError: 'missing'",
+        ),
     ],
 )
 def test_what_a_worker_cannot_do_is_told(monkeypatch, read, error, says):
@@ -156,7 +158,7 @@ def test_workers_that_cannot_be_started(monkeypatch):
 
 
 def test_left_early_nobody_stays():
-    batches = read_ahead(sleep_at_3, range(9), 2, False)
+    batches = read_ahead(SLEEP, range(9), 2, False)
     next(batches)
     batches.close()
     assert not multiprocessing.active_children()

@@ -1,12 +1,10 @@
 """The stand-in hand's files: MANO's shapes, a clean mesh, a plausible hand, an exact mirror."""
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 import torch
 
-from deformer.hand.conventions import DATASET_TO_MANO, MANO_PARENTS
+from deformer.hand.conventions import DATASET_TO_MANO
 from deformer.hand.mano import STANDIN_DIR, HandLayer
 from deformer.hand.rotations import rotvec_to_rotmat
 
@@ -71,16 +69,6 @@ def rim_edges(faces):
     return [(a, b) for a, b in half if (b, a) not in half]
 
 
-def capped_volume(vertices, faces):
-    """Seen from the rim's centre a fan over the wrist's opening adds nothing."""
-    corner = vertices[faces] - vertices[[a for a, _ in rim_edges(faces)]].mean(0)
-    return np.einsum("fa,fa->", corner[:, 0], np.cross(corner[:, 1], corner[:, 2])) / 6
-
-
-def grasps(arrays, rows):
-    return arrays["hands_mean"] + arrays["hands_coeffs"][rows] @ arrays["hands_components"]
-
-
 @pytest.mark.parametrize("side", ["RIGHT", "LEFT"])
 def test_arrays_have_manos_shapes_and_the_files_are_small(side):
     path = STANDIN_DIR / f"STANDIN_{side}.npz"
@@ -91,12 +79,6 @@ def test_arrays_have_manos_shapes_and_the_files_are_small(side):
         wanted = np.uint32 if name in ("f", "kintree_table") else np.float32
         assert raw[name].dtype == wanted, name
         assert np.isfinite(raw[name]).all(), name
-
-
-def test_kinematic_tree_is_manos(hand):
-    assert hand["kintree_table"][0, 0] == 2**32 - 1
-    assert hand["kintree_table"][0, 1:].tolist() == list(MANO_PARENTS[1:])
-    assert hand["kintree_table"][1].tolist() == list(range(16))
 
 
 def test_mesh_is_one_manifold_disk(hand):
@@ -115,15 +97,9 @@ def test_mesh_is_one_manifold_disk(hand):
     assert not follow
 
 
-def test_faces_look_outward_and_none_is_a_sliver(hand):
-    vertices, faces = hand["v_template"], hand["f"]
-    assert 2e-4 < capped_volume(vertices, faces) < 6e-4
-    corner = vertices[faces]
-    sides = corner - np.roll(corner, 1, axis=1)
-    area = np.linalg.norm(np.cross(sides[:, 0], sides[:, 1]), axis=1) / 2
-    quality = 4 * np.sqrt(3) * area / (sides**2).sum((1, 2))
-    assert area.min() > 1e-7
-    assert quality.min() > 0.1
+def test_it_is_the_hand_that_these_tests_and_its_maker_looked_at(hands):
+    """Also its components, coefficients and correctives, which the maker measures."""
+    assert hands.sha256 == "29b2b026f878512929f6719ba6fd620aa0ff02efa13f0f0111146d8082dbee75"
 
 
 def test_weights_and_regressor(hand):
@@ -184,38 +160,3 @@ def test_left_is_the_exact_mirror(right, left):
     np.testing.assert_array_equal(left["J"], right["J"] * POINT)
     np.testing.assert_array_equal(left["shapedirs"], right["shapedirs"] * POINT[:, None])
     assert {frozenset(f) for f in left["f"].tolist()} == {frozenset(f) for f in right["f"].tolist()}
-
-
-def test_components_are_orthonormal_and_sorted(hand):
-    np.testing.assert_allclose(
-        hand["hands_components"] @ hand["hands_components"].T, np.eye(45), atol=1e-5
-    )
-    variance = hand["hands_coeffs"].var(0)
-    assert (np.diff(variance) <= 1e-9).all()
-    assert 0.3 < variance[0] / variance.sum() < 0.8
-    np.testing.assert_allclose(hand["hands_coeffs"].mean(0), 0, atol=1e-4)
-
-
-def test_shapes_are_plausible_adults(right, layer):
-    lengths, volumes = [], []
-    for beta in (-2, 2):
-        vertices, joints = pose_hand(layer, np.zeros(45), betas=[beta, *[0.0] * 9])
-        lengths.append(np.linalg.norm(vertices[444] - joints[0]))
-        volumes.append(capped_volume(vertices, right["f"]))
-    assert 0.03 < (lengths[1] - lengths[0]) / 4 / 0.188 < 0.10
-    assert volumes[1] > volumes[0] > 2e-4
-
-
-def test_bent_hands_keep_their_volume(right, hands, layer):
-    """Measured over all 1000 grasps: see the README; without `posedirs` it falls further."""
-    rest = capped_volume(right["v_template"], right["f"])
-    plain = HandLayer(
-        replace(hands, right=replace(hands.right, posedirs=np.zeros((778, 3, 135), np.float32)))
-    )
-    kept, kept_plain = [], []
-    for pose in grasps(right, slice(0, 1000, 20)):
-        kept.append(capped_volume(pose_hand(layer, pose)[0], right["f"]) / rest)
-        kept_plain.append(capped_volume(pose_hand(plain, pose)[0], right["f"]) / rest)
-    assert 0.95 < np.mean(kept) < 1.02
-    assert 0.88 < min(kept) <= max(kept) < 1.06
-    assert np.mean(np.abs(np.array(kept) - 1)) < 0.85 * np.mean(np.abs(np.array(kept_plain) - 1))

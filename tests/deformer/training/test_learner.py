@@ -170,13 +170,10 @@ def test_rates_follow_the_schedule_and_the_warm_up(hands, stream, batches):
     assert rates == [pytest.approx(lr) for lr in (1e-3, 3e-3, 4e-3, 2.8e-3)]
 
 
-def test_the_papers_schedule():
+def test_the_papers_schedule_and_one_that_falls_to_zero_at_the_end():
     optim = changed("optim", decay=0.7, decay_epochs=10).optim
     rates = [optim.rate(step, 100, 6000) for step in (0, 999, 1000, 1999, 2000, 5999)]
     assert rates == [pytest.approx(0.7**k) for k in (0, 0, 1, 1, 2, 5)]
-
-
-def test_the_rates_fall_to_zero_at_the_end_of_a_run():
     optim = changed("optim", decay=1.0, cooldown=0.5).optim
     rates = [optim.rate(step, 1000, 100) for step in (0, 49, 50, 51, 75, 99)]
     assert rates == pytest.approx([1, 1, 1, 0.98, 0.5, 0.02])

@@ -199,11 +199,6 @@ def test_without_steps_it_runs_for_the_epochs_of_the_experiment(dataset, tmp_pat
     assert checkpoint_steps(tmp_path / "run")[-1] == 3  # 10 windows in batches of 4
 
 
-def test_another_seed_gives_another_run(whole, dataset, tmp_path):
-    run(dataset, tmp_path / "run", changed("stream", seed=1), steps=1)
-    assert records(tmp_path / "run")[1]["total"] != records(whole)[1]["total"]
-
-
 def test_a_nonfinite_loss_stops_with_its_windows_named(dataset, tmp_path, monkeypatch):
     out, real, seen = tmp_path / "run", learner.Learner.step, {}
 
