@@ -72,18 +72,8 @@ def own_signals() -> Iterator[None]:
 
 def arguments(dataset: Path | str, out: Path, *more: str) -> list[str]:
     """What the command line must say for a run of `VERY_SMALL`."""
-    line = [
-        "--experiment",
-        "tiny",
-        "--device",
-        "cpu",
-        "--workers",
-        "0",
-        "--steps",
-        "6",
-        "--log-every",
-        "1",
-    ]
+    line = ["--experiment", "tiny", "--device", "cpu", "--workers", "0"]
+    line += ["--steps", "6", "--log-every", "1"]
     for name, (_, value) in differences(get_experiment("tiny"), VERY_SMALL).items():
         values = value if isinstance(value, tuple) else (value,)
         line += [f"--{name.replace('_', '-')}", *map(str, values)]

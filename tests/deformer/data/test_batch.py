@@ -6,7 +6,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from deformer.data.augment import AugmentConfig, Draw, draw, rotation_about_z
+from deformer.data.augment import AugmentConfig, Draw, draw
 from deformer.data.batch import Batch, collate, read_window, to_input, without_padding
 from deformer.data.clip import Clip
 from deformer.data.order import OrderConfig
@@ -15,7 +15,6 @@ from deformer.data.stream import Stream, StreamConfig
 from deformer.data.windows import WindowConfig
 from deformer.hand.box import hand_box, tight_box
 from deformer.hand.camera import project
-from deformer.hand.rotations import rotvec_to_rotmat
 from tests.deformer.conftest import labelled_clip
 from tests.pipelines.handmade import CROP_SIZE, build_dataset
 
@@ -106,21 +105,6 @@ def test_augmented_joints_are_projected_onto_augmented_pixels(augmented):
     fx, fy = augmented.K[..., 0, 0], augmented.K[..., 1, 1]
     assert (fx - fy).abs().max() > 1  # they are not alike, so K has a skew
     assert augmented.K[..., 0, 1].abs().max() > 1
-
-
-def test_joints_and_pose_turn_by_one_angle_per_window(dataset, plain):
-    for angle in (-2.5, 0.3, np.pi):
-        turn = rotation_about_z(angle)
-        for k in (0, 20, 51):
-            batch = read(dataset, Draw(angle), plain.rows[k].tolist())
-            expected = plain.joints_cam_m[k].numpy() @ turn.T
-            np.testing.assert_allclose(batch.joints_cam_m[0], expected, atol=1e-6)
-            before, after = (
-                rotvec_to_rotmat(pose.view(3, 16, 3).double()).numpy()
-                for pose in (plain.pose_rotvec[k], batch.pose_rotvec[0])
-            )
-            np.testing.assert_allclose(after[:, 0], turn @ before[:, 0], atol=1e-5)
-            np.testing.assert_array_equal(after[:, 1:], before[:, 1:])
 
 
 def test_boxes_are_square_and_stand_around_the_joints(augmented):

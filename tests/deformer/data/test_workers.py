@@ -82,7 +82,7 @@ def test_the_same_batches_by_any_start_of_processes(method):
     assert not multiprocessing.active_children()
 
 
-@pytest.mark.parametrize("workers", [0, 1, 3, 5])
+@pytest.mark.parametrize("workers", [0, 1, 5])
 def test_the_same_batches_by_any_number_of_processes(workers):
     batches = list(read_ahead(batch_of, range(3), workers, False))
     assert all(is_same(b, batch_of(s)) for s, b in enumerate(batches))
@@ -124,16 +124,8 @@ def test_a_batch_may_be_written_and_outlives_its_worker():
         (DIE, ChildProcessError, r"killed by SIGKILL: .*out of memory.*--workers 0"),
         (At3(os._exit, 7), ChildProcessError, r"ended with status 7: .*--workers 0"),
         (SLEEP, TimeoutError, r"no batch for step 3 within 1 s: .*--shm-size.*--workers 0"),
-        (
-            At3(refuse, "step 3 [v2] is corrupt: verify it"),
-            ValueError,
-            r"^step 3 \[v2\] is corrupt: verify it$",
-        ),
-        (
-            At3({}.__getitem__, "missing"),
-            RuntimeError,
-            r"(?s)in a data worker:.*KeyError: 'missing'",
-        ),
+        (At3(refuse, "step [v2]: verify it"), ValueError, r"^step \[v2\]: verify it$"),
+        (At3({}.__getitem__, "no"), RuntimeError, r"(?s)in a data worker:.*KeyError: 'no'"),
     ],
 )
 def test_what_a_worker_cannot_do_is_told(monkeypatch, read, error, says):
@@ -193,7 +185,7 @@ for step, batch in enumerate(read_ahead(batch_of, range(10**6), 2, False)):
     if step == 20:
         print("reading", flush=True)
     if asked:
-        time.sleep(1)
+        time.sleep(0.5)
         asked.clear()
         print("saved", flush=True)
         if (saved := saved + 1) == 2: break

@@ -94,11 +94,8 @@ def test_a_backbone_takes_them(tmp_path):
 LFS = b"version https://git-lfs.github.com/spec/v1\n"
 BAD = {
     "lfs": (lambda _: LFS, "git lfs pull"),
-    "web page": (lambda _: b"<html>", "web page"),
-    "empty": (lambda _: b"", "is empty"),
     "cut": (lambda data: data[: len(data) // 2], "damaged or cut off"),
     "cut at its end": (lambda data: data[:-10], "damaged or cut off"),
-    "windows": (lambda data: data.replace(b"\n", b"\r\n"), "again"),
     "gzip": (lambda data: gzip.compress(data, 1), "gzip: unpack it"),
     "tensor file": (lambda _: b"\x80\x02.", "damaged"),
 }
