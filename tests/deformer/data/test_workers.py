@@ -27,15 +27,10 @@ needs_linux = pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="nee
 def batch_of(step: int) -> Batch:
     """Tensors of all types and of no elements, with values that only this step has."""
     torch.manual_seed(step)
-    T = step % 3 + 1
-    shapes = [(2, T, 9, 9, 3), (2, 5), (2, T, 4), (2,), (2, T), (2, T, 48), (2, 10), (2, T, 21, 3)]
-    shapes += [(2, T, 21, 2), (2, T, 21), (2, T, 3, 3), (2, T), (2, T - 1), (2,)]
-    types = {0: torch.uint8, 3: torch.bool, 9: torch.bool, 11: torch.int64, 12: torch.bool}
-    types[13] = torch.bool
-    values = [
-        (torch.rand(shape) * 200).to(types.get(i, torch.float32)) for i, shape in enumerate(shapes)
-    ]
-    values[4][0] = torch.nan
+    T, num = step % 3 + 1, len(Batch._fields) - 1
+    types = (torch.uint8, torch.float32, torch.bool, torch.int64)
+    values = [(200 * torch.rand(2, T, (k + 9) % num, 3)).to(types[k % 4]) for k in range(num)]
+    values[1][0] = torch.nan
     return Batch(*values, ("clip.000001.jpg",) if step == 4 else ())
 
 

@@ -147,18 +147,6 @@ def test_a_left_hand_is_the_mirrored_right_hand(layer):
     assert torch.allclose(left.joints_2d, torch.stack([1 - x, y], -1), atol=1e-4)
 
 
-def test_frames_encoded_once_give_the_same_windows(layer):
-    model, inputs = _model(layer), _inputs(1, 5)
-    whole = model(**inputs)
-    images, boxes = inputs["images"][0], inputs["boxes_px"][0]
-    frames = model.encode_frames(images, boxes, torch.zeros(5, dtype=torch.bool))
-    window = FrameFeatures(*(value[None] for value in frames))
-    for a, b in zip(
-        _tensors(whole), _tensors(model.decode_windows(window, inputs["is_left"])), strict=True
-    ):
-        assert torch.allclose(a, b, atol=1e-5)
-
-
 def test_repeated_frames_are_encoded_once_to_the_same_end(layer):
     model, inputs = _model(layer), _inputs(2, 4)
     is_repeat = torch.tensor([[True, True, False], [False, False, True]])
