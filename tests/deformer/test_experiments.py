@@ -4,9 +4,7 @@ from typing import get_args
 import pytest
 
 from deformer.experiments import BASES, EXPERIMENTS, VARIANTS, get_experiment
-from deformer.hand.mano import HandLayer
 from deformer.network.fusion import FusionVariant
-from deformer.network.model import Deformer
 from deformer.train import parse
 from deformer.training.experiment import OptimConfig, ValidationConfig, differences
 
@@ -62,11 +60,6 @@ def test_a_fast_variant_differs_in_the_size_alone(base):
     found = differences(get_experiment(base), get_experiment(f"{base}_fast"))
     assert found.keys() == {"name", "stream.size"} and found["stream.size"] == (512, 256)
     assert "256² input" in get_experiment(f"{base}_fast").summary
-
-
-@pytest.mark.parametrize("name", ["dexycb", "lite", "tiny"])
-def test_every_network_can_be_made(hands, name):
-    Deformer(get_experiment(name).model, HandLayer(hands))
 
 
 @pytest.mark.parametrize(
@@ -148,14 +141,11 @@ def test_an_unknown_experiment_names_near_ones(name, text):
     ("wrong", "said"),
     [
         (["--keep", "0"], ["--keep 0 must be 1 or more"]),
-        (["--stream.sizes", "64"], ["--stream.sizes"]),
-        (["--optim.lr", "fast"], ["--optim.lr", "'fast'"]),
         (["--optim.lr", "-1"], ["optim.lr is -1.0, must be more than 0"]),
         (["--model.fusion", "sum"], ["--model.fusion", "'sum'", "'dynamic'"]),
         (["--model.width", "30"], ["width is 30, must be a multiple of heads (4)"]),
         (["--stream.order.global-batch", "5"], ["global_batch is 5, must be a multiple"]),
         (["--steps", "0"], ["--steps 0 must be 1 or more"]),
-        (["--precision", "fp8"], ["--precision", "'fp8'"]),
     ],
     ids=lambda value: value[0] if value else None,
 )

@@ -66,13 +66,6 @@ def test_the_order_depends_on_seed_and_epoch_and_mixing_alone():
     assert (epoch_order(*REGULAR, config, seed=4, epoch=5) != order).any()
 
 
-def test_without_shuffling_every_epoch_is_in_the_order_of_the_index():
-    config = OrderConfig(shuffle=False)
-    for epoch in (0, 7):
-        order = epoch_order(*REGULAR, config, seed=epoch, epoch=epoch)
-        assert order.tolist() == list(range(1800))
-
-
 @pytest.mark.parametrize("epoch", range(3))
 @pytest.mark.parametrize(
     ("unit", "reach", "config"),

@@ -28,14 +28,6 @@ def random_pose(n: int, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
     return rotvec_to_rotmat(rotvec), torch.randn(n, 10, generator=generator)
 
 
-def test_left_is_mirrored_right(layer):
-    rotmats, betas = random_pose(3)
-    mirror = torch.diag(torch.tensor([-1.0, 1, 1]))
-    right, _ = layer(rotmats, betas, torch.zeros(3, dtype=torch.bool))
-    left, _ = layer(mirror @ rotmats @ mirror, betas, torch.ones(3, dtype=torch.bool))
-    assert torch.allclose(right @ mirror, left, atol=1e-6)
-
-
 def test_wrist_joint_is_j0_of_beta_whatever_the_pose(layer, hands):
     rotmats, betas = random_pose(4)
     _, joints = layer(rotmats, betas, torch.tensor([False, True, False, True]))
@@ -66,14 +58,6 @@ def test_published_pickles_load_without_chumpy(mano_folder, hands):
     assert loaded.sha256 == hands.sha256  # the hash is of the numbers, not of the file
     assert np.array_equal(loaded.left.shapedirs, hands.left.shapedirs)
     HandLayer(loaded)
-
-
-def test_folder_from_the_environment_and_models_subfolder(mano_folder, monkeypatch):
-    (mano_folder / "models").mkdir()
-    for path in mano_folder.glob("*.pkl"):
-        path.rename(mano_folder / "models" / path.name)
-    monkeypatch.setenv("MANO_DIR", str(mano_folder))
-    assert load_hands().name == "mano"
 
 
 FOLDERS = ["models", "mano_v1_2", "mano_v1_2/models", "MANO", "mano", "models/mano",
@@ -163,7 +147,6 @@ def _is_told_in_a_line(error: Exception, path: Path) -> None:
     assert "weights_only" not in str(error)
 
 
-@pytest.mark.parametrize("protocol", [2, 5])
 @pytest.mark.parametrize(
     "change",
     [
@@ -174,11 +157,11 @@ def _is_told_in_a_line(error: Exception, path: Path) -> None:
     ],
     ids=["float32", "fortran", "big-endian", "strided"],
 )
-def test_files_saved_again_in_another_form_are_the_same_hand(mano_folder, hands, change, protocol):
+def test_files_saved_again_in_another_form_are_the_same_hand(mano_folder, hands, change):
     for path in mano_folder.glob("*.pkl"):
         raw = load_pickle(path)
         again = {key: change(v) if isinstance(v, np.ndarray) else v for key, v in raw.items()}
-        path.write_bytes(pickle.dumps(OrderedDict(again, more={"tips": {1, 2}}), protocol))
+        path.write_bytes(pickle.dumps(OrderedDict(again, more={"tips": {1, 2}})))
     assert load_hands(mano_folder).sha256 == hands.sha256
 
 

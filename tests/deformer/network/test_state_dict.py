@@ -7,11 +7,9 @@ from pathlib import Path
 
 import pytest
 import torch
-import torchvision
 from safetensors.torch import save_file
 from torch import nn
 
-from deformer.network.backbone import Backbone, load_backbone_weights
 from deformer.network.state_dict import load_state, part_of, read_tensors
 
 
@@ -79,16 +77,6 @@ def test_safetensors_are_read(tmp_path, body):
     save_file(small().state_dict(), tmp_path / "r.safetensors")
     load(body, tmp_path / "r.safetensors")
     assert torch.equal(body.conv1.weight, small().conv1.weight)
-
-
-def test_a_backbone_takes_them(tmp_path):
-    resnet = torchvision.models.resnet18(weights=None)
-    state = prefixed(resnet.state_dict(), "module.")
-    torch.save({"state_dict": {k: v for k, v in state.items() if "num_b" not in k}}, tmp_path / "r")
-    for norm in ("frozen", "sync"):
-        backbone = Backbone("resnet18", norm, 16)
-        load_backbone_weights(backbone, tmp_path / "r")
-        assert torch.equal(backbone.body.layer4[1].conv2.weight, resnet.layer4[1].conv2.weight)
 
 
 LFS = b"version https://git-lfs.github.com/spec/v1\n"
