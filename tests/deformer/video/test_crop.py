@@ -3,16 +3,15 @@
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-import torch
 
 from deformer.data.augment import Draw, crop_to_input
-from deformer.data.batch import as_float, to_input, without_padding
+from deformer.data.batch import without_padding
 from deformer.data.store import open_store
 from deformer.data.stream import Stream, StreamConfig
 from deformer.data.windows import WindowConfig
 from deformer.files.images import decode_jpeg
 from deformer.hand.box import hand_box
-from deformer.video.crop import boxes_in_image, boxes_of_inputs, crop_hands
+from deformer.video.crop import boxes_in_image, crop_hands
 from tests.deformer.small_runs import build_dataset
 
 SIZE = 64
@@ -44,12 +43,6 @@ def test_a_hand_is_cut_out_of_a_frame_as_the_stream_cuts_it(raw_root, streamed):
     assert compared == 35
 
 
-def test_the_box_of_an_input_is_the_stream_s(streamed):
-    batch = streamed[1][0]
-    boxes = boxes_of_inputs(len(batch.boxes_px), SIZE)
-    assert np.allclose(boxes, batch.boxes_px[:, 0], atol=1e-3)
-
-
 def test_points_in_the_box_come_back_to_where_they_were_in_the_image():
     rng = np.random.default_rng(0)
     points = rng.uniform([-20, 10], [300, 200], (3, 21, 2))
@@ -65,8 +58,3 @@ def test_what_lies_outside_the_image_is_black():
     assert not found[:, :28].any()
     assert not found[51:].any()
     assert (found[1:48, 31:] == 255).all()
-
-
-def test_images_become_floats_as_the_stream_s_do(streamed):
-    batch = streamed[1][0]
-    assert torch.equal(as_float(batch.images), to_input(batch))
