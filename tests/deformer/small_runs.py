@@ -4,12 +4,14 @@ import io
 import json
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import torch
 from rich.console import Console
 
@@ -173,3 +175,13 @@ def snapshot(learner: Learner) -> dict[str, dict[str, torch.Tensor]]:
         name: {key: value.detach().clone() for key, value in tensors.items()}
         for name, tensors in learner.tensors().items()
     }
+
+
+def with_column(monkeypatch, module, stream: Stream, name: str, change: Callable) -> None:
+    """Let a module read other labels: change(list of all rows' values)."""
+    table = pq.read_table(stream.index.folder / "annotations.parquet")
+    values = table[name].to_pylist()
+    change(values)
+    column = pa.array(values, table[name].type)
+    table = table.set_column(table.column_names.index(name), name, column)
+    monkeypatch.setattr(module, "read_table", lambda _, columns: table.select(columns))

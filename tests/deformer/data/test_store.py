@@ -19,6 +19,7 @@ from deformer.data.store import ClipReader, Prefetcher, open_store
 from deformer.data.stream import Stream, StreamConfig
 from deformer.data.windows import WindowConfig
 from tests.pipelines.handmade import build_dataset, make_clip
+from tests.processes import wait_until
 
 CONFIG = StreamConfig(size=32, window=WindowConfig(3, 2), order=OrderConfig(8, mix_clips=2))
 TARS = [f"{k:06d}.tar" for k in range(3)]
@@ -82,7 +83,7 @@ def test_a_truncated_shard_is_an_error_before_the_first_step(own_dataset):
 def test_a_shard_that_the_split_does_not_need_may_be_absent(own_dataset):
     (own_dataset / TARS[2]).unlink()  # s0_test
     assert len(bytes_of_batches(*open_store(own_dataset))) == 10
-    with pytest.raises(FileNotFoundError, match="lacks 000002.tar"):
+    with pytest.raises(FileNotFoundError, match=r"lacks 000002.tar: python -m pipelines.verify"):
         Stream(CONFIG.for_evaluation("s0_test"), *open_store(own_dataset))
 
 
@@ -137,10 +138,7 @@ def test_batches_are_the_same_with_a_cache_of_one_shard(url, tmp_path, dataset, 
     config = StreamConfig(**vars(CONFIG) | {"split": "all"})
     batches = bytes_of_batches(store, index, config=config)
     assert batches == bytes_of_batches(*open_store(dataset), config=config)
-    deadline = time.monotonic() + 10
-    while len(tars_of(store.folder)) > 1 and time.monotonic() < deadline:
-        time.sleep(0.01)  # the prefetcher may still be at work
-    assert len(tars_of(store.folder)) == 1
+    assert wait_until(lambda: len(tars_of(store.folder)) == 1)  # the prefetcher may be at work
     tars = [name for name in CountingFileSystem.fetched if name.endswith(".tar")]
     assert len(tars) > 3  # some came more than once
 
@@ -207,23 +205,16 @@ def test_a_store_is_picklable(url, tmp_path):
     assert pickle.loads(pickle.dumps(store)) == store
 
 
-def wait_for(condition, seconds: float = 10) -> bool:
-    deadline = time.monotonic() + seconds
-    while not condition() and time.monotonic() < deadline:
-        time.sleep(0.01)
-    return condition()
-
-
 def test_a_prefetcher_brings_shards_in_the_order_asked_for(url, tmp_path):
     store, _ = open_store(url, tmp_path)
     CountingFileSystem.fetched.clear()
     prefetcher = Prefetcher(store)
     prefetcher.ask([TARS[2], TARS[0]])
     prefetcher.ask([TARS[0], "absent.tar", TARS[1]])  # what fails is left to the reader
-    assert wait_for(lambda: tars_of(store.folder) == TARS)
+    assert wait_until(lambda: tars_of(store.folder) == TARS)
     assert CountingFileSystem.fetched == [TARS[2], TARS[0], "absent.tar", TARS[1]]
     prefetcher.close()
-    assert wait_for(lambda: not prefetcher._thread.is_alive())
+    assert wait_until(lambda: not prefetcher._thread.is_alive())
 
 
 def test_a_closed_prefetcher_begins_nothing_more(url, tmp_path):
@@ -232,10 +223,10 @@ def test_a_closed_prefetcher_begins_nothing_more(url, tmp_path):
     CountingFileSystem.fetched.clear()
     prefetcher = Prefetcher(store)
     prefetcher.ask(TARS)
-    assert wait_for(lambda: CountingFileSystem.fetched == TARS[:1])
+    assert wait_until(lambda: CountingFileSystem.fetched == TARS[:1])
     prefetcher.close()
     CountingFileSystem.gate.set()
-    assert wait_for(lambda: not prefetcher._thread.is_alive())
+    assert wait_until(lambda: not prefetcher._thread.is_alive())
     assert tars_of(store.folder) == TARS[:1]
 
 
@@ -244,7 +235,7 @@ def test_shards_are_brought_before_the_step_that_needs_them(url, tmp_path):
     config = StreamConfig(**vars(CONFIG.for_evaluation("all")))
     batches = Stream(config, store, index).batches()
     next(batches)
-    assert wait_for(lambda: tars_of(store.folder) == TARS)
+    assert wait_until(lambda: tars_of(store.folder) == TARS)
     batches.close()
 
 
@@ -255,13 +246,13 @@ def test_a_process_forked_during_a_fetch_does_not_keep_the_shard_locked(url, tmp
     CountingFileSystem.fetched.clear()
     prefetcher = Prefetcher(store)
     prefetcher.ask(TARS[:1])
-    assert wait_for(lambda: CountingFileSystem.fetched == TARS[:1])
+    assert wait_until(lambda: CountingFileSystem.fetched == TARS[:1])
     worker = multiprocessing.get_context("fork").Process(target=time.sleep, args=(60,))
     worker.start()
     try:
         CountingFileSystem.gate.set()
         prefetcher.close()
-        assert wait_for(lambda: not prefetcher._thread.is_alive())
+        assert wait_until(lambda: not prefetcher._thread.is_alive())
         with (store.folder / "000000.lock").open("w") as file:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     finally:

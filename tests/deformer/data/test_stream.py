@@ -114,13 +114,6 @@ def test_fewer_windows_than_a_batch_fill_one(dataset, limit):
     assert len(set(batch.rows[:, 1].tolist())) == limit
 
 
-def test_a_filter_chooses_the_windows(dataset):
-    stream = open_stream(dataset, replace(TRAIN, split="all", where="side == 'left'"))
-    assert len(stream.windows) == 18
-    for batch in stream.batches():
-        assert batch.is_left.all()
-
-
 def test_windows_may_be_given_instead_of_chosen(dataset):
     chosen = open_stream(dataset, EVALUATION).windows
     given = WindowTable(chosen.rows[[5, 3, 30]], chosen.centre)

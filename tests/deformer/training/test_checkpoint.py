@@ -18,7 +18,7 @@ from deformer.training.checkpoint import (
 )
 from deformer.training.distributed import Machine
 from deformer.training.experiment import Experiment, differences, from_dict
-from tests.deformer.small_runs import VERY_SMALL, assert_same_tensors, changed, checkpoint_steps
+from tests.deformer.small_runs import VERY_SMALL, assert_same_tensors, checkpoint_steps
 from tests.full_disk import little_room, names
 
 HAND = {"name": "standin", "sha256": "0" * 64}
@@ -226,17 +226,6 @@ def test_a_machine_of_another_version_is_not_known_and_the_rest_is_read(tmp_path
         _edit_state(folder, machine=kept)
         assert load_checkpoint(folder).machine == expected
         assert load_checkpoint(folder).experiment == VERY_SMALL
-
-
-def test_differences_are_named_with_both_values():
-    other = changed("model", changed("optim", lr=5e-4), regressor=(8, 8))
-    other = changed("stream", other, order=replace(VERY_SMALL.stream.order, streams=2))
-    assert differences(VERY_SMALL, other) == {
-        "optim.lr": (1e-3, 5e-4),
-        "model.regressor": ((32, 16), (8, 8)),
-        "stream.order.streams": (4, 2),
-    }
-    assert not differences(VERY_SMALL, replace(VERY_SMALL, summary="in other words"))
 
 
 def test_torch_unpickles_nothing_but_weights():

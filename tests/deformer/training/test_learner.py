@@ -1,5 +1,4 @@
 import numpy as np
-import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
@@ -18,6 +17,7 @@ from tests.deformer.small_runs import (
     make_learner,
     make_stream,
     snapshot,
+    with_column,
 )
 
 
@@ -226,11 +226,10 @@ def test_the_ranks_share_what_one_process_draws(hands, dataset, stream, batches,
 
 
 def test_motion_without_poses_is_refused(stream, monkeypatch):
-    table = pq.read_table(stream.index.folder / "annotations.parquet", columns=["pose_rotvec"])
-    poses = table["pose_rotvec"].to_pylist()
-    poses[stream.windows.rows[0, 0]] = None
-    table = pa.table({"pose_rotvec": pa.array(poses, table["pose_rotvec"].type)})
-    monkeypatch.setattr(motions, "read_table", lambda *_, **__: table)
+    def remove(poses):
+        poses[stream.windows.rows[0, 0]] = None
+
+    with_column(monkeypatch, motions, stream, "pose_rotvec", remove)
     with pytest.raises(ValueError, match=r"annotations.parquet: frames to train on have no MANO"):
         RealMotion(stream.index, stream.windows, 0)
 
