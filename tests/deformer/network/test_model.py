@@ -72,7 +72,7 @@ def _tensors(output) -> list[torch.Tensor]:
     return [t for part in output for t in (part if isinstance(part, tuple) else (part,))]
 
 
-@pytest.mark.parametrize("T", [1, 2, 7])
+@pytest.mark.parametrize("T", [1, 7])
 def test_every_output_has_its_documented_shape(layer, T):
     output = _model(layer)(**_inputs(2, T))
     for hand, frames in (
@@ -105,7 +105,7 @@ def test_it_starts_at_the_open_hand_without_motion(layer):
     assert (output.joints_2d - 0.5).abs().max() < 0.1
 
 
-@pytest.mark.parametrize("T", [1, 2, 7])
+@pytest.mark.parametrize("T", [1, 3])
 def test_gradients_reach_every_parameter(layer, T):
     model, inputs = _model(layer), _inputs(2, T)
     losses = deformer_losses(model(**inputs), _targets(layer, inputs))
@@ -163,16 +163,14 @@ def test_repeated_frames_are_encoded_once_to_the_same_end(layer):
         assert torch.allclose(one, other, atol=1e-5)
 
 
-@pytest.mark.parametrize("variant", ["center", "average", "occlusion", "dynamic", "nearby"])
-def test_variants_differ_in_the_fused_pose_alone(layer, variant):
-    inputs = _inputs(2, 3)
-    occlusion = torch.tensor([[0.1, 0.9, 0.4], [0.0, 0.2, 1.0]])
-    output = _model(layer, fusion=variant)(**inputs, occlusion=occlusion)
+def test_variants_differ_in_the_fused_pose_alone(layer):
+    inputs, occlusion = _inputs(2, 3), torch.tensor([[0.1, 0.9, 0.4], [0.0, 0.2, 1.0]])
     center = _model(layer, fusion="center")(**inputs)
-    assert torch.equal(output.monocular.rotmats, center.monocular.rotmats)
-    assert torch.equal(output.forward.rotmats, center.forward.rotmats)
-    is_same = torch.allclose(output.fused.rotmats, center.fused.rotmats, atol=1e-3)
-    assert is_same == (variant == "center")
+    for variant in ("average", "occlusion", "dynamic", "nearby"):
+        output = _model(layer, fusion=variant)(**inputs, occlusion=occlusion)
+        assert torch.equal(output.monocular.rotmats, center.monocular.rotmats)
+        assert torch.equal(output.forward.rotmats, center.forward.rotmats)
+        assert not torch.allclose(output.fused.rotmats, center.fused.rotmats, atol=1e-3), variant
 
 
 def test_affinity_tells_pairs_of_frames_apart(layer):

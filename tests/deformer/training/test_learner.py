@@ -207,8 +207,7 @@ def test_real_motion_depends_on_seed_and_step_alone(stream, motion):
         assert not torch.equal(motion.draw(7, 8)[2], other[2])
 
 
-@pytest.mark.parametrize("num_ranks", [2, 4])
-def test_the_ranks_share_what_one_process_draws(hands, dataset, stream, batches, motion, num_ranks):
+def test_two_ranks_share_what_one_process_draws(hands, dataset, stream, batches, motion):
     learner = make_learner(hands, stream, changed("discriminator", noise=0.5))
     (whole,) = learner._pieces(batches[1], 1)
     poses, is_left, noise = motion.draw(1, 4)
@@ -216,9 +215,9 @@ def test_the_ranks_share_what_one_process_draws(hands, dataset, stream, batches,
     assert torch.equal(whole.real, motion_features(rotmats, is_left))
     assert torch.equal(whole.noise, 0.5 * noise)
     parts = []
-    for rank in range(num_ranks):
-        learner.place = Place(torch.device("cpu"), rank, num_ranks)
-        part = make_stream(dataset, rank=rank, num_ranks=num_ranks)
+    for rank in range(2):
+        learner.place = Place(torch.device("cpu"), rank, 2)
+        part = make_stream(dataset, rank=rank, num_ranks=2)
         parts += learner._pieces(next(part.batches(1, 2)), 1)
     assert torch.equal(torch.cat([p.batch.images for p in parts]), whole.batch.images)
     assert torch.equal(torch.cat([p.real for p in parts]), whole.real)
