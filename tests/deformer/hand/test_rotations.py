@@ -48,6 +48,14 @@ def test_rot6d_always_gives_rotations():
     assert torch.allclose(torch.linalg.det(rotmats), torch.ones(5, 7, dtype=torch.float64))
 
 
+def test_gradcheck_rot6d():
+    torch.manual_seed(0)
+    rot6d = torch.randn(4, 6, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(rot6d_to_rotmat, rot6d)
+    identity = torch.tensor([[1.0, 0, 0, 0, 1, 0]], dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(rot6d_to_rotmat, identity)
+
+
 def test_degenerate_rot6d_has_finite_value_and_gradient():
     rot6d = torch.tensor([[0.0] * 6, [1, 0, 0, 2, 0, 0], [0, 0, 0, 1, 0, 0]], requires_grad=True)
     rotmat = rot6d_to_rotmat(rot6d)

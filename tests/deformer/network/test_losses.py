@@ -62,6 +62,12 @@ def test_max_mse_by_hand():
     assert mse(points, target) == pytest.approx(5 / 3)
 
 
+def test_gradcheck_of_max_mse():
+    torch.manual_seed(0)
+    points, target = torch.randn(2, 3, 5, 3, dtype=torch.float64)
+    assert torch.autograd.gradcheck(max_mse, (points.requires_grad_(), target))
+
+
 def test_huber_is_a_square_up_to_a_centimetre_and_a_line_beyond():
     points = torch.tensor([[0.004, 0, 0], [0, 0.03, 0]], dtype=torch.float64, requires_grad=True)
     loss = huber(points, torch.zeros_like(points))

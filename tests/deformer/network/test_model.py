@@ -267,6 +267,18 @@ def test_the_hand_model_stays_out_of_the_checkpoint(layer):
     assert all(not name.startswith("hand_layer") for name, _ in model.named_parameters())
 
 
+def test_bfloat16_changes_little_and_no_geometry(layer):
+    model, inputs = _model(layer), _inputs(2, 2)
+    exact = model(**inputs)
+    with torch.autocast("cpu", torch.bfloat16):
+        rounded = model(**inputs)
+    assert all(t.dtype == torch.float32 for t in (*rounded.fused, rounded.joints_2d))
+    assert (rounded.joints_2d - exact.joints_2d).abs().max() < 0.01
+    assert (rounded.fused.joints_m - exact.fused.joints_m).abs().max() < 0.02
+    again = pose_hands(layer, *rounded.fused[:2], inputs["is_left"], model.config.tips)
+    assert (rounded.fused.joints_m - again.joints_m).abs().max() < 1e-6
+
+
 @pytest.mark.slow
 def test_the_spatial_half_compiles_into_one_graph(layer):
     model, inputs = _model(layer), _inputs(2, 1)

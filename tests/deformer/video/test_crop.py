@@ -11,7 +11,7 @@ from deformer.data.stream import Stream, StreamConfig
 from deformer.data.windows import WindowConfig
 from deformer.files.images import decode_jpeg
 from deformer.hand.box import hand_box
-from deformer.video.crop import boxes_in_image, crop_hands
+from deformer.video.crop import boxes_in_image, boxes_of_inputs, crop_hands
 from tests.deformer.small_runs import build_dataset
 
 SIZE = 64
@@ -41,6 +41,12 @@ def test_a_hand_is_cut_out_of_a_frame_as_the_stream_cuts_it(raw_root, streamed):
             assert np.abs(found.astype(int) - expected.numpy()).max() <= 1
             compared += 1
     assert compared == 35
+
+
+def test_the_box_of_an_input_is_the_stream_s(streamed):
+    batch = streamed[1][0]
+    boxes = boxes_of_inputs(len(batch.boxes_px), SIZE)
+    assert np.allclose(boxes, batch.boxes_px[:, 0], atol=1e-3)
 
 
 def test_points_in_the_box_come_back_to_where_they_were_in_the_image():
