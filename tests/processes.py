@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 REPOSITORY = Path(__file__).parents[1]
@@ -35,9 +36,14 @@ def session_of(leader: int) -> list[int]:
     return found
 
 
-def assert_nothing_is_left(leader: int, seconds: float = 30) -> None:
-    """Every process of the session ends soon."""
+def wait_until(condition: Callable[[], bool], seconds: float = 10) -> bool:
+    """Does it hold, now or soon?"""
     deadline = time.monotonic() + seconds
-    while left := session_of(leader):
-        assert time.monotonic() < deadline, f"{left} live on"
-        time.sleep(0.1)
+    while not (holds := condition()) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    return holds
+
+
+def assert_nothing_is_left(leader: int) -> None:
+    """Every process of the session ends soon."""
+    assert wait_until(lambda: not session_of(leader), 30), f"{session_of(leader)} live on"

@@ -4,12 +4,14 @@ import io
 import json
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import torch
 from rich.console import Console
 
@@ -24,12 +26,7 @@ from deformer.network.model import DeformerConfig
 from deformer.train import Options, train
 from deformer.training.checkpoint import load_checkpoint
 from deformer.training.distributed import Place
-from deformer.training.experiment import (
-    Experiment,
-    OptimConfig,
-    ValidationConfig,
-    differences,
-)
+from deformer.training.experiment import Experiment, OptimConfig, ValidationConfig, differences
 from deformer.training.learner import Learner
 from deformer.training.motion import RealMotion
 from pipelines import build_shards
@@ -75,23 +72,10 @@ def own_signals() -> Iterator[None]:
             signal.signal(kind, handler)
 
 
-# ------------------------------------------------------------------------------------ whole runs
-
-
 def arguments(dataset: Path | str, out: Path, *more: str) -> list[str]:
     """What the command line must say for a run of `VERY_SMALL`."""
-    line = [
-        "--experiment",
-        "tiny",
-        "--device",
-        "cpu",
-        "--workers",
-        "0",
-        "--steps",
-        "6",
-        "--log-every",
-        "1",
-    ]
+    line = ["--experiment", "tiny", "--device", "cpu", "--workers", "0"]
+    line += ["--steps", "6", "--log-every", "1"]
     for name, (_, value) in differences(get_experiment("tiny"), VERY_SMALL).items():
         values = value if isinstance(value, tuple) else (value,)
         line += [f"--{name.replace('_', '-')}", *map(str, values)]
@@ -166,9 +150,6 @@ def assert_same_tensors(one: dict, other: dict) -> None:
         assert not differ, f"{name}: {len(differ)} of {len(tensors)} differ, such as {differ[0]}"
 
 
-# ---------------------------------------------------------------------------------- parts of runs
-
-
 def make_stream(dataset: Path, experiment: Experiment = VERY_SMALL, **place) -> Stream:
     store, index = open_store(dataset)
     return Stream(experiment.stream, store, index, **place)
@@ -194,3 +175,13 @@ def snapshot(learner: Learner) -> dict[str, dict[str, torch.Tensor]]:
         name: {key: value.detach().clone() for key, value in tensors.items()}
         for name, tensors in learner.tensors().items()
     }
+
+
+def with_column(monkeypatch, module, stream: Stream, name: str, change: Callable) -> None:
+    """Let a module read other labels: change(list of all rows' values)."""
+    table = pq.read_table(stream.index.folder / "annotations.parquet")
+    values = table[name].to_pylist()
+    change(values)
+    column = pa.array(values, table[name].type)
+    table = table.set_column(table.column_names.index(name), name, column)
+    monkeypatch.setattr(module, "read_table", lambda _, columns: table.select(columns))

@@ -3,30 +3,17 @@ from typing import get_args
 
 import pytest
 
-from deformer.experiments import (
-    BASES,
-    EXPERIMENTS,
-    VARIANTS,
-    get_experiment,
-)
-from deformer.hand.mano import HandLayer
+from deformer.experiments import BASES, EXPERIMENTS, VARIANTS, get_experiment
 from deformer.network.fusion import FusionVariant
-from deformer.network.model import Deformer
 from deformer.train import parse
 from deformer.training.experiment import OptimConfig, ValidationConfig, differences
 
 NEEDED = ["--data", "shards/here"]
 
 
-# ------------------------------------------------------------------------------- the experiments
-
-
 def test_every_base_has_every_ablation():
     bases = [base.name for base in BASES]
     assert {"dexycb", "ho3d", "dexycb_fast", "ho3d_fast", "lite_temporal", "tiny"} <= set(bases)
-    assert list(VARIANTS) == [
-        "full", "center", "average", "occlusion", "nearby", "pairwise", "noadv", "mse", "mse_noadv",
-    ]  # fmt: skip
     names = {f"{base}_{ablation}" for base in bases for ablation in [*VARIANTS][1:]}
     assert EXPERIMENTS.keys() == names | {*bases, "lite_frames"}
     assert all(get_experiment(name).name == name for name in EXPERIMENTS)
@@ -49,6 +36,7 @@ def test_an_ablation_changes_what_its_table_asks_for(base):
         "mse": {"point_loss": "mse"},
         "mse_noadv": {"point_loss": "mse", "adversarial": False},
     }
+    assert list(VARIANTS) == ["full", *expected]
     for ablation, changes in expected.items():
         found = differences(base, get_experiment(f"{base.name}_{ablation}"))
         assert {name: now for name, (_, now) in found.items() if name != "name"} == changes
@@ -74,11 +62,6 @@ def test_a_fast_variant_differs_in_the_size_alone(base):
     assert "256² input" in get_experiment(f"{base}_fast").summary
 
 
-@pytest.mark.parametrize("name", ["dexycb", "lite", "tiny"])
-def test_every_network_can_be_made(hands, name):
-    Deformer(get_experiment(name).model, HandLayer(hands))
-
-
 @pytest.mark.parametrize(
     ("kind", "change", "text"),
     [
@@ -93,9 +76,6 @@ def test_every_network_can_be_made(hands, name):
 def test_bad_configuration_is_named(kind, change, text):
     with pytest.raises(ValueError, match=text):
         kind(**change)
-
-
-# ------------------------------------------------------------------------------ the command line
 
 
 @pytest.mark.parametrize(
@@ -161,14 +141,11 @@ def test_an_unknown_experiment_names_near_ones(name, text):
     ("wrong", "said"),
     [
         (["--keep", "0"], ["--keep 0 must be 1 or more"]),
-        (["--stream.sizes", "64"], ["--stream.sizes"]),
-        (["--optim.lr", "fast"], ["--optim.lr", "'fast'"]),
         (["--optim.lr", "-1"], ["optim.lr is -1.0, must be more than 0"]),
         (["--model.fusion", "sum"], ["--model.fusion", "'sum'", "'dynamic'"]),
         (["--model.width", "30"], ["width is 30, must be a multiple of heads (4)"]),
         (["--stream.order.global-batch", "5"], ["global_batch is 5, must be a multiple"]),
         (["--steps", "0"], ["--steps 0 must be 1 or more"]),
-        (["--precision", "fp8"], ["--precision", "'fp8'"]),
     ],
     ids=lambda value: value[0] if value else None,
 )

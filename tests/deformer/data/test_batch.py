@@ -6,17 +6,15 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from deformer.data.augment import AugmentConfig, Draw, draw, rotation_about_z
+from deformer.data.augment import AugmentConfig, Draw, draw
 from deformer.data.batch import Batch, collate, read_window, to_input, without_padding
 from deformer.data.clip import Clip
 from deformer.data.order import OrderConfig
 from deformer.data.store import ClipReader, open_store
 from deformer.data.stream import Stream, StreamConfig
 from deformer.data.windows import WindowConfig
-from deformer.files.images import decode_jpeg
 from deformer.hand.box import hand_box, tight_box
 from deformer.hand.camera import project
-from deformer.hand.rotations import rotvec_to_rotmat
 from tests.deformer.conftest import labelled_clip
 from tests.pipelines.handmade import CROP_SIZE, build_dataset
 
@@ -64,9 +62,6 @@ def read(folder: Path, drawn: Draw, window: list[int], size: int = SIZE) -> Batc
     return collate(images[None], [read], [False])
 
 
-# ---------------------------------------------------------------------------------- what it holds
-
-
 def test_every_field_has_the_shape_and_type_that_is_documented(augmented):
     B, T = 52, 3
     expected = {
@@ -95,13 +90,6 @@ def test_what_augmentation_does_not_change_is_what_the_tables_hold(augmented, ro
     assert is_same.any() and not is_same.all() and torch.equal(augmented.is_repeat, is_same)
 
 
-def test_repeated_frames_are_equal_in_all_they_hold(augmented):
-    windows, steps = torch.nonzero(augmented.is_repeat, as_tuple=True)
-    for name in ("images", "boxes_px", "pose_rotvec", "joints_cam_m", "joints_px", "K"):
-        value = getattr(augmented, name)
-        assert torch.equal(value[windows, steps], value[windows, steps + 1]), name
-
-
 def test_windows_have_draws_of_their_own_from_the_ranges_of_the_configuration(dataset, augmented):
     assert len(torch.unique(augmented.photometric, dim=0)) == 52
     config = AugmentConfig(*[0.0] * 3, brightness=0.1, contrast=0.0, saturation=0.0, hue=0, blur=0)
@@ -111,30 +99,12 @@ def test_windows_have_draws_of_their_own_from_the_ranges_of_the_configuration(da
     assert (batch.photometric[:, 1:] == torch.tensor([1.0, 1, 0, 0])).all()
 
 
-# --------------------------------------------------------------------------------------- geometry
-
-
 def test_augmented_joints_are_projected_onto_augmented_pixels(augmented):
     projected = project(augmented.joints_cam_m.double().numpy(), augmented.K.double().numpy())
     assert np.abs(projected - augmented.joints_px.numpy()).max() < 0.1
     fx, fy = augmented.K[..., 0, 0], augmented.K[..., 1, 1]
     assert (fx - fy).abs().max() > 1  # they are not alike, so K has a skew
     assert augmented.K[..., 0, 1].abs().max() > 1
-
-
-def test_joints_and_pose_turn_by_one_angle_per_window(dataset, plain):
-    for angle in (-2.5, 0.3, np.pi):
-        turn = rotation_about_z(angle)
-        for k in (0, 20, 51):
-            batch = read(dataset, Draw(angle), plain.rows[k].tolist())
-            expected = plain.joints_cam_m[k].numpy() @ turn.T
-            np.testing.assert_allclose(batch.joints_cam_m[0], expected, atol=1e-6)
-            before, after = (
-                rotvec_to_rotmat(pose.view(3, 16, 3).double()).numpy()
-                for pose in (plain.pose_rotvec[k], batch.pose_rotvec[0])
-            )
-            np.testing.assert_allclose(after[:, 0], turn @ before[:, 0], atol=1e-5)
-            np.testing.assert_array_equal(after[:, 1:], before[:, 1:])
 
 
 def test_boxes_are_square_and_stand_around_the_joints(augmented):
@@ -153,23 +123,6 @@ def test_without_augmentation_the_hand_box_fills_the_input(plain, rows):
     np.testing.assert_array_equal(
         plain.joints_cam_m, column(rows, "joints_cam_m", 21, 3).astype("f4")
     )
-
-
-def test_without_augmentation_the_input_is_the_resampled_box(dataset, plain, rows):
-    store, index = open_store(dataset)
-    reader = ClipReader(store, index, 9)
-    x = y = np.arange(SIZE) + 0.5
-    for k in (0, 13, 40):
-        for t in range(3):
-            jpeg = reader.image(int(plain.rows[k, t]))
-            crop = decode_jpeg(jpeg)
-            centre, side = hand_box(np.array(rows[k][t]["box_px"]))
-            left, top = centre - side / 2
-            grid = np.meshgrid(left + x * side / SIZE, top + y * side / SIZE)
-            expected = cv2.remap(crop, *(g.astype("f4") for g in grid), cv2.INTER_LINEAR)
-            difference = np.abs(plain.images[k, t].numpy().astype(int) - expected)
-            assert difference.max() <= 12 and difference.mean() < 0.5  # both round coordinates
-            assert expected.std() > 10
 
 
 def test_joints_in_image_are_in_the_source_and_in_the_input(dataset, augmented, plain, rows):
@@ -195,16 +148,13 @@ def test_joints_beyond_the_source_image_are_not_in_it_though_the_input_reaches_s
     np.testing.assert_array_equal(batch.joints_in_image[0], expected)
 
 
-# ------------------------------------------------------------------- the image moves as the labels
-
-
 def painted_clip(joint: int) -> Clip:
-    """A clip of black images with a green disc at a joint, to a fraction of a pixel."""
+    """A clip of black images with a red disc at a joint, to a fraction of a pixel."""
     clip = labelled_clip("painted", seed=8, num_frames=3)
     for k in range(3):
         image = np.zeros((CROP_SIZE[1], CROP_SIZE[0], 3), np.uint8)
         centre = np.rint(clip.labels["joints_px"][k, joint] * 16).astype(int).tolist()
-        cv2.circle(image, centre, 4 * 16, (0, 255, 0), -1, cv2.LINE_AA, shift=4)
+        cv2.circle(image, centre, 4 * 16, (0, 0, 255), -1, cv2.LINE_AA, shift=4)
         data = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, 100])[1]
         clip.images[k] = data.tobytes()
     return clip
@@ -220,15 +170,12 @@ def test_a_mark_at_a_joint_is_found_where_the_augmented_labels_say(tmp_path):
         for image, px in zip(batch.images[0].numpy(), batch.joints_px[0, :, joint], strict=True):
             if px.min() < 16 or px.max() > size - 16:
                 continue
-            weight = np.where(image[..., 1] > 64, image[..., 1], 0).astype(float)
+            weight = np.where(image[..., 0] > 64, image[..., 0], 0).astype(float)
             y, x = np.mgrid[:size, :size]
             centroid = [(weight * x).sum() / weight.sum(), (weight * y).sum() / weight.sum()]
             assert np.abs(np.array(centroid) - px.numpy()).max() < 0.5
             found += 1
     assert found > 60
-
-
-# ------------------------------------------------------------------------------ labels not given
 
 
 def test_labels_that_a_dataset_does_not_give_are_nan(tmp_path):
@@ -248,22 +195,13 @@ def test_labels_that_a_dataset_does_not_give_are_nan(tmp_path):
     np.testing.assert_allclose(smaller[:, 2] - smaller[:, 0], SIZE / 1.25, rtol=1e-4)
 
 
-# ----------------------------------------------------------------------------- the network's input
-
-
-def test_the_input_is_the_images_as_fractions_channels_last(plain):
-    images = to_input(plain)
-    assert images.shape == (52, 3, 3, SIZE, SIZE) and images.dtype == torch.float32
-    assert images.flatten(0, 1).is_contiguous(memory_format=torch.channels_last)
-    assert torch.equal(images, plain.images.permute(0, 1, 4, 2, 3).float() / 255)
-
-
-def test_the_input_is_coloured_by_the_draw_of_each_window(plain):
+def test_the_input_is_fractions_channels_last_coloured_by_the_draw_of_each_window(plain):
+    expected = plain.images.permute(0, 1, 4, 2, 3).float() / 255
+    assert torch.equal(to_input(plain), expected)
     photometric = plain.photometric.clone()
     photometric[1, 0] = 0.5
     images = to_input(plain._replace(photometric=photometric))
     assert images.flatten(0, 1).is_contiguous(memory_format=torch.channels_last)
-    expected = plain.images.permute(0, 1, 4, 2, 3).float() / 255
     expected[1] *= 0.5
     assert torch.allclose(images, expected, atol=1e-5)
 

@@ -1,6 +1,5 @@
 import json
 import os
-from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -39,9 +38,6 @@ def clips_of(index, rows: np.ndarray) -> list[str]:
     return [index.clips[k] for k in np.unique(index.clip[rows])]
 
 
-# ------------------------------------------------------------------------------------- the index
-
-
 def test_the_index_holds_what_the_table_holds(index, frames):
     assert [index.clips[k] for k in index.clip] == [row["clip"] for row in frames]
     assert [index.shards[k] for k in index.shard] == [row["shard"] for row in frames]
@@ -51,13 +47,6 @@ def test_the_index_holds_what_the_table_holds(index, frames):
             assert value == row[name] or row[name] is None, name
 
 
-def test_clip_bounds_part_the_rows_by_clip(index):
-    bounds = index.clip_bounds
-    assert bounds[0] == 0 and bounds[-1] == len(index.clip)
-    for clip, (start, end) in enumerate(pairwise(bounds)):
-        assert end > start and (index.clip[start:end] == clip).all()
-
-
 def test_no_dataset_and_another_schema_version_are_refused(tmp_path, own_dataset):
     with pytest.raises(FileNotFoundError, match="is no built dataset"):
         read_index(tmp_path / "nothing")
@@ -65,9 +54,6 @@ def test_no_dataset_and_another_schema_version_are_refused(tmp_path, own_dataset
     (own_dataset / "dataset.json").write_text(json.dumps(info | {"schema_version": 99}))
     with pytest.raises(ValueError, match="schema version 99, this program reads"):
         read_index(own_dataset)
-
-
-# ------------------------------------------------------------------------------------- the split
 
 
 @pytest.mark.parametrize(
@@ -97,26 +83,19 @@ def test_a_split_without_a_valid_frame_is_refused(tmp_path):
         select_rows(index, "s0_val")
 
 
-# ------------------------------------------------------------------------------------- the filter
-
 FILTERS = {
     "occlusion > 0.3": lambda r: r["occlusion"] > 0.3,
     "occlusion >= 0.3": lambda r: r["occlusion"] >= 0.3,
     "occlusion < 0.3": lambda r: r["occlusion"] < 0.3,
     "0.3 >= occlusion": lambda r: r["occlusion"] <= 0.3,
-    "frame == 3": lambda r: r["frame"] == 3,
     "frame != 3": lambda r: r["frame"] != 3,
     "frame > -1 and frame < 2": lambda r: r["frame"] < 2,
     "1 < frame <= 4": lambda r: 1 < r["frame"] <= 4,
     "0.1 < occlusion < 0.4 < visibility": lambda r: 0.1 < r["occlusion"] < 0.4 < r["visibility"],
-    "side == 'left'": lambda r: r["side"] == "left",
-    "side != 'left'": lambda r: r["side"] != "left",
     "not side == 'left'": lambda r: r["side"] != "left",
     "clip in ['clip-01', 'clip-10']": lambda r: r["clip"] in ("clip-01", "clip-10"),
     "clip not in ('clip-01', 'clip-10')": lambda r: r["clip"] not in ("clip-01", "clip-10"),
-    "frame > 1.5": lambda r: r["frame"] > 1.5,
     "valid == True and 0 == frame": lambda r: r["frame"] == 0,
-    "frame in [1, 3]": lambda r: r["frame"] in (1, 3),
     "is_halo or valid and frame < 1": lambda r: r["frame"] < 1,
     "valid and not is_halo": lambda r: True,
     "(side == 'left' or frame < 2) and not occlusion > 0.4": lambda r: (
@@ -164,27 +143,17 @@ def test_a_text_column_of_nulls_equals_and_differs_from_nothing(with_nulls):
         ("colour == 'red'", r"no column 'colour', there are clip, .*occlusion"),
         ("len(side) > 3", r"cannot read 'len\(side\)'"),
         ("__import__('os').getcwd() == 'x'", "cannot read"),
-        ("occlusion.max() > 1", r"cannot read 'occlusion.max\(\)'"),
-        ("occlusion[0] > 1", r"cannot read 'occlusion\[0\]'"),
         ("occlusion + 1 > 1", r"cannot read 'occlusion \+ 1'"),
         ("occlusion is None", "cannot read Is"),
         ("[valid for valid in [1]]", "is neither true nor false"),
-        ("lambda: valid", "is neither true nor false"),
-        ("(x := valid)", "is neither true nor false"),
-        ("side", "'side' is neither true nor false"),
         ("occlusion", "'occlusion' is neither true nor false"),
         ("side == 'left", "cannot be read"),
         ("   ", "cannot be read"),
-        ("valid; valid", "cannot be read"),
         ("1 < 2", "a column and a value of its kind"),
         ("side > 5", "filter "),
-        ("occlusion > 'much'", "filter "),
-        ("occlusion == 'much'", "a column and a value of its kind"),
         ("occlusion != 'much'", "a column and a value of its kind"),
-        ("side != 3", "a column and a value of its kind"),
         ("frame in ['1', '2']", "a column and a value of its kind"),
         ("'left' in side", "filter "),
-        ("side in side", "filter "),
         ("box_px > 3", "filter 'box_px > 3'"),
     ],
 )
@@ -199,9 +168,6 @@ def test_a_filter_that_leaves_nothing_is_refused(index):
         select_rows(index, "s0_train", "frame > 99")
     with pytest.raises(ValueError, match="no valid frame"):  # they are all in s0_train
         select_rows(index, "s0_test", "clip == 'clip-00'")
-
-
-# ----------------------------------------------------------------------------------- the windows
 
 
 def test_windows_stand_around_the_centres_in_the_order_of_the_index(index):

@@ -1,4 +1,3 @@
-from collections import OrderedDict
 from pathlib import Path
 
 import numpy as np
@@ -44,27 +43,18 @@ def num_open(units: np.ndarray) -> np.ndarray:
     return is_open
 
 
-# ------------------------------------------------------------------------------ order of an epoch
-
-
 SMALL = [[(1,)], [(3,)], [(1, 1)], [(1,), (1,), (1,)], [(2, 5), (1,)]]
 
 
-@pytest.mark.parametrize("shards", SMALL)
-def test_epochs_of_small_datasets_are_whole(shards):
-    made = make_index(*shards)
-    order = epoch_order(*made, OrderConfig(), seed=0, epoch=1)
-    assert np.sort(order).tolist() == list(range(len(made[1])))
-
-
-@pytest.mark.parametrize("made", [REGULAR, UNEVEN], ids=["regular", "uneven"])
+@pytest.mark.parametrize("made", [REGULAR, UNEVEN, *(make_index(*shards) for shards in SMALL)])
 @pytest.mark.parametrize(("mix_clips", "mix_shards"), [(1, 1), (4, 2), (64, 8), (999, 999)])
 def test_each_epoch_is_a_permutation_of_its_own(made, mix_clips, mix_shards):
     config = OrderConfig(mix_clips=mix_clips, mix_shards=mix_shards)
     orders = [epoch_order(*made, config, seed=3, epoch=epoch) for epoch in range(3)]
     for order in orders:
         assert np.sort(order).tolist() == list(range(len(made[1])))
-    assert (orders[0] != orders[1]).mean() > 0.9 and (orders[1] != orders[2]).mean() > 0.9
+    if len(made[1]) > 10:
+        assert (orders[0] != orders[1]).mean() > 0.9 and (orders[1] != orders[2]).mean() > 0.9
 
 
 def test_the_order_depends_on_seed_and_epoch_and_mixing_alone():
@@ -76,46 +66,21 @@ def test_the_order_depends_on_seed_and_epoch_and_mixing_alone():
     assert (epoch_order(*REGULAR, config, seed=4, epoch=5) != order).any()
 
 
-def test_without_shuffling_every_epoch_is_in_the_order_of_the_index():
-    config = OrderConfig(shuffle=False)
-    for epoch in (0, 7):
-        order = epoch_order(*REGULAR, config, seed=epoch, epoch=epoch)
-        assert order.tolist() == list(range(1800))
-
-
-@pytest.mark.parametrize("reach", [1, 2, 5, 12])
 @pytest.mark.parametrize("epoch", range(3))
-def test_no_more_than_mix_clips_and_one_clips_are_open_at_any_place(reach, epoch):
-    config = OrderConfig(mix_clips=reach, mix_shards=3)
+@pytest.mark.parametrize(
+    ("unit", "reach", "config"),
+    [
+        *(("clip", n, OrderConfig(mix_clips=n, mix_shards=3)) for n in (1, 2, 5, 12)),
+        *(("shard", n, OrderConfig(mix_clips=1, mix_shards=n)) for n in (1, 2, 4)),
+    ],
+)
+def test_as_many_clips_and_shards_are_open_as_are_mixed(unit, reach, config, epoch):
+    """At any place one more at most, so that a reader that keeps so many reads few twice."""
     order = epoch_order(*REGULAR, config, seed=0, epoch=epoch)
-    is_open = num_open(REGULAR[0].clip[order])
+    is_open = num_open(getattr(REGULAR[0], unit)[order])
     assert is_open.max() <= reach + 1
-    assert np.median(is_open) >= reach - 1  # and so many are indeed mixed
-
-
-@pytest.mark.parametrize("reach", [1, 2, 4])
-@pytest.mark.parametrize("epoch", range(3))
-def test_no_more_than_mix_shards_and_one_shards_are_open_at_any_place(reach, epoch):
-    config = OrderConfig(mix_clips=1, mix_shards=reach)  # clip by clip
-    order = epoch_order(*REGULAR, config, seed=0, epoch=epoch)
-    is_open = num_open(REGULAR[0].shard[order])
-    assert is_open.max() <= reach + 1
-    assert is_open.mean() >= 0.6 * reach
-
-
-def test_a_pool_of_mix_clips_reads_few_clips_twice():
-    config = OrderConfig(mix_clips=8, mix_shards=3)
-    for made in (REGULAR, UNEVEN):
-        order = epoch_order(*made, config, seed=0, epoch=0)
-        pool, reads = OrderedDict(), 0
-        for clip in made[0].clip[order].tolist():
-            reads += clip not in pool
-            pool[clip] = None
-            pool.move_to_end(clip)
-            if len(pool) > config.mix_clips + 2:  # as the stream keeps
-                pool.popitem(last=False)
-        num_clips = len(made[0].clips)
-        assert num_clips <= reads <= 1.3 * num_clips + config.mix_clips
+    assert is_open.mean() >= 0.6 * reach  # and so many are indeed mixed
+    assert unit == "shard" or np.median(is_open) >= reach - 1
 
 
 def test_all_places_are_mixed_alike():
@@ -126,9 +91,6 @@ def test_all_places_are_mixed_alike():
         counts.append([len(np.unique(part)) for part in clips.reshape(18, 100)])
     means = np.mean(counts, 0)  # distinct clips in each of 18 stretches of the order
     assert means.min() > 0.85 * means.max()
-
-
-# ------------------------------------------------------------------------------- places of a step
 
 
 @pytest.mark.parametrize("num_ranks", RANKS)
@@ -164,19 +126,19 @@ def test_ranks_that_do_not_divide_the_streams_are_told_which_do(num_ranks):
     assert str(error.value).startswith(f"{num_ranks} processes")
 
 
-@pytest.mark.parametrize("name", ["global_batch", "streams", "mix_clips", "mix_shards"])
-def test_numbers_below_one_are_refused(name):
-    with pytest.raises(ValueError, match=f"{name} is 0, must be 1 or more"):
-        OrderConfig(**{name: 0})
-
-
-def test_a_batch_that_the_streams_do_not_divide_is_refused():
-    with pytest.raises(ValueError, match=r"global_batch is 12, must be a multiple .* \(8\)"):
-        OrderConfig(global_batch=12)
-    OrderConfig(global_batch=12, streams=6)
-
-
-# ----------------------------------------------------------------------------------------- mixing
+@pytest.mark.parametrize(
+    ("config", "text"),
+    [
+        ({"global_batch": 0}, "global_batch is 0, must be 1 or more"),
+        ({"streams": 0}, "streams is 0, must be 1 or more"),
+        ({"mix_clips": 0}, "mix_clips is 0, must be 1 or more"),
+        ({"mix_shards": 0}, "mix_shards is 0, must be 1 or more"),
+        ({"global_batch": 12}, r"global_batch is 12, must be a multiple .* \(8\)"),
+    ],
+)
+def test_bad_configuration_is_named(config, text):
+    with pytest.raises(ValueError, match=text):
+        OrderConfig(**config)
 
 
 def test_mixing_counts_the_clips_of_64_neighbours():
@@ -185,8 +147,5 @@ def test_mixing_counts_the_clips_of_64_neighbours():
     assert 1 <= mixed <= 2
     assert 34 < full < 38  # 50 (1 − 0.98⁶⁴) = 36.3
     assert mixing(np.tile(np.arange(64), 50))[0] == 64
-
-
-@pytest.mark.parametrize(("clips", "expected"), [([0], 1), ([0, 0, 0], 1), ([0, 1, 2], 3)])
-def test_mixing_of_fewer_windows_counts_them_all(clips, expected):
-    assert mixing(np.array(clips)) == (expected, expected)
+    for fewer, expected in ([0], 1), ([0, 0, 0], 1), ([0, 1, 2], 3):
+        assert mixing(np.array(fewer)) == (expected, expected)

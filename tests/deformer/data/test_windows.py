@@ -74,19 +74,20 @@ def test_a_clip_without_a_valid_frame_has_no_windows():
 
 
 @pytest.mark.parametrize(
-    ("kwargs", "text"),
-    [({"num_frames": 0}, "num_frames is 0"), ({"gap": 0}, "gap is 0"), ({"edge": "x"}, "edge is")],
+    ("call", "text"),
+    [
+        (lambda: WindowConfig(num_frames=0), "num_frames is 0"),
+        (lambda: WindowConfig(gap=0), "gap is 0"),
+        (lambda: WindowConfig(edge="x"), "edge is"),
+        (lambda: _windows(frame=np.arange(4)), "frame has shape"),
+        (lambda: _windows(is_centre=np.ones(2, bool)), "is_centre has shape"),
+        (lambda: _windows(frame=np.array([0, 2, 2])), "must increase"),
+    ],
 )
-def test_bad_configuration_is_named(kwargs, text):
+def test_bad_configuration_and_arrays_are_named(call, text):
     with pytest.raises(ValueError, match=text):
-        WindowConfig(**kwargs)
+        call()
 
 
-def test_bad_arrays_are_named():
-    valid = np.ones(3, bool)
-    with pytest.raises(ValueError, match="frame has shape"):
-        clip_windows(valid, WindowConfig(), frame=np.arange(4))
-    with pytest.raises(ValueError, match="is_centre has shape"):
-        clip_windows(valid, WindowConfig(), is_centre=np.ones(2, bool))
-    with pytest.raises(ValueError, match="must increase"):
-        clip_windows(valid, WindowConfig(), frame=np.array([0, 2, 2]))
+def _windows(**arrays: np.ndarray) -> np.ndarray:
+    return clip_windows(np.ones(3, bool), WindowConfig(), **arrays)

@@ -5,7 +5,6 @@ import pytest
 
 from deformer.files.foreign import (
     UnreadableFileError,
-    decode,
     fault_of,
     foreign,
     known_fault,
@@ -34,11 +33,6 @@ def test_a_fault_is_one_line_with_advice():
     assert "\n" not in told and len(told) < 300 and "again" in told
     assert one_line(EOFError()) == "EOFError"
     assert fault_of(BINARY, KeyError(123)).startswith("it is damaged or cut off: download")
-
-
-@pytest.mark.parametrize("data", [b"\xff\xfea", b"\xef\xbb\xbf\xff", b"\x81\x8d"])
-def test_no_bytes_are_too_bad_to_be_told_of(data):
-    assert isinstance(decode(data), str)
 
 
 def test_lines_end_only_at_line_ends(tmp_path):

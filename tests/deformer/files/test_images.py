@@ -22,10 +22,7 @@ from deformer.files.images import (
 from tests.jpegs import SAMPLINGS, every_kind, orientation, png, sampled_jpeg, saved_jpeg
 
 WIDTH, HEIGHT = 213, 157  # no multiple of any MCU
-CUTTERS = {
-    "jpeglib": images._cut_with_jpeglib,
-    "turbojpeg": images._cut_with_turbojpeg,
-}
+CUTTERS = {"jpeglib": images._cut_with_jpeglib, "turbojpeg": images._cut_with_turbojpeg}
 
 
 @pytest.fixture(scope="module")

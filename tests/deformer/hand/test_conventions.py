@@ -1,11 +1,4 @@
-import numpy as np
-
 from deformer.hand import conventions
-
-
-def test_orders_are_inverse_permutations():
-    assert sorted(conventions.MANO_TO_DATASET) == list(range(21))
-    assert (conventions.MANO_TO_DATASET[conventions.DATASET_TO_MANO] == np.arange(21)).all()
 
 
 def test_mano_names_arrive_at_dataset_names():

@@ -28,25 +28,6 @@ def random_pose(n: int, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
     return rotvec_to_rotmat(rotvec), torch.randn(n, 10, generator=generator)
 
 
-def test_shapes_and_sides_in_one_batch(layer):
-    rotmats, betas = random_pose(4)
-    is_left = torch.tensor([False, True, False, True])
-    vertices, joints = layer(rotmats, betas, is_left)
-    assert vertices.shape == (4, 778, 3)
-    assert joints.shape == (4, 21, 3)
-    for i in range(4):
-        alone, _ = layer(rotmats[i : i + 1], betas[i : i + 1], is_left[i : i + 1])
-        assert torch.allclose(alone[0], vertices[i], atol=1e-6)
-
-
-def test_left_is_mirrored_right(layer):
-    rotmats, betas = random_pose(3)
-    mirror = torch.diag(torch.tensor([-1.0, 1, 1]))
-    right, _ = layer(rotmats, betas, torch.zeros(3, dtype=torch.bool))
-    left, _ = layer(mirror @ rotmats @ mirror, betas, torch.ones(3, dtype=torch.bool))
-    assert torch.allclose(right @ mirror, left, atol=1e-6)
-
-
 def test_wrist_joint_is_j0_of_beta_whatever_the_pose(layer, hands):
     rotmats, betas = random_pose(4)
     _, joints = layer(rotmats, betas, torch.tensor([False, True, False, True]))
@@ -71,31 +52,12 @@ def test_pca_expands_with_the_mean(hands):
     assert np.allclose(one - hands.right.hands_mean, hands.right.hands_components[3], atol=1e-6)
 
 
-def test_gradient_is_finite_at_the_rest_pose(layer):
-    rotvec = torch.zeros(1, 16, 3, requires_grad=True)
-    vertices, _ = layer(rotvec_to_rotmat(rotvec), torch.zeros(1, 10), torch.tensor([False]))
-    vertices.square().sum().backward()
-    assert torch.isfinite(rotvec.grad).all()
-    assert rotvec.grad.abs().max() > 0
-
-
-# ------------------------------------------------------------------------------- MANO's own files
-
-
 def test_published_pickles_load_without_chumpy(mano_folder, hands):
     loaded = load_hands(mano_folder)
     assert loaded.name == "mano"
     assert loaded.sha256 == hands.sha256  # the hash is of the numbers, not of the file
     assert np.array_equal(loaded.left.shapedirs, hands.left.shapedirs)
     HandLayer(loaded)
-
-
-def test_folder_from_the_environment_and_models_subfolder(mano_folder, monkeypatch):
-    (mano_folder / "models").mkdir()
-    for path in mano_folder.glob("*.pkl"):
-        path.rename(mano_folder / "models" / path.name)
-    monkeypatch.setenv("MANO_DIR", str(mano_folder))
-    assert load_hands().name == "mano"
 
 
 FOLDERS = ["models", "mano_v1_2", "mano_v1_2/models", "MANO", "mano", "models/mano",
@@ -160,9 +122,7 @@ def test_missing_files_say_where_to_get_them(tmp_path, monkeypatch):
         (lambda raw: raw["f"].fill(778), "f names a vertex outside 0 to 777"),
         (lambda raw: raw.update(weights=np.array(["a"])), "weights holds <U1, not numbers"),
         (lambda raw: raw.update(weights=[[1], [1, 2]]), "weights is no array"),
-        (lambda raw: raw.update(weights={"x": 1}), "weights holds object, not numbers"),
         (lambda raw: raw.update(shapedirs=np.zeros((10475, 3, 20))), r"shapedirs has .*\(10475"),
-        (lambda raw: raw.update(kintree_table=np.zeros((2, 5500))), r"kintree_table of shape"),
         (lambda raw: raw.update(v_template=-raw["v_template"]), r"is no right hand: .* along \+x"),
         (lambda raw: raw.update(weights=np.array([None])), r"MANO_RIGHT.pkl is refused: .*'O8'"),
         (lambda raw: raw.update(J_regressor=scipy.sparse.lil_matrix((16, 778))), "lil_matrix"),
@@ -185,7 +145,6 @@ def _is_told_in_a_line(error: Exception, path: Path) -> None:
     assert "weights_only" not in str(error)
 
 
-@pytest.mark.parametrize("protocol", [2, 5])
 @pytest.mark.parametrize(
     "change",
     [
@@ -196,11 +155,11 @@ def _is_told_in_a_line(error: Exception, path: Path) -> None:
     ],
     ids=["float32", "fortran", "big-endian", "strided"],
 )
-def test_files_saved_again_in_another_form_are_the_same_hand(mano_folder, hands, change, protocol):
+def test_files_saved_again_in_another_form_are_the_same_hand(mano_folder, hands, change):
     for path in mano_folder.glob("*.pkl"):
         raw = load_pickle(path)
         again = {key: change(v) if isinstance(v, np.ndarray) else v for key, v in raw.items()}
-        path.write_bytes(pickle.dumps(OrderedDict(again, more={"tips": {1, 2}}), protocol))
+        path.write_bytes(pickle.dumps(OrderedDict(again, more={"tips": {1, 2}})))
     assert load_hands(mano_folder).sha256 == hands.sha256
 
 
@@ -221,16 +180,12 @@ DAMAGE = {
         "git lfs",
     ),
     "web page": (lambda _: b"\n<!DOCTYPE html><html><body>Please log in", "web page.*logged in"),
-    "web page with a mark": (lambda _: b"\xef\xbb\xbf<html>", "web page"),
     "xml": (lambda _: b"<?xml version='1.0'?><Error><Code>AccessDenied", "web page"),
     "message": (lambda _: b"Too many users have viewed this file recently", "damaged"),
-    "json": (lambda _: b'{"error": "not found"}', "damaged"),
     "empty": (lambda _: b"", "is empty"),
     "zeros": (lambda data: bytes(len(data)), "nothing but zeros"),
     "cut": (lambda data: data[:100_000], "damaged or cut off.*copy it again"),
-    "cut at its end": (lambda data: data[:-1], "damaged or cut off"),
     "windows": (lambda data: data.replace(b"\n", b"\r\n"), "line ends were changed"),
-    "unix": (lambda data: data.replace(b"\r", b""), "damaged"),
     "text": (lambda data: data.decode("latin-1").encode(), "saved as text"),
     "text with losses": (lambda data: data.decode(errors="replace").encode(), "saved as text"),
     "gzip": (gzip.compress, "gzip: unpack it"),
@@ -282,9 +237,7 @@ def test_the_layer_is_smplx_s(hands):
             "", is_rhand=side == "right", data_struct=data, num_betas=10, flat_hand_mean=True
         )
         expected = layer(
-            betas=betas[chosen],
-            global_orient=rotmats[chosen, :1],
-            hand_pose=rotmats[chosen, 1:],
+            betas=betas[chosen], global_orient=rotmats[chosen, :1], hand_pose=rotmats[chosen, 1:]
         )
         torch.testing.assert_close(vertices[chosen], expected.vertices, rtol=0, atol=1e-6)
         in_mano_order = joints[chosen][:, np.argsort(MANO_TO_DATASET)]

@@ -12,33 +12,13 @@ from deformer.network.fusion import (
 )
 
 
-def _exact_motions(T: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Poses, and the motions that lead from each to its neighbours; nonsense at the window's ends,
-    where no motion may be used."""
-    torch.manual_seed(T)
-    poses = torch.randn(2, T, 16, 6, dtype=torch.float64)
-    forward, backward = torch.full_like(poses, 1e3), torch.full_like(poses, 1e3)
-    forward[:, :-1] = poses[:, 1:] - poses[:, :-1]
-    backward[:, 1:] = poses[:, :-1] - poses[:, 1:]
-    return poses, forward, backward
-
-
-@pytest.mark.parametrize("T", [1, 2, 3, 6, 7])
-def test_exact_motions_reproduce_every_pose_from_every_frame(T):
-    poses, forward, backward = _exact_motions(T)
+@pytest.mark.parametrize("T", [1, 2, 6])
+def test_prefix_sums_agree_with_sums_written_out(T):
+    torch.manual_seed(0)
+    poses, forward, backward = torch.randn(3, 2, T, 16, 6, dtype=torch.float64).unbind()
     deformed = deform_poses(poses, forward, backward)
-    assert deformed.shape == (2, T, T, 16, 6)
     for i in range(T):
         for j in range(T):
-            assert torch.allclose(deformed[:, i, j], poses[:, j], atol=1e-9), (i, j)
-
-
-def test_prefix_sums_agree_with_sums_written_out():
-    torch.manual_seed(0)
-    poses, forward, backward = torch.randn(3, 2, 6, 16, 6, dtype=torch.float64).unbind()
-    deformed = deform_poses(poses, forward, backward)
-    for i in range(6):
-        for j in range(6):
             motion = forward[:, i:j].sum(1) if j > i else backward[:, j + 1 : i + 1].sum(1)
             assert torch.allclose(deformed[:, i, j], poses[:, i] + motion), (i, j)
 

@@ -72,7 +72,7 @@ def _tensors(output) -> list[torch.Tensor]:
     return [t for part in output for t in (part if isinstance(part, tuple) else (part,))]
 
 
-@pytest.mark.parametrize("T", [1, 2, 7])
+@pytest.mark.parametrize("T", [1, 7])
 def test_every_output_has_its_documented_shape(layer, T):
     output = _model(layer)(**_inputs(2, T))
     for hand, frames in (
@@ -105,7 +105,7 @@ def test_it_starts_at_the_open_hand_without_motion(layer):
     assert (output.joints_2d - 0.5).abs().max() < 0.1
 
 
-@pytest.mark.parametrize("T", [1, 2, 7])
+@pytest.mark.parametrize("T", [1, 3])
 def test_gradients_reach_every_parameter(layer, T):
     model, inputs = _model(layer), _inputs(2, T)
     losses = deformer_losses(model(**inputs), _targets(layer, inputs))
@@ -117,15 +117,6 @@ def test_gradients_reach_every_parameter(layer, T):
         if not (chooses and (".query" in name or ".key" in name or ".norm1" in name)):
             # Of a shape decoder that sees one frame, the query itself counts for its residual
             assert parameter.grad.abs().sum() > 0, name
-
-
-def test_one_equals_batched(layer):
-    model, inputs = _model(layer), _inputs(3, 3)
-    together = _tensors(model(**inputs))
-    for b in (0, 1, 2):
-        alone = _tensors(model(**{key: value[b : b + 1] for key, value in inputs.items()}))
-        for one, many in zip(alone, together, strict=True):
-            assert torch.allclose(one, many[b : b + 1], atol=2e-4)
 
 
 def test_a_left_hand_is_the_mirrored_right_hand(layer):
@@ -156,18 +147,6 @@ def test_a_left_hand_is_the_mirrored_right_hand(layer):
     assert torch.allclose(left.joints_2d, torch.stack([1 - x, y], -1), atol=1e-4)
 
 
-def test_frames_encoded_once_give_the_same_windows(layer):
-    model, inputs = _model(layer), _inputs(1, 5)
-    whole = model(**inputs)
-    images, boxes = inputs["images"][0], inputs["boxes_px"][0]
-    frames = model.encode_frames(images, boxes, torch.zeros(5, dtype=torch.bool))
-    window = FrameFeatures(*(value[None] for value in frames))
-    for a, b in zip(
-        _tensors(whole), _tensors(model.decode_windows(window, inputs["is_left"])), strict=True
-    ):
-        assert torch.allclose(a, b, atol=1e-5)
-
-
 def test_repeated_frames_are_encoded_once_to_the_same_end(layer):
     model, inputs = _model(layer), _inputs(2, 4)
     is_repeat = torch.tensor([[True, True, False], [False, False, True]])
@@ -184,16 +163,14 @@ def test_repeated_frames_are_encoded_once_to_the_same_end(layer):
         assert torch.allclose(one, other, atol=1e-5)
 
 
-@pytest.mark.parametrize("variant", ["center", "average", "occlusion", "dynamic", "nearby"])
-def test_variants_differ_in_the_fused_pose_alone(layer, variant):
-    inputs = _inputs(2, 3)
-    occlusion = torch.tensor([[0.1, 0.9, 0.4], [0.0, 0.2, 1.0]])
-    output = _model(layer, fusion=variant)(**inputs, occlusion=occlusion)
+def test_variants_differ_in_the_fused_pose_alone(layer):
+    inputs, occlusion = _inputs(2, 3), torch.tensor([[0.1, 0.9, 0.4], [0.0, 0.2, 1.0]])
     center = _model(layer, fusion="center")(**inputs)
-    assert torch.equal(output.monocular.rotmats, center.monocular.rotmats)
-    assert torch.equal(output.forward.rotmats, center.forward.rotmats)
-    is_same = torch.allclose(output.fused.rotmats, center.fused.rotmats, atol=1e-3)
-    assert is_same == (variant == "center")
+    for variant in ("average", "occlusion", "dynamic", "nearby"):
+        output = _model(layer, fusion=variant)(**inputs, occlusion=occlusion)
+        assert torch.equal(output.monocular.rotmats, center.monocular.rotmats)
+        assert torch.equal(output.forward.rotmats, center.forward.rotmats)
+        assert not torch.allclose(output.fused.rotmats, center.fused.rotmats, atol=1e-3), variant
 
 
 def test_affinity_tells_pairs_of_frames_apart(layer):
@@ -223,8 +200,8 @@ def test_motion_by_steps_sees_the_frame_that_it_leads_to(layer):
     def changed(model) -> list[list[bool]]:
         before, after = (model.decode_windows(f, is_left) for f in (one, one._replace(hand=hand)))
         return [
-            ((a - b).abs().amax((0, 2, 3)) > 1e-6).tolist()
-            for a, b in zip(_step_motions(before), _step_motions(after), strict=True)
+            ((a.rotmats - b.rotmats).abs().amax((0, 2, 3, 4)) > 1e-6).tolist()
+            for a, b in ((before.forward, after.forward), (before.backward, after.backward))
         ]
 
     # Steps 0→1, 1→2, 2→3, and back 1→0, 2→1, 3→2
@@ -233,16 +210,6 @@ def test_motion_by_steps_sees_the_frame_that_it_leads_to(layer):
     output = by_step.decode_windows(one, is_left)
     output.fused.joints_m.square().sum().backward()
     assert (by_step.motion_head[-1].weight.grad != 0).any()
-
-
-def _step_motions(output) -> tuple[torch.Tensor, torch.Tensor]:
-    """(1, T−1, 16, 6) forward and backward: the pose after a step less the one before it."""
-    deformed = output.deformed
-    T = deformed.shape[1]
-    own = [deformed[:, t, t] for t in range(T)]
-    ahead = [deformed[:, t, t + 1] - own[t] for t in range(T - 1)]
-    back = [deformed[:, t + 1, t] - own[t + 1] for t in range(T - 1)]
-    return torch.stack(ahead, 1), torch.stack(back, 1)
 
 
 def test_two_half_batches_average_to_the_losses_of_the_whole(layer):
@@ -300,7 +267,7 @@ def test_the_hand_model_stays_out_of_the_checkpoint(layer):
     assert all(not name.startswith("hand_layer") for name, _ in model.named_parameters())
 
 
-def test_bfloat16_changes_little(layer):
+def test_bfloat16_changes_little_and_no_geometry(layer):
     model, inputs = _model(layer), _inputs(2, 2)
     exact = model(**inputs)
     with torch.autocast("cpu", torch.bfloat16):
@@ -308,6 +275,8 @@ def test_bfloat16_changes_little(layer):
     assert all(t.dtype == torch.float32 for t in (*rounded.fused, rounded.joints_2d))
     assert (rounded.joints_2d - exact.joints_2d).abs().max() < 0.01
     assert (rounded.fused.joints_m - exact.fused.joints_m).abs().max() < 0.02
+    again = pose_hands(layer, *rounded.fused[:2], inputs["is_left"], model.config.tips)
+    assert (rounded.fused.joints_m - again.joints_m).abs().max() < 1e-6
 
 
 @pytest.mark.slow

@@ -57,18 +57,20 @@ sys.exit(run_command(lambda: list(as_done(sleep, [(0,), (1,), (2,)], 2)), "run i
 """
 
 
-@pytest.mark.parametrize("to_all", [True, False], ids=["to the group", "to the program"])
 @pytest.mark.parametrize(
-    ("kind", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGKILL, -9)]
+    ("send", "kind", "status"),
+    [
+        (os.kill, signal.SIGTERM, 143),
+        (os.killpg, signal.SIGTERM, 143),
+        (os.killpg, signal.SIGINT, 130),
+        (os.kill, signal.SIGKILL, -9),
+    ],
 )
-def test_nobody_outlives_the_program(kind, status, to_all):
+def test_nobody_outlives_the_program(send, kind, status):
     process = start_python(PROGRAM)
     for _ in range(2):
         assert process.stdout.readline() == "working\n"
-    if to_all and kind != signal.SIGKILL:
-        os.killpg(process.pid, kind)
-    else:
-        process.send_signal(kind)
+    send(process.pid, kind)
     _, errors = process.communicate(timeout=60)
     assert process.returncode == status
     if kind == signal.SIGKILL:

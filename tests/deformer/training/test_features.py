@@ -54,6 +54,14 @@ def spatial_run(tmp_path_factory, dataset):
     return out
 
 
+@pytest.fixture(scope="module")
+def other_run(tmp_path_factory, dataset):
+    """Of another spatial half."""
+    out = tmp_path_factory.mktemp("other") / "run"
+    assert run(dataset, out, changed("stream", SPATIAL_RUN, seed=5), steps=1) == 0
+    return out
+
+
 @pytest.fixture(autouse=True, scope="module")
 def temporal_has_a_name():
     with pytest.MonkeyPatch.context() as patch:
@@ -212,14 +220,9 @@ def test_evaluation_is_that_of_the_whole_network(whole, dataset, temporal, tmp_p
         np.testing.assert_allclose(one[name], other[name], atol=1e-5)
 
 
-# ---------------------------------------------------------------------------------- what is refused
-
-
-def test_features_of_another_spatial_half_are_refused(whole, features, dataset, tmp_path, hands):
-    other = tmp_path / "other"
-    assert run(dataset, other, changed("stream", SPATIAL_RUN, seed=5), steps=2) == 0
+def test_features_of_another_spatial_half_are_refused(other_run, features, dataset, tmp_path):
     options = evaluate_command.Options(
-        str(dataset), "s0_test", tmp_path / "out", checkpoint=other, workers=0, device="cpu",
+        str(dataset), "s0_test", tmp_path / "out", checkpoint=other_run, workers=0, device="cpu",
         features=features,
     )  # fmt: skip
     with pytest.raises(ValueError, match="was encoded by another spatial half"):
@@ -286,7 +289,7 @@ def test_other_features_at_the_same_place_do_not_go_on(whole, dataset, temporal,
 
 
 def test_encoding_goes_on_where_it_was_stopped(
-    dataset, spatial_run, features, tmp_path, monkeypatch
+    dataset, spatial_run, other_run, features, tmp_path, monkeypatch
 ):
     out = tmp_path / "features"
     real, written = encode_command._write, []
@@ -305,10 +308,8 @@ def test_encoding_goes_on_where_it_was_stopped(
     encode_frames(dataset, spatial_run, out)
     assert all(path.stat().st_mtime_ns == time for path, time in before.items())
     assert open_features(out).info == open_features(features).info
-    other = tmp_path / "other"
-    assert run(dataset, other, changed("stream", SPATIAL_RUN, seed=3), steps=1) == 0
     with pytest.raises(ValueError, match="holds frames that were encoded otherwise"):
-        encode_frames(dataset, other, out)
+        encode_frames(dataset, other_run, out)
     with locked(out, "encoding"), pytest.raises(ValueError, match="another encoding"):
         encode_frames(dataset, spatial_run, out)
 

@@ -4,8 +4,6 @@ import shutil
 from dataclasses import replace
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 
 from deformer.files.foreign import UnreadableFileError
@@ -13,19 +11,9 @@ from deformer.hand.mano import Hands
 from deformer.training import label_check
 from deformer.training.label_check import check_labels, check_truth, load_hands_of
 from deformer.training.motion import RealMotion
-from tests.deformer.small_runs import VERY_SMALL
+from tests.deformer.small_runs import VERY_SMALL, with_column
 
 MODEL = VERY_SMALL.model
-
-
-def _with_column(monkeypatch, stream, name: str, change) -> None:
-    """Let `check_labels` read other labels: change(list of all rows' values)."""
-    table = pq.read_table(stream.index.folder / "annotations.parquet")
-    values = table[name].to_pylist()
-    change(values)
-    column = pa.array(values, table[name].type)
-    table = table.set_column(table.column_names.index(name), name, column)
-    monkeypatch.setattr(label_check, "read_table", lambda _, columns: table.select(columns))
 
 
 def test_the_labels_of_a_build_are_those_of_its_hand_model(stream):
@@ -59,7 +47,7 @@ def test_another_convention_is_found(stream, hands, monkeypatch):
             if pose:
                 pose[:3] = [-value for value in pose[:3]]
 
-    _with_column(monkeypatch, stream, "pose_rotvec", turn)
+    with_column(monkeypatch, label_check, stream, "pose_rotvec", turn)
     with pytest.raises(ValueError, match="another hand model or convention"):
         check_labels(stream.index, stream.windows, hands, MODEL)
 
@@ -78,7 +66,7 @@ def test_missing_labels_are_counted(stream, hands, monkeypatch, name):
         for row in missing:
             values[row] = None
 
-    _with_column(monkeypatch, stream, name, remove)
+    with_column(monkeypatch, label_check, stream, name, remove)
     with pytest.raises(ValueError, match=f"3 of 10 frames looked at have no {name}: .* a split"):
         check_labels(stream.index, stream.windows, hands, MODEL)
 
@@ -91,7 +79,7 @@ def test_validation_looks_at_every_frame_of_its_windows(stream, monkeypatch):
     def remove(values):
         values[missing] = None
 
-    _with_column(monkeypatch, stream, "betas", remove)
+    with_column(monkeypatch, label_check, stream, "betas", remove)
     fault = f"--validation.split s0_val: 1 of {len(used)} frames have no betas, .*, or None"
     with pytest.raises(ValueError, match=fault):
         check_truth(stream.index, stream.windows, "s0_val")

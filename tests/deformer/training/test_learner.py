@@ -1,5 +1,4 @@
 import numpy as np
-import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
@@ -18,6 +17,7 @@ from tests.deformer.small_runs import (
     make_learner,
     make_stream,
     snapshot,
+    with_column,
 )
 
 
@@ -29,9 +29,6 @@ def batches(stream):
 @pytest.fixture(scope="module")
 def motion(stream):
     return RealMotion(stream.index, stream.windows, seed=0)
-
-
-# --------------------------------------------------------------------------------------- one step
 
 
 def test_both_networks_learn_by_turns(hands, stream, batches):
@@ -136,9 +133,6 @@ def test_bf16_takes_nearly_the_same_step_with_weights_in_float32(hands, stream, 
         assert rounded[name].item() == pytest.approx(value.item(), rel=0.03, abs=2e-3), name
 
 
-# --------------------------------------------------------------------------- what must stop a run
-
-
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_a_nonfinite_loss_stops_before_anything_changes(hands, stream, batches, value):
     learner = make_learner(hands, stream)
@@ -164,9 +158,6 @@ def test_gradients_are_clipped_and_their_norm_is_told(hands, stream, batches):
     assert norms == [pytest.approx(0.5, rel=1e-3)]
 
 
-# ------------------------------------------------------------------------------------------- rates
-
-
 def test_rates_follow_the_schedule_and_the_warm_up(hands, stream, batches):
     learner = make_learner(hands, stream, changed("optim", lr=4e-3, warmup_steps=4))
     rates = []
@@ -179,19 +170,13 @@ def test_rates_follow_the_schedule_and_the_warm_up(hands, stream, batches):
     assert rates == [pytest.approx(lr) for lr in (1e-3, 3e-3, 4e-3, 2.8e-3)]
 
 
-def test_the_papers_schedule():
+def test_the_papers_schedule_and_one_that_falls_to_zero_at_the_end():
     optim = changed("optim", decay=0.7, decay_epochs=10).optim
     rates = [optim.rate(step, 100, 6000) for step in (0, 999, 1000, 1999, 2000, 5999)]
     assert rates == [pytest.approx(0.7**k) for k in (0, 0, 1, 1, 2, 5)]
-
-
-def test_the_rates_fall_to_zero_at_the_end_of_a_run():
     optim = changed("optim", decay=1.0, cooldown=0.5).optim
     rates = [optim.rate(step, 1000, 100) for step in (0, 49, 50, 51, 75, 99)]
     assert rates == pytest.approx([1, 1, 1, 0.98, 0.5, 0.02])
-
-
-# --------------------------------------------------------------------------------- true motion
 
 
 def test_real_motion_is_of_the_training_set(stream, motion):
@@ -222,8 +207,7 @@ def test_real_motion_depends_on_seed_and_step_alone(stream, motion):
         assert not torch.equal(motion.draw(7, 8)[2], other[2])
 
 
-@pytest.mark.parametrize("num_ranks", [2, 4])
-def test_the_ranks_share_what_one_process_draws(hands, dataset, stream, batches, motion, num_ranks):
+def test_two_ranks_share_what_one_process_draws(hands, dataset, stream, batches, motion):
     learner = make_learner(hands, stream, changed("discriminator", noise=0.5))
     (whole,) = learner._pieces(batches[1], 1)
     poses, is_left, noise = motion.draw(1, 4)
@@ -231,9 +215,9 @@ def test_the_ranks_share_what_one_process_draws(hands, dataset, stream, batches,
     assert torch.equal(whole.real, motion_features(rotmats, is_left))
     assert torch.equal(whole.noise, 0.5 * noise)
     parts = []
-    for rank in range(num_ranks):
-        learner.place = Place(torch.device("cpu"), rank, num_ranks)
-        part = make_stream(dataset, rank=rank, num_ranks=num_ranks)
+    for rank in range(2):
+        learner.place = Place(torch.device("cpu"), rank, 2)
+        part = make_stream(dataset, rank=rank, num_ranks=2)
         parts += learner._pieces(next(part.batches(1, 2)), 1)
     assert torch.equal(torch.cat([p.batch.images for p in parts]), whole.batch.images)
     assert torch.equal(torch.cat([p.real for p in parts]), whole.real)
@@ -241,16 +225,12 @@ def test_the_ranks_share_what_one_process_draws(hands, dataset, stream, batches,
 
 
 def test_motion_without_poses_is_refused(stream, monkeypatch):
-    table = pq.read_table(stream.index.folder / "annotations.parquet", columns=["pose_rotvec"])
-    poses = table["pose_rotvec"].to_pylist()
-    poses[stream.windows.rows[0, 0]] = None
-    table = pa.table({"pose_rotvec": pa.array(poses, table["pose_rotvec"].type)})
-    monkeypatch.setattr(motions, "read_table", lambda *_, **__: table)
+    def remove(poses):
+        poses[stream.windows.rows[0, 0]] = None
+
+    with_column(monkeypatch, motions, stream, "pose_rotvec", remove)
     with pytest.raises(ValueError, match=r"annotations.parquet: frames to train on have no MANO"):
         RealMotion(stream.index, stream.windows, 0)
-
-
-# ------------------------------------------------------------------------------------ overfitting
 
 
 @pytest.mark.slow

@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 import termios
-import time
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -29,11 +28,7 @@ from tests.deformer.small_runs import (
     records,
     run,
 )
-
-REPOSITORY = Path(__file__).parents[3]
-
-
-# -------------------------------------------------------------------------------------- bad input
+from tests.processes import REPOSITORY, wait_until
 
 
 @pytest.fixture
@@ -104,20 +99,9 @@ def test_another_stream_under_the_same_configuration_is_refused(main, dataset, t
     assert "step 1 is of another stream" in line
 
 
-def test_a_missing_shard(main, dataset, tmp_path):
-    other = _copy_with_info(dataset, tmp_path / "other")
-    stream = make_stream(other)
-    name = stream.index.shards[stream.index.shard[stream.windows.centre_rows[0]]]
-    (other / name).unlink()
-    line = _refused(main(*arguments(other, tmp_path / "run")))
-    assert f"lacks {name}" in line and "pipelines.verify" in line
-
-
 @pytest.mark.parametrize(
     ("option", "text"),
     [
-        (["--stream.split", "s7_train"], "split 's7_train' is not in this dataset; it has s0_"),
-        (["--stream.where", "occlusion > 2"], "no valid frame of split s0_train satisfies"),
         (["--stream.where", "side in [left]"], "filter 'side in [left]': no column 'left'"),
         (["--validation.split", "val"], "split 'val' is not in this dataset"),
         (["--model.tips", "ho3d"], "choose --model.tips dexycb or ho3d, now ho3d"),
@@ -125,7 +109,6 @@ def test_a_missing_shard(main, dataset, tmp_path):
             ["--model.backbone=resnet18", "--model.norm=frozen", "--backbone-weights", "no.pth"],
             "--backbone-weights no.pth: no such file",
         ),
-        (["--experiment", "tinny"], "there is no experiment 'tinny' (did you mean tiny"),
     ],
     ids=lambda value: value[-1] if isinstance(value, list) else "",
 )
@@ -163,9 +146,6 @@ def test_out_of_memory_names_the_settings(main, dataset, tmp_path, monkeypatch):
         assert option in line
 
 
-# ------------------------------------------------------------------------------------- processes
-
-
 def _start(
     dataset: Path, out: Path, *more: str, processes: int = 0, **how: Any
 ) -> subprocess.Popen:
@@ -188,14 +168,13 @@ def _finish(process: subprocess.Popen) -> tuple[int, str]:
 
 def _wait_for(process: subprocess.Popen, out: Path, step: int) -> None:
     """Until the log holds that step."""
-    deadline = time.monotonic() + 200
-    while (
-        not (out / "log.jsonl").exists()
-        or f'{{"step": {step}, ' not in (out / "log.jsonl").read_text()
-    ):
+    log = out / "log.jsonl"
+
+    def is_logged() -> bool:
         assert process.poll() is None, process.stderr and process.stderr.read()
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+        return log.exists() and f'{{"step": {step}, ' in log.read_text()
+
+    assert wait_until(is_logged, 200)
 
 
 @pytest.fixture(scope="module")

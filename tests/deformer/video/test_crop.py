@@ -3,10 +3,9 @@
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-import torch
 
 from deformer.data.augment import Draw, crop_to_input
-from deformer.data.batch import as_float, to_input, without_padding
+from deformer.data.batch import without_padding
 from deformer.data.store import open_store
 from deformer.data.stream import Stream, StreamConfig
 from deformer.data.windows import WindowConfig
@@ -65,8 +64,3 @@ def test_what_lies_outside_the_image_is_black():
     assert not found[:, :28].any()
     assert not found[51:].any()
     assert (found[1:48, 31:] == 255).all()
-
-
-def test_images_become_floats_as_the_stream_s_do(streamed):
-    batch = streamed[1][0]
-    assert torch.equal(as_float(batch.images), to_input(batch))

@@ -88,9 +88,6 @@ def test_landmarks_are_pixels_with_centres_at_integers():
     assert (hand.side, hand.score) == ("left", 0.75)
 
 
-# ------------------------------------------------------------------------------- with MediaPipe
-
-
 def test_an_image_without_a_hand_has_none_and_other_images_are_refused(mediapipe):
     with HandDetector() as detector:
         assert detector.detect(np.full((120, 160, 3), 90, np.uint8)) == []

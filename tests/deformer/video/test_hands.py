@@ -34,12 +34,6 @@ def test_windows_stay_with_a_side_and_among_the_frames_it_was_seen_in():
     assert (seen.is_left[windows] == seen.is_left[:, None]).all()
 
 
-def test_frames_and_their_times_are_read(video):
-    frames = list(read_frames(video))
-    assert [time for _, time in frames] == pytest.approx([0, 0.05, 0.1, 0.15, 0.2])
-    assert {(image.shape, image.dtype.name) for image, _ in frames} == {((120, 160, 3), "uint8")}
-
-
 def test_videos_of_phones_are_turned_upright(tmp_path):
     path, (width, height) = tmp_path / "phone.mp4", (160, 120)
     writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*"mp4v"), 20, (width, height))
