@@ -147,6 +147,16 @@ def test_a_left_hand_is_the_mirrored_right_hand(layer):
     assert torch.allclose(left.joints_2d, torch.stack([1 - x, y], -1), atol=1e-4)
 
 
+def test_2d_joints_are_those_of_their_own_frame(layer):
+    model, inputs = _model(layer), _inputs(2, 3)
+    with torch.no_grad():
+        joints_2d = model(**inputs).joints_2d
+        for t in range(3):
+            alone = {name: value[:, t : t + 1] for name, value in inputs.items() if value.ndim > 1}
+            of_frame = model(**alone, is_left=inputs["is_left"]).joints_2d
+            assert torch.allclose(joints_2d[:, t], of_frame[:, 0], atol=1e-5)
+
+
 def test_repeated_frames_are_encoded_once_to_the_same_end(layer):
     model, inputs = _model(layer), _inputs(2, 4)
     is_repeat = torch.tensor([[True, True, False], [False, False, True]])
