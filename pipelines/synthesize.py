@@ -30,6 +30,7 @@ from rich.console import Console
 from deformer.files.whole import room_for
 from deformer.program.console import PlainConsole, run_program
 from deformer.program.least import check_least
+from deformer.program.pool import single_threaded
 from pipelines.synthetic.hand.motion import Motion
 from pipelines.synthetic.layouts import benchmark, dexycb_layout, hands_layout, ho3d_layout
 from pipelines.synthetic.layouts.dexycb_layout import Subject
@@ -42,7 +43,6 @@ from pipelines.synthetic.layouts.sequences import (
     ho3d_plan,
 )
 from pipelines.synthetic.recorded.retargeting import read_motions, retarget_all
-from pipelines.synthetic.scene.sequence import single_threaded
 from pipelines.synthetic.workers import each
 
 VERSION = 2

@@ -23,7 +23,6 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-import torch
 import tyro
 from rich.progress import track
 
@@ -31,7 +30,7 @@ from deformer.data.clip import SPLIT_COLUMNS
 from deformer.data.dataset import DATASET_FILE, read_info
 from deformer.hand.mano import load_hands
 from deformer.program.console import PlainConsole, print_labelled, run_program
-from deformer.program.pool import as_done
+from deformer.program.pool import as_done, single_threaded
 from deformer.program.processor import usable_cores
 from pipelines.building.finish import TABLES, count_index, nothing_valid
 from pipelines.building.hand_model import HandModel
@@ -147,7 +146,7 @@ def _read_whole_info(folder: Path) -> dict:
 
 def _check_shard(job: tuple[Path, int, dict, str | None]) -> ShardReport:
     folder, position, shard, hand = job
-    torch.set_num_threads(1)
+    single_threaded()
     name, path = shard["name"], folder / shard["name"]
     problems: list[str] = []
     frames, differs, in_indices = None, True, []

@@ -24,7 +24,7 @@ import torch
 from torch import Tensor
 
 from deformer.data.batch import Batch
-from deformer.program.pool import become_worker, signals_held
+from deformer.program.pool import become_worker, signals_held, single_threaded
 
 PATIENCE_S = 600.0
 """How long to wait for a batch: a remote shard may have to be fetched first."""
@@ -169,7 +169,7 @@ def _serve(connection: Connection, read: Callable[[int], Batch]) -> None:
     """Run a worker. It ignores signals sent to the whole process group: the program may want to
     save first. It ends when it is dismissed, or when the program has ended."""
     become_worker((signal.SIGINT, signal.SIGTERM, signal.SIGHUP))
-    torch.set_num_threads(1)  # processes are the parallelism
+    single_threaded()
     with contextlib.suppress(EOFError, ConnectionError):  # the program has ended
         while (step := connection.recv()) is not None:
             _answer(connection, read, step)

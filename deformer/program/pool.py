@@ -48,6 +48,19 @@ def _end_with_parent() -> None:
     os._exit(1)
 
 
+def single_threaded() -> None:
+    """One core per worker: the work is divided among processes.
+
+    numpy asks for its number when it is imported, so that workers started later have one thread.
+    """
+    import cv2
+    import torch  # takes seconds, and not every program that has workers needs it
+
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    torch.set_num_threads(1)
+    cv2.setNumThreads(1)
+
+
 def as_done(work: Callable, jobs: list[tuple], workers: int) -> Iterator[tuple[int, Any]]:
     """`work(*job)` for every job in processes of their own: (place of the job, result), as they are
     done. Left early, it ends the processes at once.

@@ -17,11 +17,9 @@ from functools import cache, partial
 from itertools import groupby
 from pathlib import Path
 
-import cv2
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import torch
 from webdataset import TarWriter
 
 from deformer.data import clip as contract
@@ -30,6 +28,7 @@ from deformer.files.wellformed import read_json_object
 from deformer.files.whole import room_for, whole_file, write_whole
 from deformer.hand.box import AugmentationRange
 from deformer.hand.mano import load_hands
+from deformer.program.pool import single_threaded
 from pipelines.building.annotate import HandModel, annotate_clip
 from pipelines.datasets.source import ClipRef, UnusableInputError, load_dataset
 
@@ -114,8 +113,7 @@ def build_shard(task: ShardTask, report: Callable[[int, int], None]) -> ShardMar
 
 def make_part(task: ShardTask, report: Callable[[int], None]) -> Path:
     """Make the clips of one of `ShardTask.parts`; `report(n)` as in `build_shard`."""
-    torch.set_num_threads(1)  # one worker, one core
-    cv2.setNumThreads(1)
+    single_threaded()
     if not task.root.is_dir():
         raise FileNotFoundError(
             f"{task.root} is not a folder on this worker; every worker must see the dataset and "

@@ -7,11 +7,12 @@ import numpy as np
 from rich.console import Console
 
 from deformer.hand.conventions import SIDES
+from deformer.program.pool import single_threaded
 from pipelines.synthetic.hand.motion import Motion
 from pipelines.synthetic.layouts.mark import MEASURED, read_mark, write_mark
 from pipelines.synthetic.layouts.sequences import SequencePlan
 from pipelines.synthetic.recorded.recording import Recorded, Recordings
-from pipelines.synthetic.scene.sequence import single_threaded, standin_hands
+from pipelines.synthetic.scene.sequence import standin_hands
 from pipelines.synthetic.workers import each
 
 _HIGH_RESIDUAL_MM = 8.0

@@ -1,13 +1,11 @@
 """One sequence from its name and seed: world, grasp, motion, then pictures camera by camera."""
 
-import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache
 
 import cv2
 import numpy as np
-import torch
 
 from deformer.hand.mano import HandLayer, Hands, load_hands
 from pipelines.synthetic.hand.grasp import Grasp, find_grasp
@@ -41,16 +39,6 @@ from pipelines.synthetic.things.ycb import YCB_OBJECTS
 _GRASP_TRIES = 2
 _GOOD_SCORE = 6.0
 _MOTION_TRIES, _CLEAR_M = 8, -0.002
-
-
-def single_threaded() -> None:
-    """One core per worker: the work is divided by sequences.
-
-    numpy asks for its number when it is imported, so that workers started later have one thread.
-    """
-    os.environ.setdefault("OMP_NUM_THREADS", "1")
-    torch.set_num_threads(1)
-    cv2.setNumThreads(1)
 
 
 @cache
