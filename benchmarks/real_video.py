@@ -36,11 +36,11 @@ from deformer.data.windows import WindowConfig
 from deformer.files.whole import write_whole
 from deformer.hand.box import hand_box, tight_box
 from deformer.hand.camera import project
-from deformer.hand.mano import load_hands
 from deformer.inference import open_network
 from deformer.network.model import Deformer
 from deformer.program.console import PlainConsole, run_program
 from deformer.training.checkpoint import Checkpoint
+from deformer.training.label_check import load_same_hands
 from deformer.video.hands import (
     FOCAL_PER_SIDE,
     Predicted,
@@ -88,13 +88,10 @@ def load_network(options: Options) -> tuple[Checkpoint, Deformer, np.ndarray]:
             f"--checkpoint {options.checkpoint} fuses by occlusion, which nobody knows of a video: "
             "choose a network of another fusion"
         )
-    name, sha256 = checkpoint.hand["name"], checkpoint.hand["sha256"]
-    hands = load_hands("standin" if name == "standin" else options.mano_dir)
-    if hands.sha256 != sha256:
-        raise ValueError(
-            f"--checkpoint {options.checkpoint} was trained with the hand model {name} "
-            f"{sha256[:12]}, here is {hands.sha256[:12]}: name the same files by --mano-dir"
-        )
+    made = f"--checkpoint {options.checkpoint} was trained"
+    hands = load_same_hands(
+        checkpoint.hand["name"], checkpoint.hand["sha256"], made, options.mano_dir
+    )
     device = "cuda" if torch.cuda.is_available() else "cpu"
     weights = checkpoint.tensors["model"]
     model = open_network(checkpoint.experiment.model, weights, hands, device, checkpoint.folder)
@@ -114,21 +111,12 @@ def agreement(points_px: np.ndarray, landmarks_px: np.ndarray) -> dict[str, floa
     return shares | {"median_distance": float(np.median(distance))}
 
 
-def measure(seen: SeenHands, predicted: Predicted) -> dict[str, dict[str, dict[str, float]]]:
-    """{"joints_2d" or "projected_3d": {"all", "right", "left": `agreement`}}, of sides seen."""
-    K = guess_intrinsics(seen.image_wh)
-    points = {
-        "joints_2d": predicted.joints_px,
-        "projected_3d": project(predicted.joints_cam_m, K),
-    }
-    groups = {"all": np.ones(len(seen.frame), bool), "right": ~seen.is_left, "left": seen.is_left}
+def measure(seen: SeenHands, predicted: Predicted) -> dict[str, dict[str, float]]:
+    """{"joints_2d" or "projected_3d": `agreement`}."""
+    projected = project(predicted.joints_cam_m, guess_intrinsics(seen.image_wh))
     return {
-        name: {
-            group: agreement(value[chosen], seen.landmarks_px[chosen])
-            for group, chosen in groups.items()
-            if chosen.any()
-        }
-        for name, value in points.items()
+        "joints_2d": agreement(predicted.joints_px, seen.landmarks_px),
+        "projected_3d": agreement(projected, seen.landmarks_px),
     }
 
 
@@ -176,13 +164,11 @@ def measure_video(options: Options) -> dict:
 
 
 def _as_table(result: dict) -> Table:
-    table = Table("", "joints", *(f"within {limit}" for limit in WITHIN), "median")
+    table = Table("", *(f"within {limit}" for limit in WITHIN), "median")
     for frames, kinds in result["agreement"].items():
-        for kind, groups in kinds.items():
-            for group, values in groups.items():
-                shares = [f"{values[f'within_{limit}']:.1%}" for limit in WITHIN]
-                median = f"{values['median_distance']:.3f}"
-                table.add_row(f"{frames} {kind}", group, *shares, median)
+        for kind, values in kinds.items():
+            shares = [f"{values[f'within_{limit}']:.1%}" for limit in WITHIN]
+            table.add_row(f"{frames} {kind}", *shares, f"{values['median_distance']:.3f}")
     return table
 
 
