@@ -9,11 +9,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from benchmarks.compare.comparable import Setup, group_by_split, results_by_kind
+from benchmarks.compare.comparable import Setup, group_by_data, group_by_kind
 from benchmarks.compare.paired import Estimate, mean_error, paired_difference, unevenness
 from benchmarks.evaluation.protocol import is_in_bin
 from benchmarks.evaluation.result import Data
-from benchmarks.evaluation.scored import Scored, start_of
+from benchmarks.evaluation.scored import Scored
 from benchmarks.tables.layout import read_published
 from deformer.experiments import FULL, VARIANTS
 
@@ -90,12 +90,6 @@ class Block:
     def num_sequences(self) -> int:
         return len(np.unique(self.first.comparison.sequence))
 
-    @property
-    def starts(self) -> list[str]:
-        """The runs that its runs began with, by name; empty where they began by themselves."""
-        runs = [s.evaluation.run for seeds in self.runs.values() for s in seeds.values()]
-        return sorted({start for run in runs if (start := start_of(run)) is not None})
-
 
 @dataclass(frozen=True)
 class Finding:
@@ -114,7 +108,7 @@ def make_blocks(scored: Iterable[Scored]) -> list[Block]:
 
     Raises `ValueError` for the same run twice, and for runs of a block that are of other frames.
     """
-    groups = (results_by_kind(group) for group in group_by_split(scored))
+    groups = (group_by_kind(group) for group in group_by_data(scored))
     blocks = [Block(setup, runs) for group in groups for setup, runs in group.items()]
     for block in blocks:
         for s in (s for seeds in block.runs.values() for s in seeds.values()):

@@ -4,13 +4,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from benchmarks.evaluation.protocol import BINS
+from benchmarks.evaluation.protocol import BINS, is_in_bin
 from benchmarks.evaluation.scored import Scored
 
 MIN_DISTINCT = 3
 """A window with fewer different frames has hardly anything to borrow from."""
-MIN_OCCLUSION = 0.25
-"""Of the frame in the middle: where it is less hidden, it needs no help."""
 GROUPS = {"seen": (0.0, 0.25), "hidden": (0.5, 1.0)}
 """Ranges of occlusion of the frames that are shown."""
 
@@ -28,8 +26,7 @@ class Choice:
 def typical_frames(scored: Scored, limits: tuple[float, float], count: int = 4) -> list[int]:
     """Frames of a range of occlusion whose error is next to the median of the range, least hidden
     first; `count` at most, of different recordings as far as there are enough."""
-    low, high = limits
-    can_show = (scored.occlusion >= low) & (scored.occlusion <= high) & ~scored.is_borrowed
+    can_show = is_in_bin(scored.occlusion, limits) & ~scored.is_borrowed
     if not can_show.any():
         return []
     distance = np.abs(scored.pa_mm - np.median(scored.pa_mm[can_show]))
@@ -45,49 +42,27 @@ def largest_gain(scored: Scored) -> Choice | None:
     """The window that the fusion helps most; None where no window can show any.
 
     Nobody knows what the frame by itself would have given, so the gain is measured against frames
-    that are hidden as much: (median error of the occlusion's range − error of the frame) × (share
-    of the pose that comes from other frames). Only windows of at least `MIN_DISTINCT` different
-    frames around a frame hidden by `MIN_OCCLUSION` or more take part; where there is none, around
-    any frame of known occlusion.
+    that are hidden as much: (median error of its bin of `BINS` − error of the frame) × (share of
+    the pose that comes from other frames). Frames of no bin but `all` need no help.
     """
     if scored.window_rows is None:
         return None
-    borrowed = _borrowed_share(scored)
-    distinct = 1 + (np.diff(scored.window_rows, axis=1) != 0).sum(1)  # rows rise in a window
+    rows = scored.window_rows
+    is_own = rows == rows[:, scored.centre][:, None]  # a window may repeat the frame in the middle
+    borrowed = 1 - (scored.window_weights * is_own).sum(1)
+    less_mm = np.full(len(borrowed), np.nan)
+    for limits in filter(None, BINS.values()):
+        if (inside := is_in_bin(scored.occlusion, limits)).any():
+            less_mm[inside] = np.median(scored.pa_mm[inside]) - scored.pa_mm[inside]
+    distinct = 1 + (np.diff(rows, axis=1) != 0).sum(1)  # rows rise in a window
     can_show = (distinct >= MIN_DISTINCT) & ~scored.is_borrowed
-    can_show &= np.isfinite(borrowed) & ~np.isnan(scored.occlusion)
-    if (can_show & (scored.occlusion >= MIN_OCCLUSION)).any():
-        can_show &= scored.occlusion >= MIN_OCCLUSION
-    if not can_show.any():
-        return None
-    less = _expected_mm(scored) - scored.pa_mm
-    gain = np.where(can_show, less * borrowed, -np.inf)
+    gain = np.nan_to_num(np.where(can_show, less_mm * borrowed, 0.0))
     at = int(gain.argmax())  # the first of equals
     if gain[at] <= 0:
         return None
     return Choice(
         at,
         f"{scored.occlusion[at]:.0%} hidden, {borrowed[at]:.0%} of the pose taken from other "
-        f"frames, and still {less[at]:.1f} mm less error than the median frame of its occlusion "
+        f"frames, and still {less_mm[at]:.1f} mm less error than the median frame of its occlusion "
         "range",
     )
-
-
-def _borrowed_share(scored: Scored) -> np.ndarray:
-    """(M,) share of the pose that comes from other frames than the one in the middle; a window that
-    repeats that one counts it wherever it stands."""
-    rows = scored.window_rows
-    own = rows == rows[:, scored.centre][:, None]
-    return 1 - (scored.window_weights * own).sum(1)
-
-
-def _expected_mm(scored: Scored) -> np.ndarray:
-    """(M,) median error of the frames in the same range of occlusion as each; NaN if not known."""
-    low = [limits[0] for limits in BINS.values() if limits]
-    which = np.digitize(scored.occlusion, low)  # 0: below the first range
-    expected = np.full(len(which), np.nan)
-    for k in np.unique(which):
-        inside = (which == k) & ~np.isnan(scored.occlusion)
-        if inside.any():
-            expected[inside] = np.median(scored.pa_mm[inside])
-    return expected

@@ -38,7 +38,7 @@ def _pred(path):
 
 
 def _figure(path):
-    save_figure(Figure(), path.with_suffix(""), [path.suffix[1:]])
+    save_figure(Figure(), path.with_suffix(""))
 
 
 def _keep(path):
@@ -51,7 +51,7 @@ WRITERS = {
     "hpe.txt": _hpe,
     "pred.json": _pred,
     "pred.zip": _pred,
-    "figure.svg": _figure,
+    "figure.pdf": _figure,
     "claims.csv": _keep,
 }
 

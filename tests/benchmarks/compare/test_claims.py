@@ -5,7 +5,6 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from benchmarks.compare import claims
 from benchmarks.compare.claims import CLAIMS, judge, judge_all, make_blocks
 from benchmarks.compare.comparable import kind_of, label_of
 from benchmarks.compare.paired import FAILS, HOLDS
@@ -17,7 +16,7 @@ G, F = 20, 10
 SEQUENCE = np.repeat(np.arange(G), F)
 
 
-def make_run(kind=FULL, seed=0, shift_mm=0.0, base="tiny", name="", **changed):
+def make_run(kind=FULL, seed=0, shift_mm=0.0, base="tiny", **changed):
     """What is needed of a `Scored`; hands hidden by more than half err by the shift twice."""
     variant = VARIANTS[kind]
     experiment = base if kind == FULL else f"{base}_{kind}"
@@ -29,7 +28,7 @@ def make_run(kind=FULL, seed=0, shift_mm=0.0, base="tiny", name="", **changed):
         "point_loss": variant.point_loss, "adversarial": variant.adversarial, "step": 600,
     }  # fmt: skip
     return SimpleNamespace(
-        name=name or f"{experiment}-seed{seed}",
+        name=f"{experiment}-seed{seed}",
         evaluation=make_evaluation(run | changed, SYNTHETIC),
         row=3 * np.arange(G * F),
         occlusion=occlusion,
@@ -111,10 +110,10 @@ def test_only_like_is_compared_with_like():
 
 
 def test_runs_of_no_variant_go_by_their_experiment():
-    start = {"experiment": "tiny_occluded_windows", "fusion": "center", "point_loss": "mse",
+    start = {"experiment": "lite_frames", "fusion": "center", "point_loss": "huber",
              "adversarial": False}  # fmt: skip
     run = make_evaluation(start).run
-    assert (kind_of(run), label_of(run)) == ("tiny_occluded_windows",) * 2
+    assert (kind_of(run), label_of(run)) == ("lite_frames",) * 2
     assert label_of(make_evaluation({"method": "[36]", "predictions": "x"}).run) == "[36]"
     for name, variant in VARIANTS.items():
         e = variant.of(get_experiment("tiny"))
@@ -123,17 +122,10 @@ def test_runs_of_no_variant_go_by_their_experiment():
         assert kind_of(make_evaluation(choices).run) == name
 
 
-def test_what_runs_began_with_is_known(monkeypatch):
-    starts = {"tiny": "runs/start", "tiny_center": None}
-    monkeypatch.setattr(claims, "start_of", lambda run: starts[run.experiment])
-    ((block, _),) = judge_all([make_run(), make_run("center")])
-    assert (block.starts, block.num_sequences) == (["runs/start"], G)
-
-
 def test_other_frames_and_the_same_run_twice_are_refused_by_name():
     other = make_run("center")
     other.row = other.row + 1
     with pytest.raises(ValueError, match="tiny-seed0 and tiny_center-seed0 are of different frame"):
         make_blocks([make_run(), other])
-    with pytest.raises(ValueError, match="here and there are both of tiny, seed 0, step 600"):
-        make_blocks([make_run(name="here"), make_run(name="there")])
+    with pytest.raises(ValueError, match="are both of tiny, seed 0, step 600"):
+        make_blocks([make_run(), make_run()])
