@@ -109,7 +109,7 @@ def test_the_page_is_short_and_says_what_was_measured(kept):
     assert dynamic.count(" ± ") == 3 and dynamic.endswith("| 0, 1 |")
     (claim,) = (line for line in text.splitlines() if line.startswith("| Table 4 | dynamic"))
     assert "| too noisy to say (one seed) | +0.000 [+0.000, +0.000] | −0.50 |" in claim
-    assert "\n\nNot measured: no run of average that was trained" in text
+    assert "\n\nNot measured: no frame is hidden by 75-100 %; no run of average that" in text
     shown = re.findall(r"!\[.+?\]\((.+?)\)\n\n\*.+\.\* \S", text)
     assert sorted(shown) == [n for n in contents(kept) if n.startswith("figures/")]
     assert "Trained on: 2 × NVIDIA H100, float32." in text
