@@ -14,8 +14,7 @@ from benchmarks.compare.comparable import group_by_data, group_by_kind, label_of
 from benchmarks.evaluation.scored import Scored
 from benchmarks.figures import curves, hands
 from benchmarks.figures.curves import Line
-from benchmarks.figures.examples import GROUPS, largest_gain, typical_frames
-from benchmarks.figures.window_view import view_window
+from benchmarks.figures.examples import GROUPS, largest_gain, typical_frames, view_window
 from deformer.data.store import CorruptMemberError
 from deformer.hand.mano import Hands
 from deformer.training.label_check import load_hands_of

@@ -14,6 +14,7 @@ from benchmarks.figures.draw_hand import (
     error_colours,
     is_in_front,
 )
+from benchmarks.figures.examples import FrameView
 from benchmarks.figures.style import (
     ERROR_MAP,
     FAINT,
@@ -24,7 +25,6 @@ from benchmarks.figures.style import (
     set_title,
     styled,
 )
-from benchmarks.figures.window_view import FrameView
 from deformer.hand.align import align_procrustes, point_errors_mm
 
 _SMALL = 10.5

@@ -14,8 +14,8 @@ from benchmarks.compare.comparable import group_by_data, label_of
 from benchmarks.evaluation.result import Run
 from benchmarks.evaluation.training_log import TrainingLog
 from benchmarks.figures.catalogue import Drawn, draw_run, draw_split
+from benchmarks.figures.curves import TRAINING_CAPTION, training_curves
 from benchmarks.figures.style import figure_bytes
-from benchmarks.figures.training_curves import CAPTION, training_curves
 from benchmarks.report.content import (
     Material,
     claims_grid,
@@ -205,7 +205,7 @@ def draw_training(group: list[TrainingLog], material: Material) -> Drawn:
     if len(group) > 1:
         name = f"{len(group)} runs of {base_of(experiment.name)}, seed {experiment.stream.seed}"
     figure = training_curves(group, f"{name}\n{data}")
-    return Drawn(f"training/{group[0].name}", f"Training, {name}", CAPTION, figure)
+    return Drawn(f"training/{group[0].name}", f"Training, {name}", TRAINING_CAPTION, figure)
 
 
 def embedded(drawn: Drawn) -> str:

@@ -13,10 +13,15 @@ from benchmarks.evaluation.scored import load_scored, parse_split
 from benchmarks.evaluation.training_log import find_logs
 from benchmarks.figures import __main__ as figures
 from benchmarks.figures.catalogue import draw_all, draw_split, lines_of
-from benchmarks.figures.curves import Line, error_by_occlusion, mean_by_occlusion, pck_curves
+from benchmarks.figures.curves import (
+    Line,
+    error_by_occlusion,
+    mean_by_occlusion,
+    pck_curves,
+    training_curves,
+)
 from benchmarks.figures.draw_hand import draw_mesh
 from benchmarks.figures.examples import largest_gain, typical_frames
-from benchmarks.figures.training_curves import training_curves
 from deformer.experiments import VARIANTS
 from tests.benchmarks.drawn_results import made_up, write_result, write_run
 from tests.benchmarks.evaluations import make_evaluation
