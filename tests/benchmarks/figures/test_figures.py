@@ -17,7 +17,6 @@ from benchmarks.figures.curves import (
     Line,
     error_by_occlusion,
     mean_by_occlusion,
-    pck_curves,
     training_curves,
 )
 from benchmarks.figures.draw_hand import draw_mesh
@@ -29,10 +28,10 @@ from tests.commands import call
 
 
 @pytest.fixture(scope="module")
-def results(tmp_path_factory, data) -> Path:
+def results(tmp_path_factory, result) -> Path:
     """One run of the full method."""
     root = tmp_path_factory.mktemp("drawn")
-    write_result(root / "results" / "full", data, write_run(root / "runs" / "full"))
+    write_result(root / "results" / "full", result, write_run(root / "runs" / "full"))
     return root / "results"
 
 
@@ -65,11 +64,6 @@ def test_files_are_written_in_all_formats(drawn, results, data, tmp_path, monkey
     found = {f.suffix: f.read_bytes()[:5] for f in (out / stem).parent.iterdir()}
     assert found == {".pdf": b"%PDF-", ".svg": b"<?xml", ".png": b"\x89PNG\r"}
     assert "1 figures as pdf, svg, png, of 1 runs" in capsys.readouterr().err
-
-
-def test_recordings_are_not_called_synthetic():
-    title = pck_curves([Line("a", *_errors(3))], make_evaluation().data).get_suptitle()
-    assert "recordings" in title and "SYNTHETIC" not in title
 
 
 # ------------------------------------------------------------------------------------------- lines
@@ -181,9 +175,9 @@ def test_without_frames_it_says_what_to_run_and_methods_are_no_problem(
     assert "constant" not in capsys.readouterr().err.replace(str(tmp_path), "")
 
 
-def test_what_cannot_be_drawn_is_named(results, data, tmp_path, monkeypatch, capsys):
+def test_what_cannot_be_drawn_is_named(results, result, data, tmp_path, capsys):
     folder = tmp_path / "[bold]" / "a"
-    about = write_result(folder, data, results.parent / "runs" / "full").data
+    about = write_result(folder, result, results.parent / "runs" / "full")
     path = folder / "evaluation.json"
 
     def message(**change) -> str:
@@ -205,8 +199,8 @@ def test_what_cannot_be_drawn_is_named(results, data, tmp_path, monkeypatch, cap
     assert f"error: {path} is no evaluation" in " ".join(capsys.readouterr().err.split())
 
 
-def test_a_part_of_a_split_is_drawn(data, tmp_path):
-    write_result(tmp_path / "a", data, write_run(tmp_path / "run"))
+def test_a_part_of_a_split_is_drawn(data, result, tmp_path):
+    write_result(tmp_path / "a", result, write_run(tmp_path / "run"))
     path = tmp_path / "a" / "evaluation.json"
     content = json.loads(path.read_text())
     content["data"]["split"] += " where occlusion >= 0 limit 100"

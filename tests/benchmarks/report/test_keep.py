@@ -18,7 +18,6 @@ from deformer.data.dataset import dataset_sha256
 from tests.benchmarks.drawn_results import write_result, write_run
 from tests.benchmarks.evaluations import make_evaluation
 from tests.commands import call
-from tests.deformer.small_runs import build_dataset
 
 NAME = "built_for_training"
 RUNS = {
@@ -32,18 +31,18 @@ COMMAND = ("--results", "results/tried", "--runs", "runs/tried", "--keep", "kept
 
 
 @pytest.fixture(scope="module")
-def root(tmp_path_factory, raw_root) -> Path:
+def root(tmp_path_factory, data, result) -> Path:
     """A repository's root with runs, their results, the dataset, and what is kept of them."""
     root = tmp_path_factory.mktemp("keep")
     with pytest.MonkeyPatch.context() as monkeypatch:
         monkeypatch.chdir(root)
-        shutil.copytree(build_dataset(raw_root), root / "shards" / NAME)
+        shutil.copytree(data, root / "shards" / NAME)
         for name, changed in RUNS.items():
             experiment, _, seed = name.rpartition("-seed")
             start = None if name in START else START
             run = write_run(Path("runs/tried") / name, 40, experiment, int(seed), start)
-            write_result(Path("results/tried") / name, Path("shards") / NAME, run, int(seed),
-                         experiment=experiment, **changed)  # fmt: skip
+            fields = {"experiment": experiment, "seed": int(seed), **changed}
+            write_result(Path("results/tried") / name, result, run, **fields)
         monkeypatch.setattr(report, "report_page", lambda *_: "drawn elsewhere")
         assert call(report.main, *COMMAND) == 0
     return root
@@ -155,7 +154,7 @@ def test_a_folder_that_is_not_ours_is_refused_and_left_alone(here, monkeypatch, 
             check_is_ours(path)
 
 
-def test_absolute_paths_are_refused(here, tmp_path, monkeypatch, capsys):
+def test_absolute_paths_are_refused(here, result, tmp_path, capsys):
     assert call(report.main, *COMMAND, "--data", here / "shards" / NAME) == 1
     told = " ".join(capsys.readouterr().err.split())
     assert f"this command names {here}/shards/{NAME}, an absolute path" in told
@@ -174,7 +173,7 @@ def test_absolute_paths_are_refused(here, tmp_path, monkeypatch, capsys):
     for change in ({"start": "/elsewhere/start"}, {}):
         name = tmp_path / "runs" if not change else Path("runs/tried")
         run = write_run(name / "new", 40, "tiny", **change)
-        write_result(Path("results/tried/new"), Path("shards") / NAME, run, checkpoint=str(run))
+        write_result(Path("results/tried/new"), result, run)
         assert call(report.main, *COMMAND[:-1], "elsewhere") == 1
         told = " ".join(capsys.readouterr().err.split())
         assert f"evaluation new names {change.get('start', run)}, an absolute path" in told

@@ -20,7 +20,6 @@ from benchmarks.report.pages import (
 from tests.benchmarks.drawn_results import write_result, write_run
 from tests.benchmarks.evaluations import SYNTHETIC, make_evaluation, make_metrics
 from tests.commands import call
-from tests.deformer.small_runs import build_dataset
 
 _VOID = {"meta", "img", "br", "hr", "link", "input"}
 
@@ -68,13 +67,12 @@ def section(text: str, key: str) -> str:
 
 
 @pytest.fixture(scope="module")
-def written(tmp_path_factory, raw_root) -> Path:
+def written(tmp_path_factory, data, result) -> Path:
     """The folder of a report of one run, with its parts."""
     root = tmp_path_factory.mktemp("report")
-    data = build_dataset(raw_root)
     run = write_run(root / "runs" / "full")
     write_run(root / "runs" / "other")
-    write_result(root / "results" / "a" / "full", data, run)
+    write_result(root / "results" / "a" / "full", result, run)
     sheet = root / "results" / data.name / "shards.png"
     sheet.parent.mkdir()
     Image.fromarray(np.zeros((40, 60, 3), np.uint8)).save(sheet)
@@ -120,9 +118,9 @@ def test_it_holds_the_parts_that_a_reader_looks_for(written, text):
     assert "benchmarks.ablations --preset tiny --data shards/built_for_training<" in claims
 
 
-def test_recordings_are_called_recordings(tmp_path, raw_root):
-    data, none = build_dataset(raw_root), tmp_path / "none"
-    write_result(tmp_path / "full", data, write_run(tmp_path / "run"), synthetic=False)
+def test_recordings_are_called_recordings(tmp_path, result):
+    none = tmp_path / "none"
+    write_result(tmp_path / "full", result, write_run(tmp_path / "run"), synthetic=False)
     report.run(report.Options(tmp_path, none, (none,)))  # draws nothing
     top = (tmp_path / "report.html").read_text().split("</header>")[0]
     assert "Everything measured here is of recordings." in top
@@ -132,15 +130,14 @@ def test_recordings_are_called_recordings(tmp_path, raw_root):
 # -------------------------------------------------------------------------------- runs that compare
 
 
-def test_the_claims_are_judged_where_runs_can_be_compared(tmp_path, raw_root):
-    data = build_dataset(raw_root)
+def test_the_claims_are_judged_where_runs_can_be_compared(tmp_path, data, result):
     for name, changed in (
         ("full", {}),
         ("mse", {"experiment": "tiny_mse", "point_loss": "mse"}),
         ("frames", {"experiment": "lite_frames", "fusion": "center"}),
     ):
         run = write_run(tmp_path / "runs" / name, start="runs/<start>")
-        write_result(tmp_path / name, data, run, **changed)
+        write_result(tmp_path / name, result, run, **changed)
     material = gather(tmp_path, tmp_path / "runs", (data,))
     page = report_page(material, tmp_path, None, "this")
     assert "runs/&lt;start&gt;</td>" in page  # text is escaped
