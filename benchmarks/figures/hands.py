@@ -1,5 +1,7 @@
 """Figures with hands in them: predicted meshes over seen and hidden frames, and over a window."""
 
+from collections.abc import Callable
+
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
@@ -36,20 +38,13 @@ _WORST_MM = 20.0
 def predicted_hands(groups: dict[str, list[FrameView]], data: Data) -> Figure:
     """Images, and the predicted meshes over them; a pair of rows for each group, by name."""
     columns = max(map(len, groups.values()))
-    figure = new_figure(max(WIDTH_IN, 1.7 * columns), 3.5 * len(groups) + 0.8)
+    figure = new_figure(max(WIDTH_IN, 1.7 * columns), 3.7 * len(groups) + 0.8)
     set_title(figure, "Predicted hands, seen and hidden", data)
     axes = figure.subplots(2 * len(groups), columns, squeeze=False)
     for ax in axes.ravel():
         ax.set_axis_off()
     for k, (name, frames) in enumerate(groups.items()):
-        for column, frame in zip(axes[2 * k : 2 * k + 2].T, frames, strict=False):
-            for ax, image in zip(column, (frame.image, _predicted(frame)), strict=True):
-                ax.set_axis_on()
-                _show(ax, image)
-            column[0].set_title(f"{frame.occlusion:.0%} hidden", fontsize=_SMALL)
-            column[1].set_xlabel(f"{frame.pa_mm:.1f} mm", fontsize=_SMALL)
-        axes[2 * k, 0].set_ylabel(name)
-        axes[2 * k + 1, 0].set_ylabel("predicted")
+        _fill(axes[2 * k : 2 * k + 2], frames, {name: _image, "predicted": _predicted})
     return figure
 
 
@@ -60,20 +55,35 @@ def window_strip(frames: list[FrameView], name: str, data: Data) -> Figure:
     figure = new_figure(max(WIDTH_IN, 1.45 * len(frames) + 1.0), 1.42 * 4 + 1.7)
     set_title(figure, f"A window, frame by frame (Figs. 4 and 6)\n{name}", data)
     axes = figure.subplots(4, len(frames), squeeze=False)
-    for column, frame in zip(axes.T, frames, strict=True):
-        images = (frame.image, _true(frame), _predicted(frame), _error(frame))
-        for ax, image in zip(column, images, strict=True):
-            _show(ax, image, frame.is_centre)
-        column[0].set_title(_above(frame), fontsize=_SMALL)
-        words = "–" if np.isnan(frame.pa_mm) else f"{frame.pa_mm:.1f} mm"
-        column[3].set_xlabel(words, fontsize=_SMALL)
-    for ax, label in zip(axes[:, 0], ("image", "true", "predicted", "error"), strict=True):
-        ax.set_ylabel(label)
+    rows = {"image": _image, "true": _true, "predicted": _predicted, "error": _error}
+    _fill(axes, frames, rows)
     figure.colorbar(
         ScalarMappable(Normalize(0, _WORST_MM), ERROR_MAP), ax=list(axes[3]), label="mm",
         extend="max", fraction=0.03, pad=0.01,
     )  # fmt: skip
     return figure
+
+
+def _fill(
+    axes: np.ndarray, frames: list[FrameView],
+    rows: dict[str, Callable[[FrameView], np.ndarray | None]],
+) -> None:  # fmt: skip
+    """A column of pictures for each frame: what is known of it above, its error below."""
+    for column, frame in zip(axes.T, frames, strict=False):
+        for ax, draw in zip(column, rows.values(), strict=True):
+            _show(ax, draw(frame), frame.is_centre and not np.isnan(frame.weight))
+        lines = [f"frame {frame.frame}"]
+        lines += [] if np.isnan(frame.occlusion) else [f"{frame.occlusion:.0%} hidden"]
+        lines += [] if np.isnan(frame.weight) else [f"weight {frame.weight:.0%}"]
+        column[0].set_title("\n".join(lines), fontsize=_SMALL)
+        words = "–" if np.isnan(frame.pa_mm) else f"{frame.pa_mm:.1f} mm"
+        column[-1].set_xlabel(words, fontsize=_SMALL)
+    for ax, label in zip(axes[:, 0], rows, strict=True):
+        ax.set_ylabel(label)
+
+
+def _image(frame: FrameView) -> np.ndarray:
+    return frame.image
 
 
 def _true(frame: FrameView) -> np.ndarray | None:
@@ -102,15 +112,9 @@ def _drawn(
     return draw_mesh(image, vertices_m, frame.faces, frame.K, rgb, opacity)
 
 
-def _above(frame: FrameView) -> str:
-    lines = [f"frame {frame.frame}"]
-    lines += [] if np.isnan(frame.occlusion) else [f"{frame.occlusion:.0%} hidden"]
-    lines += [] if np.isnan(frame.weight) else [f"weight {frame.weight:.0%}"]
-    return "\n".join(lines)
-
-
 def _show(ax: Axes, image: np.ndarray | None, is_marked: bool = False) -> None:
     """A picture without ticks, framed where it is marked."""
+    ax.set_axis_on()
     if image is None:
         ax.set_facecolor(FAINT)
         no_data(ax, "none")
