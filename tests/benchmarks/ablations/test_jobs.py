@@ -13,7 +13,6 @@ import pytest
 import torch
 from rich.console import Console
 
-from benchmarks.ablations import jobs
 from benchmarks.ablations.jobs import (
     CONSOLE_FILE,
     Job,
@@ -239,25 +238,6 @@ def test_ctrl_c_ends_the_commands_and_waits_for_them(here, slots):
     assert not Path("told.txt").exists()  # nothing was evaluated
     text = console.export_text()
     assert text.count("tiny, seed 0: stopped at step 0") == len(slots) and "status" not in text
-
-
-def test_a_training_that_ended_while_all_are_stopped_is_not_evaluated_and_did_not_fail(here):
-    commands, console = jobs._Commands(), Console(record=True, width=200, file=io.StringIO())
-    one = job("one")
-    ended = []
-
-    def call(command: list[str], **_) -> int:
-        if ended:
-            return 1
-        ended.append(command)
-        save(one)
-        commands.end()
-        return 0
-
-    commands.call = call
-    assert jobs._run(one, commands, console, {}, None) is None
-    assert ended == [one.train]
-    assert "tiny, seed 0: stopped at step 10" in console.export_text()
 
 
 def test_what_it_reached_is_said(here):
