@@ -101,15 +101,9 @@ def _labelled(folder: Path, split: str) -> tuple[Truth, np.ndarray]:
 
 def run(options: Options) -> None:
     """Score, write the evaluation, and say what it is."""
-    evaluation = evaluate(options)
-    write_evaluation(options.out / EVALUATION_FILE, evaluation)
-    scores = evaluation.metrics["all"]
-    PlainConsole().print(
-        f"{evaluation.data.frames:,} frames of {evaluation.data.name} {options.split}: PA-MPJPE "
-        f"{scores['pa_mpjpe_mm']['mean']:.2f} mm, root-aligned {scores['ra_mpjpe_mm']['mean']:.1f} "
-        f"mm → {options.out / EVALUATION_FILE}",
-        soft_wrap=True,
-    )
+    evaluation, path = evaluate(options), options.out / EVALUATION_FILE
+    write_evaluation(path, evaluation)
+    PlainConsole().print(f"{evaluation.headline} → {path}", soft_wrap=True)
 
 
 def main() -> int:

@@ -318,14 +318,8 @@ def run(options: Options) -> None:
     except torch.OutOfMemoryError:
         raise ValueError("the GPU is out of memory: lower --batch") from None
     if evaluation is not None:
-        scores = evaluation.metrics["all"]
-        console.print(
-            f"{evaluation.data.frames:,} frames of {evaluation.data.name} {evaluation.data.split}: "
-            f"PA-MPJPE {scores['pa_mpjpe_mm']['mean']:.2f} mm (as the official evaluators align "
-            f"{scores['official_pa_mpjpe_mm']['mean']:.2f}), root-aligned "
-            f"{scores['ra_mpjpe_mm']['mean']:.2f} mm → {options.out / EVALUATION_FILE}",
-            soft_wrap=True,
-        )
+        path = options.out / EVALUATION_FILE
+        console.print(f"{evaluation.headline} → {path}", soft_wrap=True)
 
 
 if __name__ == "__main__":

@@ -31,16 +31,18 @@ import numpy as np
 import torch
 from rich.table import Table
 
-from benchmarks.figures.video_sheet import as_sheet, draw_pair
+from benchmarks.figures.draw_hand import draw_mesh, is_in_front
+from deformer.data.augment import Draw, crop_to_input, warp_to_input
 from deformer.data.windows import WindowConfig
 from deformer.files.whole import write_whole
 from deformer.hand.box import hand_box, tight_box
 from deformer.hand.camera import project
-from deformer.hand.mano import load_hands
+from deformer.hand.conventions import JOINT_PARENTS
 from deformer.inference import open_network
 from deformer.network.model import Deformer
 from deformer.program.console import PlainConsole, run_program
 from deformer.training.checkpoint import Checkpoint
+from deformer.training.label_check import load_same_hands
 from deformer.video.hands import (
     FOCAL_PER_SIDE,
     Predicted,
@@ -54,7 +56,12 @@ from deformer.video.hands import (
 from deformer.weights import open_trained
 
 WITHIN = (0.1, 0.2)
-_TILES = 12
+_TILES, _COLUMNS = 12, 4
+_TILE = 240
+_ZOOM_IN = 4
+"""Lines are drawn at this many times the size, to lie between pixels."""
+_FINGER_RGB = ((230, 80, 80), (240, 190, 60), (80, 200, 90), (70, 150, 240), (200, 90, 220))
+_WHITE = (255, 255, 255)
 
 
 @dataclass(frozen=True)
@@ -88,13 +95,10 @@ def load_network(options: Options) -> tuple[Checkpoint, Deformer, np.ndarray]:
             f"--checkpoint {options.checkpoint} fuses by occlusion, which nobody knows of a video: "
             "choose a network of another fusion"
         )
-    name, sha256 = checkpoint.hand["name"], checkpoint.hand["sha256"]
-    hands = load_hands("standin" if name == "standin" else options.mano_dir)
-    if hands.sha256 != sha256:
-        raise ValueError(
-            f"--checkpoint {options.checkpoint} was trained with the hand model {name} "
-            f"{sha256[:12]}, here is {hands.sha256[:12]}: name the same files by --mano-dir"
-        )
+    made = f"--checkpoint {options.checkpoint} was trained"
+    hands = load_same_hands(
+        checkpoint.hand["name"], checkpoint.hand["sha256"], made, options.mano_dir
+    )
     device = "cuda" if torch.cuda.is_available() else "cpu"
     weights = checkpoint.tensors["model"]
     model = open_network(checkpoint.experiment.model, weights, hands, device, checkpoint.folder)
@@ -114,36 +118,68 @@ def agreement(points_px: np.ndarray, landmarks_px: np.ndarray) -> dict[str, floa
     return shares | {"median_distance": float(np.median(distance))}
 
 
-def measure(seen: SeenHands, predicted: Predicted) -> dict[str, dict[str, dict[str, float]]]:
-    """{"joints_2d" or "projected_3d": {"all", "right", "left": `agreement`}}, of sides seen."""
-    K = guess_intrinsics(seen.image_wh)
-    points = {
-        "joints_2d": predicted.joints_px,
-        "projected_3d": project(predicted.joints_cam_m, K),
-    }
-    groups = {"all": np.ones(len(seen.frame), bool), "right": ~seen.is_left, "left": seen.is_left}
+def measure(seen: SeenHands, predicted: Predicted) -> dict[str, dict[str, float]]:
+    """{"joints_2d" or "projected_3d": `agreement`}."""
+    projected = project(predicted.joints_cam_m, guess_intrinsics(seen.image_wh))
     return {
-        name: {
-            group: agreement(value[chosen], seen.landmarks_px[chosen])
-            for group, chosen in groups.items()
-            if chosen.any()
-        }
-        for name, value in points.items()
+        "joints_2d": agreement(predicted.joints_px, seen.landmarks_px),
+        "projected_3d": agreement(projected, seen.landmarks_px),
     }
+
+
+# ------------------------------------------------------------------------------------ the sheet
+
+
+def _draw_pair(
+    image: np.ndarray,
+    landmarks_px: np.ndarray,
+    joints_px: np.ndarray,
+    vertices_cam_m: np.ndarray,
+    faces: np.ndarray,
+    K: np.ndarray,
+    label: str,
+) -> np.ndarray:
+    """The hand box of an image (H, W, 3) twice, side by side (240, 480, 3): landmarks in white and
+    joints in the fingers' colours, (21, 2) each; the mesh (778, 3) seen by a camera K (3, 3)."""
+    centre, side = hand_box(tight_box(landmarks_px))
+    affine = crop_to_input(centre[None], side[None], Draw(), _TILE)[0]
+    tile = warp_to_input(image, affine, _TILE)
+    lines = tile.copy()
+    for points, rgb in ((landmarks_px, (_WHITE,) * 5), (joints_px, _FINGER_RGB)):
+        _draw_bones(lines, points @ affine[:2, :2].T + affine[:2, 2], rgb)
+    cv2.putText(lines, label, (5, 14), cv2.FONT_HERSHEY_SIMPLEX, 0.42, _WHITE, 1, cv2.LINE_AA)
+    mesh = tile
+    if is_in_front(vertices_cam_m):
+        mesh = draw_mesh(tile, vertices_cam_m, faces, affine @ K, opacity=0.75)
+    return np.concatenate([lines, mesh], 1)
+
+
+def _draw_bones(image: np.ndarray, points_px: np.ndarray, finger_rgb: tuple) -> None:
+    fixed = np.rint(np.clip(points_px, -1e3, 1e3) * 2**_ZOOM_IN).astype(int)
+    for j, parent in enumerate(JOINT_PARENTS[1:], 1):
+        ends = tuple(fixed[parent]), tuple(fixed[j])
+        cv2.line(image, *ends, finger_rgb[(j - 1) // 4], 1, cv2.LINE_AA, _ZOOM_IN)
 
 
 def draw_sheet(
     video: Path, seen: SeenHands, predicted: Predicted, tiles: np.ndarray, faces: np.ndarray
 ) -> np.ndarray:
-    """Those hands of the video, `tiles` being places among them, as one picture."""
+    """Those hands of the video, `tiles` being places among them, in rows of four; black where the
+    last row has fewer."""
     K = guess_intrinsics(seen.image_wh)
-    pairs: dict[int, np.ndarray] = {}
+    empty = np.zeros((_TILE, 2 * _TILE, 3), np.uint8)
+    pairs = [empty] * (len(tiles) + -len(tiles) % _COLUMNS)
     for k, (image, _) in enumerate(read_frames(video)):
-        for i in tiles[seen.frame[tiles] == k].tolist():
+        for place in np.flatnonzero(seen.frame[tiles] == k).tolist():
+            i = tiles[place]
             values = predicted.joints_px[i], predicted.vertices_cam_m[i]
             label = f"{k} {'left' if seen.is_left[i] else 'right'}"
-            pairs[i] = draw_pair(image, seen.landmarks_px[i], *values, faces, K, label)
-    return as_sheet([pairs[i] for i in tiles.tolist()])
+            pairs[place] = _draw_pair(image, seen.landmarks_px[i], *values, faces, K, label)
+    rows = [np.concatenate(pairs[i : i + _COLUMNS], 1) for i in range(0, len(pairs), _COLUMNS)]
+    return np.concatenate(rows)
+
+
+# ---------------------------------------------------------------------------------- the command
 
 
 def measure_video(options: Options) -> dict:
@@ -176,13 +212,11 @@ def measure_video(options: Options) -> dict:
 
 
 def _as_table(result: dict) -> Table:
-    table = Table("", "joints", *(f"within {limit}" for limit in WITHIN), "median")
+    table = Table("", *(f"within {limit}" for limit in WITHIN), "median")
     for frames, kinds in result["agreement"].items():
-        for kind, groups in kinds.items():
-            for group, values in groups.items():
-                shares = [f"{values[f'within_{limit}']:.1%}" for limit in WITHIN]
-                median = f"{values['median_distance']:.3f}"
-                table.add_row(f"{frames} {kind}", group, *shares, median)
+        for kind, values in kinds.items():
+            shares = [f"{values[f'within_{limit}']:.1%}" for limit in WITHIN]
+            table.add_row(f"{frames} {kind}", *shares, f"{values['median_distance']:.3f}")
     return table
 
 

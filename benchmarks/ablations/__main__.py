@@ -32,42 +32,23 @@ from deformer.program.stopping import STOPPED
 _FAREWELL = "stopped; the same command goes on"
 
 
-def seconds_of_training(options: Options, jobs: list[Job], console: Console) -> float:
-    """What is left, by the logs of the runs there are; where no run of a job's kind (frames of a
-    window, windows of a step) has one, by three steps that are measured here."""
-    known: dict[tuple[int, int], float] = {}
+def seconds_per_step(options: Options, jobs: list[Job], console: Console) -> float:
+    """By the first log of a run; where there is none, by three steps that are measured here. All
+    ablations of an experiment take about as long."""
+    experiment = get_experiment(jobs[0].experiment)
     for job in jobs:
         if (job.run / LOG_FILE).exists():
             speeds = read_log(job.run, options.runs).train.get("windows_per_s", ())
             if len(speeds):
-                known.setdefault(_kind_of_step(job), _batch(job) / float(np.median(speeds)))
-    total = 0.0
-    for job in jobs:
-        if left := job.left_steps:
-            kind = _kind_of_step(job)
-            if kind not in known:
-                known[kind] = _measured_step(options, job, console)
-            total += left * known[kind]
-    return total
-
-
-def _kind_of_step(job: Job) -> tuple[int, int]:
-    return get_experiment(job.experiment).stream.window.num_frames, _batch(job)
-
-
-def _batch(job: Job) -> int:
-    return get_experiment(job.experiment).stream.order.global_batch
-
-
-def _measured_step(options: Options, job: Job, console: Console) -> float:
-    console.print(f"no run like {job.experiment} has logged its speed: measuring three steps here")
+                return experiment.stream.order.global_batch / float(np.median(speeds))
+    console.print(f"no run like {experiment.name} has logged its speed: measuring three steps here")
     config = ModelSpeed(
         data=str(options.data),
-        experiments=(job.experiment,),
+        experiments=(experiment.name,),
         precisions=("bf16" if torch.cuda.is_available() else "float32",),
-        split=get_experiment(job.experiment).stream.split,
+        split=experiment.stream.split,
         steps=3,
-        features=job.features,
+        features=jobs[0].features,
     )
     (row,) = measure_model(config)["rows"]
     return row["batch"] / row["windows_per_second"] / options.processes
@@ -89,7 +70,7 @@ def print_plan(options: Options, jobs: list[Job], console: Console) -> None:
             soft_wrap=True,
         )
     elif left:
-        hours = seconds_of_training(options, jobs, console) / 3600
+        hours = left * seconds_per_step(options, jobs, console) / 3600
         console.print(
             f"{left:,} steps left: about {hours:.1f} hours of training here, one run at a time"
         )

@@ -15,7 +15,6 @@ from threading import Lock
 import torch
 from rich.console import Console
 
-from benchmarks.evaluation.protocol import HEADLINE
 from benchmarks.evaluation.result import EVALUATION_FILE, Run, read_evaluation
 from deformer.data.dataset import dataset_sha256
 from deformer.experiments import get_experiment
@@ -93,38 +92,21 @@ class Job:
 # -------------------------------------------------------------------------------- what each may use
 
 
-@dataclass(frozen=True)
-class Slot:
-    """What one of the runs at a time may use; by default all that there is."""
-
-    threads: int | None = None
-    """Of each of its processes."""
-    gpus: tuple[str, ...] | None = None
-    """As CUDA_VISIBLE_DEVICES names them."""
-
-    @property
-    def environment(self) -> dict[str, str]:
-        found = {}
-        if self.threads is not None:
-            found["OMP_NUM_THREADS"] = str(self.threads)
-        if self.gpus is not None:
-            found["CUDA_VISIBLE_DEVICES"] = ",".join(self.gpus)
-        return found
+Slot = dict[str, str]
+"""What one of the runs at a time may use, as variables of its environment."""
 
 
 def make_slots(at_once: int, processes: int, cores: int, gpus: Sequence[str]) -> list[Slot]:
     """A slot for each of `at_once` runs, of `processes` processes each: its share of the cores, and
     as many GPUs as it has processes. With fewer GPUs than that runs share them."""
     if at_once == 1:
-        return [Slot()]
-    threads = max(1, cores // (at_once * processes))
+        return [{}]
+    slots = [{"OMP_NUM_THREADS": str(max(1, cores // (at_once * processes)))}] * at_once
     if not gpus:
-        return [Slot(threads)] * at_once
+        return slots
     each = min(processes, len(gpus))
-    return [
-        Slot(threads, tuple(gpus[(i * each + k) % len(gpus)] for k in range(each)))
-        for i in range(at_once)
-    ]
+    shares = ([gpus[(i * each + k) % len(gpus)] for k in range(each)] for i in range(at_once))
+    return [s | {"CUDA_VISIBLE_DEVICES": ",".join(g)} for s, g in zip(slots, shares, strict=True)]
 
 
 def visible_gpus() -> tuple[str, ...]:
@@ -203,7 +185,9 @@ def _run(
     console.rule(name)
     try:
         failure = _train_and_evaluate(job, commands, slot, log)
-        words = f"{name}, step {job.trained_steps:,}: {score_text(job)} → {job.result}"
+        path = job.result / EVALUATION_FILE  # HO-3D's evaluation set may have no truth
+        scores = read_evaluation(path).headline if path.exists() else "not scored"
+        words = f"{name}, step {job.trained_steps:,}, {scores} → {job.result}"
     except (OSError, ValueError) as error:
         failure = str(error)
     if failure and commands.is_ending:
@@ -218,7 +202,7 @@ def _run(
 def _train_and_evaluate(job: Job, commands: _Commands, slot: Slot, log: Path | None) -> str | None:
     """Returns what failed, or could not begin any more. Raises `OSError` for a command or a log
     that cannot be had."""
-    settings = {"env": os.environ | slot.environment}
+    settings = {"env": os.environ | slot}
     with ExitStack() as stack:
         if log is not None:
             log.parent.mkdir(parents=True, exist_ok=True)
@@ -229,20 +213,6 @@ def _train_and_evaluate(job: Job, commands: _Commands, slot: Slot, log: Path | N
                 words = "" if log is None else f": {_last_line(log)} ({log})"
                 return f"{what} ended with status {status}{words}"
     return None
-
-
-def score_text(job: Job) -> str:
-    """What it reached, by its evaluation: `PA-MPJPE 9.20 mm, root-aligned MPJPE 45.90 mm, …`,
-    or that it was not scored."""
-    path = job.result / EVALUATION_FILE
-    if not path.exists():  # HO-3D's evaluation set may have no truth
-        return "not scored"
-    scores = read_evaluation(path).metrics["all"]
-    return ", ".join(
-        f"{name} {scores[metric]['mean']:.2f} {unit}"
-        for metric, (name, unit) in HEADLINE.items()
-        if scores[metric] is not None
-    )
 
 
 def _last_line(path: Path) -> str:

@@ -7,6 +7,7 @@ trainings, Student's t with S − 1 degrees of freedom times the standard error 
 single seed that chance is not known, and the verdict says so.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -31,12 +32,11 @@ class Estimate:
     """A difference, better − worse, with what is known of its chance. Per seed: S numbers."""
 
     better: tuple[float, ...]
-    """Per seed: the statistic of the better kind, or the kinds' difference in the first part."""
+    """The statistic of the better kind."""
     worse: tuple[float, ...]
-    """Per seed: the statistic of the worse kind, or the kinds' difference in the other part."""
+    """The statistic of the worse kind."""
     interval: tuple[float, float] | None
     """95 %; None with fewer than two recordings."""
-    num_frames: int
 
     @property
     def per_seed(self) -> tuple[float, ...]:
@@ -62,59 +62,44 @@ def paired_difference(
     better: np.ndarray,
     worse: np.ndarray,
     sequence: np.ndarray,
-    part: np.ndarray,
-    other_part: np.ndarray | None = None,
-    statistic=mean_error,
+    statistic: Callable[[np.ndarray], np.ndarray] = mean_error,
     *,
     seed: int = 0,
     num_draws: int = 10_000,
-) -> Estimate | None:
+) -> Estimate:
     """By how much the better kind of run differs from the worse one.
 
     better, worse: (S, M, J) errors of S seeds on the same M frames (J is 1 for a value per frame);
-    sequence (M,) int: the recording of each frame; part (M,) bool: the frames that count.
-    statistic: of the mean errors of the joints (…, J) → (…).
-
-    other_part (M,) bool: asks instead for (better − worse in `part`) − (better − worse in
-    `other_part`): negative where the better kind gains more in `part`.
-
-    seed: of the draws. Returns None where a part has no frame. Raises `ValueError` for shapes that
-    do not agree, and for errors that are not finite.
+    sequence (M,) int: the recording of each frame. statistic: of the mean errors of the joints
+    (…, J) → (…). seed: of the draws. Raises `ValueError` for shapes that do not agree, and for
+    errors that are not finite.
     """
     S, M, J = better.shape
-    if worse.shape != better.shape or len(sequence) != M or S == 0:
+    if worse.shape != better.shape or len(sequence) != M or not M or not S:
         raise ValueError(
             f"errors {better.shape} and {worse.shape} of {len(sequence)} frames: both must be "
             "(seeds, frames, joints) of the same seeds and frames"
         )
     if not (np.isfinite(better).all() and np.isfinite(worse).all()):
         raise ValueError("a frame has no finite error: give those that every run has")
-    parts = [part] if other_part is None else [part, other_part]
-    if not all(p.any() for p in parts):
-        return None
-    both = np.stack([better, worse])
-    columns = np.concatenate([np.where(p[:, None], both, np.nan) for p in parts])
-    flat = columns.transpose(2, 0, 1, 3).reshape(M, -1)
-    kept = np.logical_or.reduce(parts)
+    flat = np.stack([better, worse]).transpose(2, 0, 1, 3).reshape(M, -1)
 
     def of_draws(times: np.ndarray) -> np.ndarray:
         """How often each recording counts (D, G) → what is compared (D, 2, S)."""
-        means = bootstrap_means(flat[kept], sequence[kept], times)
-        values = statistic(means.reshape(len(times), len(parts), 2, S, J))
-        return values[:, 0] if other_part is None else values[:, :, 0] - values[:, :, 1]
+        means = bootstrap_means(flat, sequence, times)
+        return statistic(means.reshape(len(times), 2, S, J))
 
-    G = len(np.unique(sequence[kept]))
+    G = len(np.unique(sequence))
     one, other = of_draws(np.ones((1, G)))[0]
     interval = None
-    if min(len(np.unique(sequence[p])) for p in parts) > 1:
+    if G > 1:
         rng = np.random.default_rng(seed)
         drawn = of_draws(rng.multinomial(G, np.full(G, 1 / G), num_draws))
         differences = drawn[:, 0] - drawn[:, 1]
-        differences = differences[~np.isnan(differences).any(1)]  # the others miss a part
         means = differences.mean(1)
         if S > 1:
             error = differences.std(1, ddof=1) / np.sqrt(S)
             means = means + rng.standard_t(S - 1, len(means)) * error
         low, high = np.percentile(means, [2.5, 97.5])
         interval = (float(low), float(high))
-    return Estimate(tuple(one.tolist()), tuple(other.tolist()), interval, int(kept.sum()))
+    return Estimate(tuple(one.tolist()), tuple(other.tolist()), interval)

@@ -132,14 +132,8 @@ def bootstrap_interval(
 
 
 def bootstrap_means(values: np.ndarray, group: np.ndarray, times_drawn: np.ndarray) -> np.ndarray:
-    """Means (D, K) of values (N, K) over the rows that have one, where the G different groups of
-    `group` (N,), in their order, count `times_drawn` (D, G). NaN where a draw has no row."""
+    """Means (D, K) of values (N, K), where the G different groups of `group` (N,), in their order,
+    count `times_drawn` (D, G)."""
     _, group = np.unique(group, return_inverse=True)
-    means = np.empty((len(times_drawn), values.shape[1]))
-    for k, column in enumerate(values.T):
-        known = ~np.isnan(column)
-        counts = np.bincount(group[known], minlength=times_drawn.shape[1])
-        sums = np.bincount(group[known], column[known], times_drawn.shape[1])
-        with np.errstate(invalid="ignore"):
-            means[:, k] = times_drawn @ sums / (times_drawn @ counts)
-    return means
+    sums = np.stack([np.bincount(group, column) for column in values.T], 1)  # (G, K)
+    return times_drawn @ sums / (times_drawn @ np.bincount(group))[:, None]

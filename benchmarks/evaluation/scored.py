@@ -1,8 +1,7 @@
 """Evaluations with their frames in memory: predictions, truth and errors beside each other.
 
-What claims, figures and the report are made from: the `predictions.parquet` of a run's evaluation,
-and the dataset that it is of. The model is not needed. Of a method without a checkpoint no frames
-are kept.
+What claims and figures are made from. The model is not needed. Of a method without a checkpoint no
+frames are kept.
 """
 
 import re
@@ -18,12 +17,10 @@ from benchmarks.evaluation.predictions import PREDICTIONS_FILE, joints_cam_m, re
 from benchmarks.evaluation.protocol import Comparison, frame_values
 from benchmarks.evaluation.result import EVALUATION_FILE, Evaluation, Run
 from benchmarks.evaluation.truth import Truth, compare, pair_predictions, read_truth
-from deformer.data.dataset import DATASET_FILE, dataset_sha256, read_table
+from deformer.data.dataset import DATASET_FILE, dataset_sha256
 from deformer.data.index import FrameIndex, make_windows, read_index
-from deformer.experiments import get_experiment
 from deformer.program.console import print_labelled
 from deformer.training.checkpoint import load_experiment
-from deformer.training.experiment import Experiment
 
 
 class NoFramesError(ValueError):
@@ -81,13 +78,6 @@ class Scored:
         return self.truth.row[self.at]
 
     @cached_property
-    def objects(self) -> tuple[str, ...]:
-        """Names of the grasped objects of the frames, each once; those that are not known left
-        out."""
-        names = read_table(self.data / "frames.parquet", ["object"])["object"]
-        return tuple(sorted(set(names.take(self.row).to_pylist()) - {"", None}))
-
-    @cached_property
     def window_weights(self) -> np.ndarray:
         """(M, T) how much each frame of the window counts; NaN for a frame that borrows."""
         weights = self.predictions["weights"][self.source].astype(np.float64)
@@ -98,25 +88,6 @@ class Scored:
     def window_rows(self) -> np.ndarray | None:
         """(M, T) rows of `frames.parquet`."""
         return None if self.windows is None else self.windows[self.source]
-
-
-def _saved_experiment(run: Run) -> Experiment | None:
-    """What a checkpoint was trained by; where it is not here, the preset of that name, if any."""
-    try:
-        return load_experiment(run.checkpoint, str(run.step)).experiment
-    except (OSError, ValueError):
-        pass
-    try:
-        return get_experiment(run.experiment)
-    except ValueError:
-        return None
-
-
-def start_of(run: Run) -> str | None:
-    """The run whose model this one began with, or the features that hold its spatial half; None
-    where there was none or it is not known."""
-    experiment = _saved_experiment(run)
-    return None if experiment is None else experiment.begins_with
 
 
 # ---------------------------------------------------------------------------------------- reading
@@ -181,21 +152,19 @@ def _load_one(name: str, folder: Path, evaluation: Evaluation, data: Path) -> Sc
             f"{evaluation.command} makes it"
         )
     predictions = read_predictions(path)
-    if np.diff(predictions["row"]).min(initial=1) <= 0:
-        raise NoFramesError(f"{path} is not in the order of its rows: evaluate again")
     split, is_part = parse_split(evaluation.data.split)
     truth = _read_truth(data, split)
     paired = pair_predictions(truth, predictions["row"])
     keep = paired.source >= 0
-    if is_part or keep.sum() != evaluation.data.frames:
+    if is_part:
         keep &= ~paired.is_borrowed
     if keep.sum() != evaluation.data.frames:
         raise NoFramesError(
             f"{path} has {keep.sum():,} frames that count, {EVALUATION_FILE} says "
             f"{evaluation.data.frames:,}: evaluate again"
         )
-    windows, centre = _windows(evaluation, predictions, data)
     at, source, borrowed = (x[keep] for x in (paired.at, paired.source, paired.is_borrowed))
+    windows, centre = _windows(evaluation.run, predictions, data)
     return Scored(
         name, evaluation, data, truth, predictions, at, source, borrowed, windows, centre
     )  # fmt: skip
@@ -209,21 +178,20 @@ def parse_split(text: str) -> tuple[str, bool]:
 
 
 def _windows(
-    evaluation: Evaluation, predictions: dict[str, np.ndarray], data: Path
+    run: Run, predictions: dict[str, np.ndarray], data: Path
 ) -> tuple[np.ndarray | None, int]:
-    """The windows around the predicted frames, as the experiment shapes them; their centre."""
-    experiment = _saved_experiment(evaluation.run)
-    config = experiment.stream.window if experiment else None
-    T = predictions["weights"].shape[1]
-    if config is None or config.num_frames != T:
-        return None, T // 2
+    """The windows around the predicted frames, as the checkpoint shapes them; their centre."""
+    try:
+        config = load_experiment(run.checkpoint, str(run.step)).experiment.stream.window
+    except (OSError, ValueError):  # it is not here any more
+        return None, 0
     index = read_dataset(data)
     is_centre = np.zeros(len(index.clip), bool)
     is_centre[predictions["row"]] = True
     table = make_windows(index, config, is_centre)
-    if not np.array_equal(table.centre_rows, predictions["row"]):
-        return None, T // 2
-    return table.rows, table.centre
+    is_its = table.rows.shape == predictions["weights"].shape
+    is_its &= np.array_equal(table.centre_rows, predictions["row"])
+    return (table.rows, table.centre) if is_its else (None, 0)
 
 
 @lru_cache(4)

@@ -10,18 +10,11 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 
-from benchmarks.compare.comparable import (
-    group_by_split,
-    is_start,
-    label_of,
-    results_by_kind,
-)
+from benchmarks.compare.comparable import group_by_data, group_by_kind, label_of
 from benchmarks.evaluation.scored import Scored
 from benchmarks.figures import curves, hands
 from benchmarks.figures.curves import Line
-from benchmarks.figures.examples import GROUPS, largest_gain, typical_frames
-from benchmarks.figures.style import MAX_LINES
-from benchmarks.figures.window_view import FrameView, view_window
+from benchmarks.figures.examples import GROUPS, largest_gain, typical_frames, view_window
 from deformer.data.store import CorruptMemberError
 from deformer.hand.mano import Hands
 from deformer.training.label_check import load_hands_of
@@ -42,49 +35,38 @@ class Drawn:
 
 
 def lines_of(group: list[Scored]) -> list[Line]:
-    """A line per kind of run, the seeds that were trained alike together; kinds in their order."""
-    setups = results_by_kind(group).values()
-    found = [tuple(seeds.values()) for kinds in setups for seeds in kinds.values()]
+    """A line per kind of run, the seeds that were trained alike together."""
+    setups = group_by_kind(group).values()
+    found = [list(seeds.values()) for kinds in setups for seeds in kinds.values()]
     labels = [label_of(runs[0].evaluation.run) for runs in found]
     lines = []
-    for runs in sorted(found, key=lambda runs: group.index(runs[0])):  # kinds in their order
-        label = label_of(runs[0].evaluation.run)
+    for runs, label in zip(found, labels, strict=True):
         apart = f" [{runs[0].name}]" if labels.count(label) > 1 else ""
-        values = [run.values for run in runs]
-        lines.append(
-            Line(
-                f"{label}{apart}",
-                np.concatenate([run.occlusion for run in runs]),
-                np.concatenate([v["pa_mpjpe_mm"] for v in values]),
-                np.concatenate([v["ra_mpjpe_mm"] for v in values]),
-                len(runs),
-            )
-        )
+        seeds = f" ({len(runs)} runs)" if len(runs) > 1 else ""
+        parts = [(run.occlusion, run.values["pa_mpjpe_mm"], run.values["ra_mpjpe_mm"])
+                 for run in runs]  # fmt: skip
+        lines.append(Line(f"{label}{apart}{seeds}", *map(np.concatenate, zip(*parts, strict=True))))
     return lines
 
 
 def draw_split(group: list[Scored]) -> Iterator[Drawn]:
-    """Figures that show all runs of a split; what others only start from where there is no more."""
-    starts = [s for s in group if is_start(s.evaluation.run)]
-    compared = [s for s in group if not is_start(s.evaluation.run)]
-    lines, data = lines_of(compared or starts), group[0].evaluation.data
-    left_out = lines[MAX_LINES:] + (lines_of(starts) if compared else [])
-    note = f" Not drawn: {', '.join(line.label for line in left_out)}." if left_out else ""
+    """Figures that show all runs of a split."""
+    lines, data = lines_of(group), group[0].evaluation.data
     folder = f"{data.name}-{_file_name(data.split)}"
     yield Drawn(
         f"{folder}/error_by_occlusion",
         "Error against occlusion (the paper's Fig. 5)",
         "The mean Procrustes-aligned error of the frames in each range of 10 % occlusion; of a run "
         "alone with its standard deviation over frames, of several on an axis that does not begin "
-        "at 0. Look at how the lines part to the right. A range without frames is a gap." + note,
+        "at 0. Look at how the lines part to the right. A range without frames is a gap.",
         curves.error_by_occlusion(lines, data),
     )
     yield Drawn(
         f"{folder}/pck",
         "PCK curves",
         "The share of joints nearer to the truth than a distance. Higher and further left is "
-        "better; the area under the curve is the AUC of the tables. Root-aligned, the wrist is "
-        "always right, so the curve begins at 1 of 21 joints." + note,
+        "better; the area under the curve is the AUC of the tables, root-aligned and Procrustes-"
+        "aligned. Root-aligned, the wrist is always right, so the curve begins at 1 of 21 joints.",
         curves.pck_curves(lines, data),
     )
 
@@ -103,43 +85,37 @@ def draw_run(scored: Scored, mano_dir: Path | None, problems: dict[str, str]) ->
 def _draw_hands(scored: Scored, models: Hands) -> Iterator[Drawn]:
     chosen = {name: typical_frames(scored, limits) for name, limits in GROUPS.items()}
     groups = {
-        name: [view_window(scored, models, at, whole=False).centre for at in frames]
+        name: [view_window(scored, models, at, whole=False)[0] for at in frames]
         for name, frames in chosen.items()
         if frames
     }
-    if not groups:
-        return
-    yield Drawn(
-        f"{_file_name(scored.name)}/hands",
-        "Predicted hands, seen and hidden",
-        "Frames whose error is next to the median of the frames that are hidden as little or as "
-        "much, with the predicted mesh over them and its Procrustes-aligned error."
-        + _note(frame for frames in groups.values() for frame in frames),
-        hands.predicted_hands(groups, scored.evaluation.data),
-        is_photo=True,
-    )
+    if groups:
+        yield Drawn(
+            f"{_file_name(scored.name)}/hands",
+            "Predicted hands, seen and hidden",
+            "Frames whose error is next to the median of the frames that are hidden as little or "
+            "as much, with the predicted mesh over them and its Procrustes-aligned error.",
+            hands.predicted_hands(groups, scored.evaluation.data),
+            is_photo=True,
+        )
 
 
 def _draw_window(scored: Scored, models: Hands) -> Iterator[Drawn]:
     if (gain := largest_gain(scored)) is None:
         return
-    view = view_window(scored, models, gain.at)
+    (about,) = scored.truth.frames.slice(int(scored.at[gain.at]), 1).to_pylist()
+    where = " / ".join(str(about[key]) for key in ("subject", "sequence", "camera"))
+    frames = view_window(scored, models, gain.at)
     yield Drawn(
         f"{_file_name(scored.name)}/window",
         "A window, frame by frame (the paper's Figs. 4 and 6)",
         f"The window with the largest gain from fusion: {gain.reason}. Each frame as its own "
         "window predicts it, the one in the middle framed; its weight is its share in the pose of "
         "the middle frame, and should be low where much is hidden. Compare the third row with the "
-        "second." + _note(view.frames),
-        hands.window_strip(view, scored.evaluation.data),
+        "second.",
+        hands.window_strip(frames, where, scored.evaluation.data),
         is_photo=True,
     )
-
-
-def _note(frames: Iterator[FrameView] | tuple[FrameView, ...]) -> str:
-    if not any(frame.meshes.is_placed for frame in frames):
-        return ""
-    return " * stands at the true wrist: its predicted depth is behind the camera."
 
 
 def _file_name(name: str) -> str:
@@ -150,7 +126,7 @@ def draw_all(
     scored: list[Scored], mano_dir: Path | None, problems: dict[str, str]
 ) -> Iterator[Drawn]:  # fmt: skip
     """Every figure of every run; a reason why one cannot be drawn goes into `problems`, by run."""
-    for group in group_by_split(scored):
+    for group in group_by_data(scored):
         yield from draw_split(group)
         for s in group:
             yield from draw_run(s, mano_dir, problems)

@@ -1,26 +1,15 @@
-"""Figures of numbers, of runs beside each other: error by occlusion, and PCK."""
+"""Figures of numbers, of runs beside each other: error by occlusion, PCK, and their trainings."""
 
 from dataclasses import dataclass
 
 import numpy as np
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import PercentFormatter
+from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from benchmarks.evaluation.metrics import AUC_THRESHOLDS_MM, auc_shares, pck
 from benchmarks.evaluation.result import Data
-from benchmarks.figures.style import (
-    DASHES,
-    GREY,
-    MARKERS,
-    MAX_LINES,
-    PALETTE,
-    binned,
-    new_figure,
-    no_data,
-    set_title,
-    styled,
-)
+from benchmarks.evaluation.training_log import TrainingLog
+from benchmarks.figures.style import GREY, new_figure, no_data, set_title, styled
 
 OCCLUSION_EDGES = np.linspace(0, 1, 11)
 
@@ -36,7 +25,18 @@ class Line:
     """(N, 21) per joint."""
     ra_mm: np.ndarray
     """(N, 21) root-aligned."""
-    num_runs: int = 1
+
+
+def mean_by_occlusion(occlusion: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and standard deviation of values (N,) in each range between `OCCLUSION_EDGES`, (10,);
+    NaN for an empty one. A range holds its lower border, the last one also its upper."""
+    num_ranges = len(OCCLUSION_EDGES) - 1
+    which = np.minimum(np.digitize(occlusion, OCCLUSION_EDGES) - 1, num_ranges - 1)
+    which = np.where(np.isnan(occlusion), -1, which)
+    parts = [values[which == k] for k in range(num_ranges)]
+    found = [(part.mean(), part.std()) if len(part) else (np.nan, np.nan) for part in parts]
+    mean, deviation = np.array(found).T
+    return mean, deviation
 
 
 @styled
@@ -44,78 +44,49 @@ def error_by_occlusion(lines: list[Line], data: Data) -> Figure:
     """Fig. 5: the mean PA error by ranges of 10 % occlusion; of one line alone ± its standard
     deviation over frames, which would hide the differences of several.
 
-    A range without frames is a gap in the line. At most `MAX_LINES` lines.
+    A range without frames is a gap in the line.
     """
-    lines = lines[:MAX_LINES]
-    figure = new_figure(height_in=3.9 + 0.15 * max(0, len(lines) - 4))
-    alone = len(lines) == 1
-    words = "mean ± deviation" if alone else "mean"
-    labels, of_runs = _labels(lines)
-    set_title(figure, f"Error against occlusion (Fig. 5): {words}{of_runs}", data)
+    is_alone = len(lines) == 1
+    figure = new_figure(height_in=3.7 + 0.2 * len(lines))
+    words = "mean ± deviation" if is_alone else "mean"
+    set_title(figure, f"Error against occlusion (Fig. 5): {words}", data)
     ax = figure.subplots()
     middles = (OCCLUSION_EDGES[:-1] + OCCLUSION_EDGES[1:]) / 2
-    for k, line in enumerate(lines):
-        mean, deviation, _ = binned(line.occlusion, line.pa_mm.mean(1), OCCLUSION_EDGES)
+    for line in lines:
+        mean, deviation = mean_by_occlusion(line.occlusion, line.pa_mm.mean(1))
         ax.errorbar(
-            middles, mean, deviation if alone else None, color=PALETTE[k], linestyle=DASHES[k],
-            marker=MARKERS[k], markersize=3.5, linewidth=1.2, capsize=3, elinewidth=1.1,
-            label=labels[k],
+            middles, mean, deviation if is_alone else None, marker="o", markersize=3.5,
+            linewidth=1.2, capsize=3, elinewidth=1.1, label=line.label,
         )  # fmt: skip
     ax.set(xlim=(0, 1), xlabel="share of the hand that objects hide", ylabel="PA-MPJPE, mm")
-    if alone:  # of several the differences are looked at
+    if is_alone:  # of several the differences are looked at
         ax.set_ylim(bottom=0)
     ax.set_xticks(OCCLUSION_EDGES[::2])
     ax.xaxis.set_major_formatter(PercentFormatter(1))
     if not any(np.isfinite(line.occlusion).any() for line in lines):
         no_data(ax, "the occlusion of these frames is not known")
-    _legend(figure, ax, len(lines))
+    figure.legend(*ax.get_legend_handles_labels(), loc="outside lower left", ncols=2)
     return figure
 
 
 @styled
 def pck_curves(lines: list[Line], data: Data) -> Figure:
     """The share of joints within a distance, root-aligned and Procrustes-aligned; AUC ×100."""
-    lines = lines[:MAX_LINES]
-    stacked = len(lines) > 2
-    figure = new_figure(height_in=6.2 + 0.2 * len(lines) if stacked else 3.7)
-    labels, of_runs = _labels(lines)
-    set_title(figure, f"PCK: joints within a distance of the truth{of_runs}", data)
-    axes = figure.subplots(2, 1, sharex=True) if stacked else figure.subplots(1, 2, sharey=True)
+    figure = new_figure(height_in=3.7 + 0.2 * len(lines))
+    set_title(figure, "PCK: joints within a distance of the truth", data)
+    axes = figure.subplots(1, 2, sharey=True)
     for ax, name, title in (
         (axes[0], "ra_mm", "root-aligned"), (axes[1], "pa_mm", "Procrustes-aligned"),
     ):  # fmt: skip
-        for k, line in enumerate(lines):
-            errors = getattr(line, name)
-            words = f"{labels[k]} · " if len(lines) > 1 else ""
-            ax.plot(
-                AUC_THRESHOLDS_MM, pck(errors), color=PALETTE[k], linestyle=DASHES[k],
-                label=f"{words}AUC {_auc(errors)}",
-            )  # fmt: skip
-        ax.set(xlim=(0, 50), ylim=(0, 1.01))
+        for line in lines:
+            ax.plot(AUC_THRESHOLDS_MM, pck(getattr(line, name)))
+        ax.set(xlim=(0, 50), ylim=(0, 1.01), xlabel="distance, mm")
         ax.set_title(title, loc="left", color=GREY)
         ax.yaxis.set_major_formatter(PercentFormatter(1))
-        if not stacked:
-            ax.legend(loc="best", handlelength=2.4)
     axes[0].set_ylabel("joints")
-    for ax in axes[1:] if stacked else axes:
-        ax.set_xlabel("distance, mm")
-    if stacked:  # below, where it hides no line
-        words = [
-            f"{label} · AUC {_auc(line.ra_mm)}, {_auc(line.pa_mm)}"
-            for label, line in zip(labels, lines, strict=True)
-        ]
-        figure.legend(axes[0].lines, words, loc="outside lower left")
+    words = [f"{x.label} · AUC {_auc(x.ra_mm)}, {_auc(x.pa_mm)}" for x in lines]
+    figure.legend(axes[0].lines, words, loc="outside lower left")
     return figure
-
-
-def _labels(lines: list[Line]) -> tuple[list[str], str]:
-    """What lines are called, and what the title says of all of them: of how many runs each is, if
-    all are of as many; else each line says it."""
-    numbers = {line.num_runs for line in lines}
-    if len(numbers) == 1:
-        (n,) = numbers
-        return [line.label for line in lines], f", {n} runs each" if n > 1 else ""
-    return [f"{line.label} ({line.num_runs} run{'s' * (line.num_runs > 1)})" for line in lines], ""
 
 
 def _auc(errors_mm: np.ndarray) -> str:
@@ -123,8 +94,52 @@ def _auc(errors_mm: np.ndarray) -> str:
     return f"{100 * auc_shares(errors_mm).mean():.1f}" if errors_mm.size else "–"
 
 
-def _legend(figure: Figure, ax: Axes, num_lines: int) -> None:
-    if num_lines > 3:  # below, where it hides no line
-        figure.legend(*ax.get_legend_handles_labels(), loc="outside lower center", ncols=2)
-    elif num_lines > 1:
-        ax.legend(loc="upper left")
+# ----------------------------------------------------------------------------------- trainings
+
+TRAINING_CAPTION = (
+    "From above: the errors on the validation split; the sum of all losses, which are not the same "
+    "in all runs; and the discriminator's loss, which is at 0.5 where it cannot tell real from "
+    "predicted motion."
+)
+"""What `training_curves` shows."""
+
+_PANELS = {
+    "pa_mpjpe_mm": "validation, PA-MPJPE, mm",
+    "mpjpe_mm": "validation, root-aligned MPJPE, mm",
+    "total": "total loss",
+    "discriminator": "loss of the discriminator",
+}
+"""What is logged → title of its panel."""
+
+
+@styled
+def training_curves(logs: list[TrainingLog], origin: str) -> Figure:
+    """Validation error, loss and discriminator of runs on the data of the title `origin`. A panel
+    that none has data of is left out."""
+    panels = [name for name in _PANELS if any(_has(log, name) for log in logs)]
+    figure = new_figure(height_in=0.9 + 1.85 * max(1, len(panels)) + 0.22 * len(logs))
+    set_title(figure, "Training", origin)
+    if not panels:
+        no_data(figure.subplots(), "nothing was logged")
+        return figure
+    axes = figure.subplots(len(panels), 1, sharex=True, squeeze=False)[:, 0]
+    for ax, name in zip(axes, panels, strict=True):
+        for log in logs:  # also without values, for the same colour in every panel
+            ax.plot(*(_values(log, name) if _has(log, name) else ([], [])), label=log.name)
+        ax.set_title(_PANELS[name], loc="left", color=GREY, fontsize=10.5)
+    axes[-1].set_xlabel("step")
+    axes[-1].xaxis.set_major_locator(MaxNLocator(5, integer=True, steps=[1, 2, 5, 10]))
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower left", ncols=1)
+    return figure
+
+
+def _values(log: TrainingLog, name: str) -> tuple[np.ndarray, np.ndarray | None]:
+    """Steps and what was logged at them."""
+    if name.endswith("_mm"):
+        return log.validation_step, log.validation.get(name)
+    return log.step, log.train.get(name)
+
+
+def _has(log: TrainingLog, name: str) -> bool:
+    _, values = _values(log, name)
+    return values is not None and bool(np.isfinite(values).any())

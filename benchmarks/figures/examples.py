@@ -1,16 +1,20 @@
-"""Which frames are shown: by rule, so that nobody chose them, and the same ones every time."""
+"""Which frames are shown, by rule, so that nobody chose them; and all that is drawn of them."""
 
 from dataclasses import dataclass
 
 import numpy as np
 
-from benchmarks.evaluation.protocol import BINS
-from benchmarks.evaluation.scored import Scored
+from benchmarks.evaluation.protocol import BINS, is_in_bin
+from benchmarks.evaluation.scored import Scored, read_dataset
+from benchmarks.evaluation.truth import pose_meshes, true_meshes
+from deformer.data.augment import Draw
+from deformer.data.batch import collate, read_window
+from deformer.data.store import ClipReader, open_store
+from deformer.hand.mano import Hands
 
+TILE_PX = 224
 MIN_DISTINCT = 3
 """A window with fewer different frames has hardly anything to borrow from."""
-MIN_OCCLUSION = 0.25
-"""Of the frame in the middle: where it is less hidden, it needs no help."""
 GROUPS = {"seen": (0.0, 0.25), "hidden": (0.5, 1.0)}
 """Ranges of occlusion of the frames that are shown."""
 
@@ -28,8 +32,7 @@ class Choice:
 def typical_frames(scored: Scored, limits: tuple[float, float], count: int = 4) -> list[int]:
     """Frames of a range of occlusion whose error is next to the median of the range, least hidden
     first; `count` at most, of different recordings as far as there are enough."""
-    low, high = limits
-    can_show = (scored.occlusion >= low) & (scored.occlusion <= high) & ~scored.is_borrowed
+    can_show = is_in_bin(scored.occlusion, limits) & ~scored.is_borrowed
     if not can_show.any():
         return []
     distance = np.abs(scored.pa_mm - np.median(scored.pa_mm[can_show]))
@@ -45,49 +48,107 @@ def largest_gain(scored: Scored) -> Choice | None:
     """The window that the fusion helps most; None where no window can show any.
 
     Nobody knows what the frame by itself would have given, so the gain is measured against frames
-    that are hidden as much: (median error of the occlusion's range − error of the frame) × (share
-    of the pose that comes from other frames). Only windows of at least `MIN_DISTINCT` different
-    frames around a frame hidden by `MIN_OCCLUSION` or more take part; where there is none, around
-    any frame of known occlusion.
+    that are hidden as much: (median error of its bin of `BINS` − error of the frame) × (share of
+    the pose that comes from other frames). Frames of no bin but `all` need no help.
     """
     if scored.window_rows is None:
         return None
-    borrowed = _borrowed_share(scored)
-    distinct = 1 + (np.diff(scored.window_rows, axis=1) != 0).sum(1)  # rows rise in a window
+    rows = scored.window_rows
+    is_own = rows == rows[:, scored.centre][:, None]  # a window may repeat the frame in the middle
+    borrowed = 1 - (scored.window_weights * is_own).sum(1)
+    less_mm = np.full(len(borrowed), np.nan)
+    for limits in filter(None, BINS.values()):
+        if (inside := is_in_bin(scored.occlusion, limits)).any():
+            less_mm[inside] = np.median(scored.pa_mm[inside]) - scored.pa_mm[inside]
+    distinct = 1 + (np.diff(rows, axis=1) != 0).sum(1)  # rows rise in a window
     can_show = (distinct >= MIN_DISTINCT) & ~scored.is_borrowed
-    can_show &= np.isfinite(borrowed) & ~np.isnan(scored.occlusion)
-    if (can_show & (scored.occlusion >= MIN_OCCLUSION)).any():
-        can_show &= scored.occlusion >= MIN_OCCLUSION
-    if not can_show.any():
-        return None
-    less = _expected_mm(scored) - scored.pa_mm
-    gain = np.where(can_show, less * borrowed, -np.inf)
+    gain = np.nan_to_num(np.where(can_show, less_mm * borrowed, 0.0))
     at = int(gain.argmax())  # the first of equals
     if gain[at] <= 0:
         return None
     return Choice(
         at,
         f"{scored.occlusion[at]:.0%} hidden, {borrowed[at]:.0%} of the pose taken from other "
-        f"frames, and still {less[at]:.1f} mm less error than the median frame of its occlusion "
+        f"frames, and still {less_mm[at]:.1f} mm less error than the median frame of its occlusion "
         "range",
     )
 
 
-def _borrowed_share(scored: Scored) -> np.ndarray:
-    """(M,) share of the pose that comes from other frames than the one in the middle; a window that
-    repeats that one counts it wherever it stands."""
-    rows = scored.window_rows
-    own = rows == rows[:, scored.centre][:, None]
-    return 1 - (scored.window_weights * own).sum(1)
+# --------------------------------------------------------------------------- ready to be drawn
 
 
-def _expected_mm(scored: Scored) -> np.ndarray:
-    """(M,) median error of the frames in the same range of occlusion as each; NaN if not known."""
-    low = [limits[0] for limits in BINS.values() if limits]
-    which = np.digitize(scored.occlusion, low)  # 0: below the first range
-    expected = np.full(len(which), np.nan)
-    for k in np.unique(which):
-        inside = (which == k) & ~np.isnan(scored.occlusion)
-        if inside.any():
-            expected[inside] = np.median(scored.pa_mm[inside])
-    return expected
+@dataclass(frozen=True, eq=False)
+class FrameView:
+    """One frame of a window. Meshes (778, 3) are in the camera's frame, m; None where not known."""
+
+    image: np.ndarray
+    """(TILE_PX, TILE_PX, 3) uint8, RGB: the hand's box."""
+    K: np.ndarray
+    """(3, 3) for the pixels of the image."""
+    frame: int
+    is_centre: bool
+    occlusion: float
+    """0-1, NaN where not known."""
+    weight: float
+    """Its share in the pose of the frame in the middle; NaN where not known."""
+    faces: np.ndarray
+    true_m: np.ndarray | None
+    predicted_m: np.ndarray | None
+    """As the frame's own window predicts it."""
+    pa_mm: float
+    """Procrustes-aligned error of the joints; NaN where not known."""
+
+
+def view_window(scored: Scored, hands: Hands, at: int, whole: bool = True) -> list[FrameView]:
+    """The different frames of the window around frame `at` of `Scored`, in the order of time; whole
+    False: the frame alone.
+
+    Raises `CorruptMemberError` when an image cannot be read, `FileNotFoundError` without shards.
+    """
+    store, _ = open_store(scored.data)
+    index = read_dataset(scored.data)
+    row = int(scored.row[at])
+    has_window = whole and scored.window_rows is not None
+    rows = scored.window_rows[at] if has_window else np.array([row])
+    weights = scored.window_weights[at] if has_window else np.array([np.nan])
+    distinct, where = np.unique(rows, return_inverse=True)
+    centre = int(np.searchsorted(distinct, row))
+    images = np.empty((len(distinct), TILE_PX, TILE_PX, 3), np.uint8)
+    window = read_window(ClipReader(store, index, 1), distinct, centre, Draw(), images)
+    read = collate(images[None], [window], [False])
+    summed = np.bincount(where, weights, len(distinct))  # a frame may stand in a window repeatedly
+    faces = (hands.left if index.is_left[row] else hands.right).faces
+    return [
+        FrameView(
+            images[i], read.K[0, i].double().numpy(), int(index.numbers["frame"][distinct[i]]),
+            i == centre, float(read.occlusion[0, i]), float(summed[i]), faces,
+            *_meshes(scored, hands, int(distinct[i])),
+        )
+        for i in range(len(distinct))
+    ]  # fmt: skip
+
+
+def _meshes(
+    scored: Scored, hands: Hands, row: int
+) -> tuple[np.ndarray | None, np.ndarray | None, float]:
+    """True and predicted vertices of a row of `frames.parquet`, and the error of its joints."""
+    truth, i = scored.truth, _position(scored.truth.row, row)
+    if i is None or not truth.is_labelled[i]:
+        return None, None, np.nan
+    (true_m,) = true_meshes(truth, np.array([i]), hands)
+    if not np.isfinite(true_m).all():
+        true_m = None
+    p = _position(scored.predictions["row"], row)
+    if p is None:
+        return true_m, None, np.nan
+    pose, betas = (scored.predictions[k][p : p + 1] for k in ("pose_rotvec", "betas"))
+    relative = pose_meshes(hands, pose, betas, truth.is_left[i : i + 1])[0]
+    m = _position(scored.row, row)
+    pa_mm = np.nan if m is None else float(scored.pa_mm[m])
+    return true_m, relative + scored.predictions["wrist_cam_m"][p].astype(np.float64), pa_mm
+
+
+def _position(rows: np.ndarray, row: int) -> int | None:
+    """Where a row stands among rising rows."""
+    i = int(np.searchsorted(rows, row))
+    return i if i < len(rows) and rows[i] == row else None

@@ -1,7 +1,6 @@
-"""Figures with hands in them: predicted meshes over seen and hidden frames, and over a window.
+"""Figures with hands in them: predicted meshes over seen and hidden frames, and over a window."""
 
-Each is a pure function from images and meshes to a matplotlib figure.
-"""
+from collections.abc import Callable
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -17,6 +16,7 @@ from benchmarks.figures.draw_hand import (
     error_colours,
     is_in_front,
 )
+from benchmarks.figures.examples import FrameView
 from benchmarks.figures.style import (
     ERROR_MAP,
     FAINT,
@@ -27,76 +27,80 @@ from benchmarks.figures.style import (
     set_title,
     styled,
 )
-from benchmarks.figures.window_view import FrameView, WindowView
+from deformer.hand.align import align_procrustes, point_errors_mm
 
 _SMALL = 10.5
+_WORST_MM = 20.0
+"""The darkest colour of an error."""
 
 
 @styled
 def predicted_hands(groups: dict[str, list[FrameView]], data: Data) -> Figure:
     """Images, and the predicted meshes over them; a pair of rows for each group, by name."""
     columns = max(map(len, groups.values()))
-    figure = new_figure(max(WIDTH_IN, 1.7 * columns), 3.5 * len(groups) + 0.8)
+    figure = new_figure(max(WIDTH_IN, 1.7 * columns), 3.7 * len(groups) + 0.8)
     set_title(figure, "Predicted hands, seen and hidden", data)
     axes = figure.subplots(2 * len(groups), columns, squeeze=False)
     for ax in axes.ravel():
         ax.set_axis_off()
     for k, (name, frames) in enumerate(groups.items()):
-        for column, frame in zip(axes[2 * k : 2 * k + 2].T, frames, strict=False):
-            for ax, image in zip(column, (frame.image, _predicted(frame)), strict=True):
-                ax.set_axis_on()
-                _show(ax, image)
-            column[0].set_title(f"{frame.occlusion:.0%} hidden", fontsize=_SMALL)
-            column[1].set_xlabel(f"{frame.meshes.pa_mm:.1f} mm{_star(frame)}", fontsize=_SMALL)
-        axes[2 * k, 0].set_ylabel(name)
-        axes[2 * k + 1, 0].set_ylabel("predicted")
+        _fill(axes[2 * k : 2 * k + 2], frames, {name: _image, "predicted": _predicted})
     return figure
 
 
 @styled
-def window_strip(view: WindowView, data: Data) -> Figure:
-    """Figs. 4 and 6: the window's images with the weights of the frames; under each the true mesh,
-    the predicted mesh and its error."""
-    columns = len(view.frames)
-    figure = new_figure(max(WIDTH_IN, 1.45 * columns + 1.0), 1.42 * 4 + 1.7)
-    set_title(figure, f"A window, frame by frame (Figs. 4 and 6)\n{view.name}", data)
-    axes = figure.subplots(4, columns, squeeze=False)
-    top_mm = _top_of_scale(view.frames)
-    for column, frame in zip(axes.T, view.frames, strict=True):
-        images = (frame.image, _true(frame), _predicted(frame), _error(frame, top_mm))
-        for ax, image in zip(column, images, strict=True):
-            _show(ax, image, frame.is_centre)
-        column[0].set_title(_above(frame), fontsize=_SMALL)
-        pa_mm = frame.meshes.pa_mm
-        column[3].set_xlabel("–" if np.isnan(pa_mm) else f"{pa_mm:.1f} mm", fontsize=_SMALL)
-    for ax, label in zip(axes[:, 0], ("image", "true", "predicted", "error"), strict=True):
-        ax.set_ylabel(label)
+def window_strip(frames: list[FrameView], name: str, data: Data) -> Figure:
+    """Figs. 4 and 6: a window's images with the weights of the frames; under each the true mesh,
+    the predicted mesh and its error. name: where the window is."""
+    figure = new_figure(max(WIDTH_IN, 1.45 * len(frames) + 1.0), 1.42 * 4 + 1.7)
+    set_title(figure, f"A window, frame by frame (Figs. 4 and 6)\n{name}", data)
+    axes = figure.subplots(4, len(frames), squeeze=False)
+    rows = {"image": _image, "true": _true, "predicted": _predicted, "error": _error}
+    _fill(axes, frames, rows)
     figure.colorbar(
-        ScalarMappable(Normalize(0, top_mm), ERROR_MAP), ax=list(axes[3]), label="mm",
+        ScalarMappable(Normalize(0, _WORST_MM), ERROR_MAP), ax=list(axes[3]), label="mm",
         extend="max", fraction=0.03, pad=0.01,
     )  # fmt: skip
     return figure
 
 
-def _top_of_scale(frames: tuple[FrameView, ...]) -> float:
-    """In mm: the 98th percentile of the errors, rounded up to a full 5 mm."""
-    errors = [f.meshes.errors_mm for f in frames if f.meshes.errors_mm is not None]
-    top = np.percentile(np.concatenate(errors), 98) if errors else 5.0
-    return float(5 * np.ceil(max(top, 1e-6) / 5))
+def _fill(
+    axes: np.ndarray, frames: list[FrameView],
+    rows: dict[str, Callable[[FrameView], np.ndarray | None]],
+) -> None:  # fmt: skip
+    """A column of pictures for each frame: what is known of it above, its error below."""
+    for column, frame in zip(axes.T, frames, strict=False):
+        for ax, draw in zip(column, rows.values(), strict=True):
+            _show(ax, draw(frame), frame.is_centre and not np.isnan(frame.weight))
+        lines = [f"frame {frame.frame}"]
+        lines += [] if np.isnan(frame.occlusion) else [f"{frame.occlusion:.0%} hidden"]
+        lines += [] if np.isnan(frame.weight) else [f"weight {frame.weight:.0%}"]
+        column[0].set_title("\n".join(lines), fontsize=_SMALL)
+        words = "–" if np.isnan(frame.pa_mm) else f"{frame.pa_mm:.1f} mm"
+        column[-1].set_xlabel(words, fontsize=_SMALL)
+    for ax, label in zip(axes[:, 0], rows, strict=True):
+        ax.set_ylabel(label)
+
+
+def _image(frame: FrameView) -> np.ndarray:
+    return frame.image
 
 
 def _true(frame: FrameView) -> np.ndarray | None:
-    return _drawn(frame.image, frame, frame.meshes.true_m, TRUTH_RGB, 0.9)
+    return _drawn(frame.image, frame, frame.true_m, TRUTH_RGB, 0.9)
 
 
 def _predicted(frame: FrameView) -> np.ndarray | None:
-    return _drawn(frame.image, frame, frame.meshes.predicted_m, HAND_RGB, 0.9)
+    return _drawn(frame.image, frame, frame.predicted_m, HAND_RGB, 0.9)
 
 
-def _error(frame: FrameView, top_mm: float) -> np.ndarray | None:
-    errors_mm, white = frame.meshes.errors_mm, np.full_like(frame.image, 255)
-    colours = None if errors_mm is None else error_colours(errors_mm, top_mm)
-    return _drawn(white, frame, frame.meshes.aligned_m, colours)
+def _error(frame: FrameView) -> np.ndarray | None:
+    """The prediction, aligned with the truth, in the colours of its errors."""
+    if frame.true_m is None or frame.predicted_m is None:
+        return None
+    aligned_m = align_procrustes(frame.predicted_m[None], frame.true_m[None])[0]
+    colours = error_colours(point_errors_mm(aligned_m, frame.true_m), _WORST_MM)
+    return _drawn(np.full_like(frame.image, 255), frame, aligned_m, colours)
 
 
 def _drawn(
@@ -105,22 +109,12 @@ def _drawn(
     """The image with a mesh over it; None where there is no mesh that can be drawn."""
     if vertices_m is None or not is_in_front(vertices_m):
         return None
-    return draw_mesh(image, vertices_m, frame.hand.faces, frame.K, rgb, opacity)
-
-
-def _above(frame: FrameView) -> str:
-    lines = [f"frame {frame.frame}{_star(frame)}"]
-    lines += [] if np.isnan(frame.occlusion) else [f"{frame.occlusion:.0%} hidden"]
-    lines += [] if np.isnan(frame.weight) else [f"weight {frame.weight:.0%}"]
-    return "\n".join(lines)
-
-
-def _star(frame: FrameView) -> str:
-    return "*" if frame.meshes.is_placed else ""
+    return draw_mesh(image, vertices_m, frame.faces, frame.K, rgb, opacity)
 
 
 def _show(ax: Axes, image: np.ndarray | None, is_marked: bool = False) -> None:
     """A picture without ticks, framed where it is marked."""
+    ax.set_axis_on()
     if image is None:
         ax.set_facecolor(FAINT)
         no_data(ax, "none")

@@ -2,10 +2,10 @@
 
 import functools
 import io
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
+from cycler import cycler
 from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -24,12 +24,7 @@ PALETTE = (
     "#6b3fa0",
 )  # fmt: skip
 """Okabe and Ito's colours, yellow darkened for white paper, black, and a violet."""
-DASHES = (
-    "-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (7, 2)), (0, (1, 1)), (0, (7, 1, 3, 1)),
-    (0, (3, 1, 1, 1)),
-)  # fmt: skip
-MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*", "h")
-MAX_LINES = len(PALETTE)
+_DASHES = ("-", "--", "-.", ":")
 ERROR_MAP = "YlOrRd"
 """From good, light, to bad, dark: its lightness alone says it."""
 
@@ -54,6 +49,8 @@ _STYLE = {
     "axes.spines.right": False,
     "axes.grid": True,
     "axes.axisbelow": True,
+    # 9 colours by 4 dashes: no two of 36 lines look alike, nor do neighbours without colours
+    "axes.prop_cycle": cycler(color=PALETTE * 4) + cycler(linestyle=_DASHES * 9),
     "grid.color": FAINT,
     "grid.linewidth": 0.6,
     "lines.linewidth": 1.8,
@@ -92,34 +89,13 @@ def no_data(ax: Axes, text: str) -> None:
     ax.text(0.5, 0.5, text, ha="center", va="center", color=GREY, transform=ax.transAxes)
 
 
-def binned(
-    x: np.ndarray, y: np.ndarray, edges: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Mean, standard deviation and number of y by bins of x, all (bins,); NaN for an empty bin.
-
-    A bin holds its lower border, the last one also its upper. NaN of x or y is in none.
-    """
-    known = ~np.isnan(y) & (x >= edges[0]) & (x <= edges[-1])
-    x, y, last = x[known], y[known], len(edges) - 2
-    which = np.minimum(np.searchsorted(edges, x, side="right") - 1, last)
-    count = np.bincount(which, minlength=last + 1)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        mean = np.bincount(which, y, last + 1) / count
-        square = np.bincount(which, (y - mean[which]) ** 2, last + 1) / count
-    return mean, np.sqrt(square), count
-
-
 # ------------------------------------------------------------------------------------------ files
 
 
-def save_figure(figure: Figure, stem: Path, formats: Iterable[str] = FORMATS) -> list[Path]:
-    """Write a figure in each format; returns the paths."""
-    paths = []
-    for suffix in formats:
-        path = stem.with_name(f"{stem.name}.{suffix}")
-        write_whole(path, figure_bytes(figure, suffix))
-        paths.append(path)
-    return paths
+def save_figure(figure: Figure, stem: Path) -> None:
+    """Write a figure in each of `FORMATS`."""
+    for suffix in FORMATS:
+        write_whole(stem.with_name(f"{stem.name}.{suffix}"), figure_bytes(figure, suffix))
 
 
 def figure_bytes(figure: Figure, suffix: str, dpi: float = PNG_DPI) -> bytes:

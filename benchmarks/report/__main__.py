@@ -14,7 +14,6 @@ For it, give paths relative to the repository's root, and run the evaluations li
 Exit status: 0 all is written, 1 a file that cannot be read or kept, or the same run twice.
 """
 
-import shlex
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +23,7 @@ from benchmarks.report.content import gather
 from benchmarks.report.keep import check_can_keep, keep
 from benchmarks.report.pages import report_page
 from deformer.files.whole import write_whole
-from deformer.program.console import PlainConsole, run_program
+from deformer.program.console import PlainConsole, run_program, this_command
 
 
 @dataclass(frozen=True)
@@ -44,31 +43,17 @@ class Options:
     mano_dir: Path | None = None
     """The folder with MANO's files; by default what $MANO_DIR names."""
 
-    def command(self, program: str, *names: str) -> str:
-        """Of a program with these options of this one."""
-        words = ["python", "-m", f"benchmarks.{program}"]
-        for name in names:
-            value = getattr(self, name)
-            if values := value if isinstance(value, tuple) else (value,) if value else ():
-                words += [f"--{name.replace('_', '-')}", *map(str, values)]
-        return shlex.join(words)
-
 
 def run(options: Options) -> None:
     """Write the page, and the folder to keep; say where they are."""
     console = PlainConsole()
     with console.status("writing the report"):
         material = gather(options.results, options.runs, options.data)
-        command = options.command("report", "results", "runs", "data", "keep")
+        command = this_command("benchmarks.report")
         if options.keep is not None:
             check_can_keep(material, options.keep, command)
-        programs = [
-            options.command("tables", "results"),
-            options.command("figures", "results", "data", "mano_dir"),
-            options.command("report", "results", "runs", "data", "mano_dir"),
-        ]
         out = options.out or options.results / "report.html"
-        write_whole(out, report_page(material, options.runs, options.mano_dir, programs))
+        write_whole(out, report_page(material, options.runs, options.mano_dir, command))
         if options.keep is not None:
             keep(material, options.keep, command)
     console.print(f"{out}: {out.stat().st_size / 1e6:.1f} MB", soft_wrap=True)

@@ -11,14 +11,8 @@ import numpy as np
 import torch
 
 from benchmarks.compare.claims import Block, Finding
-from benchmarks.compare.comparable import (
-    evaluations_by_kind,
-    group_by_data,
-    is_start,
-    kind_of,
-    label_of,
-)
-from benchmarks.evaluation.protocol import BINS, HEADLINE
+from benchmarks.compare.comparable import group_by_data, group_by_kind, kind_of, label_of
+from benchmarks.evaluation.protocol import BINS
 from benchmarks.evaluation.result import Evaluation, Method, Run, find_evaluations
 from benchmarks.evaluation.scored import (
     NoFramesError,
@@ -27,8 +21,7 @@ from benchmarks.evaluation.scored import (
     load_scored,
     result_name,
 )
-from benchmarks.evaluation.training_log import TrainingLog, evaluations_of, find_logs
-from benchmarks.figures.style import binned
+from benchmarks.evaluation.training_log import TrainingLog, find_logs, log_of
 from benchmarks.tables.rows import DASH, SYNTHETIC_MARK, mean_text
 from deformer.data.clip import REASONS
 from deformer.data.dataset import (
@@ -67,21 +60,14 @@ class Material:
         def rank(name: str) -> tuple:
             e = self.evaluations[name]
             is_run = isinstance(e.run, Run)
-            is_full = is_run and kind_of(e.run) == FULL and not is_start(e.run)
+            is_full = is_run and kind_of(e.run) == FULL
             return (e.data.synthetic, not is_run, not is_full, -e.run.step if is_run else 0, name)
 
         return min(self.evaluations, key=rank, default=None)
 
-    @property
-    def evaluated_logs(self) -> list[TrainingLog]:
-        """Of the trainings that were evaluated."""
-        return [log for log in self.logs if evaluations_of(log, self.evaluations)]
-
     def log_of(self, name: str) -> TrainingLog | None:
-        """Of the run whose checkpoint was evaluated; the innermost, where one run's folder holds
-        another's."""
-        found = [log for log in self.logs if evaluations_of(log, {name: self.evaluations[name]})]
-        return max(found, key=lambda log: len(log.folder.parts), default=None)
+        """Of the run that was evaluated."""
+        return log_of(self.evaluations[name].run, self.logs)
 
 
 def gather(results: Path, runs: Path, data: tuple[Path, ...] = ()) -> Material:
@@ -125,7 +111,6 @@ def dataset_facts(folder: Path) -> dict[str, str]:
     parameters, counts, made = info["parameters"], info["counts"], info["synthetic"]
     kind = "SYNTHETIC, in the layout of" if made else "recordings,"
     not_valid = (f"{n:,} {k} ({REASONS.get(k, k)})" for k, n in counts["invalid"].items())
-    shown = ("dataset", "hand", "hand_sha256", "schema_version")
     size = sum(shard["size"] for shard in info["shards"]) / 1e6
     return {
         "what": f"{kind} {parameters['dataset']}",
@@ -135,7 +120,6 @@ def dataset_facts(folder: Path) -> dict[str, str]:
         "hand model": _HANDS.get(parameters["hand"], parameters["hand"]),
         "size": f"{len(info['shards'])} shards, {size:,.0f} MB",
         "made by": _plain(made) if made else "a recorded dataset",
-        "build": _plain({k: v for k, v in parameters.items() if k not in shown}),
         "sha256 of dataset.json": dataset_sha256(folder),
     }
 
@@ -165,9 +149,9 @@ def splits_grid(folder: Path) -> Grid:
     for name, (column, part) in columns.items():
         inside = use & (frames[column].to_numpy(zero_copy_only=False) == part)
         values = occlusion[inside]
-        counts = [*binned(values, values, _BORDERS)[2], np.isnan(values).sum()]
+        counts = [*np.histogram(values, _BORDERS)[0], np.isnan(values).sum()]
         of_split = splits[name]["frames"], splits[name]["valid"]
-        rows.append((name, *map(_count, (*of_split, *counts))))
+        rows.append((name, *(f"{n:,}" if n else DASH for n in (*of_split, *counts))))
     ranges = (f"{a:.0%}–{b:.0%}" for a, b in pairwise(_BORDERS))
     return Grid(
         ("split", "frames", "valid", *ranges, "not known"), rows,
@@ -176,25 +160,20 @@ def splits_grid(folder: Path) -> Grid:
 
 
 def trainings_grid(logs: Iterable[TrainingLog]) -> Grid:
-    head = ("run", "experiment", "seed", "steps", "began with", "trained on", "minutes",
+    head = ("run", "experiment", "seed", "steps", "began with", "trained on",
             "validation PA-MPJPE, mm")  # fmt: skip
     return Grid(head, [_training(log) for log in logs], words=(0, 1, 4, 5))
 
 
 def _training(log: TrainingLog) -> tuple[str, ...]:
-    experiment, minutes = log.experiment, training_minutes(log)
-    errors = log.validation.get("pa_mpjpe_mm", np.zeros(0))
-    errors = errors[np.isfinite(errors)]
     known = ("not known", DASH, DASH)
-    if experiment is not None:
-        known = (experiment.name, str(experiment.stream.seed), experiment.begins_with or "nothing")
+    if (e := log.experiment) is not None:
+        known = (e.name, str(e.stream.seed), e.begins_with or "nothing")
     name, seed, start = known
-    return (
-        log.name, name, seed, f"{log.last_step:,}", start, trained_on(log),
-        DASH if minutes is None else f"{minutes:,.1f}",
-        " → ".join(f"{e:.2f}" for e in errors[sorted({0, len(errors) - 1})]) if errors.size
-        else DASH,
-    )  # fmt: skip
+    errors = log.validation.get("pa_mpjpe_mm", np.zeros(0))
+    errors = errors[np.isfinite(errors)][[0, -1]] if np.isfinite(errors).any() else []
+    ends = " → ".join(f"{error:.2f}" for error in errors) or DASH
+    return log.name, name, seed, f"{log.last_step:,}", start, trained_on(log), ends
 
 
 def trained_on(log: TrainingLog) -> str:
@@ -205,60 +184,27 @@ def trained_on(log: TrainingLog) -> str:
     return f"{times}{machine.device}, {log.checkpoint.origin.get('precision', 'float32')}"
 
 
-def training_minutes(log: TrainingLog) -> float | None:
-    """Windows ÷ (windows/s), summed over the records of a training; None where they are not known.
-    Validations, and what was trained twice after an interruption, do not count."""
-    speeds = log.train.get("windows_per_s")
-    if log.experiment is None or speeds is None or not (speeds > 0).all():
-        return None
-    windows = np.diff(log.step, prepend=0) * log.experiment.stream.order.global_batch
-    return float((windows / speeds).sum() / 60)
-
-
-def results_grid(evaluations: dict[str, Evaluation]) -> Grid:
-    """Every evaluation in a line, by name."""
-    (first, unit), *others = HEADLINE.values()
-    metrics = (f"{first}, {unit} [95 %]", *(f"{name}, {unit}" for name, unit in others))
-    head = ("result", *metrics, "data", "what")
-    return Grid(head, [_result(*item) for item in evaluations.items()], words=(0, 4, 5))
-
-
-def _result(name: str, evaluation: Evaluation) -> tuple[str, ...]:
-    run, data, scores = evaluation.run, evaluation.data, evaluation.metrics["all"]
-    first, *others = (DASH if scores[m] is None else f"{scores[m]['mean']:.2f}" for m in HEADLINE)
-    interval = (scores["pa_mpjpe_mm"] or {}).get("interval")
-    return (
-        f"{name} {SYNTHETIC_MARK}" if data.synthetic else name,
-        f"{first} [{interval[0]:.2f}, {interval[1]:.2f}]" if interval else first,
-        *others,
-        f"{data.name}, {data.split}",
-        f"{label_of(run)}, step {run.step:,}" if isinstance(run, Run) else run.method,
-    )
-
-
-def ablation_grids(evaluations: Iterable[Evaluation]) -> list[Grid]:
-    """Runs that compare, side by side: a grid for each way to train and each split, where it has
-    more than one kind of run; methods without a checkpoint stand above the runs. Raises
-    `ValueError` for the same run twice."""
-    grids = []
-    for found in group_by_data(e for e in evaluations if not is_start(e.run)):
-        methods = [(e,) for e in found if isinstance(e.run, Method)]
-        for setup, kinds in evaluations_by_kind(found).items():
-            if len(kinds) > 1:
-                rows = [_ablation(group) for group in (*methods, *kinds.values())]
-                title = f"{setup.base}, step {setup.step:,} · {found[0].data}"
-                grids.append(Grid(_ABLATION_HEAD, rows, title=title))
-    return grids
-
-
-_MOST = list(BINS)[-1]
-_ABLATION_HEAD = (
-    "PA / root-aligned, mm", *(bin if bin == "all" else f"{bin} % hidden" for bin in BINS),
-    "acceleration, mm/frame²", f"{_MOST} % hidden", "seeds",
+_RESULTS_HEAD = (
+    "PA / root-aligned, mm", "trained as",
+    *(bin if bin == "all" else f"{bin} % hidden" for bin in BINS),
+    "acceleration, mm/frame²", "seeds",
 )  # fmt: skip
 
 
-def _ablation(group: tuple[Evaluation, ...]) -> tuple[str, ...]:
+def results_grids(evaluations: Iterable[Evaluation]) -> list[Grid]:
+    """What was measured on each split: methods without a checkpoint, then runs, those that differ
+    by the seed alone together. Raises `ValueError` for the same run twice."""
+    grids = []
+    for found in group_by_data(evaluations):
+        groups = [(e,) for e in found if isinstance(e.run, Method)]
+        for kinds in group_by_kind(found).values():
+            groups += [tuple(seeds.values()) for seeds in kinds.values()]
+        rows = [_result(group) for group in groups]
+        grids.append(Grid(_RESULTS_HEAD, rows, words=(0, 1), title=str(found[0].data)))
+    return grids
+
+
+def _result(group: tuple[Evaluation, ...]) -> tuple[str, ...]:
     def text(metric: str, bin: str) -> str:
         summaries = [e.metrics[bin][metric] for e in group]
         return DASH if None in summaries else mean_text([s["mean"] for s in summaries])
@@ -268,8 +214,9 @@ def _ablation(group: tuple[Evaluation, ...]) -> tuple[str, ...]:
     seeds = [str(e.run.seed) for e in group if isinstance(e.run, Run)]
     return (
         f"{label_of(run)}{mark}",
+        f"{run.experiment}, step {run.step:,}" if isinstance(run, Run) else DASH,
         *(f"{text('pa_mpjpe_mm', bin)} / {text('ra_mpjpe_mm', bin)}" for bin in BINS),
-        *(text("accel_mm_per_frame2", bin) for bin in ("all", _MOST)),
+        text("accel_mm_per_frame2", "all"),
         ", ".join(seeds) or DASH,
     )  # fmt: skip
 
@@ -295,10 +242,6 @@ def _claim(finding: Finding) -> tuple[str, ...]:
 
 def _signed(value: float, decimals: int = 3) -> str:
     return f"{value:+.{decimals}f}".replace("-", "−")
-
-
-def _count(number: float) -> str:
-    return f"{int(number):,}" if number else DASH
 
 
 def machine_facts() -> dict[str, str]:

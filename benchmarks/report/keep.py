@@ -3,26 +3,18 @@
 import csv
 import io
 import re
-import shlex
 from collections.abc import Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
 
-from PIL import Image
-
 from benchmarks.compare.claims import make_blocks
-from benchmarks.compare.comparable import group_by_split, label_of
-from benchmarks.evaluation.protocol import HEADLINE, METRICS
-from benchmarks.evaluation.result import EVALUATION_FILE, Evaluation
+from benchmarks.compare.comparable import group_by_data, label_of
+from benchmarks.evaluation.protocol import METRICS
+from benchmarks.evaluation.result import EVALUATION_FILE, Evaluation, Run
 from benchmarks.figures.catalogue import Drawn, draw_split
 from benchmarks.figures.style import figure_bytes
-from benchmarks.report.content import Material, trained_on, training_minutes
-from benchmarks.report.pages import (
-    draw_training,
-    kept_page,
-    training_command,
-    training_groups,
-)
+from benchmarks.report.content import Material, trained_on
+from benchmarks.report.pages import draw_training, kept_page, training_groups
 from benchmarks.tables.render import to_csv
 from benchmarks.tables.rows import fill_tables
 from deformer.files.whole import whole_folder, write_part
@@ -30,7 +22,8 @@ from deformer.files.whole import whole_folder, write_part
 PAGE = "README.md"
 FIRST_LINE = "<!-- written by python -m benchmarks.report --keep -->"
 """Of the page; by it the program knows a folder that it may replace."""
-_ABSOLUTE = re.compile(r"(?:^|=)(?:/|~|\\|[A-Za-z]:[\\/]|file:)")
+_ABSOLUTE = re.compile(r"(?:^|=)(?:/\w|~|\\|[A-Za-z]:[\\/]|file:)")
+_INTERVALS = ("pa_mpjpe_mm", "ra_mpjpe_mm", "accel_mm_per_frame2")
 
 
 def check_can_keep(material: Material, out: Path, command: str) -> None:
@@ -47,23 +40,23 @@ def check_can_keep(material: Material, out: Path, command: str) -> None:
             f"{name} cannot be compared frame by frame ({why}), and is not kept without that: make "
             "it whole, or take it away"
         )
+    for line in _lines(material):
+        for value in line.values():
+            _check_relative(f"evaluation {line['name']}", str(value))
+    _check_relative("this command", command)
     make_blocks(material.scored)  # raises where runs that compare are of different frames
-    _check_paths(material, command)
 
 
 def keep(material: Material, out: Path, command: str) -> None:
-    """Write the folder, replacing an earlier one. command: that calls this, for the page.
-
-    Raises what `check_can_keep` does.
-    """
-    check_can_keep(material, out, command)
+    """Write the folder, replacing an earlier one, after `check_can_keep`. command: that calls this,
+    for the page."""
     tables = [t for t in fill_tables(material.evaluations.values()) if t.recorded or t.synthetic]
     figures = list(_figures(material))
     files = {
         PAGE: kept_page(material, figures, command).encode(),
         "evaluations.csv": _evaluations_csv(material).encode(),
         **{f"tables/table{t.table.number}.csv": to_csv(t).encode() for t in tables},
-        **{f"figures/{d.name}.png": _small_png(d) for d in figures},
+        **{f"figures/{d.name}.png": figure_bytes(d.figure, "png") for d in figures},
     }
     with whole_folder(out) as folder:
         for name, data in files.items():
@@ -85,90 +78,65 @@ def check_is_ours(out: Path) -> None:
         )
 
 
-def _check_paths(material: Material, command: str) -> None:
+def _check_relative(what: str, text: str) -> None:
     """Raises `ValueError` for a path that means something on this machine only."""
-    for name, e in material.evaluations.items():
-        about = [*asdict(e.run).values(), *asdict(e.data).values(), *shlex.split(e.command)]
-        if log := material.log_of(name):
-            start = log.experiment.begins_with if log.experiment else None
-            about += [start, *shlex.split(training_command(log) or "")]
-        for word in about:
-            if isinstance(word, str):
-                _check_relative(f"evaluation {name}", word)
-    for word in shlex.split(command):
-        _check_relative("this command", word)
-
-
-def _check_relative(what: str, word: str) -> None:
-    if _ABSOLUTE.search(word):
-        raise ValueError(
-            f"{what} names {word}, an absolute path, which means nothing elsewhere: run all "
-            "commands from the repository's root with relative paths, as --data shards/NAME --out "
-            "results/NAME/RUN, this one too"
-        )
+    for word in re.split(r"[\s'\"]+", text):  # a command quotes paths with spaces
+        if _ABSOLUTE.search(word):
+            raise ValueError(
+                f"{what} names {word}, an absolute path, which means nothing elsewhere: run all "
+                "commands from the repository's root with relative paths, as --data shards/NAME "
+                "--out results/NAME/RUN, this one too"
+            )
 
 
 # ------------------------------------------------------------------------------------------- files
 
 
-def _evaluations_csv(material: Material) -> str:
+def _lines(material: Material) -> Iterator[dict[str, object]]:
     """A line per evaluation and range of occlusion: the run, the data, the mean of every metric,
     95 % intervals of the first ones, the commands. What is not known is empty."""
-    lines = [line for item in material.evaluations.items() for line in _lines(material, *item)]
-    text = io.StringIO()
+    fields = dict.fromkeys((*Run.__annotations__, "predictions"), "")
+    for name, evaluation in material.evaluations.items():
+        log = material.log_of(name)
+        experiment = log.experiment if log else None
+        of_run = {k: v for k, v in asdict(evaluation.run).items() if k in fields}
+        about = {"name": name, "what": label_of(evaluation.run), **fields, **of_run}
+        about |= {f"data_{k}": v for k, v in asdict(evaluation.data).items()}
+        about |= {
+            "began_with": (experiment and experiment.begins_with) or "",
+            "trained_in": trained_on(log) if log else "",
+            "trained_by": (log and log.command) or "",
+            "evaluated_by": evaluation.command,
+        }
+        yield from (about | _numbers(evaluation, bin) for bin in evaluation.metrics)
+
+
+def _numbers(evaluation: Evaluation, bin: str) -> dict[str, object]:
+    scores = evaluation.metrics[bin]
+    means = {metric: (scores[metric] or {}).get("mean") for metric in METRICS}
+    for metric in _INTERVALS:
+        low, high = (scores[metric] or {}).get("interval") or (None, None)
+        means |= {f"{metric}_low": low, f"{metric}_high": high}
+    shown = {name: "" if value is None else f"{value:.6g}" for name, value in means.items()}
+    return {"occlusion": bin, "frames": scores["num_frames"], **shown}
+
+
+def _evaluations_csv(material: Material) -> str:
+    lines, text = list(_lines(material)), io.StringIO()
     writer = csv.DictWriter(text, list(lines[0]), lineterminator="\n")
     writer.writeheader()
-    writer.writerows({k: _cell(v) for k, v in line.items()} for line in lines)
+    writer.writerows(lines)
     return text.getvalue()
-
-
-def _lines(material: Material, name: str, evaluation: Evaluation) -> Iterator[dict[str, object]]:
-    run, data, log = evaluation.run, evaluation.data, material.log_of(name)
-    fields = ("experiment", "seed", "step", "hand", "trained_on", "precision", "config")
-    about = {"name": name, "what": label_of(run)}
-    about |= {field: getattr(run, field, None) for field in fields}
-    about["began_with"] = log.experiment.begins_with if log and log.experiment else None
-    about |= {
-        "trained_in": trained_on(log) if log else None,
-        "minutes": training_minutes(log) if log else None,
-        "data": data.name,
-        "split": data.split,
-        "synthetic": "yes" if data.synthetic else "no",
-        "dataset_sha256": data.sha256,
-    }
-    commands = {"evaluated_by": evaluation.command}
-    commands["trained_by"] = training_command(log) if log else None
-    for occlusion, scores in evaluation.metrics.items():
-        numbers = {"occlusion": occlusion, "frames": scores["num_frames"]}
-        numbers |= {metric: (scores[metric] or {}).get("mean") for metric in METRICS}
-        for metric in HEADLINE:
-            low, high = (scores[metric] or {}).get("interval") or (None, None)
-            numbers |= {f"{metric}_low": low, f"{metric}_high": high}
-        yield about | numbers | commands
-
-
-def _cell(value: object) -> object:
-    if value is None:
-        return ""
-    return f"{value:.6g}" if isinstance(value, float) else value
 
 
 def _figures(material: Material) -> Iterator[Drawn]:
     """Three of the main evaluation: error by occlusion and PCK of its split, and its training. No
     pictures: they would be large, and those of recordings are not ours to pass on."""
     main = material.evaluations[material.main]
-    for group in group_by_split(material.scored):
+    for group in group_by_data(material.scored):
         if group[0].evaluation.data == main.data:
             yield from (replace(d, name=Path(d.name).name) for d in draw_split(group))
     log = material.log_of(material.main)
-    for group in training_groups(material.evaluated_logs):
+    for group in training_groups(material.logs):
         if log in group:
-            yield replace(draw_training(group, material.evaluations), name="training")
-
-
-def _small_png(drawn: Drawn) -> bytes:
-    """In 256 colours."""
-    image = Image.open(io.BytesIO(figure_bytes(drawn.figure, "png"))).convert("RGB")
-    buffer = io.BytesIO()
-    image.quantize(256, dither=Image.Dither.NONE).save(buffer, "PNG", optimize=True)
-    return buffer.getvalue()
+            yield replace(draw_training(group, material), name="training")

@@ -10,19 +10,18 @@ from PIL import Image
 
 from benchmarks.ablations.presets import preset_of
 from benchmarks.compare.claims import judge_all
-from benchmarks.compare.comparable import group_by_split, label_of
-from benchmarks.evaluation.result import Evaluation, Run
-from benchmarks.evaluation.training_log import TrainingLog, evaluations_of
+from benchmarks.compare.comparable import group_by_data, label_of
+from benchmarks.evaluation.result import Run
+from benchmarks.evaluation.training_log import TrainingLog
 from benchmarks.figures.catalogue import Drawn, draw_run, draw_split
-from benchmarks.figures.style import MAX_LINES, figure_bytes
-from benchmarks.figures.training_curves import CAPTION, training_curves
+from benchmarks.figures.curves import TRAINING_CAPTION, training_curves
+from benchmarks.figures.style import figure_bytes
 from benchmarks.report.content import (
     Material,
-    ablation_grids,
     claims_grid,
     dataset_facts,
     machine_facts,
-    results_grid,
+    results_grids,
     splits_grid,
     trained_on,
     trainings_grid,
@@ -50,20 +49,17 @@ LEGEND = (
 )
 
 
-def _environment() -> Environment:
+def render(name: str, **values: object) -> str:
+    """A template of this folder, filled; a name that it lacks is an error."""
     environment = Environment(
         loader=FileSystemLoader(_FOLDER),
-        autoescape=lambda name: name.endswith(".html"),
+        autoescape=name.endswith(".html"),
         undefined=StrictUndefined,
         keep_trailing_newline=True,
     )
-    environment.filters |= {
-        "blocks": blocks,
-        "embedded": embedded,
-        "grid": grid,
-        "unbroken": _unbroken,
-    }
-    return environment
+    filters = {"blocks": blocks, "embedded": embedded, "grid": grid, "unbroken": _unbroken}
+    environment.filters |= filters
+    return environment.get_template(name).render(legend=LEGEND, **values)
 
 
 def _unbroken(text: str) -> str:
@@ -74,20 +70,12 @@ def _unbroken(text: str) -> str:
     return text if "±" in text else text.replace(" (", "\u00a0(")
 
 
-def render(name: str, **values: object) -> str:
-    """A template of this folder, filled; a name that it lacks is an error."""
-    return _environment().get_template(name).render(legend=LEGEND, **values)
-
-
-def report_page(
-    material: Material, runs: Path, mano_dir: Path | None, programs: list[str]
-) -> str:  # fmt: skip
-    """The HTML report. programs: commands that write it and what it is made of."""
+def report_page(material: Material, runs: Path, mano_dir: Path | None, command: str) -> str:
+    """The HTML report. command: that writes it."""
     evaluations = material.evaluations
     tables = fill_tables(evaluations.values())
     problems = dict(material.problems)
     first, figures = _draw(material, mano_dir, problems)
-    logs = material.evaluated_logs or material.logs
     main = None if material.main is None else evaluations[material.main]
     model, preset = "" if main is None else label_of(main.run), "tiny"
     if main is not None and isinstance(main.run, Run):
@@ -104,17 +92,15 @@ def report_page(
         figures=figures,
         problems=problems,
         runs=runs,
-        curves=[draw_training(group, evaluations) for group in training_groups(logs)],
-        trainings=trainings_grid(logs),
-        others=[log for log in material.logs if log not in logs],
-        results=results_grid(evaluations),
+        curves=[draw_training(group, material) for group in training_groups(material.logs)],
+        trainings=trainings_grid(material.logs),
         tables=tables,
         unmeasured=_unmeasured(tables),
-        trained=[command for log in logs if (command := training_command(log))],
+        trained=list(filter(None, (log.command for log in material.logs))),
         evaluated=[e.command for e in evaluations.values()],
         evaluate=EVALUATE,
         preset=preset,
-        programs=programs,
+        command=command,
         machine=machine_facts(),
     )
 
@@ -122,20 +108,15 @@ def report_page(
 def kept_page(material: Material, figures: list[Drawn], command: str) -> str:
     """The Markdown page of a kept folder. command: that writes it."""
     main, log = material.evaluations[material.main], material.log_of(material.main)
-    training = None if log is None else training_command(log)
+    logs = filter(None, map(material.log_of, material.evaluations))
     return render(
         "kept.md",
         **_measured(material),
         names=sorted({e.data.name for e in material.evaluations.values()}),
         figures=figures,
-        machines=sorted({trained_on(log) for log in material.evaluated_logs} - {DASH}),
-        commands=[*filter(None, [training]), main.command, command],
+        machines=sorted({trained_on(log) for log in logs} - {DASH}),
+        commands=[*filter(None, [log and log.command]), main.command, command],
     )
-
-
-def training_command(log: TrainingLog) -> str | None:
-    """As the last checkpoint has it; None where it has none."""
-    return None if log.checkpoint is None else log.checkpoint.command
 
 
 def _measured(material: Material) -> dict[str, object]:
@@ -148,7 +129,7 @@ def _measured(material: Material) -> dict[str, object]:
     return {
         "kinds": sorted({e.data.synthetic for e in evaluations}),
         "datasets": [_card(folder, material.results) for folder in material.datasets],
-        "ablations": ablation_grids(evaluations),
+        "results": results_grids(evaluations),
         "claims": claims,
         "claims_error": error,
     }
@@ -168,18 +149,13 @@ def _card(folder: Path, results: Path) -> dict[str, object]:
 
 
 def _claims(material: Material) -> list[dict[str, object]]:
-    found = []
-    for block, findings in judge_all(material.scored):
-        several = any(len(f.seeds) > 1 for f in findings)
-        starts = f"All began with the model of {' or of '.join(block.starts)}" + (
-            ": ± and the interval know nothing of chance before." if several else "."
-        )
-        found.append({
+    return [
+        {
             "grid": claims_grid(block, findings),
             "missing": list(dict.fromkeys(f.missing for f in findings if f.missing)),
-            "starts": starts if block.starts else "",
-        })  # fmt: skip
-    return found
+        }
+        for block, findings in judge_all(material.scored)
+    ]
 
 
 def _unmeasured(tables: Iterable[FilledTable]) -> dict[str, list[str]]:
@@ -201,7 +177,7 @@ def _draw(
     """The page's first picture, where there is one, and all others: of every split, and of one of
     its runs, the main one where it is among them."""
     first, others = [], []
-    for group in group_by_split(material.scored):
+    for group in group_by_data(material.scored):
         shown = next((s for s in group if s.name == material.main), group[0])
         others += draw_split(group)
         for drawn in draw_run(shown, mano_dir, problems):
@@ -211,32 +187,25 @@ def _draw(
 
 
 def training_groups(logs: Iterable[TrainingLog]) -> list[list[TrainingLog]]:
-    """Trainings of each experiment with its ablations, of one seed and equally long together; no
-    more than `MAX_LINES` each."""
+    """Trainings of each experiment with its ablations, of one seed and equally long together."""
     groups: dict[tuple, list[TrainingLog]] = {}
     for log in logs:
-        base = seed = None
-        if log.experiment is not None:
-            base, seed = base_of(log.experiment.name), log.experiment.stream.seed
-        groups.setdefault((base, seed, log.last_step), []).append(log)
-    return [
-        group[i : i + MAX_LINES]
-        for group in groups.values()
-        for i in range(0, len(group), MAX_LINES)
-    ]
+        e = log.experiment
+        key = (base_of(e.name), e.stream.seed) if e is not None else (log.name, None)
+        groups.setdefault((*key, log.last_step), []).append(log)
+    return list(groups.values())
 
 
-def draw_training(group: list[TrainingLog], evaluations: dict[str, Evaluation]) -> Drawn:
-    """The curves of a group."""
-    found = [e.data for log in group for e in evaluations_of(log, evaluations).values()]
+def draw_training(group: list[TrainingLog], material: Material) -> Drawn:
+    """The curves of a group, in whose title stands what its runs were evaluated on."""
+    found = [e.data for name, e in material.evaluations.items() if material.log_of(name) in group]
     kinds, names = sorted({d.kind for d in found}), sorted({d.name for d in found})
     data = f"{', '.join(kinds)} · {', '.join(names)}" if found else "data not known"
     name, experiment = group[0].name, group[0].experiment
-    if len(group) > 1 and experiment is not None:
-        base, seed = base_of(experiment.name), experiment.stream.seed
-        name = f"{len(group)} runs of {base}, seed {seed}"
+    if len(group) > 1:
+        name = f"{len(group)} runs of {base_of(experiment.name)}, seed {experiment.stream.seed}"
     figure = training_curves(group, f"{name}\n{data}")
-    return Drawn(f"training/{group[0].name}", f"Training, {name}", CAPTION, figure)
+    return Drawn(f"training/{group[0].name}", f"Training, {name}", TRAINING_CAPTION, figure)
 
 
 def embedded(drawn: Drawn) -> str:

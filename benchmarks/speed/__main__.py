@@ -4,29 +4,28 @@
     python -m benchmarks.speed stream --data shards/demo
     python -m benchmarks.speed model --data shards/demo --experiments dexycb dexycb_fast
 
-Each prints a table and writes JSON to `results/speed`. Medians over the repeats, because machines
-are noisy.
+Each prints what it measured, as JSON, and writes it to `results/speed`. Medians over the repeats,
+because machines are noisy.
 """
 
 import json
 import sys
 
 import tyro
-from rich.table import Table
 
 from benchmarks.speed import model, pipeline, stream
 from deformer.files.whole import write_whole
-from deformer.program.console import PlainConsole, run_command
+from deformer.program.console import run_command
 
 MEASURES = {
-    "pipeline": (pipeline.Pipeline, pipeline.measure_pipeline, pipeline.rows),
-    "stream": (stream.StreamSpeed, stream.measure_stream, stream.rows),
-    "model": (model.ModelSpeed, model.measure_model, model.rows),
+    "pipeline": (pipeline.Pipeline, pipeline.measure_pipeline),
+    "stream": (stream.StreamSpeed, stream.measure_stream),
+    "model": (model.ModelSpeed, model.measure_model),
 }
 
 
 def run() -> None:
-    kinds = {name: kind for name, (kind, _, _) in MEASURES.items()}
+    kinds = {name: kind for name, (kind, _) in MEASURES.items()}
     config = tyro.extras.subcommand_cli_from_dict(
         kinds,
         prog="python -m benchmarks.speed",
@@ -34,13 +33,9 @@ def run() -> None:
         config=(tyro.conf.OmitArgPrefixes,),
     )
     name = next(name for name, kind in kinds.items() if isinstance(config, kind))
-    _, measure, rows = MEASURES[name]
-    result = measure(config)
-    table = Table(title=f"{name} on {result['machine']}", show_header=False)
-    for row in rows(result):
-        table.add_row(*row)
-    PlainConsole(stderr=False).print(table)
-    write_whole(config.out / f"{name}.json", json.dumps(result, indent=1) + "\n")
+    text = json.dumps(MEASURES[name][1](config), indent=1)
+    print(text)
+    write_whole(config.out / f"{name}.json", text + "\n")
 
 
 def main() -> int:

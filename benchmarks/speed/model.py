@@ -1,10 +1,8 @@
 """How fast a training step is, and what memory it takes."""
 
-import json
 import platform
 import statistics
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -56,7 +54,6 @@ def measure_model(config: ModelSpeed) -> dict:
         for precision in config.precisions:
             for mode in config.modes:
                 rows.append(_measure(experiment, config, torch.device(kind), precision, mode))
-                print(json.dumps(rows[-1]), flush=True)
     gpu = torch.cuda.get_device_name() if kind == "cuda" else None
     return {
         "machine": gpu or f"{usable_cores()} cores, {platform.machine()}",
@@ -109,14 +106,3 @@ def _measure(
         "windows_per_second": num / statistics.median(seconds[-config.steps :]),
         "peak_memory_mib": torch.cuda.max_memory_allocated() / 2**20 if is_cuda else None,
     }
-
-
-def rows(result: dict) -> Iterator[tuple[str, ...]]:
-    """The measurements in words."""
-    for row in result["rows"]:
-        memory = row["peak_memory_mib"]
-        yield (
-            f"{row['experiment']} ({row['size']}²)", row["precision"], row["mode"],
-            f"batch {row['batch']}", f"{row['windows_per_second']:.1f} windows/s",
-            f"{memory:,.0f} MiB" if memory else "–",
-        )  # fmt: skip

@@ -3,7 +3,6 @@
 import platform
 import statistics
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -58,14 +57,3 @@ def measure_stream(config: StreamSpeed) -> dict:
         "clips_among_64_windows": mixed,
         "clips_among_64_windows_shuffled": full,
     }
-
-
-def rows(result: dict) -> Iterator[tuple[str, str]]:
-    """The measurements in words."""
-    yield "windows", f"{result['windows']:,}"
-    yield "distinct frames in each", f"{result['distinct_frames_per_window']:.2f}"
-    for size, speed in result["windows_per_second_by_size"].items():
-        cpu = result["windows_per_cpu_second_by_size"][size]
-        yield f"{size}² input, one process", f"{speed:.0f} windows/s, {cpu:.0f} per CPU second"
-    mixed, full = result["clips_among_64_windows"], result["clips_among_64_windows_shuffled"]
-    yield "clips among 64 consecutive windows", f"{mixed:.1f}; {full:.1f} in a full shuffle"

@@ -76,11 +76,6 @@ def check_conventions(
     order, camera frame. truth_joints_m: (M, 21, 3), NaN where not known. unit: the format's, "mm"
     or "m". joint_order: the format's, a value of `JOINT_ORDERS`.
     """
-    if joints_m.shape != truth_joints_m.shape:
-        raise ValueError(
-            f"truth_joints_m has shape {truth_joints_m.shape}, not that of the required frames, "
-            f"{joints_m.shape}"
-        )
     is_known = np.isfinite(truth_joints_m).all((1, 2))
     if not is_known.any():
         return ()

@@ -9,16 +9,15 @@ import io
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
-from benchmarks.evaluation.result import Run
 from benchmarks.tables.layout import Column, Table
 from benchmarks.tables.rows import SYNTHETIC_MARK, FilledTable, Number, Row
 
 CSV_COLUMNS = (
-    "table", "row", "column", "value", "unit", "low", "high", "deviation", "source", "synthetic",
-    "dataset", "data", "split", "frames", "experiment", "checkpoint", "step", "seed", "hand",
-    "predictions", "command",
+    "table", "row", "column", "value", "unit", "low", "high", "deviation", "kind", "source",
+    "command",
 )  # fmt: skip
-"""One line per number. low and high: 95 % bootstrap interval over sequences."""
+"""One line per number. low and high: 95 % bootstrap interval over sequences. kind: published,
+recorded, synthetic, or "not measured"."""
 
 _DATASET_NAMES = {"dexycb": "DexYCB", "ho3d": "HO-3D"}
 
@@ -118,9 +117,9 @@ def grid(head: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
 
 
 def to_csv(filled: FilledTable) -> str:
-    """One line per number, with all that is known of it; a dash of the table is an empty value.
+    """One line per number, with where it comes from; a dash of the table is an empty value.
 
-    A row that nobody measured yet is a line with the source `not measured` and the command.
+    A row that nobody measured yet is a line with the command that measures it.
     """
     text = io.StringIO()
     writer = csv.DictWriter(text, CSV_COLUMNS, lineterminator="\n", restval="")
@@ -128,51 +127,26 @@ def to_csv(filled: FilledTable) -> str:
     common = {"table": filled.table.number}
     for block in blocks(filled):
         for row in block.rows:
-            about = common | {"row": row.name} | _origin(row)
+            command = " && ".join(e.command for e in row.evaluations)
+            about = common | {"row": row.name, "kind": block.kind, "source": row.source,
+                              "command": command}  # fmt: skip
             for number in (number for cell in row.cells for number in cell):
                 if row.is_measured or number.value is not None:
-                    writer.writerow(about | _number_fields(number, row))
+                    writer.writerow(about | _fields(number, row.is_measured))
     for command, names in filled.unmeasured.items():
         for name in names:
-            writer.writerow(common | {"row": name, "source": "not measured", "command": command})
+            writer.writerow(common | {"row": name, "kind": "not measured", "command": command})
     return text.getvalue()
 
 
-def _number_fields(number: Number, row: Row) -> dict[str, str]:
-    is_exact = row.is_measured and number.value is not None
-    low, high = number.interval or ("", "")
-    return {
-        "column": number.column,
-        "value": f"{number.value:.6g}" if is_exact else "" if row.is_measured else number.text,
-        "unit": number.unit,
-        "low": f"{low:.6g}" if low != "" else "",
-        "high": f"{high:.6g}" if high != "" else "",
-        "deviation": "" if number.deviation is None else f"{number.deviation:.6g}",
-    }
-
-
-def _origin(row: Row) -> dict[str, object]:
-    if not row.is_measured:
-        return {"source": "published"}
-    run, data = row.evaluations[0].run, row.evaluations[0].data
-    origin = {
-        "source": "measured",
-        "synthetic": "yes" if data.synthetic else "no",
-        "dataset": data.dataset,
-        "data": data.name,
-        "split": data.split,
-        "frames": data.frames,
-        "command": " && ".join(e.command for e in row.evaluations),
-    }
-    if not isinstance(run, Run):
-        return origin | {"predictions": run.predictions}
-    return origin | {
-        "experiment": run.experiment,
-        "checkpoint": " ".join(e.run.checkpoint for e in row.evaluations),
-        "step": run.step,
-        "seed": " ".join(str(e.run.seed) for e in row.evaluations),
-        "hand": run.hand,
-    }
+def _fields(number: Number, is_measured: bool) -> dict[str, str]:
+    """Published values as printed, measured ones to six digits."""
+    low, high = number.interval or (None, None)
+    exact = {"value": number.value, "low": low, "high": high, "deviation": number.deviation}
+    shown = {name: "" if value is None else f"{value:.6g}" for name, value in exact.items()}
+    if not is_measured:
+        shown["value"] = number.text
+    return {"column": number.column, "unit": number.unit, **shown}
 
 
 # -------------------------------------------------------------------------------------------- LaTeX

@@ -8,7 +8,7 @@ import statistics
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from benchmarks.compare.comparable import evaluations_by_kind, group_by_data
+from benchmarks.compare.comparable import group_by_data, group_by_kind
 from benchmarks.evaluation.result import Evaluation, Method, Run
 from benchmarks.tables.layout import TABLES, Column, Quantity, Table, command_for, read_published
 from deformer.experiments import base_of
@@ -140,7 +140,8 @@ def _group(table: Table, evaluations: Iterable[Evaluation]) -> list[tuple[Evalua
     groups = []
     for found in group_by_data(of_table):
         groups += [(e,) for e in found if isinstance(e.run, Method)]
-        groups += [g for kinds in evaluations_by_kind(found).values() for g in kinds.values()]
+        for kinds in group_by_kind(found).values():
+            groups += [tuple(seeds.values()) for seeds in kinds.values()]
     return groups
 
 

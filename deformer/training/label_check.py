@@ -29,11 +29,19 @@ def load_hands_of(info: dict, mano_dir: Path | None = None) -> Hands:
             "these shards were built with --hand none, so they hold no MANO labels: build them "
             "with --mano-dir"
         )
+    return load_same_hands(name, sha256, "these shards were built", mano_dir)
+
+
+def load_same_hands(name: str, sha256: str, made: str, mano_dir: Path | None) -> Hands:
+    """The hand model of this name and hash. made: what was made with it, in words.
+
+    Raises `ValueError` where another one is here.
+    """
     hands = load_hands("standin" if name == "standin" else mano_dir)
     if hands.sha256 != sha256:
         raise ValueError(
-            f"these shards were built with another hand model: {name} {sha256[:12]}, here is "
-            f"{hands.name} {hands.sha256[:12]}; name the same files by --mano-dir, or build anew"
+            f"{made} with another hand model: {name} {sha256[:12]}, here is "
+            f"{hands.name} {hands.sha256[:12]}; name the same files by --mano-dir, or make it anew"
         )
     return hands
 

@@ -15,7 +15,7 @@ from benchmarks.submissions.file_order import dexycb_order, ho3d_order
 from benchmarks.submissions.hpe import write_hpe
 from benchmarks.submissions.pred_json import write_pred_json
 from benchmarks.tables import __main__ as tables
-from deformer.files.whole import NoRoomError, whole_folder, write_part
+from deformer.files.whole import NoRoomError
 from tests.benchmarks.evaluations import make_evaluation
 from tests.benchmarks.frame_tables import HO3D_LIST, dexycb_frames, ho3d_frames
 from tests.benchmarks.hands_in_motion import random_hands, random_meshes
@@ -38,12 +38,7 @@ def _pred(path):
 
 
 def _figure(path):
-    save_figure(Figure(), path.with_suffix(""), [path.suffix[1:]])
-
-
-def _keep(path):
-    with whole_folder(path.parent) as folder:
-        write_part(folder / path.name, b"x" * 1000)
+    save_figure(Figure(), path.with_suffix(""))
 
 
 WRITERS = {
@@ -51,8 +46,7 @@ WRITERS = {
     "hpe.txt": _hpe,
     "pred.json": _pred,
     "pred.zip": _pred,
-    "figure.svg": _figure,
-    "claims.csv": _keep,
+    "figure.pdf": _figure,
 }
 
 
@@ -61,13 +55,8 @@ def test_no_room(tmp_path, name):
     path, write = tmp_path / "out [v2]" / name, WRITERS[name]
     with little_room(400), pytest.raises(NoRoomError) as told:
         write(path)
-    at = path.parent if name == "claims.csv" else path
-    assert re.match(LINE.format(re.escape(str(at))), str(told.value))
-    if name == "claims.csv":
-        assert not path.parent.exists()
-    else:
-        assert names(path.parent) == []
-    assert not list(tmp_path.glob(".*"))
+    assert re.match(LINE.format(re.escape(str(path))), str(told.value))
+    assert names(path.parent) == []
     write(path)
     before = {p.name: p.read_bytes() for p in path.parent.iterdir()}
     with little_room(400), pytest.raises(NoRoomError):

@@ -108,7 +108,7 @@ def test_a_run_that_went_further_is_refused(data, tmp_path):
 def test_failures_are_listed_and_tell_in_the_status(data, tmp_path, monkeypatch, capsys):
     where = "--runs", tmp_path, "--results", tmp_path, "--data", data
     arguments = *where, "--steps", 3, "--at-once", 2
-    monkeypatch.setattr(ablations, "seconds_of_training", lambda *_: 1.0)
+    monkeypatch.setattr(ablations, "seconds_per_step", lambda *_: 1.0)
     given = []
 
     def run_jobs(jobs, console, slots) -> list[str]:
@@ -126,7 +126,7 @@ def test_failures_are_listed_and_tell_in_the_status(data, tmp_path, monkeypatch,
 def test_a_signal_stops_as_ctrl_c_does_and_is_heard_once(data, tmp_path, monkeypatch, kind, capsys):
     where = "--runs", tmp_path, "--results", tmp_path, "--data", data
     arguments = *where, "--steps", 3
-    monkeypatch.setattr(ablations, "seconds_of_training", lambda *_: 1.0)
+    monkeypatch.setattr(ablations, "seconds_per_step", lambda *_: 1.0)
     heard = []
 
     def run_jobs(*_) -> list[str]:
@@ -159,19 +159,14 @@ def test_the_estimate_comes_from_the_log_of_a_run(data, tmp_path):
     assert "3,600 steps left: about 2.0 hours" in console.export_text()  # 8 windows a step
 
 
-def test_a_dry_run_shows_the_plan_of_data_that_are_not_built(tmp_path, monkeypatch, capsys):
-    where = "--runs", tmp_path, "--results", tmp_path, "--data", "shards/my_ho3d"
-    with own_signals():
-        assert call(ablations.main, *where, "--preset", "paper", "--dry-run") == 0
+def test_a_dry_run_shows_the_plan_and_trains_nothing(data, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(ablations, "seconds_per_step", lambda *_: 1.0)
+    monkeypatch.setattr(ablations, "run_jobs", None)
+    where = "--runs", tmp_path, "--results", tmp_path, "--dry-run"
+    assert call(ablations.main, *where, "--data", data) == 0
+    assert "7 runs" in capsys.readouterr().err
+    not_built = "--data", "shards/my_ho3d", "--preset", "paper"
+    assert call(ablations.main, *where, *not_built) == 0
     said = capsys.readouterr().err
     assert "ho3d_average" in said and "its epochs" in said and "shards/my_ho3d is not built" in said
-    with own_signals():
-        assert call(ablations.main, *where, "--preset", "paper") == 1
-
-
-def test_a_dry_run_trains_nothing(data, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(ablations, "seconds_of_training", lambda *_: 1.0)
-    monkeypatch.setattr(ablations, "run_jobs", None)
-    where = "--runs", tmp_path, "--results", tmp_path, "--data", data
-    assert call(ablations.main, *where, "--dry-run") == 0
-    assert "7 runs" in capsys.readouterr().err
+    assert call(ablations.main, *where[:-1], *not_built) == 1

@@ -135,8 +135,6 @@ BAD = {
     "frame 3 of camera-1 is there twice: leave halo rows out": {
         "frame": _with(np.arange(60) % 10, 14, 3)},
     "occlusion has values outside 0 to 1: it is a share": {"occlusion": np.linspace(0, 100, 60)},
-    r"joints_m has shape \(60, 16, 3\), not \(60, 21, 3\)": {"joints_m": np.zeros((60, 16, 3))},
-    "one of vertices_m and truth_vertices_m is None": {"vertices_m": np.zeros((60, 778, 3))},
 }  # fmt: skip
 
 

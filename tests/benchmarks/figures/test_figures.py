@@ -13,11 +13,14 @@ from benchmarks.evaluation.scored import load_scored, parse_split
 from benchmarks.evaluation.training_log import find_logs
 from benchmarks.figures import __main__ as figures
 from benchmarks.figures.catalogue import draw_all, draw_split, lines_of
-from benchmarks.figures.curves import Line, error_by_occlusion, pck_curves
+from benchmarks.figures.curves import (
+    Line,
+    error_by_occlusion,
+    mean_by_occlusion,
+    training_curves,
+)
 from benchmarks.figures.draw_hand import draw_mesh
 from benchmarks.figures.examples import largest_gain, typical_frames
-from benchmarks.figures.style import DASHES, MARKERS, MAX_LINES, PALETTE, binned
-from benchmarks.figures.training_curves import training_curves
 from deformer.experiments import VARIANTS
 from tests.benchmarks.drawn_results import made_up, write_result, write_run
 from tests.benchmarks.evaluations import make_evaluation
@@ -25,10 +28,10 @@ from tests.commands import call
 
 
 @pytest.fixture(scope="module")
-def results(tmp_path_factory, data) -> Path:
+def results(tmp_path_factory, result) -> Path:
     """One run of the full method."""
     root = tmp_path_factory.mktemp("drawn")
-    write_result(root / "results" / "full", data, write_run(root / "runs" / "full"))
+    write_result(root / "results" / "full", result, write_run(root / "runs" / "full"))
     return root / "results"
 
 
@@ -63,11 +66,6 @@ def test_files_are_written_in_all_formats(drawn, results, data, tmp_path, monkey
     assert "1 figures as pdf, svg, png, of 1 runs" in capsys.readouterr().err
 
 
-def test_recordings_are_not_called_synthetic():
-    title = pck_curves([Line("a", *_errors(3))], make_evaluation().data).get_suptitle()
-    assert "recordings" in title and "SYNTHETIC" not in title
-
-
 # ------------------------------------------------------------------------------------------- lines
 
 
@@ -87,45 +85,33 @@ def of(experiment: str, seed: int = 0, **changed) -> SimpleNamespace:
     )
 
 
-def test_all_kinds_have_a_line_and_starts_take_no_place():
+def test_all_kinds_have_a_line_of_their_own():
     base = "tiny_occluded"
-    runs = [of(base, 1)]
+    runs = [of("lite_frames", fusion="center", adversarial=False), of(base, 1)]
     for name, v in VARIANTS.items():
         changed = {"fusion": v.fusion, "point_loss": v.point_loss, "adversarial": v.adversarial}
         runs.append(of(base if name == "full" else f"{base}_{name}", **changed))
-    starts = [of("lite_frames", seed, fusion="center", adversarial=False) for seed in (0, 1)]
-    error, pck = draw_split([*starts, *runs])
+    _, pck = draw_split(runs)
     lines = pck.figure.axes[0].lines
-    assert len({(line.get_color(), str(line.get_linestyle())) for line in lines}) == MAX_LINES == 9
-    assert sum("Dynamic (2 runs)" in line.get_label() for line in lines) == 1
-    note = " Not drawn: lite_frames."
-    assert error.caption.endswith(note) and pck.caption.endswith(note)
-    alone, _ = draw_split(starts)
-    assert "Not drawn" not in alone.caption and len(alone.figure.axes[0].containers) == 1
-    assert all(len(set(map(str, kinds))) == 9 for kinds in (PALETTE, DASHES, MARKERS))
+    looks = {(line.get_color(), line.get_linestyle()) for line in lines}
+    assert len(looks) == len(lines) == len(VARIANTS) + 1
+    words = [text.get_text() for text in pck.figure.legends[0].get_texts()]
+    assert sum(word.startswith("Dynamic (2 runs) · AUC ") for word in words) == 1
 
 
 def test_seeds_are_taken_together_where_they_were_trained_alike():
-    group = [of("tiny", 0), of("tiny", 1), of("tiny", 2, step=9)]
-    lines = lines_of(group)
-    assert [(line.label, line.num_runs) for line in lines] == [
-        ("Dynamic [tiny-seed0]", 2), ("Dynamic [tiny-seed2]", 1),
+    lines = lines_of([of("tiny", 0), of("tiny", 1), of("tiny", 2, step=9)])
+    assert sorted((line.label, len(line.pa_mm)) for line in lines) == [
+        ("Dynamic [tiny-seed0] (2 runs)", 6), ("Dynamic [tiny-seed2]", 3),
     ]  # fmt: skip
-    (ax,) = error_by_occlusion(lines, group[0].evaluation.data).axes
-    assert ax.get_legend_handles_labels()[1][0] == "Dynamic [tiny-seed0] (2 runs)"
-    for make in (error_by_occlusion, pck_curves):
-        title = make(lines_of(group[:2]), group[0].evaluation.data).get_suptitle()
-        assert title.partition("\n")[0].endswith(", 2 runs each")
 
 
-def test_bins_by_hand():
-    x = np.array([0.0, 0.1, 0.5, 1.0, np.nan, 0.2])
-    y = np.array([1.0, 3.0, 5.0, 7.0, 9.0, np.nan])
-    mean, deviation, count = binned(x, y, np.array([0, 0.25, 0.5, 0.75, 1.0]))
-    assert count.tolist() == [2, 0, 1, 1]
-    assert np.isnan(mean[1]) and np.isnan(deviation[1])
-    assert np.allclose(mean[[0, 2, 3]], [2, 5, 7])
-    assert np.allclose(deviation[[0, 2, 3]], [1, 0, 0])
+def test_ranges_of_occlusion_by_hand():
+    occlusion = np.array([0.0, 0.05, 0.5, 1.0, np.nan])
+    mean, deviation = mean_by_occlusion(occlusion, np.array([1.0, 3.0, 5.0, 7.0, 9.0]))
+    known = np.flatnonzero(~np.isnan(mean))
+    assert known.tolist() == np.flatnonzero(~np.isnan(deviation)).tolist() == [0, 5, 9]
+    assert (mean[known].tolist(), deviation[known].tolist()) == ([2, 5, 7], [1, 0, 0])
 
 
 def test_an_empty_range_is_a_gap_and_unknown_occlusion_is_named():
@@ -189,9 +175,9 @@ def test_without_frames_it_says_what_to_run_and_methods_are_no_problem(
     assert "constant" not in capsys.readouterr().err.replace(str(tmp_path), "")
 
 
-def test_what_cannot_be_drawn_is_named(results, data, tmp_path, monkeypatch, capsys):
+def test_what_cannot_be_drawn_is_named(results, result, data, tmp_path, capsys):
     folder = tmp_path / "[bold]" / "a"
-    about = write_result(folder, data, results.parent / "runs" / "full").data
+    about = write_result(folder, result, results.parent / "runs" / "full")
     path = folder / "evaluation.json"
 
     def message(**change) -> str:
@@ -213,8 +199,8 @@ def test_what_cannot_be_drawn_is_named(results, data, tmp_path, monkeypatch, cap
     assert f"error: {path} is no evaluation" in " ".join(capsys.readouterr().err.split())
 
 
-def test_a_part_of_a_split_is_drawn(data, tmp_path):
-    write_result(tmp_path / "a", data, write_run(tmp_path / "run"))
+def test_a_part_of_a_split_is_drawn(data, result, tmp_path):
+    write_result(tmp_path / "a", result, write_run(tmp_path / "run"))
     path = tmp_path / "a" / "evaluation.json"
     content = json.loads(path.read_text())
     content["data"]["split"] += " where occlusion >= 0 limit 100"
@@ -250,8 +236,9 @@ def test_the_curves_of_a_training(tmp_path):
     (log,) = find_logs(tmp_path / "runs")
     # there is no root-aligned error in the log
     axes = training_curves([log, replace(log, name="b")], "SYNTHETIC data").axes
-    assert len(axes) == 5
-    lines = next(ax for ax in axes if "discriminator;" in ax.get_title("left")).lines
-    assert [list(line.get_ydata()) for line in lines] == [[0.3] * 4, [0.3] * 4, [0.5, 0.5]]
+    assert [ax.get_title("left") for ax in axes] == [
+        "validation, PA-MPJPE, mm", "total loss", "loss of the discriminator",
+    ]  # fmt: skip
+    assert [list(line.get_ydata()) for line in axes[-1].lines] == [[0.3] * 4] * 2
     empty = replace(log, train={}, validation={})
     assert "nothing was logged" in training_curves([empty], "").axes[0].texts[0].get_text()

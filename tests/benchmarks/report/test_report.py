@@ -8,9 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from benchmarks.evaluation.training_log import find_logs
 from benchmarks.report import __main__ as report
-from benchmarks.report.content import ablation_grids, gather, trainings_grid
+from benchmarks.report.content import gather, results_grids, trainings_grid
 from benchmarks.report.pages import (
     LEGEND,
     draw_training,
@@ -21,7 +20,6 @@ from benchmarks.report.pages import (
 from tests.benchmarks.drawn_results import write_result, write_run
 from tests.benchmarks.evaluations import SYNTHETIC, make_evaluation, make_metrics
 from tests.commands import call
-from tests.deformer.small_runs import build_dataset
 
 _VOID = {"meta", "img", "br", "hr", "link", "input"}
 
@@ -69,13 +67,12 @@ def section(text: str, key: str) -> str:
 
 
 @pytest.fixture(scope="module")
-def written(tmp_path_factory, raw_root) -> Path:
+def written(tmp_path_factory, data, result) -> Path:
     """The folder of a report of one run, with its parts."""
     root = tmp_path_factory.mktemp("report")
-    data = build_dataset(raw_root)
     run = write_run(root / "runs" / "full")
     write_run(root / "runs" / "other")
-    write_result(root / "results" / "a" / "full", data, run)
+    write_result(root / "results" / "a" / "full", result, run)
     sheet = root / "results" / data.name / "shards.png"
     sheet.parent.mkdir()
     Image.fromarray(np.zeros((40, 60, 3), np.uint8)).save(sheet)
@@ -93,7 +90,7 @@ def text(written) -> str:
 
 def test_it_needs_nothing_but_itself(text):
     reader = check_self_contained(text)
-    assert len(reader.found["src"]) == 6  # 2 of the split, hands, window, training, contact sheet
+    assert len(reader.found["src"]) == 5  # 2 of the split, hands, trainings, contact sheet
     keys = {"about", "data", "training", "tables", "claims", "figures", "how", "missing"}
     assert keys == set(reader.found["id"])
     assert 'name="viewport"' in text and "@media print" in text
@@ -111,7 +108,7 @@ def test_it_says_first_what_was_measured_and_that_it_is_synthetic(text):
 def test_it_holds_the_parts_that_a_reader_looks_for(written, text):
     for words in (
         "the stand-in hand (not MANO)", "Valid frames by how much", "20.00 → 12.00",
-        "Also there, not evaluated: other.", "Published (Fu et al., ICCV 2023)",
+        "<td>other</td>", "Published (Fu et al., ICCV 2023)",
         "† Measured on synthetic data: these say", "torch", "cores to use",
         "2 × NVIDIA H100, float32", f"train {written / 'runs' / 'full'}\n",
     ):  # fmt: skip
@@ -121,9 +118,9 @@ def test_it_holds_the_parts_that_a_reader_looks_for(written, text):
     assert "benchmarks.ablations --preset tiny --data shards/built_for_training<" in claims
 
 
-def test_recordings_are_called_recordings(tmp_path, raw_root):
-    data, none = build_dataset(raw_root), tmp_path / "none"
-    write_result(tmp_path / "full", data, write_run(tmp_path / "run"), synthetic=False)
+def test_recordings_are_called_recordings(tmp_path, result):
+    none = tmp_path / "none"
+    write_result(tmp_path / "full", result, write_run(tmp_path / "run"), synthetic=False)
     report.run(report.Options(tmp_path, none, (none,)))  # draws nothing
     top = (tmp_path / "report.html").read_text().split("</header>")[0]
     assert "Everything measured here is of recordings." in top
@@ -133,62 +130,56 @@ def test_recordings_are_called_recordings(tmp_path, raw_root):
 # -------------------------------------------------------------------------------- runs that compare
 
 
-def test_the_claims_are_judged_where_runs_can_be_compared(tmp_path, raw_root):
-    data = build_dataset(raw_root)
+def test_the_claims_are_judged_where_runs_can_be_compared(tmp_path, data, result):
     for name, changed in (
         ("full", {}),
         ("mse", {"experiment": "tiny_mse", "point_loss": "mse"}),
         ("frames", {"experiment": "lite_frames", "fusion": "center"}),
     ):
         run = write_run(tmp_path / "runs" / name, start="runs/<start>")
-        write_result(tmp_path / name, data, run, **changed)
-    material = gather(tmp_path, tmp_path / "none", (data,))
-    page = report_page(replace(material, scored=[]), tmp_path, None, [])
-    assert page.count("Ablations side by side") == 1
-    html = section(report_page(material, tmp_path, None, []), "claims")
+        write_result(tmp_path / name, result, run, **changed)
+    material = gather(tmp_path, tmp_path / "runs", (data,))
+    page = report_page(material, tmp_path, None, "this")
+    assert "runs/&lt;start&gt;</td>" in page  # text is escaped
+    html = section(page, "claims")
     assert "tiny, step 40 · SYNTHETIC data · built_for_training, s0_train · 25 frames of" in html
     rows = [row for row in html.split("<tr>") if row.startswith("<td>")]
     assert [row[len("<td>") : row.index("</td>")] for row in rows] == ["Table 5", "Fig. 3"]
     assert ">−0.41<" in rows[0] and "maxMSE errs less than MSE" in rows[0]
-    assert "All began with the model of runs/&lt;start&gt;." in html  # and text is escaped
     assert "no run of center that was trained" in html
     assert "lite_frames" not in html  # nothing is ever compared with it
-    kept = kept_page(material, [], "this")
-    assert LEGEND in kept and "runs/<start>" in kept  # Markdown is not
+    assert LEGEND in kept_page(material, [], "this")
 
 
-def test_ablations_stand_side_by_side():
+def test_results_of_a_split_stand_in_one_grid_seeds_together():
     runs = [make_evaluation({"seed": seed}, SYNTHETIC, make_metrics(seed)) for seed in (0, 1)]
     runs.append(make_evaluation({"experiment": "dexycb_center", "fusion": "center"}, SYNTHETIC,
                                 make_metrics(empty=("75-100",))))  # fmt: skip
     runs.append(make_evaluation({"method": "constant hand", "predictions": "x"}, SYNTHETIC))
-    (grid,) = ablation_grids(runs)
-    assert grid.title == "dexycb, step 1,234 · SYNTHETIC data · demo, s0_test · 40 frames"
+    recorded, grid = results_grids([*runs, make_evaluation()])
+    assert [row[0] for row in recorded.rows] == ["Dynamic"]
+    assert grid.title == "SYNTHETIC data · demo, s0_test · 40 frames"
     by_label = {row[0]: row[1:] for row in grid.rows}
     assert list(by_label) == ["constant hand †", "Dynamic †", "Center †"]
-    assert by_label["Dynamic †"][0] == "7.04 ± 0.71 / 14.57 ± 0.00"
+    assert by_label["Dynamic †"][:2] == ("dexycb, step 1,234", "7.04 ± 0.71 / 14.57 ± 0.00")
     assert by_label["Dynamic †"][-1] == "0, 1" and by_label["constant hand †"][-1] == "–"
-    assert by_label["Center †"][3] == "– / –" and by_label["Center †"][5] == "–"
-    assert ablation_grids(runs[:2]) == []  # nothing stands beside it
+    assert by_label["Center †"][4] == "– / –"
 
 
 def test_a_figure_of_trainings_is_of_one_experiment_one_seed_and_one_length(tmp_path):
     for seed in (0, 1):
-        for name in ("tiny_occluded", "tiny_occluded_center"):
+        for name in ("tiny", "tiny_center"):
             write_run(tmp_path / f"{name}-seed{seed}", 20, name, seed)
-    write_run(tmp_path / "tiny_occluded_frames-seed0", 40, "tiny_occluded_frames")
-    write_run(tmp_path / "tiny_occluded_nearby-seed0", 30, "tiny_occluded_nearby")
-    (tmp_path / "tiny_occluded_nearby-seed0" / "checkpoints").rename(tmp_path / "away")
-    logs = find_logs(tmp_path)
-    titles = [draw_training(g, {}).figure.get_suptitle() for g in training_groups(logs)]
+    write_run(tmp_path / "tiny_nearby-seed0", 30, "tiny_nearby")
+    (tmp_path / "tiny_nearby-seed0" / "checkpoints").rename(tmp_path / "away")
+    material = gather(tmp_path / "none", tmp_path, (tmp_path,))
+    groups = training_groups(material.logs)
+    titles = [draw_training(group, material).figure.get_suptitle() for group in groups]
     assert titles == [f"Training\n{name}\ndata not known" for name in (
-        "2 runs of tiny_occluded, seed 0", "2 runs of tiny_occluded, seed 1",
-        "tiny_occluded_frames-seed0", "tiny_occluded_nearby-seed0",
+        "2 runs of tiny, seed 0", "2 runs of tiny, seed 1", "tiny_nearby-seed0",
     )]  # fmt: skip
-    # 40 steps of 4 windows at 3 windows/s
-    rows = {row[0]: row for row in trainings_grid(logs).rows}
-    assert rows["tiny_occluded_frames-seed0"][-2] == f"{40 * 4 / 3 / 60:.1f}"
-    assert rows["tiny_occluded_nearby-seed0"][1:-1] == ("not known", "–", "30", "–", "–", "–")
+    rows = {row[0]: row for row in trainings_grid(material.logs).rows}
+    assert rows["tiny_nearby-seed0"][1:] == ("not known", "–", "30", "–", "–", "20.00 → 12.00")
 
 
 # ------------------------------------------------------------------------------------ parts missing
@@ -225,7 +216,7 @@ def test_tables_keep_kinds_apart_and_an_empty_bin_is_a_dash(tmp_path):
         "b": make_evaluation({"hand": "standin"}, SYNTHETIC, make_metrics(empty=("75-100",))),
     }
     material = replace(gather(tmp_path, tmp_path), evaluations=evaluations, datasets=[])
-    html = report_page(material, tmp_path, None, [])
+    html = report_page(material, tmp_path, None, "this")
     check_self_contained(html)
     assert "Some of what is measured here is of SYNTHETIC data, marked †" in html
     table = section(html, "tables").split("<h3>Table ")[1]

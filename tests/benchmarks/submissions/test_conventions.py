@@ -95,14 +95,9 @@ def test_rows_of_other_frames_are_named(rng, name):
     change, fault = ORDERS[name]
     predicted = truth + rng.normal(scale=0.001, size=truth.shape)
     assert fault in misplaced(in_order_of_file(predicted, number, change), truth, number)
-
-
-@pytest.mark.parametrize("name", ["reversed", "by halves", "as text"])
-def test_also_where_the_wrist_is_not_predicted(rng, name):
-    truth, number = motion(rng), rng.permutation(N)
-    change, _ = ORDERS[name]
-    predicted = in_order_of_file(truth - truth[:, :1], number, change)
-    assert "far better than their own" in misplaced(predicted, truth, number)
+    if name in ("reversed", "by halves", "as text"):  # also where the wrist is not predicted
+        rooted = in_order_of_file(truth - truth[:, :1], number, change)
+        assert "far better than their own" in misplaced(rooted, truth, number)
 
 
 def warnings_of(predicted: np.ndarray, truth: np.ndarray) -> tuple[str, ...]:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from benchmarks.submissions.hpe import read_hpe, write_hpe
-from deformer.hand.conventions import DATASET_TO_MANO, OPENGL_TO_OPENCV
+from deformer.hand.conventions import DATASET_TO_MANO
 
 LFS = "version https://git-lfs.github.com/spec/v1"
 
@@ -89,10 +89,6 @@ def test_hpe_conventions_are_checked(tmp_path, rng, hpe_order, truth):
     )
     reverse = [0, *(4 * finger + k for finger in range(5) for k in (4, 3, 2, 1))]
     refused(predicted[:, reverse], "«thumb to little, tip to palm»")
-    refused(
-        predicted * OPENGL_TO_OPENCV,
-        r"has its hands turned against its format's frame: .* with \(x, −y, −z\) for \(x, y, z\)",
-    )
 
 
 def test_bad_predictions_that_follow_the_conventions_are_read(tmp_path, rng, hpe_order, truth):

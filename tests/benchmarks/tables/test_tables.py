@@ -74,8 +74,8 @@ def test_both_alignments_are_named_where_they_are_read(number):
         assert "align" in text and "mirrors a hand where that fits better" in text
         assert "never mirrored" in text
     lines = list(csv.DictReader(io.StringIO(to_csv(filled))))
-    sources = {line["source"] for line in lines if line["column"].endswith("_unmirrored")}
-    assert sources == {"measured"}  # nobody published such numbers
+    kinds = {line["kind"] for line in lines if line["column"].endswith("_unmirrored")}
+    assert kinds == {"recorded"}  # nobody published such numbers
 
 
 def test_mesh_columns_and_what_is_not_known():
@@ -86,7 +86,7 @@ def test_mesh_columns_and_what_is_not_known():
     without_mesh = make_evaluation(data=HO3D, metrics=make_metrics(mesh=False))
     assert markdown_row(table_of(3, without_mesh), "Ours")[2:6] == ["6.4", "–", "–", "–"]
     lines = csv.DictReader(io.StringIO(to_csv(table_of(1, evaluation))))
-    empty = [x for x in lines if x["source"] == "measured" and x["column"] == "75-100"]
+    empty = [x for x in lines if x["kind"] == "recorded" and x["column"] == "75-100"]
     assert [x["value"] for x in empty] == [""]
 
 
@@ -129,9 +129,8 @@ def test_synthetic_rows_stand_apart_and_are_marked_in_every_format():
     assert "demo (dexycb) s0_test, 40 frames, SYNTHETIC" in row[-1]
     assert r"Ours $\dagger$ & Sequence" in latex
     assert "SYNTHETIC" in latex
-    synthetic_lines = [x for x in csv.DictReader(io.StringIO(text)) if x["data"] == "demo"]
-    assert {x["synthetic"] for x in synthetic_lines} == {"yes"}
-    assert len(synthetic_lines) == 10
+    lines = [x for x in csv.DictReader(io.StringIO(text)) if "demo (dexycb)" in x["source"]]
+    assert {x["kind"] for x in lines} == {"synthetic"} and len(lines) == 10
 
 
 @pytest.mark.parametrize(
@@ -195,9 +194,10 @@ def test_methods_stand_in_the_papers_order_with_their_input_then_others():
 
 def test_csv_says_of_every_number_where_it_comes_from():
     lines = list(csv.DictReader(io.StringIO(to_csv(table_of(2, make_evaluation())))))
-    published = [x for x in lines if x["source"] == "published"]
-    measured = [x for x in lines if x["source"] == "measured"]
-    missing = [x for x in lines if x["source"] == "not measured"]
+    published, measured, missing = (
+        [x for x in lines if x["kind"] == kind]
+        for kind in ("published", "recorded", "not measured")
+    )
     assert len(published) == 21
     assert [x["column"] for x in measured] == [
         "root_aligned", "root_aligned_auc", "accel", "accel_m_per_s2",
@@ -205,7 +205,9 @@ def test_csv_says_of_every_number_where_it_comes_from():
     first = measured[0]
     assert (first["value"], first["low"], first["high"]) == ("14.567", "13.1103", "16.0237")
     assert first["command"].startswith("python -m benchmarks.evaluate")
-    assert (first["step"], first["seed"], first["hand"]) == ("1234", "0", "mano")
+    assert first["source"].endswith(
+        "step 1,234; trained on dexycb s0_train; hand mano; float32; seed 0"
+    )
     assert [x["unit"] for x in measured] == ["mm", "%", "mm/frame²", "m/s²"]
     assert len(missing) == 6
     assert all(x["command"] and not x["value"] for x in missing)
