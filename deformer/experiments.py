@@ -66,6 +66,7 @@ def lite() -> Experiment:
             heads=5,
             ffn=320,
             roi_size=16,
+            placed_memory=True,
             regressor=(512, 256),
         ),
         discriminator=DiscriminatorConfig(hidden=256, noise=0.1),

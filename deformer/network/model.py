@@ -80,6 +80,9 @@ class DeformerConfig:
     """Hidden width of the transformers' feed-forward blocks."""
     roi_size: int = 32
     """The hand box becomes roi_size² tokens; the heatmaps have this resolution."""
+    placed_memory: bool = False
+    """Whether what the spatial decoder gathers from a token says where the token is. In the paper,
+    as in DETR, places only steer its attention."""
     regressor: tuple[int, int] = (1024, 512)
     """Hidden widths of the MLPs that predict pose, motion and confidence."""
 
@@ -240,6 +243,8 @@ class Deformer(nn.Module):
         # Heatmaps as they are drawn, of peak 1: bounded, however sharp they become
         heatmaps = (logits - logits.amax(1, keepdim=True)).exp()
         memory = self.memory_projection(torch.cat([tokens, heatmaps.to(tokens)], -1))
+        if self.config.placed_memory:
+            memory = memory + self.positions_2d
         return FrameFeatures(self.spatial_decoder(memory, self.positions_2d), joints_2d)
 
     def decode_windows(

@@ -36,7 +36,9 @@ from deformer.training.experiment import Experiment
 FEATURES_FILE = "features.json"
 SPATIAL_FILE = "spatial.safetensors"
 FORMAT = 1
-SPATIAL_FIELDS = ("backbone", "norm", "width", "heads", "layers", "ffn", "roi_size", "regressor")
+SPATIAL_FIELDS = (
+    "backbone", "norm", "width", "heads", "layers", "ffn", "roi_size", "placed_memory", "regressor",
+)  # fmt: skip
 """Of a model's configuration: those that shape its spatial half."""
 _SPATIAL_PARTS = (
     "backbone", "spatial_encoder", "heatmap_head", "memory_projection", "spatial_decoder",

@@ -329,3 +329,14 @@ def test_wrong_shapes_are_named(layer, change, text):
 def test_bad_configuration_is_named(change, text):
     with pytest.raises(ValueError, match=text):
         DeformerConfig(**change)
+
+
+def test_a_placed_memory_changes_what_is_gathered_and_not_what_is_located(layer):
+    inputs = _inputs(2, 1)
+    frames = [value.flatten(0, 1) for value in (inputs["images"], inputs["boxes_px"])]
+    plain, placed = (
+        _model(layer, placed_memory=value).encode_frames(*frames, inputs["is_left"])
+        for value in (False, True)
+    )
+    assert torch.equal(plain.joints_2d, placed.joints_2d)
+    assert (plain.hand - placed.hand).abs().max() > 0.1
