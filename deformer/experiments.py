@@ -27,7 +27,7 @@ def dexycb() -> Experiment:
 
 
 def on_ho3d(base: Experiment) -> Experiment:
-    """A base for DexYCB's layout, for HO-3D's: its split, its fingertips, its edge rule."""
+    """The same experiment on HO-3D: its split, its fingertips, its edge rule."""
     window = replace(base.stream.window, edge="skip")
     return replace(
         base,
@@ -94,7 +94,7 @@ def lite_frames() -> Experiment:
             window=replace(base.stream.window, num_frames=1),
         ),
         model=replace(base.model, fusion="center"),
-        losses=replace(base.losses, pose=300.0, shape=1.5),  # at other weights than their squares
+        losses=replace(base.losses, pose=300.0, shape=1.5),  # Huber terms need larger weights
         optim=replace(base.optim, epochs=20, lr=5e-4, warmup_steps=200),
     )
 
@@ -173,7 +173,7 @@ BASES = (
     lite_temporal(),
 )
 STARTS = {"lite_frames": lite_frames()}
-"""What others start from: they begin with its model, and nothing is compared with it."""
+"""Trained first: other experiments begin with its model, and no comparison has a row for it."""
 
 # ---------------------------------------------------------------------------------------- variants
 

@@ -10,7 +10,7 @@ from torch.nn.parallel import DistributedDataParallel
 from deformer.data.batch import Batch, to_input
 from deformer.hand.mano import HandLayer, Hands
 from deformer.hand.rotations import rotvec_to_rotmat
-from deformer.network.backbone import load_backbone_weights
+from deformer.network.backbone_weights import load_backbone_weights
 from deformer.network.discriminator import MotionDiscriminator, motion_features
 from deformer.network.losses import (
     POINT_LOSSES,
@@ -32,7 +32,7 @@ from deformer.training.motion import RealMotion
 
 
 class NonFiniteError(FloatingPointError):
-    """A loss or gradient is NaN or infinite; the weights are those of before the step."""
+    """A loss or gradient is NaN or infinite; the weights are those from before the step."""
 
 
 class _Piece(NamedTuple):
@@ -287,8 +287,8 @@ class Learner:
 
 
 def _compile_training(model: Deformer) -> None:
-    """The half that costs, and only as it is trained: validation would have it compiled again, for
-    more seconds than it takes."""
+    """Compile the spatial half, for training only: compiling it once more for validation would take
+    longer than validation does."""
     plain = model.encode_frames
     compiled = torch.compile(plain)
 

