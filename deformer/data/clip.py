@@ -21,7 +21,7 @@ from typing import get_type_hints
 import numpy as np
 import pyarrow as pa
 
-from deformer.files.wellformed import check_arrays, check_types, read_json_object, read_npz
+from deformer.files.wellformed import check_types, read_json_object, read_npz
 
 SCHEMA_VERSION = 1
 
@@ -92,6 +92,7 @@ FIELDS = (
     Field("mask_amodal", "rle", (), "annotations", "posed hand alone, COCO RLE of the crop"),
 )  # fmt: skip
 FIELD = {field.name: field for field in FIELDS}
+_NUMPY = {"str": "U32", "rle": "uint8"}
 
 SPLIT_COLUMNS = ("s0", "s1", "s2", "s3", "split")
 
@@ -171,24 +172,17 @@ def encode_labels(labels: dict[str, np.ndarray], num_frames: int) -> bytes:
     arrays = {}
     for field in FIELDS:
         if field.name not in labels:
-            if not field.nullable:
-                raise ValueError(f"labels lack {field.name!r}, which no clip may be without")
             continue
         value = labels[field.name]
-        if len(value) != num_frames:
-            raise ValueError(f"{field.name} has {len(value)} rows for {num_frames} frames")
         if field.dtype == "rle":
             arrays[field.name] = np.frombuffer(b"".join(value), np.uint8)
             sizes = [len(run) for run in value]
             arrays[f"{field.name}_offsets"] = np.cumsum([0, *sizes], dtype=np.int32)
             continue
-        dtype = "U32" if field.dtype == "str" else field.dtype
-        array = np.ascontiguousarray(value, dtype)
-        if array.shape[1:] != field.shape:
-            raise ValueError(f"{field.name} has shape {array.shape}, not (frames, *{field.shape})")
-        if field.nullable and np.isnan(array).all():
-            continue
-        arrays[field.name] = array
+        array = np.ascontiguousarray(value, _NUMPY.get(field.dtype, field.dtype))
+        if not (field.nullable and np.isnan(array).all()):
+            arrays[field.name] = array
+    _check_arrays(arrays, list(FIELDS), num_frames)
     buffer = io.BytesIO()
     np.savez(buffer, **arrays)
     return buffer.getvalue()
@@ -204,13 +198,32 @@ def decode_labels(data: bytes, names: Collection[str] | None = None) -> dict[str
     if names is not None:
         names = {"frame", *names}
     arrays = read_npz(data, names)
-    length = arrays["frame"].size if "frame" in arrays else 0
-    check_arrays(arrays, [f for f in FIELDS if names is None or f.name in names], length)
-    for field in FIELDS:
+    fields = [field for field in FIELDS if names is None or field.name in names]
+    _check_arrays(arrays, fields, arrays["frame"].size if "frame" in arrays else 0)
+    for field in fields:
         if field.dtype == "rle" and field.name in arrays:
             offsets, runs = arrays.pop(f"{field.name}_offsets"), arrays[field.name].tobytes()
             arrays[field.name] = [runs[a:b] for a, b in pairwise(offsets)]
     return arrays
+
+
+def _check_arrays(arrays: dict[str, np.ndarray], fields: list[Field], num_frames: int) -> None:
+    """Raises `ValueError` unless these are the arrays of the fields, but for some that are null."""
+    kind = "{} of shape {}".format
+    expected = {}
+    for field in fields:
+        if field.nullable and field.name not in arrays:
+            continue
+        shape = (num_frames, *field.shape)
+        if field.dtype == "rle":
+            expected[f"{field.name}_offsets"] = kind("int32", (num_frames + 1,))
+            shape = (arrays[field.name].size,)
+        expected[field.name] = kind(np.dtype(_NUMPY.get(field.dtype, field.dtype)), shape)
+    found = {name: kind(array.dtype, array.shape) for name, array in arrays.items()}
+    for name in sorted(found.keys() | expected.keys()):
+        is_there, must_be = (kinds.get(name, "absent") for kinds in (found, expected))
+        if is_there != must_be:
+            raise ValueError(f"{name} of the labels is {is_there}, must be {must_be}")
 
 
 # ------------------------------------------------------------------------------- rows of the index
@@ -233,16 +246,15 @@ def _arrow_type(field: Field) -> pa.DataType:
     return pa.list_(scalar, int(np.prod(field.shape))) if field.shape else scalar
 
 
+def _column(name: str, dtype: pa.DataType, meaning: str, nullable=False, **more) -> pa.Field:
+    return pa.field(name, dtype, nullable=nullable, metadata={"meaning": meaning, **more})
+
+
 def _columns(table: str) -> list[pa.Field]:
     return [
-        pa.field(
-            field.name,
-            _arrow_type(field),
-            nullable=field.nullable,
-            metadata={"meaning": field.meaning, "shape": json.dumps(field.shape)},
-        )
-        for field in FIELDS
-        if field.table in (table, "both")
+        _column(f.name, _arrow_type(f), f.meaning, f.nullable, shape=json.dumps(f.shape))
+        for f in FIELDS
+        if f.table in (table, "both")
     ]
 
 
@@ -260,42 +272,38 @@ _FOOTER = {
 }
 
 
-def _fixed(name: str, dtype: pa.DataType, meaning: str, nullable: bool = False) -> pa.Field:
-    return pa.field(name, dtype, nullable=nullable, metadata={"meaning": meaning})
-
-
 FRAMES_SCHEMA = pa.schema(
     [
-        _fixed("clip", pa.string(), "key of the clip"),
-        _fixed("clip_index", pa.int32(), "position of the frame in its clip"),
-        *(_fixed(name, pa.string(), meaning) for name, meaning in _IDENTITY.items()),
+        _column("clip", pa.string(), "key of the clip"),
+        _column("clip_index", pa.int32(), "position of the frame in its clip"),
+        *(_column(name, pa.string(), meaning) for name, meaning in _IDENTITY.items()),
         *(
-            _fixed(name, pa.string(), "train, val, test or evaluation", nullable=True)
+            _column(name, pa.string(), "train, val, test or evaluation", nullable=True)
             for name in SPLIT_COLUMNS
         ),
         *_columns("frames"),
-        _fixed("shard", pa.string(), "file name of the tar"),
-        _fixed("offset", pa.int64(), "of the image in the tar, bytes", nullable=True),
-        _fixed("size", pa.int32(), "of the image, bytes", nullable=True),
-        _fixed("crc32", pa.uint32(), "of the image", nullable=True),
-        _fixed("labels_offset", pa.int64(), "of the clip's labels.npz in the tar, bytes"),
-        _fixed("labels_size", pa.int32(), "of the clip's labels.npz, bytes"),
-        _fixed("labels_crc32", pa.uint32(), "of the clip's labels.npz"),
+        _column("shard", pa.string(), "file name of the tar"),
+        _column("offset", pa.int64(), "of the image in the tar, bytes", nullable=True),
+        _column("size", pa.int32(), "of the image, bytes", nullable=True),
+        _column("crc32", pa.uint32(), "of the image", nullable=True),
+        _column("labels_offset", pa.int64(), "of the clip's labels.npz in the tar, bytes"),
+        _column("labels_size", pa.int32(), "of the clip's labels.npz, bytes"),
+        _column("labels_crc32", pa.uint32(), "of the clip's labels.npz"),
     ],
     metadata=_FOOTER,
 )
 
 ANNOTATIONS_SCHEMA = pa.schema(
     [
-        _fixed("clip", pa.string(), "key of the clip"),
-        _fixed("side", pa.string(), _IDENTITY["side"]),
+        _column("clip", pa.string(), "key of the clip"),
+        _column("side", pa.string(), _IDENTITY["side"]),
         *_columns("annotations"),
     ],
     metadata=_FOOTER,
 )
 
 
-def _column(field: Field, labels: dict, num_frames: int) -> pa.Array:
+def _values(field: Field, labels: dict, num_frames: int) -> pa.Array:
     """One field of a clip as an Arrow column, NaN rows and empty masks as null."""
     arrow_type = _arrow_type(field)
     if field.name not in labels:
@@ -305,9 +313,7 @@ def _column(field: Field, labels: dict, num_frames: int) -> pa.Array:
         return pa.array([run or None for run in value], arrow_type)
     if field.dtype == "str":
         return pa.array(value.tolist(), arrow_type)
-    is_null = None
-    if field.nullable:
-        is_null = np.isnan(value).reshape(num_frames, -1).any(1)
+    is_null = np.isnan(value).reshape(num_frames, -1).any(1) if field.nullable else None
     if not field.shape:
         return pa.array(value, arrow_type, mask=is_null)
     mask = None if is_null is None else pa.array(is_null)
@@ -324,23 +330,19 @@ def clip_rows(
 ) -> tuple[pa.Table, pa.Table]:
     """The rows of a clip in `frames.parquet` and in `annotations.parquet`."""
     n = meta.num_frames
-    fixed = {name: getattr(meta, name) for name in _IDENTITY}
-    fixed |= {"clip": meta.key, "shard": shard}
-    fixed |= {name: meta.splits.get(name) for name in SPLIT_COLUMNS}
-    located = {
-        key: [getattr(image, key) if image else None for image in images]
-        for key in ("offset", "size", "crc32")
-    }
-    located["clip_index"] = list(range(n))
+    of_clip = {"clip": meta.key, "shard": shard}
+    of_clip |= {name: getattr(meta, name) for name in _IDENTITY}
+    of_clip |= {name: meta.splits.get(name) for name in SPLIT_COLUMNS}
+    of_clip |= {f"labels_{key}": value for key, value in asdict(labels_at).items()}
+    columns = {name: [value] * n for name, value in of_clip.items()}
     for key in ("offset", "size", "crc32"):
-        located[f"labels_{key}"] = [getattr(labels_at, key)] * n
+        columns[key] = [image and getattr(image, key) for image in images]
+    columns["clip_index"] = list(range(n))
 
     def column(spec: pa.Field) -> pa.Array:
         if spec.name in FIELD:
-            return _column(FIELD[spec.name], labels, n)
-        if spec.name in fixed:
-            return pa.array([fixed[spec.name]] * n, spec.type)
-        return pa.array(located[spec.name], spec.type)
+            return _values(FIELD[spec.name], labels, n)
+        return pa.array(columns[spec.name], spec.type)
 
     return tuple(
         pa.Table.from_arrays([column(spec) for spec in schema], schema=schema)

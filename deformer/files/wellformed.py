@@ -1,26 +1,14 @@
-"""Bytes that may be damaged → JSON and arrays of the expected form, or a `ValueError`.
-
-What is read from a disk may hold anything; after these checks no caller need think of that again.
-"""
+"""Bytes that may be damaged → JSON and arrays, or a `ValueError`."""
 
 import functools
 import io
 import json
 import math
 import zipfile
-from collections.abc import Container, Iterable
-from typing import Any, Protocol, get_args, get_origin
+from collections.abc import Container
+from typing import Any, get_args, get_origin
 
 import numpy as np
-
-
-class ArraySpec(Protocol):
-    """What an array must be; `deformer.data.clip.Field` is one."""
-
-    name: str
-    dtype: str
-    shape: tuple[int, ...]
-    nullable: bool
 
 
 def read_json_object(data: bytes) -> dict[str, Any]:
@@ -89,34 +77,3 @@ def _npy_header(head: bytes) -> tuple[tuple[int, ...], bool, np.dtype]:
     if np.lib.format.read_magic(file) != (1, 0):
         raise ValueError("an array is not of version 1.0 of the npy format")
     return np.lib.format.read_array_header_1_0(file)
-
-
-def check_arrays(arrays: dict[str, np.ndarray], specs: Iterable[ArraySpec], length: int) -> None:
-    """Raises `ValueError` unless the arrays are those of `specs`, all of `length` rows."""
-    unknown = set(arrays)
-    for spec in specs:
-        name, dtype = spec.name, "U32" if spec.dtype == "str" else spec.dtype
-        if name not in arrays:
-            if not spec.nullable:
-                raise ValueError(f"the labels lack {name!r}")
-        elif dtype == "rle":
-            unknown.discard(f"{name}_offsets")
-            _check_masks(name, arrays[name], arrays.get(f"{name}_offsets"), length)
-        elif arrays[name].dtype != dtype or arrays[name].shape != (length, *spec.shape):
-            raise ValueError(
-                f"{name} is {arrays[name].dtype} of shape {arrays[name].shape}, not {dtype} of "
-                f"{(length, *spec.shape)}"
-            )
-        unknown.discard(name)
-    if unknown:
-        raise ValueError(f"the labels hold the unknown {', '.join(sorted(unknown))}")
-
-
-def _check_masks(name: str, runs: np.ndarray, offsets: np.ndarray | None, length: int) -> None:
-    """The bytes of all masks in a row; where each begins, and (length + 1) where the last ends."""
-    if runs.dtype != np.uint8 or runs.ndim != 1:
-        raise ValueError(f"{name} is {runs.dtype} of shape {runs.shape}, not uint8 in a row")
-    if offsets is None or offsets.dtype != np.int32 or offsets.shape != (length + 1,):
-        raise ValueError(f"{name}_offsets is not int32 of shape ({length + 1},)")
-    if offsets[0] != 0 or offsets[-1] != len(runs) or (np.diff(offsets) < 0).any():
-        raise ValueError(f"{name}_offsets do not rise from 0 to the {len(runs)} bytes of {name}")

@@ -46,7 +46,7 @@ def test_some_of_the_labels():
     some = clip.decode_labels(data, ["joints_px", "betas"])
     assert sorted(some) == ["frame", "joints_px"]  # no betas are known
     np.testing.assert_array_equal(some["joints_px"], labels()["joints_px"])
-    with pytest.raises(ValueError, match="lack 'valid'"):
+    with pytest.raises(ValueError, match="valid of the labels is absent"):
         clip.decode_labels(npz_with(valid=None), ["valid"])
 
 
@@ -77,9 +77,9 @@ def test_meta_round_trip_and_schema_version():
     ("change", "message"),
     [
         ({"joints": np.zeros(3)}, "joints"),
-        ({"betas": np.zeros((3, 9), np.float32)}, r"betas has shape \(3, 9\)"),
-        ({"frame": np.zeros(2, np.int32)}, "frame has 2 rows for 3 frames"),
-        ({"valid": None}, "lack 'valid'"),
+        ({"betas": np.zeros((3, 9), np.float32)}, r"betas .* of shape \(3, 9\), must be .*10\)"),
+        ({"frame": np.zeros(2, np.int32)}, r"frame .* of shape \(2,\), must be .* \(3,\)"),
+        ({"valid": None}, "valid of the labels is absent"),
     ],
 )
 def test_wrong_labels_are_named(change, message):
@@ -100,17 +100,12 @@ def npz_with(**changes) -> bytes:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"valid": None}, "lack 'valid'"),
-        ({"joints": np.zeros(3)}, "hold the unknown joints"),
-        ({"joints_px": np.zeros((2, 21, 2), np.float32)}, r"joints_px is float32 of shape \(2, 21"),
-        ({"joints_px": np.zeros((3, 21, 2))}, "joints_px is float64"),
-        ({"frame": np.int32(3)}, "frame is int32 of shape \\(\\)"),
-        ({"reason": np.zeros(3, np.int32)}, "reason is int32 .*, not U32"),
-        ({"mask_hand": np.zeros(6, np.int32)}, "mask_hand is int32"),
-        ({"mask_hand_offsets": None}, "mask_hand_offsets is not int32 of shape"),
-        ({"mask_hand": None}, "hold the unknown mask_hand_offsets"),
-        ({"mask_hand_offsets": np.zeros(3, np.int32)}, "mask_hand_offsets is not int32 of shape"),
-        ({"mask_hand_offsets": np.int32([0, 3, 2, 5])}, "do not rise from 0 to the 5 bytes"),
+        ({"joints": np.zeros(3)}, r"joints .* is float64 of shape \(3,\), must be absent"),
+        ({"joints_px": np.zeros((2, 21, 2), np.float32)}, r"joints_px .* float32 of shape \(2, 21"),
+        ({"joints_px": np.zeros((3, 21, 2))}, "joints_px of the labels is float64"),
+        ({"reason": np.zeros(3, np.int32)}, "reason of the labels is int32 .*, must be <U32"),
+        ({"mask_hand": np.zeros((2, 3), np.uint8)}, r"mask_hand .* of shape \(2, 3\), must be"),
+        ({"mask_hand_offsets": np.zeros(3, np.int32)}, r"mask_hand_offsets .* must be .* \(4,\)"),
         ({"frame": np.array([1, "a", None], object)}, "not a whole npz"),
     ],
 )
@@ -124,30 +119,14 @@ def test_malformed_labels_are_value_errors(change, message):
     [
         (b'"key"', b'"kex"', "names lacking or unknown: kex, key"),
         (b'"num_frames": 3', b'"num_frames": "3"', "num_frames is '3'"),
-        (b'"num_frames": 3', b'"num_frames": -3', "num_frames is -3"),
-        (b'"left"', b"null", "side is None"),
-        (b'"train"', b"7", "splits is {'s0': 7}"),
         (b"480", b"480, 3", r"image_size is \[640, 480, 3\]"),
         (b'"schema_version"', b'"scheme_version"', "has schema version None"),
         (b"{", b"", "this is not JSON"),
-        (b"{", b"\xff{", "this is not JSON"),
     ],
 )
 def test_malformed_meta_is_a_value_error(old, new, message):
     with pytest.raises(ValueError, match=message):
         clip.decode_meta(clip.encode_meta(META).replace(old, new, 1))
-
-
-@pytest.mark.parametrize("cut", [0, 10, -100])
-def test_truncated_labels(cut):
-    with pytest.raises(ValueError, match="not a whole npz"):
-        clip.decode_labels(clip.encode_labels(labels(), 3)[:cut])
-
-
-@pytest.mark.parametrize("data", [b"[]", b"3", b"null", b"[" * 100_000])
-def test_json_that_is_no_object_is_a_value_error(data):
-    with pytest.raises(ValueError, match="this is (a JSON|not JSON)"):
-        clip.decode_meta(data)
 
 
 @pytest.mark.parametrize(
