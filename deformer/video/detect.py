@@ -56,11 +56,8 @@ class HandDetector:
 
         Raises `ModuleNotFoundError` or `FileNotFoundError` that say what to install.
         """
-        if mode not in ("video", "image"):
-            raise ValueError(f"mode is {mode!r}, must be 'video' or 'image'")
         self._mediapipe = _import_mediapipe()
         self._mode = mode
-        self._last_ms = -1
         tasks = self._mediapipe.tasks
         options = tasks.vision.HandLandmarkerOptions(
             base_options=tasks.BaseOptions(model_asset_buffer=read_model()),
@@ -80,37 +77,21 @@ class HandDetector:
     def detect(self, image_rgb: np.ndarray, time_s: float | None = None) -> list[Detection]:
         """The hands in an image (H, W, 3) uint8.
 
-        time_s: of the image in its video, rising by a millisecond or more; needed for mode "video",
-        where images come in their order. Raises `ValueError` for other images or times.
+        time_s: of the image in its video, rising by a millisecond or more; for mode "video" alone,
+        where images come in their order.
         """
-        if image_rgb.dtype != np.uint8 or image_rgb.ndim != 3 or image_rgb.shape[2] != 3:
-            raise ValueError(
-                f"image_rgb is {image_rgb.dtype} of shape {image_rgb.shape}, must be uint8 of "
-                "shape (height, width, 3)"
-            )
         image = self._mediapipe.Image(
             image_format=self._mediapipe.ImageFormat.SRGB, data=np.ascontiguousarray(image_rgb)
         )
         if self._mode == "image":
             result = self._landmarker.detect(image)
         else:
-            result = self._landmarker.detect_for_video(image, self._next_ms(time_s))
+            result = self._landmarker.detect_for_video(image, round(time_s * 1000))
         size = np.array(image_rgb.shape[1::-1])
         return [
             _detection(handedness[0], landmarks, size)
             for handedness, landmarks in zip(result.handedness, result.hand_landmarks, strict=True)
         ]
-
-    def _next_ms(self, time_s: float | None) -> int:
-        if time_s is None:
-            raise ValueError("mode is 'video', so time_s of each image is needed")
-        time_ms = round(time_s * 1000)
-        if time_ms <= self._last_ms:
-            raise ValueError(
-                f"time_s is {time_s}, must be later than {self._last_ms / 1000}, the last image's"
-            )
-        self._last_ms = time_ms
-        return time_ms
 
 
 def _detection(side, landmarks: list, size: np.ndarray) -> Detection:

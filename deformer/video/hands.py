@@ -11,12 +11,12 @@ import torch
 from rich.progress import track
 
 from deformer import inference
+from deformer.data.augment import Draw, crop_to_input, warp_to_input
 from deformer.data.batch import as_float
 from deformer.data.windows import WindowConfig, clip_windows
-from deformer.hand.box import tight_box
+from deformer.hand.box import hand_box, tight_box
 from deformer.hand.conventions import SIDES
 from deformer.network.model import Deformer, FrameFeatures
-from deformer.video.crop import boxes_in_image, boxes_of_inputs, crop_hands
 from deformer.video.detect import Detection, HandDetector
 
 FOCAL_PER_SIDE = 1.2
@@ -114,7 +114,30 @@ def surest(detections: list[Detection], image_wh: tuple[int, int]) -> list[Detec
     return [max(hands, key=lambda hand: hand.score) for hands in of_sides if hands]
 
 
+def crop_hands(image_rgb: np.ndarray, tight_boxes_px: np.ndarray, size: int) -> np.ndarray:
+    """The input images (N, size, size, 3) uint8 of N hands in an image (H, W, 3) uint8, cut out
+    just as the stream cuts training's.
+
+    tight_boxes_px (N, 4): tight boxes of the 2D joints, px of the image, not clipped to it. An
+    input shows the hand box, `hand_box` of these; what lies outside the image is black.
+    """
+    affine = crop_to_input(*hand_box(np.asarray(tight_boxes_px, np.float64)), Draw(), size)
+    return np.stack([warp_to_input(image_rgb, matrix, size) for matrix in affine])
+
+
 # ----------------------------------------------------------------------- what the network sees
+
+
+def boxes_of_inputs(num: int, size: int) -> np.ndarray:
+    """Where the hand box lies in inputs of `crop_hands`: all of them, (num, 4), x0 y0 x1 y1."""
+    return np.tile(np.array([-0.5, -0.5, size - 0.5, size - 0.5], np.float32), (num, 1))
+
+
+def boxes_in_image(tight_boxes_px: np.ndarray) -> np.ndarray:
+    """The hand boxes in the image itself: (N, 4), x0 y0 x1 y1."""
+    centre, side = hand_box(np.asarray(tight_boxes_px, np.float64))
+    half = side[:, None] / 2
+    return np.concatenate([centre - half, centre + half], 1)
 
 
 def encode(model: Deformer, seen: SeenHands) -> FrameFeatures:
