@@ -11,7 +11,7 @@ from deformer.hand.mano import HandLayer, Hands, load_hands
 from deformer.hand.rotations import rotvec_to_rotmat
 from deformer.network.model import DeformerConfig
 
-_MANO = ("pose_rotvec", "betas")
+_MANO = ["pose_rotvec", "betas"]
 _SAMPLES = 64
 _TOLERANCE_MM = 3.0
 
@@ -51,23 +51,22 @@ def check_labels(
 ) -> None:
     """Pose the hands of some frames by their labels and compare with their joints.
 
-    Raises `ValueError` when frames have no MANO labels, or no occlusion ratio where the fusion
-    needs it, or when the hand posed by them is not at the labelled joints: then hand model,
-    fingertips (`config.tips`) or a convention is wrong.
+    Raises `ValueError` when a frame of the windows has no MANO labels, or no occlusion ratio where
+    the fusion needs it, or when the hand posed by them is not at the labelled joints: then hand
+    model, fingertips (`config.tips`) or a convention is wrong.
     """
     if config.fusion == "occlusion":
-        _check_occlusion(index, windows)
+        fault = (
+            "--model.fusion occlusion weighs frames by it: build the shards with object models, or "
+            "choose another fusion"
+        )
+        _check_given(index, windows, "frames.parquet", ["occlusion"], fault)
+    fault = "training needs MANO labels; choose a split that has them"
+    _check_given(index, windows, "annotations.parquet", _MANO, fault)
     rows = windows.centre_rows
     rows = rows[np.linspace(0, len(rows) - 1, min(_SAMPLES, len(rows))).astype(int)]
-    path = index.folder / "annotations.parquet"
     columns = [*_MANO, "joints_cam_m"]
-    table = read_table(path, columns).take(rows)
-    for name in _MANO:
-        if missing := table[name].null_count:
-            raise ValueError(
-                f"{missing} of {len(rows)} frames looked at have no {name}: training needs MANO "
-                "labels; choose a split that has them"
-            )
+    table = read_table(index.folder / "annotations.parquet", columns).take(rows)
     values = {name: torch.tensor(np.array(table[name].to_pylist(), np.float32)) for name in columns}
     is_left = torch.from_numpy(index.is_left[rows])
     rotmats = rotvec_to_rotmat(values["pose_rotvec"].view(-1, 16, 3))
@@ -86,23 +85,19 @@ def check_labels(
 def check_truth(index: FrameIndex, windows: WindowTable, split: str) -> None:
     """Raises `ValueError` when a frame of the windows that are validated on has no MANO labels:
     its error would be no number."""
+    fault = (
+        "validation poses the true hands by them (HO-3D gives none for its evaluation set): choose "
+        f"another --validation.split than {split}, or None; benchmarks.evaluate scores by joints"
+    )
+    _check_given(index, windows, "annotations.parquet", _MANO, fault)
+
+
+def _check_given(
+    index: FrameIndex, windows: WindowTable, table: str, columns: list[str], fault: str
+) -> None:
+    """Raises `ValueError` when a column is null for a frame of the windows."""
     rows = np.unique(windows.rows)
-    table = read_table(index.folder / "annotations.parquet", list(_MANO)).take(rows)
-    for name in _MANO:
-        if missing := table[name].null_count:
-            raise ValueError(
-                f"--validation.split {split}: {missing} of {len(rows)} frames have no {name}, by "
-                "which validation poses the true hands (HO-3D gives none for its evaluation set): "
-                "choose another split, or None; benchmarks.evaluate scores by joints"
-            )
-
-
-def _check_occlusion(index: FrameIndex, windows: WindowTable) -> None:
-    used = np.unique(windows.rows)
-    frames = read_table(index.folder / "frames.parquet", ["occlusion"])
-    if missing := frames.take(used)["occlusion"].null_count:
-        raise ValueError(
-            f"--model.fusion occlusion weighs frames by their occlusion ratio, and {missing} of "
-            f"{len(used)} frames have none: build the shards with object models, or choose another "
-            "fusion"
-        )
+    given = read_table(index.folder / table, columns).take(rows)
+    for name in columns:
+        if missing := given[name].null_count:
+            raise ValueError(f"{missing} of {len(rows)} frames have no {name}: {fault}")

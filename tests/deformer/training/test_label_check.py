@@ -4,8 +4,10 @@ import shutil
 from dataclasses import replace
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
+from deformer.data.dataset import read_table
 from deformer.files.foreign import UnreadableFileError
 from deformer.hand.mano import Hands
 from deformer.training import label_check
@@ -59,30 +61,35 @@ def test_sides_that_are_exchanged_are_found(stream, hands):
 
 
 @pytest.mark.parametrize("name", ["pose_rotvec", "betas"])
-def test_missing_labels_are_counted(stream, hands, monkeypatch, name):
-    missing = stream.windows.centre_rows[:3]
-
-    def remove(values):
-        for row in missing:
-            values[row] = None
-
-    with_column(monkeypatch, label_check, stream, name, remove)
-    with pytest.raises(ValueError, match=f"3 of 10 frames looked at have no {name}: .* a split"):
-        check_labels(stream.index, stream.windows, hands, MODEL)
-
-
-def test_validation_looks_at_every_frame_of_its_windows(stream, monkeypatch):
-    check_truth(stream.index, stream.windows, "s0_val")
+def test_a_frame_without_labels_is_refused_to_train_and_to_validate_on(
+    stream, hands, monkeypatch, name
+):
     used = np.unique(stream.windows.rows)
-    missing = int(np.setdiff1d(used, stream.windows.centre_rows)[-1])  # of no centre
+    missing = int(np.setdiff1d(used, stream.windows.centre_rows)[-1])  # the centre of no window
 
     def remove(values):
         values[missing] = None
 
-    with_column(monkeypatch, label_check, stream, "betas", remove)
-    fault = f"--validation.split s0_val: 1 of {len(used)} frames have no betas, .*, or None"
-    with pytest.raises(ValueError, match=fault):
+    with_column(monkeypatch, label_check, stream, name, remove)
+    fault = f"1 of {len(used)} frames have no {name}: "
+    with pytest.raises(ValueError, match=f"{fault}training needs MANO labels; choose a split"):
+        check_labels(stream.index, stream.windows, hands, MODEL)
+    with pytest.raises(ValueError, match=f"{fault}.* another --validation.split than s0_val, or"):
         check_truth(stream.index, stream.windows, "s0_val")
+
+
+def test_the_fusion_by_occlusion_needs_it(stream, hands, monkeypatch):
+    def no_occlusion(path, columns):
+        table = read_table(path, columns)
+        if "occlusion" not in columns:
+            return table
+        return table.set_column(0, "occlusion", pa.nulls(len(table), pa.float32()))
+
+    by_occlusion = replace(MODEL, fusion="occlusion")
+    check_labels(stream.index, stream.windows, hands, by_occlusion)
+    monkeypatch.setattr(label_check, "read_table", no_occlusion)
+    with pytest.raises(ValueError, match=r"frames have no occlusion: --model.fusion occlusion"):
+        check_labels(stream.index, stream.windows, hands, by_occlusion)
 
 
 def test_shards_without_a_hand_model_cannot_be_trained_on(stream):

@@ -6,7 +6,6 @@ import torch
 from deformer.hand.rotations import rotvec_to_rotmat
 from deformer.network.discriminator import NUM_FEATURES, motion_features
 from deformer.training import learner as learning
-from deformer.training import motion as motions
 from deformer.training.distributed import Place
 from deformer.training.learner import NonFiniteError
 from deformer.training.motion import RealMotion
@@ -17,7 +16,6 @@ from tests.deformer.small_runs import (
     make_learner,
     make_stream,
     snapshot,
-    with_column,
 )
 
 
@@ -222,15 +220,6 @@ def test_two_ranks_share_what_one_process_draws(hands, dataset, stream, batches,
     assert torch.equal(torch.cat([p.batch.images for p in parts]), whole.batch.images)
     assert torch.equal(torch.cat([p.real for p in parts]), whole.real)
     assert torch.equal(torch.cat([p.noise for p in parts], 1), whole.noise)
-
-
-def test_motion_without_poses_is_refused(stream, monkeypatch):
-    def remove(poses):
-        poses[stream.windows.rows[0, 0]] = None
-
-    with_column(monkeypatch, motions, stream, "pose_rotvec", remove)
-    with pytest.raises(ValueError, match=r"annotations.parquet: frames to train on have no MANO"):
-        RealMotion(stream.index, stream.windows, 0)
 
 
 @pytest.mark.slow
