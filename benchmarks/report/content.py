@@ -178,10 +178,11 @@ def _training(log: TrainingLog) -> tuple[str, ...]:
 
 def trained_on(log: TrainingLog) -> str:
     """`8 × NVIDIA H100, bf16`; a dash where the checkpoint has nothing of it."""
-    if log.checkpoint is None or (machine := log.checkpoint.machine) is None:
+    if log.checkpoint is None or not (machine := log.checkpoint.machine):
         return DASH
-    times = f"{machine.processes} × " if machine.processes > 1 else ""
-    return f"{times}{machine.device}, {log.checkpoint.origin.get('precision', 'float32')}"
+    processes = machine.get("processes", 1)
+    times = f"{processes} × " if processes > 1 else ""
+    return f"{times}{machine['device']}, {log.checkpoint.origin.get('precision', 'float32')}"
 
 
 _RESULTS_HEAD = (

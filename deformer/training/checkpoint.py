@@ -9,14 +9,12 @@ A folder is written under another name and renamed when it is whole. `best.json`
 the step with the lowest validation error.
 """
 
-import dataclasses
 import hashlib
 import json
 import logging
 import shutil
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors.torch import load_file, save
@@ -25,7 +23,6 @@ from torch import Tensor, nn
 from deformer.files.foreign import UnreadableFileError, foreign_file, one_line, read_json
 from deformer.files.whole import RESUME, room_for, whole_folder, write_whole
 from deformer.hand.mano import Hands
-from deformer.training.distributed import Machine
 from deformer.training.experiment import Experiment, from_dict
 
 FORMAT = 1
@@ -54,8 +51,9 @@ class Content:
     """What else shaped the run: its "total_steps", "start_sha256" of the model that it began with
     (None: of none), and "precision", "float32" or "bf16"; of a run on features also
     "features_sha256". Older checkpoints lack them."""
-    machine: Machine | None = None
-    """What it was trained on; no number depends on it. None where it was not kept."""
+    machine: dict = field(default_factory=dict)
+    """What it was trained on, as `this_machine` says; no number depends on it. Empty where it was
+    not kept."""
     command: str | None = None
     """That trained it; None where it was not kept."""
 
@@ -97,8 +95,8 @@ def _write_folder(folder: Path, content: Content) -> None:
         data = save({key: value.detach().cpu().contiguous() for key, value in tensors.items()})
         files[path.name] = {"size": len(data), "sha256": hashlib.sha256(data).hexdigest()}
         write_whole(path, data)
-    machine = None if content.machine is None else asdict(content.machine)
-    state = {**state_of(content), "machine": machine, "command": content.command, "files": files}
+    run = {"machine": content.machine, "command": content.command, "files": files}
+    state = state_of(content) | run
     write_whole(folder / "state.json", json.dumps(state, indent=1) + "\n")
 
 
@@ -258,7 +256,7 @@ def from_state(
             metrics=state["metrics"],
             model_sha256=model_sha256,
             origin=state.get("origin", {}),
-            machine=_machine(state.get("machine")),
+            machine=state.get("machine") or {},
             command=state.get("command"),
             tensors=tensors,
         )
@@ -266,15 +264,6 @@ def from_state(
         raise DamagedCheckpointError(
             f"{where} is damaged ({error!r}): download or copy it again"
         ) from None
-
-
-def _machine(content: Any) -> Machine | None:
-    """None where an older program did not keep all of it: a run is whole without it."""
-    names = [f.name for f in dataclasses.fields(Machine)]
-    try:
-        return Machine(**{name: content[name] for name in names if name in content})
-    except TypeError:
-        return None
 
 
 # ------------------------------------------------------------------------------------- optimizers

@@ -30,24 +30,16 @@ class Place:
         return self.rank == 0
 
 
-@dataclass(frozen=True)
-class Machine:
+def this_machine(place: Place) -> dict[str, str | int]:
     """Hardware and program of a run; nothing in it names the machine or its user."""
-
-    device: str
-    """The GPU's name, or "CPU"."""
-    processes: int
-    processor: str
-    torch: str
-    """Its version."""
-    threads: int | None = None
-    """Of each process, for its tensors. None where not kept."""
-
-
-def this_machine(place: Place) -> Machine:
     is_gpu = place.device.type == "cuda"
-    device = torch.cuda.get_device_name(place.device) if is_gpu else "CPU"
-    return Machine(device, place.num_ranks, processor(), torch.__version__, torch.get_num_threads())
+    return {
+        "device": torch.cuda.get_device_name(place.device) if is_gpu else "CPU",
+        "processes": place.num_ranks,
+        "processor": processor(),
+        "torch": torch.__version__,
+        "threads": torch.get_num_threads(),  # of each process
+    }
 
 
 @contextmanager

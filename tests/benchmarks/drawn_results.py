@@ -15,10 +15,9 @@ from benchmarks.evaluation.result import (
     write_evaluation,
 )
 from deformer.training.checkpoint import Content, save_checkpoint
-from deformer.training.distributed import Machine
 from tests.deformer.small_runs import VERY_SMALL
 
-MACHINE = Machine("NVIDIA H100", processes=2, processor="a processor", torch="2.9")
+MACHINE = {"device": "NVIDIA H100", "processes": 2, "processor": "a processor"}
 
 
 def write_run(

@@ -16,7 +16,6 @@ from deformer.training.checkpoint import (
     load_experiment,
     save_checkpoint,
 )
-from deformer.training.distributed import Machine
 from deformer.training.experiment import Experiment, differences, from_dict
 from tests.deformer.small_runs import VERY_SMALL, assert_same_tensors, checkpoint_steps
 from tests.full_disk import little_room, names
@@ -212,20 +211,6 @@ def test_what_an_older_checkpoint_lacks_has_its_default(tmp_path):
     (folder / "state.json").write_text(json.dumps(state))
     old = load_checkpoint(folder)
     assert (old.command, old.experiment) == (None, VERY_SMALL)
-
-
-def test_a_machine_of_another_version_is_not_known_and_the_rest_is_read(tmp_path):
-    machine = Machine("CPU", 1, "a processor", "2.9", 4)
-    folder = _save(tmp_path, 1, machine=machine)
-    assert load_checkpoint(folder).machine == machine
-    older = asdict(replace(machine, threads=None)) | {"cores": 8}
-    del older["threads"]
-    for kept, expected in (
-        (older, replace(machine, threads=None)), ({"device": "CPU"}, None), ([], None),
-    ):  # fmt: skip
-        _edit_state(folder, machine=kept)
-        assert load_checkpoint(folder).machine == expected
-        assert load_checkpoint(folder).experiment == VERY_SMALL
 
 
 def test_torch_unpickles_nothing_but_weights():
