@@ -165,7 +165,7 @@ def read_window(
     A frame that stands in the window more than once is decoded once. Raises `CorruptMemberError`.
     """
     index = reader.index
-    of_clip = reader.labels(int(index.clip[rows[centre]]), int(rows[centre]))
+    of_clip = reader.labels(int(index.clip[rows[centre]]))
     i = index.numbers["clip_index"][rows]  # (T,) positions in the clip
     labels = {
         name: of_clip[name][i] if name in of_clip else np.full((len(i), *shape), np.nan, np.float32)

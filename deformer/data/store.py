@@ -6,6 +6,7 @@ fetched whole into the cache first: by the worker that needs it, or earlier by a
 
 import contextlib
 import fcntl
+import functools
 import hashlib
 import os
 import queue
@@ -217,8 +218,9 @@ class ClipReader:
     """
 
     def __init__(self, store: Store, index: FrameIndex, num_clips: int) -> None:
-        self.store, self.index, self.num_clips = store, index, num_clips
-        self._labels: OrderedDict[int, dict] = OrderedDict()
+        self.store, self.index = store, index
+        self._first_rows = index.clip_bounds
+        self.labels = functools.lru_cache(num_clips)(self._read_labels)
         self._files: OrderedDict[int, BinaryIO] = OrderedDict()
         allowed, _ = resource.getrlimit(resource.RLIMIT_NOFILE)  # −1: as many as one likes
         self._max_open = min(_MAX_OPEN, allowed // 4) if allowed > 0 else _MAX_OPEN
@@ -227,24 +229,14 @@ class ClipReader:
         """The JPEG of a valid frame. Raises `CorruptMemberError`."""
         return self._member(row)
 
-    def labels(self, clip: int, row: int) -> dict:
-        """The fields of the clip that windows need, by name; row is any row of it.
-
-        Raises `CorruptMemberError`.
-        """
-        if clip in self._labels:
-            self._labels.move_to_end(clip)
-            return self._labels[clip]
+    def _read_labels(self, clip: int) -> dict:
+        """The fields of the clip that windows need, by name. Raises `CorruptMemberError`."""
+        row = int(self._first_rows[clip])
+        data = self._member(row, "labels_")
         try:
-            labels = decode_labels(self._member(row, "labels_"), _LABELS)
-        except CorruptMemberError:
-            raise
+            return decode_labels(data, _LABELS)
         except ValueError as error:
             raise CorruptMemberError(f"{self.member_name(row, 'labels_')}: {error}") from None
-        self._labels[clip] = labels
-        if len(self._labels) > self.num_clips:
-            self._labels.popitem(last=False)
-        return labels
 
     def _member(self, row: int, prefix: str = "") -> bytes:
         numbers = self.index.numbers

@@ -54,15 +54,12 @@ def clip_windows(
     is_centre (N,) bool: frames that may be a centre (the frames of a halo may not). Default: all.
 
     Returns (W, T) int64: positions in the clip; column `config.centre` holds the centres.
-    Raises `ValueError` when lengths differ or frame numbers do not increase.
+    Raises `ValueError` when frame numbers do not increase.
     """
     valid = np.asarray(valid, bool)
     (N,) = valid.shape
     frame = np.arange(N) if frame is None else np.asarray(frame, np.int64)
     is_centre = np.ones(N, bool) if is_centre is None else np.asarray(is_centre, bool)
-    for name, array in (("frame", frame), ("is_centre", is_centre)):
-        if array.shape != (N,):
-            raise ValueError(f"{name} has shape {array.shape}, valid has {(N,)}")
     if (np.diff(frame) <= 0).any():
         raise ValueError(f"frame numbers must increase, got {frame.tolist()}")
 

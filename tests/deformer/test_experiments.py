@@ -3,8 +3,15 @@ from typing import get_args
 
 import pytest
 
+from deformer.data.augment import AugmentConfig
+from deformer.data.order import OrderConfig
+from deformer.data.stream import StreamConfig
+from deformer.data.windows import WindowConfig
 from deformer.experiments import BASES, EXPERIMENTS, VARIANTS, get_experiment
+from deformer.hand.box import AugmentationRange
+from deformer.network.discriminator import DiscriminatorConfig
 from deformer.network.fusion import FusionVariant
+from deformer.network.model import DeformerConfig
 from deformer.train import parse
 from deformer.training.experiment import OptimConfig, ValidationConfig, differences
 
@@ -65,11 +72,29 @@ def test_a_fast_variant_differs_in_the_size_alone(base):
 @pytest.mark.parametrize(
     ("kind", "change", "text"),
     [
+        (AugmentConfig, {"rotation_deg": 181}, r"augment.rotation_deg is 181, .* in \[0, 180"),
+        (AugmentConfig, {"scale": 1.0}, "augment.scale is 1.0"),
+        (AugmentConfig, {"contrast": float("nan")}, "augment.contrast is nan"),
+        (AugmentationRange, {"shift": 1}, "shift is 1"),
+        (DeformerConfig, {"backbone": "vgg"}, "backbone is 'vgg'"),
+        (DeformerConfig, {"norm": "batch"}, "norm is 'batch'"),
+        (DeformerConfig, {"fusion": "sum"}, "fusion is 'sum'"),
+        (DeformerConfig, {"tips": "mano"}, "tips is 'mano'"),
+        (DeformerConfig, {"motion": "both"}, "motion is 'both'"),
+        (DeformerConfig, {"layers": 0}, "layers is 0"),
+        (DeformerConfig, {"regressor": (1,)}, r"regressor is \(1,\)"),
+        (DeformerConfig, {"width": 36, "heads": 8}, "width is 36"),
+        (DiscriminatorConfig, {"hidden": 0}, "hidden is 0"),
+        (DiscriminatorConfig, {"noise": -1.0}, "noise is -1"),
+        (OrderConfig, {"mix_clips": 0}, "mix_clips is 0, must be 1 or more"),
+        (OrderConfig, {"global_batch": 12}, r"global_batch is 12, must be a multiple .* \(8\)"),
+        (StreamConfig, {"size": 31}, "size is 31, must be 32 or more"),
+        (WindowConfig, {"gap": 0}, "gap is 0"),
+        (WindowConfig, {"edge": "x"}, "edge is 'x'"),
         (OptimConfig, {"lr": 0.0}, "optim.lr is 0.0, must be more than 0"),
         (OptimConfig, {"lr": float("nan")}, "optim.lr is nan"),
         (OptimConfig, {"epochs": 0}, "optim.epochs is 0, must be 1 or more"),
         (OptimConfig, {"cooldown": 1.5}, "optim.cooldown is 1.5, must be a share, 0 to 1"),
-        (OptimConfig, {"warmup_steps": -1}, "optim.warmup_steps is -1, must be 0 or more"),
         (ValidationConfig, {"every": 0}, "validation.every is 0, must be 1 or more"),
     ],
 )

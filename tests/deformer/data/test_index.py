@@ -67,11 +67,6 @@ def test_a_split_is_its_valid_frames_that_are_no_halo(index, frames, split, colu
     assert select_rows(index, split).tolist() == expected and any(expected)
 
 
-def test_an_unknown_split_is_named_with_the_known_ones(index):
-    with pytest.raises(ValueError, match=r"split 's9_train' is not .* has s0_test, s0_train"):
-        select_rows(index, "s9_train")
-
-
 def test_a_split_without_a_valid_frame_is_refused(tmp_path):
     splits = {"s0": "train"}
     clips = [
@@ -170,25 +165,12 @@ def test_a_filter_that_leaves_nothing_is_refused(index):
         select_rows(index, "s0_test", "clip == 'clip-00'")
 
 
-def test_windows_stand_around_the_centres_in_the_order_of_the_index(index):
-    is_centre = select_rows(index, "all")
-    windows = make_windows(index, T3, is_centre)
-    assert windows.centre_rows.tolist() == np.flatnonzero(is_centre).tolist()
-    assert (index.clip[windows.rows] == index.clip[windows.centre_rows][:, None]).all()
-    assert (np.diff(windows.rows, axis=1) >= 0).all()
-
-
 def test_halo_rows_are_neighbours_but_never_centres(index):
     windows = make_windows(index, T3, select_rows(index, "s0_train"))
     is_halo = index.numbers["is_halo"]
     assert is_halo.sum() == 1
     assert not is_halo[windows.centre_rows].any()
     assert is_halo[windows.rows].any()
-
-
-def test_frames_of_another_selection_are_neighbours_too(index):
-    windows = make_windows(index, T3, select_rows(index, "all", "clip == 'clip-12' and frame == 3"))
-    assert index.numbers["frame"][windows.rows].tolist() == [[1, 3, 5]]
 
 
 @pytest.mark.parametrize("limit", [1, 2, 7, 33, 34, 1000])

@@ -126,21 +126,6 @@ def test_ranks_that_do_not_divide_the_streams_are_told_which_do(num_ranks):
     assert str(error.value).startswith(f"{num_ranks} processes")
 
 
-@pytest.mark.parametrize(
-    ("config", "text"),
-    [
-        ({"global_batch": 0}, "global_batch is 0, must be 1 or more"),
-        ({"streams": 0}, "streams is 0, must be 1 or more"),
-        ({"mix_clips": 0}, "mix_clips is 0, must be 1 or more"),
-        ({"mix_shards": 0}, "mix_shards is 0, must be 1 or more"),
-        ({"global_batch": 12}, r"global_batch is 12, must be a multiple .* \(8\)"),
-    ],
-)
-def test_bad_configuration_is_named(config, text):
-    with pytest.raises(ValueError, match=text):
-        OrderConfig(**config)
-
-
 def test_mixing_counts_the_clips_of_64_neighbours():
     in_order = np.repeat(np.arange(50), 64)
     mixed, full = mixing(in_order)

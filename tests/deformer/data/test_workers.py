@@ -144,13 +144,6 @@ def test_workers_that_cannot_be_started(monkeypatch):
         next(read_ahead(batch_of, range(9), 3, False))
 
 
-def test_left_early_nobody_stays():
-    batches = read_ahead(SLEEP, range(9), 2, False)
-    next(batches)
-    batches.close()
-    assert not multiprocessing.active_children()
-
-
 @needs_linux
 def test_batches_hold_a_descriptor_at_most_and_nothing_of_shared_memory():
     def held() -> tuple[int, list[Path]]:

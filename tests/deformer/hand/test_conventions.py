@@ -7,13 +7,6 @@ def test_mano_names_arrive_at_dataset_names():
     assert tuple(in_mano_order[i] for i in conventions.MANO_TO_DATASET) == conventions.JOINT_NAMES
 
 
-def test_parents_stay_on_a_finger():
-    for joint, parent in enumerate(conventions.JOINT_PARENTS[1:], 1):
-        finger, part = conventions.JOINT_NAMES[joint].split("_")
-        name = conventions.JOINT_NAMES[parent]
-        assert name == "wrist" if part == "1" else name.startswith(finger)
-
-
 def test_parents_agree_between_the_orders():
     for joint, parent in enumerate(conventions.MANO_PARENTS[1:], 1):
         in_dataset = conventions.JOINT_NAMES.index(conventions.MANO_JOINT_NAMES[joint])

@@ -103,15 +103,6 @@ def test_a_box_beyond_the_image_is_not_clipped():
     assert torch.allclose(crop[0, 0, 2, 5:], cells[5:], atol=1e-4)
 
 
-def test_each_image_has_its_own_box():
-    features = torch.rand(3, 4, 16, 16)
-    boxes = torch.tensor([[0.0, 0, 32, 32], [8, 8, 60, 60], [-4, 10, 30, 44]])
-    crops = crop_hands(features, boxes, 8)
-    for k in range(3):
-        alone = crop_hands(features[k : k + 1], boxes[k : k + 1], 8)
-        assert torch.allclose(crops[k : k + 1], alone)
-
-
 def published_names(body: torch.nn.Module) -> dict[str, torch.Tensor]:
     """A body's arrays under the names of the published file, with what follows the features."""
     state, count = {}, {}

@@ -1,4 +1,3 @@
-import pytest
 import torch
 
 from deformer.hand.rotations import mirror_rot6d, rot6d_to_rotmat, rotmat_to_rot6d, rotvec_to_rotmat
@@ -58,16 +57,3 @@ def test_saturation_from_chance_to_certainty():
     assert saturation(discriminator_loss(half, half).item()) == 0
     assert saturation(discriminator_loss(zero, one).item()) == 1
     assert saturation(discriminator_loss(one, zero).item()) == 0  # wrong throughout
-
-
-@pytest.mark.parametrize(
-    ("kwargs", "text"),
-    [
-        ({"hidden": 0}, "hidden is 0"),
-        ({"layers": 0}, "layers is 0"),
-        ({"noise": -1.0}, "noise is -1"),
-    ],
-)
-def test_bad_configuration_is_named(kwargs, text):
-    with pytest.raises(ValueError, match=text):
-        DiscriminatorConfig(**kwargs)

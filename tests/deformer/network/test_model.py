@@ -222,23 +222,6 @@ def test_motion_by_steps_sees_the_frame_that_it_leads_to(layer):
     assert (by_step.motion_head[-1].weight.grad != 0).any()
 
 
-def test_two_half_batches_average_to_the_losses_of_the_whole(layer):
-    model, inputs = _model(layer), _inputs(4, 3)
-    targets = _targets(layer, inputs)
-    hidden = torch.rand(4, 3, NUM_JOINTS, generator=torch.Generator().manual_seed(3)) < 0.5
-    is_repeat = torch.tensor([[True, False], [False, False], [True, True], [False, True]])
-    targets = targets._replace(joints_in_image=~hidden, is_repeat=is_repeat)
-    whole = deformer_losses(model(**inputs), targets)
-    halves = []
-    for part in (slice(0, 2), slice(2, 4)):
-        output = model(**{key: value[part] for key, value in inputs.items()})
-        hand = type(targets.hand)(*(value[part] for value in targets.hand))
-        half = type(targets)(hand, *(value[part] for value in targets[1:]))
-        halves.append(deformer_losses(output, half))
-    for name, value in whole.items():
-        assert torch.allclose(value, (halves[0][name] + halves[1][name]) / 2, rtol=1e-3), name
-
-
 @pytest.mark.parametrize("variant", sorted({*get_args(FusionVariant)} - {"occlusion"}))
 def test_confidence_is_trained_through_learned_weights_alone(layer, variant):
     model, inputs = _model(layer, fusion=variant), _inputs(2, 3)
@@ -253,14 +236,6 @@ def test_soft_argmax_finds_a_peak_and_the_middle_of_nothing():
     logits[0, 2 * 8 + 5, 0] = 1e3  # row 2, column 5
     joints = soft_argmax(logits, 8)
     assert torch.allclose(joints[0], torch.tensor([[5.5 / 8, 2.5 / 8], [0.5, 0.5]]))
-
-
-def test_pose_hands_counts_from_the_wrist(layer):
-    rotmats, betas = torch.eye(3).expand(2, 3, 16, 3, 3), torch.randn(2, 3, 10)
-    hand = pose_hands(layer, rotmats, betas, torch.tensor([False, True]), "ho3d")
-    assert (hand.joints_m[:, :, 0] == 0).all()
-    _, joints = layer(rotmats[:, 1], betas[:, 1], torch.tensor([False, True]), "ho3d")
-    assert torch.allclose(hand.joints_m[:, 1], joints - joints[:, :1], atol=1e-6)
 
 
 def test_the_papers_network_has_the_papers_size(layer):
@@ -311,24 +286,6 @@ def test_the_spatial_half_compiles_into_one_graph(layer):
 def test_wrong_shapes_are_named(layer, change, text):
     with pytest.raises(ValueError, match=text):
         _model(layer)(**(_inputs(2, 3) | change))
-
-
-@pytest.mark.parametrize(
-    ("change", "text"),
-    [
-        ({"backbone": "vgg"}, "backbone is 'vgg'"),
-        ({"norm": "batch"}, "norm is 'batch'"),
-        ({"fusion": "sum"}, "fusion is 'sum'"),
-        ({"tips": "mano"}, "tips is 'mano'"),
-        ({"motion": "both"}, "motion is 'both'"),
-        ({"layers": 0}, "layers is 0"),
-        ({"regressor": (1,)}, r"regressor is \(1,\)"),
-        ({"width": 36, "heads": 8}, "width is 36"),
-    ],
-)
-def test_bad_configuration_is_named(change, text):
-    with pytest.raises(ValueError, match=text):
-        DeformerConfig(**change)
 
 
 def test_a_placed_memory_changes_what_is_gathered_and_not_what_is_located(layer):

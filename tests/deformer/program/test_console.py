@@ -8,7 +8,6 @@ import sys
 
 import pytest
 from rich.console import Console
-from rich.table import Table
 
 from deformer.program.console import PlainConsole, print_error, run_command
 from tests.processes import start_python
@@ -79,15 +78,6 @@ def test_a_warning_is_one_labelled_line():
 def test_no_word_is_taken_for_markup(capsys, console):
     print_error(f"{PATH} {'long ' * 50}", console)
     assert said(capsys) == f"error: {PATH} {'long ' * 50}\n"
-
-
-def test_tables_and_lines_show_paths_as_they_are(capsys):
-    console = PlainConsole()
-    table = Table(PATH, title=PATH)
-    table.add_row(PATH)
-    console.print(PATH)
-    console.print(table)
-    assert said(capsys).count(PATH) == 4
 
 
 TALK = """

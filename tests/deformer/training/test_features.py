@@ -21,7 +21,6 @@ from deformer.data.batch import to_input
 from deformer.data.store import open_store
 from deformer.data.stream import Stream
 from deformer.encode import Options, make_features
-from deformer.files.whole import NoRoomError
 from deformer.hand.mano import HandLayer
 from deformer.hand.rotations import rotvec_to_rotmat
 from deformer.network.model import Deformer
@@ -39,7 +38,6 @@ from tests.deformer.small_runs import (
     records,
     run,
 )
-from tests.full_disk import LINE, little_room, names
 
 SPATIAL_RUN = replace(VERY_SMALL, name="very_small", adversarial=False)
 TEMPORAL = replace(
@@ -312,14 +310,6 @@ def test_encoding_goes_on_where_it_was_stopped(
         encode_frames(dataset, other_run, out)
     with locked(out, "encoding"), pytest.raises(ValueError, match="another encoding"):
         encode_frames(dataset, spatial_run, out)
-
-
-@pytest.mark.parametrize(("room", "name"), [(100, "making.json"), (3000, "spatial.safetensors")])
-def test_no_room(dataset, spatial_run, tmp_path, room, name):
-    out = tmp_path / "features"
-    with little_room(room), pytest.raises(NoRoomError, match=LINE.format(out / name)):
-        encode_frames(dataset, spatial_run, out)
-    assert names(out) == ([] if room == 100 else ["making.json"])
 
 
 def test_the_command_tells_in_a_line_what_is_wrong(
