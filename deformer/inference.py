@@ -137,8 +137,7 @@ def _decoded(
     model: Deformer, frames: Frames, windows: np.ndarray, centre: int,
     autocast: AbstractContextManager | None,
 ) -> Iterator[tuple[np.ndarray, dict[str, np.ndarray], np.ndarray]]:  # fmt: skip
-    """Batches of windows as places (B, T); values of all their frames (B, T, …); weights (B, T) of
-    their frames in the pose of the centre."""
+    """By batches: places (B, T), values of all frames (B, T, …), their weights for the centre."""
     device = next(model.parameters()).device
     for i in track(range(0, len(windows), _WINDOWS_AT_ONCE), "decoding windows"):
         chosen = windows[i : i + _WINDOWS_AT_ONCE]

@@ -85,10 +85,7 @@ class _Training:
 
 
 def _open(options: Options, place: Place, console: Console, held: ExitStack) -> _Training:
-    """The data, and the learner as it is where the run begins; the first process describes both.
-
-    held: gets the lock of the run's folder, which is taken when all else is known to be usable.
-    """
+    """held: gets the lock of the run's folder, taken when all else is known to be usable."""
     experiment, run = options.config, options.run
     check_folder_name(run)
     store, index = open_store(options.data, options.cache, int(options.cache_gb * 1e9))
@@ -128,8 +125,7 @@ def _open(options: Options, place: Place, console: Console, held: ExitStack) -> 
 def _open_validation(
     options: Options, place: Place, stream: Stream, features: Features | None
 ) -> Stream | None:
-    """stream: of the training. Raises `ValueError` where the two share frames, or frames have no
-    truth."""
+    """Raises `ValueError` where it shares frames with the training, or frames have no truth."""
     experiment = options.config
     split, limit = experiment.validation.split, experiment.validation.limit
     if split is None:
@@ -149,8 +145,7 @@ def _open_validation(
 
 
 def _learn(training: _Training) -> int:
-    """Take the steps that are left, until a signal asks to stop; returns how many are done in
-    all."""
+    """Take the steps that are left, until a signal asks to stop; returns the last one."""
     options, place, learner = training.options, training.place, training.learner
     stream, total_steps, step = training.stream, training.total_steps, training.beginning.step
     if step == 0 and training.validation is not None:

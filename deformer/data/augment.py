@@ -126,10 +126,7 @@ def turn_pose(pose_rotvec: np.ndarray, angles: Sequence[float]) -> np.ndarray:
 
 
 def _compose_z(c: np.ndarray, s: np.ndarray, rotvec: np.ndarray) -> np.ndarray:
-    """Axis-angle of (rotation about z) · (rotvec (B, T, 3)), by quaternions; length ≤ π.
-
-    c, s (B, 1): cosine and sine of half the angle about z.
-    """
+    """c, s (B, 1) of half an angle about z: it after rotvec (B, T, 3), as axis-angle up to π."""
     theta = np.linalg.norm(rotvec, axis=-1)
     half_sinc = 0.5 * np.sinc(theta / (2 * pi))  # sin(θ/2) / θ
     w, (x, y, z) = np.cos(theta / 2), np.moveaxis(rotvec, -1, 0) * half_sinc

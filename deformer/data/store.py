@@ -98,8 +98,7 @@ class Store:
             fs.get_file(source, str(temporary))
 
     def _evict(self, keep: Path) -> None:
-        """Delete shards longest unused until the rest fits. A process that has one open keeps it:
-        its bytes stay until it is closed."""
+        """Delete shards longest unused until the rest fits; who has one open can read on."""
         with _locked(self.folder / "evict.lock"):
             tars = [(p.stat().st_mtime_ns, p.stat().st_size, p) for p in self.folder.glob("*.tar")]
             excess = sum(size for _, size, _ in tars) - self.cache_bytes

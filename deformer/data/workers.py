@@ -166,8 +166,8 @@ class _Worker:
 
 
 def _serve(connection: Connection, read: Callable[[int], Batch]) -> None:
-    """Run a worker. It ignores signals sent to the whole process group: the program may want to
-    save first. It ends when it is dismissed, or when the program has ended."""
+    """Run a worker until it is dismissed or the program has ended."""
+    # Signals to the whole group are for the program, which may want to save first
     become_worker((signal.SIGINT, signal.SIGTERM, signal.SIGHUP))
     single_threaded()
     with contextlib.suppress(EOFError, ConnectionError):  # the program has ended

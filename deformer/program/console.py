@@ -123,8 +123,7 @@ class _Terminated(BaseException):
 
 @contextmanager
 def _sigterm_raises() -> Iterator[None]:
-    """SIGTERM, and a terminal that closes, end a program as Ctrl-C does: what is half written is
-    removed, workers end. Under nohup a hang-up is passed over."""
+    """SIGTERM, and a terminal that closes unless under nohup, end a program as Ctrl-C does."""
     is_ours = threading.current_thread() is threading.main_thread()
     if not is_ours or signal.getsignal(signal.SIGTERM) != signal.SIG_DFL:
         yield
@@ -149,8 +148,7 @@ def _sigterm_raises() -> Iterator[None]:
 
 
 class _Outlet(io.FileIO):
-    """A descriptor whose reader may leave (`| head`, or a terminal that closes): what is still said
-    is dropped, and the work goes on."""
+    """Drops what is still said when its reader has left: `| head`, or a terminal that closed."""
 
     def write(self, data) -> int | None:
         try:

@@ -89,10 +89,7 @@ class Journal:
 
 
 def _begin_board(folder: Path, first_step: int) -> Path:
-    """A new file of events for TensorBoard, which drops what other files say of later steps.
-
-    first_step: 0 is a run from the beginning.
-    """
+    """A new file of events for TensorBoard, which drops what other files say of later steps."""
     name = f"events.out.tfevents.{time.time():.6f}.{socket.gethostname()}.{os.getpid()}"
     events = [Event(wall_time=time.time(), file_version="brain.Event:2")]
     if first_step:

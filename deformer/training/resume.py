@@ -65,8 +65,7 @@ def begin(
 
 
 def _resume(run: Path, learner: Learner, stream: Stream, origin: dict) -> Beginning:
-    """Load the last checkpoint. origin: of the run that is asked for. Raises `ValueError` when the
-    checkpoint is of another one."""
+    """Load the last checkpoint. Raises `ValueError` when it is of another run than `origin`."""
     checkpoint = load_checkpoint(run)
     check_run(checkpoint, learner.experiment, origin["total_steps"])
     precision = checkpoint.origin.get("precision")  # those of older checkpoints lack some

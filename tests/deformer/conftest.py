@@ -29,10 +29,7 @@ def labelled_clip(key: str, seed: int, **kwargs) -> Clip:
 
 @pytest.fixture(scope="session")
 def dataset(tmp_path_factory) -> Path:
-    """Two shards of s0_train, 34 windows of 6 clips; one of s0_test, 18 windows of 3 clips.
-
-    Clips have 5, 6 and 7 frames. Frame 2 of clip-00 is not valid, frame 6 of clip-12 is a halo.
-    """
+    """Two shards of s0_train, 34 windows of 6 clips; one of s0_test, 18 windows of 3 clips."""
     clips = [
         [
             labelled_clip(

@@ -137,11 +137,28 @@ def test_the_state_of_another_stream_is_refused(dataset, other):
         open_stream(dataset, replace(TRAIN, **other)).check_state(state)
 
 
+def change_info(folder: Path, part: str, key: str | int, value: dict) -> None:
+    """One entry in a part of `dataset.json`."""
+    info = json.loads((folder / "dataset.json").read_text())
+    info[part][key] = value
+    (folder / "dataset.json").write_text(json.dumps(info))
+
+
+def test_the_state_of_another_dataset_is_refused(own_dataset):
+    stream = open_stream(own_dataset)
+    shard = stream.index.info["shards"][0]
+    change_info(own_dataset, "shards", 0, shard | {"sha256": "0" * 64})
+    with pytest.raises(ValueError, match="is of another stream"):
+        open_stream(own_dataset).check_state(stream.state(0))
+
+
+def test_ranks_that_do_not_divide_the_streams_are_refused_before_the_first_step(dataset):
+    with pytest.raises(ValueError, match="3 processes do not divide the 8 canonical streams"):
+        open_stream(dataset, TRAIN, 0, 3)
+
+
 def test_augmentation_that_the_crops_cannot_serve_is_refused(own_dataset):
-    path = own_dataset / "dataset.json"
-    info = json.loads(path.read_text())
-    info["parameters"]["augmentation"] = {"scale": 0.1, "shift": 0.05}
-    path.write_text(json.dumps(info))
+    change_info(own_dataset, "parameters", "augmentation", {"scale": 0.1, "shift": 0.05})
     with pytest.raises(ValueError, match=r"augment.scale is 0.2, but .* serve 0.1 at most"):
         open_stream(own_dataset)
     with pytest.raises(ValueError, match=r"augment.shift is 0.1, .* --augmentation.shift 0.1"):

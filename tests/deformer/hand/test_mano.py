@@ -4,7 +4,6 @@ import bz2
 import gzip
 import pickle
 import shutil
-from collections import OrderedDict
 from dataclasses import fields
 from pathlib import Path
 
@@ -118,7 +117,6 @@ def test_missing_files_say_where_to_get_them(tmp_path, monkeypatch):
         (lambda raw: raw.update(v_template=np.zeros((10, 3))), r"v_template has shape \(10, 3\)"),
         (lambda raw: raw["v_template"].fill(np.nan), "not finite"),
         (lambda raw: raw.update(kintree_table=np.zeros((2, 16), int)), "kintree_table"),
-        (lambda raw: raw.update(kintree_table=np.zeros(16, int)), "kintree_table"),
         (lambda raw: raw["f"].fill(778), "f names a vertex outside 0 to 777"),
         (lambda raw: raw.update(weights=np.array(["a"])), "weights holds <U1, not numbers"),
         (lambda raw: raw.update(weights=[[1], [1, 2]]), "weights is no array"),
@@ -145,24 +143,6 @@ def _is_told_in_a_line(error: Exception, path: Path) -> None:
     assert "weights_only" not in str(error)
 
 
-@pytest.mark.parametrize(
-    "change",
-    [
-        lambda array: array.astype(np.float32),
-        np.asfortranarray,
-        lambda array: array.astype(">f8"),
-        lambda array: np.repeat(array, 2, -1)[..., ::2],
-    ],
-    ids=["float32", "fortran", "big-endian", "strided"],
-)
-def test_files_saved_again_in_another_form_are_the_same_hand(mano_folder, hands, change):
-    for path in mano_folder.glob("*.pkl"):
-        raw = load_pickle(path)
-        again = {key: change(v) if isinstance(v, np.ndarray) else v for key, v in raw.items()}
-        path.write_bytes(pickle.dumps(OrderedDict(again, more={"tips": {1, 2}})))
-    assert load_hands(mano_folder).sha256 == hands.sha256
-
-
 def test_sides_that_changed_places_are_refused(mano_folder):
     left, right, aside = (mano_folder / f"{n}.pkl" for n in ("MANO_LEFT", "MANO_RIGHT", "aside"))
     left.rename(aside)
@@ -180,8 +160,6 @@ DAMAGE = {
         "git lfs",
     ),
     "web page": (lambda _: b"\n<!DOCTYPE html><html><body>Please log in", "web page.*logged in"),
-    "xml": (lambda _: b"<?xml version='1.0'?><Error><Code>AccessDenied", "web page"),
-    "message": (lambda _: b"Too many users have viewed this file recently", "damaged"),
     "empty": (lambda _: b"", "is empty"),
     "zeros": (lambda data: bytes(len(data)), "nothing but zeros"),
     "cut": (lambda data: data[:100_000], "damaged or cut off.*copy it again"),

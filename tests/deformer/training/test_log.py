@@ -90,7 +90,6 @@ def test_a_resumed_log_goes_on_after_its_step(tmp_path):
     [
         (b"version https://git-lfs.github.com/spec/v1\nsize 9\n", "it is a Git LFS pointer"),
         (b"\xff\xfe\x00\n", "can't decode byte"),
-        (b"[]\n", "list indices"),
         (b'{"kind": "train"}\n', "step"),
     ],
 )

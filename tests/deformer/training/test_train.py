@@ -172,10 +172,11 @@ def test_a_checkpoint_from_before_these_were_kept_is_resumed(dataset, tmp_path):
     run(dataset, tmp_path, steps=1)
     path = load_checkpoint(tmp_path).folder / "state.json"
     state = json.loads(path.read_text())
-    del state["origin"], state["machine"]
+    del state["origin"], state["machine"], state["command"]
+    del state["experiment"]["optim"]["cooldown"]
     path.write_text(json.dumps(state))
     old = load_checkpoint(tmp_path)
-    assert (old.origin, old.machine) == ({}, {})
+    assert (old.origin, old.machine, old.command, old.experiment) == ({}, {}, None, VERY_SMALL)
     assert run(dataset, tmp_path, steps=2, resume=True) == 0
     assert load_checkpoint(tmp_path).origin == {"total_steps": 2}  # the others nobody knows
 

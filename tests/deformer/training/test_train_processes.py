@@ -1,13 +1,12 @@
 """The program as it is called: bad input, several processes, kills."""
 
 import fcntl
-import json
 import os
+import re
 import signal
 import subprocess
 import sys
 import termios
-from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,6 @@ import torch
 from deformer import train
 from deformer.training import learner
 from deformer.training.checkpoint import load_checkpoint
-from deformer.training.distributed import Place
 from tests.deformer.small_runs import (
     arguments,
     assert_same_run,
@@ -26,7 +24,6 @@ from tests.deformer.small_runs import (
     make_stream,
     own_signals,
     records,
-    run,
 )
 from tests.processes import REPOSITORY, wait_until
 
@@ -42,18 +39,6 @@ def main(monkeypatch, capsys):
         return status, capsys.readouterr().err
 
     return call
-
-
-def _copy_with_info(dataset: Path, out: Path, **change) -> Path:
-    """The dataset with other entries in its `dataset.json`, its files linked."""
-    out.mkdir()
-    for path in dataset.iterdir():
-        if path.is_file():
-            (out / path.name).symlink_to(path)
-    (out / "dataset.json").unlink()
-    info = json.loads((dataset / "dataset.json").read_text())
-    (out / "dataset.json").write_text(json.dumps(info | change))
-    return out
 
 
 def _refused(result: tuple[int, str]) -> str:
@@ -85,18 +70,12 @@ def test_a_run_from_the_command_line(main, dataset, tmp_path):
     assert "step-00000001 is of another configuration" in line
     assert "optim.lr was 0.001, now 0.0007" in line and "stream.window.gap was 1, now 2" in line
     state = tmp_path / "run" / "checkpoints" / "step-00000001" / "state.json"
+    state.write_text(re.sub('"fingerprint": ".', '"fingerprint": "_', state.read_text()))
+    line = _refused(main(*arguments(dataset, tmp_path / "run", "--resume")))
+    assert "step 1 is of another stream" in line
     os.truncate(state, 100)
     line = _refused(main(*arguments(dataset, tmp_path / "run", "--resume")))
     assert "no checkpoint of" in line and "is whole" in line
-
-
-def test_another_stream_under_the_same_configuration_is_refused(main, dataset, tmp_path):
-    assert run(dataset, tmp_path / "run", steps=1) == 0
-    info = json.loads((dataset / "dataset.json").read_text())
-    shards = [shard | {"sha256": "0" * 64} for shard in info["shards"]]
-    other = _copy_with_info(dataset, tmp_path / "other", shards=shards)
-    line = _refused(main(*arguments(other, tmp_path / "run", "--resume")))
-    assert "step 1 is of another stream" in line
 
 
 @pytest.mark.parametrize(
@@ -115,14 +94,6 @@ def test_another_stream_under_the_same_configuration_is_refused(main, dataset, t
 def test_what_cannot_be_used_is_named(main, dataset, tmp_path, option, text):
     assert text in _refused(main(*arguments(dataset, tmp_path / "run", *option)))
     assert not (tmp_path / "run").exists()
-
-
-def test_processes_that_do_not_divide_the_streams(main, dataset, tmp_path, monkeypatch):
-    three = nullcontext(Place(torch.device("cpu"), rank=0, num_ranks=3))
-    monkeypatch.setattr(train, "process_group", lambda _: three)
-    line = _refused(main(*arguments(dataset, tmp_path / "run")))
-    assert "3 processes do not divide the 4 canonical streams" in line
-    assert "--nproc-per-node among 1, 2, 4" in line
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
