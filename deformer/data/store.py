@@ -183,8 +183,8 @@ class Prefetcher:
 
     def __init__(self, store: Store) -> None:
         self.store = store
-        self._wanted: OrderedDict[str, None] = OrderedDict()
         self._queue: queue.SimpleQueue[str | None] = queue.SimpleQueue()
+        self._want = functools.lru_cache(_MAX_OPEN)(self._queue.put)
         self._is_closed = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
@@ -192,12 +192,7 @@ class Prefetcher:
     def ask(self, names: Iterable[str]) -> None:
         """Names that are needed soon; asking again for one of the last few costs nothing."""
         for name in names:
-            if name not in self._wanted:
-                self._queue.put(name)
-            self._wanted[name] = None
-            self._wanted.move_to_end(name)
-        while len(self._wanted) > _MAX_OPEN:
-            self._wanted.popitem(last=False)
+            self._want(name)
 
     def close(self) -> None:
         """Begin no other fetch."""

@@ -12,7 +12,7 @@ Conventions, tested in `tests/deformer/hand/test_mano.py`:
 
 import hashlib
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 import numpy as np
@@ -42,6 +42,8 @@ _SHAPES = {
     "weights": (NUM_VERTICES, NUM_MANO_JOINTS),
     "hands_components": (45, 45),
     "hands_mean": (45,),
+    "f": (NUM_FACES, 3),
+    "kintree_table": (2, NUM_MANO_JOINTS),
 }
 
 _FILES = tuple(f"MANO_{side.upper()}.pkl" for side in SIDES)
@@ -102,8 +104,8 @@ def load_hands(source: str | Path | None = None) -> Hands:
     right, left = (_read_side(folder / f"{stem}_{side.upper()}.{suffix}", side) for side in SIDES)
     digest = hashlib.sha256()
     for hand in (right, left):
-        for key in (*_SHAPES, "faces"):
-            digest.update(np.ascontiguousarray(getattr(hand, key)).tobytes())
+        for field in fields(hand):
+            digest.update(np.ascontiguousarray(getattr(hand, field.name)).tobytes())
     return Hands(name, right, left, digest.hexdigest())
 
 
@@ -190,17 +192,12 @@ def _hand_arrays(raw: object) -> HandArrays:
             raise ValueError(f"{key} has shape {arrays[key].shape}, MANO's is {shape}")
         if not np.isfinite(arrays[key]).all():
             raise ValueError(f"{key} holds values that are not finite")
-    faces = _dense(raw, "f").astype(np.int64)
-    if faces.shape != (NUM_FACES, 3):
-        raise ValueError(f"f has shape {faces.shape}, MANO's is {(NUM_FACES, 3)}")
+    faces = arrays.pop("f").astype(np.int64)
     if faces.min() < 0 or faces.max() >= NUM_VERTICES:
         raise ValueError(f"f names a vertex outside 0 to {NUM_VERTICES - 1}")
-    tree = _dense(raw, "kintree_table").astype(np.int64)
-    if tree.shape != (2, NUM_MANO_JOINTS) or tuple(tree[0, 1:]) != MANO_PARENTS[1:]:
-        raise ValueError(
-            f"kintree_table of shape {tree.shape} is {tree.tolist()!s:.120}, MANO's parents are "
-            f"{MANO_PARENTS}"
-        )
+    parents = tuple(arrays.pop("kintree_table")[0, 1:].astype(np.int64).tolist())
+    if parents != MANO_PARENTS[1:]:  # of the root it says what it likes
+        raise ValueError(f"kintree_table has the parents {parents}, MANO's are {MANO_PARENTS[1:]}")
     return HandArrays(**arrays, faces=faces)
 
 

@@ -167,15 +167,11 @@ def test_decoding_ignores_the_orientation_that_exif_asks_for(picture):
         np.testing.assert_array_equal(decode_image(image), expected)
 
 
-@pytest.mark.parametrize("kind", ["TIFF", "WebP", "BMP", "GIF"])
-def test_formats_whose_orientation_would_be_obeyed_are_refused_by_name(picture, kind):
+@pytest.mark.parametrize("kind", ["TIFF", "WebP"])
+def test_formats_whose_orientation_would_be_obeyed_are_refused(picture, kind):
     file = io.BytesIO()
-    Image.fromarray(picture).save(
-        file, kind, **({"exif": orientation(6)} if kind == "TIFF" else {})
-    )
-    with pytest.raises(
-        ValueError, match=f"PNG and JPEG images are read, and this is a {kind} file"
-    ):
+    Image.fromarray(picture).save(file, kind, exif=orientation(6))
+    with pytest.raises(ValueError, match="PNG and JPEG images are read, .* begin with b'.*PNG$"):
         decode_image(file.getvalue())
 
 

@@ -7,12 +7,10 @@ import torch
 from safetensors.torch import save, save_file
 
 from deformer import weights
-from deformer.files.whole import NoRoomError
 from deformer.training.checkpoint import load_checkpoint
 from deformer.weights import __main__ as program
 from deformer.weights import find_weights, open_model, read_weights, write_weights
 from tests.deformer.small_runs import build_dataset, run
-from tests.full_disk import LINE, little_room, names
 
 
 @pytest.fixture(scope="module")
@@ -81,13 +79,6 @@ def test_what_is_not_whole_or_not_ours_is_named(file, tmp_path):
         read_weights(tmp_path / "other.safetensors")
     with pytest.raises(FileNotFoundError, match="no such file"):
         read_weights(tmp_path / "none.safetensors")
-
-
-def test_no_room(trained, tmp_path):
-    path = tmp_path / "mine.safetensors"
-    with little_room(), pytest.raises(NoRoomError, match=LINE.format(path)):
-        write_weights(path, load_checkpoint(trained))
-    assert names(tmp_path) == []
 
 
 def test_the_command(trained, tmp_path, monkeypatch, capsys):
