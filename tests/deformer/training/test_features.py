@@ -23,7 +23,7 @@ from deformer.data.stream import Stream
 from deformer.encode import Options, make_features
 from deformer.hand.mano import HandLayer
 from deformer.hand.rotations import rotvec_to_rotmat
-from deformer.network.model import Deformer
+from deformer.inference import open_network
 from deformer.program.lock import locked
 from deformer.training.checkpoint import load_checkpoint
 from deformer.training.features import open_features, unpack
@@ -49,14 +49,6 @@ TEMPORAL = replace(
 def spatial_run(tmp_path_factory, dataset):
     out = tmp_path_factory.mktemp("spatial") / "run"
     assert run(dataset, out, SPATIAL_RUN, steps=2) == 0
-    return out
-
-
-@pytest.fixture(scope="module")
-def other_run(tmp_path_factory, dataset):
-    """Of another spatial half."""
-    out = tmp_path_factory.mktemp("other") / "run"
-    assert run(dataset, out, changed("stream", SPATIAL_RUN, seed=5), steps=1) == 0
     return out
 
 
@@ -91,24 +83,11 @@ def temporal(features):
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory, dataset, temporal):
+def temporal_run(tmp_path_factory, dataset, temporal):
     """A run of six steps on features that nothing interrupted."""
-    out = tmp_path_factory.mktemp("run") / "whole"
+    out = tmp_path_factory.mktemp("run") / "run"
     assert run(dataset, out, temporal) == 0
     return out
-
-
-def _model(folder, hands) -> Deformer:
-    checkpoint = load_checkpoint(folder)
-    model = Deformer(checkpoint.experiment.model, HandLayer(hands))
-    model.load_state_dict(checkpoint.tensors["model"])
-    return model.eval()
-
-
-def _encoded_stream(dataset, folder, experiment, split) -> Stream:
-    store, index = open_store(dataset)
-    frames = open_features(folder).frames(split)
-    return Stream(replace(experiment.stream, split=split), store, index, encoded=frames)
 
 
 @torch.no_grad()
@@ -116,7 +95,9 @@ def test_frames_as_they_are_give_what_images_give(dataset, features, spatial_run
     config = VERY_SMALL.stream.for_evaluation("s0_val")
     direct = Stream(config, *open_store(dataset))
     kept = Stream(config, *open_store(dataset), encoded=open_features(features).frames("s0_val"))
-    model = _model(spatial_run, hands)
+    checkpoint = load_checkpoint(spatial_run)
+    config, weights = checkpoint.experiment.model, checkpoint.tensors["model"]
+    model = open_network(config, weights, hands, "cpu", spatial_run)
     num = 0
     for batch, encoded in zip(direct.batches(), kept.batches(), strict=True):
         told = batch._asdict()
@@ -161,7 +142,8 @@ def test_copies_are_augmented_by_clip_labels_alike(dataset, features, hands):
 
 
 def test_windows_of_an_epoch_come_once_each_from_one_copy(dataset, features, temporal):
-    stream = _encoded_stream(dataset, features, temporal, "s0_train")
+    encoded = open_features(features).frames("s0_train")
+    stream = Stream(temporal.stream, *open_store(dataset), encoded=encoded)
     alike = make_stream(dataset, TEMPORAL)
     copies = [open_features(features)._read(f"s0_train-{k}.safetensors") for k in range(3)]
     used = set()
@@ -178,53 +160,48 @@ def test_windows_of_an_epoch_come_once_each_from_one_copy(dataset, features, tem
     assert used == {0, 1, 2}
 
 
-def test_only_the_temporal_half_learns(whole, spatial_run, temporal):
+def test_only_the_temporal_half_learns(temporal_run, spatial_run):
     spatial = load_checkpoint(spatial_run).tensors["model"]
-    trained = load_checkpoint(whole).tensors["model"]
+    trained = load_checkpoint(temporal_run).tensors["model"]
     parts = {"temporal_encoder", "shape_decoder", "shape_head", "regressor"}
     for name, value in trained.items():
         is_temporal = name.partition(".")[0] in parts
         assert torch.equal(value, spatial[name]) != is_temporal, name
-    told = [r for r in records(whole) if r["kind"] == "train"]
-    assert all(np.isfinite(r["total"]) for r in told)
-    assert (
-        load_checkpoint(whole).origin["features_sha256"] == open_features(temporal.features).sha256
-    )
+    assert all(np.isfinite(r["total"]) for r in records(temporal_run) if r["kind"] == "train")
 
 
-def test_killed_and_resumed_equals_uninterrupted(whole, dataset, temporal, tmp_path, monkeypatch):
+def test_killed_and_resumed_equals_uninterrupted(
+    temporal_run, dataset, temporal, tmp_path, monkeypatch
+):
     out = tmp_path / "run"
     with monkeypatch.context() as patch, pytest.raises(Killed):
         interrupt(patch, 3)
         run(dataset, out, temporal)
     assert run(dataset, out, temporal, resume=True) == 0
-    assert_same_run(out, whole)
+    assert_same_run(out, temporal_run)
 
 
-def test_evaluation_is_that_of_the_whole_network(whole, dataset, temporal, tmp_path):
+def evaluate(dataset, checkpoint, out, features=None) -> dict[str, np.ndarray]:
+    options = evaluate_command.Options(
+        str(dataset), "s0_test", out, checkpoint=checkpoint, which="last", workers=0, device="cpu",
+        features=features,
+    )  # fmt: skip
+    evaluate_command.evaluate(options, CPU, quiet())
+    return read_predictions(out / "predictions.parquet")
+
+
+def test_evaluation_is_that_of_the_whole_network(temporal_run, dataset, features, tmp_path):
     """With features and without: the spatial half in the checkpoint is the one that made them."""
-    results = []
-    for name, features in (("direct", None), ("kept", temporal.features)):
-        out = tmp_path / name
-        options = evaluate_command.Options(
-            str(dataset), "s0_test", out, checkpoint=whole, which="last", workers=0,
-            device="cpu", features=features,
-        )  # fmt: skip
-        evaluate_command.evaluate(options, CPU, quiet())
-        results.append(read_predictions(out / "predictions.parquet"))
-    one, other = results
+    one = evaluate(dataset, temporal_run, tmp_path / "direct")
+    other = evaluate(dataset, temporal_run, tmp_path / "kept", features)
     assert (one["row"] == other["row"]).all() and len(one["row"])
     for name in ("joints_m", "wrist_cam_m", "pose_rotvec", "weights"):
         np.testing.assert_allclose(one[name], other[name], atol=1e-5)
 
 
-def test_features_of_another_spatial_half_are_refused(other_run, features, dataset, tmp_path):
-    options = evaluate_command.Options(
-        str(dataset), "s0_test", tmp_path / "out", checkpoint=other_run, workers=0, device="cpu",
-        features=features,
-    )  # fmt: skip
+def test_features_of_another_spatial_half_are_refused(whole, features, dataset, tmp_path):
     with pytest.raises(ValueError, match="was encoded by another spatial half"):
-        evaluate_command.evaluate(options, CPU, quiet())
+        evaluate(dataset, whole, tmp_path / "out", features)
 
 
 @pytest.mark.parametrize(
@@ -267,21 +244,16 @@ def test_a_damaged_description_is_told_in_a_line(tmp_path, data, fault):
         open_features(tmp_path)
 
 
-def test_other_features_at_the_same_place_do_not_go_on(whole, dataset, temporal, tmp_path):
-    out = tmp_path / "run"
-    shutil.copytree(whole, out)
-    folder = open_features(temporal.features).folder
-    info = (folder / "features.json").read_text()
-    try:
-        (folder / "features.json").write_text(info + "\n")
-        with pytest.raises(ValueError, match="learned from other features"):
-            run(dataset, out, temporal, resume=True, steps=6)
-    finally:
-        (folder / "features.json").write_text(info)
+def test_other_features_at_the_same_place_do_not_go_on(temporal_run, dataset, temporal, tmp_path):
+    out = shutil.copytree(temporal_run, tmp_path / "run")
+    for path in out.rglob("state.json"):
+        path.write_text(path.read_text().replace('features_sha256": "', 'features_sha256": "not '))
+    with pytest.raises(ValueError, match="learned from other features"):
+        run(dataset, out, temporal, resume=True)
 
 
 def test_encoding_goes_on_where_it_was_stopped(
-    dataset, spatial_run, other_run, features, tmp_path, monkeypatch
+    dataset, spatial_run, whole, features, tmp_path, monkeypatch
 ):
     out = tmp_path / "features"
     real, written = encode_command._write, []
@@ -301,7 +273,7 @@ def test_encoding_goes_on_where_it_was_stopped(
     assert all(path.stat().st_mtime_ns == time for path, time in before.items())
     assert open_features(out).info == open_features(features).info
     with pytest.raises(ValueError, match="holds frames that were encoded otherwise"):
-        encode_frames(dataset, other_run, out)
+        encode_frames(dataset, whole, out)
     with locked(out, "encoding"), pytest.raises(ValueError, match="another encoding"):
         encode_frames(dataset, spatial_run, out)
 
