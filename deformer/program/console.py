@@ -5,12 +5,9 @@ import io
 import logging
 import os
 import shlex
-import signal
 import stat
 import sys
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import TypeVar
 
 import tyro
@@ -19,12 +16,10 @@ from rich.text import Text
 
 from deformer.files.whole import NO_ROOM, NoRoomError
 from deformer.program.pool import allow_many_files
-from deformer.program.stopping import hang_ups
+from deformer.program.stopping import STOPPED, Terminated, sigterm_raises
 
-INTERRUPTED, TERMINATED = 130, 143
-"""Exit statuses after Ctrl-C and after SIGTERM, as shells give them."""
-
-
+_INTERRUPTED = 130
+"""Exit status after Ctrl-C, as shells give it."""
 Options = TypeVar("Options")
 
 
@@ -80,11 +75,11 @@ def run_command(work: Callable[[], int | None], interrupted: str = "interrupted"
     logging.basicConfig(handlers=[_Warnings()], level=logging.WARNING)
     console = PlainConsole()
     try:
-        with _sigterm_raises():
+        with sigterm_raises():
             return work() or 0
-    except (KeyboardInterrupt, _Terminated) as stopped:
+    except (KeyboardInterrupt, Terminated) as stopped:
         console.print(interrupted, soft_wrap=True)
-        return TERMINATED if isinstance(stopped, _Terminated) else INTERRUPTED
+        return STOPPED if isinstance(stopped, Terminated) else _INTERRUPTED
     except (ValueError, OSError, ImportError, MemoryError) as error:
         print_error(error, console)
         return 1
@@ -115,33 +110,6 @@ class _Warnings(logging.Handler):
         print_labelled(
             f"{record.levelname.lower()}:", record.getMessage(), PlainConsole(), "yellow"
         )
-
-
-class _Terminated(BaseException):
-    """SIGTERM has come, or the terminal has closed."""
-
-
-@contextmanager
-def _sigterm_raises() -> Iterator[None]:
-    """SIGTERM, and a terminal that closes unless under nohup, end a program as Ctrl-C does."""
-    is_ours = threading.current_thread() is threading.main_thread()
-    if not is_ours or signal.getsignal(signal.SIGTERM) != signal.SIG_DFL:
-        yield
-        return
-    before = {kind: signal.getsignal(kind) for kind in (signal.SIGTERM, *hang_ups())}
-
-    def stop(*_) -> None:
-        for kind in before:
-            signal.signal(kind, signal.SIG_IGN)  # they are often sent more than once
-        raise _Terminated
-
-    for kind in before:
-        signal.signal(kind, stop)
-    try:
-        yield
-    finally:
-        for kind, handler in before.items():
-            signal.signal(kind, handler)
 
 
 # ------------------------------------------------------------------------------- standard output

@@ -19,6 +19,18 @@ def said(capsys) -> str:
     return capsys.readouterr().err
 
 
+def program(*work: str) -> str:
+    """A command that does this, line by line."""
+    body = "\n    ".join(work)
+    return (
+        "import logging, sys\nfrom pathlib import Path\nfrom deformer.program.console import *\n"
+        f"def work():\n    {body}\nsys.exit(run_command(work))\n"
+    )
+
+
+DONE = "Path(sys.argv[1]).write_text('done')"
+
+
 @pytest.mark.parametrize(
     ("error", "line"),
     [
@@ -66,11 +78,7 @@ def test_statuses(capsys):
 
 
 def test_a_warning_is_one_labelled_line():
-    code = (
-        "import logging, sys; from deformer.program.console import *\n"
-        f"sys.exit(run_command(lambda: logging.getLogger('x').warning('%s is cut off', {PATH!r})))"
-    )
-    process = start_python(code)
+    process = start_python(program(f"logging.getLogger('x').warning('%s is cut off', {PATH!r})"))
     assert process.communicate(timeout=60) == ("", f"warning: {PATH} is cut off\n")
 
 
@@ -114,13 +122,8 @@ def test_output_of_any_encoding(encoding):
 @pytest.mark.parametrize("where", ["stdout", "stderr"])
 def test_a_reader_who_leaves_costs_no_work(tmp_path, where):
     """As `| head -1`, and `2>&1 | head -1`."""
-    code = (
-        "import sys; from pathlib import Path; from deformer.program.console import *\n"
-        "def work():\n"
-        f"    for _ in range(100000): print('a line', file=sys.{where})\n"
-        "    PlainConsole().print('the end'); Path(sys.argv[1]).write_text('done')\n"
-        "sys.exit(run_command(work))\n"
-    )
+    talk = f"for _ in range(100000): print('a line', file=sys.{where})"
+    code = program(talk, "PlainConsole().print('the end')", DONE)
     both = {"stderr": subprocess.STDOUT} if where == "stderr" else {}
     process = start_python(code, str(tmp_path / "file"), **both)
     assert process.stdout.readline() == "a line\n"
@@ -132,14 +135,8 @@ def test_a_reader_who_leaves_costs_no_work(tmp_path, where):
 
 
 def test_a_terminal_that_closes_costs_no_work(tmp_path):
-    code = (
-        "import sys; from pathlib import Path; from deformer.program.console import *\n"
-        "def work():\n"
-        "    print('begun'); sys.stdin.read()\n"
-        "    for _ in range(3): print('a line'); PlainConsole().print('a line')\n"
-        "    Path(sys.argv[1]).write_text('done')\n"
-        "sys.exit(run_command(work))\n"
-    )
+    talk = "for _ in range(3): print('a line'); PlainConsole().print('a line')"
+    code = program("print('begun'); sys.stdin.read()", talk, DONE)
     ours, its = os.openpty()
     process = subprocess.Popen(
         [sys.executable, "-c", code, str(tmp_path / "file")],
@@ -154,9 +151,5 @@ def test_a_terminal_that_closes_costs_no_work(tmp_path):
 
 
 def test_output_that_is_closed():
-    code = (
-        "import sys; from deformer.program.console import *; sys.exit(run_command(lambda: "
-        "print('x')))"
-    )
-    command = [sys.executable, "-c", code]
+    command = [sys.executable, "-c", program("print('x')")]
     assert subprocess.run(["sh", "-c", '"$@" >&-', "sh", *command]).returncode == 0

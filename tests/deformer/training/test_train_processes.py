@@ -81,13 +81,8 @@ def test_a_run_from_the_command_line(main, dataset, tmp_path):
 @pytest.mark.parametrize(
     ("option", "text"),
     [
-        (["--stream.where", "side in [left]"], "filter 'side in [left]': no column 'left'"),
         (["--validation.split", "val"], "split 'val' is not in this dataset"),
         (["--model.tips", "ho3d"], "choose --model.tips dexycb or ho3d, now ho3d"),
-        (
-            ["--model.backbone=resnet18", "--model.norm=frozen", "--backbone-weights", "no.pth"],
-            "--backbone-weights no.pth: no such file",
-        ),
     ],
     ids=lambda value: value[-1] if isinstance(value, list) else "",
 )
