@@ -2,6 +2,7 @@
 
 import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -92,33 +93,19 @@ def test_the_fusion_by_occlusion_needs_it(stream, hands, monkeypatch):
         check_labels(stream.index, stream.windows, hands, by_occlusion)
 
 
-def test_shards_without_a_hand_model_cannot_be_trained_on(stream):
-    info = _info(stream, hand="none", hand_sha256=None)
-    with pytest.raises(ValueError, match="built with --hand none, so they hold no MANO labels"):
-        load_hands_of(info)
+def test_the_hand_model_is_the_one_that_shards_were_built_with(
+    stream, hands, mano_folder, monkeypatch
+):
+    def of(mano_dir: Path | None = None, **parameters) -> Hands:
+        info = stream.index.info
+        return load_hands_of(info | {"parameters": info["parameters"] | parameters}, mano_dir)
 
-
-def test_shards_of_another_hand_model_are_refused(stream, mano_folder):
-    info = _info(stream, hand_sha256="1" * 64)
-    with pytest.raises(ValueError, match="another hand model: standin 111111111111, here is"):
-        load_hands_of(info)
-    info = _info(stream, hand="mano", hand_sha256="2" * 64)
-    with pytest.raises(ValueError, match="mano 222222222222, here is mano .* --mano-dir"):
-        load_hands_of(info, mano_folder)
-
-
-def test_shards_of_mano_need_manos_files(stream, mano_folder, hands, tmp_path, monkeypatch):
-    info = _info(stream, hand="mano")  # the files hold the stand-in's numbers
-    assert load_hands_of(info, mano_folder).sha256 == hands.sha256
+    assert of(mano_folder, hand="mano").sha256 == hands.sha256  # with the stand-in's numbers
     monkeypatch.setenv("MANO_DIR", str(mano_folder))
-    assert load_hands_of(info).name == "mano"
-    monkeypatch.delenv("MANO_DIR")
-    with pytest.raises(FileNotFoundError, match=r"\$MANO_DIR is not set"):
-        load_hands_of(info)
-    with pytest.raises(FileNotFoundError, match="nowhere does not exist"):
-        load_hands_of(info, tmp_path / "nowhere")
-
-
-def _info(stream, **parameters) -> dict:
-    info = stream.index.info
-    return info | {"parameters": info["parameters"] | parameters}
+    assert of(hand="mano").name == "mano"
+    with pytest.raises(ValueError, match="mano 222222222222, here is mano .* --mano-dir"):
+        of(hand="mano", hand_sha256="2" * 64)
+    with pytest.raises(ValueError, match="another hand model: standin 111111111111, here is"):
+        of(hand_sha256="1" * 64)
+    with pytest.raises(ValueError, match="built with --hand none, so they hold no MANO labels"):
+        of(hand="none", hand_sha256=None)
