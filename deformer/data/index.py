@@ -176,25 +176,15 @@ def evaluate_filter(where: str, columns: list[str], read) -> np.ndarray:
         raise refuse(f"cannot read {ast.unparse(node)!r}")
 
     def compare(left, op: ast.cmpop, right) -> np.ndarray:
-        is_column, is_other_column = (isinstance(t, pa.ChunkedArray) for t in (left, right))
-        is_result = None
         try:  # arrow refuses to compare text with numbers
-            if isinstance(op, ast.In | ast.NotIn):
-                if is_column and isinstance(right, list):
-                    found = pc.is_in(left, value_set=pa.array(right, left.type))
-                    is_result = pc.and_(
-                        pc.is_valid(left), found if isinstance(op, ast.In) else pc.invert(found)
-                    )
-            elif type(op) not in _COMPARE:
-                raise refuse(f"cannot read {type(op).__name__}")
-            elif is_column or is_other_column:
-                terms = _as_precise(left, right), _as_precise(right, left)
-                is_result = pc.fill_null(_COMPARE[type(op)](*terms), False)
-        except (pa.ArrowException, TypeError):
-            is_result = None
-        if is_result is None:
-            raise refuse("a comparison needs a column and a value of its kind")
-        return is_result.to_numpy()
+            if isinstance(op, ast.In | ast.NotIn) and isinstance(right, list):
+                found = pc.is_in(left, value_set=pa.array(right, left.type))
+                found = found if isinstance(op, ast.In) else pc.invert(found)
+                return pc.and_(pc.is_valid(left), found).to_numpy()
+            terms = _as_precise(left, right), _as_precise(right, left)
+            return pc.fill_null(_COMPARE[type(op)](*terms), False).to_numpy()
+        except (pa.ArrowException, TypeError, AttributeError, KeyError):
+            raise refuse("a comparison needs a column and a value of its kind") from None
 
     def truth(node: ast.expr) -> np.ndarray:
         match node:
