@@ -12,6 +12,7 @@ from math import cos, pi, radians, sin
 import cv2
 import numpy as np
 import torch
+from scipy.spatial.transform import Rotation
 from torch import Tensor
 from torch.nn import functional
 
@@ -115,26 +116,13 @@ def turn_intrinsics(K: np.ndarray, affine: np.ndarray, turn: np.ndarray) -> np.n
 def turn_pose(pose_rotvec: np.ndarray, angles: Sequence[float]) -> np.ndarray:
     """Turn the global rotations of poses (B, T, 48), axis-angle, about the camera's axis: all of a
     window by its angle (B,)."""
-    turned = pose_rotvec.copy()
-    is_turned = np.array([angle != 0 for angle in angles])
-    # By `math`: numpy's cosine of an array may differ from it in the last digit
-    c, s = (
-        np.array([f(angle / 2) for angle in angles], pose_rotvec.dtype)[:, None] for f in (cos, sin)
-    )
-    turned[is_turned, :, :3] = _compose_z(c, s, pose_rotvec[..., :3])[is_turned]
+    turned, rotvec = pose_rotvec.copy(), pose_rotvec[..., :3]
+    angle = np.broadcast_to(np.array(angles)[:, None], rotvec.shape[:2])
+    is_turned = (angle != 0) & ~np.isnan(rotvec).any(-1)
+    if is_turned.any():
+        turns = Rotation.from_rotvec(angle[is_turned, None] * [0, 0, 1])
+        turned[is_turned, :3] = (turns * Rotation.from_rotvec(rotvec[is_turned])).as_rotvec()
     return turned
-
-
-def _compose_z(c: np.ndarray, s: np.ndarray, rotvec: np.ndarray) -> np.ndarray:
-    """c, s (B, 1) of half an angle about z: it after rotvec (B, T, 3), as axis-angle up to π."""
-    theta = np.linalg.norm(rotvec, axis=-1)
-    half_sinc = 0.5 * np.sinc(theta / (2 * pi))  # sin(θ/2) / θ
-    w, (x, y, z) = np.cos(theta / 2), np.moveaxis(rotvec, -1, 0) * half_sinc
-    w, x, y, z = c * w - s * z, c * x - s * y, c * y + s * x, c * z + s * w
-    vector = np.stack([x, y, z], -1) * np.where(w < 0, -1, 1)[..., None]
-    sine = np.linalg.norm(vector, axis=-1)
-    half = np.arctan2(sine, np.abs(w))
-    return vector * np.where(sine > 1e-9, 2 * half / np.maximum(sine, 1e-9), 2)[..., None]
 
 
 # ----------------------------------------------------------------------------------------- colours
