@@ -1,10 +1,7 @@
 """Bytes that may be damaged → JSON and arrays, or a `ValueError`."""
 
-import functools
 import io
 import json
-import math
-import zipfile
 from collections.abc import Container
 from typing import Any, get_args, get_origin
 
@@ -49,31 +46,10 @@ def _is_of(value: Any, expected: Any) -> bool:
 def read_npz(data: bytes, names: Container[str] | None = None) -> dict[str, np.ndarray]:
     """The arrays of an npz file, or those of them that `names` holds.
 
-    Three times as fast as `numpy.load`, which parses the header of every array as Python source.
     Raises `ValueError` when the bytes are not a whole npz file.
     """
     try:
-        with zipfile.ZipFile(io.BytesIO(data)) as npz:
-            members = {member.removesuffix(".npy"): member for member in npz.namelist()}
-            return {
-                name: _read_npy(npz.read(member))
-                for name, member in members.items()
-                if names is None or name in names
-            }
+        with np.load(io.BytesIO(data), allow_pickle=False) as npz:
+            return {name: npz[name] for name in npz.files if names is None or name in names}
     except Exception as error:  # zipfile and numpy raise some ten types for damaged bytes
         raise ValueError(f"this is not a whole npz file: {error}") from error
-
-
-def _read_npy(data: bytes) -> np.ndarray:
-    start = 10 + int.from_bytes(data[8:10], "little")
-    shape, is_fortran, dtype = _npy_header(data[:start])
-    values = np.frombuffer(data, dtype, math.prod(shape), start)
-    return values.reshape(shape, order="F" if is_fortran else "C").copy()
-
-
-@functools.lru_cache(4096)  # clips of as many frames have the same headers
-def _npy_header(head: bytes) -> tuple[tuple[int, ...], bool, np.dtype]:
-    file = io.BytesIO(head)
-    if np.lib.format.read_magic(file) != (1, 0):
-        raise ValueError("an array is not of version 1.0 of the npy format")
-    return np.lib.format.read_array_header_1_0(file)

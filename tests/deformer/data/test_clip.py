@@ -5,7 +5,6 @@ import numpy as np
 import pytest
 
 from deformer.data import clip
-from deformer.files.wellformed import read_npz
 
 
 def labels(n: int = 3) -> dict:
@@ -48,22 +47,6 @@ def test_some_of_the_labels():
     np.testing.assert_array_equal(some["joints_px"], labels()["joints_px"])
     with pytest.raises(ValueError, match="valid of the labels is absent"):
         clip.decode_labels(npz_with(valid=None), ["valid"])
-
-
-@pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
-def test_any_npz_is_read_as_numpy_reads_it(save):
-    arrays = {
-        "fortran": np.asfortranarray(np.arange(6.0).reshape(2, 3)), "text": np.array(["ä", ""]),
-        "big": np.arange(3, dtype=">i4"), "none": np.zeros((0, 3)), "scalar": np.float32(2),
-    }  # fmt: skip
-    buffer = io.BytesIO()
-    save(buffer, **arrays)
-    for _ in range(2):  # headers are remembered
-        read = read_npz(buffer.getvalue())
-        for name, value in arrays.items():
-            assert read[name].dtype == value.dtype and read[name].flags.writeable
-            np.testing.assert_array_equal(read[name], value)
-    assert list(read_npz(buffer.getvalue(), ["big"])) == ["big"]
 
 
 def test_meta_round_trip_and_schema_version():
