@@ -76,8 +76,7 @@ def read_index(folder: str | Path) -> FrameIndex:
     folder = Path(folder)
     info = read_info(folder)
     columns = [*_TEXT, *_NUMBERS]
-    table = read_table(folder / "frames.parquet", columns, _TEXT)
-    table = table.unify_dictionaries().combine_chunks()
+    table = read_table(folder / "frames.parquet", columns)
     clips, clip = _codes(table["clip"])
     shards, shard = _codes(table["shard"])
     sides, side = _codes(table["side"])
@@ -90,13 +89,8 @@ def read_index(folder: str | Path) -> FrameIndex:
 
 def _codes(column: pa.ChunkedArray) -> tuple[tuple[str, ...], np.ndarray]:
     """Values in the order of their first row, and the value of each row as a number."""
-    array = column.combine_chunks()
-    names, codes = array.dictionary.to_pylist(), array.indices.to_numpy()
-    _, first = np.unique(codes, return_index=True)
-    order = codes[np.sort(first)]  # as they occur, so that rows of a clip have rising numbers
-    rank = np.empty(len(names), np.int32)
-    rank[order] = np.arange(len(order), dtype=np.int32)
-    return tuple(names[k] for k in order), rank[codes]
+    array = column.combine_chunks().dictionary_encode()
+    return tuple(array.dictionary.to_pylist()), array.indices.to_numpy()
 
 
 def _numbers(column: pa.ChunkedArray) -> np.ndarray:
