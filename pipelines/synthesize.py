@@ -45,7 +45,7 @@ from pipelines.synthetic.layouts.sequences import (
 from pipelines.synthetic.recorded.retargeting import read_motions, retarget_all
 from pipelines.synthetic.workers import each
 
-VERSION = 2
+VERSION = 3
 """Raised whenever the same parameters give other files."""
 
 _PARTIAL = ".partial"
@@ -161,7 +161,7 @@ def synthesize(config: SynthesisConfig, console: Console | None = None) -> None:
     recorded = {}
     if recordings is not None:
         sources = config.motions, config.frames, config.workers
-        recorded = retarget_all(root, *sources, plans, missing, console)
+        recorded = retarget_all(*sources, missing, console)
     shutil.rmtree(root / _PARTIAL, ignore_errors=True)
     if config.layout != "hands":
         write_models(root)
@@ -189,38 +189,20 @@ def make_sequence(
     subject: of the layout dexycb; motion: a recorded one.
     """
     single_threaded()
-    root = config.out
+    root, seed = config.out, config.seed
     partial = root / _PARTIAL / plan.folder
     if config.layout == "dexycb":
+        how = {"serials": config.serials(), "num_frames": config.frames, "motion": motion}
         dexycb_layout.write_sequence(
-            partial,
-            plan,
-            subject,
-            seed=config.seed,
-            serials=config.serials(),
-            num_frames=config.frames,
-            with_depth=config.depth,
-            motion=motion,
+            partial, plan, subject, seed=seed, with_depth=config.depth, **how
         )
     elif config.layout == "hands":
-        hands_layout.write_sequence(
-            partial,
-            plan,
-            seed=config.seed,
-            num_cameras=config.num_cameras,
-            num_frames=config.frames,
-            stride=config.stride,
-        )
+        how = {"num_frames": config.frames, "stride": config.stride}
+        hands_layout.write_sequence(partial, plan, seed=seed, num_cameras=config.num_cameras, **how)
     else:
-        ho3d_layout.write_sequence(
-            partial,
-            ho3d_layout.truth_folder(root),
-            plan,
-            version=config.layout[-2:],
-            seed=config.seed,
-            num_frames=config.frames,
-            with_depth=config.depth,
-        )
+        how = {"version": config.layout[-2:], "num_frames": config.frames}
+        truth = ho3d_layout.truth_folder(root)
+        ho3d_layout.write_sequence(partial, truth, plan, seed=seed, with_depth=config.depth, **how)
     with room_for(root / plan.folder):
         (root / plan.folder).parent.mkdir(parents=True, exist_ok=True)
         partial.rename(root / plan.folder)

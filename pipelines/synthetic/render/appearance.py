@@ -166,7 +166,8 @@ def thing_part(
     def surface(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         return sample_texture(texture, values[:, Column.UV]), values[:, Column.NORMAL]
 
-    return Part(THING, vertices, mesh.faces, outline, table, surface, gloss, owner, mirror)
+    look = table, surface, gloss, owner, mirror, thing.class_id
+    return Part(THING, vertices, mesh.faces, outline, *look)
 
 
 def num_blocked(
@@ -254,12 +255,6 @@ def skin_surface(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return mottled, unit(bumped)
 
 
-def arm_surface(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The `Surface` of a plain sleeve or a bare arm: the vertices' colour with a grain."""
-    grain = 1 + 0.12 * sample_noise(values[:, Column.REST], 700.0)[:, :1]
-    return values[:, Column.ALBEDO] * grain, values[:, Column.NORMAL]
-
-
 def sample_texture(texture: np.ndarray, uv: np.ndarray) -> np.ndarray:
     """Bilinear texture (H, W, 3) at uv (N, 2), v upwards, (N, 3)."""
     height, width = texture.shape[:2]
@@ -277,9 +272,3 @@ def sample_texture(texture: np.ndarray, uv: np.ndarray) -> np.ndarray:
         borderMode=cv2.BORDER_REPLICATE,
     )
     return found.reshape(-1, 3)[:count]
-
-
-def arm_albedo(arm: Arm, skin: np.ndarray, sleeve: np.ndarray) -> np.ndarray:
-    """Albedo per vertex of the arm, linear RGB (V, 3)."""
-    ring = np.repeat(arm.is_sleeve, arm.num_vertices // len(arm.is_sleeve))
-    return np.where(ring[:, None], sleeve.mean((0, 1)), skin * [1.0, 0.97, 0.96]).astype(np.float32)

@@ -6,7 +6,7 @@ Values are sRGB, 8 bit, BGR, as in `patterns.py`.
 import cv2
 import numpy as np
 
-from pipelines.synthetic.render.patterns import colour, texture
+from pipelines.synthetic.render.patterns import Kinds, colour, texture
 
 
 def background(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
@@ -21,6 +21,17 @@ def background(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
     image = _shaded(rng, image)
     sigma = rng.choice([0.0, rng.uniform(0.6, 2.0), rng.uniform(2.0, 9.0)], p=[0.34, 0.33, 0.33])
     return _blurred(image, sigma * width / 400)
+
+
+def plain_room(rng: np.random.Generator, height: int, width: int, colours: Kinds) -> np.ndarray:
+    """A room out of focus that has no other colours than these, (height, width, 3) uint8."""
+    half = height // 2, width // 2
+    sheets = [texture(rng, *half, colours) for _ in range(4)]
+    image = texture(rng, *half, colours, 0.4)
+    _add_shapes(rng, image, sheets, int(rng.integers(3, 9)), 0.4, 0.7, colours)
+    _add_shapes(rng, image, sheets, int(rng.integers(2, 16)), 0.12, 0.5, colours)
+    image = _blurred(_shaded(rng, image), rng.uniform(2.0, 6.0) * half[1] / 400)
+    return cv2.resize(image, (width, height))
 
 
 def _blurred(image: np.ndarray, sigma: float) -> np.ndarray:
@@ -100,7 +111,9 @@ def _blob(rng, centre, size: float, roughness: float) -> np.ndarray:
     return np.stack([np.cos(angles), np.sin(angles)], 1) * radii[:, None] + centre
 
 
-def _paint(rng, image: np.ndarray, outline: np.ndarray, sheets: list[np.ndarray]) -> None:
+def _paint(
+    rng, image: np.ndarray, outline: np.ndarray, sheets: list[np.ndarray], kinds: Kinds = "any"
+) -> None:
     """Fill an outline (N, 2) with a colour or a piece of a sheet, now and then with a rim."""
     height, width = image.shape[:2]
     points = np.round(np.clip(outline, -4 * width, 5 * width)).astype(np.int32)
@@ -108,22 +121,24 @@ def _paint(rng, image: np.ndarray, outline: np.ndarray, sheets: list[np.ndarray]
     if (high - low < 2).any():
         return
     if rng.random() < 0.45:
-        cv2.fillPoly(image, [points], colour(rng).tolist(), cv2.LINE_AA)
+        cv2.fillPoly(image, [points], colour(rng, kinds).tolist(), cv2.LINE_AA)
     else:
         box = (slice(low[1], high[1]), slice(low[0], high[0]))
         mask = np.zeros(high[::-1] - low[::-1], np.uint8)
         cv2.fillPoly(mask, [points - low.astype(np.int32)], 255)
         sheet = sheets[rng.integers(len(sheets))][box]
         if rng.random() < 0.6:
-            sheet = cv2.multiply(sheet, tuple(rng.uniform(0.4, 1.2, 3)) + (1.0,))
+            tint = rng.uniform(0.4, 1.2, 3) if kinds == "any" else [rng.uniform(0.4, 1.2)] * 3
+            sheet = cv2.multiply(sheet, (*tint, 1.0))
         image[box] = cv2.copyTo(np.ascontiguousarray(sheet), mask, np.ascontiguousarray(image[box]))
     if rng.random() < 0.3:
-        cv2.polylines(
-            image, [points], True, colour(rng).tolist(), int(rng.integers(1, 4)), cv2.LINE_AA
-        )
+        rim, thick = colour(rng, kinds).tolist(), int(rng.integers(1, 4))
+        cv2.polylines(image, [points], True, rim, thick, cv2.LINE_AA)
 
 
-def _add_shapes(rng, image, sheets, count: int, size: float, upright: float) -> None:
+def _add_shapes(
+    rng, image, sheets, count: int, size: float, upright: float, kinds: Kinds = "any"
+) -> None:
     """Rectangles, boxes, discs, polygons and bars of about `size` times the picture's width."""
     height, width = image.shape[:2]
     for _ in range(count):
@@ -143,7 +158,7 @@ def _add_shapes(rng, image, sheets, count: int, size: float, upright: float) -> 
             extent = np.array([extent.max() * 2.5, width * rng.uniform(0.004, 0.03)])
         c, s = np.cos(angle), np.sin(angle)
         turned = (shape * extent) @ np.array([[c, s], [-s, c]])
-        _paint(rng, image, turned + centre, sheets)
+        _paint(rng, image, turned + centre, sheets, kinds)
 
 
 def _add_shelf(rng, image) -> None:

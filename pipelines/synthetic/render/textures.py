@@ -1,9 +1,8 @@
-"""Procedural colour: noise, painted packages, wood, cloth, rooms. Everything from a generator.
+"""Procedural colour: noise, painted packages, wood. Everything from a generator.
 
 Colours are linear RGB in [0, 1] (light adds up in them); sRGB appears only at the camera's end.
 """
 
-from collections.abc import Sequence
 from functools import cache
 
 import cv2
@@ -159,75 +158,13 @@ def _fruit(first, second, rng):
     return tile + (second - tile) * np.clip((v - 0.82) * 6, 0, 1)
 
 
-def _wood(first, second, rng):
-    return wood(rng, TILE, TILE, first, second)
+def _wood(light, dark, rng):
+    """Boards along the columns."""
+    grain = _fractal_noise(rng, TILE, TILE, (14, 1.5), 4)
+    rings = 0.5 + 0.5 * np.sin(6 * grain + 3 * _fractal_noise(rng, TILE, TILE, (3, 1), 2))
+    fine = 0.12 * _fractal_noise(rng, TILE, TILE, (TILE / 3, TILE / 40), 1)
+    mix = np.clip(0.65 * rings + fine, 0, 1)[..., None]
+    return light * (1 - mix) + dark * mix
 
 
 _PAINTERS = {"plain": _plain, "label": _label, "carton": _carton, "fruit": _fruit, "wood": _wood}
-
-
-def wood(rng, height, width, light, dark) -> np.ndarray:
-    """Boards along the columns, linear RGB (height, width, 3)."""
-    grain = _fractal_noise(rng, height, width, (14, 1.5), 4)
-    rings = 0.5 + 0.5 * np.sin(6 * grain + 3 * _fractal_noise(rng, height, width, (3, 1), 2))
-    fine = 0.12 * _fractal_noise(rng, height, width, (height / 3, width / 40), 1)
-    mix = np.clip(0.65 * rings + fine, 0, 1)[..., None]
-    return (light * (1 - mix) + dark * mix).astype(np.float32)
-
-
-def cloth(rng, height, width, colour, contrast=0.12) -> np.ndarray:
-    """A woven surface with soft folds of shade, linear RGB (height, width, 3)."""
-    weave = rng.standard_normal((height, width)).astype(np.float32)
-    weave = cv2.GaussianBlur(weave, (0, 0), 0.7) * contrast * 1.6
-    folds = 0.5 * contrast * _fractal_noise(rng, height, width, (5, 6), 3)
-    return (colour * np.clip(1 + weave + folds, 0.3, 1.8)[..., None]).astype(np.float32)
-
-
-def tabletop(
-    rng: np.random.Generator, height: int, width: int, hues: Sequence[str], woods: Sequence[str]
-) -> np.ndarray:
-    """A table's surface: wood, cloth, a plain board or a checked cloth; linear RGB.
-
-    hues, woods: the colours to choose from, "#rrggbb"; nothing has a colour from elsewhere.
-    """
-    kind = rng.choice(["wood", "cloth", "plain", "checked"], p=[0.34, 0.34, 0.2, 0.12])
-    hue = hex_to_linear(str(rng.choice(hues)))
-    if kind == "wood":
-        tone = _vary(hex_to_linear(str(rng.choice(woods))), rng)
-        return wood(rng, height, width, tone, tone * rng.uniform(0.45, 0.7))
-    if kind == "plain":
-        shade = 1 + 0.05 * _fractal_noise(rng, height, width, (4, 4), 5)
-        return (hue * shade[..., None]).astype(np.float32)
-    surface = cloth(rng, height, width, hue)
-    if kind == "checked":
-        period, other = int(rng.integers(40, 90)), _vary(hex_to_linear(str(rng.choice(hues))), rng)
-        rows, columns = np.arange(height) // period % 2, np.arange(width) // period % 2
-        share = 0.3 * (rows[:, None] + columns[None])[..., None]
-        surface = surface * (1 - share) + other * share
-    return surface.astype(np.float32)
-
-
-def room(rng: np.random.Generator, height: int, width: int, walls: Sequence[str]) -> np.ndarray:
-    """A room out of focus: wall, dim corners, blurred furniture and lamps; linear RGB.
-
-    walls: the colours to choose from, "#rrggbb", for the furniture too, lighter or darker.
-    """
-    h, w = height // 4, width // 4
-    wall = _vary(hex_to_linear(str(rng.choice(walls))), rng)
-    slope = np.linspace(1.25, 0.5, h, dtype=np.float32)[:, None, None]
-    image = np.ascontiguousarray(np.broadcast_to(wall * slope, (h, w, 3)), dtype=np.float32)
-    for _ in range(rng.integers(7, 16)):
-        tone = hex_to_linear(str(rng.choice(walls)))
-        colour = _vary(tone / tone.mean() * rng.uniform(0.02, 0.6), rng).tolist()
-        x, y = int(rng.integers(-10, w)), int(rng.integers(-10, h))
-        if rng.random() < 0.6:
-            corner = (x + int(rng.integers(5, 50)), y + int(rng.integers(8, 70)))
-            cv2.rectangle(image, (x, y), corner, colour, -1)
-        else:
-            end = (int(rng.integers(0, w)), int(rng.integers(0, h)))
-            cv2.line(image, (x, y), end, colour, int(rng.integers(1, 7)))
-    for _ in range(rng.integers(0, 3)):
-        centre = (int(rng.integers(0, w)), int(rng.integers(0, h // 2)))
-        cv2.circle(image, centre, int(rng.integers(2, 6)), (1.6, 1.5, 1.35), -1)
-    image = cv2.GaussianBlur(image, (0, 0), rng.uniform(1.2, 3.5))
-    return cv2.resize(image, (width, height), interpolation=cv2.INTER_CUBIC).clip(0.002, 2)

@@ -5,7 +5,7 @@ from scipy.spatial.transform import Rotation
 
 from pipelines.synthetic.hand.motion import smooth_noise
 from pipelines.synthetic.scene.cameras import Camera
-from pipelines.synthetic.scene.wide_scene import Scene
+from pipelines.synthetic.scene.scene import Scene
 
 _SIZES = ((368, 288), (320, 320), (288, 368), (352, 256), (336, 288))
 _HAND_M = 0.17
@@ -19,11 +19,15 @@ def image_size(rng: np.random.Generator) -> tuple[int, int]:
 
 
 def draw_cameras(
-    rng: np.random.Generator, name: str, scene: Scene, solid_m: np.ndarray, size: tuple[int, int]
+    rng: np.random.Generator,
+    name: str,
+    scene: Scene,
+    times: np.ndarray,
+    solid_m: np.ndarray,
+    size: tuple[int, int],
 ) -> list[Camera]:
-    """A camera's pose at every moment, (T,) of them; solid_m (N, 3): points it keeps away from."""
+    """A camera's pose at times (T,); solid_m (N, 3): points it keeps away from."""
     width, height = size
-    times = scene.times
     hand_px = np.exp(rng.uniform(np.log(65), np.log(250)))
     focal = width * np.exp(rng.uniform(np.log(0.6), np.log(2.0)))
     distance = float(np.clip(focal * _HAND_M / hand_px, 0.25, 1.5))

@@ -16,7 +16,7 @@ from pipelines.synthetic.things.ycb import CLASS_IDS, YCB_OBJECTS
 
 
 def composed(plan, num_frames: int):
-    person = Person.drawn(generator(0, plan.subject, "person"), int(plan.subject[-2:]) - 1)
+    person = Person.drawn(generator(0, plan.subject, "person"))
     cameras = rig(generator(0, plan.subject, "rig"))
     grasped = CLASS_IDS[plan.object_name]
     return compose(Take(0, plan.folder, person, plan.side, grasped, cameras), num_frames)

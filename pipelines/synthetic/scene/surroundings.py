@@ -12,8 +12,9 @@ from pipelines.synthetic.render.layer import Part
 from pipelines.synthetic.render.patterns import colour, texture
 from pipelines.synthetic.render.rays import RayScene
 from pipelines.synthetic.scene.cameras import Camera
-from pipelines.synthetic.scene.wide_looks import linear_rgb
-from pipelines.synthetic.scene.wide_scene import Scene, draw_thing
+from pipelines.synthetic.scene.looks import linear_rgb
+from pipelines.synthetic.scene.scene import Scene
+from pipelines.synthetic.scene.wide_scene import draw_thing
 from pipelines.synthetic.things.household import CHEST, HEAD, HEAD_M, bare
 from pipelines.synthetic.things.shapes import Box
 
@@ -32,14 +33,15 @@ _ACROSS = np.array([[0, -1.0, 0], [1, 0, 0], [0, 0, 1]])  # its broad side acros
 
 @dataclass(frozen=True, eq=False)
 class Surroundings:
-    """What one camera sees besides meshes. backdrop: a picture wider than the camera's; ground: a
-    texture with alpha (_TEXELS, _TEXELS, 4), texels per metre and a turn, from its middle at
-    spot_m (2,); veil (H, W, 4): or None."""
+    """What one camera sees besides meshes. backdrop: a picture wider than the camera's, backdrop_m
+    away; ground: a texture with alpha (h, w, 4), None for none; ground_to_world (3, 3): its column
+    and row → x and y; veil (H, W, 4): or None."""
 
     backdrop: np.ndarray
     ground: np.ndarray | None
     ground_to_world: np.ndarray
-    veil: np.ndarray | None
+    veil: np.ndarray | None = None
+    backdrop_m: float = 99.0
 
 
 def draw_occluders(rng, scene: Scene, camera: Camera, solid_m: np.ndarray) -> list[Part]:
@@ -117,13 +119,9 @@ def draw_surroundings(rng, scene: Scene, camera: Camera, size: tuple[int, int]) 
         kinds = str(rng.choice(["any", "wood", "wall"], p=[0.5, 0.25, 0.25]))
         ground[..., :3] = texture(rng, _TEXELS, _TEXELS, kinds)
         if rng.random() < 0.15:  # a round table
-            ground[..., 3] = 0
-            middle = (_TEXELS // 2,) * 2
-            cv2.circle(ground, middle, _TEXELS // 2 - 4, (255,) * 4, -1)
-            ground[..., :3] = texture(rng, _TEXELS, _TEXELS, kinds)
-            mask = np.zeros((_TEXELS, _TEXELS), np.uint8)
-            cv2.circle(mask, middle, _TEXELS // 2 - 4, 255, -1, cv2.LINE_AA)
-            ground[..., 3] = mask
+            alpha = np.zeros((_TEXELS, _TEXELS), np.uint8)
+            middle, radius = (_TEXELS // 2,) * 2, _TEXELS // 2 - 4
+            ground[..., 3] = cv2.circle(alpha, middle, radius, 255, -1, cv2.LINE_AA)
         extent = np.exp(rng.uniform(np.log(0.5), np.log(2.5), 2))
         angle = rng.uniform(0, 2 * np.pi)
         c, s = np.cos(angle), np.sin(angle)
