@@ -5,6 +5,7 @@ Layout and meaning of every value: section 5 of the project's method, after DexY
 
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import yaml
@@ -32,6 +33,9 @@ from pipelines.synthetic.scene.sequence import (
 from pipelines.synthetic.scene.setting import Setting
 from pipelines.synthetic.scene.world import Person, Take
 from pipelines.synthetic.things.ycb import CLASS_IDS
+
+if TYPE_CHECKING:
+    from pipelines.synthesize import SynthesisConfig
 
 HAND_LABEL = 255
 
@@ -85,28 +89,27 @@ def write_shared(root: Path, subjects: list[Subject]) -> None:
 def write_sequence(
     folder: Path,
     plan: SequencePlan,
+    config: "SynthesisConfig",
     subject: Subject,
-    *,
-    seed: int,
-    serials: list[str],
-    num_frames: int,
-    with_depth: bool,
     motion: Motion | None = None,
 ) -> None:
     """Render one sequence into `folder`: meta.yml, pose.npz and a folder per camera.
 
-    motion: a recorded one; without it `num_frames` frames are drawn.
+    motion: a recorded one; without it one is drawn.
     """
-    cameras = [c for c in subject.cameras if c.name in serials]
-    person, grasped = subject.person(plan.side, seed, plan.setting), CLASS_IDS[plan.object_name]
-    take = Take(seed, plan.folder, person, plan.side, grasped, cameras, plan.setting)
-    sequence = compose(take, num_frames) if motion is None else compose_recorded(take, motion)
+    cameras = [c for c in subject.cameras if c.name in config.serials()]
+    person, grasped = (
+        subject.person(plan.side, config.seed, plan.setting),
+        CLASS_IDS[plan.object_name],
+    )
+    take = Take(config.seed, plan.folder, person, plan.side, grasped, cameras, plan.setting)
+    sequence = compose(take, config.frames) if motion is None else compose_recorded(take, motion)
     write_part(folder / "meta.yml", _yaml(_meta(sequence, plan.subject, plan.side)).encode())
     _write_poses(folder / "pose.npz", sequence, subject.cameras)
     labels = [_camera_labels(sequence, camera) for camera in cameras]
     for frame, number, picture in film_table(sequence).pictures(range(sequence.motion.num_frames)):
         place = folder / cameras[number].name
-        write_frame(place, frame, picture, with_depth)
+        write_frame(place, frame, picture, config.depth)
         arrays = {"seg": segmentation(picture)} | {k: v[frame] for k, v in labels[number].items()}
         write_part(place / f"labels_{frame:06d}.npz", pack_npz(arrays))
 

@@ -5,6 +5,7 @@ import json
 from collections import defaultdict
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy.spatial.transform import Rotation
@@ -33,6 +34,9 @@ from pipelines.synthetic.scene.wide_cameras import draw_cameras, image_size
 from pipelines.synthetic.scene.wide_scene import draw_scene, moments
 from pipelines.synthetic.scene.world import Person, Take
 
+if TYPE_CHECKING:
+    from pipelines.synthesize import SynthesisConfig
+
 VERSION = 4
 """Raised whenever the same parameters give other files."""
 
@@ -53,13 +57,12 @@ def hands_plan(count: int) -> list[SequencePlan]:
     return [SequencePlan(f"{k:06d}", "", "", "", split) for k, split in enumerate(splits)]
 
 
-def write_sequence(
-    folder: Path, plan: SequencePlan, *, seed: int, num_cameras: int, num_frames: int, stride: int
-) -> None:
+def write_sequence(folder: Path, plan: SequencePlan, config: "SynthesisConfig") -> None:
     """Render one sequence into `folder`: meta.json and a folder per camera."""
+    seed, num_frames, stride = config.seed, config.frames, config.stride
     is_table = generator(seed, plan.folder, "kind").random() < _TABLES
     draw = _draw_table if is_table else _draw_wide
-    film, frames = draw(plan, seed, num_cameras, num_frames, stride)
+    film, frames = draw(plan, seed, config.num_cameras, num_frames, stride)
     players, size = film.stage.scene.players, film.shots[0].size
     segmentations = defaultdict(list)
     for moment, number, picture in film.pictures(frames):
@@ -176,5 +179,4 @@ def _segmentation(picture: Picture, number: int) -> np.ndarray:
         ]
         there = part >= 0
         seen[there] = np.array(codes, np.uint8)[part[there]]
-    seen[picture.veiled] = OTHER_OBJECT
     return seen

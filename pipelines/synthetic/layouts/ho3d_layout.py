@@ -7,6 +7,7 @@ import json
 import pickle
 import shutil
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
@@ -22,6 +23,9 @@ from pipelines.synthetic.scene.cameras import table_camera
 from pipelines.synthetic.scene.sequence import Sequence, compose, film_table, generator
 from pipelines.synthetic.scene.world import Person, Take
 from pipelines.synthetic.things.ycb import CLASS_IDS
+
+if TYPE_CHECKING:
+    from pipelines.synthesize import SynthesisConfig
 
 DEPTH_SCALE_M = 0.00012498664727900177
 """Metres per step of HO-3D's depth images."""
@@ -39,17 +43,9 @@ _LABELLED_KEYS = (
 _CONSTANT_KEYS = ("camMat", "objName", "objLabel", "objCorners3DRest")
 
 
-def write_sequence(
-    folder: Path,
-    truth_folder: Path,
-    plan: SequencePlan,
-    *,
-    version: str,
-    seed: int,
-    num_frames: int,
-    with_depth: bool,
-) -> None:
+def write_sequence(folder: Path, plan: SequencePlan, config: "SynthesisConfig") -> None:
     """Render one sequence into `folder`, and the truth of an evaluation sequence beside it."""
+    seed, num_frames, version = config.seed, config.frames, config.layout[-2:]
     sequence = _compose(seed, plan, num_frames)
     labels = _labels(sequence)
     evaluation = plan.split == "evaluation"
@@ -60,7 +56,7 @@ def write_sequence(
             write_part(folder / "rgb" / f"{frame:04d}.png", encode_png(picture.image))
         else:
             write_part(folder / "rgb" / f"{frame:04d}.jpg", encode_jpeg(picture.image))
-        if with_depth:
+        if config.depth:
             depth = encode_png(_encode_depth(picture.depth_m))
             write_part(folder / "depth" / f"{frame:04d}.png", depth)
         if has_masks:
@@ -69,7 +65,7 @@ def write_sequence(
             write_part(folder / "seg" / f"{frame:04d}.png", mask)
         meta = _meta(sequence, labels, frame, version, evaluation, bool(listed[frame]))
         write_part(folder / "meta" / f"{frame:04d}.pkl", _pickle(meta))
-    with whole_file(truth_folder / f"{plan.name}.npz") as file:
+    with whole_file(truth_folder(config.out) / f"{plan.name}.npz") as file:
         np.savez(file, listed=listed, xyz=labels["handJoints3D"], verts=labels["vertices"])
 
 

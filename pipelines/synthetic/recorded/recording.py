@@ -17,7 +17,7 @@ from pipelines.synthetic.hand.kinematics import HandRig
 from pipelines.synthetic.hand.motion import TABLE_EDGE_Y_M, Motion, minimum_jerk
 from pipelines.synthetic.layouts.sequences import SequencePlan
 from pipelines.synthetic.recorded.inverse_kinematics import Fit, fit_betas, fit_pose
-from pipelines.synthetic.recorded.motions_file import MotionsFile, Recording, common_up
+from pipelines.synthetic.recorded.motions_file import Recording, common_up, read_motions_file
 from pipelines.synthetic.things.objects import surface_samples_m
 from pipelines.synthetic.things.ycb import CLASS_IDS, YCB_OBJECTS
 
@@ -60,11 +60,11 @@ class Recordings:
     """
 
     def __init__(self, path: Path, hands: Hands) -> None:
-        self.file, self.hands = MotionsFile.read(path), hands
-        self._layer = HandLayer(hands).eval()
-        self._by_folder = {r.folder: r for r in self.file.recordings}
+        self.path, self.hands, self._layer = path, hands, HandLayer(hands).eval()
+        self.recordings, self.sha256 = read_motions_file(path)
+        self._by_folder = {r.folder: r for r in self.recordings}
         self._by_subject: dict[str, list[Recording]] = {}
-        for recording in self.file.recordings:
+        for recording in self.recordings:
             self._by_subject.setdefault(recording.subject, []).append(recording)
         try:
             self.tables = {name: _find_table(parts) for name, parts in self._by_subject.items()}
@@ -75,13 +75,13 @@ class Recordings:
         """The one of a plan; `ValueError` where the file has none, or one of something else."""
         if plan.folder not in self._by_folder:
             raise ValueError(
-                f"--motions {self.file.path} holds no sequence {plan.folder}; leave the option "
+                f"--motions {self.path} holds no sequence {plan.folder}; leave the option "
                 "out, or give the file with all of DexYCB's"
             )
         found = self._by_folder[plan.folder]
         if (found.side, found.object_name) != (plan.side, plan.object_name):
             raise ValueError(
-                f"--motions {self.file.path}: {plan.folder} is a {found.side} hand with "
+                f"--motions {self.path}: {plan.folder} is a {found.side} hand with "
                 f"{found.object_name}, in DexYCB a {plan.side} hand with {plan.object_name}; "
                 "correct the file"
             )
@@ -91,7 +91,7 @@ class Recordings:
     def betas(self) -> dict[tuple[str, str], np.ndarray]:
         """By subject and side, where there are any: the stand-in's shape, (10,)."""
         joints: dict[tuple[str, str], list[np.ndarray]] = {}
-        for r in self.file.recordings:
+        for r in self.recordings:
             joints.setdefault((r.subject, r.side), []).append(r.joints_m[r.valid][::_BETAS_STRIDE])
         return {
             (subject, side): fit_betas(getattr(self.hands, side), side, np.concatenate(parts))

@@ -53,8 +53,8 @@ class Part:
     kind: HAND, ARM or THING. outline_m (N, 3): points on it, `SPACING_M` apart. attributes (V, 14)
     float32: normal, albedo, place at rest, uv, share of the surroundings that it sees, share of the
     lamp's light that arrives, share of the texture in the colour. gloss: strength of the highlight.
-    owner: number of the player it belongs to, −1 for nobody's. mirror: how much of its surroundings
-    shows in it: metal, glaze. class_id: of the thing it is, 0 for none.
+    owner: number of the player it belongs to, −1 for nobody's. class_id: of the thing it is, 0 for
+    none.
     """
 
     kind: int
@@ -65,7 +65,6 @@ class Part:
     surface: Surface | None
     gloss: float
     owner: int = -1
-    mirror: float = 0.0
     class_id: int = 0
 
 

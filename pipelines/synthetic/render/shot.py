@@ -1,7 +1,7 @@
 """A scene before one camera: layer by layer from the background to what is nearest.
 
 Layers, from back to front: background, ground, still objects, what moves (blurred along its way;
-behind still objects that are nearer), something close to the lens. The picture is composed in 8-bit
+behind still objects that are nearer). The picture is composed in 8-bit
 sRGB, BGR, and what is where comes along as maps of parts and of depth. What stays is drawn again
 only when the camera has moved.
 """
@@ -38,8 +38,7 @@ _SKIES = (
 @dataclass(frozen=True, eq=False)
 class Picture:
     """image (H, W, 3) uint8 BGR; depth_m (H, W). moving, still (H, W): the layers' parts, and the
-    number of the one that is seen there, −1 for none; veiled (H, W) bool: behind something close to
-    the lens."""
+    number of the one that is seen there, −1 for none."""
 
     image: np.ndarray
     depth_m: np.ndarray
@@ -47,7 +46,6 @@ class Picture:
     moving: np.ndarray
     still_parts: list[Part]
     still: np.ndarray
-    veiled: np.ndarray
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,14 +99,9 @@ class Shot:
             blur = line_kernel(motion_px * self.lens.shutter)
             part = lay(canvas, moving, self.stage.colours(moving, base.layer), blur)
         still = np.where(part >= 0, -1, base.part)
-        image, veiled = canvas.image, np.zeros(part.shape, bool)
-        if self.around.veil is not None:
-            alpha = self.around.veil[..., 3:]
-            image = (image * (1 - alpha) + self.around.veil[..., :3]).astype(np.uint8)
-            veiled = alpha[..., 0] > 0.5
-        image = expose(self.lens, image, moment, self._rng)
+        image = expose(self.lens, canvas.image, moment, self._rng)
         parts = moving.parts, part, base.layer.parts, still
-        return Picture(image, canvas.depth_m, *parts, veiled)
+        return Picture(image, canvas.depth_m, *parts)
 
     def _still_view(self, moment: int) -> _Base:
         camera, resting = self.cameras[moment], self.stage.resting(moment)

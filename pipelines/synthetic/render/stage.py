@@ -15,11 +15,10 @@ from pipelines.synthetic.render.appearance import (
     skin_surface,
     thing_part,
 )
-from pipelines.synthetic.render.backgrounds import background
 from pipelines.synthetic.render.layer import HAND, THING, Column, Layer, Part
 from pipelines.synthetic.render.rays import RayScene, unit
 from pipelines.synthetic.render.textures import sample_noise
-from pipelines.synthetic.scene.looks import Looks, linear_rgb
+from pipelines.synthetic.scene.looks import Looks
 from pipelines.synthetic.scene.scene import Player, Scene
 
 _OPEN_RAYS, _LAMPS = 8, 4
@@ -63,7 +62,7 @@ class Actor:
     def held_part(self, moment: int) -> Part:
         held = self.player.held
         pose = held.rotation[moment], held.position_m[moment]
-        return thing_part(held.thing, *pose, held.texture, held.gloss, self.number, held.mirror)
+        return thing_part(held.thing, *pose, held.texture, held.gloss, self.number)
 
 
 class Stage:
@@ -78,9 +77,6 @@ class Stage:
         ]
         self._stills: dict[tuple[int, ...], Layer] = {}
         self._turns = rng.uniform(-1, 1, (_OPEN_RAYS, 3)).astype(np.float32)
-        self._mirrored = None
-        if any(player.held and player.held.mirror for player in scene.players):
-            self._mirrored = linear_rgb(background(rng, 96, 192))
 
     def still(self, resting: tuple[int, ...] = ()) -> Layer:
         """What stays, and the objects of these actors, which lie there untouched."""
@@ -130,7 +126,7 @@ class Stage:
 
         def colour(hits, origin_m, directions) -> np.ndarray:
             ways = hits, origin_m, directions
-            return layer_colour(layer, *ways, light, lamp_share, self._mirrored)
+            return layer_colour(layer, *ways, light, lamp_share)
 
         return colour
 

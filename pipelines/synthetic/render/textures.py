@@ -1,4 +1,4 @@
-"""Procedural colour: noise, painted packages, wood. Everything from a generator.
+"""Colour on things: sRGB and linear light, noise, painted packages. Everything from a generator.
 
 Colours are linear RGB in [0, 1] (light adds up in them); sRGB appears only at the camera's end.
 """
@@ -7,6 +7,8 @@ from functools import cache
 
 import cv2
 import numpy as np
+
+from pipelines.synthetic.render.patterns import texture
 
 TILE = 192
 """Side of the square of texture that one part of an object gets, in texels."""
@@ -39,20 +41,6 @@ def hex_to_linear(text: str) -> np.ndarray:
     return srgb_to_linear(np.array([int(text[i : i + 2], 16) for i in (1, 3, 5)]) / 255)
 
 
-def _fractal_noise(
-    rng: np.random.Generator, height: int, width: int, cells: tuple[float, float], octaves: int = 4
-) -> np.ndarray:
-    """Smooth noise (height, width), about zero mean and unit spread; `cells` (rows, columns)."""
-    total = np.zeros((height, width), np.float32)
-    for k in range(octaves):
-        rows, columns = (max(2, round(c * 2**k)) for c in cells)
-        if rows > height or columns > width:
-            break
-        coarse = rng.standard_normal((rows + 3, columns + 3)).astype(np.float32)
-        total += cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC) / 1.8**k
-    return total / max(float(total.std()), 1e-6)
-
-
 @cache
 def _noise_volume() -> np.ndarray:
     """Periodic smooth noise (64, 64, 64, 3) in about [-1, 1], the same for ever: skin and cloth."""
@@ -75,13 +63,23 @@ def sample_noise(points: np.ndarray, cells_per_unit: float) -> np.ndarray:
     return _noise_volume().reshape(-1, 3).take((x * 64 + y) * 64 + z, 0)
 
 
+def linear_rgb(image_bgr: np.ndarray) -> np.ndarray:
+    """8-bit sRGB BGR → linear RGB float32."""
+    table = srgb_to_linear(np.arange(256) / 255)
+    return table[image_bgr[..., ::-1]]
+
+
 def paint_object(paints: tuple[str, ...], rng: np.random.Generator) -> np.ndarray:
     """The texture of an object of n parts, linear RGB (TILE, n · TILE, 3), row 0 at v = 1."""
     tiles = []
     for paint in paints:
         kind, _, colours = paint.partition(":")
-        first, second = (_vary(hex_to_linear(c), rng) for c in colours.split(","))
-        tiles.append(_PAINTERS[kind](first, second, rng))
+        if kind in _PRINTS:
+            first, second = (_vary(hex_to_linear(c), rng) for c in colours.split(","))
+            tiles.append(_PRINTS[kind](first, second, rng))
+        else:
+            first, second = colours.replace("#", "").split(",")
+            tiles.append(linear_rgb(texture(rng, TILE, TILE, (first,) * 3 + (second,), 0.3)))
     return np.clip(np.concatenate(tiles, 1), 0.003, 0.95).astype(np.float32)
 
 
@@ -108,11 +106,6 @@ def _print(tile, colour, rng, box, num_lines) -> None:
                 end = (round(min(x + letter * 0.8, x1) * width), round((top + size) * height))
                 cv2.rectangle(tile, start, end, colour.tolist(), -1)
             x += letter
-
-
-def _plain(first, second, rng):
-    mix = np.clip(0.12 + 0.1 * _fractal_noise(rng, TILE, TILE, (3, 3)), 0, 1)[..., None]
-    return _fill(first) * (1 - mix) + _fill(second) * mix
 
 
 def _label(first, second, rng):
@@ -151,20 +144,4 @@ def _carton(first, second, rng):
     return tile
 
 
-def _fruit(first, second, rng):
-    spots = np.clip(_fractal_noise(rng, TILE, TILE, (14, 14), 3) - 1.3, 0, 1)[..., None]
-    tile = _fill(first) * (1 - spots) + _fill(second) * spots
-    v = np.abs(np.linspace(-1, 1, TILE))[:, None, None]
-    return tile + (second - tile) * np.clip((v - 0.82) * 6, 0, 1)
-
-
-def _wood(light, dark, rng):
-    """Boards along the columns."""
-    grain = _fractal_noise(rng, TILE, TILE, (14, 1.5), 4)
-    rings = 0.5 + 0.5 * np.sin(6 * grain + 3 * _fractal_noise(rng, TILE, TILE, (3, 1), 2))
-    fine = 0.12 * _fractal_noise(rng, TILE, TILE, (TILE / 3, TILE / 40), 1)
-    mix = np.clip(0.65 * rings + fine, 0, 1)[..., None]
-    return light * (1 - mix) + dark * mix
-
-
-_PAINTERS = {"plain": _plain, "label": _label, "carton": _carton, "fruit": _fruit, "wood": _wood}
+_PRINTS = {"label": _label, "carton": _carton}

@@ -6,7 +6,7 @@ import numpy as np
 
 from pipelines.synthetic.render.lighting import draw_skin
 from pipelines.synthetic.render.patterns import colour, texture
-from pipelines.synthetic.render.textures import srgb_to_linear
+from pipelines.synthetic.render.textures import linear_rgb, srgb_to_linear
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,9 +49,3 @@ def draw_looks(rng: np.random.Generator) -> Looks:
         sleeve_bulge_m=rng.uniform(0.002, 0.02),
         band=band,
     )
-
-
-def linear_rgb(image_bgr: np.ndarray) -> np.ndarray:
-    """8-bit sRGB BGR → linear RGB float32."""
-    table = srgb_to_linear(np.arange(256) / 255)
-    return table[image_bgr[..., ::-1]]

@@ -26,7 +26,6 @@ class Held:
     at_rest: np.ndarray
     texture: np.ndarray
     gloss: float
-    mirror: float = 0.0
 
 
 @dataclass(frozen=True, eq=False)

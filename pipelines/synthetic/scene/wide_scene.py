@@ -15,9 +15,9 @@ from pipelines.synthetic.hand.kinematics import HandRig
 from pipelines.synthetic.hand.motion import smooth_noise
 from pipelines.synthetic.render.lighting import draw_light
 from pipelines.synthetic.render.patterns import texture
-from pipelines.synthetic.render.textures import paint_object
+from pipelines.synthetic.render.textures import linear_rgb, paint_object
 from pipelines.synthetic.scene.clutter import Placed, placed
-from pipelines.synthetic.scene.looks import draw_looks, linear_rgb
+from pipelines.synthetic.scene.looks import draw_looks
 from pipelines.synthetic.scene.scene import Held, Player, Scene
 from pipelines.synthetic.things.household import HOUSEHOLD
 from pipelines.synthetic.things.objects import YcbObject, surface_samples_m
@@ -162,7 +162,6 @@ def _holding(rng, rig, times, liveliness, on_table) -> Player:
     options = [_elbow(rng, rig, base) for _ in range(8)]
     elbow = max(options, key=lambda e: min(e[2], 0.1)) if on_table else options[0]
     paint, gloss = _draw_paint(rng, thing), rng.uniform(0.01, 0.35)
-    mirror = float(rng.uniform(0.15, 0.9)) if rng.random() < 0.2 else 0.0
     never = np.zeros(len(times), bool)
     wrist = np.einsum("tij,tj->ti", rotation, wrist) + position
     return Player(
@@ -172,7 +171,7 @@ def _holding(rng, rig, times, liveliness, on_table) -> Player:
         _own_way_a_little(rng, rig.finger_rotvec(bend)),
         wrist,
         wrist.mean(0) + elbow * _FOREARM_M,
-        Held(thing, rotation, position, never, paint, gloss, mirror),
+        Held(thing, rotation, position, never, paint, gloss),
     )
 
 

@@ -8,10 +8,10 @@ from pipelines.synthetic.hand.grasp import grasp_directions
 from pipelines.synthetic.render.backgrounds import plain_room
 from pipelines.synthetic.render.lighting import Light, draw_light
 from pipelines.synthetic.render.patterns import texture
-from pipelines.synthetic.render.textures import paint_object
+from pipelines.synthetic.render.textures import linear_rgb, paint_object
 from pipelines.synthetic.scene.cameras import Camera
 from pipelines.synthetic.scene.clutter import UNPAINTED, Clutter, Course, Placed, placed
-from pipelines.synthetic.scene.looks import Looks, draw_looks, linear_rgb
+from pipelines.synthetic.scene.looks import Looks, draw_looks
 from pipelines.synthetic.scene.setting import EVERYTHING, Setting
 from pipelines.synthetic.scene.surroundings import MARGIN, Surroundings
 from pipelines.synthetic.things.objects import Grip

@@ -212,7 +212,7 @@ def root(tmp_path_factory, motions) -> Path:
 class TestRoot:
     def test_mark_names_the_file(self, root, motions, hands):
         mark = json.loads((root / "synthetic.json").read_text())
-        assert mark["motions_sha256"] == Recordings(motions[0], hands).file.sha256
+        assert mark["motions_sha256"] == Recordings(motions[0], hands).sha256
 
     def test_labels_are_the_recorded_course(self, root, motions, plans):
         for plan in plans:

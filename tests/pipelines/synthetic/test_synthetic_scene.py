@@ -1,9 +1,11 @@
 """The synthetic world: what it must hold for a model to learn from it and be tested on it."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import pytest
 
-from deformer.data.official import IMAGE_SIZE
+from deformer.data.official import IMAGE_SIZE, SERIALS
 from deformer.hand.conventions import FINGERS
 from pipelines.synthetic.layouts.encode import pack_npz
 from pipelines.synthetic.layouts.sequences import dexycb_plan
@@ -15,11 +17,12 @@ from pipelines.synthetic.things.objects import distance_field, surface_samples_m
 from pipelines.synthetic.things.ycb import CLASS_IDS, YCB_OBJECTS
 
 
-def composed(plan, num_frames: int):
+def composed(plan, num_frames: int, serials: Sequence[str] = SERIALS):
     person = Person.drawn(generator(0, plan.subject, "person"))
-    cameras = rig(generator(0, plan.subject, "rig"))
+    cameras = [c for c in rig(generator(0, plan.subject, "rig")) if c.name in serials]
     grasped = CLASS_IDS[plan.object_name]
-    return compose(Take(0, plan.folder, person, plan.side, grasped, cameras), num_frames)
+    take = Take(0, plan.folder, person, plan.side, grasped, cameras, plan.setting)
+    return compose(take, num_frames)
 
 
 def hand_vertices(sequence) -> np.ndarray:
