@@ -1,9 +1,8 @@
 """A scene before one camera: layer by layer from the background to what is nearest.
 
 Layers, from back to front: background, ground, still objects, what moves (blurred along its way;
-behind still objects that are nearer). The picture is composed in 8-bit
-sRGB, BGR, and what is where comes along as maps of parts and of depth. What stays is drawn again
-only when the camera has moved.
+behind still objects that are nearer). The picture is composed in 8-bit sRGB, BGR, and what is where
+comes along as maps of parts and of depth. What stays is drawn again only when the camera has moved.
 """
 
 from collections.abc import Iterable, Iterator
@@ -37,8 +36,8 @@ _SKIES = (
 
 @dataclass(frozen=True, eq=False)
 class Picture:
-    """image (H, W, 3) uint8 BGR; depth_m (H, W). moving, still (H, W): the layers' parts, and the
-    number of the one that is seen there, −1 for none."""
+    """image (H, W, 3) uint8 BGR; depth_m (H, W). moving, still (H, W): number of the part, of
+    moving_parts or still_parts, that is seen there, −1 for none."""
 
     image: np.ndarray
     depth_m: np.ndarray
@@ -50,9 +49,9 @@ class Picture:
 
 @dataclass(frozen=True, eq=False)
 class _Base:
-    """What stays, from one camera: canvas; part (H, W) as `Picture.still`; on_ground (H, W) bool;
-    points_m (N, 3) of the ground below those of a grid of pixels (N of rows · columns) that show
-    it, and the light there."""
+    """What stays, from one camera. part (H, W) as `Picture.still`; on_ground (H, W) bool: where the
+    ground is seen; points_m (N, 3): where on the ground the points lie, of the grid for shadows,
+    that have the numbers chosen (N,)."""
 
     canvas: Canvas
     layer: Layer
@@ -155,7 +154,8 @@ class Shot:
             cv2.merge([shadow * np.float32(t) for t in tint]),
             dtype=cv2.CV_8U,
         )
-        cv2.copyTo(lit, where.view(np.uint8), canvas.image)
+        cover = cv2.GaussianBlur(where.astype(np.float32), (3, 3), 0.7) * where  # a soft edge
+        canvas.image[:] = cv2.blendLinear(lit, canvas.image, cover, 1 - cover)
         return where, chosen, points
 
     def _spread(self, chosen: np.ndarray, share: np.ndarray) -> np.ndarray:
