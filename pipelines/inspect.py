@@ -108,28 +108,25 @@ def print_summary(console: Console, folder: Path, info: dict, frames: pa.Table) 
     valid = frames["valid"].to_numpy()
     bins = occlusion_bins(frames["occlusion"])
     console.print(_facts_table(folder, info, frames, valid))
-    console.print(_occlusion_table(bins[valid]))
-    table = _table("Side, split, object: valid frames by occlusion, % of them in each bin")
+    title = (
+        "Valid frames by occlusion, the share of the hand that objects hide: % of them in each bin"
+    )
+    table = Table(title=title, box=SIMPLE_HEAD, title_justify="left", padding=(0, 1, 0, 0))
     table.add_column("", no_wrap=True)
     for name in ("frames", "valid", *BIN_NAMES):
         table.add_column(name, justify="right")
+
+    def add_row(label: str, num_frames: int, per_bin: np.ndarray) -> None:
+        shares = (f"{100 * n / per_bin.sum():.1f}" if n else "–" for n in per_bin)
+        table.add_row(label, f"{num_frames:,}", f"{per_bin.sum():,}", *shares)
+
+    add_row("all", len(frames), np.bincount(bins[valid], minlength=len(BIN_NAMES)))
     for names in (("side",), SPLIT_COLUMNS, ("object",)):
-        for column in names:
-            for value, (num_frames, per_bin) in _count_by(frames[column], valid, bins).items():
-                label = split_name(column, value) if column in SPLIT_COLUMNS else value
-                shares = (_share(n, per_bin.sum()) for n in per_bin)
-                table.add_row(label, f"{num_frames:,}", f"{per_bin.sum():,}", *shares)
         table.add_section()
+        for column in names:
+            for value, counts in _count_by(frames[column], valid, bins).items():
+                add_row(split_name(column, value) if column in SPLIT_COLUMNS else value, *counts)
     console.print(table)
-
-
-def _table(title: str) -> Table:
-    """Narrow enough for eight columns on a terminal of 80."""
-    return Table(title=title, box=SIMPLE_HEAD, title_justify="left", padding=(0, 1, 0, 0))
-
-
-def _share(part: int, whole: int) -> str:
-    return f"{100 * part / whole:.1f}" if part else "–"
 
 
 def _facts_table(folder: Path, info: dict, frames: pa.Table, valid: np.ndarray) -> Table:
@@ -162,19 +159,6 @@ def origin(info: dict) -> str:
         return "recorded"
     seed = info["synthetic"].get("seed")
     return "synthetic" if seed is None else f"synthetic (seed {seed})"
-
-
-def _occlusion_table(bins: np.ndarray) -> Table:
-    """How many valid frames lie in each bin, with a bar."""
-    table = _table("Occlusion of valid frames: share of the hand that objects hide")
-    table.add_column("hidden, %")
-    table.add_column("frames", justify="right")
-    table.add_column("% of frames", justify="right")
-    table.add_column("")
-    for name, n in zip(BIN_NAMES, np.bincount(bins, minlength=len(BIN_NAMES)), strict=True):
-        bar = "█" * round(32 * n / max(len(bins), 1))
-        table.add_row(name, f"{n:,}", _share(n, len(bins)), f"[orange3]{bar}")
-    return table
 
 
 # --------------------------------------------------------------------------------------- the sheet

@@ -19,6 +19,7 @@ The same parameters and seed give byte-identical files, whatever the number of w
 was interrupted goes on where it stopped: finished sequences are kept.
 """
 
+import json
 import shutil
 import sys
 from dataclasses import dataclass
@@ -27,14 +28,15 @@ from typing import Literal
 
 from rich.console import Console
 
-from deformer.files.whole import room_for
+from deformer.files.foreign import read_json
+from deformer.files.whole import room_for, write_whole
 from deformer.program.console import PlainConsole, run_program
 from deformer.program.least import check_least
 from deformer.program.pool import single_threaded
+from pipelines.datasets.source import SYNTHETIC_MARK
 from pipelines.synthetic.hand.motion import Motion
 from pipelines.synthetic.layouts import benchmark, dexycb_layout, hands_layout, ho3d_layout
 from pipelines.synthetic.layouts.dexycb_layout import Subject
-from pipelines.synthetic.layouts.mark import claim_root
 from pipelines.synthetic.layouts.model_files import write_models
 from pipelines.synthetic.layouts.sequences import (
     SequencePlan,
@@ -45,7 +47,7 @@ from pipelines.synthetic.layouts.sequences import (
 from pipelines.synthetic.recorded.retargeting import read_motions, retarget_all
 from pipelines.synthetic.workers import each
 
-VERSION = 2
+VERSION = 3
 """Raised whenever the same parameters give other files."""
 
 _PARTIAL = ".partial"
@@ -147,6 +149,30 @@ class SynthesisConfig:
         return mark
 
 
+def _claim_root(root: Path, mark: dict) -> None:
+    """Mark the folder as synthetic before anything else is in it, or check that it is ours."""
+    path = root / SYNTHETIC_MARK
+    if path.is_file():
+        found = read_json(path)
+        differences = [
+            f"{key}: there {found.get(key)!r}, asked {mark.get(key)!r}"
+            for key in sorted({*found, *mark})
+            if found.get(key) != mark.get(key)
+        ]
+        if differences:
+            raise FileExistsError(
+                f"{root} was synthesized with other parameters ({'; '.join(differences)}). "
+                "Give the same ones to continue it, another --out, or delete the folder."
+            )
+        return
+    if root.is_dir() and any(root.iterdir()):
+        raise FileExistsError(
+            f"{root} is not empty and holds no {SYNTHETIC_MARK}: it is not a synthesized dataset, "
+            "and nothing is written into it. Give another --out."
+        )
+    write_whole(path, json.dumps(mark, indent=2) + "\n")
+
+
 def synthesize(config: SynthesisConfig, console: Console | None = None) -> None:
     """Write the dataset, or what is missing of it.
 
@@ -155,13 +181,13 @@ def synthesize(config: SynthesisConfig, console: Console | None = None) -> None:
     single_threaded()
     root, plans, console = config.out, config.plan(), console or PlainConsole()
     recordings = None if config.motions is None else read_motions(config.motions, plans)
-    motions = {} if recordings is None else {"motions_sha256": recordings.file.sha256}
-    claim_root(root, config.mark() | motions)
+    motions = {} if recordings is None else {"motions_sha256": recordings.sha256}
+    _claim_root(root, config.mark() | motions)
     missing = [plan for plan in plans if not (root / plan.folder).is_dir()]
     recorded = {}
     if recordings is not None:
         sources = config.motions, config.frames, config.workers
-        recorded = retarget_all(root, *sources, plans, missing, console)
+        recorded = retarget_all(*sources, missing, console)
     shutil.rmtree(root / _PARTIAL, ignore_errors=True)
     if config.layout != "hands":
         write_models(root)
@@ -189,38 +215,13 @@ def make_sequence(
     subject: of the layout dexycb; motion: a recorded one.
     """
     single_threaded()
-    root = config.out
-    partial = root / _PARTIAL / plan.folder
+    root, partial = config.out, config.out / _PARTIAL / plan.folder
     if config.layout == "dexycb":
-        dexycb_layout.write_sequence(
-            partial,
-            plan,
-            subject,
-            seed=config.seed,
-            serials=config.serials(),
-            num_frames=config.frames,
-            with_depth=config.depth,
-            motion=motion,
-        )
+        dexycb_layout.write_sequence(partial, plan, config, subject, motion)
     elif config.layout == "hands":
-        hands_layout.write_sequence(
-            partial,
-            plan,
-            seed=config.seed,
-            num_cameras=config.num_cameras,
-            num_frames=config.frames,
-            stride=config.stride,
-        )
+        hands_layout.write_sequence(partial, plan, config)
     else:
-        ho3d_layout.write_sequence(
-            partial,
-            ho3d_layout.truth_folder(root),
-            plan,
-            version=config.layout[-2:],
-            seed=config.seed,
-            num_frames=config.frames,
-            with_depth=config.depth,
-        )
+        ho3d_layout.write_sequence(partial, plan, config)
     with room_for(root / plan.folder):
         (root / plan.folder).parent.mkdir(parents=True, exist_ok=True)
         partial.rename(root / plan.folder)

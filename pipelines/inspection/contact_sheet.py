@@ -148,11 +148,11 @@ def _draw_caption(pen: ImageDraw.ImageDraw, tile: Tile, x: int, y: int, width: i
     """Two lines of text under a tile, and a bar: what is seen, what is hidden by objects."""
     large, small = ImageFont.load_default(16), ImageFont.load_default(15)
     pen.rectangle((x, y, x + width - 1, y + 5), _LINE_RGB)
-    if tile.occlusion > 0:
-        pen.rectangle((x, y, x + round(tile.occlusion * width), y + 5), OBJECT_RGB)
-    if tile.visibility > 0:
-        start = x + width - round(tile.visibility * width)
-        pen.rectangle((start, y, x + width - 1, y + 5), _SEEN_RGB)
+    hidden, seen = np.nan_to_num([tile.occlusion, tile.visibility]) * width
+    if hidden >= 1:
+        pen.rectangle((x, y, x + int(hidden) - 1, y + 5), OBJECT_RGB)
+    if seen >= 1:
+        pen.rectangle((x + width - int(seen), y, x + width - 1, y + 5), _SEEN_RGB)
     frame = f"frame {tile.frame}"
     room = width - pen.textlength(frame, small) - 12
     pen.text((x, y + 11), _shortened(pen, tile.object, large, room), _INK_RGB, large)

@@ -57,7 +57,6 @@ def test_no_room_in_a_sequence_names_its_file(tmp_path, layout, room):
 def test_no_room_for_the_truth_of_a_sequence(tmp_path):
     config = SynthesisConfig("ho3d-v3", tmp_path, sequences=3, frames=40, depth=False)
     plan = config.plan()[0]
-    place = {"version": "v3", "seed": 0, "num_frames": 40, "with_depth": False}
-    with little_room(300_000), _told(tmp_path, rf"truth/{plan.name}\.npz"):
-        ho3d_layout.write_sequence(tmp_path / "made", tmp_path / "truth", plan, **place)
-    assert list((tmp_path / "truth").iterdir()) == []
+    with little_room(300_000), _told(tmp_path, rf"\.evaluation/{plan.name}\.npz"):
+        ho3d_layout.write_sequence(tmp_path / "made", plan, config)
+    assert list((tmp_path / ".evaluation").iterdir()) == []

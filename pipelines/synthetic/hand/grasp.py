@@ -63,6 +63,35 @@ _STYLES = {
 }
 
 
+def grasp_directions(rng, side: str, grip: Grip):
+    """Palm and finger directions that an arm from −y can take, and the object's yaw; world."""
+    sign = -1.0 if side == "left" else 1.0
+    if grip.approach == "side":
+        heading = rng.uniform(-0.25, 0.75)  # of the palm, from straight across towards ahead
+        approach = np.array([-sign * np.cos(heading), np.sin(heading), -rng.uniform(0.0, 0.25)])
+        fingers = np.array([sign * np.sin(heading), np.cos(heading), rng.uniform(-0.35, 0.05)])
+    else:
+        heading = rng.uniform(-0.25, 0.75)  # of the fingers, from straight ahead inwards
+        fingers = np.array([-sign * np.sin(heading), np.cos(heading), rng.uniform(-0.35, -0.05)])
+        approach = np.array([0.0, 0.0, -1.0]) + rng.normal(0, 0.1, 3)
+    approach = approach / np.linalg.norm(approach)
+    fingers = fingers - approach * (fingers @ approach)
+    fingers /= np.linalg.norm(fingers)
+    closing = np.arctan2(fingers[1], fingers[0])  # thumb and fingers close along the fingers
+    if grip.axis is None:
+        yaw = rng.uniform(-np.pi, np.pi)
+    else:
+        yaw = closing - np.arctan2(grip.axis[1], grip.axis[0]) + rng.normal(0, 0.12)
+        x, y = grip.center_m[:2]
+        c, s = np.cos(yaw), np.sin(yaw)
+        if np.hypot(x, y) < 0.02:
+            turn_round = rng.random() < 0.5  # either way will do
+        else:  # a handle: the palm comes from outside, not through the body
+            turn_round = np.dot([c * x - s * y, s * x + c * y], approach[:2]) > 0
+        yaw += np.pi * turn_round
+    return approach, fingers, yaw
+
+
 def find_grasp(
     rig: HandRig,
     thing: YcbObject,

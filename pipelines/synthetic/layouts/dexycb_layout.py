@@ -5,6 +5,7 @@ Layout and meaning of every value: section 5 of the project's method, after DexY
 
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import yaml
@@ -18,19 +19,25 @@ from pipelines.synthetic.hand.motion import Motion
 from pipelines.synthetic.layouts.encode import encode_png, pack_npz
 from pipelines.synthetic.layouts.sequences import SequencePlan
 from pipelines.synthetic.recorded.recording import Recordings
-from pipelines.synthetic.render.film import Frame
+from pipelines.synthetic.render.layer import HAND
+from pipelines.synthetic.render.shot import Picture
 from pipelines.synthetic.scene.cameras import MASTER_SERIAL, Camera, intrinsics, rig
 from pipelines.synthetic.scene.sequence import (
     Sequence,
     compose,
     compose_recorded,
-    film,
+    film_table,
     generator,
     standin_hands,
 )
 from pipelines.synthetic.scene.setting import Setting
 from pipelines.synthetic.scene.world import Person, Take
 from pipelines.synthetic.things.ycb import CLASS_IDS
+
+if TYPE_CHECKING:
+    from pipelines.synthesize import SynthesisConfig
+
+HAND_LABEL = 255
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,15 +51,14 @@ class Subject:
     @classmethod
     def drawn(cls, seed: int, name: str, recordings: Recordings | None = None) -> "Subject":
         """From the seed; what recordings know of a subject, hand shapes and view, is theirs."""
-        person = Person.drawn(generator(seed, name, "person"), int(name[-2:]) - 1)
+        person = Person.drawn(generator(seed, name, "person"))
         people, rng = dict.fromkeys(SIDES, person), generator(seed, name, "rig")
         if recordings is None:
             return cls(name, rig(rng), people)
         unknown = np.zeros(10, np.float32)
-        people = {
-            side: replace(person, betas=recordings.betas.get((name, side), unknown))
-            for side in SIDES
-        }
+        for side in SIDES:
+            betas = recordings.betas.get((name, side), unknown)
+            people[side] = replace(person, looks=replace(person.looks, betas=betas))
         return cls(name, rig(rng, recordings.middle_m(name)), people)
 
     def person(self, side: str, seed: int, setting: Setting) -> Person:
@@ -76,41 +82,49 @@ def write_shared(root: Path, subjects: list[Subject]) -> None:
         write_whole(path / "extrinsics.yml", _yaml(_extrinsics_entry(subject.cameras)))
         for side, person in subject.people.items():
             path = folder / f"mano_{subject.name}_{side}"
-            write_whole(
-                path / "mano.yml", _yaml({"betas": [float(np.float32(b)) for b in person.betas]})
-            )
+            betas = [float(np.float32(b)) for b in person.looks.betas]
+            write_whole(path / "mano.yml", _yaml({"betas": betas}))
 
 
 def write_sequence(
     folder: Path,
     plan: SequencePlan,
+    config: "SynthesisConfig",
     subject: Subject,
-    *,
-    seed: int,
-    serials: list[str],
-    num_frames: int,
-    with_depth: bool,
     motion: Motion | None = None,
 ) -> None:
     """Render one sequence into `folder`: meta.yml, pose.npz and a folder per camera.
 
-    motion: a recorded one; without it `num_frames` frames are drawn.
+    motion: a recorded one; without it one is drawn.
     """
-    cameras = [c for c in subject.cameras if c.name in serials]
-    person, grasped = subject.person(plan.side, seed, plan.setting), CLASS_IDS[plan.object_name]
-    take = Take(seed, plan.folder, person, plan.side, grasped, cameras, plan.setting)
-    sequence = compose(take, num_frames) if motion is None else compose_recorded(take, motion)
+    cameras = [c for c in subject.cameras if c.name in config.serials()]
+    person, grasped = (
+        subject.person(plan.side, config.seed, plan.setting),
+        CLASS_IDS[plan.object_name],
+    )
+    take = Take(config.seed, plan.folder, person, plan.side, grasped, cameras, plan.setting)
+    sequence = compose(take, config.frames) if motion is None else compose_recorded(take, motion)
     write_part(folder / "meta.yml", _yaml(_meta(sequence, plan.subject, plan.side)).encode())
     _write_poses(folder / "pose.npz", sequence, subject.cameras)
     labels = [_camera_labels(sequence, camera) for camera in cameras]
-    for frame, number, picture in film(sequence):
+    for frame, number, picture in film_table(sequence).pictures(range(sequence.motion.num_frames)):
         place = folder / cameras[number].name
-        write_frame(place, frame, picture, with_depth)
-        arrays = {"seg": picture.label} | {k: v[frame] for k, v in labels[number].items()}
+        write_frame(place, frame, picture, config.depth)
+        arrays = {"seg": segmentation(picture)} | {k: v[frame] for k, v in labels[number].items()}
         write_part(place / f"labels_{frame:06d}.npz", pack_npz(arrays))
 
 
-def write_frame(folder: Path, frame: int, picture: Frame, with_depth: bool) -> None:
+def segmentation(picture: Picture) -> np.ndarray:
+    """(H, W) uint8: 0, YCB class, 255 hand."""
+    moving = [HAND_LABEL if p.kind == HAND else p.class_id for p in picture.moving_parts]
+    still = [p.class_id for p in picture.still_parts]
+    seen = np.array([*still, 0], np.uint8)[picture.still]
+    over = picture.moving >= 0
+    seen[over] = np.array(moving, np.uint8)[picture.moving[over]]
+    return seen
+
+
+def write_frame(folder: Path, frame: int, picture: Picture, with_depth: bool) -> None:
     """Colour as JPEG (4:2:0, quality 95) and depth as 16-bit PNG in millimetres."""
     write_part(folder / f"color_{frame:06d}.jpg", encode_jpeg(picture.image))
     if with_depth:

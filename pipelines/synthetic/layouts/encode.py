@@ -1,40 +1,19 @@
 """Files as bytes: PNG and npz, fast and the same at every call."""
 
 import io
-import struct
 import zipfile
-import zlib
 
+import cv2
 import numpy as np
 
 _LEVEL = 1
-_UP_FILTER = 2
+# rows as their difference to the row above: twice as fast for depth images
+_PNG = cv2.IMWRITE_PNG_COMPRESSION, _LEVEL, cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_UP
 
 
 def encode_png(image: np.ndarray) -> bytes:
-    """(H, W) uint16 or (H, W, 3) uint8 BGR → PNG.
-
-    Three times as fast as OpenCV's for depth images: every row is stored as its difference to the
-    row above, which leaves little to compress, and compressed at the lowest level.
-    """
-    height, width = image.shape[:2]
-    if image.ndim == 2:
-        depth, colour, rows = 16, 0, image.astype(">u2").view(np.uint8).reshape(height, -1)
-    else:
-        depth, colour, rows = 8, 2, np.ascontiguousarray(image[..., ::-1]).reshape(height, -1)
-    filtered = np.empty((height, rows.shape[1] + 1), np.uint8)
-    filtered[:, 0], filtered[0, 1:] = _UP_FILTER, rows[0]
-    np.subtract(rows[1:], rows[:-1], out=filtered[1:, 1:])
-    header = struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, 0)
-    data = zlib.compress(filtered.data, _LEVEL)
-    return b"\x89PNG\r\n\x1a\n" + b"".join(
-        _chunk(*part) for part in ((b"IHDR", header), (b"IDAT", data), (b"IEND", b""))
-    )
-
-
-def _chunk(name: bytes, content: bytes) -> bytes:
-    check = zlib.crc32(content, zlib.crc32(name))
-    return struct.pack(">I", len(content)) + name + content + struct.pack(">I", check)
+    """(H, W) uint16 or (H, W, 3) uint8 BGR → PNG."""
+    return cv2.imencode(".png", image, _PNG)[1].tobytes()
 
 
 def pack_npz(arrays: dict[str, np.ndarray]) -> bytes:

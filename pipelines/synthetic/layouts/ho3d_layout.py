@@ -7,6 +7,7 @@ import json
 import pickle
 import shutil
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
@@ -15,13 +16,16 @@ from scipy.spatial.transform import Rotation
 from deformer.files.images import encode_jpeg
 from deformer.files.whole import whole_file, write_part, write_whole
 from deformer.hand.conventions import DATASET_TO_MANO, OPENGL_TO_OPENCV, TIP_VERTICES
+from pipelines.synthetic.layouts.dexycb_layout import HAND_LABEL, segmentation
 from pipelines.synthetic.layouts.encode import encode_png
 from pipelines.synthetic.layouts.sequences import SequencePlan
-from pipelines.synthetic.render.film import HAND_LABEL
 from pipelines.synthetic.scene.cameras import table_camera
-from pipelines.synthetic.scene.sequence import Sequence, compose, film, generator
+from pipelines.synthetic.scene.sequence import Sequence, compose, film_table, generator
 from pipelines.synthetic.scene.world import Person, Take
 from pipelines.synthetic.things.ycb import CLASS_IDS
+
+if TYPE_CHECKING:
+    from pipelines.synthesize import SynthesisConfig
 
 DEPTH_SCALE_M = 0.00012498664727900177
 """Metres per step of HO-3D's depth images."""
@@ -39,37 +43,29 @@ _LABELLED_KEYS = (
 _CONSTANT_KEYS = ("camMat", "objName", "objLabel", "objCorners3DRest")
 
 
-def write_sequence(
-    folder: Path,
-    truth_folder: Path,
-    plan: SequencePlan,
-    *,
-    version: str,
-    seed: int,
-    num_frames: int,
-    with_depth: bool,
-) -> None:
+def write_sequence(folder: Path, plan: SequencePlan, config: "SynthesisConfig") -> None:
     """Render one sequence into `folder`, and the truth of an evaluation sequence beside it."""
+    seed, num_frames, version = config.seed, config.frames, config.layout[-2:]
     sequence = _compose(seed, plan, num_frames)
     labels = _labels(sequence)
     evaluation = plan.split == "evaluation"
     listed = np.ones(num_frames, bool) if evaluation else _annotated(seed, plan.name, num_frames)
     has_masks = version == "v3" and not evaluation
-    for frame, _, picture in film(sequence):
+    for frame, _, picture in film_table(sequence).pictures(range(num_frames)):
         if version == "v2":
             write_part(folder / "rgb" / f"{frame:04d}.png", encode_png(picture.image))
         else:
             write_part(folder / "rgb" / f"{frame:04d}.jpg", encode_jpeg(picture.image))
-        if with_depth:
+        if config.depth:
             depth = encode_png(_encode_depth(picture.depth_m))
             write_part(folder / "depth" / f"{frame:04d}.png", depth)
         if has_masks:
             grasped = sequence.world.objects[sequence.world.grasped].thing.class_id
-            mask = encode_png(_encode_masks(picture.label, grasped))
+            mask = encode_png(_encode_masks(segmentation(picture), grasped))
             write_part(folder / "seg" / f"{frame:04d}.png", mask)
         meta = _meta(sequence, labels, frame, version, evaluation, bool(listed[frame]))
         write_part(folder / "meta" / f"{frame:04d}.pkl", _pickle(meta))
-    with whole_file(truth_folder / f"{plan.name}.npz") as file:
+    with whole_file(truth_folder(config.out) / f"{plan.name}.npz") as file:
         np.savez(file, listed=listed, xyz=labels["handJoints3D"], verts=labels["vertices"])
 
 
@@ -132,8 +128,7 @@ def _encode_masks(label: np.ndarray, grasped_id: int) -> np.ndarray:
 
 def _compose(seed: int, plan: SequencePlan, num_frames: int) -> Sequence:
     person_name = plan.name.rstrip("0123456789")  # one person films a group of sequences
-    rng = generator(seed, "ho3d", person_name)
-    person = Person.drawn(rng, int(rng.integers(100)))
+    person = Person.drawn(generator(seed, "ho3d", person_name))
     camera = table_camera(plan.name, generator(seed, "ho3d", plan.name, "camera"))
     grasped = CLASS_IDS[plan.object_name]
     take = Take(seed, f"ho3d/{plan.name}", person, "right", grasped, [camera])

@@ -102,32 +102,26 @@ class Recording:
         return f"{self.subject}/{self.name}"
 
 
-@dataclass(frozen=True, eq=False)
-class MotionsFile:
-    """What a motions file holds."""
+def read_motions_file(path: Path) -> tuple[list[Recording], str]:
+    """What a motions file holds, and its sha256.
 
-    path: Path
-    sha256: str
-    recordings: list[Recording]
-
-    @classmethod
-    def read(cls, path: Path) -> "MotionsFile":
-        """Raises `FileNotFoundError`, and `ValueError` naming file and array."""
-        if not path.is_file():
-            raise FileNotFoundError(
-                f"--motions {path}: no such file. It is derived from DexYCB and not part of this "
-                "project; leave the option out for procedural motion."
-            )
-        content = path.read_bytes()
-        arrays = _arrays(path, content)
-        try:
-            _check(arrays)
-        except ValueError as error:
-            raise ValueError(
-                f"--motions {path}: {error}; pipelines/synthetic/recorded/motions_file.py has the "
-                "format"
-            ) from None
-        return cls(path, hashlib.sha256(content).hexdigest(), _split(arrays))
+    Raises `FileNotFoundError`, and `ValueError` naming file and array.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"--motions {path}: no such file. It is derived from DexYCB and not part of this "
+            "project; leave the option out for procedural motion."
+        )
+    content = path.read_bytes()
+    arrays = _arrays(path, content)
+    try:
+        _check(arrays)
+    except ValueError as error:
+        raise ValueError(
+            f"--motions {path}: {error}; pipelines/synthetic/recorded/motions_file.py has the "
+            "format"
+        ) from None
+    return _split(arrays), hashlib.sha256(content).hexdigest()
 
 
 def common_up(rotations: np.ndarray) -> tuple[np.ndarray, int]:

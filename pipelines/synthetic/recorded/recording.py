@@ -17,8 +17,8 @@ from pipelines.synthetic.hand.kinematics import HandRig
 from pipelines.synthetic.hand.motion import TABLE_EDGE_Y_M, Motion, minimum_jerk
 from pipelines.synthetic.layouts.sequences import SequencePlan
 from pipelines.synthetic.recorded.inverse_kinematics import Fit, fit_betas, fit_pose
-from pipelines.synthetic.recorded.motions_file import MotionsFile, Recording, common_up
-from pipelines.synthetic.things.objects import distance_field, surface_samples_m
+from pipelines.synthetic.recorded.motions_file import Recording, common_up, read_motions_file
+from pipelines.synthetic.things.objects import surface_samples_m
 from pipelines.synthetic.things.ycb import CLASS_IDS, YCB_OBJECTS
 
 _MIN_UPRIGHT = 0.3
@@ -27,7 +27,6 @@ _REST_M, _REST_RAD = 0.004, 0.04  # a tracked object at rest wanders by this muc
 _RELEASE_FRAMES = 8
 _LIFT_FRAMES = 6
 _BETAS_STRIDE = 7
-_HELD_FRAMES = 5
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,14 +34,11 @@ class Recorded:
     """One recorded sequence done by the stand-in.
 
     motion in the world of `cameras.py`; residual_m (frames with a hand, 21): how far its fitted
-    joints are from the recorded ones; penetration_m (a few frames in which the object is carried,
-    maybe none,): how deep the deepest vertex is in the object.
+    joints are from the recorded ones.
     """
 
-    side: str
     motion: Motion
     residual_m: np.ndarray
-    penetration_m: np.ndarray
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,11 +60,11 @@ class Recordings:
     """
 
     def __init__(self, path: Path, hands: Hands) -> None:
-        self.file, self.hands = MotionsFile.read(path), hands
-        self._layer = HandLayer(hands).eval()
-        self._by_folder = {r.folder: r for r in self.file.recordings}
+        self.path, self.hands, self._layer = path, hands, HandLayer(hands).eval()
+        self.recordings, self.sha256 = read_motions_file(path)
+        self._by_folder = {r.folder: r for r in self.recordings}
         self._by_subject: dict[str, list[Recording]] = {}
-        for recording in self.file.recordings:
+        for recording in self.recordings:
             self._by_subject.setdefault(recording.subject, []).append(recording)
         try:
             self.tables = {name: _find_table(parts) for name, parts in self._by_subject.items()}
@@ -79,13 +75,13 @@ class Recordings:
         """The one of a plan; `ValueError` where the file has none, or one of something else."""
         if plan.folder not in self._by_folder:
             raise ValueError(
-                f"--motions {self.file.path} holds no sequence {plan.folder}; leave the option "
+                f"--motions {self.path} holds no sequence {plan.folder}; leave the option "
                 "out, or give the file with all of DexYCB's"
             )
         found = self._by_folder[plan.folder]
         if (found.side, found.object_name) != (plan.side, plan.object_name):
             raise ValueError(
-                f"--motions {self.file.path}: {plan.folder} is a {found.side} hand with "
+                f"--motions {self.path}: {plan.folder} is a {found.side} hand with "
                 f"{found.object_name}, in DexYCB a {plan.side} hand with {plan.object_name}; "
                 "correct the file"
             )
@@ -95,7 +91,7 @@ class Recordings:
     def betas(self) -> dict[tuple[str, str], np.ndarray]:
         """By subject and side, where there are any: the stand-in's shape, (10,)."""
         joints: dict[tuple[str, str], list[np.ndarray]] = {}
-        for r in self.file.recordings:
+        for r in self.recordings:
             joints.setdefault((r.subject, r.side), []).append(r.joints_m[r.valid][::_BETAS_STRIDE])
         return {
             (subject, side): fit_betas(getattr(self.hands, side), side, np.concatenate(parts))
@@ -130,8 +126,7 @@ class Recordings:
         )
         hand = rotvec[nearest], fingers[nearest], wrist[nearest]
         motion = Motion(recording.valid, *hand, recording.object_rotation, recording.object_m)
-        depths = penetration_m(rig, motion, plan.object_name)
-        return Recorded(plan.side, motion, residual, depths)
+        return Recorded(motion, residual)
 
 
 def _find_table(recordings: list[Recording]) -> Table:
@@ -185,13 +180,8 @@ def _last_frames(recording: Recording, num_frames: int) -> Recording:
         return recording
     stop = max(int(np.flatnonzero(recording.valid)[-1]) + 1, num_frames)
     rows = slice(stop - num_frames, stop)
-    return replace(
-        recording,
-        joints_m=recording.joints_m[rows],
-        object_rotation=recording.object_rotation[rows],
-        object_m=recording.object_m[rows],
-        valid=recording.valid[rows],
-    )
+    keys = "joints_m", "object_rotation", "object_m", "valid"
+    return replace(recording, **{key: getattr(recording, key)[rows] for key in keys})
 
 
 def runs(valid: np.ndarray) -> list[slice]:
@@ -223,7 +213,8 @@ def at_rest_first(rotation: np.ndarray, position: np.ndarray) -> tuple[np.ndarra
 
 def _lifted(rig: HandRig, fit: Fit) -> Fit:
     """A run of frames with the hand raised, smoothly, where it would sink into the table."""
-    sunk = sunk_m(_vertices_m(rig, fit.finger_rotvec, fit.global_rotvec, fit.wrist_m))
+    vertices, _ = rig.pose(fit.finger_rotvec, fit.global_rotvec)
+    sunk = sunk_m(vertices + fit.wrist_m[:, None])
     if not sunk.any():
         return fit
     # The mean of what is everywhere the most nearby is nowhere less than what is there
@@ -238,25 +229,3 @@ def sunk_m(vertices_m: np.ndarray) -> np.ndarray:
     """How far vertices (F, V, 3) reach below the table's top where the table is, (F,)."""
     over = vertices_m[..., 1] > TABLE_EDGE_Y_M
     return np.where(over, np.maximum(-vertices_m[..., 2], 0), 0).max(1)
-
-
-def penetration_m(rig: HandRig, motion: Motion, object_name: str) -> np.ndarray:
-    """How deep the hand is in the object it carries, (frames,): in up to five frames, evenly."""
-    moves = (motion.object_m != motion.object_m[0]).any(1)
-    held = np.flatnonzero(motion.valid & moves)
-    if not len(held):
-        return np.zeros(0)
-    held = held[np.unique(np.linspace(0, len(held) - 1, _HELD_FRAMES).round().astype(int))]
-    vertices = _vertices_m(
-        rig, motion.finger_rotvec[held], motion.global_rotvec[held], motion.wrist_m[held]
-    )
-    local = (vertices - motion.object_m[held, None]) @ motion.object_rotation[held]
-    field = distance_field(YCB_OBJECTS[CLASS_IDS[object_name]])
-    return np.maximum(-field(local).min(1), 0)
-
-
-def _vertices_m(
-    rig: HandRig, finger_rotvec: np.ndarray, global_rotvec: np.ndarray, wrist_m: np.ndarray
-) -> np.ndarray:
-    """(F, 778, 3) in the world."""
-    return rig.pose(finger_rotvec, global_rotvec)[0] + wrist_m[:, None]

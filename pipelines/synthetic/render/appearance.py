@@ -36,12 +36,10 @@ def layer_colour(
     directions: np.ndarray,
     light: Light,
     lamp_share: Callable,
-    surroundings: np.ndarray | None = None,
 ) -> np.ndarray:
     """Linear RGB (N, 3) of hits that all met something.
 
-    lamp_share(points_m, kinds): share of the lamp's light (N,) that arrives past what moves;
-    surroundings (H, W, 3): what mirrors show.
+    lamp_share(points_m, kinds): share of the lamp's light (N,) that arrives past what moves.
     """
     rows = hits.corners + layer.first_vertex.take(hits.mesh)[:, None]
     values = interpolate(layer.attributes, rows, hits.weights)
@@ -58,15 +56,7 @@ def layer_colour(
     lit = lamp_share(points + 0.0012 * normals, kinds) * values[:, Column.LIT]
     softness = np.where(kinds == HAND, np.float32(0.5), np.float32(0))
     gloss, open_ = layer.gloss.take(hits.mesh), values[:, Column.OPEN]
-    colour = shade(light, albedo, normals, points, view, lit, gloss, open_, softness)
-    for part, mine in zip(layer.parts, members, strict=True):
-        if part.mirror and len(mine):
-            n, eye = normals[mine], view[mine]
-            away = 2 * n * np.einsum("ni,ni->n", n, eye)[:, None] - eye
-            around = np.arctan2(away[:, 1], away[:, 0]) / (2 * np.pi) + 0.5
-            seen = sample_texture(surroundings, np.stack([around, away[:, 2] / 2 + 0.5], 1))
-            colour[mine] += np.float32(part.mirror) * (seen - colour[mine])
-    return colour
+    return shade(light, albedo, normals, points, view, lit, gloss, open_, softness)
 
 
 def openness(
@@ -153,7 +143,6 @@ def thing_part(
     texture: np.ndarray,
     gloss: float = 0.1,
     owner: int = -1,
-    mirror: float = 0.0,
 ) -> Part:
     """A textured thing at its place."""
     mesh = thing.mesh
@@ -166,7 +155,8 @@ def thing_part(
     def surface(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         return sample_texture(texture, values[:, Column.UV]), values[:, Column.NORMAL]
 
-    return Part(THING, vertices, mesh.faces, outline, table, surface, gloss, owner, mirror)
+    look = table, surface, gloss, owner, thing.class_id
+    return Part(THING, vertices, mesh.faces, outline, *look)
 
 
 def num_blocked(
@@ -254,12 +244,6 @@ def skin_surface(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return mottled, unit(bumped)
 
 
-def arm_surface(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The `Surface` of a plain sleeve or a bare arm: the vertices' colour with a grain."""
-    grain = 1 + 0.12 * sample_noise(values[:, Column.REST], 700.0)[:, :1]
-    return values[:, Column.ALBEDO] * grain, values[:, Column.NORMAL]
-
-
 def sample_texture(texture: np.ndarray, uv: np.ndarray) -> np.ndarray:
     """Bilinear texture (H, W, 3) at uv (N, 2), v upwards, (N, 3)."""
     height, width = texture.shape[:2]
@@ -277,9 +261,3 @@ def sample_texture(texture: np.ndarray, uv: np.ndarray) -> np.ndarray:
         borderMode=cv2.BORDER_REPLICATE,
     )
     return found.reshape(-1, 3)[:count]
-
-
-def arm_albedo(arm: Arm, skin: np.ndarray, sleeve: np.ndarray) -> np.ndarray:
-    """Albedo per vertex of the arm, linear RGB (V, 3)."""
-    ring = np.repeat(arm.is_sleeve, arm.num_vertices // len(arm.is_sleeve))
-    return np.where(ring[:, None], sleeve.mean((0, 1)), skin * [1.0, 0.97, 0.96]).astype(np.float32)

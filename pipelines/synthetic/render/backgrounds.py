@@ -1,4 +1,4 @@
-"""Backgrounds with the statistics of photographs: rooms, walls, outdoors, clutter, people.
+"""Backgrounds with the statistics of photographs: rooms, walls, outdoors, clutter.
 
 Values are sRGB, 8 bit, BGR, as in `patterns.py`.
 """
@@ -6,21 +6,38 @@ Values are sRGB, 8 bit, BGR, as in `patterns.py`.
 import cv2
 import numpy as np
 
-from pipelines.synthetic.render.patterns import colour, texture
+from pipelines.synthetic.render.patterns import Kinds, colour, texture
+
+# Of each kind: its share, names of its colours, their contrast, and rounds of shapes: how many, how
+# large as shares of the width, and the share of them that stand upright
+_INDOORS = (
+    (0.58, ("wall", "any"), 0.5, (((3, 16), 0.45, 0.5), ((2, 30), 0.12, 0.35))),  # a room
+    (0.18, ("wall", "any", "wood"), 0.6, (((0, 4), 0.4, 0.5),)),  # a wall
+    (0.24, ("any",), 1.0, (((5, 20), 0.35, 0.25), ((10, 40), 0.15, 0.25), ((15, 60), 0.06, 0.25))),
+)
+_OUTDOORS = 0.16
 
 
 def background(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
     """Something to stand behind a hand, (height, width, 3) uint8."""
-    kinds = (_room, _outdoors, _plain, _pile)
-    kind = kinds[rng.choice(len(kinds), p=[0.5, 0.16, 0.14, 0.2])]
-    image = kind(rng, height, width)
-    if rng.random() < 0.45:
-        _add_person(rng, image)
-    if rng.random() < 0.25:
+    draw = _outdoors if rng.random() < _OUTDOORS else _indoors
+    image = draw(rng, height, width)
+    if rng.random() < 0.4:
         _add_limbs(rng, image)
     image = _shaded(rng, image)
     sigma = rng.choice([0.0, rng.uniform(0.6, 2.0), rng.uniform(2.0, 9.0)], p=[0.34, 0.33, 0.33])
     return _blurred(image, sigma * width / 400)
+
+
+def plain_room(rng: np.random.Generator, height: int, width: int, colours: Kinds) -> np.ndarray:
+    """A room out of focus that has no other colours than these, (height, width, 3) uint8."""
+    half = height // 2, width // 2
+    sheets = [texture(rng, *half, colours) for _ in range(4)]
+    image = texture(rng, *half, colours, 0.4)
+    _add_shapes(rng, image, sheets, int(rng.integers(3, 9)), 0.4, 0.7, colours)
+    _add_shapes(rng, image, sheets, int(rng.integers(2, 16)), 0.12, 0.5, colours)
+    image = _blurred(_shaded(rng, image), rng.uniform(2.0, 6.0) * half[1] / 400)
+    return cv2.resize(image, (width, height))
 
 
 def _blurred(image: np.ndarray, sigma: float) -> np.ndarray:
@@ -41,36 +58,17 @@ def _shaded(rng, image: np.ndarray) -> np.ndarray:
     return cv2.multiply(image, cv2.merge([light] * 3), dtype=cv2.CV_8U)
 
 
-def _sheets(rng, height: int, width: int) -> list[np.ndarray]:
-    return [texture(rng, height, width) for _ in range(4)]
-
-
-def _room(rng, height: int, width: int) -> np.ndarray:
-    image = texture(rng, height, width, str(rng.choice(["wall", "any"])), 0.5)
-    horizon = int(height * rng.uniform(0.4, 1.1))
+def _indoors(rng, height: int, width: int) -> np.ndarray:
+    """A room, a wall, or clutter from edge to edge."""
+    shares = [kind[0] for kind in _INDOORS]
+    _, names, contrast, rounds = _INDOORS[rng.choice(len(_INDOORS), p=shares)]
+    image = texture(rng, height, width, str(rng.choice(names)), contrast)
+    horizon = int(height * rng.uniform(0.4, 1.4))
     if horizon < height:
         image[horizon:] = texture(rng, height - horizon, width, str(rng.choice(["wood", "any"])))
-    sheets = _sheets(rng, height, width)
-    _add_shapes(rng, image, sheets, int(rng.integers(3, 16)), 0.45, 0.5)
-    if rng.random() < 0.3:
-        _add_shelf(rng, image)
-    if rng.random() < 0.3:
-        _add_window(rng, image)
-    _add_shapes(rng, image, sheets, int(rng.integers(2, 30)), 0.12, 0.35)
-    return image
-
-
-def _plain(rng, height: int, width: int) -> np.ndarray:
-    image = texture(rng, height, width, str(rng.choice(["wall", "any", "wood"])), 0.6)
-    _add_shapes(rng, image, _sheets(rng, height, width), int(rng.integers(0, 4)), 0.4, 0.5)
-    return image
-
-
-def _pile(rng, height: int, width: int) -> np.ndarray:
-    """Clutter from edge to edge."""
-    image, sheets = texture(rng, height, width), _sheets(rng, height, width)
-    for count, size in ((20, 0.35), (40, 0.15), (60, 0.06)):
-        _add_shapes(rng, image, sheets, int(rng.integers(count // 4, count)), size, 0.25)
+    sheets = [texture(rng, height, width) for _ in range(4)]
+    for counts, size, upright in rounds:
+        _add_shapes(rng, image, sheets, int(rng.integers(*counts)), size, upright)
     return image
 
 
@@ -100,7 +98,9 @@ def _blob(rng, centre, size: float, roughness: float) -> np.ndarray:
     return np.stack([np.cos(angles), np.sin(angles)], 1) * radii[:, None] + centre
 
 
-def _paint(rng, image: np.ndarray, outline: np.ndarray, sheets: list[np.ndarray]) -> None:
+def _paint(
+    rng, image: np.ndarray, outline: np.ndarray, sheets: list[np.ndarray], kinds: Kinds = "any"
+) -> None:
     """Fill an outline (N, 2) with a colour or a piece of a sheet, now and then with a rim."""
     height, width = image.shape[:2]
     points = np.round(np.clip(outline, -4 * width, 5 * width)).astype(np.int32)
@@ -108,22 +108,24 @@ def _paint(rng, image: np.ndarray, outline: np.ndarray, sheets: list[np.ndarray]
     if (high - low < 2).any():
         return
     if rng.random() < 0.45:
-        cv2.fillPoly(image, [points], colour(rng).tolist(), cv2.LINE_AA)
+        cv2.fillPoly(image, [points], colour(rng, kinds).tolist(), cv2.LINE_AA)
     else:
         box = (slice(low[1], high[1]), slice(low[0], high[0]))
         mask = np.zeros(high[::-1] - low[::-1], np.uint8)
         cv2.fillPoly(mask, [points - low.astype(np.int32)], 255)
         sheet = sheets[rng.integers(len(sheets))][box]
         if rng.random() < 0.6:
-            sheet = cv2.multiply(sheet, tuple(rng.uniform(0.4, 1.2, 3)) + (1.0,))
+            tint = rng.uniform(0.4, 1.2, 3) if kinds == "any" else [rng.uniform(0.4, 1.2)] * 3
+            sheet = cv2.multiply(sheet, (*tint, 1.0))
         image[box] = cv2.copyTo(np.ascontiguousarray(sheet), mask, np.ascontiguousarray(image[box]))
     if rng.random() < 0.3:
-        cv2.polylines(
-            image, [points], True, colour(rng).tolist(), int(rng.integers(1, 4)), cv2.LINE_AA
-        )
+        rim, thick = colour(rng, kinds).tolist(), int(rng.integers(1, 4))
+        cv2.polylines(image, [points], True, rim, thick, cv2.LINE_AA)
 
 
-def _add_shapes(rng, image, sheets, count: int, size: float, upright: float) -> None:
+def _add_shapes(
+    rng, image, sheets, count: int, size: float, upright: float, kinds: Kinds = "any"
+) -> None:
     """Rectangles, boxes, discs, polygons and bars of about `size` times the picture's width."""
     height, width = image.shape[:2]
     for _ in range(count):
@@ -143,64 +145,7 @@ def _add_shapes(rng, image, sheets, count: int, size: float, upright: float) -> 
             extent = np.array([extent.max() * 2.5, width * rng.uniform(0.004, 0.03)])
         c, s = np.cos(angle), np.sin(angle)
         turned = (shape * extent) @ np.array([[c, s], [-s, c]])
-        _paint(rng, image, turned + centre, sheets)
-
-
-def _add_shelf(rng, image) -> None:
-    height, width = image.shape[:2]
-    left, right = np.sort(rng.uniform(-0.2, 1.2, 2)) * width
-    board, step = colour(rng, "wood").tolist(), height * rng.uniform(0.12, 0.3)
-    for y in np.arange(rng.uniform(-0.1, 0.3) * height, height * rng.uniform(0.4, 1), step):
-        x = left
-        while x < right:
-            wide, tall = width * rng.uniform(0.008, 0.05), step * rng.uniform(0.5, 0.9)
-            if rng.random() < 0.85:
-                corners = (int(x), int(y - tall)), (int(x + wide), int(y))
-                cv2.rectangle(image, *corners, colour(rng).tolist(), -1)
-            x += wide + 1
-        thick = int(height * rng.uniform(0.01, 0.03))
-        cv2.rectangle(image, (int(left), int(y)), (int(right), int(y) + thick), board, -1)
-
-
-def _add_window(rng, image) -> None:
-    height, width = image.shape[:2]
-    x, y = int(rng.uniform(-0.1, 0.8) * width), int(rng.uniform(-0.1, 0.4) * height)
-    w, h = int(rng.uniform(0.12, 0.4) * width), int(rng.uniform(0.2, 0.6) * height)
-    pane = np.clip(np.array([250, 245, 238]) * rng.uniform(0.75, 1.05), 0, 255).tolist()
-    cv2.rectangle(image, (x, y), (x + w, y + h), pane, -1)
-    frame, thick = colour(rng, "wall").tolist(), max(1, int(width * rng.uniform(0.005, 0.02)))
-    cv2.rectangle(image, (x, y), (x + w, y + h), frame, thick)
-    for k in range(1, int(rng.integers(1, 4))):
-        cv2.line(image, (x + w * k // 3, y), (x + w * k // 3, y + h), frame, thick)
-
-
-def _add_person(rng, image) -> None:
-    """Shoulders in cloth, maybe neck and head: a body as it stands behind hands."""
-    height, width = image.shape[:2]
-    scale, x = width * np.exp(rng.uniform(np.log(0.1), np.log(0.55))), rng.uniform(0, 1) * width
-    top = rng.uniform(-0.6, 0.9) * height  # of the shoulders; the head may be out of the picture
-    skin = colour(rng, "skin")
-    torso = np.array([[-0.95, 0.25], [-0.6, 0.05], [-0.25, 0], [0.25, 0], [0.6, 0.05],
-                      [0.95, 0.25], [1.0, 3.5], [-1.0, 3.5]]) * scale + (x, top)  # fmt: skip
-    cloth = texture(rng, height, width, "any", 0.6)
-    neck = np.array([[-0.2, -0.4], [0.2, -0.4], [0.24, 0.08], [-0.24, 0.08]]) * scale + (x, top)
-    cv2.fillPoly(image, [neck.astype(np.int32)], (skin * 0.85).tolist(), cv2.LINE_AA)
-    mask = np.zeros((height, width), np.uint8)
-    cv2.fillPoly(mask, [torso.astype(np.int32)], 255)
-    image[:] = cv2.copyTo(cloth, mask, image)
-    middle, axes = (int(x), int(top - 0.75 * scale)), (int(0.34 * scale), int(0.45 * scale))
-    hair = colour(rng, str(rng.choice(["grey", "wood"]))) * rng.uniform(0.1, 0.8)
-    crown = (middle[0], middle[1] - int(0.1 * scale))
-    cv2.ellipse(image, crown, (int(0.4 * scale), int(0.48 * scale)), 0, 0, 360, hair.tolist(), -1)
-    face = (middle[0], middle[1] + int(0.06 * scale))
-    cv2.ellipse(image, face, axes, 0, 0, 360, skin.tolist(), -1, cv2.LINE_AA)
-    dark, eye = (skin * 0.35).tolist(), max(1, int(0.05 * scale))
-    for side in (-1, 1):
-        spot = (face[0] + int(side * 0.14 * scale), face[1] - int(0.05 * scale))
-        cv2.ellipse(image, spot, (eye, max(1, eye // 2)), 0, 0, 360, dark, -1, cv2.LINE_AA)
-    mouth = (face[0], face[1] + int(0.22 * scale))
-    lips = (skin * [0.6, 0.6, 0.85]).tolist()
-    cv2.ellipse(image, mouth, (int(0.11 * scale), eye // 2 + 1), 0, 0, 360, lips, -1, cv2.LINE_AA)
+        _paint(rng, image, turned + centre, sheets, kinds)
 
 
 def _add_limbs(rng, image) -> None:

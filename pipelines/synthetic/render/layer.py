@@ -6,7 +6,7 @@ row and column.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
@@ -53,8 +53,8 @@ class Part:
     kind: HAND, ARM or THING. outline_m (N, 3): points on it, `SPACING_M` apart. attributes (V, 14)
     float32: normal, albedo, place at rest, uv, share of the surroundings that it sees, share of the
     lamp's light that arrives, share of the texture in the colour. gloss: strength of the highlight.
-    owner: number of the player it belongs to, −1 for nobody's. mirror: how much of its surroundings
-    shows in it: metal, glaze.
+    owner: number of the player it belongs to, −1 for nobody's. class_id: of the thing it is, 0 for
+    none.
     """
 
     kind: int
@@ -65,7 +65,7 @@ class Part:
     surface: Surface | None
     gloss: float
     owner: int = -1
-    mirror: float = 0.0
+    class_id: int = 0
 
 
 class Layer:
@@ -118,14 +118,11 @@ class Cast:
 class LayerCaster:
     """Casts one layer before one canvas.
 
-    colour(hits, origin_m, directions): linear RGB (N, 3) of hits that all met something. hidden
-    (parts,) bool: parts that are in the canvas already, and left out here.
+    colour(hits, origin_m, directions): linear RGB (N, 3) of hits that all met something.
     """
 
-    def __init__(
-        self, canvas: Canvas, layer: Layer, colour: Callable, hidden: np.ndarray | None = None
-    ) -> None:
-        self.canvas, self.layer, self.colour, self.hidden = canvas, layer, colour, hidden
+    def __init__(self, canvas: Canvas, layer: Layer, colour: Callable) -> None:
+        self.canvas, self.layer, self.colour = canvas, layer, colour
 
     def cast(self, reach_px: int) -> Cast | None:
         """reach_px: how far the layer will be blurred, at most; None where it is out of the
@@ -137,7 +134,7 @@ class LayerCaster:
         box, mask = found
         chosen = np.flatnonzero(mask)
         directions = np.ascontiguousarray(canvas.directions[box]).reshape(-1, 3).take(chosen, 0)
-        hits = self._hits(directions)
+        hits = self.layer.scene.cast(canvas.camera.center_m, directions)
         met = np.flatnonzero(hits.mesh >= 0)
         at = chosen[met]
         depth, mesh = np.full(mask.shape, _NOTHING_M), np.full(mask.shape, -1, np.int32)
@@ -153,15 +150,6 @@ class LayerCaster:
         colour[chosen[some], 3] = 255
         self._smooth_edges(cast, coloured)
         return cast
-
-    def _hits(self, directions: np.ndarray) -> Hits:
-        hits = self.layer.scene.cast(self.canvas.camera.center_m, directions)
-        if self.hidden is None:
-            return hits
-        gone = (hits.mesh >= 0) & self.hidden[hits.mesh]
-        return replace(
-            hits, mesh=np.where(gone, -1, hits.mesh), depth=np.where(gone, _NOTHING_M, hits.depth)
-        )
 
     def _shades(self, hits: Hits, chosen: np.ndarray, directions) -> np.ndarray:
         """Gamma-coded BGR in 8-bit steps of the chosen hits, (N, 3) float32."""
@@ -183,7 +171,7 @@ class LayerCaster:
         centers = np.stack([chosen % width + columns.start, chosen // width + rows.start], 1)
         pixels = (centers[:, None] + _EDGE_SAMPLES).reshape(-1, 2)
         directions = self.canvas.camera.ray_directions(pixels)
-        hits = self._hits(directions)
+        hits = self.layer.scene.cast(self.canvas.camera.center_m, directions)
         met = np.flatnonzero(hits.mesh >= 0)
         count, samples = len(chosen), len(_EDGE_SAMPLES)
         shades = np.zeros((count * samples, 4), np.float32)

@@ -32,24 +32,30 @@ class Light:
         return self.key_m + disc
 
 
-def draw_light(rng: np.random.Generator, table_tint: np.ndarray) -> Light:
-    """A lamp or window somewhere above, warm or cool, hard or soft."""
-    azimuth, height = rng.uniform(0, 2 * np.pi), rng.uniform(1.1, 2.0)
-    away = rng.uniform(0.25, 1.1)
-    warm = rng.uniform(-1, 1)
-    tint = np.array([1 + 0.13 * warm, 1.0, 1 - 0.18 * warm])
-    cool = np.array([1 - 0.05 * warm, 1.0, 1 + 0.08 * warm])
-    level, sky = rng.uniform(0.55, 0.95), rng.uniform(0.24, 0.44)
-    fill_azimuth = azimuth + np.pi + rng.uniform(-0.8, 0.8)
-    fill_direction = np.array([np.cos(fill_azimuth), np.sin(fill_azimuth), 0.45])
+def draw_light(rng: np.random.Generator, lowest: float = 0.05) -> Light:
+    """A lamp or the sun above, hard or soft, of any usual colour, or hardly there.
+
+    lowest: sine of its least height over the horizon.
+    """
+    azimuth, height = rng.uniform(0, 2 * np.pi), np.arcsin(rng.uniform(lowest, 1.0))
+    away = np.array(
+        [np.cos(azimuth) * np.cos(height), np.sin(azimuth) * np.cos(height), np.sin(height)]
+    )
+    warm, sky = rng.normal(0, 0.6), rng.uniform(0.2, 0.7)
+    tint = np.array([1 + 0.16 * warm, 1.0, 1 - 0.22 * warm]).clip(0.4, 1.6)
+    cool = np.array([1 - 0.08 * warm, 1.0, 1 + 0.12 * warm]).clip(0.4, 1.6)
+    key, fill = rng.uniform(0.05, 1.1), rng.uniform(0.0, 0.4)
+    level = rng.uniform(0.6, 1.15) / (0.75 * key + sky + 0.3 * fill)
+    beside = rng.standard_normal(3)
+    beside[2] = abs(beside[2]) * 0.5
     return Light(
-        key_m=np.array([away * np.cos(azimuth), away * np.sin(azimuth), height]),
-        key_radius_m=rng.uniform(0.05, 0.25),
-        key=level * tint,
-        sky=sky * cool,
-        ground=sky * (0.12 + 0.7 * table_tint),
-        fill=rng.uniform(0.08, 0.3) * cool,
-        fill_direction=fill_direction / np.linalg.norm(fill_direction),
+        key_m=away * rng.uniform(0.9, 2.5),
+        key_radius_m=rng.choice([rng.uniform(0.0, 0.06), rng.uniform(0.06, 0.5)]),
+        key=key * level * tint,
+        sky=sky * level * cool,
+        ground=sky * level * rng.uniform(0.25, 0.9) * rng.uniform(0.75, 1.1, 3),
+        fill=fill * level * cool,
+        fill_direction=beside / np.linalg.norm(beside),
     )
 
 
@@ -110,24 +116,13 @@ _SKIN_TONES = (
     "#fbe9df", "#f6d5c8", "#f3c9b4", "#eccdb8", "#e2b79c", "#d4a384", "#c08d6d", "#a37456",
     "#835a44", "#624234", "#4a3128", "#33211b",
 )  # fmt: skip
-_USUAL_TONES = _SKIN_TONES[3:11]
 
 
-def draw_skin(rng: np.random.Generator, tone: float) -> np.ndarray:
-    """A skin colour at `tone` (0 light … 1 dark) of the scale, or near it; linear RGB (3,)."""
-    near = np.clip(tone + rng.uniform(-0.06, 0.06), 0, 1)
-    return _skin_at(_USUAL_TONES, near) * rng.uniform(0.92, 1.08, 3)
-
-
-def draw_any_skin(rng: np.random.Generator) -> np.ndarray:
+def draw_skin(rng: np.random.Generator) -> np.ndarray:
     """Skin from pale pink to very dark, linear RGB (3,)."""
-    skin = _skin_at(_SKIN_TONES, rng.uniform()) * rng.uniform(0.85, 1.15)
+    position = rng.uniform(0, len(_SKIN_TONES) - 1)
+    lighter, darker = (hex_to_linear(_SKIN_TONES[int(position) + k]) for k in (0, 1))
+    skin = lighter + (darker - lighter) * (position % 1)
+    skin = skin * rng.uniform(0.85, 1.15)
     skin = skin * (1 + rng.uniform(-0.4, 1.0) * np.array([0.04, -0.1, -0.08]))  # pale or red
     return np.clip(skin, 0.01, 0.9)
-
-
-def _skin_at(tones: tuple[str, ...], share: float) -> np.ndarray:
-    position = share * (len(tones) - 1)
-    i = min(int(position), len(tones) - 2)
-    a, b = hex_to_linear(tones[i]), hex_to_linear(tones[i + 1])
-    return a + (b - a) * (position - i)

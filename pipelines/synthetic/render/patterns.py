@@ -19,14 +19,18 @@ _NAMED = {
 }
 
 
-def colour(rng: np.random.Generator, kinds: str = "any") -> np.ndarray:
-    """A colour (3,) float BGR: of a name in the table, or "any": greys, muted, some strong."""
+Kinds = str | tuple[str, ...]
+"""Of colours: a name in the table, "any", or those to choose from, "rrggbb"."""
+
+
+def colour(rng: np.random.Generator, kinds: Kinds = "any") -> np.ndarray:
+    """A colour (3,) float BGR; "any": greys, muted, some strong."""
     if kinds == "any":
         kinds = str(
             rng.choice(["grey", "hue", "wood", "skin", "wall"], p=[0.3, 0.4, 0.1, 0.06, 0.14])
         )
-    if kinds in _NAMED:
-        text = str(rng.choice(_NAMED[kinds]))
+    if kinds in _NAMED or isinstance(kinds, tuple):
+        text = str(rng.choice(_NAMED.get(kinds, kinds)))
         rgb = np.array([int(text[i : i + 2], 16) for i in (0, 2, 4)], float)
         return np.clip(rgb[::-1] * rng.uniform(0.85, 1.12) + rng.normal(0, 6, 3), 0, 255)
     value = 255 * rng.beta(1.2, 1.2)
@@ -143,7 +147,7 @@ _NUM_PATTERNS = 3 * len(_KINDS)
 
 
 def texture(
-    rng: np.random.Generator, height: int, width: int, kinds: str = "any", contrast: float = 1.0
+    rng: np.random.Generator, height: int, width: int, kinds: Kinds = "any", contrast: float = 1.0
 ) -> np.ndarray:
     """A textured surface (height, width, 3) uint8; kinds: of its colours."""
     field = _cut(rng, height, width)

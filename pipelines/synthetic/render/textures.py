@@ -1,13 +1,14 @@
-"""Procedural colour: noise, painted packages, wood, cloth, rooms. Everything from a generator.
+"""Colour on things: sRGB and linear light, noise, painted packages. Everything from a generator.
 
 Colours are linear RGB in [0, 1] (light adds up in them); sRGB appears only at the camera's end.
 """
 
-from collections.abc import Sequence
 from functools import cache
 
 import cv2
 import numpy as np
+
+from pipelines.synthetic.render.patterns import texture
 
 TILE = 192
 """Side of the square of texture that one part of an object gets, in texels."""
@@ -40,20 +41,6 @@ def hex_to_linear(text: str) -> np.ndarray:
     return srgb_to_linear(np.array([int(text[i : i + 2], 16) for i in (1, 3, 5)]) / 255)
 
 
-def _fractal_noise(
-    rng: np.random.Generator, height: int, width: int, cells: tuple[float, float], octaves: int = 4
-) -> np.ndarray:
-    """Smooth noise (height, width), about zero mean and unit spread; `cells` (rows, columns)."""
-    total = np.zeros((height, width), np.float32)
-    for k in range(octaves):
-        rows, columns = (max(2, round(c * 2**k)) for c in cells)
-        if rows > height or columns > width:
-            break
-        coarse = rng.standard_normal((rows + 3, columns + 3)).astype(np.float32)
-        total += cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC) / 1.8**k
-    return total / max(float(total.std()), 1e-6)
-
-
 @cache
 def _noise_volume() -> np.ndarray:
     """Periodic smooth noise (64, 64, 64, 3) in about [-1, 1], the same for ever: skin and cloth."""
@@ -76,13 +63,23 @@ def sample_noise(points: np.ndarray, cells_per_unit: float) -> np.ndarray:
     return _noise_volume().reshape(-1, 3).take((x * 64 + y) * 64 + z, 0)
 
 
+def linear_rgb(image_bgr: np.ndarray) -> np.ndarray:
+    """8-bit sRGB BGR → linear RGB float32."""
+    table = srgb_to_linear(np.arange(256) / 255)
+    return table[image_bgr[..., ::-1]]
+
+
 def paint_object(paints: tuple[str, ...], rng: np.random.Generator) -> np.ndarray:
     """The texture of an object of n parts, linear RGB (TILE, n · TILE, 3), row 0 at v = 1."""
     tiles = []
     for paint in paints:
         kind, _, colours = paint.partition(":")
-        first, second = (_vary(hex_to_linear(c), rng) for c in colours.split(","))
-        tiles.append(_PAINTERS[kind](first, second, rng))
+        if kind in _PRINTS:
+            first, second = (_vary(hex_to_linear(c), rng) for c in colours.split(","))
+            tiles.append(_PRINTS[kind](first, second, rng))
+        else:
+            first, second = colours.replace("#", "").split(",")
+            tiles.append(linear_rgb(texture(rng, TILE, TILE, (first,) * 3 + (second,), 0.3)))
     return np.clip(np.concatenate(tiles, 1), 0.003, 0.95).astype(np.float32)
 
 
@@ -109,11 +106,6 @@ def _print(tile, colour, rng, box, num_lines) -> None:
                 end = (round(min(x + letter * 0.8, x1) * width), round((top + size) * height))
                 cv2.rectangle(tile, start, end, colour.tolist(), -1)
             x += letter
-
-
-def _plain(first, second, rng):
-    mix = np.clip(0.12 + 0.1 * _fractal_noise(rng, TILE, TILE, (3, 3)), 0, 1)[..., None]
-    return _fill(first) * (1 - mix) + _fill(second) * mix
 
 
 def _label(first, second, rng):
@@ -152,82 +144,4 @@ def _carton(first, second, rng):
     return tile
 
 
-def _fruit(first, second, rng):
-    spots = np.clip(_fractal_noise(rng, TILE, TILE, (14, 14), 3) - 1.3, 0, 1)[..., None]
-    tile = _fill(first) * (1 - spots) + _fill(second) * spots
-    v = np.abs(np.linspace(-1, 1, TILE))[:, None, None]
-    return tile + (second - tile) * np.clip((v - 0.82) * 6, 0, 1)
-
-
-def _wood(first, second, rng):
-    return wood(rng, TILE, TILE, first, second)
-
-
-_PAINTERS = {"plain": _plain, "label": _label, "carton": _carton, "fruit": _fruit, "wood": _wood}
-
-
-def wood(rng, height, width, light, dark) -> np.ndarray:
-    """Boards along the columns, linear RGB (height, width, 3)."""
-    grain = _fractal_noise(rng, height, width, (14, 1.5), 4)
-    rings = 0.5 + 0.5 * np.sin(6 * grain + 3 * _fractal_noise(rng, height, width, (3, 1), 2))
-    fine = 0.12 * _fractal_noise(rng, height, width, (height / 3, width / 40), 1)
-    mix = np.clip(0.65 * rings + fine, 0, 1)[..., None]
-    return (light * (1 - mix) + dark * mix).astype(np.float32)
-
-
-def cloth(rng, height, width, colour, contrast=0.12) -> np.ndarray:
-    """A woven surface with soft folds of shade, linear RGB (height, width, 3)."""
-    weave = rng.standard_normal((height, width)).astype(np.float32)
-    weave = cv2.GaussianBlur(weave, (0, 0), 0.7) * contrast * 1.6
-    folds = 0.5 * contrast * _fractal_noise(rng, height, width, (5, 6), 3)
-    return (colour * np.clip(1 + weave + folds, 0.3, 1.8)[..., None]).astype(np.float32)
-
-
-def tabletop(
-    rng: np.random.Generator, height: int, width: int, hues: Sequence[str], woods: Sequence[str]
-) -> np.ndarray:
-    """A table's surface: wood, cloth, a plain board or a checked cloth; linear RGB.
-
-    hues, woods: the colours to choose from, "#rrggbb"; nothing has a colour from elsewhere.
-    """
-    kind = rng.choice(["wood", "cloth", "plain", "checked"], p=[0.34, 0.34, 0.2, 0.12])
-    hue = hex_to_linear(str(rng.choice(hues)))
-    if kind == "wood":
-        tone = _vary(hex_to_linear(str(rng.choice(woods))), rng)
-        return wood(rng, height, width, tone, tone * rng.uniform(0.45, 0.7))
-    if kind == "plain":
-        shade = 1 + 0.05 * _fractal_noise(rng, height, width, (4, 4), 5)
-        return (hue * shade[..., None]).astype(np.float32)
-    surface = cloth(rng, height, width, hue)
-    if kind == "checked":
-        period, other = int(rng.integers(40, 90)), _vary(hex_to_linear(str(rng.choice(hues))), rng)
-        rows, columns = np.arange(height) // period % 2, np.arange(width) // period % 2
-        share = 0.3 * (rows[:, None] + columns[None])[..., None]
-        surface = surface * (1 - share) + other * share
-    return surface.astype(np.float32)
-
-
-def room(rng: np.random.Generator, height: int, width: int, walls: Sequence[str]) -> np.ndarray:
-    """A room out of focus: wall, dim corners, blurred furniture and lamps; linear RGB.
-
-    walls: the colours to choose from, "#rrggbb", for the furniture too, lighter or darker.
-    """
-    h, w = height // 4, width // 4
-    wall = _vary(hex_to_linear(str(rng.choice(walls))), rng)
-    slope = np.linspace(1.25, 0.5, h, dtype=np.float32)[:, None, None]
-    image = np.ascontiguousarray(np.broadcast_to(wall * slope, (h, w, 3)), dtype=np.float32)
-    for _ in range(rng.integers(7, 16)):
-        tone = hex_to_linear(str(rng.choice(walls)))
-        colour = _vary(tone / tone.mean() * rng.uniform(0.02, 0.6), rng).tolist()
-        x, y = int(rng.integers(-10, w)), int(rng.integers(-10, h))
-        if rng.random() < 0.6:
-            corner = (x + int(rng.integers(5, 50)), y + int(rng.integers(8, 70)))
-            cv2.rectangle(image, (x, y), corner, colour, -1)
-        else:
-            end = (int(rng.integers(0, w)), int(rng.integers(0, h)))
-            cv2.line(image, (x, y), end, colour, int(rng.integers(1, 7)))
-    for _ in range(rng.integers(0, 3)):
-        centre = (int(rng.integers(0, w)), int(rng.integers(0, h // 2)))
-        cv2.circle(image, centre, int(rng.integers(2, 6)), (1.6, 1.5, 1.35), -1)
-    image = cv2.GaussianBlur(image, (0, 0), rng.uniform(1.2, 3.5))
-    return cv2.resize(image, (width, height), interpolation=cv2.INTER_CUBIC).clip(0.002, 2)
+_PRINTS = {"label": _label, "carton": _carton}

@@ -64,15 +64,19 @@ def intrinsics(name: str, focal_px: float = 616.0) -> np.ndarray:
     return np.array([[fx, 0, cx], [0, fy, cy], [0, 0, 1.0]])
 
 
+def looking_along(forward: np.ndarray, roll_rad: float) -> np.ndarray:
+    """A rotation (3, 3), world to camera, that has a direction (3,) along the optical axis."""
+    forward = forward / np.linalg.norm(forward)
+    right = np.cross(forward, [0, 0, 1.0] if abs(forward[2]) < 0.98 else [1.0, 0, 0])
+    right /= np.linalg.norm(right)
+    c, s = np.cos(roll_rad), np.sin(roll_rad)
+    roll = np.array([[c, s, 0], [-s, c, 0], [0, 0, 1]])
+    return roll @ np.stack([right, np.cross(forward, right), forward])
+
+
 def look_at(name: str, center_m: np.ndarray, target_m: np.ndarray, roll_rad: float) -> Camera:
     """A camera at `center_m` that has `target_m` in the middle of its view."""
-    forward = target_m - center_m
-    forward = forward / np.linalg.norm(forward)
-    right = np.cross(forward, [0.0, 0.0, 1.0])
-    right /= np.linalg.norm(right)
-    down = np.cross(forward, right)
-    c, s = np.cos(roll_rad), np.sin(roll_rad)
-    rotation = np.array([[c, s, 0], [-s, c, 0], [0, 0, 1]]) @ np.stack([right, down, forward])
+    rotation = looking_along(target_m - center_m, roll_rad)
     return Camera(name, intrinsics(name, 616.0), rotation, -rotation @ center_m)
 
 

@@ -1,38 +1,23 @@
-"""One sequence from its name and seed: world, grasp, motion, then pictures camera by camera."""
+"""One sequence at the table from its name and seed: world, grasp, motion, then pictures."""
 
-from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache
 
-import cv2
 import numpy as np
 
+from deformer.data.official import IMAGE_SIZE
 from deformer.hand.mano import HandLayer, Hands, load_hands
 from pipelines.synthetic.hand.grasp import Grasp, find_grasp
 from pipelines.synthetic.hand.kinematics import HandRig
-from pipelines.synthetic.hand.motion import (
-    TABLE_EDGE_Y_M,
-    Motion,
-    held_motion,
-    smooth_noise,
-    table_motion,
-)
-from pipelines.synthetic.render.film import (
-    Exposure,
-    Frame,
-    NoiseTile,
-    draw_exposure,
-    draw_frame,
-    expose,
-    with_object_at_rest,
-)
-from pipelines.synthetic.render.layer import MIN_BLUR_PX
-from pipelines.synthetic.render.table_light import bake, moving_shadow
-from pipelines.synthetic.render.view import View, render_view, still_layer
+from pipelines.synthetic.hand.motion import TABLE_EDGE_Y_M, Motion, held_motion, table_motion
+from pipelines.synthetic.render.lens import steady_lens
+from pipelines.synthetic.render.shot import Film, Shot
+from pipelines.synthetic.render.stage import Stage
 from pipelines.synthetic.scene.cameras import Camera
 from pipelines.synthetic.scene.clutter import Course
-from pipelines.synthetic.scene.stage import Stage
-from pipelines.synthetic.scene.world import Take, World, build_world
+from pipelines.synthetic.scene.scene import Held, Player, Scene
+from pipelines.synthetic.scene.surroundings import body_parts
+from pipelines.synthetic.scene.world import Take, World, build_world, table_surroundings
 from pipelines.synthetic.things.objects import distance_field, surface_samples_m
 from pipelines.synthetic.things.ycb import YCB_OBJECTS
 
@@ -105,7 +90,7 @@ def compose_recorded(take: Take, motion: Motion) -> Sequence:
 
 def _rig(take: Take) -> HandRig:
     hands, layer = standin_hands()
-    return HandRig(hands, layer, take.side, take.person.betas)
+    return HandRig(hands, layer, take.side, take.person.looks.betas)
 
 
 def _course(rig: HandRig, motion: Motion, grasped_id: int) -> Course:
@@ -165,54 +150,35 @@ def clearance_m(world: World, rig: HandRig, motion: Motion) -> float:
     return float(min(lowest))
 
 
-def film(
-    sequence: Sequence, frames: Iterable[int] | None = None
-) -> Iterator[tuple[int, int, Frame]]:
-    """Yield (frame number, camera number, picture), frames outermost: cameras share the scene.
-
-    frames: which ones, all by default.
-    """
-    world, motion, cameras = sequence.world, sequence.motion, sequence.cameras
-    names = sequence.seed, sequence.name
-    rng = generator(*names, "looks")
-    still = still_layer(world, rng)
-    stage = Stage(world, sequence.rig, motion, still.scene, rng)
-    baked = bake(still.scene, world.light)
-    light = cv2.resize(
-        baked.irradiance(world.light), world.table.shape[1::-1], interpolation=cv2.INTER_LINEAR
-    )
-    table = world.table * light
-    views = [
-        render_view(world, still, table, camera, generator(*names, "view", camera.name))
-        for camera in cameras
-    ]
-    drift = smooth_noise(rng, np.arange(motion.num_frames), 1, 25)[:, 0]
-    exposures = [
-        draw_exposure(generator(*names, "film", c.name), drift, world.setting.shutter)
-        for c in cameras
-    ]
-    noise, grain = NoiseTile(rng), generator(*names, "noise")
-    blur = [_motion_px(stage, c, e) for c, e in zip(cameras, exposures, strict=True)]
-    rests = _object_rests(motion)
-    at_rest: dict[int, View] = {}
-
-    def view_at_rest(number: int) -> View:
-        if number not in at_rest:
-            at_rest[number] = with_object_at_rest(stage, stage.posed(0), views[number])
-        return at_rest[number]
-
-    for frame in range(motion.num_frames) if frames is None else frames:
-        posed = stage.posed(frame)
-        shadow = moving_shadow(posed, world.light, baked)
-        for number, view in enumerate(views):
-            way = blur[number][frame]
-            lies = rests[frame] and (not motion.valid[frame] or np.hypot(*way) > MIN_BLUR_PX)
-            ground = view_at_rest(number) if lies else view
-            drawn = draw_frame(stage, posed, ground, shadow, way, without_object=lies)
-            yield frame, number, expose(drawn, exposures[number], frame, noise, grain)
+def film_table(sequence: Sequence) -> Film:
+    """The sequence before its cameras; moments are frames."""
+    motion, names = sequence.motion, (sequence.seed, sequence.name)
+    stage, shots = Stage(_scene(sequence), generator(*names, "looks")), []
+    for camera in sequence.cameras:
+        rng = generator(*names, "film", camera.name)
+        around = table_surroundings(sequence.world, IMAGE_SIZE, rng)
+        shutter = sequence.world.setting.shutter
+        lens = steady_lens(rng, IMAGE_SIZE, np.arange(motion.num_frames), shutter)
+        body, poses = body_parts(stage.scene, camera, rng), [camera] * motion.num_frames
+        shots.append(Shot(stage, poses, around, IMAGE_SIZE, body, lens, rng))
+    ways = [_motion_px(stage, motion, camera) for camera in sequence.cameras]
+    return Film(stage, shots, np.stack(ways))
 
 
-def _object_rests(motion: Motion) -> np.ndarray:
+def _scene(sequence: Sequence) -> Scene:
+    """The table's scene as any other."""
+    world, motion = sequence.world, sequence.motion
+    grasped, still = world.objects[world.grasped], list(world.objects)
+    del still[world.grasped]
+    gloss = generator(sequence.seed, sequence.name, "gloss").uniform(0.02, 0.3)
+    way = motion.object_rotation, motion.object_m, _at_rest(motion)
+    held = Held(grasped.thing, *way, grasped.texture, gloss)
+    pose = motion.global_rotvec, motion.finger_rotvec, motion.wrist_m
+    player = Player(sequence.rig, motion.valid, *pose, world.shoulder_m, held)
+    return Scene(world.looks, [player], 0.0, still, world.light, (world.body_m, np.pi / 2))
+
+
+def _at_rest(motion: Motion) -> np.ndarray:
     """In which frames the object lies where it lay before the hand came, (F,) bool."""
     if motion.valid[0]:
         return np.zeros(motion.num_frames, bool)
@@ -220,11 +186,9 @@ def _object_rests(motion: Motion) -> np.ndarray:
     return np.logical_and.accumulate(same & (motion.object_m == motion.object_m[0]).all(1))
 
 
-def _motion_px(stage: Stage, camera: Camera, exposure: Exposure) -> np.ndarray:
-    """How far the middle of the hand moves on the picture while the shutter is open, (F, 2)."""
-    middle = camera.to_pixels(stage.hand_joints_m.mean(1))
-    if len(middle) < 2:
-        return np.zeros((len(middle), 2))
-    speed = np.gradient(middle, axis=0) * exposure.shutter
-    speed[~stage.motion.valid] = 0
+def _motion_px(stage: Stage, motion: Motion, camera: Camera) -> np.ndarray:
+    """How far the middle of the hand moves on the picture from frame to frame, (F, 2)."""
+    middle = camera.to_pixels(stage.actors[0].joints_m.mean(1))
+    speed = np.gradient(middle, axis=0)
+    speed[~motion.valid] = 0
     return speed

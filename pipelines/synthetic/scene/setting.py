@@ -6,12 +6,12 @@ from pipelines.synthetic.things.ycb import YCB_OBJECTS
 
 
 def _colours(digits: str) -> tuple[str, ...]:
-    return tuple(f"#{six}" for six in digits.split())
+    return tuple(digits.split())
 
 
 @dataclass(frozen=True)
 class Setting:
-    """The pools that a sequence draws from. Colours are "#rrggbb"."""
+    """The pools that a sequence draws from. Colours are "rrggbb"."""
 
     classes: tuple[int, ...] = tuple(YCB_OBJECTS)
     """YCB classes that stand about."""

@@ -4,8 +4,8 @@ import numpy as np
 from scipy.spatial.transform import Rotation
 
 from pipelines.synthetic.hand.motion import smooth_noise
-from pipelines.synthetic.scene.cameras import Camera
-from pipelines.synthetic.scene.wide_scene import Scene
+from pipelines.synthetic.scene.cameras import Camera, looking_along
+from pipelines.synthetic.scene.scene import Scene
 
 _SIZES = ((368, 288), (320, 320), (288, 368), (352, 256), (336, 288))
 _HAND_M = 0.17
@@ -19,11 +19,15 @@ def image_size(rng: np.random.Generator) -> tuple[int, int]:
 
 
 def draw_cameras(
-    rng: np.random.Generator, name: str, scene: Scene, solid_m: np.ndarray, size: tuple[int, int]
+    rng: np.random.Generator,
+    name: str,
+    scene: Scene,
+    times: np.ndarray,
+    solid_m: np.ndarray,
+    size: tuple[int, int],
 ) -> list[Camera]:
-    """A camera's pose at every moment, (T,) of them; solid_m (N, 3): points it keeps away from."""
+    """A camera's pose at times (T,); solid_m (N, 3): points it keeps away from."""
     width, height = size
-    times = scene.times
     hand_px = np.exp(rng.uniform(np.log(65), np.log(250)))
     focal = width * np.exp(rng.uniform(np.log(0.6), np.log(2.0)))
     distance = float(np.clip(focal * _HAND_M / hand_px, 0.25, 1.5))
@@ -72,12 +76,6 @@ def _place(rng, scene: Scene, solid_m, target: np.ndarray, distance: float) -> n
 
 def _aim(rng, forward: np.ndarray, ray: np.ndarray) -> np.ndarray:
     """A rotation (3, 3), world to camera, that sees `forward` along `ray`, at any roll."""
-    forward = forward / np.linalg.norm(forward)
-    up = np.array([0, 0, 1.0]) if abs(forward[2]) < 0.98 else np.array([1.0, 0, 0])
-    right = np.cross(forward, up)
-    right /= np.linalg.norm(right)
-    looking = np.stack([right, np.cross(forward, right), forward])
     roll = rng.normal(0, 0.15) if rng.random() < 0.6 else rng.uniform(-np.pi, np.pi)
-    turned = Rotation.from_rotvec([0, 0, roll]).as_matrix() @ looking
     tilt, _ = Rotation.align_vectors([ray / np.linalg.norm(ray)], [[0, 0, 1.0]])
-    return tilt.as_matrix() @ turned
+    return tilt.as_matrix() @ looking_along(forward, roll)

@@ -1,90 +1,30 @@
 """One wide sequence before it is filmed: who, which hands do what, what stands about, which light.
 
 World: z up, metres, the first hand near the origin. Time is in frames of 1/30 s; each frame asked
-for has two moments, its own and the next, which says how fast things move (`Scene.times`).
+for has two moments, its own and the next, which says how fast things move (`moments`).
 """
 
-from dataclasses import dataclass, replace
-from functools import cached_property
+from dataclasses import replace
 
 import numpy as np
 from scipy.spatial.transform import Rotation
 
 from pipelines.synthetic.hand.free_poses import finger_course, own_way
-from pipelines.synthetic.hand.grasp import Grasp, find_grasp
+from pipelines.synthetic.hand.grasp import Grasp, find_grasp, grasp_directions
 from pipelines.synthetic.hand.kinematics import HandRig
 from pipelines.synthetic.hand.motion import smooth_noise
-from pipelines.synthetic.render.lighting import Light
+from pipelines.synthetic.render.lighting import draw_light
 from pipelines.synthetic.render.patterns import texture
-from pipelines.synthetic.render.textures import paint_object
+from pipelines.synthetic.render.textures import linear_rgb, paint_object
 from pipelines.synthetic.scene.clutter import Placed, placed
-from pipelines.synthetic.scene.wide_looks import Looks, draw_light, draw_looks, linear_rgb
-from pipelines.synthetic.scene.world import grasp_directions
+from pipelines.synthetic.scene.looks import draw_looks
+from pipelines.synthetic.scene.scene import Held, Player, Scene
 from pipelines.synthetic.things.household import HOUSEHOLD
 from pipelines.synthetic.things.objects import YcbObject, surface_samples_m
 from pipelines.synthetic.things.ycb import YCB_OBJECTS
 
 _FOREARM_M = 0.57  # to where the arm ends, straight on from the wrist
 _PLACEMENTS, _HOLD_TRIES, _SUNK_M = 10, 3, 0.006
-
-
-@dataclass(frozen=True, eq=False)
-class Held:
-    """What a hand holds, by moment: rotation (T, 3, 3), position_m (T, 3)."""
-
-    thing: YcbObject
-    rotation: np.ndarray
-    position_m: np.ndarray
-    texture: np.ndarray
-    gloss: float
-    mirror: float
-
-
-@dataclass(frozen=True, eq=False)
-class Player:
-    """One hand by moment: global_rotvec (T, 3), finger_rotvec (T, 45), wrist_m (T, 3); elbow (3,)
-    the direction from the wrist along the forearm."""
-
-    rig: HandRig
-    global_rotvec: np.ndarray
-    finger_rotvec: np.ndarray
-    wrist_m: np.ndarray
-    elbow: np.ndarray
-    held: Held | None
-
-    @property
-    def side(self) -> str:
-        return self.rig.side
-
-    @property
-    def shoulder_m(self) -> np.ndarray:
-        return self.wrist_m.mean(0) + self.elbow * _FOREARM_M
-
-    @cached_property
-    def posed(self) -> tuple[np.ndarray, np.ndarray]:
-        """Vertices (T, 778, 3) and joints (T, 21, 3) in the world."""
-        vertices, joints = self.rig.pose(self.finger_rotvec, self.global_rotvec)
-        return vertices + self.wrist_m[:, None], joints + self.wrist_m[:, None]
-
-    def moved(self, by_m: np.ndarray) -> "Player":
-        held = self.held
-        if held is not None:
-            held = replace(held, position_m=held.position_m + by_m)
-        return replace(self, wrist_m=self.wrist_m + by_m, held=held)
-
-
-@dataclass(frozen=True, eq=False)
-class Scene:
-    """players: one or two hands, of different sides; ground_m: height of a surface below them, None
-    for no surface; still: objects that stay; body: the person's, middle and direction, or None."""
-
-    looks: Looks
-    players: list[Player]
-    ground_m: float | None
-    still: list[Placed]
-    light: Light
-    times: np.ndarray
-    body: tuple[np.ndarray, float] | None
 
 
 def moments(num_frames: int, stride: int) -> np.ndarray:
@@ -99,9 +39,9 @@ def draw_thing(rng: np.random.Generator) -> YcbObject:
     return pool[int(rng.integers(len(pool)))]
 
 
-def draw_scene(rng: np.random.Generator, hands, layer, num_frames: int, stride: int) -> Scene:
-    """Everything but the camera."""
-    times, looks = moments(num_frames, stride), draw_looks(rng)
+def draw_scene(rng: np.random.Generator, hands, layer, times: np.ndarray) -> Scene:
+    """Everything but the camera, at times (T,)."""
+    looks = draw_looks(rng)
     sides = ["right", "left"] if rng.random() < 0.5 else ["left", "right"]
     rigs = [HandRig(hands, layer, side, looks.betas) for side in sides]
     on_table = rng.random() < 0.6
@@ -122,7 +62,7 @@ def draw_scene(rng: np.random.Generator, hands, layer, num_frames: int, stride: 
         ground = float(points[:, 2].min() - gap)
         still = _still(rng, points, ground)
     body = _body(players) if rng.random() < 0.85 else None
-    return Scene(looks, players, ground, still, draw_light(rng), times, body)
+    return Scene(looks, players, ground, still, draw_light(rng), body)
 
 
 def _body(players: list[Player]) -> tuple[np.ndarray, float]:
@@ -171,10 +111,11 @@ def _free(rng, rig, times, liveliness, on_table, beside: Player | None = None) -
     drift = smooth_noise(rng, times, 3, 24 / liveliness) * rng.uniform(0.01, 0.05)
     return Player(
         rig,
+        np.ones(len(times), bool),
         (turn * Rotation.from_matrix(rotation)).as_rotvec(),
         finger_course(rng, rig, times, liveliness),
         drift,
-        elbow,
+        drift.mean(0) + elbow * _FOREARM_M,
         None,
     )
 
@@ -220,19 +161,18 @@ def _holding(rng, rig, times, liveliness, on_table) -> Player:
     base = rotation[0] @ grasp.rotation
     options = [_elbow(rng, rig, base) for _ in range(8)]
     elbow = max(options, key=lambda e: min(e[2], 0.1)) if on_table else options[0]
-    surface = _draw_paint(rng, thing)
+    paint, gloss = _draw_paint(rng, thing), rng.uniform(0.01, 0.35)
+    never = np.zeros(len(times), bool)
+    wrist = np.einsum("tij,tj->ti", rotation, wrist) + position
     return Player(
         rig,
+        ~never,
         Rotation.from_matrix(hand).as_rotvec(),
         _own_way_a_little(rng, rig.finger_rotvec(bend)),
-        np.einsum("tij,tj->ti", rotation, wrist) + position,
-        elbow,
-        Held(thing, rotation, position, surface, rng.uniform(0.01, 0.35), _mirror(rng)),
+        wrist,
+        wrist.mean(0) + elbow * _FOREARM_M,
+        Held(thing, rotation, position, never, paint, gloss),
     )
-
-
-def _mirror(rng) -> float:
-    return float(rng.uniform(0.15, 0.9)) if rng.random() < 0.2 else 0.0
 
 
 def _own_way_a_little(rng, finger_rotvec: np.ndarray) -> np.ndarray:

@@ -4,19 +4,25 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from pipelines.synthetic.hand.arm import ArmStyle
-from pipelines.synthetic.render.lighting import Light, draw_light, draw_skin
-from pipelines.synthetic.render.textures import cloth, hex_to_linear, paint_object, tabletop
+from pipelines.synthetic.hand.grasp import grasp_directions
+from pipelines.synthetic.render.backgrounds import plain_room
+from pipelines.synthetic.render.lighting import Light, draw_light
+from pipelines.synthetic.render.patterns import texture
+from pipelines.synthetic.render.textures import linear_rgb, paint_object
 from pipelines.synthetic.scene.cameras import Camera
 from pipelines.synthetic.scene.clutter import UNPAINTED, Clutter, Course, Placed, placed
+from pipelines.synthetic.scene.looks import Looks, draw_looks
 from pipelines.synthetic.scene.setting import EVERYTHING, Setting
+from pipelines.synthetic.scene.surroundings import MARGIN, Surroundings
 from pipelines.synthetic.things.objects import Grip
 from pipelines.synthetic.things.ycb import YCB_OBJECTS
 
 TABLE_X_M, TABLE_Y_M = (-0.75, 0.75), (-0.44, 0.62)
 """The table's top, z = 0."""
 
-TEXELS_PER_M = 640
+_TEXELS_PER_M = 500
+_LOWEST_LAMP = 0.6  # sine of its height
+_WALL_M = (2.4, 3.4)  # from a camera to the room behind
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,11 +45,9 @@ class World:
     """None where a recording says how the object is held."""
     light: Light
     table: np.ndarray
-    """Linear RGB of the table's top, rows from −y to +y, columns from −x to +x."""
-    skin: np.ndarray
-    sleeve: np.ndarray
-    """Linear RGB of a piece of cloth."""
-    arm: ArmStyle
+    """The top's texture, BGR, rows from −y to +y, columns from −x to +x."""
+    looks: Looks
+    shoulder_m: np.ndarray
     body_m: np.ndarray
     """(3,) middle of the person's chest."""
     setting: Setting
@@ -53,22 +57,13 @@ class World:
 class Person:
     """What stays the same through all sequences of a subject."""
 
-    betas: np.ndarray
-    skin: np.ndarray
+    looks: Looks
     clothes: str
-    sleeve_from_m: float
 
     @classmethod
-    def drawn(cls, rng: np.random.Generator, number: int) -> "Person":
-        """Any hand, long or short sleeves; consecutive numbers have well-spread skin tones."""
-        clothes = str(rng.choice(EVERYTHING.clothes))
-        sleeve = rng.choice(
-            [rng.uniform(0.012, 0.05), rng.uniform(0.1, 0.2), 0.36], p=[0.4, 0.25, 0.35]
-        )
-        tone = (0.12 + 0.618 * number) % 1.0
-        return cls(
-            np.clip(rng.normal(0, 0.8, 10), -2, 2), draw_skin(rng, tone), clothes, float(sleeve)
-        )
+    def drawn(cls, rng: np.random.Generator) -> "Person":
+        """Any hand, long or short sleeves."""
+        return cls(draw_looks(rng), str(rng.choice(EVERYTHING.clothes)))
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,45 +105,32 @@ def build_world(
     clutter.add_piles(rng)
     clutter.add_others(rng, num_objects, keep_clear)
     objects = [replace(o, texture=paint_object(o.thing.paints, rng)) for o in clutter.objects]
-    height, width = (round((b - a) * TEXELS_PER_M) for a, b in (TABLE_Y_M, TABLE_X_M))
-    table = tabletop(rng, height, width, setting.table_hues, setting.table_woods)
-    light = draw_light(rng, table.mean((0, 1)))
+    height, width = (round((b - a) * _TEXELS_PER_M) for a, b in (TABLE_Y_M, TABLE_X_M))
+    palette = setting.table_woods if rng.random() < 0.4 else setting.table_hues
+    table = texture(rng, height, width, palette, 0.7)
+    cloth = linear_rgb(texture(rng, 128, 128, (person.clothes,), 0.3))
     body = np.array([-0.05 * sign + rng.uniform(-0.05, 0.05), -0.9, 0.1])
-    arm = ArmStyle(
-        body + np.array([0.19 * sign, 0.02, 0.22]), person.sleeve_from_m, rng.uniform(0.004, 0.012)
-    )
-    sleeve = cloth(rng, 128, 128, hex_to_linear(person.clothes), 0.2)
     # meta.yml lists the objects by class number; so do the labels
     order = sorted(range(len(objects)), key=lambda k: objects[k].thing.class_id)
-    objects, grasped_at = [objects[k] for k in order], order.index(0)
-    looks = light, table, person.skin, sleeve, arm
-    return World(objects, grasped_at, hold, *looks, body, setting)
+    return World(
+        [objects[k] for k in order],
+        order.index(0),
+        hold,
+        draw_light(rng, _LOWEST_LAMP),
+        table,
+        replace(person.looks, cloth=cloth),
+        body + np.array([0.19 * sign, 0.02, 0.22]),
+        body,
+        setting,
+    )
 
 
-def grasp_directions(rng, side: str, grip: Grip):
-    """Palm and finger directions that an arm from −y can take, and the object's yaw; world."""
-    sign = -1.0 if side == "left" else 1.0
-    if grip.approach == "side":
-        heading = rng.uniform(-0.25, 0.75)  # of the palm, from straight across towards ahead
-        approach = np.array([-sign * np.cos(heading), np.sin(heading), -rng.uniform(0.0, 0.25)])
-        fingers = np.array([sign * np.sin(heading), np.cos(heading), rng.uniform(-0.35, 0.05)])
-    else:
-        heading = rng.uniform(-0.25, 0.75)  # of the fingers, from straight ahead inwards
-        fingers = np.array([-sign * np.sin(heading), np.cos(heading), rng.uniform(-0.35, -0.05)])
-        approach = np.array([0.0, 0.0, -1.0]) + rng.normal(0, 0.1, 3)
-    approach = approach / np.linalg.norm(approach)
-    fingers = fingers - approach * (fingers @ approach)
-    fingers /= np.linalg.norm(fingers)
-    closing = np.arctan2(fingers[1], fingers[0])  # thumb and fingers close along the fingers
-    if grip.axis is None:
-        yaw = rng.uniform(-np.pi, np.pi)
-    else:
-        yaw = closing - np.arctan2(grip.axis[1], grip.axis[0]) + rng.normal(0, 0.12)
-        x, y = grip.center_m[:2]
-        c, s = np.cos(yaw), np.sin(yaw)
-        if np.hypot(x, y) < 0.02:
-            turn_round = rng.random() < 0.5  # either way will do
-        else:  # a handle: the palm comes from outside, not through the body
-            turn_round = np.dot([c * x - s * y, s * x + c * y], approach[:2]) > 0
-        yaw += np.pi * turn_round
-    return approach, fingers, yaw
+def table_surroundings(world: World, size: tuple[int, int], rng: np.random.Generator):
+    """What one camera sees behind the table, and the table."""
+    height, width = (round(n * (1 + 2 * MARGIN)) for n in size[::-1])
+    backdrop = plain_room(rng, height, width, world.setting.walls)
+    top = np.full((*world.table.shape[:2], 4), 255, np.uint8)
+    top[..., :3] = world.table
+    cell = 1 / _TEXELS_PER_M
+    to_world = np.array([[cell, 0, TABLE_X_M[0]], [0, cell, TABLE_Y_M[0]], [0, 0, 1.0]])
+    return Surroundings(backdrop, top, to_world, backdrop_m=rng.uniform(*_WALL_M))

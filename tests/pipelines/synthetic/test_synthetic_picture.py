@@ -1,60 +1,75 @@
 """Pictures of a few made-up surfaces: no hole in what is near, no trace of what is hidden."""
 
-from dataclasses import replace
-from types import SimpleNamespace
-
 import cv2
 import numpy as np
 import pytest
 
 from deformer.data.official import IMAGE_SIZE
-from pipelines.synthetic.render.appearance import attributes
-from pipelines.synthetic.render.film import draw_frame
-from pipelines.synthetic.render.layer import HAND, SPACING_M, Layer, Part, may_cover
+from pipelines.synthetic.render.appearance import attributes, thing_part
+from pipelines.synthetic.render.layer import (
+    HAND,
+    SPACING_M,
+    Canvas,
+    Layer,
+    Part,
+    line_kernel,
+    may_cover,
+)
 from pipelines.synthetic.render.rays import RayScene
-from pipelines.synthetic.render.view import View, render_view, still_layer
+from pipelines.synthetic.render.shot import lay
 from pipelines.synthetic.scene.cameras import Camera, look_at
 from pipelines.synthetic.scene.clutter import placed
-from pipelines.synthetic.scene.world import Person, Take, build_world
 from pipelines.synthetic.things.ycb import CLASS_IDS, YCB_OBJECTS
 
 WIDTH, HEIGHT = IMAGE_SIZE
 K = np.array([[600.0, 0, 320], [0, 600, 240], [0, 0, 1]])
 CAMERA = Camera("front", K, np.eye(3), np.zeros(3))
-RAYS = CAMERA.ray_directions(np.stack(np.mgrid[:HEIGHT, :WIDTH][::-1], -1).reshape(-1, 2))
 
-BOX = CLASS_IDS["003_cracker_box"]
 BLOCK_EDGE, GROUND, BLOCK = 300, 60, 120
 """A block fills the picture left of this column; grey of the ground and of the block."""
 
 
 @pytest.fixture(scope="module")
-def world():
-    """A table with a box in its middle and, far from it, the object that will be grasped."""
-    rng = np.random.default_rng(0)
-    take = Take(0, "mug", Person.drawn(rng, 0), "right", CLASS_IDS["025_mug"], [CAMERA])
-    world = build_world(rng, take, 1)
-    thing = YCB_OBJECTS[BOX]
-    box = replace(placed(thing, 0.3, np.array([0, 0, -thing.bottom_m])), texture=np.ones((8, 8, 3)))
-    return replace(world, objects=[box, world.objects[world.grasped]], grasped=1)
+def box() -> Layer:
+    """A box in the middle of a table."""
+    thing = YCB_OBJECTS[CLASS_IDS["003_cracker_box"]]
+    there = placed(thing, 0.3, np.array([0, 0, -thing.bottom_m]))
+    return Layer([thing_part(thing, there.rotation, there.position_m, np.ones((8, 8, 3)))])
 
 
 @pytest.mark.parametrize("gap_m", [0.6, 0.15, 0.05, 0.012])
-def test_a_box_before_the_lens_is_one_piece_without_holes(world, gap_m):
-    rng = np.random.default_rng(1)
-    still = still_layer(world, rng)
+def test_a_box_before_the_lens_is_one_piece_without_holes(box, gap_m):
     middle = np.array([0, 0, 0.1])
     toward = np.array([0.6, 0.7, 0.1])
-    reach = still.scene.cast(middle + toward, -toward[None]).depth[0]  # from outside to the box
+    reach = box.scene.cast(middle + toward, -toward[None]).depth[0]  # from outside to the box
     center = middle + toward * (1 - reach + gap_m / np.linalg.norm(toward))
     camera = look_at("near", center, middle, 0.0)
-    view = render_view(world, still, world.table, camera, rng)
-    mask = (view.label == BOX).astype(np.uint8)
-    every_ray = still.scene.cast(center, view.directions.reshape(-1, 3)).mesh == 0
+    found, canvas = drawn(box, empty(camera), (0.0, 0.0))
+    mask = (found == 0).astype(np.uint8)
+    every_ray = box.scene.cast(center, canvas.directions.reshape(-1, 3)).mesh == 0
     np.testing.assert_array_equal(mask.reshape(-1), every_ray)
     contours, _ = cv2.findContours(mask, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
     assert len(contours) == 1
     assert mask.sum() > 10000
+
+
+def empty(camera: Camera) -> Canvas:
+    image, depth = np.full((HEIGHT, WIDTH, 3), GROUND, np.uint8), np.full((HEIGHT, WIDTH), 1.5)
+    return Canvas(camera, image, depth.astype(np.float32), rays_of(camera))
+
+
+def rays_of(camera: Camera) -> np.ndarray:
+    pixels = np.stack(np.mgrid[:HEIGHT, :WIDTH][::-1], -1)
+    return camera.ray_directions(pixels.reshape(-1, 2)).reshape(HEIGHT, WIDTH, 3)
+
+
+def drawn(layer: Layer, canvas: Canvas, motion_px) -> tuple[np.ndarray, Canvas]:
+    """The parts that are seen, −1 for none, and the canvas with the layer, all white, on it."""
+
+    def white(hits, origin, rays):
+        return np.ones((len(rays), 3), np.float32)
+
+    return lay(canvas, layer, white, line_kernel(np.array(motion_px))), canvas
 
 
 def plane_m(below_m: float) -> tuple[np.ndarray, np.ndarray]:
@@ -73,7 +88,12 @@ def sheet(grid: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 @pytest.mark.parametrize("below_m", [0.15, 0.08, 0.03, 0.012, 0.004])
 def test_rays_are_cast_wherever_a_surface_beside_the_camera_is_met(below_m):
     vertices, faces = plane_m(below_m)
-    met = RayScene([(vertices, faces)]).cast(np.zeros(3), RAYS).mesh.reshape(HEIGHT, WIDTH) == 0
+    met = (
+        RayScene([(vertices, faces)])
+        .cast(np.zeros(3), rays_of(CAMERA).reshape(-1, 3))
+        .mesh.reshape(HEIGHT, WIDTH)
+        == 0
+    )
     box, mask = may_cover([part(vertices, faces)], CAMERA, (HEIGHT, WIDTH))
     covered = np.zeros((HEIGHT, WIDTH), bool)
     covered[box] = mask
@@ -104,20 +124,12 @@ def picture(motion_px, columns: tuple[int, int], with_block: bool):
     hand, faces = sheet(
         np.stack(np.broadcast_arrays(x, np.linspace(-0.1, 0.1, 60)[:, None], 0.7), -1)
     )
-    layer = Layer([part(hand, faces)])
-    stage = SimpleNamespace(
-        colours=lambda layer: lambda hits, origin, rays: np.ones((len(rays), 3), np.float32),
-        world=SimpleNamespace(
-            grasped=0, objects=[SimpleNamespace(thing=SimpleNamespace(class_id=1))]
-        ),
-    )
-    image, depth = np.full((HEIGHT, WIDTH, 3), GROUND, np.uint8), np.full((HEIGHT, WIDTH), 1.5)
+    canvas = empty(CAMERA)
     if with_block:
-        image[:, :BLOCK_EDGE], depth[:, :BLOCK_EDGE] = BLOCK, 0.5
-    nothing = np.zeros((HEIGHT, WIDTH), np.uint8)
-    rays = RAYS.reshape(HEIGHT, WIDTH, 3)
-    view = View(CAMERA, image, depth.astype(np.float32), rays, nothing, nothing > 0, np.eye(3))
-    return draw_frame(stage, layer, view, None, np.array(motion_px)).image, image
+        canvas.image[:, :BLOCK_EDGE], canvas.depth_m[:, :BLOCK_EDGE] = BLOCK, 0.5
+    view = canvas.image.copy()
+    drawn(Layer([part(hand, faces)]), canvas, motion_px)
+    return canvas.image, view
 
 
 @pytest.mark.parametrize("motion_px", [(0.0, 0.0), (9.0, 0.0), (-14.0, 14.0), (60.0, -5.0)])

@@ -1,25 +1,30 @@
 """The synthetic world: what it must hold for a model to learn from it and be tested on it."""
 
+from collections.abc import Sequence
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
-from deformer.data.official import IMAGE_SIZE
+from deformer.data.official import IMAGE_SIZE, SERIALS
 from deformer.hand.conventions import FINGERS
 from pipelines.synthetic.layouts.encode import pack_npz
 from pipelines.synthetic.layouts.sequences import dexycb_plan
+from pipelines.synthetic.render.layer import ARM, HAND, THING
 from pipelines.synthetic.render.rays import RayScene
 from pipelines.synthetic.scene.cameras import rig
-from pipelines.synthetic.scene.sequence import clearance_m, compose, generator
+from pipelines.synthetic.scene.sequence import clearance_m, compose, film_table, generator
 from pipelines.synthetic.scene.world import Person, Take
 from pipelines.synthetic.things.objects import distance_field, surface_samples_m
 from pipelines.synthetic.things.ycb import CLASS_IDS, YCB_OBJECTS
 
 
-def composed(plan, num_frames: int):
-    person = Person.drawn(generator(0, plan.subject, "person"), int(plan.subject[-2:]) - 1)
-    cameras = rig(generator(0, plan.subject, "rig"))
+def composed(plan, num_frames: int, serials: Sequence[str] = SERIALS):
+    person = Person.drawn(generator(0, plan.subject, "person"))
+    cameras = [c for c in rig(generator(0, plan.subject, "rig")) if c.name in serials]
     grasped = CLASS_IDS[plan.object_name]
-    return compose(Take(0, plan.folder, person, plan.side, grasped, cameras), num_frames)
+    take = Take(0, plan.folder, person, plan.side, grasped, cameras, plan.setting)
+    return compose(take, num_frames)
 
 
 def hand_vertices(sequence) -> np.ndarray:
@@ -81,6 +86,20 @@ def test_objects_stand_on_the_table_apart_from_each_other(sequence):
                 local = (points - b.position_m) @ b.rotation
                 assert b.thing.signed_distance_m(local).min() > 0.005
     assert clearance_m(sequence.world, sequence.rig, sequence.motion) > -0.01
+
+
+def test_the_object_lies_still_until_it_is_touched_and_pictures_leave_no_trace(sequence):
+    film = film_table(replace(sequence, cameras=sequence.cameras[:1]))
+    last = sequence.motion.num_frames - 1
+    before, held, again = (picture for _, _, picture in film.pictures([0, last, 0]))
+    grasped = sequence.world.objects[sequence.world.grasped].thing.class_id
+    assert not before.moving_parts and [p.kind for p in held.moving_parts] == [HAND, ARM, THING]
+    for picture, is_held in ((before, False), (held, True)):
+        assert (grasped in [p.class_id for p in picture.moving_parts]) == is_held
+        assert (grasped in [p.class_id for p in picture.still_parts]) != is_held
+    np.testing.assert_array_equal(again.depth_m, before.depth_m)
+    np.testing.assert_array_equal(again.still, before.still)
+    assert np.abs(again.image.astype(int) - before.image).mean() < 8  # but for the noise
 
 
 def test_npz_has_no_times_in_it(tmp_path):

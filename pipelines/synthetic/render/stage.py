@@ -1,4 +1,4 @@
-"""A wide scene as layers: hands, arms, what is held, what stands about; and the light on them."""
+"""A scene as layers: hands, arms, what is held, what stands about; and the light on them."""
 
 from functools import partial
 
@@ -15,14 +15,13 @@ from pipelines.synthetic.render.appearance import (
     skin_surface,
     thing_part,
 )
-from pipelines.synthetic.render.backgrounds import background
 from pipelines.synthetic.render.layer import HAND, THING, Column, Layer, Part
-from pipelines.synthetic.render.rays import unit
+from pipelines.synthetic.render.rays import RayScene, unit
 from pipelines.synthetic.render.textures import sample_noise
-from pipelines.synthetic.scene.wide_looks import Looks, linear_rgb
-from pipelines.synthetic.scene.wide_scene import Player, Scene
+from pipelines.synthetic.scene.looks import Looks
+from pipelines.synthetic.scene.scene import Player, Scene
 
-_OPEN_RAYS, _LAMPS = 8, 6
+_OPEN_RAYS, _LAMPS = 8, 4
 _HARD_M = 0.06
 """A lamp's radius up to which its shadows on hands are cast point by point."""
 _BAND_M = (0.025, 0.06)
@@ -48,14 +47,22 @@ class Actor:
         self._arm_albedo = np.repeat(rings, arm.num_vertices // len(rings), 0)
 
     def parts(self, moment: int) -> list[Part]:
-        skin, arm = partial(_skin, self._looks), partial(_sleeved_arm, self._looks)
-        hand = self._limb.hand_part(moment, self._albedo, skin, self._looks.gloss)
-        parts = [hand, self._limb.arm_part(moment, self._arm_albedo, arm)]
-        if held := self.player.held:
-            pose = held.rotation[moment], held.position_m[moment]
-            look = held.texture, held.gloss, self.number, held.mirror
-            parts.append(thing_part(held.thing, *pose, *look))
+        """What of it moves."""
+        parts, held = [], self.player.held
+        if self.player.valid[moment]:
+            skin, arm = partial(_skin, self._looks), partial(_sleeved_arm, self._looks)
+            parts = [
+                self._limb.hand_part(moment, self._albedo, skin, self._looks.gloss),
+                self._limb.arm_part(moment, self._arm_albedo, arm),
+            ]
+        if held and not held.at_rest[moment]:
+            parts.append(self.held_part(moment))
         return parts
+
+    def held_part(self, moment: int) -> Part:
+        held = self.player.held
+        pose = held.rotation[moment], held.position_m[moment]
+        return thing_part(held.thing, *pose, held.texture, held.gloss, self.number)
 
 
 class Stage:
@@ -68,20 +75,25 @@ class Stage:
             thing_part(o.thing, o.rotation, o.position_m, o.texture, rng.uniform(0.01, 0.35))
             for o in scene.still
         ]
-        self.still, self.blockers = Layer(self._objects), []
+        self._stills: dict[tuple[int, ...], Layer] = {}
         self._turns = rng.uniform(-1, 1, (_OPEN_RAYS, 3)).astype(np.float32)
-        self._mirrored = None
-        if any(player.held and player.held.mirror for player in scene.players):
-            self._mirrored = linear_rgb(background(rng, 96, 192))
 
-    def add(self, parts: list[Part]) -> None:
-        """Put these still parts to the scene's own, in place of those added before."""
-        self.still = Layer(self._objects + parts)
+    def still(self, resting: tuple[int, ...] = ()) -> Layer:
+        """What stays, and the objects of these actors, which lie there untouched."""
+        if resting not in self._stills:
+            parts = [self.actors[number].held_part(0) for number in resting]
+            self._stills[resting] = Layer(self._objects + parts)
+        return self._stills[resting]
+
+    def resting(self, moment: int) -> tuple[int, ...]:
+        """Numbers of the actors whose objects nobody has touched yet."""
+        held = [actor.player.held for actor in self.actors]
+        return tuple(k for k, thing in enumerate(held) if thing and thing.at_rest[moment])
 
     def moving(self, moment: int) -> Layer:
-        """What moves, with the light that arrives at hands; shadows are then of this moment."""
+        """What moves, with the light that arrives at hands."""
         layer, light = Layer([p for a in self.actors for p in a.parts(moment)]), self.scene.light
-        self.blockers = [known.scene for known in (layer, self.still) if known.parts]
+        blockers = self._blockers(layer, self.still(self.resting(moment)))
         for number, part in enumerate(layer.parts):
             if part.kind == THING:
                 continue
@@ -89,20 +101,19 @@ class Stage:
             start = (part.vertices_m + 0.0015 * normals).astype(np.float32)
             if part.kind == HAND:
                 around = start, normals, self._turns, self.scene.ground_m
-                layer.update(number, Column.OPEN, openness(self.blockers, *around))
+                layer.update(number, Column.OPEN, openness(blockers, *around))
             if light.key_radius_m > _HARD_M:
                 lamps = light.key_samples_m(_LAMPS)[:, None]
-                layer.update(number, Column.LIT, self.share_open(start, lamps - start))
+                layer.update(number, Column.LIT, share_open(blockers, start, lamps - start))
         return layer
 
-    def share_open(self, start: np.ndarray, ways: np.ndarray) -> np.ndarray:
-        """Share of the ways (R, N, 3) from start (N, 3) that nothing blocks, (N,) float32."""
-        blocked = num_blocked(self.blockers, start, ways, 0.999)
-        return 1 - blocked.astype(np.float32) / np.float32(len(ways))
+    def _blockers(self, *layers: Layer) -> list[RayScene]:
+        return [layer.scene for layer in layers if layer.parts]
 
-    def colours(self, layer: Layer):
-        """Linear RGB (N, 3) of a layer's hits, as `LayerCaster` expects them."""
-        light = self.scene.light
+    def colours(self, layer: Layer, *others: Layer):
+        """Linear RGB (N, 3) of a layer's hits, as `LayerCaster` expects them; others: layers that
+        cast shadows on it, too."""
+        light, blockers = self.scene.light, self._blockers(layer, *others)
         lamp_m = light.key_m.astype(np.float32)
 
         def lamp_share(points: np.ndarray, kinds: np.ndarray) -> np.ndarray:
@@ -110,14 +121,20 @@ class Stage:
             lit = np.ones(len(points), np.float32)
             soft = light.key_radius_m > _HARD_M
             cast = np.flatnonzero(kinds == THING) if soft else np.arange(len(points))
-            lit[cast] = self.share_open(points[cast], (lamp_m - points[cast])[None])
+            lit[cast] = share_open(blockers, points[cast], (lamp_m - points[cast])[None])
             return lit
 
         def colour(hits, origin_m, directions) -> np.ndarray:
             ways = hits, origin_m, directions
-            return layer_colour(layer, *ways, light, lamp_share, self._mirrored)
+            return layer_colour(layer, *ways, light, lamp_share)
 
         return colour
+
+
+def share_open(blockers: list[RayScene], start: np.ndarray, ways: np.ndarray) -> np.ndarray:
+    """Share of the ways (R, N, 3) from start (N, 3) that nothing blocks, (N,) float32."""
+    blocked = num_blocked(blockers, start, ways, 0.999)
+    return 1 - blocked.astype(np.float32) / np.float32(len(ways))
 
 
 def _skin(looks: Looks, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -11,9 +11,10 @@ from pipelines.synthetic.render.backgrounds import background
 from pipelines.synthetic.render.layer import Part
 from pipelines.synthetic.render.patterns import colour, texture
 from pipelines.synthetic.render.rays import RayScene
+from pipelines.synthetic.render.textures import linear_rgb
 from pipelines.synthetic.scene.cameras import Camera
-from pipelines.synthetic.scene.wide_looks import linear_rgb
-from pipelines.synthetic.scene.wide_scene import Scene, draw_thing
+from pipelines.synthetic.scene.scene import Scene
+from pipelines.synthetic.scene.wide_scene import draw_thing
 from pipelines.synthetic.things.household import CHEST, HEAD, HEAD_M, bare
 from pipelines.synthetic.things.shapes import Box
 
@@ -32,20 +33,20 @@ _ACROSS = np.array([[0, -1.0, 0], [1, 0, 0], [0, 0, 1]])  # its broad side acros
 
 @dataclass(frozen=True, eq=False)
 class Surroundings:
-    """What one camera sees besides meshes. backdrop: a picture wider than the camera's; ground: a
-    texture with alpha (_TEXELS, _TEXELS, 4), texels per metre and a turn, from its middle at
-    spot_m (2,); veil (H, W, 4): or None."""
+    """What one camera sees besides meshes. backdrop: a picture wider than the camera's, backdrop_m
+    away; ground: a texture with alpha (h, w, 4), None for none; ground_to_world (3, 3): its column
+    and row → x and y."""
 
     backdrop: np.ndarray
     ground: np.ndarray | None
     ground_to_world: np.ndarray
-    veil: np.ndarray | None
+    backdrop_m: float = 99.0
 
 
 def draw_occluders(rng, scene: Scene, camera: Camera, solid_m: np.ndarray) -> list[Part]:
     """Things between camera and hand, which touch nothing; often none."""
     parts = []
-    for _ in range(int(rng.choice([0, 1, 2], p=[0.6, 0.3, 0.1]))):
+    for _ in range(int(rng.choice([0, 1, 2], p=[0.55, 0.33, 0.12]))):
         target = scene.players[0].wrist_m.mean(0) - 0.08 * scene.players[0].elbow
         way = target - camera.center_m
         side = np.cross(way, rng.standard_normal(3))
@@ -107,7 +108,7 @@ def _face(rng, skin: np.ndarray) -> np.ndarray:
 
 
 def draw_surroundings(rng, scene: Scene, camera: Camera, size: tuple[int, int]) -> Surroundings:
-    """Backdrop, ground and veil of one camera."""
+    """Backdrop and ground of one camera."""
     width, height = size
     margin_x, margin_y = (round(n * MARGIN) for n in size)
     backdrop = background(rng, height + 2 * margin_y, width + 2 * margin_x)
@@ -117,13 +118,9 @@ def draw_surroundings(rng, scene: Scene, camera: Camera, size: tuple[int, int]) 
         kinds = str(rng.choice(["any", "wood", "wall"], p=[0.5, 0.25, 0.25]))
         ground[..., :3] = texture(rng, _TEXELS, _TEXELS, kinds)
         if rng.random() < 0.15:  # a round table
-            ground[..., 3] = 0
-            middle = (_TEXELS // 2,) * 2
-            cv2.circle(ground, middle, _TEXELS // 2 - 4, (255,) * 4, -1)
-            ground[..., :3] = texture(rng, _TEXELS, _TEXELS, kinds)
-            mask = np.zeros((_TEXELS, _TEXELS), np.uint8)
-            cv2.circle(mask, middle, _TEXELS // 2 - 4, 255, -1, cv2.LINE_AA)
-            ground[..., 3] = mask
+            alpha = np.zeros((_TEXELS, _TEXELS), np.uint8)
+            middle, radius = (_TEXELS // 2,) * 2, _TEXELS // 2 - 4
+            ground[..., 3] = cv2.circle(alpha, middle, radius, 255, -1, cv2.LINE_AA)
         extent = np.exp(rng.uniform(np.log(0.5), np.log(2.5), 2))
         angle = rng.uniform(0, 2 * np.pi)
         c, s = np.cos(angle), np.sin(angle)
@@ -132,18 +129,4 @@ def draw_surroundings(rng, scene: Scene, camera: Camera, size: tuple[int, int]) 
         axes = np.array([[c, -s], [s, c]]) * extent / _TEXELS
         corner = spot - axes @ [_TEXELS / 2, _TEXELS / 2]
         to_world = np.array([[*axes[0], corner[0]], [*axes[1], corner[1]], [0, 0, 1.0]])
-    veil = _draw_veil(rng, height, width) if rng.random() < 0.1 else None
-    return Surroundings(backdrop, ground, to_world, veil)
-
-
-def _draw_veil(rng, height: int, width: int) -> np.ndarray:
-    """Something near the lens, out of focus: BGR times alpha, and alpha, (H, W, 4) float32."""
-    alpha = np.zeros((height, width), np.float32)
-    centre = rng.uniform(0.1, 0.9, 2) * (width, height)
-    angles = np.linspace(0, 2 * np.pi, int(rng.integers(3, 8)), endpoint=False)
-    radii = width * rng.uniform(0.05, 0.3) * rng.uniform(0.4, 1.4, len(angles))
-    outline = np.stack([np.cos(angles), np.sin(angles)], 1) * radii[:, None] + centre
-    cv2.fillPoly(alpha, [outline.astype(np.int32)], 1.0)
-    alpha = cv2.GaussianBlur(alpha, (0, 0), width * rng.uniform(0.002, 0.02))[..., None]
-    colour = texture(rng, height, width).astype(np.float32)
-    return np.concatenate([colour * alpha, alpha], 2)
+    return Surroundings(backdrop, ground, to_world)

@@ -1,0 +1,249 @@
+"""A scene before one camera: layer by layer from the background to what is nearest.
+
+Layers, from back to front: background, ground, still objects, what moves (blurred along its way;
+behind still objects that are nearer). The picture is composed in 8-bit sRGB, BGR, and what is where
+comes along as maps of parts and of depth. What stays is drawn again only when the camera has moved.
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from pipelines.synthetic.render.layer import (
+    Canvas,
+    Layer,
+    LayerCaster,
+    Part,
+    lay_over,
+    line_kernel,
+)
+from pipelines.synthetic.render.lens import Lens, expose
+from pipelines.synthetic.render.lighting import Light
+from pipelines.synthetic.render.rays import RayScene
+from pipelines.synthetic.render.stage import Stage, share_open
+from pipelines.synthetic.scene.cameras import Camera
+from pipelines.synthetic.scene.surroundings import MARGIN, Surroundings
+
+_STEP = 7  # px between points of the ground at which shadows are cast
+_FAR_M = 6.0  # no shadows beyond
+_SKIES = (
+    np.array([[0.3, 0.1, 0.95], [-0.5, 0.5, 0.7], [0.1, -0.75, 0.65], [0.85, 0.3, 0.4],
+              [-0.85, -0.2, 0.5], [0.3, 0.85, 0.4]]) * 0.1
+).astype(np.float32)  # fmt: skip
+
+
+@dataclass(frozen=True, eq=False)
+class Picture:
+    """image (H, W, 3) uint8 BGR; depth_m (H, W). moving, still (H, W): number of the part, of
+    moving_parts or still_parts, that is seen there, −1 for none."""
+
+    image: np.ndarray
+    depth_m: np.ndarray
+    moving_parts: list[Part]
+    moving: np.ndarray
+    still_parts: list[Part]
+    still: np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
+class _Base:
+    """What stays, from one camera. part (H, W) as `Picture.still`; on_ground (H, W) bool: where the
+    ground is seen; points_m (N, 3): where on the ground the points lie, of the grid for shadows,
+    that have the numbers chosen (N,)."""
+
+    canvas: Canvas
+    layer: Layer
+    part: np.ndarray
+    on_ground: np.ndarray
+    chosen: np.ndarray
+    points_m: np.ndarray
+
+
+class Shot:
+    """A scene before one camera.
+
+    cameras: its pose at every moment, `cameras[0]` the one whose view the backdrop is; extra: still
+    parts that only it sees.
+    """
+
+    def __init__(
+        self,
+        stage: Stage,
+        cameras: list[Camera],
+        around: Surroundings,
+        size: tuple[int, int],
+        extra: list[Part],
+        lens: Lens,
+        rng: np.random.Generator,
+    ) -> None:
+        self.stage, self.cameras, self.around, self.size = stage, cameras, around, size
+        self.extra, self.lens, self._rng = extra, lens, rng
+        self._layers: dict[tuple[int, ...], Layer] = {}
+        self._seen, self._base = None, None  # what stays, as it was last seen
+
+    def picture(self, moving: Layer, moment: int, motion_px: np.ndarray) -> Picture:
+        """One moment; motion_px (2,): the hand's way in 1/30 s."""
+        base = self._still_view(moment)
+        canvas = Canvas(
+            base.canvas.camera,
+            base.canvas.image.copy(),
+            base.canvas.depth_m.copy(),
+            base.canvas.directions,
+        )
+        part = np.full(base.part.shape, -1, np.int32)
+        if moving.parts:
+            self._cast_shadow(canvas.image, base, moving)
+            blur = line_kernel(motion_px * self.lens.shutter)
+            part = lay(canvas, moving, self.stage.colours(moving, base.layer), blur)
+        still = np.where(part >= 0, -1, base.part)
+        image = expose(self.lens, canvas.image, moment, self._rng)
+        parts = moving.parts, part, base.layer.parts, still
+        return Picture(image, canvas.depth_m, *parts)
+
+    def _still_view(self, moment: int) -> _Base:
+        camera, resting = self.cameras[moment], self.stage.resting(moment)
+        seen = camera.rotation.tobytes(), camera.translation_m.tobytes(), resting
+        if seen != self._seen:
+            self._seen, self._base = seen, self._draw_still(camera, resting)
+        return self._base
+
+    def _draw_still(self, camera: Camera, resting: tuple[int, ...]) -> _Base:
+        width, height = self.size
+        if resting not in self._layers:
+            self._layers[resting] = Layer(self.stage.still(resting).parts + self.extra)
+        layer = self._layers[resting]
+        image = _warp_backdrop(self.around.backdrop, camera, self.cameras[0], self.size)
+        directions = camera.ray_directions(_pixels(height, width)).reshape(height, width, 3)
+        depth = np.full((height, width), np.float32(self.around.backdrop_m))
+        canvas = Canvas(camera, image, depth, directions)
+        where, (chosen, points) = np.zeros(depth.shape, bool), (np.zeros(0, int), np.zeros((0, 3)))
+        if self.around.ground is not None:
+            where, chosen, points = self._lay_ground(canvas, layer)
+        part = np.full(depth.shape, -1, np.int32)
+        if layer.parts:
+            part = lay(canvas, layer, self.stage.colours(layer), line_kernel(np.zeros(2)))
+        return _Base(canvas, layer, part, where & (part < 0), chosen, points)
+
+    def _lay_ground(self, canvas: Canvas, still: Layer):
+        """The ground's texture, lit and in the shadow of what stays; returns where (H, W) bool, and
+        of the grid's points of the ground their numbers (N,) and places (N, 3)."""
+        width, height = self.size
+        camera, ground_m, light = canvas.camera, self.stage.scene.ground_m, self.stage.scene.light
+        plane = camera.rotation @ np.array([[1, 0, 0], [0, 1, 0], [0, 0, ground_m]])
+        plane[:, 2] += camera.translation_m
+        to_image = camera.K @ plane @ self.around.ground_to_world
+        seen = cv2.warpPerspective(self.around.ground, to_image, self.size)
+        where = (canvas.directions[..., 2] < -1e-4) & (seen[..., 3] > 127)
+        drop = np.float32(ground_m - camera.center_m[2])
+        canvas.depth_m[where] = drop / canvas.directions[where, 2]
+        rays = camera.ray_directions(_pixels(height + _STEP, width + _STEP, _STEP))
+        with np.errstate(divide="ignore", invalid="ignore"):
+            reach = drop / rays[:, 2]
+        chosen = np.flatnonzero((reach > 0) & (reach < _FAR_M))
+        points = (camera.center_m + rays[chosen] * reach[chosen, None] + [0, 0, 1e-3]).astype(
+            np.float32
+        )
+        share = _ground_light([still.scene] if still.parts else [], points, light)
+        tint = (light.key * _steepness(light) + light.sky)[::-1]
+        tint = (tint / max(tint.max(), 0.3)) ** (1 / 2.2)
+        shadow = self._spread(chosen, share)
+        lit = cv2.multiply(
+            np.ascontiguousarray(seen[..., :3]),
+            cv2.merge([shadow * np.float32(t) for t in tint]),
+            dtype=cv2.CV_8U,
+        )
+        cover = cv2.GaussianBlur(where.astype(np.float32), (3, 3), 0.7) * where  # a soft edge
+        canvas.image[:] = cv2.blendLinear(lit, canvas.image, cover, 1 - cover)
+        return where, chosen, points
+
+    def _spread(self, chosen: np.ndarray, share: np.ndarray) -> np.ndarray:
+        """Shares of light at some points of the grid → factors of sRGB values, (H, W) float32."""
+        width, height = self.size
+        rows, columns = (len(range(0, n + _STEP, _STEP)) for n in (height, width))
+        grid = np.ones(rows * columns, np.float32)
+        grid[chosen] = share
+        small = cv2.GaussianBlur(grid.reshape(rows, columns) ** np.float32(1 / 2.2), (0, 0), 0.8)
+        full = cv2.resize(small, (columns * _STEP, rows * _STEP))
+        half = _STEP // 2
+        return np.ascontiguousarray(full[half : half + height, half : half + width])
+
+    def _cast_shadow(self, image: np.ndarray, base: _Base, moving: Layer) -> None:
+        """Darken the ground where what moves takes light from it."""
+        near = _may_be_shaded(base.points_m, moving, self.stage.scene.light)
+        if not len(near):
+            return
+        points, light = base.points_m[near], self.stage.scene.light
+        share = _ground_light([moving.scene], points, light)
+        factor = self._spread(base.chosen[near], share)
+        factor[~base.on_ground] = 1
+        image[:] = cv2.multiply(image, cv2.merge([factor] * 3), dtype=cv2.CV_8U)
+
+
+@dataclass(frozen=True, eq=False)
+class Film:
+    """A scene before its cameras. motion_px (shots, T, 2): of the first hand in 1/30 s."""
+
+    stage: Stage
+    shots: list[Shot]
+    motion_px: np.ndarray
+
+    def pictures(self, moments: Iterable[int]) -> Iterator[tuple[int, int, Picture]]:
+        """Yield (moment, number of the shot, picture), moments outermost."""
+        for moment in moments:
+            moving = self.stage.moving(moment)
+            for number, shot in enumerate(self.shots):
+                yield moment, number, shot.picture(moving, moment, self.motion_px[number][moment])
+
+
+def _pixels(height: int, width: int, step: int = 1) -> np.ndarray:
+    """Every step-th pixel, row by row, (N, 2)."""
+    x, y = np.meshgrid(np.arange(0, width, step), np.arange(0, height, step))
+    return np.stack([x, y], -1).reshape(-1, 2)
+
+
+def lay(canvas: Canvas, layer: Layer, colours, blur: np.ndarray) -> np.ndarray:
+    """Lay a layer over the canvas: number of the part that is seen, (H, W), −1 for none."""
+    part = np.full(canvas.depth_m.shape, -1, np.int32)
+    cast = LayerCaster(canvas, layer, colours).cast(len(blur) // 2)
+    if cast is not None:
+        part[cast.box] = lay_over(canvas, cast, blur)
+    return part
+
+
+def _warp_backdrop(backdrop, camera: Camera, start: Camera, size) -> np.ndarray:
+    """Far away as it is, the backdrop only turns with the camera."""
+    margins = [round(n * MARGIN) for n in size]
+    shift = np.array([[1, 0, -margins[0]], [0, 1, -margins[1]], [0, 0, 1.0]])
+    if (camera.rotation == start.rotation).all():
+        (x, y), (width, height) = margins, size
+        return backdrop[y : y + height, x : x + width].copy()
+    turn = camera.K @ camera.rotation @ start.rotation.T @ np.linalg.inv(start.K)
+    return cv2.warpPerspective(backdrop, turn @ shift, size, borderMode=cv2.BORDER_REFLECT)
+
+
+def _steepness(light: Light) -> float:
+    """How steeply the lamp's light falls: the share of it that the ground gets."""
+    return max(light.key_m[2] / np.linalg.norm(light.key_m), 0.1)
+
+
+def _ground_light(blockers: list[RayScene], points: np.ndarray, light: Light) -> np.ndarray:
+    """Share of its light that each point of the ground gets past the blockers, (N,)."""
+    lamps = light.key_samples_m(3)[:, None].astype(np.float32) - points
+    skies = np.broadcast_to(_SKIES[:, None], (len(_SKIES), *points.shape))
+    key, sky = (share_open(blockers, points, ways) for ways in (lamps, skies))
+    strength, ambient = light.key.mean() * _steepness(light), light.sky.mean() + 1e-3
+    return ((strength * key + ambient * sky) / (strength + ambient)).astype(np.float32)
+
+
+def _may_be_shaded(points: np.ndarray, moving: Layer, light: Light) -> np.ndarray:
+    """Numbers of the points of the ground, (N, 3), near what moves or near its shadow."""
+    if not len(points):
+        return np.zeros(0, int)
+    above = np.concatenate([part.outline_m[::4] for part in moving.parts])
+    height = np.maximum(above[:, 2:] - points[0, 2], 0)
+    slope = (above[:, :2] - light.key_m[:2]) / np.maximum(light.key_m[2] - above[:, 2:], 0.05)
+    spots = np.concatenate([above[:, :2], above[:, :2] + slope * height])
+    low, high = spots.min(0) - 0.1, spots.max(0) + 0.1
+    return np.flatnonzero(((points[:, :2] > low) & (points[:, :2] < high)).all(1))

@@ -1,0 +1,80 @@
+"""A scene before it is filmed: who moves how, what stays, on what, in which light.
+
+World: z up, metres. Moments are 1/30 s or more apart; every array of moments has T rows.
+"""
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+
+from pipelines.synthetic.hand.kinematics import HandRig
+from pipelines.synthetic.render.lighting import Light
+from pipelines.synthetic.scene.clutter import Placed
+from pipelines.synthetic.scene.looks import Looks
+from pipelines.synthetic.things.objects import YcbObject
+
+
+@dataclass(frozen=True, eq=False)
+class Held:
+    """What a hand holds or is about to take: rotation (T, 3, 3), position_m (T, 3); at_rest (T,)
+    bool: it still lies where it lay before the hand came."""
+
+    thing: YcbObject
+    rotation: np.ndarray
+    position_m: np.ndarray
+    at_rest: np.ndarray
+    texture: np.ndarray
+    gloss: float
+
+
+@dataclass(frozen=True, eq=False)
+class Player:
+    """One hand: valid (T,) bool, whether it is there; global_rotvec (T, 3), finger_rotvec (T, 45),
+    wrist_m (T, 3); shoulder_m (3,) where its arm ends."""
+
+    rig: HandRig
+    valid: np.ndarray
+    global_rotvec: np.ndarray
+    finger_rotvec: np.ndarray
+    wrist_m: np.ndarray
+    shoulder_m: np.ndarray
+    held: Held | None
+
+    @property
+    def side(self) -> str:
+        return self.rig.side
+
+    @property
+    def elbow(self) -> np.ndarray:
+        """The direction from the wrist to the shoulder, (3,)."""
+        way = self.shoulder_m - self.wrist_m.mean(0)
+        return way / np.linalg.norm(way)
+
+    @cached_property
+    def posed(self) -> tuple[np.ndarray, np.ndarray]:
+        """Vertices (T, 778, 3) and joints (T, 21, 3) in the world."""
+        vertices, joints = self.rig.pose(self.finger_rotvec, self.global_rotvec)
+        return vertices + self.wrist_m[:, None], joints + self.wrist_m[:, None]
+
+    def moved(self, by_m: np.ndarray) -> "Player":
+        """by_m (T, 3); the shoulder goes along on average."""
+        held = self.held
+        if held is not None:
+            held = replace(held, position_m=held.position_m + by_m)
+        shoulder = self.shoulder_m + by_m.mean(0)
+        return replace(self, wrist_m=self.wrist_m + by_m, shoulder_m=shoulder, held=held)
+
+
+@dataclass(frozen=True, eq=False)
+class Scene:
+    """players: one or two hands, of different sides; ground_m: height of a surface below them, None
+    for no surface; still: objects that stay; body: the person's chest (3,) and direction, or None.
+    """
+
+    looks: Looks
+    players: list[Player]
+    ground_m: float | None
+    still: list[Placed]
+    light: Light
+    body: tuple[np.ndarray, float] | None
