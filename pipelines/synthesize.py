@@ -45,7 +45,7 @@ from pipelines.synthetic.layouts.sequences import (
 from pipelines.synthetic.recorded.retargeting import read_motions, retarget_all
 from pipelines.synthetic.workers import each
 
-VERSION = 2
+VERSION = 3
 """Raised whenever the same parameters give other files."""
 
 _PARTIAL = ".partial"

@@ -17,7 +17,7 @@ from pipelines.synthetic.layouts.sequences import SequencePlan, dexycb_plan, dex
 from pipelines.synthetic.scene.setting import EVERYTHING, Setting
 from pipelines.synthetic.things.ycb import CLASS_IDS
 
-VERSION = 3
+VERSION = 4
 """Raised whenever the same parameters give other files."""
 
 SETUP = "s3"

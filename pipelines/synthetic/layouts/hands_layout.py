@@ -35,7 +35,7 @@ from pipelines.synthetic.scene.wide_surroundings import (
 )
 from pipelines.synthetic.scene.world import Person, Take
 
-VERSION = 3
+VERSION = 4
 """Raised whenever the same parameters give other files."""
 
 _VAL_EVERY = 25
