@@ -13,6 +13,7 @@ from deformer.hand.conventions import FINGERS
 from pipelines.synthetic.hand.kinematics import (
     CURL_STEPS,
     FLEXION_STEPS,
+    SIDE_BY_SIDE_RAD,
     THUMB_FLEXION_STEPS,
     FingerBend,
     HandRig,
@@ -53,13 +54,15 @@ class _Style:
     across_m: tuple[float, float]
     first_curl: tuple[float, ...]  # of the outer joints while the base joint closes
     thumb_turn_rad: tuple[float, float]
+    thumb_in_rad: tuple[float, float]
 
 
+_CURLS, _THUMB_CURLS = (0.1, 0.25, 0.4, 0.55, 0.7), (0.0, 0.15, 0.3)
 _STYLES = {
-    "side": _Style((0.065, 0.125), (0.03, 0.085), (-0.01, 0.02), (0.05, 0.15, 0.3), (0.6, 1.4)),
-    "top": _Style((0.065, 0.125), (0.05, 0.11), (-0.01, 0.02), (0.05, 0.15, 0.3), (0.6, 1.4)),
-    "rim": _Style((0.075, 0.12), (0.07, 0.12), (0.0, 0.03), (0.2, 0.3, 0.4), (0.6, 1.3)),
-    "pinch": _Style((0.075, 0.12), (0.05, 0.095), (0.0, 0.03), (0.2, 0.3, 0.4), (0.8, 1.3)),
+    "side": _Style((0.065, 0.125), (0.03, 0.085), (-0.01, 0.02), _CURLS, (0.0, 1.4), (-0.1, 0.7)),
+    "top": _Style((0.065, 0.125), (0.05, 0.11), (-0.01, 0.02), _CURLS, (0.0, 1.4), (-0.1, 0.7)),
+    "rim": _Style((0.075, 0.12), (0.07, 0.12), (0.0, 0.03), _CURLS, (0.2, 1.3), (-0.1, 0.6)),
+    "pinch": _Style((0.075, 0.12), (0.05, 0.095), (0.0, 0.03), _CURLS, (0.3, 1.3), (-0.1, 0.6)),
 }
 
 
@@ -109,15 +112,16 @@ def find_grasp(
     """
     style, best = _STYLES[grip.approach], None
     for turn in rng.uniform(*style.thumb_turn_rad, num_tables):
-        spread = np.array([turn, 0.08, 0.0, -0.06, -0.12]) + rng.normal(0, 0.03, 5)
-        table = _FingerTable(rig, spread)
+        spread = rng.uniform(0.3, 1.0) * SIDE_BY_SIDE_RAD + rng.normal(0, 0.05, 5)
+        spread[0] = turn
+        table = _FingerTable(rig, spread, rng.uniform(*style.thumb_in_rad))
         for _ in range(num_placements // num_tables):
             tilt = rng.normal(0, 0.12, 3)
             rotation = _placement_rotation(rig, approach, fingers, tilt)
             ranges = style.along_m, style.depth_m, style.across_m
             middle = np.array([rng.uniform(*limits) for limits in ranges])
             wrist = np.array(grip.center_m) - rotation @ (rig.axes.T @ middle)
-            first = float(rng.choice(style.first_curl))
+            first = float(rng.choice(_THUMB_CURLS)), float(rng.choice(style.first_curl))
             found = _close(table, table.samples, thing, rotation, wrist, first)
             if best is None or found.score > best[0].score:
                 best = found, table, first
@@ -146,9 +150,9 @@ def _placement_rotation(rig, approach, fingers, tilt) -> np.ndarray:
 class _FingerTable:
     """Skin samples of every finger for every bend, about the wrist, in the rest frame."""
 
-    def __init__(self, rig: HandRig, spread: np.ndarray) -> None:
-        self.rig, self.spread = rig, spread
-        self.vertices = rig.bend_table(spread)  # (flexions, curls, 778, 3)
+    def __init__(self, rig: HandRig, spread: np.ndarray, thumb_in: float) -> None:
+        self.rig, self.spread, self.thumb_in = rig, spread, np.array([thumb_in])
+        self.vertices = rig.bend_table(spread, thumb_in)  # (flexions, curls, 778, 3)
         fingers = [rig.finger_vertices[name] for name in FINGERS]
         self.samples = [_thinned(ids, _SAMPLES_PER_FINGER) for ids in fingers]
         self.palm_m = rig.rest_vertices_m[_thinned(rig.palm_vertices, _SAMPLES_OF_PALM)]
@@ -172,12 +176,12 @@ def _clearance_m(thing: YcbObject, points_m: np.ndarray) -> np.ndarray:
     return np.minimum(distance_field(thing)(points_m), above_table)
 
 
-def _close(table: _FingerTable, samples, thing, rotation, wrist, first_curl) -> Grasp:
-    """Close every finger in one placement and judge the hold."""
+def _close(table: _FingerTable, samples, thing, rotation, wrist, first_curls) -> Grasp:
+    """Close every finger in one placement and judge the hold. first_curls: thumb's and others'."""
     flexion, curl, touching, normals = np.zeros(5), np.zeros(5), np.zeros(5, bool), np.zeros((5, 3))
     sunk = 0.0
     for k, ids in enumerate(samples):
-        j = int(np.argmin(np.abs(CURL_STEPS - (first_curl if k else 0.3))))
+        j = int(np.argmin(np.abs(CURL_STEPS - first_curls[min(k, 1)])))
         bases = table.vertices[:, j, ids] @ rotation.T + wrist  # (flexions, samples, 3)
         lowest = _clearance_m(thing, bases).min(-1)
         flexion[k], i = _advance(lowest, FLEXION_STEPS if k else THUMB_FLEXION_STEPS)
@@ -205,8 +209,9 @@ def _close(table: _FingerTable, samples, thing, rotation, wrist, first_curl) -> 
         np.maximum(flexion - 0.35, [-0.95, -0.25, -0.25, -0.25, -0.25]),
         np.maximum(curl - 0.12, 0.05),
         table.spread * [0.75, 1, 1, 1, 1],
+        table.thumb_in,
     )
-    closed = FingerBend(flexion, curl, table.spread)
+    closed = FingerBend(flexion, curl, table.spread, table.thumb_in)
     palm_direction = rotation @ table.rig.axes[1]
     return Grasp(rotation, wrist, palm_direction, opened, closed, penetration, score)
 

@@ -23,6 +23,10 @@ THUMB_FLEXION_STEPS = np.linspace(-0.85, 0.75, 18)
 CURL_STEPS = np.linspace(0.0, 1.0, 11)
 """Curl of the two outer joints of the tables: 0 straight, 1 a closed fist."""
 
+SIDE_BY_SIDE_RAD = np.array([0.2, -0.12, 0.0, 0.14, 0.31])
+"""Spreads at which the fingers lie side by side, as they mostly do: the rest pose has them apart.
+Those of the thumb are a relaxed hand's."""
+
 _OUTER_RAD = {"thumb": (0.75, 0.95)}  # full curl of middle and end joint
 _OUTER_DEFAULT_RAD = (1.6, 0.95)
 
@@ -39,11 +43,13 @@ class FingerBend:
 
     flexion_rad (..., 5): base joints. curl (..., 5): outer joints. spread_rad (..., 5): base
     joints sideways, positive towards the thumb; for the thumb itself its turn under the palm.
+    thumb_in_rad (..., 1): the thumb's turn in the plane of the palm, towards the fingers.
     """
 
     flexion_rad: np.ndarray
     curl: np.ndarray
     spread_rad: np.ndarray
+    thumb_in_rad: np.ndarray
 
     def towards(self, other: "FingerBend", share: np.ndarray) -> "FingerBend":
         """share (..., 1) of the way to `other`."""
@@ -91,10 +97,11 @@ class HandRig:
             base, middle, end = finger_joints(finger)
             axis, outer = self.flexion_axes[finger], _OUTER_RAD.get(finger, _OUTER_DEFAULT_RAD)
             flexion, spread = bend.flexion_rad[..., k, None], bend.spread_rad[..., k, None]
-            if finger == "thumb":  # first under the palm about f, then towards the fingers about a
+            if finger == "thumb":  # under the palm about f, towards the fingers about a and p
                 turn = Rotation.from_rotvec((spread * -f * mirror).reshape(-1, 3))
                 close = Rotation.from_rotvec((flexion * -a * mirror).reshape(-1, 3))
-                pose[..., base, :] = (close * turn).as_rotvec().reshape(*batch, 3)
+                inward = Rotation.from_rotvec((bend.thumb_in_rad * p * mirror).reshape(-1, 3))
+                pose[..., base, :] = (inward * close * turn).as_rotvec().reshape(*batch, 3)
             else:
                 turn = Rotation.from_rotvec((spread * -p * mirror).reshape(-1, 3))
                 close = Rotation.from_rotvec((flexion * axis).reshape(-1, 3))
@@ -124,7 +131,7 @@ class HandRig:
             )
         return vertices.numpy() - self.wrist_m, joints.numpy() - self.wrist_m
 
-    def bend_table(self, spread_rad: np.ndarray) -> np.ndarray:
+    def bend_table(self, spread_rad: np.ndarray, thumb_in_rad: float) -> np.ndarray:
         """All vertices for every flexion and curl, (flexions, curls, 778, 3) about the wrist.
 
         Every finger moves on its own, so one table serves all of them.
@@ -135,6 +142,7 @@ class HandRig:
             np.stack([thumb, *[flexion] * 4], -1),
             curl[..., None] * np.ones(5),
             np.broadcast_to(spread_rad, (*flexion.shape, 5)),
+            np.full((*flexion.shape, 1), thumb_in_rad),
         )
         vertices, _ = self.pose(self.finger_rotvec(bend).reshape(-1, 45))
         return vertices.reshape(*flexion.shape, -1, 3)
@@ -143,7 +151,9 @@ class HandRig:
 def natural_bend(rng: np.random.Generator, amount: float) -> FingerBend:
     """A relaxed hand: `amount` 0 flat, 1 half closed, with a little of everybody's own way."""
     own = rng.normal(0, 0.05, (3, 5))
-    flexion = amount * np.array([0.1, 0.45, 0.5, 0.55, 0.55]) + own[0]
-    curl = np.clip(amount * np.array([0.3, 0.3, 0.33, 0.36, 0.36]) + np.abs(own[1]), 0, 1)
-    spread = np.array([0.35, 0.06, 0.0, -0.05, -0.12]) + 0.6 * own[2]
-    return FingerBend(flexion, curl, spread)
+    flexion = amount * np.array([0.1, 0.4, 0.45, 0.5, 0.5]) + own[0]
+    flexion[0] -= rng.uniform(0, 0.5)
+    curl = np.clip(amount * np.array([0.2, 0.35, 0.4, 0.4, 0.36]) + np.abs(own[1]), 0, 1)
+    spread = rng.uniform(0.4, 1.1) * SIDE_BY_SIDE_RAD + 0.6 * own[2]
+    spread[0] = rng.uniform(-0.1, 0.7)
+    return FingerBend(flexion, curl, spread, rng.uniform(-0.1, 0.6, 1))

@@ -200,4 +200,5 @@ def _finger_course(grasp: Grasp, frames, timing: Timing, rng) -> FingerBend:
         bend.flexion_rad - lifted - np.abs(tremor[0]),
         np.maximum(bend.curl - 0.5 * np.abs(tremor[1]), 0),
         bend.spread_rad + 0.4 * tremor[2] * free,
+        bend.thumb_in_rad,
     )

@@ -8,6 +8,8 @@ import pytest
 
 from deformer.data.official import IMAGE_SIZE, SERIALS
 from deformer.hand.conventions import FINGERS
+from deformer.hand.mano import HandLayer
+from pipelines.synthetic.hand.kinematics import SIDE_BY_SIDE_RAD, FingerBend, HandRig
 from pipelines.synthetic.layouts.encode import pack_npz
 from pipelines.synthetic.layouts.sequences import dexycb_plan
 from pipelines.synthetic.render.layer import ARM, HAND, THING
@@ -140,3 +142,22 @@ def occlusions(sequence, frames) -> list[float]:
                 hidden = everything.cast(camera.center_m, rays[amodal]).mesh > 0
                 found.append(float(hidden.mean()))
     return found
+
+
+@pytest.mark.parametrize("side", ["right", "left"])
+def test_spreads_and_the_thumb_s_turn_mean_what_they_say(hands, side):
+    rig = HandRig(hands, HandLayer(hands), side, np.zeros(10))
+
+    def joints_m(spread_rad, thumb_in_rad):
+        bend = FingerBend(np.zeros(5), np.zeros(5), spread_rad, np.array([thumb_in_rad]))
+        return rig.pose(rig.finger_rotvec(bend)[None])[1][0]
+
+    def angles(joints):  # of index, middle, ring and little in the plane of the palm, degrees
+        bones = joints[[7, 11, 15, 19]] - joints[[5, 9, 13, 17]]
+        return np.degrees(np.arctan2(bones @ rig.axes[2], bones @ rig.axes[0]))
+
+    together = joints_m(SIDE_BY_SIDE_RAD, 0.0)
+    assert np.ptp(angles(together)) < 2
+    assert np.ptp(angles(joints_m(np.zeros(5), 0.0))) > 20  # of the rest pose
+    gaps = [np.linalg.norm(joints_m(np.zeros(5), turn)[4] - together[8]) for turn in (0, 0.5)]
+    assert gaps[1] < gaps[0] - 0.02
