@@ -50,6 +50,7 @@ from benchmarks.submissions.official import read_submission, write_submission
 from deformer.data.order import OrderConfig
 from deformer.data.store import Store, open_store
 from deformer.data.stream import Stream
+from deformer.experiments import choices_of
 from deformer.files.foreign import check_folder_name
 from deformer.hand.camera import NEAREST_M
 from deformer.hand.mano import Hands
@@ -181,14 +182,11 @@ def _run_of(options: Options, checkpoint: Checkpoint, hands: Hands) -> Run:
     experiment = checkpoint.experiment
     return Run(
         experiment=experiment.name,
-        row=options.out.name,
         checkpoint=str(options.checkpoint),
         step=checkpoint.step,
         seed=experiment.stream.seed,
         hand=hands.name,
-        fusion=experiment.model.fusion,
-        point_loss=experiment.point_loss,
-        adversarial=experiment.adversarial,
+        **choices_of(experiment),
         trained_on=f"{checkpoint.stream['dataset']} {experiment.stream.split}",
         precision=options.precision,
         config=config_hash(checkpoint),

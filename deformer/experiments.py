@@ -243,12 +243,24 @@ VARIANTS = {
 """Every fusion and ablation; how each fuses is in `deformer.network.fusion`."""
 
 
-def variant_of(fusion: str, point_loss: str, adversarial: bool) -> Variant | None:
-    """The variant with these choices; None where no ablation makes them together."""
+CHOICES = ("fusion", "motion", "point_loss", "adversarial")
+"""What variants differ in: fields of a `Variant`."""
+
+
+def choices_of(experiment: Experiment) -> dict[str, str | bool]:
+    """`CHOICES` of an experiment."""
+    return {
+        "fusion": experiment.model.fusion,
+        "motion": experiment.model.motion,
+        "point_loss": experiment.point_loss,
+        "adversarial": experiment.adversarial,
+    }
+
+
+def variant_of(choices: dict[str, str | bool]) -> Variant | None:
+    """The variant with these `CHOICES`; None where no variant makes them together."""
     for variant in VARIANTS.values():
-        if (variant.fusion, variant.point_loss, variant.adversarial) == (
-            fusion, point_loss, adversarial,
-        ):  # fmt: skip
+        if all(getattr(variant, name) == choices[name] for name in CHOICES):
             return variant
     return None
 

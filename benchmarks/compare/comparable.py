@@ -10,7 +10,7 @@ from typing import TypeVar
 
 from benchmarks.evaluation.result import Data, Evaluation, Method, Run
 from benchmarks.evaluation.scored import Scored
-from deformer.experiments import VARIANTS, base_of, variant_of
+from deformer.experiments import EXPERIMENTS, VARIANTS, base_of, choices_of, variant_of
 
 T = TypeVar("T", Evaluation, Scored)
 
@@ -36,9 +36,14 @@ def _setup_of(run: Run) -> Setup:
 
 
 def kind_of(run: Run) -> str:
-    """The name of the variant; of a run that is none, the experiment's."""
-    variant = variant_of(run.fusion, run.point_loss, run.adversarial)
-    return run.experiment if variant is None else variant.name
+    """The name of the variant. A run that is no variant gets its experiment's name, with the
+    choices that were changed by hand: `dexycb, motion step`."""
+    if (variant := variant_of(run.choices)) is not None:
+        return variant.name
+    known = EXPERIMENTS.get(run.experiment)
+    usual = run.choices if known is None else choices_of(known)
+    changed = [f"{name} {value}" for name, value in run.choices.items() if value != usual[name]]
+    return ", ".join([run.experiment, *changed])
 
 
 def _rank_of(kind: str) -> int:

@@ -3,8 +3,8 @@
 `evaluation.json` is the only thing that tables, figures and report know of a run:
 
     {"format": 2,
-     "run": {"experiment": …, "row": …, "checkpoint": …, "step": …, "seed": …, "hand": …,
-             "fusion": …, "point_loss": …, "adversarial": …, "trained_on": …, "precision": …,
+     "run": {"experiment": …, "checkpoint": …, "step": …, "seed": …, "hand": …, "fusion": …,
+             "motion": …, "point_loss": …, "adversarial": …, "trained_on": …, "precision": …,
              "config": …}
             or, of a method without a checkpoint, {"method": …, "predictions": …},
      "data": {"name": …, "dataset": …, "split": …, "synthetic": …, "frames": …, "sha256": …},
@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any, get_type_hints
 
 from benchmarks.evaluation.protocol import BINS, HEADLINE, METRICS
+from deformer.experiments import CHOICES, FULL, VARIANTS
 from deformer.files.foreign import foreign, one_line
 from deformer.files.wellformed import check_types, read_json_object
 from deformer.files.whole import write_whole
@@ -43,13 +44,12 @@ class Run:
 
     experiment: str
     """The preset that it was trained by."""
-    row: str
-    """What the run calls itself; the row of a table follows from the fields below, not from it."""
     checkpoint: str
     step: int
     seed: int
     hand: str
     fusion: str
+    motion: str
     point_loss: str
     adversarial: bool
     trained_on: str
@@ -59,6 +59,11 @@ class Run:
     config: str
     """Hash of all else that shaped the run (`config_hash`): runs are compared,
     and seeds taken together, only where it is the same."""
+
+    @property
+    def choices(self) -> dict[str, str | bool]:
+        """What decides which variant it is."""
+        return {name: getattr(self, name) for name in CHOICES}
 
 
 @dataclass(frozen=True)
@@ -189,6 +194,8 @@ def read_evaluation(path: Path) -> Evaluation:
         parts = dict.fromkeys(("run", "data", "counts", "metrics"), dict)
         check_types(content, parts | {"command": str})
         kind = Method if "method" in content["run"] else Run
+        if kind is Run:
+            _complete_older(content["run"])
         for part, of in (("run", kind), ("data", Data), ("counts", Counts)):
             check_types(content[part], get_type_hints(of))
             content[part] = of(**content[part])
@@ -198,6 +205,13 @@ def read_evaluation(path: Path) -> Evaluation:
             f"{path} is no evaluation ({foreign(data) or one_line(error)}): evaluate again with "
             "python -m benchmarks.evaluate, or take the file away"
         ) from error
+
+
+def _complete_older(run: dict[str, Any]) -> None:
+    """Files written before `motion` was stored get the motion of the variant with their fusion;
+    they also have a name `row`, which nothing uses."""
+    run.pop("row", None)
+    run.setdefault("motion", VARIANTS.get(str(run.get("fusion")), VARIANTS[FULL]).motion)
 
 
 def nothing_measured(results: Path) -> str:

@@ -64,7 +64,7 @@ class Table:
         """The row that an evaluation belongs to, None if to none."""
         if isinstance(run, Method):
             return None if self.is_ablation else run.method
-        variant = variant_of(run.fusion, run.point_loss, run.adversarial)
+        variant = variant_of(run.choices)
         return variant and variant.rows.get(self.number)
 
 

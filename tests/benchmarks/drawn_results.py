@@ -48,7 +48,7 @@ def write_result(folder: Path, result: Path, run: Path, synthetic: bool = True, 
     folder.mkdir(parents=True)
     shutil.copy(result / "predictions.parquet", folder)
     evaluation = read_evaluation(result / EVALUATION_FILE)
-    fields = {"row": folder.name, "checkpoint": str(run), "step": 40, "config": "0"} | changed
+    fields = {"checkpoint": str(run), "step": 40, "config": "0"} | changed
     evaluation = replace(
         evaluation,
         run=replace(evaluation.run, **fields),

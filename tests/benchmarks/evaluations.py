@@ -34,10 +34,9 @@ def make_evaluation(
 ) -> Evaluation:
     """A run of the full method on recordings of DexYCB, where nothing else is said."""
     full = {
-        "experiment": "dexycb", "row": "dynamic", "checkpoint": "runs/dexycb", "step": 1234,
-        "seed": 0, "hand": "mano", "fusion": "dynamic", "point_loss": "max_mse",
-        "adversarial": True, "trained_on": "dexycb s0_train", "precision": "float32",
-        "config": "0",
+        "experiment": "dexycb", "checkpoint": "runs/dexycb", "step": 1234, "seed": 0,
+        "hand": "mano", "fusion": "dynamic", "motion": "frame", "point_loss": "max_mse",
+        "adversarial": True, "trained_on": "dexycb s0_train", "precision": "float32", "config": "0",
     }  # fmt: skip
     recordings = {
         "name": "dexycb", "dataset": "dexycb", "split": "s0_test", "synthetic": False,

@@ -8,7 +8,8 @@ import pytest
 from benchmarks.compare.claims import CLAIMS, judge, judge_all, make_blocks
 from benchmarks.compare.comparable import kind_of, label_of
 from benchmarks.compare.paired import FAILS, HOLDS
-from deformer.experiments import FULL, VARIANTS, get_experiment
+from benchmarks.tables.layout import TABLES
+from deformer.experiments import FULL, VARIANTS, choices_of, get_experiment
 from tests.benchmarks.evaluations import SYNTHETIC, make_evaluation
 
 G, F = 20, 10
@@ -18,14 +19,13 @@ SEQUENCE = np.repeat(np.arange(G), F)
 
 def make_run(kind=FULL, seed=0, shift_mm=0.0, base="tiny", **changed):
     """What is needed of a `Scored`; hands hidden by more than half err by the shift twice."""
-    variant = VARIANTS[kind]
     experiment = base if kind == FULL else f"{base}_{kind}"
     rng = np.random.default_rng([seed, *experiment.encode()])
     occlusion = np.tile(np.linspace(0, 0.9, F), G)
     gain = shift_mm * np.where(occlusion >= 0.5, 2, 1) + rng.normal(0, 0.01, G * F)
     run = {
-        "experiment": experiment, "seed": seed, "hand": "standin", "fusion": variant.fusion,
-        "point_loss": variant.point_loss, "adversarial": variant.adversarial, "step": 600,
+        "experiment": experiment, "seed": seed, "hand": "standin", "step": 600,
+        **choices_of(VARIANTS[kind].of(get_experiment("tiny"))),
     }  # fmt: skip
     return SimpleNamespace(
         name=f"{experiment}-seed{seed}",
@@ -116,10 +116,18 @@ def test_runs_of_no_variant_go_by_their_experiment():
     assert (kind_of(run), label_of(run)) == ("lite_frames",) * 2
     assert label_of(make_evaluation({"method": "[36]", "predictions": "x"}).run) == "[36]"
     for name, variant in VARIANTS.items():
-        e = variant.of(get_experiment("tiny"))
-        choices = {"fusion": e.model.fusion, "point_loss": e.point_loss,
-                   "adversarial": e.adversarial}  # fmt: skip
+        choices = choices_of(variant.of(get_experiment("tiny")))
         assert kind_of(make_evaluation(choices).run) == name
+
+
+@pytest.mark.parametrize("change", [{"motion": "step"}, {"fusion": "pairwise"}], ids=str)
+def test_a_run_with_one_more_choice_is_not_the_variant_without_it(change):
+    run = make_evaluation(change).run
+    ((name, value),) = change.items()
+    assert kind_of(run) == label_of(run) == f"dexycb, {name} {value}"
+    assert all(table.row_of(run) is None for table in TABLES)
+    (block,) = make_blocks([make_run(), make_run(**change)])  # not "the same run twice"
+    assert list(block.runs) == [FULL, f"tiny, {name} {value}"]
 
 
 def test_other_frames_and_the_same_run_twice_are_refused_by_name():

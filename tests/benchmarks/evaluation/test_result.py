@@ -31,6 +31,18 @@ def test_round_trip(path):
     assert [p.name for p in path.parent.iterdir()] == ["evaluation.json"]
 
 
+@pytest.mark.parametrize(("fusion", "motion"), [("dynamic", "frame"), ("pairwise", "step")])
+def test_a_result_written_before_motion_was_stored_still_opens(path, fusion, motion):
+    content = json.loads(path.read_text())
+    del content["run"]["motion"]
+    content["run"] |= {"row": "a name of its folder", "fusion": fusion}
+    path.write_text(json.dumps(content))
+    evaluation = make_evaluation({"fusion": fusion, "motion": motion})
+    assert read_evaluation(path) == evaluation
+    write_evaluation(path, evaluation)
+    assert "row" not in json.loads(path.read_text())["run"]
+
+
 def test_evaluations_are_found_in_order(tmp_path, path):
     other = tmp_path / "results" / "a" / "b" / "evaluation.json"
     write_evaluation(other, make_evaluation({"seed": 1}))

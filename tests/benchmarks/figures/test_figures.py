@@ -21,7 +21,7 @@ from benchmarks.figures.curves import (
 )
 from benchmarks.figures.draw_hand import draw_mesh
 from benchmarks.figures.examples import largest_gain, typical_frames
-from deformer.experiments import VARIANTS
+from deformer.experiments import VARIANTS, choices_of, get_experiment
 from tests.benchmarks.drawn_results import made_up, write_result, write_run
 from tests.benchmarks.evaluations import make_evaluation
 from tests.commands import call
@@ -86,10 +86,10 @@ def of(experiment: str, seed: int = 0, **changed) -> SimpleNamespace:
 
 
 def test_all_kinds_have_a_line_of_their_own():
-    base = "tiny_occluded"
+    base = "lite_temporal"
     runs = [of("lite_frames", fusion="center", adversarial=False), of(base, 1)]
     for name, v in VARIANTS.items():
-        changed = {"fusion": v.fusion, "point_loss": v.point_loss, "adversarial": v.adversarial}
+        changed = choices_of(v.of(get_experiment(base)))
         runs.append(of(base if name == "full" else f"{base}_{name}", **changed))
     _, pck = draw_split(runs)
     lines = pck.figure.axes[0].lines
