@@ -23,6 +23,7 @@ import numpy as np
 import torch
 from rich.console import Console
 
+from benchmarks.evaluation.predict import Precision, predict
 from benchmarks.evaluation.predictions import add_vertices, joints_cam_m, read_predictions
 from benchmarks.evaluation.protocol import score
 from benchmarks.evaluation.result import (
@@ -43,7 +44,6 @@ from benchmarks.evaluation.truth import (
     read_truth,
     true_meshes,
 )
-from benchmarks.inference import Precision, predict
 from benchmarks.submissions.conventions import check_meshes
 from benchmarks.submissions.file_order import order_of
 from benchmarks.submissions.official import read_submission, write_submission
@@ -52,7 +52,7 @@ from deformer.data.store import Store, open_store
 from deformer.data.stream import Stream
 from deformer.experiments import choices_of
 from deformer.files.foreign import check_folder_name
-from deformer.hand.camera import NEAREST_M
+from deformer.hand.camera import is_at_nearest
 from deformer.hand.mano import Hands
 from deformer.inference import Combine
 from deformer.program.console import PlainConsole, run_program, this_command
@@ -132,8 +132,9 @@ def evaluate(options: Options, place: Place, console: Console) -> Evaluation | N
     check_hand(checkpoint, hands)
     num_ranks = place.num_ranks
     order = OrderConfig(global_batch=options.batch * num_ranks, streams=num_ranks)
-    asked = options.split, options.limit, options.where, order
-    config = checkpoint.experiment.stream.for_evaluation(*asked)
+    config = checkpoint.experiment.stream.for_evaluation(
+        options.split, limit=options.limit, where=options.where, order=order
+    )
     stream = Stream(config, store, index, place.rank, num_ranks, options.workers)
     path = predict(
         checkpoint, hands, stream, place, options.out, options.combine, options.precision,
@@ -165,10 +166,10 @@ def _score_run(
     if not len(at):
         raise ValueError(f"no labelled frame of {options.split} could be predicted")
     joints, meshes = joints_cam_m(predictions, source), (None, None)
-    behind = int((joints[..., 2].min(1) < 1.001 * NEAREST_M).sum())
-    counts = replace(paired.counts, behind=behind)
+    counts = replace(paired.counts, behind=int(is_at_nearest(joints).sum()))
     _warn(console, *counts.sentences(options.data))
-    if truth.dataset == "ho3d" if options.mesh is None else options.mesh:
+    wants_mesh = truth.dataset == "ho3d" if options.mesh is None else options.mesh
+    if wants_mesh:
         vertices = _vertices_cam_m(hands, predictions, source, truth.is_left[at])
         meshes = vertices, _known(true_meshes(truth, at, hands), console)
     metrics = score(compare(truth, at, joints, *meshes))

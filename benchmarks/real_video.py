@@ -161,7 +161,7 @@ def _draw_bones(image: np.ndarray, points_px: np.ndarray, finger_rgb: tuple) -> 
         cv2.line(image, *ends, finger_rgb[(j - 1) // 4], 1, cv2.LINE_AA, _ZOOM_IN)
 
 
-def draw_sheet(
+def draw_hands(
     video: Path, seen: SeenHands, predicted: Predicted, tiles: np.ndarray, faces: np.ndarray
 ) -> np.ndarray:
     """Those hands of the video, `tiles` being places among them, in rows of four; black where the
@@ -205,7 +205,7 @@ def measure_video(options: Options) -> dict:
     }
     write_whole(options.out / "real_video.json", json.dumps(result, indent=1) + "\n")
     tiles = np.unique(np.linspace(0, len(seen.frame) - 1, _TILES).astype(int))  # of both sides
-    sheet = draw_sheet(options.video, seen, window, tiles, faces)
+    sheet = draw_hands(options.video, seen, window, tiles, faces)
     _, png = cv2.imencode(".png", cv2.cvtColor(sheet, cv2.COLOR_RGB2BGR))
     write_whole(options.out / "real_video.png", png.tobytes())
     return result

@@ -32,7 +32,7 @@ from deformer.program.stopping import STOPPED
 _FAREWELL = "stopped; the same command goes on"
 
 
-def seconds_per_step(options: Options, jobs: list[Job], console: Console) -> float:
+def estimate_seconds_per_step(options: Options, jobs: list[Job], console: Console) -> float:
     """By the first log of a run; where there is none, by three steps that are measured here. All
     ablations of an experiment take about as long."""
     experiment = get_experiment(jobs[0].experiment)
@@ -70,7 +70,7 @@ def print_plan(options: Options, jobs: list[Job], console: Console) -> None:
             soft_wrap=True,
         )
     elif left:
-        hours = left * seconds_per_step(options, jobs, console) / 3600
+        hours = left * estimate_seconds_per_step(options, jobs, console) / 3600
         console.print(
             f"{left:,} steps left: about {hours:.1f} hours of training here, one run at a time"
         )

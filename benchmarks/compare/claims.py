@@ -11,10 +11,10 @@ import numpy as np
 
 from benchmarks.compare.comparable import Setup, group_by_data, group_by_kind
 from benchmarks.compare.paired import Estimate, mean_error, paired_difference, unevenness
+from benchmarks.compare.published import read_published
 from benchmarks.evaluation.protocol import BINS, is_in_bin
 from benchmarks.evaluation.result import Data
 from benchmarks.evaluation.scored import Scored
-from benchmarks.tables.layout import read_published
 from deformer.experiments import FULL, VARIANTS
 
 
@@ -68,7 +68,7 @@ CLAIMS = (
 
 
 @dataclass(frozen=True, eq=False)
-class Block:
+class Comparable:
     """Runs that may be compared: of one setup, evaluated on the same frames."""
 
     setup: Setup
@@ -100,50 +100,50 @@ class Finding:
     """Why nothing is measured."""
 
 
-def make_blocks(scored: Iterable[Scored]) -> list[Block]:
-    """All runs, in blocks: recordings first, then by data, split and setup.
+def group_comparable(scored: Iterable[Scored]) -> list[Comparable]:
+    """All runs in groups: recordings first, then by data, split and setup.
 
-    Raises `ValueError` for the same run twice, and for runs of a block that are of other frames.
+    Raises `ValueError` for the same run twice, and for a group whose runs have different frames.
     """
-    groups = (group_by_kind(group) for group in group_by_data(scored))
-    blocks = [Block(setup, runs) for group in groups for setup, runs in group.items()]
-    for block in blocks:
-        for s in (s for seeds in block.runs.values() for s in seeds.values()):
-            if not np.array_equal(block.first.row, s.row):
+    by_setup = (group_by_kind(same_data) for same_data in group_by_data(scored))
+    groups = [Comparable(setup, runs) for found in by_setup for setup, runs in found.items()]
+    for group in groups:
+        for s in (s for seeds in group.runs.values() for s in seeds.values()):
+            if not np.array_equal(group.first.row, s.row):
                 raise ValueError(
-                    f"{block.first.name} and {s.name} are of different frames of "
-                    f"{block.data.name} {block.data.split}, {len(block.first.row):,} and "
+                    f"{group.first.name} and {s.name} are of different frames of "
+                    f"{group.data.name} {group.data.split}, {len(group.first.row):,} and "
                     f"{len(s.row):,}: evaluate both again"
                 )
-    return blocks
+    return groups
 
 
-def judge_all(scored: Iterable[Scored]) -> list[tuple[Block, list[Finding]]]:
-    """Every block in which a claim is measured, with what became of each of `CLAIMS`."""
-    judged = [(b, [judge(b, claim) for claim in CLAIMS]) for b in make_blocks(scored)]
+def judge_all(scored: Iterable[Scored]) -> list[tuple[Comparable, list[Finding]]]:
+    """Every group in which a claim is measured, with the finding for each of `CLAIMS`."""
+    judged = [(g, [judge(g, claim) for claim in CLAIMS]) for g in group_comparable(scored)]
     return [item for item in judged if any(f.estimate is not None for f in item[1])]
 
 
-def judge(block: Block, claim: Claim) -> Finding:
+def judge(group: Comparable, claim: Claim) -> Finding:
     """Compare the two variants of a claim."""
     kinds = (claim.better, claim.worse)
-    if absent := [kind for kind in kinds if kind not in block.runs]:
+    if absent := [kind for kind in kinds if kind not in group.runs]:
         names = " and of ".join(absent)
         return Finding(claim, missing=f"no run of {names} that was trained and evaluated alike")
-    seeds = tuple(sorted(block.runs[claim.better].keys() & block.runs[claim.worse].keys()))
+    seeds = tuple(sorted(group.runs[claim.better].keys() & group.runs[claim.worse].keys()))
     if not seeds:
         return Finding(claim, missing=f"{claim.better} and {claim.worse} have no seed in common")
 
-    counts = is_in_bin(block.first.occlusion, BINS[claim.bin])
+    counts = is_in_bin(group.first.occlusion, BINS[claim.bin])
     if not counts.any():
         return Finding(claim, seeds, missing=f"no frame is hidden by {claim.bin} %")
 
     def errors(kind: str) -> np.ndarray:
-        runs = (block.runs[kind][seed] for seed in seeds)
+        runs = (group.runs[kind][seed] for seed in seeds)
         values = np.stack([run.values["pa_mpjpe_mm"][counts] for run in runs])  # (S, M, 21)
         return values if claim.is_of_joints else values.mean(-1, keepdims=True)
 
-    sequence = np.unique(block.first.comparison.sequence[counts], return_inverse=True)[1]
+    sequence = np.unique(group.first.comparison.sequence[counts], return_inverse=True)[1]
     statistic = unevenness if claim.is_of_joints else mean_error
     estimate = paired_difference(errors(claim.better), errors(claim.worse), sequence, statistic)
     return Finding(claim, seeds, estimate)

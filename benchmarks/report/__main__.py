@@ -19,8 +19,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.evaluation.result import nothing_measured
-from benchmarks.report.content import gather
-from benchmarks.report.keep import check_can_keep, keep
+from benchmarks.report.content import read_measured
+from benchmarks.report.keep import check_can_keep, write_kept_folder
 from benchmarks.report.pages import report_page
 from deformer.files.whole import write_whole
 from deformer.program.console import PlainConsole, run_program, this_command
@@ -48,16 +48,16 @@ def run(options: Options) -> None:
     """Write the page, and the folder to keep; say where they are."""
     console = PlainConsole()
     with console.status("writing the report"):
-        material = gather(options.results, options.runs, options.data)
+        measured = read_measured(options.results, options.runs, options.data)
         command = this_command("benchmarks.report")
         if options.keep is not None:
-            check_can_keep(material, options.keep, command)
+            check_can_keep(measured, options.keep, command)
         out = options.out or options.results / "report.html"
-        write_whole(out, report_page(material, options.runs, options.mano_dir, command))
+        write_whole(out, report_page(measured, options.runs, options.mano_dir, command))
         if options.keep is not None:
-            keep(material, options.keep, command)
+            write_kept_folder(measured, options.keep, command)
     console.print(f"{out}: {out.stat().st_size / 1e6:.1f} MB", soft_wrap=True)
-    if not material.evaluations:
+    if not measured.evaluations:
         console.print(nothing_measured(options.results), soft_wrap=True)
     if options.keep is not None:
         console.print(f"{options.keep / 'README.md'}, and small files beside it", soft_wrap=True)

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from benchmarks.compare.claims import Block, Finding
+from benchmarks.compare.claims import Comparable, Finding
 from benchmarks.compare.comparable import group_by_data, group_by_kind, kind_of, label_of
 from benchmarks.evaluation.protocol import BINS
 from benchmarks.evaluation.result import Evaluation, Method, Run, find_evaluations
@@ -22,7 +22,7 @@ from benchmarks.evaluation.scored import (
     result_name,
 )
 from benchmarks.evaluation.training_log import TrainingLog, find_logs, log_of
-from benchmarks.tables.rows import DASH, SYNTHETIC_MARK, mean_text
+from benchmarks.tables.rows import DAGGER, DASH, mean_text
 from deformer.data.clip import REASONS
 from deformer.data.dataset import (
     DATASET_FILE,
@@ -39,7 +39,7 @@ _HANDS = {"standin": "the stand-in hand (not MANO)", "mano": "MANO"}
 
 
 @dataclass(frozen=True, eq=False)
-class Material:
+class Measured:
     """All that a page is written from."""
 
     results: Path
@@ -70,7 +70,7 @@ class Material:
         return log_of(self.evaluations[name].run, self.logs)
 
 
-def gather(results: Path, runs: Path, data: tuple[Path, ...] = ()) -> Material:
+def read_measured(results: Path, runs: Path, data: tuple[Path, ...] = ()) -> Measured:
     """Read what there is.
 
     data: folders of datasets; by default those that were evaluated, or else all of shards. Raises
@@ -87,7 +87,7 @@ def gather(results: Path, runs: Path, data: tuple[Path, ...] = ()) -> Material:
             continue  # `problems` has it
     if not datasets:
         datasets = dict.fromkeys(p.parent for p in sorted(Path("shards").glob(f"*/{DATASET_FILE}")))
-    return Material(results, evaluations, scored, problems, list(datasets), find_logs(runs))
+    return Measured(results, evaluations, scored, problems, list(datasets), find_logs(runs))
 
 
 # ------------------------------------------------------------------------------------------- grids
@@ -211,7 +211,7 @@ def _result(group: tuple[Evaluation, ...]) -> tuple[str, ...]:
         return DASH if None in summaries else mean_text([s["mean"] for s in summaries])
 
     run = group[0].run
-    mark = f" {SYNTHETIC_MARK}" if group[0].data.synthetic else ""
+    mark = f" {DAGGER}" if group[0].data.synthetic else ""
     seeds = [str(e.run.seed) for e in group if isinstance(e.run, Run)]
     return (
         f"{label_of(run)}{mark}",
@@ -222,10 +222,10 @@ def _result(group: tuple[Evaluation, ...]) -> tuple[str, ...]:
     )  # fmt: skip
 
 
-def claims_grid(block: Block, findings: Iterable[Finding]) -> Grid:
+def claims_grid(group: Comparable, findings: Iterable[Finding]) -> Grid:
     """Every measured claim in a line."""
-    setup = block.setup
-    title = f"{setup.base}, step {setup.step:,} · {block.data} of {block.num_sequences} recordings"
+    setup = group.setup
+    title = f"{setup.base}, step {setup.step:,} · {group.data} of {group.num_sequences} recordings"
     head = ("source", "claim", "verdict", "difference [95 %]", "paper", "first", "second")
     rows = [_claim(finding) for finding in findings if finding.estimate is not None]
     return Grid(head, rows, words=(0, 1, 2), title=title)

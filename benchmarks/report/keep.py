@@ -7,13 +7,13 @@ from collections.abc import Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
 
-from benchmarks.compare.claims import make_blocks
+from benchmarks.compare.claims import group_comparable
 from benchmarks.compare.comparable import group_by_data, label_of
 from benchmarks.evaluation.protocol import METRICS
 from benchmarks.evaluation.result import EVALUATION_FILE, Evaluation, Run
 from benchmarks.figures.catalogue import Drawn, draw_split
 from benchmarks.figures.style import figure_bytes
-from benchmarks.report.content import Material, trained_on
+from benchmarks.report.content import Measured, trained_on
 from benchmarks.report.pages import draw_training, kept_page, training_groups
 from benchmarks.tables.render import to_csv
 from benchmarks.tables.rows import fill_tables
@@ -26,35 +26,35 @@ _ABSOLUTE = re.compile(r"(?:^|=)(?:/\w|~|\\|[A-Za-z]:[\\/]|file:)")
 _INTERVALS = ("pa_mpjpe_mm", "ra_mpjpe_mm", "accel_mm_per_frame2")
 
 
-def check_can_keep(material: Material, out: Path, command: str) -> None:
+def check_can_keep(measured: Measured, out: Path, command: str) -> None:
     """Raises `ValueError` where there is nothing to keep, a path is absolute or frames of a run are
     not here or not those of others, `FileExistsError` where the folder holds something else."""
     check_is_ours(out)
-    if not material.evaluations:
+    if not measured.evaluations:
         raise ValueError(
-            f"{material.results} holds no {EVALUATION_FILE}, so there is nothing to keep: python "
+            f"{measured.results} holds no {EVALUATION_FILE}, so there is nothing to keep: python "
             "-m benchmarks.ablations --preset tiny --data shards/NAME makes some"
         )
-    for name, why in material.problems.items():
+    for name, why in measured.problems.items():
         raise ValueError(
             f"{name} cannot be compared frame by frame ({why}), and is not kept without that: make "
             "it whole, or take it away"
         )
-    for line in _lines(material):
+    for line in _lines(measured):
         for value in line.values():
             _check_relative(f"evaluation {line['name']}", str(value))
     _check_relative("this command", command)
-    make_blocks(material.scored)  # raises where runs that compare are of different frames
+    group_comparable(measured.scored)  # raises where runs that compare are of different frames
 
 
-def keep(material: Material, out: Path, command: str) -> None:
+def write_kept_folder(measured: Measured, out: Path, command: str) -> None:
     """Write the folder, replacing an earlier one, after `check_can_keep`. command: that calls this,
     for the page."""
-    tables = [t for t in fill_tables(material.evaluations.values()) if t.recorded or t.synthetic]
-    figures = list(_figures(material))
+    tables = [t for t in fill_tables(measured.evaluations.values()) if t.recorded or t.synthetic]
+    figures = list(_figures(measured))
     files = {
-        PAGE: kept_page(material, figures, command).encode(),
-        "evaluations.csv": _evaluations_csv(material).encode(),
+        PAGE: kept_page(measured, figures, command).encode(),
+        "evaluations.csv": _evaluations_csv(measured).encode(),
         **{f"tables/table{t.table.number}.csv": to_csv(t).encode() for t in tables},
         **{f"figures/{d.name}.png": figure_bytes(d.figure, "png") for d in figures},
     }
@@ -92,12 +92,12 @@ def _check_relative(what: str, text: str) -> None:
 # ------------------------------------------------------------------------------------------- files
 
 
-def _lines(material: Material) -> Iterator[dict[str, object]]:
+def _lines(measured: Measured) -> Iterator[dict[str, object]]:
     """A line per evaluation and range of occlusion: the run, the data, the mean of every metric,
     95 % intervals of the first ones, the commands. What is not known is empty."""
     fields = dict.fromkeys((*Run.__annotations__, "predictions"), "")
-    for name, evaluation in material.evaluations.items():
-        log = material.log_of(name)
+    for name, evaluation in measured.evaluations.items():
+        log = measured.log_of(name)
         experiment = log.experiment if log else None
         of_run = {k: v for k, v in asdict(evaluation.run).items() if k in fields}
         about = {"name": name, "what": label_of(evaluation.run), **fields, **of_run}
@@ -121,22 +121,22 @@ def _numbers(evaluation: Evaluation, bin: str) -> dict[str, object]:
     return {"occlusion": bin, "frames": scores["num_frames"], **shown}
 
 
-def _evaluations_csv(material: Material) -> str:
-    lines, text = list(_lines(material)), io.StringIO()
+def _evaluations_csv(measured: Measured) -> str:
+    lines, text = list(_lines(measured)), io.StringIO()
     writer = csv.DictWriter(text, list(lines[0]), lineterminator="\n")
     writer.writeheader()
     writer.writerows(lines)
     return text.getvalue()
 
 
-def _figures(material: Material) -> Iterator[Drawn]:
+def _figures(measured: Measured) -> Iterator[Drawn]:
     """Three of the main evaluation: error by occlusion and PCK of its split, and its training. No
     pictures: they would be large, and those of recordings are not ours to pass on."""
-    main = material.evaluations[material.main]
-    for group in group_by_data(material.scored):
+    main = measured.evaluations[measured.main]
+    for group in group_by_data(measured.scored):
         if group[0].evaluation.data == main.data:
             yield from (replace(d, name=Path(d.name).name) for d in draw_split(group))
-    log = material.log_of(material.main)
-    for group in training_groups(material.logs):
+    log = measured.log_of(measured.main)
+    for group in training_groups(measured.logs):
         if log in group:
-            yield replace(draw_training(group, material), name="training")
+            yield replace(draw_training(group, measured), name="training")

@@ -11,13 +11,14 @@ from PIL import Image
 from benchmarks.ablations.presets import preset_of
 from benchmarks.compare.claims import judge_all
 from benchmarks.compare.comparable import group_by_data, label_of
+from benchmarks.compare.published import read_published
 from benchmarks.evaluation.result import Run
 from benchmarks.evaluation.training_log import TrainingLog
 from benchmarks.figures.catalogue import Drawn, draw_run, draw_split
 from benchmarks.figures.curves import TRAINING_CAPTION, training_curves
 from benchmarks.figures.style import figure_bytes
 from benchmarks.report.content import (
-    Material,
+    Measured,
     claims_grid,
     dataset_facts,
     machine_facts,
@@ -26,7 +27,7 @@ from benchmarks.report.content import (
     trained_on,
     trainings_grid,
 )
-from benchmarks.tables.layout import OUR_ROW, read_published
+from benchmarks.tables.layout import OUR_ROW
 from benchmarks.tables.render import blocks, grid
 from benchmarks.tables.rows import DASH, FilledTable, fill_tables
 from deformer.experiments import base_of
@@ -40,12 +41,12 @@ EVALUATE = (
 )
 LEGEND = (
     "Each line compares two kinds of runs on the same frames, in the order of the claim, by their "
-    "PA-MPJPE in mm where it says nothing else: a difference below 0 says that the claim is right. "
-    "A claim holds where the whole 95 % interval is below 0, does not hold where it is above, and "
-    "is too noisy to say otherwise. The interval is over recordings and, with several seeds, over "
-    "chance in the part of the training that the runs do not share; of one seed it knows nothing "
-    "of that chance. Of twenty such lines one would hold by chance. Paper: the difference that the "
-    "paper prints, of its own recordings."
+    "PA-MPJPE in mm unless it says otherwise: a difference below 0 supports the claim. A claim "
+    "holds where the whole 95 % interval is below 0, does not hold where it is above, and is too "
+    "noisy to say otherwise. The interval covers the choice of recordings and, with several seeds, "
+    "chance in the part of the training that the runs do not share; with one seed that chance is "
+    "not known. By chance about one line in twenty gets a verdict. Paper: the difference that the "
+    "paper prints, on its own recordings."
 )
 
 
@@ -70,20 +71,20 @@ def _unbroken(text: str) -> str:
     return text if "±" in text else text.replace(" (", "\u00a0(")
 
 
-def report_page(material: Material, runs: Path, mano_dir: Path | None, command: str) -> str:
+def report_page(measured: Measured, runs: Path, mano_dir: Path | None, command: str) -> str:
     """The HTML report. command: that writes it."""
-    evaluations = material.evaluations
+    evaluations = measured.evaluations
     tables = fill_tables(evaluations.values())
-    problems = dict(material.problems)
-    first, figures = _draw(material, mano_dir, problems)
-    main = None if material.main is None else evaluations[material.main]
+    problems = dict(measured.problems)
+    first, figures = _draw(measured, mano_dir, problems)
+    main = None if measured.main is None else evaluations[measured.main]
     model, preset = "" if main is None else label_of(main.run), "tiny"
     if main is not None and isinstance(main.run, Run):
         model += f", trained for {main.run.step:,} steps as {main.run.experiment}"
         preset = preset_of(main.run.experiment) or preset
     return render(
         "report.html",
-        **_measured(material),
+        **_shared_parts(measured),
         style=(_FOLDER / "report.css").read_text(),
         main=main,
         model=model,
@@ -92,11 +93,11 @@ def report_page(material: Material, runs: Path, mano_dir: Path | None, command: 
         figures=figures,
         problems=problems,
         runs=runs,
-        curves=[draw_training(group, material) for group in training_groups(material.logs)],
-        trainings=trainings_grid(material.logs),
+        curves=[draw_training(group, measured) for group in training_groups(measured.logs)],
+        trainings=trainings_grid(measured.logs),
         tables=tables,
         unmeasured=_unmeasured(tables),
-        trained=list(filter(None, (log.command for log in material.logs))),
+        trained=list(filter(None, (log.command for log in measured.logs))),
         evaluated=[e.command for e in evaluations.values()],
         evaluate=EVALUATE,
         preset=preset,
@@ -105,30 +106,30 @@ def report_page(material: Material, runs: Path, mano_dir: Path | None, command: 
     )
 
 
-def kept_page(material: Material, figures: list[Drawn], command: str) -> str:
+def kept_page(measured: Measured, figures: list[Drawn], command: str) -> str:
     """The Markdown page of a kept folder. command: that writes it."""
-    main, log = material.evaluations[material.main], material.log_of(material.main)
-    logs = filter(None, map(material.log_of, material.evaluations))
+    main, log = measured.evaluations[measured.main], measured.log_of(measured.main)
+    logs = filter(None, map(measured.log_of, measured.evaluations))
     return render(
         "kept.md",
-        **_measured(material),
-        names=sorted({e.data.name for e in material.evaluations.values()}),
+        **_shared_parts(measured),
+        names=sorted({e.data.name for e in measured.evaluations.values()}),
         figures=figures,
         machines=sorted({trained_on(log) for log in logs} - {DASH}),
         commands=[*filter(None, [log and log.command]), main.command, command],
     )
 
 
-def _measured(material: Material) -> dict[str, object]:
+def _shared_parts(measured: Measured) -> dict[str, object]:
     """What both pages show."""
-    evaluations = material.evaluations.values()
+    evaluations = measured.evaluations.values()
     try:
-        claims, error = _claims(material), ""
+        claims, error = _claims(measured), ""
     except ValueError as found:  # such as runs of different frames
         claims, error = [], str(found)
     return {
         "kinds": sorted({e.data.synthetic for e in evaluations}),
-        "datasets": [_card(folder, material.results) for folder in material.datasets],
+        "datasets": [_card(folder, measured.results) for folder in measured.datasets],
         "results": results_grids(evaluations),
         "claims": claims,
         "claims_error": error,
@@ -148,13 +149,13 @@ def _card(folder: Path, results: Path) -> dict[str, object]:
     }  # fmt: skip
 
 
-def _claims(material: Material) -> list[dict[str, object]]:
+def _claims(measured: Measured) -> list[dict[str, object]]:
     return [
         {
-            "grid": claims_grid(block, findings),
+            "grid": claims_grid(group, findings),
             "missing": list(dict.fromkeys(f.missing for f in findings if f.missing)),
         }
-        for block, findings in judge_all(material.scored)
+        for group, findings in judge_all(measured.scored)
     ]
 
 
@@ -172,16 +173,16 @@ def _unmeasured(tables: Iterable[FilledTable]) -> dict[str, list[str]]:
 
 
 def _draw(
-    material: Material, mano_dir: Path | None, problems: dict[str, str]
+    measured: Measured, mano_dir: Path | None, problems: dict[str, str]
 ) -> tuple[list[Drawn], list[Drawn]]:
     """The page's first picture, where there is one, and all others: of every split, and of one of
     its runs, the main one where it is among them."""
     first, others = [], []
-    for group in group_by_data(material.scored):
-        shown = next((s for s in group if s.name == material.main), group[0])
+    for group in group_by_data(measured.scored):
+        shown = next((s for s in group if s.name == measured.main), group[0])
         others += draw_split(group)
         for drawn in draw_run(shown, mano_dir, problems):
-            is_first = shown.name == material.main and drawn.name.endswith("/hands")
+            is_first = shown.name == measured.main and drawn.name.endswith("/hands")
             (first if is_first else others).append(drawn)
     return first, others
 
@@ -196,9 +197,9 @@ def training_groups(logs: Iterable[TrainingLog]) -> list[list[TrainingLog]]:
     return list(groups.values())
 
 
-def draw_training(group: list[TrainingLog], material: Material) -> Drawn:
+def draw_training(group: list[TrainingLog], measured: Measured) -> Drawn:
     """The curves of a group, in whose title stands what its runs were evaluated on."""
-    found = [e.data for name, e in material.evaluations.items() if material.log_of(name) in group]
+    found = [e.data for name, e in measured.evaluations.items() if measured.log_of(name) in group]
     kinds, names = sorted({d.kind for d in found}), sorted({d.name for d in found})
     data = f"{', '.join(kinds)} · {', '.join(names)}" if found else "data not known"
     name, experiment = group[0].name, group[0].experiment

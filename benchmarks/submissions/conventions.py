@@ -83,7 +83,7 @@ def check_conventions(
     _check_units(path, joints, truth, unit)
     _check_order(path, joints, truth, joint_order)
     _check_axes(path, joints, truth, order.is_left[order.is_required][is_known])
-    warning = misplaced(joints, truth, order.index[order.is_required][is_known])
+    warning = describe_shifted_rows(joints, truth, order.index[order.is_required][is_known])
     return (warning,) if warning else ()
 
 
@@ -193,7 +193,9 @@ def _misfit_of_axes(joints: np.ndarray, truth: np.ndarray) -> _Misfit | None:
         return None
     rows, other = _best_frames(relative, truth)
     if errors_mm(relative[rows], truth[other], AXES[:1])[0] < _MUCH_BETTER * fits_mm[best]:
-        return None  # its axes are right and its rows are of other frames: see `misplaced`
+        return (
+            None  # its axes are right and its rows are of other frames: see `describe_shifted_rows`
+        )
     signs, names = AXES[best].sum(1), ("xyz"[k] for k in np.abs(AXES[best]).argmax(1))
     words = ", ".join(("−" if s < 0 else "") + n for s, n in zip(signs, names, strict=True))
     is_mirrored = np.linalg.det(AXES[best]) < 0
@@ -203,7 +205,9 @@ def _misfit_of_axes(joints: np.ndarray, truth: np.ndarray) -> _Misfit | None:
 # -------------------------------------------------------------------------- rows of other frames
 
 
-def misplaced(joints_m: np.ndarray, truth_joints_m: np.ndarray, number: np.ndarray) -> str:
+def describe_shifted_rows(
+    joints_m: np.ndarray, truth_joints_m: np.ndarray, number: np.ndarray
+) -> str:
     """What is wrong with the order of the rows, in words; empty where nothing is to be seen.
 
     joints_m, truth_joints_m: (M, 21, 3) camera frame. number (M,): which row of the file each is.

@@ -1,20 +1,15 @@
 """The six tables of the paper: columns, rows, notes, and which row an evaluation belongs to.
 
-Source: Fu et al., "Deformer: Dynamic Fusion Transformer for Robust Hand Pose Estimation", ICCV
-2023; its numbers stand in `published.csv` as printed (columns table, row, column, value, unit; an
-AUC or F-score in %, the column `input` is text).
+The numbers that the paper prints are in `benchmarks.compare.published`.
 """
 
-import csv
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 from benchmarks.evaluation.result import Method, Run
 from deformer.experiments import FULL, VARIANTS, variant_of
 
 OUR_ROW = VARIANTS[FULL].rows[1]
 """Of the whole method in Tables 1 to 3."""
-_PUBLISHED_FILE = Path(__file__).parent / "published.csv"
 
 
 @dataclass(frozen=True)
@@ -66,16 +61,6 @@ class Table:
             return None if self.is_ablation else run.method
         variant = variant_of(run.choices)
         return variant and variant.rows.get(self.number)
-
-
-def read_published() -> dict[int, dict[str, dict[str, tuple[str, str]]]]:
-    """Table → row → column → (value as printed, unit), rows in the paper's order."""
-    tables: dict[int, dict[str, dict[str, tuple[str, str]]]] = {}
-    with _PUBLISHED_FILE.open(newline="", encoding="utf-8") as file:
-        for line in csv.DictReader(file):
-            rows = tables.setdefault(int(line["table"]), {})
-            rows.setdefault(line["row"], {})[line["column"]] = (line["value"], line["unit"])
-    return tables
 
 
 _BINS = {"all": "All"} | {

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from benchmarks.tables.layout import Column, Table
-from benchmarks.tables.rows import SYNTHETIC_MARK, FilledTable, Number, Row
+from benchmarks.tables.rows import DAGGER, FilledTable, Number, Row
 
 CSV_COLUMNS = (
     "table", "row", "column", "value", "unit", "low", "high", "deviation", "kind", "source",
@@ -43,7 +43,7 @@ class Block(NamedTuple):
 def blocks(filled: FilledTable) -> Iterator[Block]:
     """The blocks of rows that a table shows, whatever it is written as."""
     synthetic = (
-        f"{SYNTHETIC_MARK} Measured on synthetic data: these say that the program runs, and "
+        f"{DAGGER} Measured on synthetic data: these say that the program runs, and "
         "compare with nothing but each other"
     )
     for kind, title, rows in (

@@ -9,13 +9,14 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from benchmarks.compare.comparable import group_by_data, group_by_kind
+from benchmarks.compare.published import read_published
 from benchmarks.evaluation.result import Evaluation, Method, Run
-from benchmarks.tables.layout import TABLES, Column, Quantity, Table, command_for, read_published
+from benchmarks.tables.layout import TABLES, Column, Quantity, Table, command_for
 from deformer.experiments import base_of
 
 DASH = "–"
 """Stands where there is no number, as in an empty bin."""
-SYNTHETIC_MARK = "†"
+DAGGER = "†"
 """Stands at what was measured on synthetic data."""
 
 
@@ -65,7 +66,7 @@ class Row:
     @property
     def label(self) -> str:
         """The name, with the mark of synthetic data."""
-        return f"{self.name} {SYNTHETIC_MARK}" if self.is_synthetic else self.name
+        return f"{self.name} {DAGGER}" if self.is_synthetic else self.name
 
     @property
     def source(self) -> str:

@@ -7,6 +7,8 @@ import numpy as np
 
 NEAREST_M = 0.1
 """No point of a hand is put nearer to the camera's plane: there a hand fills the whole image."""
+_ROUNDING = 1.001
+"""Of places that were stored as float32."""
 
 
 def project(points_cam_m: np.ndarray, K: np.ndarray) -> np.ndarray:
@@ -55,3 +57,9 @@ def fit_translation(points_m: np.ndarray, points_px: np.ndarray, K: np.ndarray) 
     bounded = (uv * (z + nearest[:, None, None]) - x).mean(1)
     is_in_front = t[:, 2] >= nearest
     return np.where(is_in_front[:, None], t, np.column_stack([bounded, nearest]))
+
+
+def is_at_nearest(points_cam_m: np.ndarray) -> np.ndarray:
+    """(N,) bool: points (N, P, 3) that fit best behind the camera, so that `fit_translation` put
+    them `NEAREST_M` in front of it."""
+    return points_cam_m[..., 2].min(1) < _ROUNDING * NEAREST_M

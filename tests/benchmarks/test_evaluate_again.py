@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks import inference
+from benchmarks.evaluation import predict
 from benchmarks.evaluation.predictions import read_predictions
 from benchmarks.evaluation.result import read_evaluation
 from benchmarks.evaluation.scored import load_scored
@@ -76,7 +76,7 @@ def test_old_predictions_stay_until_new_ones_are_whole(
     def stopped(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(inference, "_decode", stopped)
+    monkeypatch.setattr(predict, "_decode", stopped)
     with pytest.raises(KeyboardInterrupt):
         evaluated(data, own_result, checkpoint=_other_weights(run, tmp_path / "other"))
     assert (own_result / "predictions.parquet").read_bytes() == before
@@ -110,7 +110,7 @@ def _interrupt(data: Path, run: Path, out: Path, monkeypatch, at_step: int) -> N
 def test_interrupted_prediction_goes_on_to_the_same_rows(
     data, run, result, tmp_path, monkeypatch, encoded
 ):
-    monkeypatch.setattr(inference, "_STEPS_PER_PART", 1)
+    monkeypatch.setattr(predict, "_STEPS_PER_PART", 1)
     _interrupt(data, run, tmp_path, monkeypatch, at_step=4)
     assert len(list((tmp_path / "parts").glob("rank-*.npz"))) == 3
     del encoded[:]
@@ -123,7 +123,7 @@ def test_interrupted_prediction_goes_on_to_the_same_rows(
 def test_parts_of_another_batch_or_checkpoint_are_made_anew(
     data, run, result, tmp_path, monkeypatch, encoded
 ):
-    monkeypatch.setattr(inference, "_STEPS_PER_PART", 1)
+    monkeypatch.setattr(predict, "_STEPS_PER_PART", 1)
     _interrupt(data, run, tmp_path, monkeypatch, at_step=4)
     del encoded[:]
     evaluated(data, tmp_path, checkpoint=run, batch=5)

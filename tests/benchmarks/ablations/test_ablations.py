@@ -108,7 +108,7 @@ def test_a_run_that_went_further_is_refused(data, tmp_path):
 def test_failures_are_listed_and_tell_in_the_status(data, tmp_path, monkeypatch, capsys):
     where = "--runs", tmp_path, "--results", tmp_path, "--data", data
     arguments = *where, "--steps", 3, "--at-once", 2
-    monkeypatch.setattr(ablations, "seconds_per_step", lambda *_: 1.0)
+    monkeypatch.setattr(ablations, "estimate_seconds_per_step", lambda *_: 1.0)
     given = []
 
     def run_jobs(jobs, console, slots) -> list[str]:
@@ -126,7 +126,7 @@ def test_failures_are_listed_and_tell_in_the_status(data, tmp_path, monkeypatch,
 def test_a_signal_stops_as_ctrl_c_does_and_is_heard_once(data, tmp_path, monkeypatch, kind, capsys):
     where = "--runs", tmp_path, "--results", tmp_path, "--data", data
     arguments = *where, "--steps", 3
-    monkeypatch.setattr(ablations, "seconds_per_step", lambda *_: 1.0)
+    monkeypatch.setattr(ablations, "estimate_seconds_per_step", lambda *_: 1.0)
     heard = []
 
     def run_jobs(*_) -> list[str]:
@@ -160,7 +160,7 @@ def test_the_estimate_comes_from_the_log_of_a_run(data, tmp_path):
 
 
 def test_a_dry_run_shows_the_plan_and_trains_nothing(data, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(ablations, "seconds_per_step", lambda *_: 1.0)
+    monkeypatch.setattr(ablations, "estimate_seconds_per_step", lambda *_: 1.0)
     monkeypatch.setattr(ablations, "run_jobs", None)
     where = "--runs", tmp_path, "--results", tmp_path, "--dry-run"
     assert call(ablations.main, *where, "--data", data) == 0

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from benchmarks.compare.claims import CLAIMS, judge, judge_all, make_blocks
+from benchmarks.compare.claims import CLAIMS, group_comparable, judge, judge_all
 from benchmarks.compare.comparable import kind_of, label_of
 from benchmarks.compare.paired import FAILS, HOLDS
 from benchmarks.tables.layout import TABLES
@@ -44,8 +44,8 @@ def claim_of(source: str, worse: str, bin: str = "all"):
 
 
 def judge_one(*runs) -> dict:
-    (block,) = make_blocks(runs)
-    return {claim: judge(block, claim) for claim in CLAIMS}
+    (group,) = group_comparable(runs)
+    return {claim: judge(group, claim) for claim in CLAIMS}
 
 
 def test_every_variant_is_compared_with_the_whole_method():
@@ -105,7 +105,7 @@ def test_only_like_is_compared_with_like():
     others = [{"step": 300}, {"base": "small"}, {"precision": "bf16"}, {"trained_on": "else"},
               {"config": "1"}]  # fmt: skip
     runs = [make_run(), *(make_run("center", **other) for other in others)]
-    assert len(make_blocks(runs)) == 6
+    assert len(group_comparable(runs)) == 6
     assert judge_all(runs) == []
 
 
@@ -126,14 +126,14 @@ def test_a_run_with_one_more_choice_is_not_the_variant_without_it(change):
     ((name, value),) = change.items()
     assert kind_of(run) == label_of(run) == f"dexycb, {name} {value}"
     assert all(table.row_of(run) is None for table in TABLES)
-    (block,) = make_blocks([make_run(), make_run(**change)])  # not "the same run twice"
-    assert list(block.runs) == [FULL, f"tiny, {name} {value}"]
+    (group,) = group_comparable([make_run(), make_run(**change)])  # not "the same run twice"
+    assert list(group.runs) == [FULL, f"tiny, {name} {value}"]
 
 
 def test_other_frames_and_the_same_run_twice_are_refused_by_name():
     other = make_run("center")
     other.row = other.row + 1
     with pytest.raises(ValueError, match="tiny-seed0 and tiny_center-seed0 are of different frame"):
-        make_blocks([make_run(), other])
+        group_comparable([make_run(), other])
     with pytest.raises(ValueError, match="are both of tiny, seed 0, step 600"):
-        make_blocks([make_run(), make_run()])
+        group_comparable([make_run(), make_run()])

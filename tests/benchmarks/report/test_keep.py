@@ -12,8 +12,8 @@ import tyro
 
 from benchmarks.evaluation.result import EVALUATION_FILE, read_evaluation, write_evaluation
 from benchmarks.report import __main__ as report
-from benchmarks.report.content import gather
-from benchmarks.report.keep import FIRST_LINE, check_is_ours, keep
+from benchmarks.report.content import read_measured
+from benchmarks.report.keep import FIRST_LINE, check_is_ours, write_kept_folder
 from deformer.data.dataset import dataset_sha256
 from tests.benchmarks.drawn_results import write_result, write_run
 from tests.benchmarks.evaluations import make_evaluation
@@ -126,7 +126,8 @@ def test_the_same_again_gives_the_same_bytes_and_takes_away_what_is_gone(kept):
     (kept / "tables" / "table4.csv").unlink()
     (kept / "stale.json").write_text("{}")
     command = f"python -m benchmarks.report {shlex.join(COMMAND)}"
-    keep(gather(Path("results/tried"), Path("runs/tried")), Path("kept/tried"), command)
+    measured = read_measured(Path("results/tried"), Path("runs/tried"))
+    write_kept_folder(measured, Path("kept/tried"), command)
     assert contents(kept) == before
     assert list(kept.parent.iterdir()) == [kept]
 
@@ -141,8 +142,8 @@ def test_a_folder_that_is_not_ours_is_refused_and_left_alone(here, monkeypatch, 
     check_is_ours(out)  # empty
     (out / "notes.md").write_text("mine")
     assert call(report.main, *COMMAND[:-1], "mine") == 1
-    told = " ".join(capsys.readouterr().err.split())
-    assert "mine holds files and no README.md that this program wrote" in told
+    said = " ".join(capsys.readouterr().err.split())
+    assert "mine holds files and no README.md that this program wrote" in said
     (out / "README.md").write_text(f"# Mine\n{FIRST_LINE}\n")  # not at its beginning
     assert call(report.main, *COMMAND[:-1], "mine") == 1
     assert contents(out).keys() == {"README.md", "notes.md"}
@@ -156,8 +157,8 @@ def test_a_folder_that_is_not_ours_is_refused_and_left_alone(here, monkeypatch, 
 
 def test_absolute_paths_are_refused(here, result, tmp_path, capsys):
     assert call(report.main, *COMMAND, "--data", here / "shards" / NAME) == 1
-    told = " ".join(capsys.readouterr().err.split())
-    assert f"this command names {here}/shards/{NAME}, an absolute path" in told
+    said = " ".join(capsys.readouterr().err.split())
+    assert f"this command names {here}/shards/{NAME}, an absolute path" in said
     path = Path("results/tried/constant") / EVALUATION_FILE
     method = make_evaluation({"method": "[36]", "predictions": "~me/pred.json"})
     by_command = replace(
@@ -167,16 +168,16 @@ def test_absolute_paths_are_refused(here, result, tmp_path, capsys):
     for evaluation, word in ((method, "~me/pred.json"), (by_command, "--data=/data/dexycb")):
         write_evaluation(path, evaluation)
         assert call(report.main, *COMMAND[:-1], "elsewhere") == 1
-        told = " ".join(capsys.readouterr().err.split())
-        assert f"evaluation constant names {word}, an absolute path" in told
+        said = " ".join(capsys.readouterr().err.split())
+        assert f"evaluation constant names {word}, an absolute path" in said
     shutil.rmtree(path.parent)
     for change in ({"start": "/elsewhere/start"}, {}):
         name = tmp_path / "runs" if not change else Path("runs/tried")
         run = write_run(name / "new", 40, "tiny", **change)
         write_result(Path("results/tried/new"), result, run)
         assert call(report.main, *COMMAND[:-1], "elsewhere") == 1
-        told = " ".join(capsys.readouterr().err.split())
-        assert f"evaluation new names {change.get('start', run)}, an absolute path" in told
+        said = " ".join(capsys.readouterr().err.split())
+        assert f"evaluation new names {change.get('start', run)}, an absolute path" in said
         shutil.rmtree(run)
         shutil.rmtree("results/tried/new")
     assert not Path("elsewhere").exists()
@@ -188,6 +189,6 @@ def test_nothing_and_frames_that_are_not_here_are_refused(tmp_path, monkeypatch,
     assert "results holds no evaluation.json" in capsys.readouterr().err
     write_evaluation(Path("results/one") / EVALUATION_FILE, make_evaluation())
     assert call(report.main, "--keep", "kept") == 1
-    told = " ".join(capsys.readouterr().err.split())
-    assert "one cannot be compared frame by frame (the dataset dexycb is not here" in told
+    said = " ".join(capsys.readouterr().err.split())
+    assert "one cannot be compared frame by frame (the dataset dexycb is not here" in said
     assert not Path("kept").exists()

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from benchmarks.report import __main__ as report
-from benchmarks.report.content import gather, results_grids, trainings_grid
+from benchmarks.report.content import read_measured, results_grids, trainings_grid
 from benchmarks.report.pages import (
     LEGEND,
     draw_training,
@@ -138,8 +138,8 @@ def test_the_claims_are_judged_where_runs_can_be_compared(tmp_path, data, result
     ):
         run = write_run(tmp_path / "runs" / name, start="runs/<start>")
         write_result(tmp_path / name, result, run, **changed)
-    material = gather(tmp_path, tmp_path / "runs", (data,))
-    page = report_page(material, tmp_path, None, "this")
+    measured = read_measured(tmp_path, tmp_path / "runs", (data,))
+    page = report_page(measured, tmp_path, None, "this")
     assert "runs/&lt;start&gt;</td>" in page  # text is escaped
     html = section(page, "claims")
     assert "tiny, step 40 · SYNTHETIC data · built_for_training, s0_train · 25 frames of" in html
@@ -148,7 +148,7 @@ def test_the_claims_are_judged_where_runs_can_be_compared(tmp_path, data, result
     assert ">−0.41<" in rows[0] and "maxMSE errs less than MSE" in rows[0]
     assert "no run of center that was trained" in html
     assert "lite_frames" not in html  # nothing is ever compared with it
-    assert LEGEND in kept_page(material, [], "this")
+    assert LEGEND in kept_page(measured, [], "this")
 
 
 def test_results_of_a_split_stand_in_one_grid_seeds_together():
@@ -172,13 +172,13 @@ def test_a_figure_of_trainings_is_of_one_experiment_one_seed_and_one_length(tmp_
             write_run(tmp_path / f"{name}-seed{seed}", 20, name, seed)
     write_run(tmp_path / "tiny_nearby-seed0", 30, "tiny_nearby")
     (tmp_path / "tiny_nearby-seed0" / "checkpoints").rename(tmp_path / "away")
-    material = gather(tmp_path / "none", tmp_path, (tmp_path,))
-    groups = training_groups(material.logs)
-    titles = [draw_training(group, material).figure.get_suptitle() for group in groups]
+    measured = read_measured(tmp_path / "none", tmp_path, (tmp_path,))
+    groups = training_groups(measured.logs)
+    titles = [draw_training(group, measured).figure.get_suptitle() for group in groups]
     assert titles == [f"Training\n{name}\ndata not known" for name in (
         "2 runs of tiny, seed 0", "2 runs of tiny, seed 1", "tiny_nearby-seed0",
     )]  # fmt: skip
-    rows = {row[0]: row for row in trainings_grid(material.logs).rows}
+    rows = {row[0]: row for row in trainings_grid(measured.logs).rows}
     assert rows["tiny_nearby-seed0"][1:] == ("not known", "–", "30", "–", "–", "20.00 → 12.00")
 
 
@@ -215,8 +215,8 @@ def test_tables_keep_kinds_apart_and_an_empty_bin_is_a_dash(tmp_path):
         "a": make_evaluation(),
         "b": make_evaluation({"hand": "standin"}, SYNTHETIC, make_metrics(empty=("75-100",))),
     }
-    material = replace(gather(tmp_path, tmp_path), evaluations=evaluations, datasets=[])
-    html = report_page(material, tmp_path, None, "this")
+    measured = replace(read_measured(tmp_path, tmp_path), evaluations=evaluations, datasets=[])
+    html = report_page(measured, tmp_path, None, "this")
     check_self_contained(html)
     assert "Some of what is measured here is of SYNTHETIC data, marked †" in html
     table = section(html, "tables").split("<h3>Table ")[1]

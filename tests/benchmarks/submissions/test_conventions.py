@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from benchmarks.submissions.conventions import AXES, check_conventions, misplaced
+from benchmarks.submissions.conventions import AXES, check_conventions, describe_shifted_rows
 from benchmarks.submissions.hpe import read_hpe, write_hpe
 from benchmarks.submissions.pred_json import read_pred_json, write_pred_json
 from tests.benchmarks.hands_in_motion import make_hand, random_hands, random_rotation
@@ -94,10 +94,12 @@ def test_rows_of_other_frames_are_named(rng, name):
     truth, number = motion(rng), rng.permutation(N)
     change, fault = ORDERS[name]
     predicted = truth + rng.normal(scale=0.001, size=truth.shape)
-    assert fault in misplaced(in_order_of_file(predicted, number, change), truth, number)
+    assert fault in describe_shifted_rows(
+        in_order_of_file(predicted, number, change), truth, number
+    )
     if name in ("reversed", "by halves", "as text"):  # also where the wrist is not predicted
         rooted = in_order_of_file(truth - truth[:, :1], number, change)
-        assert "far better than their own" in misplaced(rooted, truth, number)
+        assert "far better than their own" in describe_shifted_rows(rooted, truth, number)
 
 
 def warnings_of(predicted: np.ndarray, truth: np.ndarray) -> tuple[str, ...]:
@@ -131,7 +133,7 @@ def test_nothing_is_told_of_right_rows_nor_of_bad_methods(rng):
         0.5 * (truth + truth.mean(0)),
         np.full_like(truth, 5.0),
     ):
-        assert misplaced(predicted, truth, number) == ""
+        assert describe_shifted_rows(predicted, truth, number) == ""
 
 
 def test_frames_without_truth_and_single_frames_say_nothing(rng):

@@ -1,7 +1,13 @@
 import numpy as np
 
 from deformer.hand.box import AugmentationRange, hand_box, reach_px, tight_box
-from deformer.hand.camera import NEAREST_M, crop_intrinsics, fit_translation, project
+from deformer.hand.camera import (
+    NEAREST_M,
+    crop_intrinsics,
+    fit_translation,
+    is_at_nearest,
+    project,
+)
 
 K = np.array([[600.0, 0, 320], [0, 610, 240], [0, 0, 1]])
 
@@ -68,6 +74,8 @@ def test_no_hand_is_put_behind_the_camera():
     nearest = (points + found[:, None])[..., 2].min(1)
     assert nearest[:3].min() > 2 * NEAREST_M
     np.testing.assert_allclose(nearest[3:], NEAREST_M)
+    placed_m = (points + found[:, None]).astype(np.float32)
+    assert is_at_nearest(placed_m).tolist() == [False] * 3 + [True] * 3
 
     def error(t):
         rays = (pixels[3:] - K[:2, 2]) / K[[0, 1], [0, 1]]

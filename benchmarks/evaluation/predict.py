@@ -31,13 +31,13 @@ from deformer.training.distributed import Place, wait_for_all
 from deformer.training.features import encode, open_features, single_frames
 
 Precision = Literal["float32", "bf16"]
-_JOB_KEY = "deformer.job"
+_INPUTS_KEY = "deformer.job"
 _STEPS_PER_PART = 64
 
 
 @dataclass(frozen=True)
-class Job:
-    """What makes predictions what they are, on however many processes they are made."""
+class Inputs:
+    """Everything the predictions depend on; the number of processes is not part of it."""
 
     weights: str
     """Hash of the model's weights."""
@@ -65,10 +65,10 @@ def predict(
     """
     path, parts = out / PREDICTIONS_FILE, out / "parts"
     config = _config_for(checkpoint, stream.index.info)
-    job = _job_of(checkpoint, config, stream, combine, precision)
-    if not _is_done(path, job):
+    inputs = _inputs_of(checkpoint, config, stream, combine, precision)
+    if not _is_done(path, inputs):
         if place.is_first:
-            _begin(parts, job, stream, place)
+            _keep_parts(parts, inputs, stream, place)
         wait_for_all()
         # Joints and poses are what is kept: of the mesh only the fingertips are needed
         weights, source = checkpoint.tensors["model"], checkpoint.folder
@@ -84,7 +84,7 @@ def predict(
             else:
                 frames = _read_features(features, checkpoint, stream)
             table = _decode(model, stream, frames, combine, autocast)
-            metadata = {_JOB_KEY: json.dumps(asdict(job))}
+            metadata = {_INPUTS_KEY: json.dumps(asdict(inputs))}
             with whole_file(path) as file:
                 pq.write_table(table.replace_schema_metadata(metadata), file)
             shutil.rmtree(parts)
@@ -98,20 +98,20 @@ def _config_for(checkpoint: Checkpoint, info: dict) -> DeformerConfig:
     return replace(checkpoint.experiment.model, tips=tips_of(info))
 
 
-def _job_of(
+def _inputs_of(
     checkpoint: Checkpoint, config: DeformerConfig, stream: Stream, combine: Combine,
     precision: Precision,
-) -> Job:  # fmt: skip
+) -> Inputs:  # fmt: skip
     network = json.dumps([asdict(config), stream.config.size], sort_keys=True).encode()
     windows = hashlib.sha256(np.ascontiguousarray(stream.windows.rows).tobytes())
     windows.update(json.dumps(stream.index.info["shards"], sort_keys=True).encode())
-    return Job(
+    return Inputs(
         checkpoint.model_sha256, hashlib.sha256(network).hexdigest(), precision,
         windows.hexdigest(), combine,
     )  # fmt: skip
 
 
-def _is_done(path: Path, job: Job) -> bool:
+def _is_done(path: Path, inputs: Inputs) -> bool:
     """Whether the predictions of this job are there."""
     if not path.exists():
         return False
@@ -119,14 +119,14 @@ def _is_done(path: Path, job: Job) -> bool:
         schema = pq.read_schema(path)
     except pa.ArrowInvalid:
         raise ValueError(f"{path} is damaged: delete it and predict again") from None
-    return (schema.metadata or {}).get(_JOB_KEY.encode()) == json.dumps(asdict(job)).encode()
+    return (schema.metadata or {}).get(_INPUTS_KEY.encode()) == json.dumps(asdict(inputs)).encode()
 
 
-def _begin(parts: Path, job: Job, stream: Stream, place: Place) -> None:
+def _keep_parts(parts: Path, inputs: Inputs, stream: Stream, place: Place) -> None:
     """Keep the parts of this job, cut up as it is now; throw away others."""
     order = stream.config.order
     cut = {"num_ranks": place.num_ranks, "global_batch": order.global_batch}
-    note, text = parts / "job.json", json.dumps(asdict(job) | cut)
+    note, text = parts / "job.json", json.dumps(asdict(inputs) | cut)
     if not note_work(note, text):
         shutil.rmtree(parts)
         note_work(note, text)

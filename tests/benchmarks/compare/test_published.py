@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.tables.layout import OUR_ROW, read_published
+from benchmarks.compare.published import read_published
+from benchmarks.tables.layout import OUR_ROW
 from deformer.experiments import VARIANTS
 from tests.beside import SHARED
 
@@ -17,7 +18,7 @@ _NUMBER = re.compile(r"\d+\.\d+")
 
 @pytest.fixture(scope="module")
 def lines() -> list[dict[str, str]]:
-    with (REPOSITORY / "benchmarks" / "tables" / "published.csv").open(
+    with (REPOSITORY / "benchmarks" / "compare" / "published.csv").open(
         newline="", encoding="utf-8"
     ) as file:
         return list(csv.DictReader(file))
