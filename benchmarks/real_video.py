@@ -37,7 +37,7 @@ from deformer.data.windows import WindowConfig
 from deformer.files.whole import write_whole
 from deformer.hand.box import hand_box, tight_box
 from deformer.hand.camera import project
-from deformer.hand.conventions import JOINT_PARENTS
+from deformer.hand.conventions import FINGERS_RGB, JOINT_PARENTS
 from deformer.inference import open_network
 from deformer.network.model import Deformer
 from deformer.program.console import PlainConsole, run_program
@@ -60,7 +60,6 @@ _TILES, _COLUMNS = 12, 4
 _TILE = 240
 _ZOOM_IN = 4
 """Lines are drawn at this many times the size, to lie between pixels."""
-_FINGER_RGB = ((230, 80, 80), (240, 190, 60), (80, 200, 90), (70, 150, 240), (200, 90, 220))
 _WHITE = (255, 255, 255)
 
 
@@ -145,7 +144,7 @@ def _draw_pair(
     affine = crop_to_input(centre[None], side[None], Draw(), _TILE)[0]
     tile = warp_to_input(image, affine, _TILE)
     lines = tile.copy()
-    for points, rgb in ((landmarks_px, (_WHITE,) * 5), (joints_px, _FINGER_RGB)):
+    for points, rgb in ((landmarks_px, (_WHITE,) * 5), (joints_px, FINGERS_RGB)):
         _draw_bones(lines, points @ affine[:2, :2].T + affine[:2, 2], rgb)
     cv2.putText(lines, label, (5, 14), cv2.FONT_HERSHEY_SIMPLEX, 0.42, _WHITE, 1, cv2.LINE_AA)
     mesh = tile

@@ -16,7 +16,7 @@ from deformer.network.losses import LossWeights, PointLossName
 from deformer.network.model import DeformerConfig, MotionSource
 from deformer.training.experiment import Experiment, OptimConfig, ValidationConfig
 
-OCCLUDED = "occluded-hands"
+OCCLUDED_HANDS = "occluded-hands"
 """The synthetic benchmark, as its `dataset.json` names it."""
 
 # ------------------------------------------------------------------------------------------- bases
@@ -100,7 +100,7 @@ def lite_frames() -> Experiment:
 
 
 def lite_temporal() -> Experiment:
-    """The temporal half of `lite` alone, from random weights, on frames of `OCCLUDED` that a
+    """The temporal half of `lite` alone, from random weights, on frames of `OCCLUDED_HANDS` that a
     trained spatial half has encoded: minutes a run, so every row of the tables has its own
     training, of thousands of steps, and no start favours one of them.
 
@@ -112,7 +112,7 @@ def lite_temporal() -> Experiment:
     return replace(
         base,
         name="lite_temporal",
-        summary=f"the temporal half of lite on encoded frames of {OCCLUDED}",
+        summary=f"the temporal half of lite on encoded frames of {OCCLUDED_HANDS}",
         backbone_weights="none",
         features="features/lite",
         vertex_stride=8,

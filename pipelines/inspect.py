@@ -11,6 +11,7 @@ Exit status: 0 all well, 1 no dataset, or no frame to show.
 
 import sys
 from dataclasses import dataclass
+from itertools import pairwise
 from operator import itemgetter
 from pathlib import Path
 
@@ -26,6 +27,7 @@ from rich.table import Table
 
 from deformer.data.clip import SPLIT_COLUMNS, decode_labels
 from deformer.data.dataset import read_info, read_member, read_table, split_column, split_name
+from deformer.data.occlusion_bins import EDGES, bin_of
 from deformer.files.images import decode_jpeg
 from deformer.files.whole import write_whole
 from deformer.program.console import PlainConsole, run_program
@@ -33,9 +35,8 @@ from deformer.program.least import check_least
 from pipelines.inspection.coco import write_coco
 from pipelines.inspection.contact_sheet import Tile, draw_sheet
 
-BIN_NAMES = ("0–25", "25–50", "50–75", "75–100", "unknown")
+BIN_NAMES = (*(f"{100 * a:.0f}–{100 * b:.0f}" for a, b in pairwise(EDGES)), "unknown")
 """Occlusion, %."""
-_UNKNOWN = len(BIN_NAMES) - 1
 _TEXT_COLUMNS = ["clip", "side", "object", *SPLIT_COLUMNS, "reason", "shard"]
 _COLUMNS = [
     *_TEXT_COLUMNS, "clip_index", "frame", "is_halo", "valid", "occlusion", "visibility",
@@ -80,11 +81,9 @@ def read_frames(folder: Path, info: dict, split: str | None) -> pa.Table:
 
 
 def occlusion_bins(occlusion: pa.ChunkedArray) -> np.ndarray:
-    """Indices into `BIN_NAMES` (N,); a bin holds its lower border, the last one also its upper."""
-    ratios = occlusion.to_numpy()  # null becomes NaN
-    known = np.isfinite(ratios)
-    bins = np.minimum(np.where(known, ratios, 0) * _UNKNOWN, _UNKNOWN - 1).astype(int)
-    return np.where(known, bins, _UNKNOWN)
+    """Indices into `BIN_NAMES` (N,)."""
+    bins = bin_of(occlusion.to_numpy())  # null becomes NaN
+    return np.where(bins < 0, len(BIN_NAMES) - 1, bins)
 
 
 def _count_by(

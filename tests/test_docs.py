@@ -11,8 +11,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
-from benchmarks.evaluation.protocol import BINS, is_in_bin
 from benchmarks.submissions.file_order import dexycb_order
+from deformer.data.occlusion_bins import BINS, is_in_bin
 from tests.test_readme import PAGES, ROOT
 
 CARDS = sorted(ROOT.glob("deformer/*/*.md"))

@@ -6,12 +6,13 @@ from pathlib import Path
 from typing import Literal
 
 from benchmarks.ablations.jobs import Job
+from benchmarks.evaluation.protocol import EVALUATION_SPLITS
 from deformer.data.dataset import DATASET_FILE, read_info
 from deformer.data.store import open_store
 from deformer.data.stream import Stream
 from deformer.experiments import (
     BASES,
-    OCCLUDED,
+    OCCLUDED_HANDS,
     VARIANTS,
     base_of,
     get_experiment,
@@ -33,10 +34,9 @@ class Preset:
 
 PRESETS = {
     "tiny": Preset({"dexycb": "tiny", "ho3d": "tiny_ho3d"}, 600, 1),
-    "temporal": Preset({OCCLUDED: "lite_temporal"}, None, 1),
+    "temporal": Preset({OCCLUDED_HANDS: "lite_temporal"}, None, 1),
     "paper": Preset({"dexycb": "dexycb", "ho3d": "ho3d"}, None, 8),
 }
-_SPLITS = {"dexycb": "s0_test", "ho3d": "evaluation", OCCLUDED: "s3_test"}
 
 
 @dataclass(frozen=True)
@@ -100,16 +100,17 @@ class Options:
 def plan(options: Options) -> list[Job]:
     """All jobs in the order in which they are run: seed by seed, the whole method first."""
     preset, kind = PRESETS[options.preset], _kind_of(options)
-    base, split = _base(options, kind), options.split or _SPLITS.get(kind)
+    base, split = _base(options, kind), options.split or EVALUATION_SPLITS.get(kind)
     if split is None:
         raise ValueError(f"{options.data} is {kind}: give --split, what to evaluate on")
     steps = options.steps or preset.steps or _whole_steps(options, base)
     tables = (6,) if kind == "ho3d" else (4, 5)
+    is_ours = kind == OCCLUDED_HANDS
     variants = [
         variant
         for variant in VARIANTS.values()
         if variant.rows.keys() & tables
-        and (variant.name in options.only if options.only else variant.in_paper or kind == OCCLUDED)
+        and (variant.name in options.only if options.only else variant.in_paper or is_ours)
     ]
     jobs = [
         _job(options, variant.of(base).name, seed, steps, split)

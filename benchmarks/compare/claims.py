@@ -12,9 +12,9 @@ import numpy as np
 from benchmarks.compare.comparable import Setup, group_by_data, group_by_kind
 from benchmarks.compare.paired import Estimate, mean_error, paired_difference, unevenness
 from benchmarks.compare.published import read_published
-from benchmarks.evaluation.protocol import BINS, is_in_bin
 from benchmarks.evaluation.result import Data
 from benchmarks.evaluation.scored import Scored
+from deformer.data.occlusion_bins import BINS, is_in_bin
 from deformer.experiments import FULL, VARIANTS
 
 

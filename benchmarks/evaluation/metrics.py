@@ -12,10 +12,9 @@ the evaluators of DexYCB (`hpe_eval.py`) and HO-3D (`eval.py`) share; VIBE's acc
 
 import numpy as np
 
+from deformer.data.clip import FRAMES_PER_SECOND
 from deformer.hand.align import MM_PER_M, align_root, point_errors_mm
 
-FRAMES_PER_SECOND = 30.0
-"""Of the cameras of DexYCB and HO-3D."""
 AUC_THRESHOLDS_MM = np.linspace(0.0, 50.0, 100)
 _F_THRESHOLDS_MM = (5.0, 15.0)
 

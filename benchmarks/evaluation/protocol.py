@@ -21,10 +21,12 @@ from benchmarks.evaluation.metrics import (
     f_scores,
     to_m_per_s2,
 )
+from deformer.data.occlusion_bins import BINS, is_in_bin
+from deformer.experiments import OCCLUDED_HANDS
 from deformer.hand.align import align_procrustes, align_root, point_errors_mm
 
-BINS = {"all": None, "25-50": (0.25, 0.5), "50-75": (0.5, 0.75), "75-100": (0.75, 1.0)}
-"""Occlusion: a bin holds its lower border, the last one also its upper."""
+EVALUATION_SPLITS = {"dexycb": "s0_test", "ho3d": "evaluation", OCCLUDED_HANDS: "s3_test"}
+"""By dataset, or by the name of a synthetic benchmark: the split that results are of."""
 
 ALIGNMENTS = {"": False, "official_": True}
 """Prefix of a metric → whether its alignment may mirror a hand.
@@ -195,15 +197,6 @@ def _summary(
     if values.ndim == 2:
         summary["per_joint"] = values[known].mean(0).tolist()
     return summary
-
-
-def is_in_bin(occlusion: np.ndarray, limits: tuple[float, float] | None) -> np.ndarray:
-    """(N,) bool: which frames are in a bin of `BINS`; NaN is in none but `all`, whose limits are
-    None."""
-    if limits is None:
-        return np.ones(len(occlusion), bool)
-    low, high = limits
-    return (occlusion >= low) & ((occlusion < high) | (high == 1) & (occlusion == 1))
 
 
 def _first_not_finite(points: np.ndarray) -> int | None:

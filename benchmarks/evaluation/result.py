@@ -19,7 +19,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, get_type_hints
 
-from benchmarks.evaluation.protocol import BINS, HEADLINE, METRICS
+from benchmarks.evaluation.protocol import HEADLINE, METRICS
+from deformer.data.occlusion_bins import BINS
 from deformer.experiments import CHOICES, FULL, VARIANTS
 from deformer.files.foreign import foreign, one_line
 from deformer.files.wellformed import check_types, read_json_object

@@ -10,6 +10,7 @@ from benchmarks.evaluation.metrics import AUC_THRESHOLDS_MM, auc_shares, pck
 from benchmarks.evaluation.result import Data
 from benchmarks.evaluation.training_log import TrainingLog
 from benchmarks.figures.style import GREY, new_figure, no_data, set_title, styled
+from deformer.data.occlusion_bins import bin_of
 
 OCCLUSION_EDGES = np.linspace(0, 1, 11)
 
@@ -31,8 +32,7 @@ def mean_by_occlusion(occlusion: np.ndarray, values: np.ndarray) -> tuple[np.nda
     """Mean and standard deviation of values (N,) in each range between `OCCLUSION_EDGES`, (10,);
     NaN for an empty one. A range holds its lower border, the last one also its upper."""
     num_ranges = len(OCCLUSION_EDGES) - 1
-    which = np.minimum(np.digitize(occlusion, OCCLUSION_EDGES) - 1, num_ranges - 1)
-    which = np.where(np.isnan(occlusion), -1, which)
+    which = bin_of(occlusion, OCCLUSION_EDGES)
     parts = [values[which == k] for k in range(num_ranges)]
     found = [(part.mean(), part.std()) if len(part) else (np.nan, np.nan) for part in parts]
     mean, deviation = np.array(found).T

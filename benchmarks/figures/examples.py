@@ -4,18 +4,18 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from benchmarks.evaluation.protocol import BINS, is_in_bin
 from benchmarks.evaluation.scored import Scored, read_dataset
 from benchmarks.evaluation.truth import pose_meshes, true_meshes
 from deformer.data.augment import Draw
 from deformer.data.batch import collate, read_window
+from deformer.data.occlusion_bins import BINS, HIDDEN, SEEN, is_in_bin
 from deformer.data.store import ClipReader, open_store
 from deformer.hand.mano import Hands
 
 TILE_PX = 224
 MIN_DISTINCT = 3
 """A window with fewer different frames has hardly anything to borrow from."""
-GROUPS = {"seen": (0.0, 0.25), "hidden": (0.5, 1.0)}
+GROUPS = {"seen": SEEN, "hidden": HIDDEN}
 """Ranges of occlusion of the frames that are shown."""
 
 

@@ -12,7 +12,6 @@ import torch
 
 from benchmarks.compare.claims import Comparable, Finding
 from benchmarks.compare.comparable import group_by_data, group_by_kind, kind_of, label_of
-from benchmarks.evaluation.protocol import BINS
 from benchmarks.evaluation.result import Evaluation, Method, Run, find_evaluations
 from benchmarks.evaluation.scored import (
     NoFramesError,
@@ -31,10 +30,10 @@ from deformer.data.dataset import (
     read_table,
     split_column,
 )
+from deformer.data.occlusion_bins import BINS, EDGES
 from deformer.experiments import FULL
 from deformer.program.processor import processor, usable_cores
 
-_BORDERS = np.array([0.0, *sorted({x for limits in BINS.values() if limits for x in limits})])
 _HANDS = {"standin": "the stand-in hand (not MANO)", "mano": "MANO"}
 
 
@@ -149,10 +148,10 @@ def splits_grid(folder: Path) -> Grid:
     for name, (column, part) in columns.items():
         inside = use & (frames[column].to_numpy(zero_copy_only=False) == part)
         values = occlusion[inside]
-        counts = [*np.histogram(values, _BORDERS)[0], np.isnan(values).sum()]
+        counts = [*np.histogram(values, EDGES)[0], np.isnan(values).sum()]
         of_split = splits[name]["frames"], splits[name]["valid"]
         rows.append((name, *(f"{n:,}" if n else DASH for n in (*of_split, *counts))))
-    ranges = (f"{a:.0%}–{b:.0%}" for a, b in pairwise(_BORDERS))
+    ranges = (f"{a:.0%}–{b:.0%}" for a, b in pairwise(EDGES))
     return Grid(
         ("split", "frames", "valid", *ranges, "not known"), rows,
         title="Valid frames by how much of the hand objects hide",

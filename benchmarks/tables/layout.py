@@ -5,7 +5,9 @@ The numbers that the paper prints are in `benchmarks.compare.published`.
 
 from dataclasses import dataclass, replace
 
+from benchmarks.evaluation.protocol import EVALUATION_SPLITS
 from benchmarks.evaluation.result import Method, Run
+from deformer.data.occlusion_bins import BINS
 from deformer.experiments import FULL, VARIANTS, variant_of
 
 OUR_ROW = VARIANTS[FULL].rows[1]
@@ -63,11 +65,6 @@ class Table:
         return variant and variant.rows.get(self.number)
 
 
-_BINS = {"all": "All"} | {
-    f"{low}-{high}": f"Occlusion ({low}%-{high}%)" for low, high in ((25, 50), (50, 75), (75, 100))
-}
-
-
 def _mm(metric: str, decimals: int) -> Quantity:
     return Quantity(metric, "mm", decimals)
 
@@ -93,7 +90,10 @@ def _never_mirrored(column: Column) -> Column:
     )
 
 
-_BY_OCCLUSION = tuple(_joints(bin, heading) for bin, heading in _BINS.items())
+_BY_OCCLUSION = tuple(
+    _joints(bin, "Occlusion ({:.0%}-{:.0%})".format(*limits) if limits else "All")
+    for bin, limits in BINS.items()
+)
 _BY_OCCLUSION += (_never_mirrored(_BY_OCCLUSION[0]),)
 _TEMPORAL = (
     Column("root_aligned", "root-aligned MPJPE",
@@ -127,7 +127,7 @@ _SAME_NUMBERS_NOTE = (
     "The paper prints the numbers of Table 4's row Center again as the row ✗ ✗ of this table. "
     "Measured rows of this table all have dynamic fusion."
 )
-_DEXYCB, _HO3D = ("dexycb", "s0_test"), ("ho3d", "evaluation")
+_DEXYCB, _HO3D = ((name, EVALUATION_SPLITS[name]) for name in ("dexycb", "ho3d"))
 
 TABLES = (
     Table(1, "PA-MPJPE in mm (AUC ×100) on DexYCB", "Methods", *_DEXYCB, _BY_OCCLUSION,

@@ -25,6 +25,9 @@ from deformer.files.wellformed import check_types, read_json_object, read_npz
 
 SCHEMA_VERSION = 1
 
+FRAMES_PER_SECOND = 30
+"""Of the cameras of DexYCB and HO-3D."""
+
 REASONS = {
     "no_hand": "the labels say that there is no hand in the frame",
     "hand_outside_image": "there is a hand, but no joint of it lies inside the image",

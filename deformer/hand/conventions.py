@@ -20,6 +20,8 @@ NUM_JOINTS = 21
 
 SIDES = ("right", "left")
 FINGERS = ("thumb", "index", "middle", "ring", "little")
+FINGERS_RGB = ((255, 82, 82), (255, 221, 51), (64, 224, 208), (74, 144, 255), (232, 80, 255))
+"""Their colours wherever a hand is drawn."""
 
 MANO_JOINT_NAMES = (
     "wrist",

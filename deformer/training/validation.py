@@ -4,14 +4,12 @@ import numpy as np
 import torch
 
 from deformer.data.batch import without_padding
+from deformer.data.occlusion_bins import OCCLUDED
 from deformer.data.stream import Stream
 from deformer.hand.align import align_procrustes, align_root, point_errors_mm
 from deformer.network.losses import POINT_LOSSES, deformer_losses, weighted_sum
 from deformer.training.distributed import sum_over_ranks
 from deformer.training.learner import Learner, move_batch
-
-OCCLUDED = 0.25
-"""From this hidden share on, a hand counts as occluded."""
 
 
 @torch.no_grad()

@@ -9,10 +9,9 @@ import cv2
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from deformer.hand.conventions import FINGERS, JOINT_PARENTS
+from deformer.hand.conventions import FINGERS, FINGERS_RGB, JOINT_PARENTS
 
 HAND_RGB, OBJECT_RGB, AMODAL_RGB = (124, 252, 0), (255, 140, 0), (255, 255, 255)
-FINGERS_RGB = ((255, 82, 82), (255, 221, 51), (64, 224, 208), (74, 144, 255), (232, 80, 255))
 SIDES_RGB = {"right": (30, 96, 220), "left": (200, 40, 90)}
 _INK_RGB, _GREY_RGB, _LINE_RGB = (28, 30, 34), (106, 110, 118), (222, 224, 228)
 _SEEN_RGB = (96, 190, 24)  # the hand's colour, dark enough for paper

@@ -2,8 +2,9 @@
 
 from typing import Any
 
-from benchmarks.evaluation.protocol import BINS, METRICS
+from benchmarks.evaluation.protocol import METRICS
 from benchmarks.evaluation.result import Counts, Data, Evaluation, Method, Run
+from deformer.data.occlusion_bins import BINS
 
 VALUES = {
     "mpjpe_mm": 30.0, "mpjpe_auc": 0.4, "ra_mpjpe_mm": 14.567, "ra_mpjpe_auc": 0.7111,

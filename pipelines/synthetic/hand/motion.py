@@ -9,10 +9,10 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.spatial.transform import Rotation, Slerp
 
+from deformer.data.clip import FRAMES_PER_SECOND
 from pipelines.synthetic.hand.grasp import Grasp
 from pipelines.synthetic.hand.kinematics import FingerBend, HandRig, natural_bend
 
-FRAMES_PER_SECOND = 30
 _REFERENCE_FRAMES = 72  # DexYCB's usual length; shorter clips run through the same motion faster
 TABLE_EDGE_Y_M = -0.44
 """The table ends here towards the person; the hand waits below it before it comes into view."""

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from scipy.linalg import orthogonal_procrustes
 
-from benchmarks.evaluation.protocol import BINS, METRICS, Comparison, frame_values, score
+from benchmarks.evaluation.protocol import METRICS, Comparison, frame_values, score
+from deformer.data.occlusion_bins import BINS
 from tests.benchmarks.hands_in_motion import random_hands, random_meshes
 
 
