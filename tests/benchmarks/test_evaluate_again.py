@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 
 from benchmarks.evaluation import predict
 from benchmarks.evaluation.predictions import read_predictions
-from benchmarks.evaluation.result import read_evaluation
+from benchmarks.evaluation.result import EVALUATION_FILE, read_evaluation
 from benchmarks.evaluation.scored import load_scored
 from deformer.data.index import read_index
 from deformer.training import features
@@ -19,6 +20,7 @@ from deformer.training.checkpoint import load_checkpoint, save_checkpoint
 from tests.benchmarks.untrained import SPLIT, evaluated
 from tests.deformer.data.test_stream import corrupt
 from tests.deformer.small_runs import make_stream
+from tests.processes import assert_nothing_is_left, start_python, wait_until
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -68,6 +70,17 @@ def test_what_makes_other_predictions_predicts_anew(data, run, own_result, tmp_p
     assert sum(encoded) > 0
 
 
+def test_bf16_scores_nearly_what_float32_scores(data, run, result, tmp_path):
+    """Aligned errors within 1 per thousand; places before the camera are less sure, 3 per cent."""
+    evaluation, _ = evaluated(data, tmp_path, checkpoint=run, precision="bf16")
+    found, expected = evaluation.metrics["all"], read_evaluation(result / EVALUATION_FILE)
+    for metric, rel in (("pa_mpjpe_mm", 1e-3), ("ra_mpjpe_mm", 1e-3), ("mpjpe_mm", 0.03)):
+        mean = expected.metrics["all"][metric]["mean"]
+        assert found[metric]["mean"] == pytest.approx(mean, rel=rel)
+        assert found[metric]["mean"] != mean  # bf16 did compute it
+    assert (evaluation.run.precision, expected.run.precision) == ("bf16", "float32")
+
+
 def test_old_predictions_stay_until_new_ones_are_whole(
     data, run, own_result, tmp_path, monkeypatch
 ):
@@ -92,6 +105,10 @@ def test_damaged_predictions_are_named(data, run, own_result):
 # ------------------------------------------------------------------------------ what is unfinished
 
 
+def _parts(out: Path) -> list[Path]:
+    return list((out / "parts").glob("rank-*.npz"))
+
+
 def _interrupt(data: Path, run: Path, out: Path, monkeypatch, at_step: int) -> None:
     real, calls = features.to_input, []
 
@@ -112,7 +129,7 @@ def test_interrupted_prediction_goes_on_to_the_same_rows(
 ):
     monkeypatch.setattr(predict, "_STEPS_PER_PART", 1)
     _interrupt(data, run, tmp_path, monkeypatch, at_step=4)
-    assert len(list((tmp_path / "parts").glob("rank-*.npz"))) == 3
+    assert len(_parts(tmp_path)) == 3
     del encoded[:]
     evaluated(data, tmp_path, checkpoint=run)
     assert sum(encoded) == 25 - 3 * 8
@@ -135,6 +152,40 @@ def test_parts_of_another_batch_or_checkpoint_are_made_anew(
     (tmp_path / "parts" / "rank-000-step-00000000.npz").write_bytes(b"of another")
     evaluated(data, tmp_path, checkpoint=run)
     _assert_same_predictions(result, tmp_path)
+
+
+SLOW_EVALUATION = """
+import sys, time
+from benchmarks.evaluate import main
+from benchmarks.evaluation import predict
+from deformer.training import features
+predict._STEPS_PER_PART, real = 1, features.to_input
+calls = []
+features.to_input = lambda *args: (calls.append(time.sleep(0.1)), real(*args))[1]
+status = main()
+print(f"encoded {len(calls)} frames")
+sys.exit(status)
+"""
+
+
+@pytest.mark.slow
+def test_ctrl_c_ends_the_workers_too_and_the_same_command_finishes(data, run, result, tmp_path):
+    line = ["--checkpoint", str(run), "--data", str(data), "--split", SPLIT, "--workers", "2"]
+    line += ["--out", str(tmp_path), "--batch", "1", "--device", "cpu"]
+    process = start_python(SLOW_EVALUATION, *line, env={"OMP_NUM_THREADS": "1"})
+    assert wait_until(lambda: len(_parts(tmp_path)) >= 2 or process.poll() is not None, 120)
+    os.killpg(process.pid, signal.SIGINT)  # a terminal sends it to every process
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130, errors
+    assert "interrupted; the same command goes on" in errors and "Traceback" not in errors
+    assert_nothing_is_left(process.pid)
+    num_kept = len(_parts(tmp_path))
+    assert 2 <= num_kept < 25 and not (tmp_path / EVALUATION_FILE).exists()
+    process = start_python(SLOW_EVALUATION, *line, env={"OMP_NUM_THREADS": "1"})
+    said, errors = process.communicate(timeout=120)
+    assert process.returncode == 0, errors
+    assert f"encoded {25 - num_kept} frames" in said
+    _assert_same_predictions(result, tmp_path, atol=1e-5)
 
 
 @pytest.mark.slow
@@ -188,7 +239,7 @@ def test_frames_that_need_a_corrupt_image_are_counted_and_left_out(
     kept = np.isin(whole["row"], predicted["row"])
     np.testing.assert_allclose(whole["joints_m"][kept], predicted["joints_m"], atol=1e-5)
     assert not (tmp_path / "out" / "hpe.txt").exists()
-    # told again where nothing is read again; and claims and figures count as the evaluation does
+    # said again where nothing is read again; and claims and figures count as the evaluation does
     del encoded[:]
     _, said = evaluated(damaged, tmp_path / "out", checkpoint=run)
     assert "they need corrupt members of" in said

@@ -56,7 +56,7 @@ def test_the_kind_of_a_file_goes_by_the_dataset(whole, tmp_path):
         scored(whole, tmp_path / "out", predictions=path, method="x")
 
 
-def test_a_file_of_shifted_rows_is_scored_and_told_of(whole, tmp_path):
+def test_a_file_of_shifted_rows_is_scored_with_a_warning(whole, tmp_path):
     path = write_file(tmp_path / "p.json", [np.roll(x, -1, 0) for x in truth_of(whole)])
     metrics, said = scored(whole, tmp_path / "out", predictions=path, method="x")
     assert metrics["mpjpe_mm"]["mean"] > 10
@@ -98,6 +98,6 @@ def test_without_truth_the_servers_file_is_written(tmp_path, hands, run, whole):
 @pytest.mark.parametrize("bad", [(0,), (2,), (1, 2)])
 def test_without_truth_frames_that_are_not_valid_are_named(tmp_path, hands, run, bad):
     folder = build_ho3d(tmp_path, hands, truth="", bad=bad)
-    told = rf"{len(bad)} frames of evaluation are not predicted, .*: 0 need a corrupt member"
-    with pytest.raises(ValueError, match=told):
+    message = rf"{len(bad)} frames of evaluation are not predicted, .*: 0 need a corrupt member"
+    with pytest.raises(ValueError, match=message):
         scored(folder, tmp_path / "out", checkpoint=run)

@@ -1,4 +1,4 @@
-"""Every file that is written here is whole or as it was, and a full disk is told of."""
+"""Every file that is written here is whole or as it was, and a full disk is named."""
 
 import re
 
@@ -53,9 +53,9 @@ WRITERS = {
 @pytest.mark.parametrize("name", WRITERS)
 def test_no_room(tmp_path, name):
     path, write = tmp_path / "out [v2]" / name, WRITERS[name]
-    with little_room(400), pytest.raises(NoRoomError) as told:
+    with little_room(400), pytest.raises(NoRoomError) as error:
         write(path)
-    assert re.match(LINE.format(re.escape(str(path))), str(told.value))
+    assert re.match(LINE.format(re.escape(str(path))), str(error.value))
     assert names(path.parent) == []
     write(path)
     before = {p.name: p.read_bytes() for p in path.parent.iterdir()}

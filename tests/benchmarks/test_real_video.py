@@ -95,13 +95,13 @@ def test_networks_that_a_video_cannot_serve_are_refused(data, hands, tmp_path):
         replace(hands, sha256="0123456789ab"),
     )
     stream = make_stream(data)
-    for told, run in (
+    for message, run in (
         ("fuses by occlusion, which nobody knows of a video",
          save_untrained(tmp_path / "occlusion", stream, hands, by_occlusion)),
         ("another hand model: standin 0123456789ab, here is",
          save_untrained(tmp_path / "other", stream, other)),
     ):  # fmt: skip
-        with pytest.raises(ValueError, match=told):
+        with pytest.raises(ValueError, match=message):
             load_network(real_video.Options(run, tmp_path))
 
 

@@ -32,10 +32,10 @@ def script(text: str) -> list[str]:
     return [sys.executable, "-c", text]
 
 
-def told(text: str) -> list[str]:
+def logged(text: str) -> list[str]:
     """A command that appends a line to a file of its folder, with what it may use."""
     use = "os.environ.get('OMP_NUM_THREADS', ''), os.environ.get('CUDA_VISIBLE_DEVICES', '')"
-    return script(f"import os; print({text!r}, {use}, file=open('told.txt', 'a'), sep=';')")
+    return script(f"import os; print({text!r}, {use}, file=open('commands.txt', 'a'), sep=';')")
 
 
 @pytest.fixture
@@ -50,12 +50,12 @@ def here(tmp_path, monkeypatch) -> Path:
 
 def job(name: str, train: list[str] | None = None, experiment: str = "tiny", **more) -> Job:
     return Job(experiment, 0, Path("data"), Path("runs") / name, Path("results") / name,
-               train or told(f"train {name}"), told(f"evaluate {name}"), 10, "s0_test",
+               train or logged(f"train {name}"), logged(f"evaluate {name}"), 10, "s0_test",
                **more)  # fmt: skip
 
 
 def lines() -> list[list[str]]:
-    return [line.split(";") for line in Path("told.txt").read_text().splitlines()]
+    return [line.split(";") for line in Path("commands.txt").read_text().splitlines()]
 
 
 def quietly(planned: list[Job], *slots: Slot) -> list[str]:
@@ -161,7 +161,7 @@ USING = """
 import os, time
 slot = os.environ["CUDA_VISIBLE_DEVICES"]
 for what in ("begins", "ends"):
-    with open("told.txt", "a") as file:
+    with open("commands.txt", "a") as file:
         print(slot, os.environ["OMP_NUM_THREADS"], what, file=file, sep=";")
     time.sleep(0.2)
 """
@@ -171,12 +171,12 @@ def test_each_run_gets_a_slot_that_is_free(here):
     slots = [{"OMP_NUM_THREADS": "3", "CUDA_VISIBLE_DEVICES": k} for k in "01"]
     planned = [replace(job(str(k), script(USING)), evaluate=script(USING)) for k in range(3)]
     assert quietly(planned, *slots) == []
-    told = lines()
-    assert len(told) == 12 and {threads for _, threads, _ in told} == {"3"}
+    found = lines()
+    assert len(found) == 12 and {threads for _, threads, _ in found} == {"3"}
     for slot in "01":  # one command at a time
-        events = [what for used, _, what in told if used == slot]
+        events = [what for used, _, what in found if used == slot]
         assert events == ["begins", "ends"] * (len(events) // 2) and len(events) in (4, 8)
-    used = [used for used, *_ in told]
+    used = [used for used, *_ in found]
     assert used[:2] in (["0", "1"], ["1", "0"])  # and both at once
     assert (Path("runs/0") / CONSOLE_FILE).exists()
 
@@ -184,7 +184,7 @@ def test_each_run_gets_a_slot_that_is_free(here):
 # ------------------------------------------------------------------------------------ what failed
 
 
-def test_a_run_that_fails_stops_no_other_and_is_told(here):
+def test_a_run_that_fails_stops_no_other_and_is_named(here):
     bad = job("bad", script("print('first'); print('error: no room\\n'); raise SystemExit(7)"))
     assert quietly([bad, job("good")], {}, {}) == [
         "tiny, seed 0: training ended with status 7: error: no room (runs/bad/console.log)"
@@ -235,7 +235,7 @@ def test_ctrl_c_ends_the_commands_and_waits_for_them(here, slots):
         run_jobs([*(job(str(k), script(STOPPING)) for k in range(3))], console, slots)
     waiting.join()
     assert Path("stopped").read_text() == "1" * len(slots)
-    assert not Path("told.txt").exists()  # nothing was evaluated
+    assert not Path("commands.txt").exists()  # nothing was evaluated
     text = console.export_text()
     assert text.count("tiny, seed 0: stopped at step 0") == len(slots) and "status" not in text
 

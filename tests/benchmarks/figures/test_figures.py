@@ -192,8 +192,8 @@ def test_what_cannot_be_drawn_is_named(results, result, data, tmp_path, capsys):
     assert "another build" in message(sha256="00" * 32)
     assert "not here: name its folder by --data" in message(name="elsewhere")
     (folder / "predictions.parquet").unlink()
-    told = message(name=data.name, sha256=about.sha256)
-    assert "[bold]/a/predictions.parquet is not there" in told.replace("- ", "-")
+    missing = message(name=data.name, sha256=about.sha256)
+    assert "[bold]/a/predictions.parquet is not there" in missing.replace("- ", "-")
     path.write_text("{}")
     assert call(figures.main, "--results", folder.parent) == 1
     assert f"error: {path} is no evaluation" in " ".join(capsys.readouterr().err.split())

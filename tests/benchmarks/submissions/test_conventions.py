@@ -28,8 +28,8 @@ def test_mirrored_hands_of_a_side_are_refused(tmp_path, rng, hpe_order, truth, s
     about = 0 if is_absolute else predicted[is_side, :1]
     predicted[is_side] = (predicted[is_side] - about) * [-1, 1, 1] + about
     write_hpe(tmp_path / "hpe.txt", hpe_order, predicted)
-    told = rf"has its {side} hands mirrored against .* with \(−x, y, z\) for .*mirror back"
-    with pytest.raises(ValueError, match=told):
+    message = rf"has its {side} hands mirrored against .* with \(−x, y, z\) for .*mirror back"
+    with pytest.raises(ValueError, match=message):
         read_hpe(tmp_path / "hpe.txt", hpe_order, truth)
 
 
@@ -118,7 +118,7 @@ def test_rows_of_other_frames_are_not_taken_for_turned_axes(rng):
     assert "far better than their own" in warning
 
 
-def test_nothing_is_told_of_right_rows_nor_of_bad_methods(rng):
+def test_right_rows_and_bad_methods_give_no_warning(rng):
     truth, number = motion(rng), np.arange(N)
     drift = np.cumsum(rng.normal(scale=0.003, size=truth.shape), 0)
     for predicted in (

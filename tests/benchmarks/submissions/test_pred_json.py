@@ -122,9 +122,9 @@ def test_another_file_in_the_place_of_pred_json_is_named(case, tmp_path, pred_or
     data, message = OTHERS[case]
     path = tmp_path / "pred.json"
     path.write_bytes(data)
-    with pytest.raises(ValueError, match=message) as told:
+    with pytest.raises(ValueError, match=message) as error:
         read_pred_json(path, pred_order, hands[0])
-    assert str(path) in str(told.value) and "\n" not in str(told.value)
+    assert str(path) in str(error.value) and "\n" not in str(error.value)
 
 
 def test_pred_conventions_are_checked(tmp_path, pred_order, hands):
@@ -192,7 +192,7 @@ def test_joints_are_read_and_what_fills_the_place_of_vertices_is_no_mesh(
     )
 
 
-def test_single_meshes_without_extent_count_and_are_told_of(tmp_path, pred_order, hands):
+def test_single_meshes_without_extent_count_and_are_named(tmp_path, pred_order, hands):
     (truth, meshes), path = hands, tmp_path / "pred.json"
     meshes[2] = 0
     write_pred_json(path, pred_order, truth, meshes)
