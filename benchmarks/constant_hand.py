@@ -1,11 +1,11 @@
-"""What a prediction is worth that never looks at the image: one hand for all frames, scored.
+"""The score of a prediction that never looks at the image: one hand for all frames.
 
     python -m benchmarks.constant_hand --data shards/occluded --train s3_train --split s3_test \\
         --out results/occluded/constant
 
-The hand is the mean of a training split after Procrustes alignment, turned as hands are in the
-mean, mirrored for left ones. A model whose Procrustes-aligned error is no smaller has not learned
-to see fingers, and differences between such models say nothing about seeing them.
+The hand is the mean of a training split after Procrustes alignment, in the mean orientation, and
+mirrored for left hands. A model whose Procrustes-aligned error is no smaller has not learned to see
+fingers, and differences between such models say nothing about seeing them.
 """
 
 import sys
@@ -30,7 +30,7 @@ from deformer.program.console import PlainConsole, run_program, this_command
 NAME = "constant hand"
 _MIRROR = np.array([-1.0, 1.0, 1.0])
 _ROUNDS = 10
-"""Of the alignment to a mean that changes with it: far beyond what it takes to settle."""
+"""How often hands are aligned to their mean, which changes each time; far more than needed."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class Options:
     data: Path
     """A built dataset."""
     train: str
-    """The split whose mean the hand is: s0_train, train, …"""
+    """The split to take the mean hand from: s0_train, train, …"""
     split: str
     """The split to score: s0_test, evaluation, …"""
     out: Path
@@ -48,11 +48,11 @@ class Options:
 
 
 def constant_hand(joints_m: np.ndarray, is_left: np.ndarray) -> np.ndarray:
-    """The mean right hand (21, 3) of hands (N, 21, 3), camera frame, m; its wrist is the mean one.
+    """The mean right hand (21, 3) of hands (N, 21, 3), camera frame, m, at the mean wrist.
 
-    is_left (N,) bool: these are mirrored first. Shape: mean after generalized Procrustes alignment
-    (Gower 1975), in the mean size; orientation: that which brings it nearest to the plain mean of
-    the hands from their wrists.
+    is_left (N,) bool: these are mirrored first. Shape: the mean after generalized Procrustes
+    alignment (Gower 1975), in the mean size. Orientation: the one nearest to the plain mean of the
+    hands relative to their wrists.
     """
     right = np.where(is_left[:, None, None], joints_m * _MIRROR, joints_m)
     rooted = align_root(right)
@@ -71,7 +71,7 @@ def _size(points_m: np.ndarray) -> np.ndarray:
 
 
 def _resized(points_m: np.ndarray, size_m: float) -> np.ndarray:
-    """About the centroid, (P, 3)."""
+    """Points (P, 3) scaled about their centroid to a size."""
     centre = points_m.mean(0)
     return (points_m - centre) * (size_m / _size(points_m)) + centre
 
@@ -92,7 +92,7 @@ def evaluate(options: Options) -> Evaluation:
 
 
 def _labelled(folder: Path, split: str) -> tuple[Truth, np.ndarray]:
-    """A split's ground truth, and where in it labelled hands are."""
+    """A split's ground truth, and the positions of its labelled hands."""
     truth = read_truth(folder, split)
     if not truth.is_labelled.any():
         raise ValueError(f"no frame of {split} has labelled joints: choose another split")
@@ -100,7 +100,7 @@ def _labelled(folder: Path, split: str) -> tuple[Truth, np.ndarray]:
 
 
 def run(options: Options) -> None:
-    """Score, write the evaluation, and say what it is."""
+    """Score, write the evaluation, and print its headline."""
     evaluation, path = evaluate(options), options.out / EVALUATION_FILE
     write_evaluation(path, evaluation)
     PlainConsole().print(f"{evaluation.headline} → {path}", soft_wrap=True)

@@ -5,10 +5,10 @@
     torchrun --nproc-per-node 8 -m benchmarks.evaluate …            # the same, on 8 GPUs
     python -m benchmarks.evaluate --predictions FILE --method NAME --data … --split … --out …
 
-The first forms write `predictions.parquet`; a file of others is DexYCB's HPE text or HO-3D's
-pred.json, by the dataset. Both write `evaluation.json`, which `benchmarks.tables` reads.
-Interrupted, the same command goes on; where predictions are there, only the scores are made anew,
-on however many processes.
+The first two forms write `predictions.parquet`. The third reads a file that another program made:
+DexYCB's HPE text or HO-3D's pred.json, depending on the dataset. All write `evaluation.json`, which
+`benchmarks.tables` reads. After an interruption the same command goes on. If the predictions are
+complete, it only computes the scores again; the number of processes may differ.
 
 Exit status: 0 done, 1 something cannot be used, 2 an option is wrong.
 """
@@ -74,41 +74,41 @@ class Options:
     out: Path
     """The folder of the result."""
     checkpoint: Path | None = None
-    """A run, one of its checkpoints, a file of weights, or the name of those that ship."""
+    """A run, one of its checkpoints, a file of weights, or the name of weights that ship."""
     which: str = "best"
-    """Of a run: best, last, or a step. Where there was no validation, best is the last."""
+    """Which checkpoint of a run: best, last, or a step. Without validation, best is the last."""
     predictions: Path | None = None
-    """Instead of a checkpoint: a file that others made."""
+    """Instead of a checkpoint: a file that another program made."""
     method: str | None = None
-    """Their name, as a row of the tables."""
+    """The name of its method, as a row of the tables."""
     root: Path | None = field(
         default_factory=lambda: Path(found) if (found := os.environ.get("HO3D_DIR")) else None
     )
-    """HO-3D's raw folder, whose evaluation.txt gives the order of its files; by default what
-    $HO3D_DIR names."""
+    """HO-3D's raw folder; its evaluation.txt gives the order of rows in pred.json. By default the
+    folder in $HO3D_DIR."""
     combine: Combine = "centre"
-    """centre: a frame's prediction is that of the window around it. overlap: the mean of all
-    windows that hold it."""
+    """centre: the window around a frame predicts it. overlap: the mean of all windows that hold the
+    frame."""
     where: str | None = None
     """A filter on the frames, such as "occlusion > 0.25"."""
     limit: int | None = None
     """At most this many frames, spread evenly over the split."""
     mesh: bool | None = None
-    """Score vertices too, which takes 20 KB of memory and 3 ms per frame; by default for HO-3D."""
+    """Score vertices too (20 KB of memory and 3 ms per frame); by default for HO-3D only."""
     vertices: bool = False
     """Also write the vertices of every frame to predictions.parquet, 9 KB each."""
     features: Path | None = None
-    """Frames that deformer.encode encoded by the checkpoint's spatial half, instead of images."""
+    """Instead of images: frames encoded by deformer.encode with the checkpoint's spatial half."""
     mano_dir: Path | None = None
-    """The folder with MANO's files; by default what $MANO_DIR names."""
+    """The folder with MANO's files; by default the folder in $MANO_DIR."""
     batch: int = 8
     """Windows per process and step."""
     workers: int = 2
     """Processes per rank that read ahead."""
     device: Literal["cpu", "cuda"] | None = None
-    """By default a GPU where there is one."""
+    """By default a GPU if there is one."""
     precision: Precision = "float32"
-    """bf16 is faster on a GPU; the tables' numbers are float32's."""
+    """bf16 is faster on a GPU; the tables use float32."""
 
     def __post_init__(self) -> None:
         if (self.checkpoint is None) == (self.predictions is None):
@@ -121,8 +121,8 @@ class Options:
 
 
 def evaluate(options: Options, place: Place, console: Console) -> Evaluation | None:
-    """Predict and score; returns the result on the first process, None on others, and None where
-    the ground truth is not there. Raises `ValueError` and `OSError` that say what to do."""
+    """Predict and score. Returns the result on the first process; None on others, and None without
+    ground truth. Raises `ValueError` and `OSError` that say what to do."""
     check_folder_name(options.out)
     if options.predictions is not None:
         return _evaluate_file(options, console) if place.is_first else None
@@ -152,7 +152,7 @@ def evaluate(options: Options, place: Place, console: Console) -> Evaluation | N
     return _score_run(options, store, checkpoint, hands, truth, predictions, console)
 
 
-# ------------------------------------------------------------------------------- of a checkpoint
+# ---------------------------------------------------------------------------------- a checkpoint
 
 
 def _score_run(
@@ -200,7 +200,7 @@ def _warn(console: Console, *sentences: str) -> None:
 
 
 def _known(vertices: np.ndarray, console: Console) -> np.ndarray | None:
-    """True vertices (M, 778, 3); None, with a warning, where a frame has none."""
+    """The true vertices (M, 778, 3); None, with a warning, if any frame has none."""
     if (known := np.isfinite(vertices).all((1, 2))).all():
         return vertices
     lacking = f"{(~known).sum()} of {len(known)} frames have no true vertices"
@@ -209,7 +209,7 @@ def _known(vertices: np.ndarray, console: Console) -> np.ndarray | None:
 
 
 def _posed(hands: Hands, predictions: dict, source: np.ndarray, is_left: np.ndarray) -> np.ndarray:
-    """Vertices (M, 778, 3) from the wrist, m, of the rows `source` (M,)."""
+    """Vertices (M, 778, 3) relative to the wrist, m, of the rows `source` (M,)."""
     pose, betas = predictions["pose_rotvec"][source], predictions["betas"][source]
     return pose_meshes(hands, pose, betas, is_left)
 
@@ -230,7 +230,7 @@ _NO_TRUTH = (
 def _without_truth(
     options: Options, truth: Truth, predictions: dict, hands: Hands, console: Console
 ) -> None:
-    """HO-3D's evaluation set without its ground truth: write what its server scores."""
+    """HO-3D's evaluation set without ground truth: write the file that its server scores."""
     if truth.dataset != "ho3d" or options.root is None:
         raise ValueError(
             f"{_NO_TRUTH.format(options.split)}; --root RAW alone writes a file for its server"
@@ -260,7 +260,7 @@ def _write_submission(
     options: Options, truth: Truth, at: np.ndarray, joints: np.ndarray,
     vertices: np.ndarray | None, console: Console,
 ) -> None:  # fmt: skip
-    """The file that the dataset's own evaluator reads, where all its frames are predicted."""
+    """Write the file that the dataset's own evaluator reads, if all its frames are predicted."""
     if options.where or options.limit:
         return
     order = order_of(truth.dataset, truth.frames, options.split, options.root)
@@ -271,7 +271,7 @@ def _write_submission(
         console.print(note, soft_wrap=True)
 
 
-# ------------------------------------------------------------------------------- of others' files
+# ----------------------------------------------------------------- files that other programs made
 
 
 def _evaluate_file(options: Options, console: Console) -> Evaluation:
@@ -309,7 +309,7 @@ def main() -> int:
 
 
 def run(options: Options) -> None:
-    """Predict and score, and say what came of it."""
+    """Predict and score, and print the headline."""
     console = PlainConsole()
     try:
         with process_group(options.device) as place:

@@ -1,1 +1,1 @@
-"""Runs compared: which may be, and by how much one errs less."""
+"""Comparisons of runs: which runs may be compared, and by how much one errs less."""

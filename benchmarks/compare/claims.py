@@ -1,7 +1,7 @@
-"""What the paper claims, each judged by one paired comparison on the runs there are.
+"""The paper's claims, each judged by one paired comparison of the runs that exist.
 
-A claim says that one variant has less of something than another. It is judged on all seeds that
-both have, on the same frames.
+A claim says that one variant has a smaller error than another. It is judged on the seeds that both
+have, on the same frames.
 """
 
 from collections.abc import Iterable
@@ -20,25 +20,25 @@ from deformer.experiments import FULL, VARIANTS
 
 @dataclass(frozen=True)
 class Claim:
-    """The better variant has less of something than the worse one."""
+    """The statement that one variant errs less than another."""
 
     source: str
-    """Where the paper says it, or who asks."""
+    """Where the paper says it; or that it is ours."""
     sentence: str
-    """In our words; it names the better variant first."""
+    """In our words, with the better variant first."""
     better: str
-    """Of `VARIANTS`."""
+    """A name in `VARIANTS`."""
     worse: str
     table: int | None = None
-    """In whose column `bin` the paper prints both."""
+    """The table whose column `bin` has both numbers."""
     bin: str = "all"
-    """Of `BINS`: the frames that count."""
+    """A name in `BINS`: the frames that count."""
     is_of_joints: bool = False
-    """The joints' unevenness is compared, not their mean error."""
+    """Compare the unevenness of the joints' errors, not their mean."""
 
     @property
     def published(self) -> float | None:
-        """better − worse as the paper prints them, in mm, where it does."""
+        """better − worse, mm, from the paper's numbers; None if it prints none."""
         if self.table is None:
             return None
         rows = read_published()[self.table]
@@ -69,7 +69,7 @@ CLAIMS = (
 
 @dataclass(frozen=True, eq=False)
 class Comparable:
-    """Runs that may be compared: of one setup, evaluated on the same frames."""
+    """Runs that may be compared: they share a setup and were evaluated on the same frames."""
 
     setup: Setup
     runs: dict[str, dict[int, Scored]]
@@ -90,14 +90,14 @@ class Comparable:
 
 @dataclass(frozen=True)
 class Finding:
-    """What became of a claim."""
+    """The judgement of a claim."""
 
     claim: Claim
     seeds: tuple[int, ...] = ()
-    """That both variants have."""
+    """The seeds that both variants have."""
     estimate: Estimate | None = None
     missing: str = ""
-    """Why nothing is measured."""
+    """Why there is no estimate."""
 
 
 def group_comparable(scored: Iterable[Scored]) -> list[Comparable]:

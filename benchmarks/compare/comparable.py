@@ -1,7 +1,8 @@
-"""Which runs may be compared, and in which order they stand.
+"""Which runs may be compared, and their order.
 
-They may if they are of one experiment and its ablations, were trained alike and equally long and
-are evaluated alike (`_setup_of`); then they differ in their variant (`kind_of`) and by the seed.
+Comparable runs are an experiment and its ablations, trained and evaluated in the same way and for
+the same number of steps (`_setup_of`). They differ only in their variant (`kind_of`) and their
+seed.
 """
 
 from collections.abc import Iterable
@@ -17,16 +18,16 @@ T = TypeVar("T", Evaluation, Scored)
 
 @dataclass(frozen=True, order=True)
 class Setup:
-    """What runs that are compared have in common."""
+    """What comparable runs have in common."""
 
     base: str
-    """The experiment's name without an ablation."""
+    """The experiment's name without the ablation."""
     step: int
     hand: str
     trained_on: str
     precision: str
     config: str
-    """Hash of all else that shaped them."""
+    """Hash of everything else that shaped them."""
 
 
 def _setup_of(run: Run) -> Setup:
@@ -47,13 +48,13 @@ def kind_of(run: Run) -> str:
 
 
 def _rank_of(kind: str) -> int:
-    """Kinds are ordered by it: the whole method first."""
+    """Sort key: the whole method first."""
     names = list(VARIANTS)
     return names.index(kind) if kind in names else len(names)
 
 
 def label_of(run: Run | Method) -> str:
-    """What a run is, in a word or two; a method by its name."""
+    """A short label of a run; a method's label is its name."""
     if isinstance(run, Method):
         return run.method
     kind = kind_of(run)
@@ -68,7 +69,7 @@ def _evaluation_of(item: Evaluation | Scored) -> Evaluation:
 
 
 def group_by_data(items: Iterable[T]) -> list[list[T]]:
-    """Those on the same frames of the same build together, recordings first."""
+    """Groups on the same frames of the same build, recordings first."""
     groups: dict[Data, list[T]] = {}
     for item in items:
         groups.setdefault(_evaluation_of(item).data, []).append(item)
@@ -77,10 +78,10 @@ def group_by_data(items: Iterable[T]) -> list[list[T]]:
 
 
 def group_by_kind(items: Iterable[T]) -> dict[Setup, dict[str, dict[int, T]]]:
-    """Runs on the same data by what they have in common, by kind in the order of kinds, and by
-    rising seed; methods without a checkpoint are left out.
+    """Runs on the same data by setup, then by kind in `_rank_of`'s order, then by seed; methods
+    without a checkpoint are left out.
 
-    Raises `ValueError` for the same run twice, by the commands that evaluated both.
+    Raises `ValueError` for the same run twice; the message names both evaluations' commands.
     """
     found: dict[Setup, dict[str, dict[int, T]]] = {}
     for item in items:

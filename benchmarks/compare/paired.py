@@ -1,10 +1,10 @@
 """Two kinds of runs on the same frames: by how much one errs less, and how sure that is.
 
-Pure numpy. A frame that is hard is hard for both kinds, so errors are subtracted frame by frame.
-The 95 % interval has two parts: recordings are drawn with replacement, the same ones for both kinds
-and for every seed (`metrics.bootstrap_means`); and each draw gets a draw of the chance in the
-trainings, Student's t with S − 1 degrees of freedom times the standard error of S seeds. Of a
-single seed that chance is not known, and the verdict says so.
+Pure numpy. A hard frame is hard for both kinds, so errors are subtracted frame by frame. The 95 %
+interval has two parts. Recordings are drawn with replacement, the same ones for both kinds and for
+every seed (`metrics.bootstrap_means`). Each draw adds a draw of the chance in training: Student's t
+with S − 1 degrees of freedom times the standard error of S seeds. With a single seed that chance is
+not known, and the verdict says so.
 """
 
 from collections.abc import Callable
@@ -23,24 +23,24 @@ def mean_error(per_joint: np.ndarray) -> np.ndarray:
 
 
 def unevenness(per_joint: np.ndarray) -> np.ndarray:
-    """(…, J) → (…): standard deviation ÷ mean of the joints' errors, 0 where all err alike."""
+    """(…, J) → (…): standard deviation ÷ mean of the joints' errors; 0 if all are equal."""
     return per_joint.std(-1) / per_joint.mean(-1)
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """A difference, better − worse, with what is known of its chance. Per seed: S numbers."""
+    """The difference better − worse, with its interval."""
 
     better: tuple[float, ...]
-    """The statistic of the better kind."""
+    """The statistic of the better kind, per seed."""
     worse: tuple[float, ...]
-    """The statistic of the worse kind."""
+    """The statistic of the worse kind, per seed."""
     interval: tuple[float, float] | None
     """95 %; None with fewer than two recordings."""
 
     @property
     def per_seed(self) -> tuple[float, ...]:
-        """Negative where the claim is right."""
+        """The difference per seed; negative supports the claim."""
         return tuple(a - b for a, b in zip(self.better, self.worse, strict=True))
 
     @property
@@ -50,7 +50,7 @@ class Estimate:
 
     @property
     def verdict(self) -> str:
-        """`HOLDS` where the interval is below 0, `FAILS` where it is above, else `NOISY`."""
+        """`HOLDS` if the interval is below 0, `FAILS` if it is above, else `NOISY`."""
         if self.interval is None:
             return f"{NOISY} (one recording)"
         low, high = self.interval
@@ -70,9 +70,9 @@ def paired_difference(
     """By how much the better kind of run differs from the worse one.
 
     better, worse: (S, M, J) errors of S seeds on the same M frames (J is 1 for a value per frame);
-    sequence (M,) int: the recording of each frame. statistic: of the mean errors of the joints
-    (…, J) → (…). seed: of the draws. Raises `ValueError` for shapes that do not agree, and for
-    errors that are not finite.
+    sequence (M,) int: the recording of each frame. statistic: mean errors of the joints (…, J) →
+    (…). seed: seeds the draws. Raises `ValueError` for shapes that disagree and for errors that are
+    not finite.
     """
     S, M, J = better.shape
     if worse.shape != better.shape or len(sequence) != M or not M or not S:
@@ -85,7 +85,7 @@ def paired_difference(
     flat = np.stack([better, worse]).transpose(2, 0, 1, 3).reshape(M, -1)
 
     def of_draws(times: np.ndarray) -> np.ndarray:
-        """How often each recording counts (D, G) → what is compared (D, 2, S)."""
+        """How often each recording counts (D, G) → the statistic of both kinds (D, 2, S)."""
         means = bootstrap_means(flat, sequence, times)
         return statistic(means.reshape(len(times), 2, S, J))
 

@@ -1,13 +1,12 @@
 """The formulas: errors of predicted hands, each a value per frame, vectorised over frames.
 
-Pure numpy; nothing here knows a dataset, a split or a model. Every metric of the tables is the mean
-over frames of a value that this file gives per frame, or per frame and joint: so means over any
-choice of frames, and their bootstrap intervals, are sums of these values
-(`benchmarks.evaluation.protocol`). Distances and alignments are in `deformer.hand.align`, by which
-training validates too.
+Pure numpy; nothing here knows a split or a model. This file gives a value per frame, or per frame
+and joint, and every metric of the tables is its mean over frames. So means over any choice of
+frames, and their bootstrap intervals, come from the same values (`benchmarks.evaluation.protocol`).
+Distances and alignments are in `deformer.hand.align`, which validation in training uses too.
 
-Sources, each read in its published code: FreiHAND's evaluation (`align_w_scale`, `EvalUtil`), which
-the evaluators of DexYCB (`hpe_eval.py`) and HO-3D (`eval.py`) share; VIBE's acceleration error.
+Sources, from their published code: FreiHAND's evaluation (`align_w_scale`, `EvalUtil`), which the
+evaluators of DexYCB (`hpe_eval.py`) and HO-3D (`eval.py`) share; VIBE's acceleration error.
 """
 
 import numpy as np
@@ -22,10 +21,10 @@ _F_THRESHOLDS_MM = (5.0, 15.0)
 def auc_shares(errors_mm: np.ndarray) -> np.ndarray:
     """What each error adds to the area under the PCK curve, 0 to 1: any shape → the same shape.
 
-    PCK(t) is the share of errors ≤ t at the 100 thresholds linspace(0, 50 mm); AUC is its integral
+    PCK(t) is the share of errors ≤ t at the 100 thresholds linspace(0, 50 mm). AUC is its integral
     by the trapezoid rule over 50 mm. The integral of a mean is the mean of integrals, so AUC is the
-    mean of these shares: per joint over frames, then over joints, which is the same as over all,
-    since every frame has every joint. Shown ×100.
+    mean of these shares. Every frame has every joint, so the order of averaging does not matter.
+    Tables show it ×100.
     """
     last = len(AUC_THRESHOLDS_MM) - 1
     first_reached = np.searchsorted(AUC_THRESHOLDS_MM, errors_mm, side="left")
@@ -36,10 +35,8 @@ def auc_shares(errors_mm: np.ndarray) -> np.ndarray:
 
 
 def pck(errors_mm: np.ndarray) -> np.ndarray:
-    """The curve itself, (100,) shares of errors ≤ each of `AUC_THRESHOLDS_MM`; any shape of errors.
-
-    NaN where there is no error at all.
-    """
+    """The PCK curve: (100,) shares of errors ≤ each of `AUC_THRESHOLDS_MM`, from errors of any
+    shape; NaN without any error."""
     first_reached = np.searchsorted(AUC_THRESHOLDS_MM, np.ravel(errors_mm), side="left")
     reached = np.bincount(first_reached, minlength=len(AUC_THRESHOLDS_MM) + 1)[:-1].cumsum()
     return reached / first_reached.size if first_reached.size else np.full(len(reached), np.nan)
@@ -50,13 +47,12 @@ def f_scores(predicted_m: np.ndarray, truth_m: np.ndarray) -> np.ndarray:
 
     Per frame: precision is the share of predicted vertices whose nearest true vertex is nearer than
     the threshold, recall the share of true vertices whose nearest predicted one is; F is their
-    harmonic mean, 0 where both are 0. Then the mean over frames. HO-3D counts F@5 and F@15 on
-    vertices aligned by `align_procrustes` with `may_mirror`; nearest is among vertices, not on the
-    surface.
+    harmonic mean, 0 if both are 0. "Nearest" is among vertices, not on the surface. HO-3D counts
+    F@5 and F@15 on vertices aligned by `align_procrustes` with `may_mirror`.
     """
     limits = (np.asarray(_F_THRESHOLDS_MM) / MM_PER_M) ** 2
     scores = np.empty((len(predicted_m), len(limits)))
-    # Frame by frame, because V×V distances of one frame fit the cache: several at once are slower.
+    # Frame by frame, because the V×V distances of one frame fit the cache; several are slower
     for i, (x, y) in enumerate(zip(predicted_m, truth_m, strict=True)):
         squared = _squared_distances(x, y)
         precision = (squared.min(1)[:, None] < limits).mean(0)
@@ -87,9 +83,9 @@ def acceleration_errors(
 
     predicted_m, truth_m: (N, J, 3) metres, root-aligned here; camera_sequence (N,): which camera of
     which recording; frame (N,): its frame numbers, each once; rows in any order → (N, J) float64,
-    NaN where frame − 1 or frame + 1 is not there: nothing is bridged over a gap.
-    Δ²x = x[t+1] − 2 x[t] + x[t−1]. Mean over joints (the wrist, 0 by alignment, included), then
-    frames, as VIBE has it. `to_m_per_s2` gives m/s².
+    NaN if frame − 1 or frame + 1 is absent: gaps are not bridged. Δ²x = x[t+1] − 2 x[t] + x[t−1].
+    As in VIBE, the mean is over all joints (including the wrist, whose error is 0), then over
+    frames.
     """
     N = len(frame)
     _, stream = np.unique(camera_sequence, return_inverse=True)
@@ -117,9 +113,9 @@ def bootstrap_interval(
 ) -> tuple[float, float] | None:
     """95 % interval of the mean of values (N,), groups (N,) int ≥ 0 drawn with replacement.
 
-    Frames of one recording resemble each other, so recordings are drawn, not frames; each draw is
-    the mean over all frames of the recordings drawn, the interval runs from the 2.5th to the
-    97.5th percentile of the draws. None with fewer than two groups.
+    Frames of one recording resemble each other, so recordings are drawn, not frames. Each draw is
+    the mean over all frames of the drawn recordings. The interval runs from the 2.5th to the 97.5th
+    percentile of the draws. None with fewer than two groups.
     """
     G = len(np.unique(group))
     if G < 2:
@@ -131,8 +127,8 @@ def bootstrap_interval(
 
 
 def bootstrap_means(values: np.ndarray, group: np.ndarray, times_drawn: np.ndarray) -> np.ndarray:
-    """Means (D, K) of values (N, K), where the G different groups of `group` (N,), in their order,
-    count `times_drawn` (D, G)."""
+    """Means (D, K) of values (N, K) over D draws; times_drawn (D, G): how often each of the G
+    groups in `group` (N,), sorted, counts."""
     _, group = np.unique(group, return_inverse=True)
     sums = np.stack([np.bincount(group, column) for column in values.T], 1)  # (G, K)
     return times_drawn @ sums / (times_drawn @ np.bincount(group))[:, None]

@@ -1,7 +1,7 @@
 """Checkpoint + shards → predictions, a row per frame.
 
-Windows overlap, so each frame is encoded once, by all processes, in parts that are kept when the
-work is interrupted; then the first process decodes all windows from the encoded frames.
+Windows overlap, so each frame is encoded once. All processes encode frames and keep them in parts,
+which survive an interruption. Then the first process decodes all windows from the encoded frames.
 """
 
 import hashlib
@@ -42,11 +42,10 @@ class Inputs:
     weights: str
     """Hash of the model's weights."""
     network: str
-    """Hash of what else the model is: its configuration, with the fingertips of the dataset, and
-    the size of its images."""
+    """Hash of the model's configuration, with the dataset's fingertips, and of its image size."""
     precision: Precision
     windows: str
-    """Hash of the windows, and of the shards that they are read from."""
+    """Hash of the windows and of the shards that hold them."""
     combine: Combine
 
 
@@ -55,13 +54,14 @@ def predict(
     combine: Combine = "centre", precision: Precision = "float32", features: Path | None = None,
 ) -> Path:  # fmt: skip
     """Predict every window of a stream made by `StreamConfig.for_evaluation`; returns the path of
-    `predictions.parquet`, which is there when it is whole.
+    `predictions.parquet`, which appears only when it is complete.
 
-    features: of frames that were encoded before, by this checkpoint's spatial half; they are then
-    not encoded here.
+    features: a folder of frames that this checkpoint's spatial half encoded before; None: encode
+    them here.
 
-    The same call goes on where it was interrupted, on as many processes and with the same batch,
-    and does nothing where all is done. A finished file of another job stays until this one's is.
+    After an interruption the same call goes on, given the same number of processes and the same
+    batch. If all is done, it does nothing. A complete file from other inputs stays until the new
+    one is complete.
     """
     path, parts = out / PREDICTIONS_FILE, out / "parts"
     config = _config_for(checkpoint, stream.index.info)
@@ -70,7 +70,7 @@ def predict(
         if place.is_first:
             _keep_parts(parts, inputs, stream, place)
         wait_for_all()
-        # Joints and poses are what is kept: of the mesh only the fingertips are needed
+        # Only joints and poses are kept, so of the mesh only the fingertips are needed
         weights, source = checkpoint.tensors["model"], checkpoint.folder
         model = open_network(config, weights, hands, place.device, source, NUM_VERTICES)
         autocast = torch.autocast(place.device.type, torch.bfloat16, enabled=precision == "bf16")
@@ -93,8 +93,8 @@ def predict(
 
 
 def _config_for(checkpoint: Checkpoint, info: dict) -> DeformerConfig:
-    """The network of a checkpoint with the fingertips of this dataset: it predicts poses, and which
-    vertices of the mesh are called tips is the dataset's to say."""
+    """The checkpoint's network with this dataset's fingertips: the network predicts poses, and each
+    dataset says which vertices are the tips."""
     return replace(checkpoint.experiment.model, tips=tips_of(info))
 
 
@@ -112,7 +112,7 @@ def _inputs_of(
 
 
 def _is_done(path: Path, inputs: Inputs) -> bool:
-    """Whether the predictions of this job are there."""
+    """Whether a complete file from these inputs is there."""
     if not path.exists():
         return False
     try:
@@ -123,7 +123,7 @@ def _is_done(path: Path, inputs: Inputs) -> bool:
 
 
 def _keep_parts(parts: Path, inputs: Inputs, stream: Stream, place: Place) -> None:
-    """Keep the parts of this job, cut up as it is now; throw away others."""
+    """Keep parts from the same inputs, processes and batch; delete other parts."""
     order = stream.config.order
     cut = {"num_ranks": place.num_ranks, "global_batch": order.global_batch}
     note, text = parts / "job.json", json.dumps(asdict(inputs) | cut)
@@ -149,7 +149,7 @@ def _encode_parts(
 
 
 def _read_parts(parts: Path) -> dict[str, np.ndarray]:
-    """All encoded frames, by rising row."""
+    """All encoded frames, sorted by row."""
     read = [dict(np.load(path)) for path in sorted(parts.glob("rank-*.npz"))]
     if not (read := [part for part in read if part]):
         raise ValueError("no frame could be read: python -m pipelines.verify says what is whole")
@@ -158,7 +158,8 @@ def _read_parts(parts: Path) -> dict[str, np.ndarray]:
 
 
 def _read_features(folder: Path, checkpoint: Checkpoint, stream: Stream) -> dict[str, np.ndarray]:
-    """The same of the stream's split, encoded before; checked to be what would be encoded here."""
+    """Frames of the stream's split from a folder, after checking that they are the frames that
+    would be encoded here."""
     features = open_features(folder)
     features.check(checkpoint.experiment, stream.store.folder)
     features.check_made_by(checkpoint.tensors["model"])
@@ -169,10 +170,9 @@ def _decode(
     model: Deformer, stream: Stream, frames: dict[str, np.ndarray], combine: Combine,
     autocast: torch.autocast,
 ) -> pa.Table:  # fmt: skip
-    """All windows → the rows of their centre frames. Windows with a frame that could not be read
-    are left out."""
+    """All windows → the rows of their centre frames, without windows that lack a readable frame."""
     place = np.searchsorted(frames["rows"], stream.windows.rows)
-    place = np.minimum(place, len(frames["rows"]) - 1)  # (W, T): of each frame among `frames`
+    place = np.minimum(place, len(frames["rows"]) - 1)  # (W, T): places in `frames`
     place = place[(frames["rows"][place] == stream.windows.rows).all(1)]
     if not len(place):
         raise ValueError("no window could be read: python -m pipelines.verify says what is whole")

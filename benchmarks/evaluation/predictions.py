@@ -1,4 +1,4 @@
-"""`predictions.parquet`: what a model says of every frame of a split, a row per frame.
+"""`predictions.parquet`: what a model predicts for a split, a row per frame.
 
 Metres, radians, camera frame x right, y down, z forward; joints in dataset order.
 """
@@ -32,8 +32,8 @@ SCHEMA = pa.schema(
         _fixed("clip", pa.string(), "key of the clip"),
         _fixed("frame", pa.int32(), "frame number in the source"),
         _fixed("row", pa.int64(), "row of the dataset's frames.parquet"),
-        _fixed("num_windows", pa.int32(), "windows that saw the frame, of which this is the mean"),
-        _fixed("joints_m", _vector(63), "21 × 3, from the wrist, axes of the camera, m"),
+        _fixed("num_windows", pa.int32(), "windows that saw the frame; values are their mean"),
+        _fixed("joints_m", _vector(63), "21 × 3, relative to the wrist, axes of the camera, m"),
         _fixed("wrist_cam_m", _vector(3), "fitted to the predicted 2D joints under K, m"),
         _fixed("pose_rotvec", _vector(48), "MANO pose, 16 axis-angles, rad"),
         _fixed("betas", _vector(10), "MANO shape"),
@@ -44,7 +44,7 @@ SCHEMA = pa.schema(
 
 
 def as_rows(index: FrameIndex, row: np.ndarray, predicted: Predicted) -> pa.Table:
-    """What was predicted of M frames, rows (M,) of `frames.parquet` → a table of `SCHEMA`."""
+    """Predictions of M frames, rows (M,) of `frames.parquet` → a table of `SCHEMA`."""
     columns = {
         "clip": pa.array([index.clips[c] for c in index.clip[row]]),
         "frame": pa.array(index.numbers["frame"][row], pa.int32()),
@@ -85,8 +85,8 @@ def joints_cam_m(predictions: dict[str, np.ndarray], source: np.ndarray) -> np.n
 
 
 def add_vertices(path: Path, vertices_m: np.ndarray) -> None:
-    """Add the column `vertices_m`, 778 × 3 float32 from the wrist, to a file that is there."""
+    """Add the column `vertices_m`, 778 × 3 float32 relative to the wrist, to an existing file."""
     table = read_table(path, again=_AGAIN)
-    field = _fixed("vertices_m", _vector(3 * NUM_VERTICES), "778 × 3, from the wrist, m")
+    field = _fixed("vertices_m", _vector(3 * NUM_VERTICES), "778 × 3, relative to the wrist, m")
     with whole_file(path) as file:
         pq.write_table(table.append_column(field, _vectors(vertices_m)), file)

@@ -1,12 +1,12 @@
-"""The protocol: which frames, which bins, which metrics; predictions and truth → one result.
+"""The protocol: which frames, bins and metrics count; predictions and truth → one result.
 
-What `score` returns is plain data for JSON:
+`score` returns plain data for JSON:
 
     {"all": {"num_frames": 95, "num_sequences": 2,
              "pa_mpjpe_mm": {"mean": 5.2, "interval": [5.0, 5.4], "per_joint": [3.1, …]}, …},
      "25-50": …, "50-75": …, "75-100": …}
 
-A metric is None where no frame has it: an empty bin, no vertices, no consecutive frames.
+A metric is None if no frame has it: in an empty bin, without vertices, without consecutive frames.
 """
 
 from dataclasses import dataclass
@@ -31,9 +31,9 @@ EVALUATION_SPLITS = {"dexycb": "s0_test", "ho3d": "evaluation", OCCLUDED_HANDS: 
 ALIGNMENTS = {"": False, "official_": True}
 """Prefix of a metric → whether its alignment may mirror a hand.
 
-`pa_…`, by which training, claims and figures measure, turns a hand and never mirrors it.
-`official_pa_…` is FreiHAND's `align_w_scale`, used by the evaluators of DexYCB and of HO-3D, and so
-by published numbers: it mirrors a hand where that fits better.
+Training, claims and figures use `pa_…`, which turns a hand and never mirrors it. The evaluators of
+DexYCB and HO-3D, and so published numbers, use FreiHAND's `align_w_scale`, here `official_pa_…`,
+which mirrors a hand if that fits better.
 """
 METRICS = (
     "mpjpe_mm", "mpjpe_auc", "ra_mpjpe_mm", "ra_mpjpe_auc",
@@ -44,11 +44,11 @@ METRICS = (
     ),
     "accel_mm_per_frame2", "accel_m_per_s2",
 )  # fmt: skip
-"""Every metric of a result: errors of joints (mpjpe) as they are, root-aligned (ra: the wrist
-subtracted) and Procrustes-aligned (pa: rotation, translation, scale); of vertices, aligned by
-themselves (mpvpe), with their F-scores at 5 and 15 mm; the area under the PCK curve of these errors
-(auc), 0-1; and the acceleration error of the root-aligned joints, in m/s² at 30 frames/s. Formulas
-and averaging: `benchmarks.evaluation.metrics`."""
+"""Every metric of a result. mpjpe: error of joints; ra: after the wrist is subtracted; pa: after
+Procrustes alignment (rotation, translation, scale). mpvpe: error of vertices, aligned by
+themselves; f5, f15: their F-scores at 5 and 15 mm. auc: area under the PCK curve of these errors,
+0-1. accel: acceleration error of the root-aligned joints, also in m/s² at 30 frames/s. Formulas and
+averaging: `benchmarks.evaluation.metrics`."""
 
 HEADLINE = {
     "pa_mpjpe_mm": ("PA-MPJPE", "mm"),
@@ -56,18 +56,18 @@ HEADLINE = {
     "ra_mpjpe_mm": ("root-aligned MPJPE", "mm"),
     "accel_mm_per_frame2": ("acceleration error", "mm/frame²"),
 }
-"""Metric → name and unit of what is said first of a result."""
+"""Headline metrics: name and unit."""
 
 _FRAMES_AT_ONCE = 1024
-"""Bounds the memory: the vertices of 1024 frames take 18 MiB, and some copies are made of them."""
+"""Bounds the memory: the vertices of 1024 frames take 18 MiB, and are copied several times."""
 
 
 @dataclass(frozen=True, eq=False)
 class Comparison:
     """Predicted hands beside true ones: every frame that counts, once, in any order.
 
-    Frames that count are those with a labelled hand, whether or not their image is whole; a frame
-    in the halo of a clip counts in the clip where it is no halo. Raises `ValueError`.
+    A frame counts if its hand is labelled, even if its image is not readable. Halo frames count
+    only in the clip where they are no halo. Raises `ValueError`.
     """
 
     joints_m: np.ndarray
@@ -75,13 +75,14 @@ class Comparison:
     truth_joints_m: np.ndarray
     """(N, 21, 3)."""
     sequence: np.ndarray
-    """(N,) str or int: the recording. The bootstrap draws these, all cameras of one together."""
+    """(N,) str or int: the recording. The bootstrap draws recordings with all their cameras."""
     camera_sequence: np.ndarray
     """(N,) str or int: which camera of which recording; frames are consecutive within it."""
     frame: np.ndarray
     """(N,) int: frame number in the camera's recording."""
     occlusion: np.ndarray
-    """(N,) share of the hand that objects hide, 0-1; NaN where not known: in no bin but `all`."""
+    """(N,) share of the hand that objects hide, 0-1; NaN if not known: such frames are only in the
+    bin `all`."""
     vertices_m: np.ndarray | None = None
     """(N, 778, 3) predicted, camera frame, m; None: no mesh metrics."""
     truth_vertices_m: np.ndarray | None = None
@@ -110,10 +111,10 @@ class Comparison:
 
 
 def frame_values(comparison: Comparison) -> dict[str, np.ndarray]:
-    """Each metric per frame, (N,), or per frame and joint, (N, 21): what a result is the mean of.
+    """Each metric per frame, (N,), or per frame and joint, (N, 21); a result is the mean of these.
 
-    Names are those of `METRICS`, without those of the mesh where there are no vertices. NaN where a
-    frame has no value (acceleration at the ends of a run of consecutive frames).
+    The names are those of `METRICS`, without mesh metrics if there are no vertices. NaN if a frame
+    has no value (acceleration at the ends of a run of consecutive frames).
     """
     c = comparison
     N = len(c.frame)
@@ -125,11 +126,11 @@ def frame_values(comparison: Comparison) -> dict[str, np.ndarray]:
 
 
 def score(comparison: Comparison, *, seed: int = 0, num_draws: int = 1000) -> dict[str, Any]:
-    """The result, as the head of this file shows it: by bin, every metric with its interval.
+    """The result as shown at the top of this file: by bin, every metric with its interval.
 
-    Mean: over joints (vertices) of a frame, then over frames; `per_joint` (21 numbers, where a
-    metric has a value per joint) over frames only. Interval: 95 % bootstrap over sequences, None
-    with fewer than two. A metric without any frame is None, never 0.
+    Mean: over joints (vertices) of a frame, then over frames; `per_joint` (21 numbers, if a metric
+    has a value per joint) over frames only. Interval: 95 % bootstrap over sequences, None with
+    fewer than two. A metric without any frame is None, never 0.
     """
     values = frame_values(comparison)
     _, sequence = np.unique(comparison.sequence, return_inverse=True)
@@ -150,7 +151,7 @@ def score(comparison: Comparison, *, seed: int = 0, num_draws: int = 1000) -> di
 
 
 def _values_of(c: Comparison, part: slice) -> dict[str, np.ndarray]:
-    """The metrics of single frames, for a part of the frames."""
+    """The metrics of single frames, for a slice of the frames."""
     x, y = c.joints_m[part], c.truth_joints_m[part]
     moved = {"mpjpe": (x, y), "ra_mpjpe": (align_root(x), align_root(y))}
     for prefix, may_mirror in ALIGNMENTS.items():
@@ -165,7 +166,7 @@ def _values_of(c: Comparison, part: slice) -> dict[str, np.ndarray]:
     turned = align_procrustes(mesh, true_mesh)
     official = align_procrustes(mesh, true_mesh, may_mirror=True)
     values |= _values_of_mesh(turned, true_mesh)
-    differs = (turned != official).any((1, 2))  # by mirroring; F takes its time
+    differs = (turned != official).any((1, 2))  # was mirrored; F-scores are slow, so only here
     of_official = _values_of_mesh(official[differs], true_mesh[differs])
     for name, few in of_official.items():
         values[f"official_{name}"] = values[name].copy()
@@ -184,7 +185,7 @@ def _values_of_mesh(aligned: np.ndarray, truth: np.ndarray) -> dict[str, np.ndar
 def _summary(
     values: np.ndarray, sequence: np.ndarray, seed: int, num_draws: int
 ) -> dict[str, Any] | None:
-    """Mean, interval and, of values (N, 21), means per joint; None where no frame has a value."""
+    """Mean, interval and, for values (N, 21), means per joint; None if no frame has a value."""
     per_frame = values.mean(1) if values.ndim == 2 else values
     known = ~np.isnan(per_frame)
     if not known.any():
@@ -200,7 +201,7 @@ def _summary(
 
 
 def _first_not_finite(points: np.ndarray) -> int | None:
-    """The first row with a number that is not finite, looked for piece by piece."""
+    """The first row with a number that is not finite; searched in pieces to bound the memory."""
     for start in range(0, len(points), _FRAMES_AT_ONCE):
         finite = np.isfinite(points[start : start + _FRAMES_AT_ONCE]).all((1, 2))
         if not finite.all():

@@ -1,12 +1,12 @@
 """One evaluation as a file: what was evaluated, on which data, by which command, with what result.
 
-`evaluation.json` is the only thing that tables, figures and report know of a run:
+Tables, figures and the report know a run by its `evaluation.json` alone:
 
     {"format": 2,
      "run": {"experiment": …, "checkpoint": …, "step": …, "seed": …, "hand": …, "fusion": …,
              "motion": …, "point_loss": …, "adversarial": …, "trained_on": …, "precision": …,
              "config": …}
-            or, of a method without a checkpoint, {"method": …, "predictions": …},
+            or, for a method without a checkpoint, {"method": …, "predictions": …},
      "data": {"name": …, "dataset": …, "split": …, "synthetic": …, "frames": …, "sha256": …},
      "counts": {"predicted": …, "borrowed": …, "lost": …, "corrupt": …, "behind": …},
      "command": "python -m benchmarks.evaluate …",
@@ -36,7 +36,7 @@ MAY_DIFFER = (
     "name", "start_from", "features", "stream.seed", "model.fusion", "model.motion",
     "point_loss", "adversarial",
 )  # fmt: skip
-"""Fields of an experiment in which runs that are compared may differ."""
+"""Compared runs may differ in these fields of an experiment."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class Run:
     """A checkpoint of this project, and what shaped it."""
 
     experiment: str
-    """The preset that it was trained by."""
+    """The name of the experiment that trained it."""
     checkpoint: str
     step: int
     seed: int
@@ -58,23 +58,23 @@ class Run:
     precision: str
     """Of the evaluation: "float32" or "bf16"."""
     config: str
-    """Hash of all else that shaped the run (`config_hash`): runs are compared,
-    and seeds taken together, only where it is the same."""
+    """Hash of everything else that shaped the run (`config_hash`). Only runs with the same hash are
+    compared, or averaged over seeds."""
 
     @property
     def choices(self) -> dict[str, str | bool]:
-        """What decides which variant it is."""
+        """The fields that decide which variant the run is."""
         return {name: getattr(self, name) for name in CHOICES}
 
 
 @dataclass(frozen=True)
 class Method:
-    """A method without a checkpoint: predictions that others made, or the constant hand."""
+    """A method without a checkpoint: another program's predictions, or the constant hand."""
 
     method: str
-    """Its name; a row of the paper's tables by the name that the paper prints, as `[36]`."""
+    """Its name. A name that the paper prints, such as `[36]`, fills that row of its tables."""
     predictions: str
-    """The file, or what they are."""
+    """The file of predictions, or a description of them."""
 
 
 @dataclass(frozen=True)
@@ -82,21 +82,21 @@ class Data:
     """What was predicted."""
 
     name: str
-    """Of the built dataset."""
+    """The name of the built dataset."""
     dataset: str
-    """Whose recordings, or whose layout if synthetic: "dexycb", "ho3d_v2", "ho3d_v3", or the name
-    of a dataset of one's own, which is in no table."""
+    """The source of recordings, or of the layout if synthetic: "dexycb", "ho3d_v2", "ho3d_v3", or
+    your own dataset's name, which is in no table."""
     split: str
-    """As `s0_test` or `evaluation`."""
+    """Such as `s0_test` or `evaluation`."""
     synthetic: bool
     frames: int
-    """Scored."""
+    """Number of scored frames."""
     sha256: str
-    """Of the dataset's `dataset.json`: which build it was."""
+    """Hash of the dataset's `dataset.json`, which identifies the build."""
 
     @property
     def kind(self) -> str:
-        """Synthetic data are called so, loudly."""
+        """Names synthetic data in capitals, so that nobody overlooks it."""
         return "SYNTHETIC data" if self.synthetic else "recordings"
 
     def __str__(self) -> str:
@@ -105,26 +105,26 @@ class Data:
 
 @dataclass(frozen=True)
 class Counts:
-    """What became of the labelled frames of the split; the first two kinds are scored."""
+    """Labelled frames of the split by how they were predicted; the first two kinds are scored."""
 
     predicted: int
-    """From windows around them."""
+    """Predicted by the window around the frame."""
     borrowed: int = 0
-    """Without an image of the hand: each takes the prediction of the nearest frame of its clip."""
+    """No image of the hand: the frame takes the prediction of the nearest frame of its clip."""
     lost: int = 0
-    """Without an image, in clips without any prediction."""
+    """No image, and the clip has no prediction at all."""
     corrupt: int = 0
-    """With an image, but their window needs a member of a shard that is not what was written."""
+    """There is an image, but the window needs a corrupt member of a shard."""
     behind: int = 0
-    """Of those that are scored: hands whose pixels fit best behind the camera, which were put
-    `NEAREST_M` before it."""
+    """Scored hands whose pixels fit best behind the camera; they were put `NEAREST_M` in front."""
 
     @property
     def scored(self) -> int:
         return self.predicted + self.borrowed
 
     def sentences(self, data: str) -> list[str]:
-        """What became of frames that were not simply predicted. data: the dataset's folder."""
+        """A sentence for each kind of frame that was not simply predicted. data: the dataset's
+        folder."""
         found = {
             f"{self.corrupt} labelled frames are left out: they need corrupt members of {data}, "
             f"which python -m pipelines.verify {data} names": self.corrupt,
@@ -139,13 +139,14 @@ class Counts:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """The content of an `evaluation.json`. Raises `ValueError` for metrics that are no result."""
+    """The content of an `evaluation.json`. Raises `ValueError` for counts or metrics that cannot
+    be a result."""
 
     run: Run | Method
     data: Data
     counts: Counts
     command: str
-    """That made it, to be run again."""
+    """The command that made it and makes it again."""
     metrics: dict[str, Any]
 
     def __post_init__(self) -> None:
@@ -170,8 +171,8 @@ class Evaluation:
 
 
 def config_hash(checkpoint: Checkpoint) -> str:
-    """Of an experiment but for its name, its seed and what ablations differ in; of the model that
-    it began with, of the steps that it was to go and of the training's precision."""
+    """Hash of the experiment without `MAY_DIFFER`, of the model that the training started from, of
+    its planned number of steps and of its precision."""
     fields = shaping_fields(checkpoint.experiment)
     shared = {name: value for name, value in fields.items() if name not in MAY_DIFFER}
     text = json.dumps([shared, checkpoint.origin], sort_keys=True)
@@ -179,13 +180,13 @@ def config_hash(checkpoint: Checkpoint) -> str:
 
 
 def write_evaluation(path: Path, evaluation: Evaluation) -> None:
-    """Write the file; it is there when it is whole."""
+    """Write the file; it appears only when it is complete."""
     content = {"format": FORMAT, **asdict(evaluation)}
     write_whole(path, json.dumps(content, indent=1, allow_nan=False) + "\n")
 
 
 def read_evaluation(path: Path) -> Evaluation:
-    """Raises `ValueError`, naming the file, for anything but an evaluation of this format."""
+    """Raises `ValueError` that names the file if it is not an evaluation of this format."""
     data = path.read_bytes()
     try:
         content = read_json_object(data)
@@ -209,14 +210,14 @@ def read_evaluation(path: Path) -> Evaluation:
 
 
 def _complete_older(run: dict[str, Any]) -> None:
-    """Files written before `motion` was stored get the motion of the variant with their fusion;
-    they also have a name `row`, which nothing uses."""
+    """Older files lack `motion`: they get the motion of the variant with their fusion. They also
+    have a field `row`, which nothing uses."""
     run.pop("row", None)
     run.setdefault("motion", VARIANTS.get(str(run.get("fusion")), VARIANTS[FULL]).motion)
 
 
 def nothing_measured(results: Path) -> str:
-    """What to say where `find_evaluations` finds none."""
+    """The message when `find_evaluations` finds none."""
     return (
         f"{results} holds no {EVALUATION_FILE}, so nothing is measured yet: python -m "
         "benchmarks.evaluate --checkpoint RUN --data shards/NAME --split SPLIT --out results/RUN "
@@ -225,5 +226,5 @@ def nothing_measured(results: Path) -> str:
 
 
 def find_evaluations(results: Path) -> dict[Path, Evaluation]:
-    """Every `evaluation.json` under a folder, which may be absent, by path, in sorted order."""
+    """Every `evaluation.json` under a folder, sorted by path; none if the folder is absent."""
     return {path: read_evaluation(path) for path in sorted(results.rglob(EVALUATION_FILE))}

@@ -1,7 +1,7 @@
-"""Evaluations with their frames in memory: predictions, truth and errors beside each other.
+"""Evaluations with their frames in memory: predictions, truth and errors side by side.
 
-What claims and figures are made from. The model is not needed. Of a method without a checkpoint no
-frames are kept.
+Claims and figures are made from these; the model is not needed. Methods without a checkpoint have
+no stored frames.
 """
 
 import re
@@ -24,31 +24,30 @@ from deformer.training.checkpoint import load_experiment
 
 
 class NoFramesError(ValueError):
-    """The frames of an evaluation cannot be had; the message says why, and what to do."""
+    """The frames of an evaluation are not available; the message says why and what to do."""
 
 
 @dataclass(frozen=True, eq=False)
 class Scored:
-    """One evaluation of a run, frame by frame: M frames that count, as `benchmarks.evaluate` counts
-    them."""
+    """One evaluation of a run, frame by frame: the M frames that `benchmarks.evaluate` scored."""
 
     name: str
-    """Of its folder, from the folder of all results."""
+    """The path of its folder, relative to the folder of all results."""
     evaluation: Evaluation
     data: Path
     """The dataset's folder."""
     truth: Truth
     predictions: dict[str, np.ndarray]
-    """Columns of `predictions.parquet`, P rows by rising `row`."""
+    """Columns of `predictions.parquet`, P rows sorted by `row`."""
     at: np.ndarray
     """(M,) positions in `truth`."""
     source: np.ndarray
     """(M,) rows of the predictions."""
     is_borrowed: np.ndarray
-    """(M,) bool: it has no image, so it takes the prediction of the nearest frame."""
+    """(M,) bool: the frame has no image and takes the prediction of the nearest frame."""
     windows: np.ndarray | None
-    """(P, T) rows of `frames.parquet`: the window around each predicted frame. None where it is
-    not known which windows there were."""
+    """(P, T) rows of `frames.parquet`: the window around each predicted frame; None if the windows
+    are not known."""
     centre: int
     """The window's column that holds the predicted frame itself."""
 
@@ -69,7 +68,7 @@ class Scored:
 
     @property
     def occlusion(self) -> np.ndarray:
-        """(M,) 0-1, NaN where not known."""
+        """(M,) 0-1, NaN if not known."""
         return self.comparison.occlusion
 
     @property
@@ -79,7 +78,7 @@ class Scored:
 
     @cached_property
     def window_weights(self) -> np.ndarray:
-        """(M, T) how much each frame of the window counts; NaN for a frame that borrows."""
+        """(M, T) the weight of each frame of the window; NaN for a frame that borrows."""
         weights = self.predictions["weights"][self.source].astype(np.float64)
         weights[self.is_borrowed] = np.nan
         return weights
@@ -94,9 +93,9 @@ class Scored:
 
 
 def find_dataset(evaluation: Evaluation, datasets: Iterable[Path]) -> Path:
-    """The folder among `datasets`, and then `shards/NAME`, that the evaluation is of.
+    """The folder of the evaluated dataset, out of `datasets` and `shards/NAME`.
 
-    Raises `NoFramesError` when none of them is that build.
+    Raises `NoFramesError` if none of them is that build.
     """
     data, others = evaluation.data, []
     for folder in (*datasets, Path("shards") / data.name):
@@ -116,8 +115,8 @@ def find_dataset(evaluation: Evaluation, datasets: Iterable[Path]) -> Path:
 def load_scored(
     evaluations: dict[Path, Evaluation], results: Path, datasets: Iterable[Path] = ()
 ) -> tuple[list[Scored], dict[str, str]]:
-    """Evaluations of runs by path → those whose frames are here; and of the others, by name, why
-    not."""
+    """Evaluations by path → the runs whose frames are here; and for each other run, by name, the
+    reason why they are not."""
     datasets = tuple(datasets)
     scored, problems = [], {}
     for path, evaluation in evaluations.items():
@@ -133,13 +132,13 @@ def load_scored(
 
 
 def print_problems(problems: dict[str, str], console: Console) -> None:
-    """A line each, as `load_scored` gives them."""
+    """Print a line for each problem of `load_scored`."""
     for name, problem in problems.items():
         print_labelled(f"{name}:", problem, console, "yellow")
 
 
 def result_name(path: Path, results: Path) -> str:
-    """Of the folder of an `evaluation.json`, from the folder of all results."""
+    """The folder of an `evaluation.json`, relative to the folder of all results."""
     name = path.parent.relative_to(results).as_posix()
     return path.parent.resolve().name if name == "." else name
 
@@ -171,8 +170,8 @@ def _load_one(name: str, folder: Path, evaluation: Evaluation, data: Path) -> Sc
 
 
 def parse_split(text: str) -> tuple[str, bool]:
-    """`data.split` of an evaluation, as `s0_test where occlusion > 0.5 limit 100` → the split's
-    name, and whether only a part of it was evaluated."""
+    """`data.split` of an evaluation, such as `s0_test where occlusion > 0.5 limit 100` → the
+    split's name, and whether only a part of it was evaluated."""
     name, *part = re.split(r" (?:where|limit) ", text, maxsplit=1)
     return name, bool(part)
 
@@ -180,10 +179,10 @@ def parse_split(text: str) -> tuple[str, bool]:
 def _windows(
     run: Run, predictions: dict[str, np.ndarray], data: Path
 ) -> tuple[np.ndarray | None, int]:
-    """The windows around the predicted frames, as the checkpoint shapes them; their centre."""
+    """The windows around the predicted frames, as the checkpoint shapes them, and their centre."""
     try:
         config = load_experiment(run.checkpoint, str(run.step)).experiment.stream.window
-    except (OSError, ValueError):  # it is not here any more
+    except (OSError, ValueError):  # the checkpoint is gone
         return None, 0
     index = read_dataset(data)
     is_centre = np.zeros(len(index.clip), bool)
@@ -196,11 +195,11 @@ def _windows(
 
 @lru_cache(4)
 def _read_truth(folder: Path, split: str) -> Truth:
-    """Several runs of the same split share it."""
+    """Cached, because several runs share a split."""
     return read_truth(folder, split)
 
 
 @lru_cache(4)
 def read_dataset(folder: Path) -> FrameIndex:
-    """`deformer.data.index.read_index`, kept for the next run of the same dataset."""
+    """`deformer.data.index.read_index`, cached for the next run on the same dataset."""
     return read_index(folder)

@@ -1,4 +1,4 @@
-"""A training's `log.jsonl` as arrays, and what its last checkpoint says of it."""
+"""A training's `log.jsonl` as arrays, with its last checkpoint."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,26 +15,26 @@ LOG_FILE = "log.jsonl"
 
 @dataclass(frozen=True, eq=False)
 class TrainingLog:
-    """One run. Values by name, (steps,) each, NaN where a record lacks one."""
+    """One run. Values by name, (steps,) each; NaN if a record lacks the value."""
 
     name: str
-    """Of its folder, from the folder of all runs."""
+    """The path of its folder, relative to the folder of all runs."""
     folder: Path
     step: np.ndarray
     train: dict[str, np.ndarray]
     validation_step: np.ndarray
     validation: dict[str, np.ndarray]
     checkpoint: Checkpoint | None
-    """The last one, without its tensors; None without one."""
+    """The last one, without its tensors; None if there is none."""
 
     @property
     def experiment(self) -> Experiment | None:
-        """What its last checkpoint was trained by; None without one."""
+        """The experiment of its last checkpoint; None without a checkpoint."""
         return None if self.checkpoint is None else self.checkpoint.experiment
 
     @property
     def command(self) -> str | None:
-        """That trained it; None where the checkpoint has none."""
+        """The command that trained it; None if the checkpoint does not say."""
         return None if self.checkpoint is None else self.checkpoint.command
 
     @property
@@ -43,8 +43,8 @@ class TrainingLog:
 
 
 def read_log(folder: Path, runs: Path) -> TrainingLog:
-    """The log of a run; a last line that was cut off is left out. Raises `ValueError` for a line
-    that is no record."""
+    """The log of a run, without a last line that was cut off. Raises `ValueError` for a line that
+    is no record."""
     records = read_records(folder / LOG_FILE)
     train, validation = (
         [r for r in records if r["kind"] == kind] for kind in ("train", "validation")
@@ -66,14 +66,14 @@ def _columns(records: list[dict]) -> tuple[np.ndarray, dict[str, np.ndarray]]:
 
 
 def find_logs(runs: Path) -> list[TrainingLog]:
-    """Every run under a folder, which may be absent, by name; empty logs left out."""
+    """Every run under a folder by name, without empty logs; none if the folder is absent."""
     logs = [read_log(path.parent, runs) for path in sorted(runs.rglob(LOG_FILE))]
     return [log for log in logs if len(log.step) or len(log.validation_step)]
 
 
 def log_of(run: Run | Method, logs: list[TrainingLog]) -> TrainingLog | None:
-    """That of the run whose checkpoint was evaluated; the innermost, where one run's folder holds
-    another's."""
+    """The log of the run whose checkpoint was evaluated. If one run's folder holds another's, the
+    inner one counts."""
     if isinstance(run, Method):
         return None
     checkpoint = Path(run.checkpoint).resolve()

@@ -1,4 +1,4 @@
-"""The ground truth of a split, and predictions laid beside it, frame by frame."""
+"""The ground truth of a split, and predictions paired with it frame by frame."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,26 +25,26 @@ _HANDS_AT_ONCE = 512
 
 @dataclass(frozen=True, eq=False)
 class Truth:
-    """All frames of a split but those of the halo, in the order of the index; N of them."""
+    """The N frames of a split without the halo, in the order of the index."""
 
     info: dict
-    """What `dataset.json` holds."""
+    """The content of `dataset.json`."""
     frames: pa.Table
     """Columns of `frames.parquet`."""
     row: np.ndarray
     """(N,) rows in `frames.parquet`."""
     joints_m: np.ndarray
-    """(N, 21, 3) camera frame, dataset order; NaN where there is no labelled hand."""
+    """(N, 21, 3) camera frame, dataset order; NaN without a labelled hand."""
     pose_rotvec: np.ndarray
     """(N, 48); NaN where not known."""
     betas: np.ndarray
     """(N, 10); NaN where not known."""
     vertices_m: np.ndarray | None
-    """(N, 778, 3) camera frame, where the dataset gives them (HO-3D's evaluation set)."""
+    """(N, 778, 3) camera frame; only HO-3D's evaluation set gives them, else None."""
 
     @property
     def dataset(self) -> str:
-        """Whose recordings, or whose layout: "dexycb", "ho3d", or one of one's own."""
+        """The source of the recordings or of the layout: "dexycb", "ho3d", or your own."""
         return self.info["parameters"]["dataset"]
 
     @property
@@ -54,14 +54,14 @@ class Truth:
 
     @property
     def is_labelled(self) -> np.ndarray:
-        """(N,) bool: frames that count: a hand is labelled, be it outside the image."""
+        """(N,) bool: frames that count. Their hand is labelled, even if outside the image."""
         return np.isfinite(self.joints_m).all((1, 2))
 
 
 def read_truth(folder: Path, split: str, rows: np.ndarray | None = None) -> Truth:
-    """Read a split of a built dataset. rows: only these of `frames.parquet`.
+    """Read a split of a built dataset. rows: read only these rows of `frames.parquet`.
 
-    Raises `FileNotFoundError` when there is no dataset, `ValueError` for an unknown split.
+    Raises `FileNotFoundError` without a dataset, `ValueError` for an unknown split.
     """
     info = read_info(folder)
     frames = read_table(folder / "frames.parquet", _FRAMES_COLUMNS)
@@ -97,8 +97,8 @@ def _floats(column: pa.ChunkedArray) -> np.ndarray:
 
 
 def data_of(store: Store, truth: Truth, split: str, num_frames: int) -> Data:
-    """What was scored: `num_frames` frames of a split, with its filter in words, of a built
-    dataset."""
+    """The description of what was scored: `num_frames` frames of a built dataset. split: its name,
+    followed by the filter."""
     return Data(
         name=store.name,
         dataset=truth.frames["dataset"][0].as_py(),
@@ -111,29 +111,29 @@ def data_of(store: Store, truth: Truth, split: str, num_frames: int) -> Data:
 
 @dataclass(frozen=True, eq=False)
 class Paired:
-    """Predictions of labelled frames (M of them), in the order of `Truth`."""
+    """Predictions of the M labelled frames, in the order of `Truth`."""
 
     at: np.ndarray
     """(M,) positions of the frames in `Truth`."""
     source: np.ndarray
-    """(M,) rows of the predictions that each frame takes; −1: none."""
+    """(M,) the row of the predictions that a frame takes; −1: none."""
     is_borrowed: np.ndarray
-    """(M,) bool: it takes that of another frame."""
+    """(M,) bool: the frame takes another frame's prediction."""
     counts: Counts
 
 
 def pair_predictions(truth: Truth, row: np.ndarray) -> Paired:
-    """Every labelled frame gets a prediction: its own, or that of the nearest frame of its clip.
+    """Give every labelled frame its own prediction, or that of the nearest frame of its clip.
 
-    row (P,): the frames that are predicted, as rows of `frames.parquet`. Borrowing is for frames
-    that have no image to predict from (hand outside the image), which DexYCB's protocol counts. A
-    frame that has one and yet no prediction could not be read; nothing stands in for it.
+    row (P,): the predicted frames, as rows of `frames.parquet`. Only frames without an image borrow
+    (their hand is outside the image, and DexYCB's protocol counts them). A frame that has an image
+    but no prediction could not be read, and gets none.
     """
     at = np.flatnonzero(truth.is_labelled)
     clip = truth.frames["clip"].combine_chunks().dictionary_encode().indices.to_numpy()
     frame = truth.frames["frame"].to_numpy().astype(np.int64)
     valid = truth.frames["valid"].to_numpy()
-    known = np.flatnonzero(np.isin(truth.row, row))  # (K,) predicted frames, and their predictions
+    known = np.flatnonzero(np.isin(truth.row, row))  # (K,) predicted frames
     index_of = np.argsort(row)[np.searchsorted(np.sort(row), truth.row[known])]
     own = np.isin(truth.row[at], row)
     source = np.full(len(at), -1, np.int64)
@@ -161,7 +161,7 @@ def compare(
     truth_vertices_m: np.ndarray | None,
 ) -> Comparison:
     """Predictions (M, …) in the camera frame beside the truth of the frames `at` (M,). The mesh is
-    left out where one of the two has no vertices."""
+    left out if either side has no vertices."""
     if vertices_m is None or truth_vertices_m is None:
         vertices_m = truth_vertices_m = None
     frames = truth.frames.take(at)
@@ -182,8 +182,8 @@ def compare(
 
 
 def true_meshes(truth: Truth, at: np.ndarray, hands: Hands | None) -> np.ndarray:
-    """Vertices (M, 778, 3) of the frames `at`, camera frame, m: the dataset's own, else those of
-    its MANO parameters by these hands; NaN where neither is known."""
+    """Vertices (M, 778, 3) of the frames `at`, camera frame, m: the dataset's own, else posed from
+    its MANO parameters by these hands, else NaN."""
     if truth.vertices_m is not None:
         return truth.vertices_m[at]
     if hands is None:
@@ -195,7 +195,7 @@ def true_meshes(truth: Truth, at: np.ndarray, hands: Hands | None) -> np.ndarray
 def pose_meshes(
     hands: Hands, pose_rotvec: np.ndarray, betas: np.ndarray, is_left: np.ndarray
 ) -> np.ndarray:
-    """Vertices (N, 778, 3) float32 from the wrist, metres, of poses (N, 48) and shapes (N, 10)."""
+    """Poses (N, 48), shapes (N, 10) → vertices (N, 778, 3) float32 relative to the wrist, m."""
     layer = HandLayer(hands)
     parts = []
     for i in range(0, len(pose_rotvec), _HANDS_AT_ONCE):

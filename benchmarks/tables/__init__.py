@@ -1,2 +1,2 @@
-"""Tables 1-6 of the paper, published and measured: their layout, their rows, how they are written.
-`python -m benchmarks.tables` writes them; report and what is kept take them from here."""
+"""Tables 1-6 of the paper, published and measured: layout, rows, and output formats.
+`python -m benchmarks.tables` writes them; the report uses them too."""

@@ -1,13 +1,13 @@
-"""Tables 1-6 of the paper: the published rows, and what was measured, each labelled as what it is.
+"""Tables 1-6 of the paper: published and measured rows, each labelled as such.
 
     python -m benchmarks.tables [--results results] [--out results/tables]
 
 Reads every evaluation.json under `--results`, writes table1.md, .csv, .tex … table6.tex, and prints
-the Markdown. Measured rows stand in blocks of their own, apart from the published ones: recordings
-first, then synthetic data, which are marked † wherever they stand. Rows that nobody measured yet
-name the command that measures them.
+the Markdown. Measured rows are separate from published ones: first recordings, then synthetic data,
+which always carry the mark †. For rows without a measurement it gives the command that measures
+them.
 
-Exit status: 0 all well, 1 an evaluation that cannot be read, or the same run twice.
+Exit status: 0 all well, 1 an evaluation cannot be read, or a run is there twice.
 """
 
 import sys
@@ -23,7 +23,7 @@ from deformer.program.console import PlainConsole, run_program
 
 @dataclass(frozen=True)
 class Options:
-    """Where evaluations are, and where tables go."""
+    """Where evaluations are and where tables go."""
 
     results: Path = Path("results")
     """Every evaluation.json under it is read."""

@@ -1,4 +1,4 @@
-"""The six tables of the paper: columns, rows, notes, and which row an evaluation belongs to.
+"""The six tables of the paper: columns, notes, and the row that an evaluation belongs to.
 
 The numbers that the paper prints are in `benchmarks.compare.published`.
 """
@@ -11,34 +11,34 @@ from deformer.data.occlusion_bins import BINS
 from deformer.experiments import FULL, VARIANTS, variant_of
 
 OUR_ROW = VARIANTS[FULL].rows[1]
-"""Of the whole method in Tables 1 to 3."""
+"""The row of the whole method in Tables 1 to 3."""
 
 
 @dataclass(frozen=True)
 class Quantity:
-    """A number of a cell: which metric it is, and how it is shown."""
+    """One number in a cell: its metric and its format."""
 
     metric: str
-    """In a result, as `benchmarks.evaluation.protocol.METRICS` names it."""
+    """One of `benchmarks.evaluation.protocol.METRICS`."""
     unit: str
     decimals: int
     scale: float = 1.0
-    """A share is shown ×100."""
+    """Shares are shown ×100."""
     suffix: str = ""
-    """Of the column's name in `published.csv`: "_auc" for an AUC."""
+    """What `published.csv` appends to the column's name: "_auc" for an AUC."""
 
 
 @dataclass(frozen=True)
 class Column:
-    """A column of numbers; the second quantity, if there is one, stands in parentheses."""
+    """A column of numbers; a second quantity stands in parentheses."""
 
     name: str
-    """In `published.csv`."""
+    """Its name in `published.csv`."""
     heading: str
     quantities: tuple[Quantity, ...]
     bin: str = "all"
     measured_heading: str = ""
-    """Where measured numbers have another unit than the printed ones."""
+    """The heading of measured numbers, if their unit differs from the printed one."""
 
 
 @dataclass(frozen=True)
@@ -49,16 +49,16 @@ class Table:
     title: str
     first_heading: str
     dataset: str
-    """Whose recordings the published numbers are of: "dexycb" or "ho3d"."""
+    """The dataset of the published numbers: "dexycb" or "ho3d"."""
     split: str
     columns: tuple[Column, ...]
     is_ablation: bool = False
-    """Of this method's variants; other tables compare it with others."""
+    """The table compares variants of this method; the others compare it with other methods."""
     has_input: bool = False
     notes: tuple[str, ...] = ()
 
     def row_of(self, run: Run | Method) -> str | None:
-        """The row that an evaluation belongs to, None if to none."""
+        """The row that an evaluation belongs to; None if it belongs to none."""
         if isinstance(run, Method):
             return None if self.is_ablation else run.method
         variant = variant_of(run.choices)
@@ -79,7 +79,7 @@ def _joints(bin: str, heading: str) -> Column:
 
 
 def _never_mirrored(column: Column) -> Column:
-    """The same by the alignment that does not mirror hands."""
+    """The same column, with the alignment that does not mirror hands."""
     return replace(
         column,
         name=f"{column.name}_unmirrored",
@@ -147,7 +147,7 @@ TABLES = (
 
 
 def command_for(table: Table, row: str) -> str:
-    """What measures a row of the paper on the recordings that the paper uses."""
+    """The command that measures a row on the paper's recordings."""
     data = f"--data shards/{table.dataset}"
     evaluate = f"python -m benchmarks.evaluate {data} --split {table.split}"
     if table.is_ablation:

@@ -1,7 +1,7 @@
 """A table with its rows as Markdown, CSV or LaTeX.
 
-Published and measured rows never share a block, nor do recordings and synthetic data; a synthetic
-row has a † at its name besides, so that it keeps its label when it is copied alone.
+Published rows, recordings and synthetic data are separate blocks. A synthetic row also has a † at
+its name, so that it keeps its label when it is copied alone.
 """
 
 import csv
@@ -23,17 +23,17 @@ _DATASET_NAMES = {"dexycb": "DexYCB", "ho3d": "HO-3D"}
 
 
 class Block(NamedTuple):
-    """Rows of one kind, which stand together."""
+    """Rows of one kind."""
 
     kind: str
     """"published", "recorded" or "synthetic"."""
     title: str
-    """What it says of itself."""
+    """The heading of the block."""
     head: tuple[str, ...]
-    """Of the columns of `words`."""
+    """The headings of the columns in `words`."""
     rows: tuple[Row, ...]
     words: tuple[tuple[str, ...], ...]
-    """What each row shows: its name, its numbers; where they come from is its `source`."""
+    """The cells of each row: its name and its numbers, without its `source`."""
 
     @property
     def is_measured(self) -> bool:
@@ -41,7 +41,7 @@ class Block(NamedTuple):
 
 
 def blocks(filled: FilledTable) -> Iterator[Block]:
-    """The blocks of rows that a table shows, whatever it is written as."""
+    """The blocks of a table, the same for every format."""
     synthetic = (
         f"{DAGGER} Measured on synthetic data: these say that the program runs, and "
         "compare with nothing but each other"
@@ -66,7 +66,7 @@ def _block(table: Table, kind: str, title: str, rows: tuple[Row, ...]) -> Block:
 
 
 def heading(column: Column, is_measured: bool) -> str:
-    """Of a column, in a block of published or of measured rows."""
+    """The heading of a column in a block of published or measured rows."""
     return (is_measured and column.measured_heading) or column.heading
 
 
@@ -84,7 +84,7 @@ def to_markdown(filled: FilledTable) -> str:
     table = filled.table
     parts = [f"## Table {table.number}. {table.title}"]
     for block in blocks(filled):
-        sources = [row.source for row in block.rows]  # long, and nothing stands after them
+        sources = [row.source for row in block.rows]  # the last column needs no padding
         lines = [
             [*padded, source]
             for padded, source in zip(_padded([block.head, *block.words]), ["Source", *sources],
@@ -101,13 +101,13 @@ def to_markdown(filled: FilledTable) -> str:
 
 
 def _padded(lines: list[Sequence[str]]) -> list[list[str]]:
-    """Words of columns at one width."""
+    """Lines padded so that columns align."""
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     return [[word.ljust(w) for word, w in zip(line, widths, strict=True)] for line in lines]
 
 
 def grid(head: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
-    """A Markdown table; empty heads make one without a heading."""
+    """A Markdown table; empty heads give a table without headings."""
     rows = [head, ["-" * max(3, len(word)) for word in head], *lines]
     cells = ([cell.replace("|", "\\|") for cell in row] for row in rows)
     return "\n".join(f"| {' | '.join(row)} |" for row in cells)
@@ -117,9 +117,9 @@ def grid(head: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
 
 
 def to_csv(filled: FilledTable) -> str:
-    """One line per number, with where it comes from; a dash of the table is an empty value.
+    """One line per number with its source; a dash of the table is an empty value.
 
-    A row that nobody measured yet is a line with the command that measures it.
+    A row without a measurement is a line with the command that measures it.
     """
     text = io.StringIO()
     writer = csv.DictWriter(text, CSV_COLUMNS, lineterminator="\n", restval="")
@@ -140,7 +140,7 @@ def to_csv(filled: FilledTable) -> str:
 
 
 def _fields(number: Number, is_measured: bool) -> dict[str, str]:
-    """Published values as printed, measured ones to six digits."""
+    """Published values as printed, measured values to six digits."""
     low, high = number.interval or (None, None)
     exact = {"value": number.value, "low": low, "high": high, "deviation": number.deviation}
     shown = {name: "" if value is None else f"{value:.6g}" for name, value in exact.items()}
@@ -156,7 +156,7 @@ _LATEX = {
     "{": r"\{", "}": r"\}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
     "✓": r"$\checkmark$", "✗": r"$\times$", "±": r"$\pm$", "×": r"$\times$", "²": r"$^2$",
     "–": "--", "†": r"$\dagger$",
-    "[": "{[}",  # at the head of a line it would be the argument of the \\ before it
+    "[": "{[}",  # at the start of a line it would be an argument of the \\ before it
 }  # fmt: skip
 _ESCAPES = str.maketrans(_LATEX)
 

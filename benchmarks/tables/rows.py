@@ -1,7 +1,7 @@
-"""The rows of the six tables: those that the paper publishes, and those that were measured.
+"""The rows of the six tables, published and measured.
 
-Seeds of the same run become one row, mean ± standard deviation. Nothing here knows how a table is
-written; `benchmarks.tables.render` does.
+Seeds of the same run become one row, mean ± standard deviation. `benchmarks.tables.render` writes
+them in each format.
 """
 
 import statistics
@@ -15,13 +15,13 @@ from benchmarks.tables.layout import TABLES, Column, Quantity, Table, command_fo
 from deformer.experiments import base_of
 
 DASH = "–"
-"""Stands where there is no number, as in an empty bin."""
+"""Shown instead of a number that does not exist, as in an empty bin."""
 DAGGER = "†"
-"""Stands at what was measured on synthetic data."""
+"""Marks everything that was measured on synthetic data."""
 
 
 def mean_text(values: Sequence[float], decimals: int = 2) -> str:
-    """Of the values of seeds, mean ± standard deviation: `9.51 ± 0.03`; without any, a dash."""
+    """Mean ± standard deviation of the values of seeds: `9.51 ± 0.03`; a dash without values."""
     if not values:
         return DASH
     text = f"{statistics.fmean(values):.{decimals}f}".replace("-", "−")
@@ -30,12 +30,12 @@ def mean_text(values: Sequence[float], decimals: int = 2) -> str:
 
 @dataclass(frozen=True)
 class Number:
-    """One number of a cell, as shown and as it is."""
+    """One number of a cell, rounded and exact."""
 
     column: str
     """As in `published.csv`: `all`, `all_auc`, …"""
     text: str
-    """Rounded for the table; a dash where there is no value."""
+    """Rounded for the table; a dash without a value."""
     value: float | None
     unit: str
     deviation: float | None = None
@@ -51,9 +51,9 @@ class Row:
     name: str
     input: str
     cells: tuple[tuple[Number, ...], ...]
-    """By column of the table: the number, and the one in parentheses if there is one."""
+    """For each column of the table: the number, and perhaps a second one in parentheses."""
     evaluations: tuple[Evaluation, ...] = ()
-    """What it was measured by: one, or one per seed. None: it is published."""
+    """The evaluations it comes from, one per seed; none for a published row."""
 
     @property
     def is_measured(self) -> bool:
@@ -65,18 +65,18 @@ class Row:
 
     @property
     def label(self) -> str:
-        """The name, with the mark of synthetic data."""
+        """The name, marked if the data are synthetic."""
         return f"{self.name} {DAGGER}" if self.is_synthetic else self.name
 
     @property
     def source(self) -> str:
-        """Where the numbers come from, in words."""
+        """A sentence that says where the numbers come from."""
         return _source(self.evaluations) if self.is_measured else "published"
 
 
 @dataclass(frozen=True)
 class FilledTable:
-    """A table with its rows, ready to be written."""
+    """A table with its rows."""
 
     table: Table
     published: tuple[Row, ...]
@@ -87,10 +87,10 @@ class FilledTable:
 
     @property
     def unmeasured(self) -> dict[str, list[str]]:
-        """Command → the published rows that it measures, and that nobody measured yet.
+        """Command → the published rows without a measurement that it measures.
 
-        A row counts as measured on the paper's split of the paper's version of the recordings, and
-        a run of this project only if it is the paper's experiment, not `tiny` or `dexycb_fast`.
+        Only results on the paper's split of the paper's version of the recordings count; and of
+        this project's runs only the paper's experiment, not `tiny` or `dexycb_fast`.
         """
         measured = {row.name for row in self.recorded if _is_as_in_paper(self.table, row)}
         commands: dict[str, list[str]] = {}
@@ -108,7 +108,7 @@ def _is_as_in_paper(table: Table, row: Row) -> bool:
 
 
 def fill_tables(evaluations: Iterable[Evaluation]) -> list[FilledTable]:
-    """The six tables: published rows, and a measured row per kind of run, seeds taken together.
+    """The six tables: published rows, and one measured row per kind of run, averaged over seeds.
 
     Raises `ValueError` for the same run twice.
     """
@@ -119,7 +119,7 @@ def fill_tables(evaluations: Iterable[Evaluation]) -> list[FilledTable]:
         order = [row.name for row in rows]
         inputs = {row.name: row.input for row in rows}
         measured = [_measured_row(table, inputs, group) for group in _group(table, evaluations)]
-        # rows of the paper in its order, then others
+        # rows of the paper in its order, then the others
         measured.sort(key=lambda row: order.index(row.name) if row.name in order else len(order))
         filled.append(
             FilledTable(
@@ -133,7 +133,7 @@ def fill_tables(evaluations: Iterable[Evaluation]) -> list[FilledTable]:
 
 
 def _group(table: Table, evaluations: Iterable[Evaluation]) -> list[tuple[Evaluation, ...]]:
-    """Evaluations of a table by row, those that differ by the seed alone together."""
+    """The evaluations of each row of a table; seeds of a run share a row."""
     of_table = (
         e for e in evaluations
         if table.row_of(e.run) is not None and e.data.dataset.split("_")[0] == table.dataset
@@ -161,7 +161,7 @@ def _published_row(table: Table, name: str, values: dict[str, tuple[str, str]]) 
 
 
 def _measured_row(table: Table, inputs: dict[str, str], group: tuple[Evaluation, ...]) -> Row:
-    """inputs: of the published rows, by name."""
+    """inputs: the column `input` of the published rows, by name."""
     name, cells = table.row_of(group[0].run), []
     for column in table.columns:
         numbers = tuple(_number(group, column, quantity) for quantity in column.quantities)
@@ -186,7 +186,7 @@ def _number(group: tuple[Evaluation, ...], column: Column, quantity: Quantity) -
 
 
 def _source(group: tuple[Evaluation, ...]) -> str:
-    """Dataset, split, frames, then the checkpoint and hand model or the file."""
+    """Dataset, split and frames; then the checkpoint and hand model, or the file."""
     run, data = group[0].run, group[0].data
     words = [f"measured: {data.name} ({data.dataset}) {data.split}, {data.frames:,} frames"]
     if data.synthetic:
