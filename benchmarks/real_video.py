@@ -1,22 +1,22 @@
-"""How well a network does on a real video, by its distance from MediaPipe's landmarks.
+"""Compare a network's joints on a real video with MediaPipe's landmarks.
 
     python -m benchmarks.real_video --checkpoint runs/dexycb --video clip.mp4 [--out DIR]
 
 Networks here are trained on laboratory recordings or synthetic pictures; this shows whether they
-see hands elsewhere. MediaPipe's landmarks are a yardstick, not the truth: another network's, of the
-skin rather than of MANO's joints, and wrong at times. On a hand that holds something, its own two
-modes differ by a tenth of the box for every sixth landmark.
+see hands elsewhere. MediaPipe's landmarks are a yardstick, not the truth: another network predicts
+them, on the skin instead of at MANO's joints, and sometimes wrongly. If a hand holds something, one
+in six landmarks of MediaPipe's own two modes differ by more than a tenth of the box.
 
-The measure: the share of joints that are within 0.1 (0.2) of the side of the hand box from
-MediaPipe's landmark of that joint. The hand box is the tight box of the landmarks, made square,
-times 1.5; it is what the network is shown. Detections with a landmark outside the image are left
-out. Measured are, of each frame by itself ("single") and of windows ("window"):
+The measure is the share of joints within 0.1 (0.2) sides of the hand box from MediaPipe's landmark
+of that joint. The hand box is the tight box of the landmarks, made square, times 1.5; the network
+sees this box. Detections with a landmark outside the image are left out. For each frame by itself
+("single") and for windows ("window") it measures:
 
-- joints_2d: the 2D joints that the network sees in the box;
-- projected_3d: its 3D joints, moved to where they project onto its own 2D joints as nearly as they
-  can. The camera is not known: its focal length is taken as 1.2 times the longer side.
+- joints_2d: the network's 2D joints in the box;
+- projected_3d: its 3D joints, placed so that they project as near as possible to its own 2D joints.
+  The camera is not known: its focal length is taken as 1.2 times the longer side.
 
-Written are `real_video.json` and `real_video.png`, twelve hands with MediaPipe's landmarks (white),
+It writes `real_video.json` and `real_video.png`: twelve hands with MediaPipe's landmarks (white),
 the network's 2D joints (coloured) and its mesh.
 """
 
@@ -59,34 +59,34 @@ WITHIN = (0.1, 0.2)
 _TILES, _COLUMNS = 12, 4
 _TILE = 240
 _ZOOM_IN = 4
-"""Lines are drawn at this many times the size, to lie between pixels."""
+"""OpenCV takes line ends in units of 2⁻⁴ px, so that lines can end between pixels."""
 _WHITE = (255, 255, 255)
 
 
 @dataclass(frozen=True)
 class Options:
-    """Which network, on what."""
+    """Which network and which video."""
 
     checkpoint: Path
-    """A run, one of its checkpoints, a file of weights, or the name of those that ship."""
+    """A run, one of its checkpoints, a file of weights, or the name of weights that ship."""
     video: Path
-    """A file that OpenCV reads; not mirrored, or sides are wrong."""
+    """A file that OpenCV reads. It must not be mirrored, or left and right hands are confused."""
     out: Path = Path("results/real_video")
     """The folder of the result."""
     which: str = "best"
-    """Of a run: best, last, or a step. Where there was no validation, best is the last."""
+    """Which checkpoint of a run: best, last, or a step. Without validation, best is the last."""
     window: WindowConfig = field(default_factory=WindowConfig)
-    """Of the windows: the paper's, whatever the network was trained with."""
+    """By default the paper's windows, whatever the network was trained with."""
     mano_dir: Path | None = None
-    """The folder with MANO's files, for networks trained with it; by default what $MANO_DIR
-    names."""
+    """The folder with MANO's files, for networks trained with MANO; by default the folder in
+    $MANO_DIR."""
 
 
 def load_network(options: Options) -> tuple[Checkpoint, Deformer, np.ndarray]:
     """The checkpoint, its network, and the faces of its hand model, (F, 3).
 
-    Raises `ValueError` for a network of another hand model than is here, or one that needs to know
-    how much of a hand is hidden.
+    Raises `ValueError` if the network was trained with another hand model, or needs to know how
+    much of a hand is hidden.
     """
     checkpoint = open_trained(options.checkpoint, options.which)
     if checkpoint.experiment.model.fusion == "occlusion":
@@ -108,8 +108,8 @@ def load_network(options: Options) -> tuple[Checkpoint, Deformer, np.ndarray]:
 
 
 def agreement(points_px: np.ndarray, landmarks_px: np.ndarray) -> dict[str, float]:
-    """Shares of joints (N, 21, 2) near their landmarks (N, 21, 2), and the median distance, all in
-    sides of the hand box. A joint without an image (NaN) is near nothing."""
+    """Shares of joints (N, 21, 2) near their landmarks (N, 21, 2), and the median distance.
+    Distances are in sides of the hand box. A joint without an image (NaN) is near no landmark."""
     _, side = hand_box(tight_box(landmarks_px))
     distance = np.linalg.norm(points_px - landmarks_px, axis=-1) / side[:, None]
     distance = np.where(np.isfinite(distance), distance, np.inf)
@@ -138,8 +138,9 @@ def _draw_pair(
     K: np.ndarray,
     label: str,
 ) -> np.ndarray:
-    """The hand box of an image (H, W, 3) twice, side by side (240, 480, 3): landmarks in white and
-    joints in the fingers' colours, (21, 2) each; the mesh (778, 3) seen by a camera K (3, 3)."""
+    """The hand box of an image (H, W, 3) twice, side by side (240, 480, 3). Left: landmarks in
+    white and joints in the fingers' colours, (21, 2) each. Right: the mesh (778, 3) under K (3,
+    3)."""
     centre, side = hand_box(tight_box(landmarks_px))
     affine = crop_to_input(centre[None], side[None], Draw(), _TILE)[0]
     tile = warp_to_input(image, affine, _TILE)
@@ -163,8 +164,8 @@ def _draw_bones(image: np.ndarray, points_px: np.ndarray, finger_rgb: tuple) -> 
 def draw_hands(
     video: Path, seen: SeenHands, predicted: Predicted, tiles: np.ndarray, faces: np.ndarray
 ) -> np.ndarray:
-    """Those hands of the video, `tiles` being places among them, in rows of four; black where the
-    last row has fewer."""
+    """The hands `tiles` (places among the seen hands) in rows of four; the last row is filled up
+    with black."""
     K = guess_intrinsics(seen.image_wh)
     empty = np.zeros((_TILE, 2 * _TILE, 3), np.uint8)
     pairs = [empty] * (len(tiles) + -len(tiles) % _COLUMNS)
@@ -182,7 +183,7 @@ def draw_hands(
 
 
 def measure_video(options: Options) -> dict:
-    """Measure, write both files, return what the JSON holds."""
+    """Measure, write both files, and return the content of the JSON."""
     checkpoint, model, faces = load_network(options)
     seen = see_hands(options.video, checkpoint.experiment.stream.size)
     features = encode(model, seen)

@@ -4,13 +4,14 @@
     python -m benchmarks.ablations --preset paper --data shards/dexycb --seeds 0 1 2
     python -m benchmarks.ablations --preset paper --data shards/ho3d
 
-What is done is skipped, what was interrupted goes on; run it again until it is through. The runs
-land in runs/<data>/<experiment>-seed<k>, their evaluations in results/<data>/ likewise, where
-`python -m benchmarks.tables` and `python -m benchmarks.report` find them. A run that fails stops no
-other; those that failed are listed at the end.
+Finished runs are skipped and interrupted runs go on, so run the command again until it is through.
+Runs go to runs/<data>/<experiment>-seed<k>, their evaluations to
+results/<data>/<experiment>-seed<k>, where `python -m benchmarks.tables` and `python -m
+benchmarks.report` find them. A failing run does not stop the others; failures are listed at the
+end.
 
 Exit status: 0 all done, 1 something failed or cannot be used, 2 an option is wrong, 143 stopped by
-Ctrl-C, SIGTERM or a terminal that closes, each training with a checkpoint.
+Ctrl-C, SIGTERM or a closing terminal, after each training has saved a checkpoint.
 """
 
 import sys
@@ -33,8 +34,8 @@ _FAREWELL = "stopped; the same command goes on"
 
 
 def estimate_seconds_per_step(options: Options, jobs: list[Job], console: Console) -> float:
-    """By the first log of a run; where there is none, by three steps that are measured here. All
-    ablations of an experiment take about as long."""
+    """Seconds per step from the first run's log, or else from three measured steps. All ablations
+    of an experiment take about the same time."""
     experiment = get_experiment(jobs[0].experiment)
     for job in jobs:
         if (job.run / LOG_FILE).exists():
@@ -55,7 +56,7 @@ def estimate_seconds_per_step(options: Options, jobs: list[Job], console: Consol
 
 
 def print_plan(options: Options, jobs: list[Job], console: Console) -> None:
-    """Every job with its state, and an estimate of the time that is left."""
+    """Print every job with its state, and the estimated time left."""
     left = sum(job.left_steps for job in jobs)
     table = Table("experiment", "seed", "steps", "state", title=f"{len(jobs)} runs, {options.data}")
     for job in jobs:
@@ -77,7 +78,7 @@ def print_plan(options: Options, jobs: list[Job], console: Console) -> None:
 
 
 def run(options: Options) -> int:
-    """Do what is not done; returns the exit status."""
+    """Run the unfinished jobs; returns the exit status."""
     console = PlainConsole()
     jobs = plan(options)
     print_plan(options, jobs, console)

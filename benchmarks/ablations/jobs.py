@@ -1,5 +1,5 @@
-"""Runs that are trained and evaluated, several at once: what each may use of the machine, what is
-done, what failed. Ctrl-C or SIGTERM ends them all, each with a checkpoint.
+"""Train and evaluate runs, several at once: their shares of the machine, their state, their
+failures. Ctrl-C or SIGTERM ends them all, after each has saved a checkpoint.
 """
 
 import os
@@ -23,12 +23,12 @@ from deformer.training.experiment import Experiment
 from deformer.training.resume import check_run, check_start
 
 CONSOLE_FILE = "console.log"
-"""In a run's folder: what its commands said while others ran beside it."""
+"""In a run's folder: the output of its commands, if other runs run at the same time."""
 
 
 @dataclass(frozen=True)
 class Job:
-    """One run: its commands and where they leave what they make."""
+    """One run: its commands and its output folders."""
 
     experiment: str
     seed: int
@@ -39,13 +39,13 @@ class Job:
     evaluate: list[str]
     steps: int
     split: str
-    """That it is evaluated on."""
+    """The split to evaluate on."""
     features: str | None = None
     """The folder of encoded frames that it learns from; None: it learns from images."""
 
     @property
     def trained_steps(self) -> int:
-        """How many are done: the step of the last checkpoint."""
+        """The step of the last checkpoint."""
         steps = [int(p.name[5:]) for p in (self.run / "checkpoints").glob("step-*")]
         return max(steps, default=0)
 
@@ -55,15 +55,15 @@ class Job:
 
     @property
     def asked(self) -> Experiment:
-        """What its command trains."""
+        """The experiment that its command trains."""
         base = get_experiment(self.experiment)
         seeded = replace(base.stream, seed=self.seed)
         return replace(base, features=self.features, stream=seeded)
 
     @property
     def is_done(self) -> bool:
-        """It was evaluated at its last step, on this build of the dataset, as it is asked for
-        now."""
+        """Whether it was evaluated at its last step, on this build of the dataset, as the same
+        experiment."""
         path = self.result / EVALUATION_FILE
         if not path.exists():
             return False
@@ -73,13 +73,13 @@ class Job:
         return is_asked and self._is_the_run()
 
     def _is_the_run(self) -> bool:
-        """Whether its last checkpoint is of the run that is asked for; without one the result has
-        to do."""
+        """Whether its last checkpoint belongs to this job's experiment; without a checkpoint the
+        result alone decides."""
         try:
             checkpoint = load_experiment(self.run)
         except (OSError, DamagedCheckpointError):
             return True
-        except ValueError:  # of another version: the training says why
+        except ValueError:  # from another version: the training will say why
             return False
         try:
             check_run(checkpoint, self.asked, self.steps)
@@ -93,12 +93,12 @@ class Job:
 
 
 Slot = dict[str, str]
-"""What one of the runs at a time may use, as variables of its environment."""
+"""What a run may use of the machine, as environment variables."""
 
 
 def make_slots(at_once: int, processes: int, cores: int, gpus: Sequence[str]) -> list[Slot]:
-    """A slot for each of `at_once` runs, of `processes` processes each: its share of the cores, and
-    as many GPUs as it has processes. With fewer GPUs than that runs share them."""
+    """A slot for each of `at_once` runs with `processes` processes each: its share of the cores,
+    and a GPU per process. If there are fewer GPUs, runs share them."""
     if at_once == 1:
         return [{}]
     slots = [{"OMP_NUM_THREADS": str(max(1, cores // (at_once * processes)))}] * at_once
@@ -110,7 +110,7 @@ def make_slots(at_once: int, processes: int, cores: int, gpus: Sequence[str]) ->
 
 
 def visible_gpus() -> tuple[str, ...]:
-    """Those that this program may use, as CUDA_VISIBLE_DEVICES names them."""
+    """The GPUs that this program may use, as named in CUDA_VISIBLE_DEVICES."""
     count, given = torch.cuda.device_count(), os.environ.get("CUDA_VISIBLE_DEVICES")
     names = map(str, range(count)) if given is None else given.split(",")
     return tuple(names)[:count]
@@ -120,19 +120,19 @@ def visible_gpus() -> tuple[str, ...]:
 
 
 class _Commands:
-    """Commands that run now, and can be ended together."""
+    """The running commands, which can be ended together."""
 
     def __init__(self) -> None:
         self._lock, self._running = Lock(), set()
         self.is_ending = False
 
     def call(self, command: list[str], **settings) -> int:
-        """Run a command to its end; returns its status, which is not 0 if none may begin."""
+        """Run a command to its end and return its status; 1 if commands may no longer start."""
         with self._lock:
             if self.is_ending:
                 return 1
-            # In a session of its own neither Ctrl-C nor a terminal that closes reach it: `end`
-            # sends one SIGTERM
+            # In its own session, neither Ctrl-C nor a closing terminal reaches it; `end` sends
+            # SIGTERM once
             process = subprocess.Popen(command, start_new_session=True, **settings)
             self._running.add(process)
         status = process.wait()
@@ -141,7 +141,7 @@ class _Commands:
         return status
 
     def end(self) -> None:
-        """Send all SIGTERM, and let no other begin. A training saves a checkpoint first."""
+        """Send SIGTERM to all and start no more. A training saves a checkpoint before it ends."""
         with self._lock:
             self.is_ending = True
             for process in self._running:
@@ -149,10 +149,10 @@ class _Commands:
 
 
 def run_jobs(jobs: Sequence[Job], console: Console, slots: Sequence[Slot]) -> list[str]:
-    """Run what is not done, one in each slot at a time.
+    """Run the unfinished jobs, one in each slot at a time.
 
-    Returns what failed, a line each; others go on. Interrupted, it ends the commands, and raises
-    `KeyboardInterrupt` when they have ended.
+    Returns a line for each failure; the other jobs go on. On an interruption it ends the commands,
+    and raises `KeyboardInterrupt` after they have ended.
     """
     is_alone = len(slots) == 1
     commands, free = _Commands(), SimpleQueue()
@@ -179,8 +179,8 @@ def run_jobs(jobs: Sequence[Job], console: Console, slots: Sequence[Slot]) -> li
 def _run(
     job: Job, commands: _Commands, console: Console, slot: Slot, log: Path | None
 ) -> str | None:
-    """Train and evaluate; returns what failed, with the name of the run. log: gets what the
-    commands say; None: the terminal does."""
+    """Train and evaluate; returns the failure, with the name of the run. log: the file for the
+    commands' output; None: the terminal."""
     name = f"{job.experiment}, seed {job.seed}"
     console.rule(name)
     try:
@@ -200,8 +200,8 @@ def _run(
 
 
 def _train_and_evaluate(job: Job, commands: _Commands, slot: Slot, log: Path | None) -> str | None:
-    """Returns what failed, or could not begin any more. Raises `OSError` for a command or a log
-    that cannot be had."""
+    """Returns the failure of a command, also if it could no longer start. Raises `OSError` if a
+    command or log cannot be opened."""
     settings = {"env": os.environ | slot}
     with ExitStack() as stack:
         if log is not None:

@@ -1,4 +1,4 @@
-"""Which runs the ablations are: presets by kind of data, and one job for each run of Tables 4-6."""
+"""The runs of the ablations: presets by kind of data, and one job for each run of Tables 4-6."""
 
 import sys
 from dataclasses import dataclass
@@ -23,10 +23,10 @@ from deformer.training.experiment import Experiment
 
 @dataclass(frozen=True)
 class Preset:
-    """Which experiment the ablations are of, and how long each is trained."""
+    """The experiment that the ablations vary, and how long each run is trained."""
 
     bases: dict[str, str]
-    """By kind of data: the dataset, or the benchmark that was synthesized."""
+    """Kind of data (the dataset, or the synthetic benchmark) → name of the experiment."""
     steps: int | None
     """None: the experiment's epochs."""
     num_processes: int
@@ -41,38 +41,39 @@ PRESETS = {
 
 @dataclass(frozen=True)
 class Options:
-    """Which runs, on what."""
+    """Which runs, on which data."""
 
     data: Path
     """A built dataset: DexYCB (or its layout) for Tables 4 and 5, HO-3D for Table 6."""
     preset: Literal["tiny", "temporal", "paper"] = "tiny"
     """tiny: a CPU. temporal: a CPU, on encoded frames of occluded-hands. paper: 8 GPUs."""
     base: str | None = None
-    """The experiment that the ablations vary, by default the preset's for this data. For a dataset
-    of your own add one to BASES in deformer/experiments.py, with your splits as its stream.split
-    and validation.split; name it here, and by --split what to evaluate on."""
+    """The experiment that the ablations vary; by default the preset's for this data. For your own
+    dataset add one to BASES in deformer/experiments.py, with your splits as stream.split and
+    validation.split. Name it here, and the split to evaluate on by --split."""
     split: str | None = None
-    """To evaluate on; by default s0_test, of HO-3D evaluation, of occluded-hands s3_test."""
+    """The split to evaluate on; by default s0_test, for HO-3D evaluation, for occluded-hands
+    s3_test."""
     runs: Path = Path("runs")
     results: Path = Path("results")
     features: Path | None = None
-    """Of a base that learns from encoded frames: the folder of `deformer.encode`; by default the
+    """The folder of `deformer.encode`, for a base that learns from encoded frames; by default the
     experiment's."""
     seeds: tuple[int, ...] = (0,)
     only: tuple[str, ...] = ()
-    """Ablations by name, such as center mse; "full" is the whole method. By default all of the
-    tables, and on occluded-hands also ours, nearby and pairwise."""
+    """Ablations by name, such as center mse; "full" is the whole method. By default all in the
+    tables, and on occluded-hands also our own, nearby and pairwise."""
     steps: int | None = None
     """Instead of the preset's."""
     num_processes: int | None = None
     """Instead of the preset's."""
     at_once: int = 1
-    """How many runs at a time, each with its share of the cores and of the GPUs; their output goes
-    to the file console.log of their folders."""
+    """How many runs at a time; they share the cores and GPUs, and their output goes to console.log
+    in their folders."""
     workers: int = 2
     """Processes per rank that read ahead."""
     dry_run: bool = False
-    """Print the plan, with an estimate of its time where --data is built, and stop."""
+    """Print the plan and stop; if --data is built, with an estimate of the time."""
 
     def __post_init__(self) -> None:
         if unknown := set(self.only) - set(VARIANTS):
@@ -88,17 +89,17 @@ class Options:
 
     @property
     def is_built(self) -> bool:
-        """Whether the dataset is there. Without it only the plan can be shown."""
+        """Whether the dataset exists. Without it only the plan can be shown."""
         return (self.data / DATASET_FILE).exists()
 
     @property
     def processes(self) -> int:
-        """Of each run."""
+        """Processes of each run."""
         return self.num_processes or PRESETS[self.preset].num_processes
 
 
 def plan(options: Options) -> list[Job]:
-    """All jobs in the order in which they are run: seed by seed, the whole method first."""
+    """All jobs in the order of running: seed by seed, the whole method first."""
     preset, kind = PRESETS[options.preset], _kind_of(options)
     base, split = _base(options, kind), options.split or EVALUATION_SPLITS.get(kind)
     if split is None:
@@ -127,13 +128,13 @@ def plan(options: Options) -> list[Job]:
 
 
 def preset_of(experiment: str) -> str | None:
-    """The one that makes an experiment's runs."""
+    """The preset that has this experiment or its base."""
     base = base_of(experiment)
     return next((name for name, p in PRESETS.items() if base in p.bases.values()), None)
 
 
 def _base(options: Options, kind: str) -> Experiment:
-    """What the ablations vary. Raises `ValueError` where there is no such experiment."""
+    """The experiment that the ablations vary. Raises `ValueError` if there is none."""
     bases = PRESETS[options.preset].bases
     if options.base is None:
         if kind not in bases:
@@ -152,8 +153,8 @@ def _base(options: Options, kind: str) -> Experiment:
 
 
 def _features(options: Options, experiment: Experiment) -> str | None:
-    """The folder that an experiment learns from, if it does. Raises `ValueError` for one that
-    learns from images when a folder is named."""
+    """The folder that an experiment learns from; None if it learns from images. Raises `ValueError`
+    if it learns from images and a folder is given."""
     if experiment.features is None and options.features is not None:
         raise ValueError(
             f"--features {options.features}: {experiment.name} learns from images; name by "

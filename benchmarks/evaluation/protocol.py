@@ -66,7 +66,7 @@ _FRAMES_AT_ONCE = 1024
 class Comparison:
     """Predicted hands beside true ones: every frame that counts, once, in any order.
 
-    A frame counts if its hand is labelled, even if its image is not readable. Halo frames count
+    A frame counts if its hand is labelled, with or without a usable image. Halo frames count
     only in the clip where they are no halo. Raises `ValueError`.
     """
 

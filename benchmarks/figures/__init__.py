@@ -1,2 +1,2 @@
-"""Figures of evaluations: frames scored beside the truth, windows chosen by rule, hands and curves
-drawn in one style. `python -m benchmarks.figures` writes them; the report takes them from here."""
+"""Figures of evaluations: curves, predicted hands, and windows chosen by a rule, in one style.
+`python -m benchmarks.figures` writes them; the report uses them too."""

@@ -1,13 +1,13 @@
-"""Error by occlusion and PCK of every split, predicted hands and a window of every run.
+"""Draw error by occlusion and PCK for every split, predicted hands and a window for every run.
 
     python -m benchmarks.figures [--results results] [--data shards/NAME …] [--out results/figures]
 
 Reads each evaluation.json with its predictions.parquet and the dataset, and writes every figure as
-PDF, SVG and PNG. Methods without a checkpoint have no frames to draw. Synthetic data are called so
-in every title.
+PDF, SVG and PNG. Methods without a checkpoint have no frames to draw. Every title says if the data
+are synthetic.
 
-Exit status: 0 all well, 1 nothing could be drawn though there are runs, the same run twice, or a
-file that cannot be read.
+Exit status: 0 all well, 1 there are runs but nothing could be drawn, a run is there twice, or a
+file cannot be read.
 """
 
 import sys
@@ -25,16 +25,16 @@ from deformer.program.console import PlainConsole, run_program
 
 @dataclass(frozen=True)
 class Options:
-    """Where evaluations and datasets are, and where figures go."""
+    """Where evaluations and datasets are and where figures go."""
 
     results: Path = Path("results")
     """Every evaluation.json under it is read."""
     data: tuple[Path, ...] = ()
-    """Folders of datasets; by default shards/NAME, as the evaluation names it."""
+    """Folders of datasets; by default shards/NAME with the name in the evaluation."""
     out: Path | None = None
     """The folder of the figures; by default figures in the folder of the results."""
     mano_dir: Path | None = None
-    """The folder with MANO's files; by default what $MANO_DIR names."""
+    """The folder with MANO's files; by default the folder in $MANO_DIR."""
 
 
 def run(options: Options) -> int:

@@ -1,4 +1,4 @@
-"""Figures with their captions, chosen from evaluations.
+"""All figures of evaluations, with their captions.
 
 `benchmarks.figures` writes them to files, `benchmarks.report` into its page.
 """
@@ -22,20 +22,20 @@ from deformer.training.label_check import load_hands_of
 
 @dataclass(frozen=True, eq=False)
 class Drawn:
-    """A figure, and what to say of it."""
+    """A figure with its heading and caption."""
 
     name: str
-    """Of its files, from the folder of all figures, without a suffix."""
+    """The path of its files, relative to the folder of all figures, without a suffix."""
     heading: str
     caption: str
-    """What it shows, and what to look at."""
+    """What it shows and what to look for."""
     figure: Figure
     is_photo: bool = False
-    """It holds pictures, so PNG suits it better than SVG."""
+    """It has photos, so PNG suits it better than SVG."""
 
 
 def lines_of(group: list[Scored]) -> list[Line]:
-    """A line per kind of run, the seeds that were trained alike together."""
+    """A line per kind of run, pooled over the seeds of a setup."""
     setups = group_by_kind(group).values()
     found = [list(seeds.values()) for kinds in setups for seeds in kinds.values()]
     labels = [label_of(runs[0].evaluation.run) for runs in found]
@@ -50,30 +50,31 @@ def lines_of(group: list[Scored]) -> list[Line]:
 
 
 def draw_split(group: list[Scored]) -> Iterator[Drawn]:
-    """Figures that show all runs of a split."""
+    """Figures that compare all runs of a split."""
     lines, data = lines_of(group), group[0].evaluation.data
     folder = f"{data.name}-{_file_name(data.split)}"
     yield Drawn(
         f"{folder}/error_by_occlusion",
         "Error against occlusion (the paper's Fig. 5)",
-        "The mean Procrustes-aligned error of the frames in each range of 10 % occlusion; of a run "
-        "alone with its standard deviation over frames, of several on an axis that does not begin "
-        "at 0. Look at how the lines part to the right. A range without frames is a gap.",
+        "The mean Procrustes-aligned error of the frames in each range of 10 % occlusion. A single "
+        "run also shows the standard deviation over frames; with several runs the axis does not "
+        "begin at 0. Look at how the lines part to the right. A range without frames is a gap.",
         curves.error_by_occlusion(lines, data),
     )
     yield Drawn(
         f"{folder}/pck",
         "PCK curves",
         "The share of joints nearer to the truth than a distance. Higher and further left is "
-        "better; the area under the curve is the AUC of the tables, root-aligned and Procrustes-"
-        "aligned. Root-aligned, the wrist is always right, so the curve begins at 1 of 21 joints.",
+        "better. The area under the curve is the AUC of the tables, root-aligned and Procrustes-"
+        "aligned. After root alignment the wrist is always right, so that curve begins at 1 of 21 "
+        "joints.",
         curves.pck_curves(lines, data),
     )
 
 
 def draw_run(scored: Scored, mano_dir: Path | None, problems: dict[str, str]) -> Iterator[Drawn]:
-    """Figures with the hands of one run; a reason why they cannot be drawn goes into `problems`, by
-    run."""
+    """Figures with the hands of one run. If they cannot be drawn, `problems` gets the reason, by
+    the run's name."""
     try:
         models = load_hands_of(scored.truth.info, mano_dir)
         yield from _draw_hands(scored, models)
@@ -93,8 +94,8 @@ def _draw_hands(scored: Scored, models: Hands) -> Iterator[Drawn]:
         yield Drawn(
             f"{_file_name(scored.name)}/hands",
             "Predicted hands, seen and hidden",
-            "Frames whose error is next to the median of the frames that are hidden as little or "
-            "as much, with the predicted mesh over them and its Procrustes-aligned error.",
+            "Frames with the predicted mesh over them and its Procrustes-aligned error. Their "
+            "errors are nearest to the median of their group, the hands seen well or hidden.",
             hands.predicted_hands(groups, scored.evaluation.data),
             is_photo=True,
         )
@@ -109,10 +110,10 @@ def _draw_window(scored: Scored, models: Hands) -> Iterator[Drawn]:
     yield Drawn(
         f"{_file_name(scored.name)}/window",
         "A window, frame by frame (the paper's Figs. 4 and 6)",
-        f"The window with the largest gain from fusion: {gain.reason}. Each frame as its own "
-        "window predicts it, the one in the middle framed; its weight is its share in the pose of "
-        "the middle frame, and should be low where much is hidden. Compare the third row with the "
-        "second.",
+        f"The window with the largest gain from fusion: {gain.reason}. Each frame is shown as its "
+        "own window predicts it; the middle frame has a border. A frame's weight is its share in "
+        "the pose of the middle frame, and should be low if much is hidden. Compare the third row "
+        "with the second.",
         hands.window_strip(frames, where, scored.evaluation.data),
         is_photo=True,
     )
@@ -125,7 +126,7 @@ def _file_name(name: str) -> str:
 def draw_all(
     scored: list[Scored], mano_dir: Path | None, problems: dict[str, str]
 ) -> Iterator[Drawn]:  # fmt: skip
-    """Every figure of every run; a reason why one cannot be drawn goes into `problems`, by run."""
+    """Every figure of every run. If one cannot be drawn, `problems` gets the reason, by run."""
     for group in group_by_data(scored):
         yield from draw_split(group)
         for s in group:

@@ -1,4 +1,4 @@
-"""Figures of numbers, of runs beside each other: error by occlusion, PCK, and their trainings."""
+"""Curves that compare runs: error by occlusion, PCK, and training."""
 
 from dataclasses import dataclass
 
@@ -17,11 +17,11 @@ OCCLUSION_EDGES = np.linspace(0, 1, 11)
 
 @dataclass(frozen=True, eq=False)
 class Line:
-    """One line of a figure: a run, or the seeds of a run together."""
+    """One line of a figure: a run, or the pooled seeds of a run."""
 
     label: str
     occlusion: np.ndarray
-    """(N,) 0-1, NaN where not known."""
+    """(N,) 0-1, NaN if not known."""
     pa_mm: np.ndarray
     """(N, 21) per joint."""
     ra_mm: np.ndarray
@@ -29,8 +29,8 @@ class Line:
 
 
 def mean_by_occlusion(occlusion: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and standard deviation of values (N,) in each range between `OCCLUSION_EDGES`, (10,);
-    NaN for an empty one. A range holds its lower border, the last one also its upper."""
+    """Mean and standard deviation (10,) of values (N,) in each range between `OCCLUSION_EDGES`; NaN
+    for an empty range."""
     num_ranges = len(OCCLUSION_EDGES) - 1
     which = bin_of(occlusion, OCCLUSION_EDGES)
     parts = [values[which == k] for k in range(num_ranges)]
@@ -41,8 +41,8 @@ def mean_by_occlusion(occlusion: np.ndarray, values: np.ndarray) -> tuple[np.nda
 
 @styled
 def error_by_occlusion(lines: list[Line], data: Data) -> Figure:
-    """Fig. 5: the mean PA error by ranges of 10 % occlusion; of one line alone ± its standard
-    deviation over frames, which would hide the differences of several.
+    """Fig. 5: the mean PA error by ranges of 10 % occlusion. A single line also shows its standard
+    deviation over frames, which would hide the differences between several lines.
 
     A range without frames is a gap in the line.
     """
@@ -59,7 +59,7 @@ def error_by_occlusion(lines: list[Line], data: Data) -> Figure:
             linewidth=1.2, capsize=3, elinewidth=1.1, label=line.label,
         )  # fmt: skip
     ax.set(xlim=(0, 1), xlabel="share of the hand that objects hide", ylabel="PA-MPJPE, mm")
-    if is_alone:  # of several the differences are looked at
+    if is_alone:  # several lines are drawn large, to show their differences
         ax.set_ylim(bottom=0)
     ax.set_xticks(OCCLUSION_EDGES[::2])
     ax.xaxis.set_major_formatter(PercentFormatter(1))
@@ -90,18 +90,18 @@ def pck_curves(lines: list[Line], data: Data) -> Figure:
 
 
 def _auc(errors_mm: np.ndarray) -> str:
-    """×100, as the tables have it."""
+    """AUC ×100, as in the tables."""
     return f"{100 * auc_shares(errors_mm).mean():.1f}" if errors_mm.size else "–"
 
 
 # ----------------------------------------------------------------------------------- trainings
 
 TRAINING_CAPTION = (
-    "From above: the errors on the validation split; the sum of all losses, which are not the same "
-    "in all runs; and the discriminator's loss, which is at 0.5 where it cannot tell real from "
+    "From the top: errors on the validation split; the sum of all losses, which differ between "
+    "kinds of runs; and the discriminator's loss, which is 0.5 if it cannot tell real from "
     "predicted motion."
 )
-"""What `training_curves` shows."""
+"""The caption of `training_curves`."""
 
 _PANELS = {
     "pa_mpjpe_mm": "validation, PA-MPJPE, mm",
@@ -109,13 +109,13 @@ _PANELS = {
     "total": "total loss",
     "discriminator": "loss of the discriminator",
 }
-"""What is logged → title of its panel."""
+"""Logged value → title of its panel."""
 
 
 @styled
 def training_curves(logs: list[TrainingLog], origin: str) -> Figure:
-    """Validation error, loss and discriminator of runs on the data of the title `origin`. A panel
-    that none has data of is left out."""
+    """Validation error, loss and discriminator of runs. origin: the runs and their data, for the
+    title. Panels without data are left out."""
     panels = [name for name in _PANELS if any(_has(log, name) for log in logs)]
     figure = new_figure(height_in=0.9 + 1.85 * max(1, len(panels)) + 0.22 * len(logs))
     set_title(figure, "Training", origin)
@@ -124,7 +124,7 @@ def training_curves(logs: list[TrainingLog], origin: str) -> Figure:
         return figure
     axes = figure.subplots(len(panels), 1, sharex=True, squeeze=False)[:, 0]
     for ax, name in zip(axes, panels, strict=True):
-        for log in logs:  # also without values, for the same colour in every panel
+        for log in logs:  # even without values, so that a run has the same colour in all panels
             ax.plot(*(_values(log, name) if _has(log, name) else ([], [])), label=log.name)
         ax.set_title(_PANELS[name], loc="left", color=GREY, fontsize=10.5)
     axes[-1].set_xlabel("step")
@@ -134,7 +134,7 @@ def training_curves(logs: list[TrainingLog], origin: str) -> Figure:
 
 
 def _values(log: TrainingLog, name: str) -> tuple[np.ndarray, np.ndarray | None]:
-    """Steps and what was logged at them."""
+    """The steps and the values logged at them."""
     if name.endswith("_mm"):
         return log.validation_step, log.validation.get(name)
     return log.step, log.train.get(name)

@@ -1,4 +1,4 @@
-"""Which frames are shown, by rule, so that nobody chose them; and all that is drawn of them."""
+"""The frames that figures show, chosen by a rule instead of by hand, and what is drawn of them."""
 
 from dataclasses import dataclass
 
@@ -14,24 +14,24 @@ from deformer.hand.mano import Hands
 
 TILE_PX = 224
 MIN_DISTINCT = 3
-"""A window with fewer different frames has hardly anything to borrow from."""
+"""A window with fewer different frames offers the fusion hardly anything."""
 GROUPS = {"seen": SEEN, "hidden": HIDDEN}
-"""Ranges of occlusion of the frames that are shown."""
+"""The shown frames by their range of occlusion."""
 
 
 @dataclass(frozen=True)
 class Choice:
-    """A frame that was chosen, and why."""
+    """A chosen frame, and the reason."""
 
     at: int
-    """Of the M frames of `Scored`."""
+    """Its place among the M frames of `Scored`."""
     reason: str
-    """In words, for the caption."""
+    """Text for the caption."""
 
 
 def typical_frames(scored: Scored, limits: tuple[float, float], count: int = 4) -> list[int]:
-    """Frames of a range of occlusion whose error is next to the median of the range, least hidden
-    first; `count` at most, of different recordings as far as there are enough."""
+    """At most `count` frames of a range of occlusion with errors nearest to the range's median,
+    least hidden first; from different recordings if there are enough."""
     can_show = is_in_bin(scored.occlusion, limits) & ~scored.is_borrowed
     if not can_show.any():
         return []
@@ -45,11 +45,11 @@ def typical_frames(scored: Scored, limits: tuple[float, float], count: int = 4) 
 
 
 def largest_gain(scored: Scored) -> Choice | None:
-    """The window that the fusion helps most; None where no window can show any.
+    """The window that fusion helps most; None if no window shows a gain.
 
-    Nobody knows what the frame by itself would have given, so the gain is measured against frames
-    that are hidden as much: (median error of its bin of `BINS` − error of the frame) × (share of
-    the pose that comes from other frames). Frames of no bin but `all` need no help.
+    The error without fusion is not known, so the gain is measured against equally hidden frames:
+    (median error of the frame's bin in `BINS` − error of the frame) × (share of the pose that comes
+    from other frames). Frames that are only in the bin `all` need no help.
     """
     if scored.window_rows is None:
         return None
@@ -63,7 +63,7 @@ def largest_gain(scored: Scored) -> Choice | None:
     distinct = 1 + (np.diff(rows, axis=1) != 0).sum(1)  # rows rise in a window
     can_show = (distinct >= MIN_DISTINCT) & ~scored.is_borrowed
     gain = np.nan_to_num(np.where(can_show, less_mm * borrowed, 0.0))
-    at = int(gain.argmax())  # the first of equals
+    at = int(gain.argmax())
     if gain[at] <= 0:
         return None
     return Choice(
@@ -79,7 +79,7 @@ def largest_gain(scored: Scored) -> Choice | None:
 
 @dataclass(frozen=True, eq=False)
 class FrameView:
-    """One frame of a window. Meshes (778, 3) are in the camera's frame, m; None where not known."""
+    """One frame of a window. Meshes (778, 3) are in the camera's frame, m; None if not known."""
 
     image: np.ndarray
     """(TILE_PX, TILE_PX, 3) uint8, RGB: the hand's box."""
@@ -88,22 +88,22 @@ class FrameView:
     frame: int
     is_centre: bool
     occlusion: float
-    """0-1, NaN where not known."""
+    """0-1, NaN if not known."""
     weight: float
-    """Its share in the pose of the frame in the middle; NaN where not known."""
+    """Its share in the pose of the middle frame; NaN if not known."""
     faces: np.ndarray
     true_m: np.ndarray | None
     predicted_m: np.ndarray | None
-    """As the frame's own window predicts it."""
+    """The prediction of the frame's own window."""
     pa_mm: float
-    """Procrustes-aligned error of the joints; NaN where not known."""
+    """Procrustes-aligned error of the joints; NaN if not known."""
 
 
 def view_window(scored: Scored, hands: Hands, at: int, whole: bool = True) -> list[FrameView]:
-    """The different frames of the window around frame `at` of `Scored`, in the order of time; whole
-    False: the frame alone.
+    """The distinct frames of the window around frame `at` of `Scored`, in time order. whole: False
+    gives the frame alone.
 
-    Raises `CorruptMemberError` when an image cannot be read, `FileNotFoundError` without shards.
+    Raises `CorruptMemberError` if an image cannot be read, `FileNotFoundError` without shards.
     """
     store, _ = open_store(scored.data)
     index = read_dataset(scored.data)
@@ -116,7 +116,7 @@ def view_window(scored: Scored, hands: Hands, at: int, whole: bool = True) -> li
     images = np.empty((len(distinct), TILE_PX, TILE_PX, 3), np.uint8)
     window = read_window(ClipReader(store, index, 1), distinct, centre, Draw(), images)
     read = collate(images[None], [window], [False])
-    summed = np.bincount(where, weights, len(distinct))  # a frame may stand in a window repeatedly
+    summed = np.bincount(where, weights, len(distinct))  # a window may repeat a frame
     faces = (hands.left if index.is_left[row] else hands.right).faces
     return [
         FrameView(
@@ -149,6 +149,6 @@ def _meshes(
 
 
 def _position(rows: np.ndarray, row: int) -> int | None:
-    """Where a row stands among rising rows."""
+    """The position of a row in sorted rows; None if it is not there."""
     i = int(np.searchsorted(rows, row))
     return i if i < len(rows) and rows[i] == row else None

@@ -1,4 +1,4 @@
-"""Figures with hands in them: predicted meshes over seen and hidden frames, and over a window."""
+"""Figures with hands: predicted meshes over seen and hidden frames, and over a window."""
 
 from collections.abc import Callable
 
@@ -36,7 +36,7 @@ _WORST_MM = 20.0
 
 @styled
 def predicted_hands(groups: dict[str, list[FrameView]], data: Data) -> Figure:
-    """Images, and the predicted meshes over them; a pair of rows for each group, by name."""
+    """Images, and the predicted meshes over them: two rows for each named group."""
     columns = max(map(len, groups.values()))
     figure = new_figure(max(WIDTH_IN, 1.7 * columns), 3.7 * len(groups) + 0.8)
     set_title(figure, "Predicted hands, seen and hidden", data)
@@ -50,8 +50,8 @@ def predicted_hands(groups: dict[str, list[FrameView]], data: Data) -> Figure:
 
 @styled
 def window_strip(frames: list[FrameView], name: str, data: Data) -> Figure:
-    """Figs. 4 and 6: a window's images with the weights of the frames; under each the true mesh,
-    the predicted mesh and its error. name: where the window is."""
+    """Figs. 4 and 6: the images of a window with the weights of its frames; below each the true
+    mesh, the predicted mesh and its error. name: the place of the window in the dataset."""
     figure = new_figure(max(WIDTH_IN, 1.45 * len(frames) + 1.0), 1.42 * 4 + 1.7)
     set_title(figure, f"A window, frame by frame (Figs. 4 and 6)\n{name}", data)
     axes = figure.subplots(4, len(frames), squeeze=False)
@@ -68,7 +68,7 @@ def _fill(
     axes: np.ndarray, frames: list[FrameView],
     rows: dict[str, Callable[[FrameView], np.ndarray | None]],
 ) -> None:  # fmt: skip
-    """A column of pictures for each frame: what is known of it above, its error below."""
+    """A column of pictures for each frame, with its numbers above and its error below."""
     for column, frame in zip(axes.T, frames, strict=False):
         for ax, draw in zip(column, rows.values(), strict=True):
             _show(ax, draw(frame), frame.is_centre and not np.isnan(frame.weight))
@@ -95,7 +95,7 @@ def _predicted(frame: FrameView) -> np.ndarray | None:
 
 
 def _error(frame: FrameView) -> np.ndarray | None:
-    """The prediction, aligned with the truth, in the colours of its errors."""
+    """The prediction, aligned with the truth and coloured by its errors."""
     if frame.true_m is None or frame.predicted_m is None:
         return None
     aligned_m = align_procrustes(frame.predicted_m[None], frame.true_m[None])[0]
@@ -106,14 +106,14 @@ def _error(frame: FrameView) -> np.ndarray | None:
 def _drawn(
     image: np.ndarray, frame: FrameView, vertices_m: np.ndarray | None, rgb, opacity: float = 1.0
 ) -> np.ndarray | None:
-    """The image with a mesh over it; None where there is no mesh that can be drawn."""
+    """The image with a mesh over it; None without a mesh in front of the camera."""
     if vertices_m is None or not is_in_front(vertices_m):
         return None
     return draw_mesh(image, vertices_m, frame.faces, frame.K, rgb, opacity)
 
 
 def _show(ax: Axes, image: np.ndarray | None, is_marked: bool = False) -> None:
-    """A picture without ticks, framed where it is marked."""
+    """Show a picture without ticks; is_marked: with a border."""
     ax.set_axis_on()
     if image is None:
         ax.set_facecolor(FAINT)

@@ -1,4 +1,4 @@
-"""How every figure looks: sizes, fonts, colours that the colour-blind tell apart, titles, files."""
+"""The look of every figure: sizes, fonts, colours for the colour-blind, titles, file formats."""
 
 import functools
 import io
@@ -14,7 +14,7 @@ from benchmarks.evaluation.result import Data
 from deformer.files.whole import write_whole
 
 WIDTH_IN = 5.0
-"""Of most figures: a phone shows them nearly as large as they are, 11 pt at 10."""
+"""The width of most figures. A phone shows them almost at full size: 11 pt look like 10."""
 FORMATS = ("pdf", "svg", "png")
 PNG_DPI = 160
 
@@ -26,7 +26,7 @@ PALETTE = (
 """Okabe and Ito's colours, yellow darkened for white paper, black, and a violet."""
 _DASHES = ("-", "--", "-.", ":")
 ERROR_MAP = "YlOrRd"
-"""From good, light, to bad, dark: its lightness alone says it."""
+"""Light = small, dark = large error; readable in grey."""
 
 _STYLE = {
     "font.family": "sans-serif",
@@ -49,7 +49,7 @@ _STYLE = {
     "axes.spines.right": False,
     "axes.grid": True,
     "axes.axisbelow": True,
-    # 9 colours by 4 dashes: no two of 36 lines look alike, nor do neighbours without colours
+    # 9 colours by 4 dashes: 36 different lines, and neighbours differ even without colour
     "axes.prop_cycle": cycler(color=PALETTE * 4) + cycler(linestyle=_DASHES * 9),
     "grid.color": FAINT,
     "grid.linewidth": 0.6,
@@ -65,7 +65,7 @@ _NO_DATE = {"svg": {"Date": None}, "pdf": {"CreationDate": None}, "png": {"Softw
 
 
 def styled(draw: Callable[..., Figure]) -> Callable[..., Figure]:
-    """A function that draws a figure, drawing it in this style."""
+    """Decorator: the function draws its figure in this style."""
 
     @functools.wraps(draw)
     def inside(*args, **kwargs) -> Figure:
@@ -80,12 +80,12 @@ def new_figure(width_in: float = WIDTH_IN, height_in: float = 3.6) -> Figure:
 
 
 def set_title(figure: Figure, title: str, data: Data | str) -> None:
-    """The title, and the data that the figure is of."""
+    """The title, and below it the data of the figure."""
     figure.suptitle(f"{title}\n{data}", x=0.012, ha="left", linespacing=1.35)
 
 
 def no_data(ax: Axes, text: str) -> None:
-    """Says in an empty panel why it is empty."""
+    """Write into an empty panel why it is empty."""
     ax.text(0.5, 0.5, text, ha="center", va="center", color=GREY, transform=ax.transAxes)
 
 
@@ -103,6 +103,6 @@ def figure_bytes(figure: Figure, suffix: str, dpi: float = PNG_DPI) -> bytes:
     with rc_context(_STYLE):
         if figure.get_layout_engine() is not None:
             figure.draw_without_rendering()
-            figure.set_layout_engine("none")  # it stays as it is, and is not computed per format
+            figure.set_layout_engine("none")  # compute the layout once, not per format
         figure.savefig(buffer, format=suffix, dpi=dpi, metadata=_NO_DATE[suffix])
     return buffer.getvalue()

@@ -1,2 +1,2 @@
-"""The report: one HTML page of data, trainings, tables and figures, and what is missing of them.
+"""The report: one HTML page with data, trainings, tables and figures, and what is missing.
 `python -m benchmarks.report` writes it; figures come from `benchmarks.figures`."""

@@ -1,17 +1,17 @@
-"""One page that says what was measured, on which data, and how: for a newcomer, in one file.
+"""One page for a newcomer, in one file: what was measured, on which data, and how.
 
     python -m benchmarks.report [--results results] [--runs runs] [--data shards/NAME …]
         [--out results/report.html] [--keep FOLDER]
 
-Predicted hands, data, training, tables, the paper's claims on the runs there are, figures,
-commands, and what was not measured with the command that measures it. The page needs no network and
-no script; it is read on a phone and printed. What is missing is named, with what to run.
+The page has predicted hands, data, trainings, tables, the paper's claims, figures and commands. For
+everything that is missing it gives the command that measures it. It needs no network and no script,
+reads well on a phone, and prints.
 
 --keep also writes a folder for the repository: a page in Markdown, evaluations.csv, the tables that
-have measured rows, three figures. It replaces an earlier one whole, and refuses any other folder.
-For it, give paths relative to the repository's root, and run the evaluations likewise.
+have measured rows, three figures. It replaces a folder that it wrote before and refuses any other.
+Give paths relative to the repository's root, in this command and in all that it reports.
 
-Exit status: 0 all is written, 1 a file that cannot be read or kept, or the same run twice.
+Exit status: 0 all is written, 1 a file cannot be read or kept, or a run is there twice.
 """
 
 import sys
@@ -28,24 +28,24 @@ from deformer.program.console import PlainConsole, run_program, this_command
 
 @dataclass(frozen=True)
 class Options:
-    """Where evaluations, runs and datasets are, and where the page goes."""
+    """Where evaluations, runs and datasets are and where the page goes."""
 
     results: Path = Path("results")
     """Every evaluation.json under it is read."""
     runs: Path = Path("runs")
     """Every log.jsonl under it is read."""
     data: tuple[Path, ...] = ()
-    """Folders of datasets; by default those that were evaluated, or else all of shards."""
+    """Folders of datasets; by default the evaluated ones, or if there are none all in shards."""
     out: Path | None = None
     """The page; by default report.html in the folder of the results."""
     keep: Path | None = None
-    """A folder to keep in the repository; by default none is written."""
+    """Also write this folder, to be kept in the repository."""
     mano_dir: Path | None = None
-    """The folder with MANO's files; by default what $MANO_DIR names."""
+    """The folder with MANO's files; by default the folder in $MANO_DIR."""
 
 
 def run(options: Options) -> None:
-    """Write the page, and the folder to keep; say where they are."""
+    """Write the page, and the folder to keep; print where they are."""
     console = PlainConsole()
     with console.status("writing the report"):
         measured = read_measured(options.results, options.runs, options.data)

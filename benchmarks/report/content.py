@@ -1,4 +1,4 @@
-"""What the report and the kept page show: everything that was measured, read once, as grids."""
+"""Everything that was measured, read once, and shown as grids in the report and the kept page."""
 
 import platform
 import subprocess
@@ -39,7 +39,7 @@ _HANDS = {"standin": "the stand-in hand (not MANO)", "mano": "MANO"}
 
 @dataclass(frozen=True, eq=False)
 class Measured:
-    """All that a page is written from."""
+    """Everything that a page shows."""
 
     results: Path
     """The folder of all results."""
@@ -47,14 +47,14 @@ class Measured:
     """By name."""
     scored: list[Scored]
     problems: dict[str, str]
-    """Runs whose frames are not here, and why."""
+    """Run → why its frames are not here."""
     datasets: list[Path]
     logs: list[TrainingLog]
 
     @property
     def main(self) -> str | None:
-        """The evaluation that a page begins with: on recordings before synthetic data, the whole
-        method before others, the longest training before shorter ones."""
+        """The evaluation that a page begins with: recordings come before synthetic data, the whole
+        method before others, longer trainings before shorter ones."""
 
         def rank(name: str) -> tuple:
             e = self.evaluations[name]
@@ -65,15 +65,15 @@ class Measured:
         return min(self.evaluations, key=rank, default=None)
 
     def log_of(self, name: str) -> TrainingLog | None:
-        """Of the run that was evaluated."""
+        """The training log of an evaluated run."""
         return log_of(self.evaluations[name].run, self.logs)
 
 
 def read_measured(results: Path, runs: Path, data: tuple[Path, ...] = ()) -> Measured:
-    """Read what there is.
+    """Read all evaluations, runs and datasets.
 
-    data: folders of datasets; by default those that were evaluated, or else all of shards. Raises
-    `ValueError` and `OSError` for a file that cannot be read.
+    data: folders of datasets; by default the evaluated ones, or if there are none all in shards.
+    Raises `ValueError` and `OSError` for a file that cannot be read.
     """
     found = find_evaluations(results)
     scored, problems = load_scored(found, results, data)
@@ -99,13 +99,13 @@ class Grid:
     head: tuple[str, ...]
     rows: list[tuple[str, ...]]
     words: Collection[int] = (0,)
-    """Columns that hold words; the others hold numbers."""
+    """Columns with text; the others have numbers."""
     title: str = ""
 
 
 def dataset_facts(folder: Path) -> dict[str, str]:
-    """What a built dataset holds and how it was made. Raises `FileNotFoundError` or `ValueError`
-    when the folder is no dataset."""
+    """The content of a built dataset and how it was made. Raises `FileNotFoundError` or
+    `ValueError` if the folder is no dataset."""
     info = read_info(folder)
     parameters, counts, made = info["parameters"], info["counts"], info["synthetic"]
     kind = "SYNTHETIC, in the layout of" if made else "recordings,"
@@ -124,7 +124,7 @@ def dataset_facts(folder: Path) -> dict[str, str]:
 
 
 def _plain(values: dict) -> str:
-    """A nested dictionary as words; hashes shortened, what is empty left out."""
+    """A nested dictionary as text, with short hashes and without empty values."""
 
     def words(value: object) -> object:
         if isinstance(value, dict):
@@ -136,7 +136,7 @@ def _plain(values: dict) -> str:
 
 
 def splits_grid(folder: Path) -> Grid:
-    """Splits: frames, valid ones, and how many of these fall into each range of occlusion."""
+    """Per split: its frames, valid frames, and valid frames in each range of occlusion."""
     info = read_info(folder)
     splits = info["counts"]["splits"]
     columns = {name: split_column(info, name) for name in splits}
@@ -176,7 +176,7 @@ def _training(log: TrainingLog) -> tuple[str, ...]:
 
 
 def trained_on(log: TrainingLog) -> str:
-    """`8 × NVIDIA H100, bf16`; a dash where the checkpoint has nothing of it."""
+    """`8 × NVIDIA H100, bf16`; a dash if the checkpoint does not say."""
     if log.checkpoint is None or not (machine := log.checkpoint.machine):
         return DASH
     processes = machine.get("processes", 1)
@@ -192,8 +192,8 @@ _RESULTS_HEAD = (
 
 
 def results_grids(evaluations: Iterable[Evaluation]) -> list[Grid]:
-    """What was measured on each split: methods without a checkpoint, then runs, those that differ
-    by the seed alone together. Raises `ValueError` for the same run twice."""
+    """Results per split: methods without a checkpoint, then runs, averaged over seeds. Raises
+    `ValueError` for the same run twice."""
     grids = []
     for found in group_by_data(evaluations):
         groups = [(e,) for e in found if isinstance(e.run, Method)]
@@ -222,7 +222,7 @@ def _result(group: tuple[Evaluation, ...]) -> tuple[str, ...]:
 
 
 def claims_grid(group: Comparable, findings: Iterable[Finding]) -> Grid:
-    """Every measured claim in a line."""
+    """A line for every measured claim."""
     setup = group.setup
     title = f"{setup.base}, step {setup.step:,} · {group.data} of {group.num_sequences} recordings"
     head = ("source", "claim", "verdict", "difference [95 %]", "paper", "first", "second")
@@ -245,7 +245,7 @@ def _signed(value: float, decimals: int = 3) -> str:
 
 
 def machine_facts() -> dict[str, str]:
-    """Versions and hardware of this machine; nothing in them names the machine or its user."""
+    """Versions and hardware of this machine, without the name of the machine or its user."""
     command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty"]
     try:
         commit = subprocess.run(command, capture_output=True, text=True, timeout=10).stdout.strip()

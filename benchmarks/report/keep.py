@@ -1,4 +1,4 @@
-"""The kept folder: what was measured, as small files that name no place of this machine."""
+"""The kept folder: measurements as small files, without paths of this machine."""
 
 import csv
 import io
@@ -21,14 +21,14 @@ from deformer.files.whole import whole_folder, write_part
 
 PAGE = "README.md"
 FIRST_LINE = "<!-- written by python -m benchmarks.report --keep -->"
-"""Of the page; by it the program knows a folder that it may replace."""
+"""The first line of the page; it marks a folder that the program may replace."""
 _ABSOLUTE = re.compile(r"(?:^|=)(?:/\w|~|\\|[A-Za-z]:[\\/]|file:)")
 _INTERVALS = ("pa_mpjpe_mm", "ra_mpjpe_mm", "accel_mm_per_frame2")
 
 
 def check_can_keep(measured: Measured, out: Path, command: str) -> None:
-    """Raises `ValueError` where there is nothing to keep, a path is absolute or frames of a run are
-    not here or not those of others, `FileExistsError` where the folder holds something else."""
+    """Raises `ValueError` if there is nothing to keep, a path is absolute, or comparable runs have
+    different or missing frames; `FileExistsError` if the folder holds something else."""
     check_is_ours(out)
     if not measured.evaluations:
         raise ValueError(
@@ -44,12 +44,12 @@ def check_can_keep(measured: Measured, out: Path, command: str) -> None:
         for value in line.values():
             _check_relative(f"evaluation {line['name']}", str(value))
     _check_relative("this command", command)
-    group_comparable(measured.scored)  # raises where runs that compare are of different frames
+    group_comparable(measured.scored)  # raises if comparable runs have different frames
 
 
 def write_kept_folder(measured: Measured, out: Path, command: str) -> None:
-    """Write the folder, replacing an earlier one, after `check_can_keep`. command: that calls this,
-    for the page."""
+    """Write the folder in place of an earlier one; call `check_can_keep` first. command: the
+    command line that writes it, for the page."""
     tables = [t for t in fill_tables(measured.evaluations.values()) if t.recorded or t.synthetic]
     figures = list(_figures(measured))
     files = {
@@ -65,7 +65,7 @@ def write_kept_folder(measured: Measured, out: Path, command: str) -> None:
 
 
 def check_is_ours(out: Path) -> None:
-    """Raises `FileExistsError` for a folder with files whose page no earlier call wrote."""
+    """Raises `FileExistsError` for a folder with files that no earlier call wrote."""
     if out.is_symlink() or (out.exists() and not out.is_dir()):
         raise FileExistsError(f"{out} is no folder: give another --keep")
     if not out.exists() or not any(out.iterdir()):
@@ -79,7 +79,7 @@ def check_is_ours(out: Path) -> None:
 
 
 def _check_relative(what: str, text: str) -> None:
-    """Raises `ValueError` for a path that means something on this machine only."""
+    """Raises `ValueError` for an absolute path, which has a meaning on this machine only."""
     for word in re.split(r"[\s'\"]+", text):  # a command quotes paths with spaces
         if _ABSOLUTE.search(word):
             raise ValueError(
@@ -94,7 +94,7 @@ def _check_relative(what: str, text: str) -> None:
 
 def _lines(measured: Measured) -> Iterator[dict[str, object]]:
     """A line per evaluation and range of occlusion: the run, the data, the mean of every metric,
-    95 % intervals of the first ones, the commands. What is not known is empty."""
+    some 95 % intervals, the commands. Unknown values are empty."""
     fields = dict.fromkeys((*Run.__annotations__, "predictions"), "")
     for name, evaluation in measured.evaluations.items():
         log = measured.log_of(name)
@@ -130,8 +130,8 @@ def _evaluations_csv(measured: Measured) -> str:
 
 
 def _figures(measured: Measured) -> Iterator[Drawn]:
-    """Three of the main evaluation: error by occlusion and PCK of its split, and its training. No
-    pictures: they would be large, and those of recordings are not ours to pass on."""
+    """Three figures of the main evaluation: error by occlusion and PCK of its split, and its
+    training. No photos: they are large, and we may not redistribute those of recordings."""
     main = measured.evaluations[measured.main]
     for group in group_by_data(measured.scored):
         if group[0].evaluation.data == main.data:

@@ -1,4 +1,4 @@
-"""The pages: what was measured, put into the templates `report.html` and `kept.md`."""
+"""The pages: measurements in the templates `report.html` and `kept.md`."""
 
 import base64
 import io
@@ -51,7 +51,7 @@ LEGEND = (
 
 
 def render(name: str, **values: object) -> str:
-    """A template of this folder, filled; a name that it lacks is an error."""
+    """Fill a template of this folder; a missing value is an error."""
     environment = Environment(
         loader=FileSystemLoader(_FOLDER),
         autoescape=name.endswith(".html"),
@@ -64,15 +64,15 @@ def render(name: str, **values: object) -> str:
 
 
 def _unbroken(text: str) -> str:
-    """`5.22 (89.6)`, `9.51 ± 0.03` and `[−0.1, +0.2]` stay in a line each; a mean and its deviation
-    may be parted from another beside them."""
+    """Keep `5.22 (89.6)`, `9.51 ± 0.03` and `[−0.1, +0.2]` each on one line; a line may break
+    between two means with deviations."""
     text = text.replace(" ± ", "\u00a0±\u00a0").replace(", ", ",\u00a0")
     text = text.replace(" / ", "\u00a0/ ")
     return text if "±" in text else text.replace(" (", "\u00a0(")
 
 
 def report_page(measured: Measured, runs: Path, mano_dir: Path | None, command: str) -> str:
-    """The HTML report. command: that writes it."""
+    """The HTML report. command: the command line that writes it."""
     evaluations = measured.evaluations
     tables = fill_tables(evaluations.values())
     problems = dict(measured.problems)
@@ -107,7 +107,7 @@ def report_page(measured: Measured, runs: Path, mano_dir: Path | None, command: 
 
 
 def kept_page(measured: Measured, figures: list[Drawn], command: str) -> str:
-    """The Markdown page of a kept folder. command: that writes it."""
+    """The Markdown page of a kept folder. command: the command line that writes it."""
     main, log = measured.evaluations[measured.main], measured.log_of(measured.main)
     logs = filter(None, map(measured.log_of, measured.evaluations))
     return render(
@@ -121,11 +121,11 @@ def kept_page(measured: Measured, figures: list[Drawn], command: str) -> str:
 
 
 def _shared_parts(measured: Measured) -> dict[str, object]:
-    """What both pages show."""
+    """The values that both pages show."""
     evaluations = measured.evaluations.values()
     try:
         claims, error = _claims(measured), ""
-    except ValueError as found:  # such as runs of different frames
+    except ValueError as found:  # such as runs with different frames
         claims, error = [], str(found)
     return {
         "kinds": sorted({e.data.synthetic for e in evaluations}),
@@ -137,7 +137,7 @@ def _shared_parts(measured: Measured) -> dict[str, object]:
 
 
 def _card(folder: Path, results: Path) -> dict[str, object]:
-    """Of a dataset, with the contact sheet that `pipelines.inspect` made, if it did."""
+    """Facts of a dataset, with the contact sheet of `pipelines.inspect` if there is one."""
     try:
         facts, splits = dataset_facts(folder), splits_grid(folder)
     except (FileNotFoundError, ValueError) as error:
@@ -160,7 +160,7 @@ def _claims(measured: Measured) -> list[dict[str, object]]:
 
 
 def _unmeasured(tables: Iterable[FilledTable]) -> dict[str, list[str]]:
-    """Command → what it measures that nobody measured yet, as `Table 1: A; B`."""
+    """Command → the rows without a measurement that it measures, as `Table 1: A; B`."""
     commands: dict[str, list[str]] = {}
     for filled in tables:
         for command, rows in filled.unmeasured.items():
@@ -175,8 +175,8 @@ def _unmeasured(tables: Iterable[FilledTable]) -> dict[str, list[str]]:
 def _draw(
     measured: Measured, mano_dir: Path | None, problems: dict[str, str]
 ) -> tuple[list[Drawn], list[Drawn]]:
-    """The page's first picture, where there is one, and all others: of every split, and of one of
-    its runs, the main one where it is among them."""
+    """The page's first picture, if there is one, and all others: those of every split, and those of
+    one run on it, the main run if it is there."""
     first, others = [], []
     for group in group_by_data(measured.scored):
         shown = next((s for s in group if s.name == measured.main), group[0])
@@ -188,7 +188,7 @@ def _draw(
 
 
 def training_groups(logs: Iterable[TrainingLog]) -> list[list[TrainingLog]]:
-    """Trainings of each experiment with its ablations, of one seed and equally long together."""
+    """Groups of trainings with the same base, seed and number of steps."""
     groups: dict[tuple, list[TrainingLog]] = {}
     for log in logs:
         e = log.experiment
@@ -198,7 +198,7 @@ def training_groups(logs: Iterable[TrainingLog]) -> list[list[TrainingLog]]:
 
 
 def draw_training(group: list[TrainingLog], measured: Measured) -> Drawn:
-    """The curves of a group, in whose title stands what its runs were evaluated on."""
+    """The curves of a group; the title says on which data its runs were evaluated."""
     found = [e.data for name, e in measured.evaluations.items() if measured.log_of(name) in group]
     kinds, names = sorted({d.kind for d in found}), sorted({d.name for d in found})
     data = f"{', '.join(kinds)} · {', '.join(names)}" if found else "data not known"
@@ -210,14 +210,14 @@ def draw_training(group: list[TrainingLog], measured: Measured) -> Drawn:
 
 
 def embedded(drawn: Drawn) -> str:
-    """A figure as the source of an image: SVG, or PNG where it holds pictures."""
+    """A figure as the source of an `img`: SVG, or PNG if it has photos."""
     if drawn.is_photo:
         return _data("image/png", figure_bytes(drawn.figure, "png", _PHOTO_DPI))
     return _data("image/svg+xml", figure_bytes(drawn.figure, "svg"))
 
 
 def _embedded_sheet(path: Path) -> str:
-    """A picture from a file, made smaller, as JPEG."""
+    """A picture file, scaled down, as JPEG."""
     with Image.open(path) as read:
         image = read.convert("RGB")
     image.thumbnail((_SHEET_PX, 10 * _SHEET_PX))

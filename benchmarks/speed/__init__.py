@@ -1,2 +1,2 @@
-"""How fast preprocessing, the stream and a training step are, a file each.
+"""Speed of preprocessing, of the stream and of a training step, a file each.
 `python -m benchmarks.speed` measures them."""

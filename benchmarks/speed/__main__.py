@@ -1,11 +1,11 @@
-"""How fast it is, where the time goes, and what memory it takes.
+"""Measure speed and memory of preprocessing, of reading shards, and of training steps.
 
     python -m benchmarks.speed pipeline --root data/demo/dexycb
     python -m benchmarks.speed stream --data shards/demo
     python -m benchmarks.speed model --data shards/demo --experiments dexycb dexycb_fast
 
-Each prints what it measured, as JSON, and writes it to `results/speed`. Medians over the repeats,
-because machines are noisy.
+Each prints its measurements as JSON and writes them to `results/speed`. Values are medians over
+repeats, because machines are noisy.
 """
 
 import json
@@ -17,23 +17,27 @@ from benchmarks.speed import model, pipeline, stream
 from deformer.files.whole import write_whole
 from deformer.program.console import run_command
 
-MEASURES = {
-    "pipeline": (pipeline.Pipeline, pipeline.measure_pipeline),
-    "stream": (stream.StreamSpeed, stream.measure_stream),
-    "model": (model.ModelSpeed, model.measure_model),
+SUBCOMMANDS = {
+    "pipeline": pipeline.Pipeline,
+    "stream": stream.StreamSpeed,
+    "model": model.ModelSpeed,
+}
+MEASURE = {
+    pipeline.Pipeline: pipeline.measure_pipeline,
+    stream.StreamSpeed: stream.measure_stream,
+    model.ModelSpeed: model.measure_model,
 }
 
 
 def run() -> None:
-    kinds = {name: kind for name, (kind, _) in MEASURES.items()}
     config = tyro.extras.subcommand_cli_from_dict(
-        kinds,
+        SUBCOMMANDS,
         prog="python -m benchmarks.speed",
         description=__doc__,
         config=(tyro.conf.OmitArgPrefixes,),
     )
-    name = next(name for name, kind in kinds.items() if isinstance(config, kind))
-    text = json.dumps(MEASURES[name][1](config), indent=1)
+    name = next(name for name, kind in SUBCOMMANDS.items() if type(config) is kind)
+    text = json.dumps(MEASURE[type(config)](config), indent=1)
     print(text)
     write_whole(config.out / f"{name}.json", text + "\n")
 

@@ -1,4 +1,4 @@
-"""How fast a training step is, and what memory it takes."""
+"""Speed and memory of a training step."""
 
 import platform
 import statistics
@@ -28,25 +28,25 @@ class ModelSpeed:
     data: str
     """A built dataset."""
     experiments: tuple[str, ...] = ("tiny",)
-    """Such as dexycb and dexycb_fast, on a GPU."""
+    """By name, such as dexycb and dexycb_fast on a GPU."""
     precisions: tuple[str, ...] = ("float32",)
     """float32, bf16."""
     modes: tuple[Literal["eager", "compile", "graph", "compile+graph"], ...] = ("eager",)
-    """With the spatial half compiled, with the step recorded as a CUDA graph, or both."""
+    """compile: the spatial half is compiled; graph: the step is recorded as a CUDA graph."""
     split: str = "all"
     features: str | None = None
-    """Of experiments that learn from encoded frames: the folder; by default the experiment's."""
+    """The folder of encoded frames, for experiments that learn from them; by default theirs."""
     batch: int | None = None
     """Windows per step; by default the experiment's."""
     steps: int = 10
-    """To measure; as many before that to warm up, 3 at most."""
+    """Measured steps; before them come as many to warm up, 3 at most."""
     out: Path = Path("results/speed")
-    """Where model.json goes."""
+    """The folder for model.json."""
 
 
 def measure_model(config: ModelSpeed) -> dict:
-    """Windows per second and peak memory, by experiment and precision. No weights are fetched: a
-    step takes the same time with random ones."""
+    """Windows per second and peak memory, by experiment, precision and mode. Weights are random:
+    they need no download, and a step takes the same time."""
     kind = "cuda" if torch.cuda.is_available() else "cpu"
     rows = []
     for name in config.experiments:
@@ -69,7 +69,7 @@ def _without_weights(experiment: Experiment, config: ModelSpeed) -> Experiment:
         stream = replace(stream, order=order)
     if experiment.features is not None:
         return replace(experiment, features=config.features or experiment.features, stream=stream)
-    # A start that nobody gives leaves every weight at random, whatever normalises
+    # With a start, no pretrained weights are loaded; nobody loads this one, so all stay random
     return replace(experiment, start_from="random weights", stream=stream)
 
 

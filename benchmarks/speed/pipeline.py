@@ -1,8 +1,8 @@
-"""How fast raw frames become shards, and what memory it takes.
+"""Speed and memory of building shards from raw frames.
 
-The shards of a raw dataset are built, and those of half its clips, in processes of their own; the
-difference of the two gives the speed without the start of Python and of the workers, which a long
-build does not feel.
+The whole dataset and half of its clips are built, each in a process of its own. The difference
+gives the speed without the start of Python and of the workers, which hardly matters in a long
+build.
 """
 
 import platform
@@ -26,7 +26,7 @@ class Pipeline:
     root: Path
     """A raw dataset in DexYCB's layout; a few thousand frames or more."""
     out: Path = Path("results/speed")
-    """Where pipeline.json goes."""
+    """The folder for pipeline.json."""
     workers: tuple[int, ...] = (1, 2)
     """Numbers of workers to measure."""
     repeats: int = 3
@@ -34,7 +34,7 @@ class Pipeline:
 
 
 def measure_pipeline(config: Pipeline) -> dict:
-    """Build repeatedly."""
+    """Build repeatedly and return the numbers."""
     whole, _ = _build(config, 1)
     frames, clips = whole["counts"]["frames"], whole["counts"]["clips"]
     speed = {}
@@ -59,7 +59,7 @@ def _build(config: Pipeline, workers: int, *more: str) -> tuple[dict, float]:
     """Build into a temporary folder; returns its `dataset.json` and the seconds it took."""
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "out"
-        # small shards, so that a small dataset keeps all workers busy to the end
+        # small shards keep all workers busy to the end, even with a small dataset
         arguments = ["-m", "pipelines.build_shards", "--dataset", "dexycb",
                      "--root", str(config.root), "--out", str(out), "--workers", str(workers),
                      "--frames-per-shard", "150", *more]  # fmt: skip

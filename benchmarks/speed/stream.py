@@ -1,4 +1,4 @@
-"""How fast the stream alone reads, and how well it mixes."""
+"""Speed of the stream alone, and how well it mixes clips."""
 
 import platform
 import statistics
@@ -14,7 +14,7 @@ from deformer.program.processor import usable_cores
 
 @dataclass(frozen=True)
 class StreamSpeed:
-    """Measure the stream: all augmentation that runs on the CPU is on."""
+    """Measure the stream, with all augmentation that runs on the CPU."""
 
     data: str
     """A built dataset."""
@@ -22,15 +22,15 @@ class StreamSpeed:
     sizes: tuple[int, ...] = (128, 256, 512)
     """Sides of the input, px."""
     windows: int = 400
-    """To read per measurement."""
+    """Windows read per measurement."""
     repeats: int = 3
     """Measurements per size; medians are taken."""
     out: Path = Path("results/speed")
-    """Where stream.json goes."""
+    """The folder for stream.json."""
 
 
 def measure_stream(config: StreamSpeed) -> dict:
-    """Windows per second of one process on one core, by size; what is read differs by repeat."""
+    """Windows per second of one process on one core, by size; every repeat reads other windows."""
     store, index = open_store(config.data)
     base = StreamConfig(split=config.split, order=OrderConfig(global_batch=8))
     speed, cpu_speed = {}, {}

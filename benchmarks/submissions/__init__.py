@@ -1,2 +1,2 @@
-"""Predictions as others exchange them: the files, the order of their frames, their conventions.
+"""Files of predictions that other programs exchange: formats, order of frames, conventions.
 `python -m benchmarks.evaluate` reads and writes them."""

@@ -1,14 +1,14 @@
-"""Does a prediction file follow the conventions of its format? It is compared with the truth.
+"""Check a file of predictions against the conventions of its format, by comparing it with the
+truth.
 
-A file in other units, another frame or another order of joints would still give numbers, bad ones.
-Only what differs grossly is refused, because a bad method's predictions are to be scored, not
-refused: lengths a thousand times off are units, bones that fit another known order of joints much
-better are that order, hands of a side that fit much better with other axes have these axes: turned
-by π about x they are OpenGL's, with x negated they are mirrored.
+A file with other units, axes or joint order would still be scored, with bad numbers. Only gross
+differences are refused, because a bad method must still be scored: lengths that are a thousand
+times off (units), bones that fit another known joint order much better, and hands of a side that
+fit much better with other axes (turned by π about x: OpenGL's; x negated: mirrored).
 
-Nothing in a file names its frames, so one that is shifted by a row, or sorted otherwise, gives bad
-numbers too. Where hands fit other frames far better than their own, that is a warning and no
-refusal: a method may be late by itself.
+Files do not name their frames, so a file with shifted or reordered rows also gives bad numbers. If
+hands fit other frames far better than their own, there is a warning, not a refusal: a method may
+lag.
 """
 
 from collections.abc import Sequence
@@ -24,7 +24,7 @@ from deformer.hand.conventions import JOINT_PARENTS, MANO_TO_DATASET, NUM_JOINTS
 
 _FINGERS = np.arange(1, NUM_JOINTS).reshape(5, 4)
 _FINGERS_OF_MANO = _FINGERS[[4, 0, 1, 3, 2]]
-"""Where MANO's fingers (index, middle, little, ring, thumb) stand, thumb to little."""
+"""Places of MANO's fingers (index, middle, little, ring, thumb) in the order thumb to little."""
 
 JOINT_ORDERS = {
     "thumb to little, palm to tip, as DexYCB": np.arange(NUM_JOINTS),
@@ -34,33 +34,33 @@ JOINT_ORDERS = {
     "thumb to little, tip to palm, wrist last, as InterHand": np.append(20, _FINGERS[:, ::-1] - 1),
     "little to thumb, palm to tip": np.append(0, _FINGERS[::-1]),
 }
-"""Orders in use: `joints_dataset = joints_file[..., order, :]`."""
+"""Known orders: `joints_dataset = joints_file[..., order, :]`."""
 
 AXES = tuple(
     np.eye(3)[list(order)] * np.array(signs)[:, None]
     for order in permutations(range(3))
     for signs in product((1.0, -1.0), repeat=3)
 )
-"""All 48 frames that axes can be named and pointed in: `points_read @ axes.T`; the first is as
+"""All 48 ways to name and point three axes: `points_read @ axes.T`; the first leaves points as
 read."""
 
 _MUCH_BETTER = 0.5
-"""A misfit is blamed on a convention when the other one leaves less than this share of it."""
+"""A convention is blamed if another one leaves less than this share of the misfit."""
 _BETTER = 0.75
-"""The same for how hands change from frame to frame, where noise is larger beside them."""
+"""The same for changes between frames, in which noise weighs more."""
 _MIN_MISFIT = 0.1
-"""In the logarithm of lengths: bones that fit by 10 % are no ground for a refusal."""
-
+"""In the logarithm of lengths: bones that are 10 % off or less are never refused."""
 
 _MAX_SHIFT = 3
 _SHIFT_BETTER = 0.6
-"""The share of the error in its own frame that must be left in the frame some rows on."""
+"""Rows count as shifted if the shift leaves less than this share of the error."""
 _NEARLY_BEST = 2.0
-"""And no more than this many times what is left in the best of all frames."""
+"""Warn only if the shifted error is at most this many times the best frame's error."""
 _OTHER_BETTER = 0.25
-"""Of the error in its own frame, left in the best of all: among many there is always a good one."""
+"""Rows count as reordered if the best frame leaves less than this share of the error; the limit is
+strict, because some frame always fits well by chance."""
 _MIN_SPREAD = 0.5
-"""Of how far true hands are from their mean."""
+"""Predictions that vary less than this share of the true hands' variation are not checked."""
 _SAMPLES = 200
 _MIN_FRAMES = 3
 
@@ -69,12 +69,12 @@ def check_conventions(
     path: Path, joints_m: np.ndarray, truth_joints_m: np.ndarray, unit: str,
     joint_order: np.ndarray, order: FileOrder,
 ) -> tuple[str, ...]:  # fmt: skip
-    """Raise `ValueError` when a file shows other units, another order or frame than its format has;
-    return warnings, where its rows seem to be of other frames.
+    """Raise `ValueError` if the units, joint order or axes are not those of the format; return
+    warnings if the rows seem to belong to other frames.
 
-    joints_m: (M, 21, 3) of the required frames as read by the format's conventions: metres, dataset
-    order, camera frame. truth_joints_m: (M, 21, 3), NaN where not known. unit: the format's, "mm"
-    or "m". joint_order: the format's, a value of `JOINT_ORDERS`.
+    joints_m: (M, 21, 3) of the required frames, read by the format's conventions: metres, dataset
+    order, camera frame. truth_joints_m: (M, 21, 3), NaN if not known. unit: the format's, "mm" or
+    "m". joint_order: the format's, a value of `JOINT_ORDERS`.
     """
     is_known = np.isfinite(truth_joints_m).all((1, 2))
     if not is_known.any():
@@ -88,9 +88,9 @@ def check_conventions(
 
 
 def check_meshes(path: Path, scores: dict[str, Any]) -> None:
-    """Raise `ValueError` when the vertices of a file are mirrored, its joints being right.
+    """Raise `ValueError` if the vertices are mirrored although the joints are right.
 
-    scores: of `protocol.score`, which holds the mesh's error with and without mirroring.
+    scores: one bin of `protocol.score`, which has the mesh's error with and without mirroring.
     """
     turned, mirrored = (scores[f"{name}pa_mpvpe_mm"] for name in ("", "official_"))
     if turned is not None and mirrored["mean"] < _MUCH_BETTER * turned["mean"]:
@@ -140,14 +140,14 @@ def _bones(joints: np.ndarray) -> np.ndarray:
 
 
 def _misfit(bones: np.ndarray, truth: np.ndarray) -> float:
-    """Mean difference of the logarithms of lengths, the size of the hand left out."""
-    tiny = 1e-6  # a method that puts all joints into one point has no bones, and no order
+    """Mean difference of the logarithms of lengths, regardless of the hand's size."""
+    tiny = 1e-6  # a method that puts all joints into one point has bones of length 0
     difference = np.log(np.maximum(bones, tiny) / np.maximum(truth, tiny))
     return float(np.abs(difference - np.median(difference)).mean())
 
 
 def _check_axes(path: Path, joints: np.ndarray, truth: np.ndarray, is_left: np.ndarray) -> None:
-    """By side, because methods for right hands mirror the images of left ones."""
+    """Check each side, because methods for right hands mirror the images of left hands."""
     sides = {side: part for side, part in (("left", is_left), ("right", ~is_left)) if part.any()}
     found = {side: _misfit_of_axes(joints[part], truth[part]) for side, part in sides.items()}
     misfit = next((m for m in found.values() if m is not None), None)
@@ -169,10 +169,10 @@ def _check_axes(path: Path, joints: np.ndarray, truth: np.ndarray, is_left: np.n
 
 
 class _Misfit(NamedTuple):
-    """Hands that fit with other axes."""
+    """Hands that fit better with other axes."""
 
     axes: str
-    """Which, by the names of the axes as read: `(x, −y, −z)`."""
+    """The better axes in terms of the axes as read: `(x, −y, −z)`."""
     is_mirrored: bool
     as_read_mm: float
     best_mm: float
@@ -186,16 +186,14 @@ def _misfit_of_axes(joints: np.ndarray, truth: np.ndarray) -> _Misfit | None:
 
     fits_mm = errors_mm(relative, truth, AXES)
     best = int(np.argmin(fits_mm))
-    # A constant prediction may fit better turned, so the changes between frames must too
+    # A constant prediction may fit better when turned, so changes between frames must fit too
     changes = relative - relative.mean(0), truth - truth.mean(0)
     as_read_mm, turned_mm = errors_mm(*changes, (AXES[0], AXES[best]))
     if fits_mm[best] >= _MUCH_BETTER * fits_mm[0] or turned_mm >= _BETTER * as_read_mm:
         return None
     rows, other = _best_frames(relative, truth)
     if errors_mm(relative[rows], truth[other], AXES[:1])[0] < _MUCH_BETTER * fits_mm[best]:
-        return (
-            None  # its axes are right and its rows are of other frames: see `describe_shifted_rows`
-        )
+        return None  # the axes are right, the rows are shifted: see `describe_shifted_rows`
     signs, names = AXES[best].sum(1), ("xyz"[k] for k in np.abs(AXES[best]).argmax(1))
     words = ", ".join(("−" if s < 0 else "") + n for s, n in zip(signs, names, strict=True))
     is_mirrored = np.linalg.det(AXES[best]) < 0
@@ -208,10 +206,10 @@ def _misfit_of_axes(joints: np.ndarray, truth: np.ndarray) -> _Misfit | None:
 def describe_shifted_rows(
     joints_m: np.ndarray, truth_joints_m: np.ndarray, number: np.ndarray
 ) -> str:
-    """What is wrong with the order of the rows, in words; empty where nothing is to be seen.
+    """Describe what is wrong with the order of the rows; empty if nothing is.
 
-    joints_m, truth_joints_m: (M, 21, 3) camera frame. number (M,): which row of the file each is.
-    Compared as they are and after the wrist is subtracted, since a method may not predict the
+    joints_m, truth_joints_m: (M, 21, 3) camera frame. number (M,): each one's row in the file.
+    Joints are compared in place and relative to the wrist, because a method may not predict the
     wrist's place.
     """
     if len(number) < _MIN_FRAMES:
@@ -235,7 +233,7 @@ def _spread(joints: np.ndarray) -> float:
 
 
 def _best_frames(joints: np.ndarray, truth: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Some rows, spread evenly, and the frame that each fits best."""
+    """Evenly spread rows, and the frame that each row fits best."""
     M = len(joints)
     rows = np.unique(np.linspace(0, M - 1, min(_SAMPLES, M)).astype(int))
     x, y = joints[rows].reshape(len(rows), -1), truth.reshape(M, -1)
@@ -245,7 +243,7 @@ def _best_frames(joints: np.ndarray, truth: np.ndarray) -> tuple[np.ndarray, np.
 
 
 def _shifted(joints: np.ndarray, truth: np.ndarray, number: np.ndarray, best_mm: float) -> str:
-    """best_mm: what is left in the best of all frames."""
+    """best_mm: the error in the best frame."""
     best, fault = _SHIFT_BETTER, ""
     for shift in (s for s in range(-_MAX_SHIFT, _MAX_SHIFT + 1) if s):
         there = np.searchsorted(number, number + shift)

@@ -1,8 +1,7 @@
-"""Which line or row of a prediction file is which frame of a built dataset.
+"""Which line or row of a prediction file belongs to which frame of a built dataset.
 
-Neither file format names its frames: DexYCB's counts the frames of an official split, HO-3D's
-follows evaluation.txt. Both orders come from the frames that a dataset holds (the rows of
-`frames.parquet`, which stand in the order of the shards).
+Neither format names its frames: DexYCB's numbers the frames of an official split, HO-3D's follows
+evaluation.txt. Both orders are derived from the rows of `frames.parquet`, which are in shard order.
 """
 
 from dataclasses import dataclass
@@ -18,10 +17,10 @@ from deformer.files.foreign import UnreadableFileError, decode, foreign
 
 @dataclass(frozen=True, eq=False)
 class FileOrder:
-    """For each frame of a table, in the table's order, its place in a prediction file."""
+    """The place of each frame in a prediction file, in the order of a table of frames."""
 
     index: np.ndarray
-    """(N,) int64: the number of the line (DexYCB) or of the row (HO-3D), from 0; each once."""
+    """(N,) int64: the frame number (DexYCB) or row (HO-3D) in the file, from 0, without repeats."""
     is_required: np.ndarray
     """(N,) bool: the frames that a file must hold."""
     length: int
@@ -31,31 +30,31 @@ class FileOrder:
     is_left: np.ndarray
     """(N,) bool."""
     note: str
-    """Why the file is of this dataset alone, and no official one; empty where it is official."""
+    """Why only this dataset can read the file; empty if the file is official."""
 
     @property
     def because(self) -> str:
-        """The note, to end an error message."""
+        """The note in parentheses, as the end of an error message."""
         return f" ({self.note})" if self.note else ""
 
 
 @dataclass(frozen=True, eq=False)
 class Predictions:
-    """What a file predicts for the required frames (M) of a table, in the table's order."""
+    """A file's predictions for the M required frames of a table, in the table's order."""
 
     joints_m: np.ndarray
     """(M, 21, 3) float64, camera frame, dataset order."""
     vertices_m: np.ndarray | None
-    """(M, 778, 3) float32, camera frame; None where the format, or the file, has none."""
+    """(M, 778, 3) float32, camera frame; None if the format or the file has none."""
     warnings: tuple[str, ...] = ()
-    """What is odd about the file, a sentence each; it is scored nevertheless."""
+    """Oddities of the file, a sentence each; it is scored all the same."""
 
 
 def order_of(dataset: str, frames: pa.Table, split: str, root: Path | None) -> FileOrder | None:
-    """The order of the file that a dataset's own evaluator reads; None where it has none.
+    """The order of the file that a dataset's own evaluator reads; None if the order is not known.
 
-    dataset: "dexycb", "ho3d", or another; root: HO-3D's raw folder, without which its order is not
-    known. Raises as `dexycb_order` and `ho3d_order`.
+    dataset: "dexycb", "ho3d", or another. root: HO-3D's raw folder, which HO-3D's order needs.
+    Raises the errors of `dexycb_order` and `ho3d_order`.
     """
     if dataset == "dexycb":
         return dexycb_order(frames, split)
@@ -67,15 +66,15 @@ def order_of(dataset: str, frames: pa.Table, split: str, root: Path | None) -> F
 def dexycb_order(frames: pa.Table, split: str) -> FileOrder:
     """The order of DexYCB's HPE files: subjects, sequences, cameras, frames, each sorted.
 
-    frames: the rows of a split without the halo, invalid ones included, with the columns subject,
-    sequence, camera, frame, side, joints_in_image. The numbers count every frame of the split;
-    required are those whose labels have a hand, be it outside the image.
+    frames: the rows of a split without the halo, including invalid ones, with the columns subject,
+    sequence, camera, frame, side, joints_in_image. The numbers count every frame of the split. A
+    frame is required if its labels have a hand, even outside the image.
 
-    A dataset that holds a part of the split (or synthetic recordings) cannot give the official
-    numbers, for nobody knows how many frames the missing recordings have: the numbers then count
-    what is there, and `note` says so. Only the same dataset can read such a file.
+    A dataset with a part of the split (or synthetic recordings) cannot give official numbers,
+    because the missing recordings have unknown lengths. Its numbers count its own frames, and
+    `note` says so. Only the same dataset can read such a file.
 
-    Raises `ValueError` when a clip is not whole, because then nothing can be counted.
+    Raises `ValueError` if a clip is incomplete, because then frames cannot be counted.
     Source: the order of dex-ycb-toolkit's `DexYCBDataset`.
     """
     keys = [(key, "ascending") for key in ("subject", "sequence", "camera", "frame")]
@@ -122,7 +121,7 @@ def ho3d_order(frames: pa.Table, list_file: Path) -> FileOrder:
     """The order of HO-3D's pred.json: row i belongs to line i of evaluation.txt.
 
     frames: rows without the halo, with the columns sequence and frame; all are required.
-    Raises `FileNotFoundError` without the list, `ValueError` when it does not name a frame.
+    Raises `FileNotFoundError` without the list, `ValueError` if it lacks a frame.
     """
     if not list_file.is_file():
         raise FileNotFoundError(
@@ -156,7 +155,7 @@ def _names(frames: pa.Table) -> list[str]:
 
 
 def text_of(path: Path, data: bytes) -> str:
-    """The text of a file of predictions. Raises `ValueError` for another kind of file."""
+    """The text of a prediction file. Raises `ValueError` for another kind of file."""
     if data and (fault := foreign(data)):
         raise UnreadableFileError(f"{path} holds no predictions: {fault}")
     text = decode(data)
@@ -166,7 +165,8 @@ def text_of(path: Path, data: bytes) -> str:
 
 
 def check_writable(order: FileOrder, name: str, points: np.ndarray, num_points: int) -> None:
-    """Raises `ValueError` where points are not (M, num_points, 3) of all required frames."""
+    """Raises `ValueError` unless points are (M, num_points, 3) and finite for all required
+    frames."""
     M = int(order.is_required.sum())
     if points.shape != (M, num_points, 3):
         raise ValueError(f"{name} has shape {points.shape}, not ({M}, {num_points}, 3)")

@@ -1,8 +1,8 @@
 """DexYCB's HPE text file.
 
-One line a frame, 64 numbers between commas: the frame's number in the official split order, then
-x, y, z of the 21 joints, mm, camera frame, dataset order. Lines in any order; frames without a
-labelled hand may be left out. Source: dex-ycb-toolkit, `hpe_eval.py`.
+One line per frame with 64 comma-separated numbers: the frame's number in the official split order,
+then x, y, z of the 21 joints, mm, camera frame, dataset order. Lines may be in any order; frames
+without a labelled hand may be left out. Source: dex-ycb-toolkit, `hpe_eval.py`.
 """
 
 from pathlib import Path
@@ -21,8 +21,8 @@ _COLUMNS = 1 + 3 * NUM_JOINTS
 def read_hpe(path: Path, order: FileOrder, truth_joints_m: np.ndarray) -> Predictions:
     """Read a DexYCB HPE file.
 
-    truth_joints_m: (M, 21, 3) of the required frames, to see whether the file follows the
-    conventions. Raises `ValueError` naming the file, the line or frame, and the rule.
+    truth_joints_m: (M, 21, 3) of the required frames, to check the file's conventions. Raises
+    `ValueError` that names the file, the line or frame, and the rule.
     """
     lines = text_of(path, path.read_bytes()).splitlines()
     numbers_of_lines = [i for i, line in enumerate(lines, 1) if line.strip()]
@@ -60,7 +60,7 @@ def read_hpe(path: Path, order: FileOrder, truth_joints_m: np.ndarray) -> Predic
 
 
 def write_hpe(path: Path, order: FileOrder, joints_m: np.ndarray) -> None:
-    """Write a DexYCB HPE file from joints_m (M, 21, 3), those of the required frames."""
+    """Write a DexYCB HPE file from joints_m (M, 21, 3) of the required frames."""
     index = order.index[order.is_required]
     check_writable(order, "joints_m", joints_m, NUM_JOINTS)
     form = ",".join(["%d"] + ["%.4f"] * (_COLUMNS - 1)) + "\n"
@@ -73,7 +73,7 @@ def write_hpe(path: Path, order: FileOrder, joints_m: np.ndarray) -> None:
 def _line_of_index(
     path: Path, stated: np.ndarray, numbers_of_lines: list[int], order: FileOrder
 ) -> np.ndarray:
-    """(length,) int64: the row of `stated` that holds each number, −1 where none does."""
+    """(length,) int64: the row of `stated` that holds each number; −1 if none does."""
     is_known = (stated == np.floor(stated)) & (stated >= 0) & (stated < order.length)
     if not is_known.all():
         i = int(is_known.argmin())

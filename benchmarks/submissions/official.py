@@ -1,4 +1,4 @@
-"""The file that a dataset's own evaluator reads: its kind goes by the dataset, not by its name."""
+"""The file that a dataset's own evaluator reads; the dataset decides its format."""
 
 from pathlib import Path
 
@@ -15,7 +15,7 @@ _READERS = {"dexycb": read_hpe, "ho3d": read_pred_json}
 def read_submission(
     path: Path, truth: Truth, split: str, root: Path | None
 ) -> tuple[FileOrder, Predictions]:
-    """A file of others: DexYCB's HPE text or HO-3D's pred.json, for the required frames.
+    """Read DexYCB's HPE text or HO-3D's pred.json for the required frames.
 
     root: HO-3D's raw folder. Raises `ValueError` for a dataset that has no such file.
     """
@@ -34,8 +34,8 @@ def write_submission(
     out: Path, order: FileOrder, truth: Truth, at: np.ndarray, joints_m: np.ndarray,
     vertices_m: np.ndarray | None,
 ) -> str:  # fmt: skip
-    """Write hpe.txt or pred.zip from the predictions of the frames `at` of the truth, where these
-    are all that the evaluator asks for; returns why it is not written, empty where it is."""
+    """Write hpe.txt or pred.zip from the predictions of the frames `at` of the truth, if the
+    evaluator needs no other frame. Returns the reason if it is not written, else an empty text."""
     if not np.array_equal(np.flatnonzero(order.is_required), at):
         return "not all frames of the split are predicted: no file for its evaluator"
     if truth.dataset == "dexycb":

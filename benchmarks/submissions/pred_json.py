@@ -1,8 +1,8 @@
 """HO-3D's pred.json.
 
-JSON, [joints, vertices], N × 21 × 3 and N × 778 × 3, row i for line i of evaluation.txt; metres,
-OpenGL (y up, z towards the viewer), joints in MANO's order. The server takes it as pred.json in a
-zip. Methods that predict joints alone fill the place of vertices with something: see `_has_mesh`.
+JSON: [joints, vertices], N × 21 × 3 and N × 778 × 3; row i belongs to line i of evaluation.txt.
+Metres, OpenGL axes (y up, z towards the viewer), joints in MANO's order. The server takes a zip
+that holds pred.json. Methods without a mesh put placeholders instead of vertices: see `_has_mesh`.
 Source: github.com/shreyashampali/ho3d, `pred.py` and `eval.py`.
 """
 
@@ -29,16 +29,16 @@ from deformer.hand.conventions import (
 
 _ZIP = b"PK\x03\x04"
 _LEAST_EXTENT_M = 0.03
-"""Of a hand's mesh along the longest axis; a fist has twice that."""
+"""The least extent of a hand's mesh along its longest axis; a fist has twice that."""
 _MAX_BYTES = 1 << 32
-"""Of a pred.json in a zip, unpacked; that of HO-3D v3 has about one GB."""
+"""The largest unpacked pred.json; HO-3D v3's has about one GB."""
 
 
 def read_pred_json(path: Path, order: FileOrder, truth_joints_m: np.ndarray) -> Predictions:
     """Read HO-3D's pred.json, or a zip that holds it.
 
-    truth_joints_m: (N, 21, 3) of the table's frames, to see whether the file follows the
-    conventions. Raises `ValueError` naming the file, the row, and the rule.
+    truth_joints_m: (N, 21, 3) of the table's frames, to check the file's conventions. Raises
+    `ValueError` that names the file, the row, and the rule.
     """
     text = _read_text(path)
     try:
@@ -75,12 +75,12 @@ def read_pred_json(path: Path, order: FileOrder, truth_joints_m: np.ndarray) -> 
 
 
 def _has_mesh(vertices: np.ndarray) -> np.ndarray:
-    """(N,) bool: vertices (N, 778, 3), m, as large as a hand and mostly distinct, unlike zeros,
-    NaN, a repeated point, or joints that are repeated or followed by zeros."""
+    """(N,) bool: whether vertices (N, 778, 3), m, are as large as a hand and mostly distinct.
+    Placeholders are not: zeros, NaN, a repeated point, joints repeated or followed by zeros."""
     x, y, z = np.moveaxis(vertices.astype(np.float64), -1, 0)
     with np.errstate(invalid="ignore"):  # infinity is refused later
-        extent_m = np.fmax.reduce(vertices, 1) - np.fmin.reduce(vertices, 1)  # NaN where all are
-        keys = np.sort(x + np.sqrt(2) * y + np.sqrt(3) * z, axis=1)  # one for each distinct point
+        extent_m = np.fmax.reduce(vertices, 1) - np.fmin.reduce(vertices, 1)  # NaN if all are NaN
+        keys = np.sort(x + np.sqrt(2) * y + np.sqrt(3) * z, axis=1)  # equal for equal points
     num_distinct = 1 + (keys[:, 1:] != keys[:, :-1]).sum(1)
     return (extent_m.max(1) > _LEAST_EXTENT_M) & (2 * num_distinct > NUM_VERTICES)
 
@@ -90,8 +90,8 @@ def write_pred_json(
 ) -> None:
     """Write HO-3D's file from joints_m (N, 21, 3) and vertices_m (N, 778, 3) of the table's frames.
 
-    A path that ends in .zip becomes what the server takes: a zip that holds pred.json.
-    Raises `ValueError` when frames of evaluation.txt are not there.
+    A path that ends in .zip becomes a zip that holds pred.json, as the server takes it.
+    Raises `ValueError` if frames of evaluation.txt are missing.
     """
     check_writable(order, "joints_m", joints_m, NUM_JOINTS)
     check_writable(order, "vertices_m", vertices_m, NUM_VERTICES)
@@ -114,7 +114,7 @@ def write_pred_json(
 
 
 def _write_pred(file: IO[bytes], parts: Iterable[np.ndarray], rows: np.ndarray) -> None:
-    """Row by row: the whole as Python's lists would take several GB."""
+    """Write row by row: the whole as Python lists would take several GB."""
     for opening, points in zip((b"[[", b",\n["), parts, strict=True):
         file.write(opening)
         for k, row in enumerate(rows.tolist()):
@@ -136,7 +136,7 @@ def _read_text(path: Path) -> str:
     try:
         return _read_zip(path)
     except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError) as error:
-        # RuntimeError: a password is wanted, or a compression that Python does not know
+        # RuntimeError: a password is needed, or Python does not know the compression
         fault = fault_of(path.read_bytes(), error, _ZIP)
         raise UnreadableFileError(f"{path}: {fault}") from None
 
@@ -156,10 +156,10 @@ def _read_zip(path: Path) -> str:
 
 
 def _parse(text: str, length: int) -> tuple[np.ndarray, np.ndarray | None]:
-    """Row by row, since the whole as Python's numbers would take several GB.
+    """Read row by row, because the whole as Python numbers would take several GB.
 
-    Joints (length, 21, 3) float64 and vertices (length, 778, 3) float32 as the file has them;
-    None for vertices that are left out: no second list, or an empty one, or null."""
+    Returns joints (length, 21, 3) float64 and vertices (length, 778, 3) float32 as in the file. The
+    vertices are None if the second list is absent, empty or null."""
     cursor = _Cursor(text)
     cursor.expect("[")
     joints = np.empty((length, NUM_JOINTS, 3))
@@ -174,9 +174,9 @@ def _parse(text: str, length: int) -> tuple[np.ndarray, np.ndarray | None]:
 
 
 def _read_rows(cursor: "_Cursor", what: str, points: np.ndarray, may_lack: bool = False) -> int:
-    """Fill points (length, P, 3) from the list at the cursor; returns how many rows it has.
+    """Fill points (length, P, 3) from the list at the cursor; returns its number of rows.
 
-    may_lack: no row at all will do, and rows that are empty or null, which are NaN then."""
+    may_lack: the list may be empty, and single rows may be empty or null, which gives NaN."""
     num_rows, length = 0, len(points)
     for row in cursor.items():
         if num_rows < length:
@@ -199,7 +199,7 @@ def _row(what: str, number: int, row: object, num_points: int) -> np.ndarray:
 
 
 class _Cursor:
-    """A place in a JSON text, to read the items of its outer lists one by one."""
+    """A position in a JSON text, for reading the items of its outer lists one by one."""
 
     def __init__(self, text: str) -> None:
         self.text, self.at = text, 0
@@ -211,14 +211,14 @@ class _Cursor:
         self.at += 1
 
     def passes(self, text: str) -> bool:
-        """Go behind this text where it is what comes next."""
+        """Move past this text if it comes next."""
         self._next()
         if is_next := self.text.startswith(text, self.at):
             self.at += len(text)
         return is_next
 
     def items(self) -> Iterator[object]:
-        """The items of the list that begins here; afterwards the cursor stands behind it."""
+        """The items of the list that begins here; afterwards the cursor is past the list."""
         decode = json.JSONDecoder().raw_decode
         self.expect("[")
         while self._next() != "]":
