@@ -25,7 +25,7 @@ def make_run(kind=FULL, seed=0, shift_mm=0.0, base="tiny", **changed):
     gain = shift_mm * np.where(occlusion >= 0.5, 2, 1) + rng.normal(0, 0.01, G * F)
     run = {
         "experiment": experiment, "seed": seed, "hand": "standin", "step": 600,
-        **choices_of(VARIANTS[kind].of(get_experiment("tiny"))),
+        **choices_of(get_experiment("tiny" if kind == FULL else f"tiny_{kind}")),
     }  # fmt: skip
     return SimpleNamespace(
         name=f"{experiment}-seed{seed}",
@@ -115,8 +115,8 @@ def test_runs_of_no_variant_go_by_their_experiment():
     run = make_evaluation(start).run
     assert (kind_of(run), label_of(run)) == ("lite_frames",) * 2
     assert label_of(make_evaluation({"method": "[36]", "predictions": "x"}).run) == "[36]"
-    for name, variant in VARIANTS.items():
-        choices = choices_of(variant.of(get_experiment("tiny")))
+    for name in VARIANTS:
+        choices = choices_of(get_experiment("tiny" if name == FULL else f"tiny_{name}"))
         assert kind_of(make_evaluation(choices).run) == name
 
 
