@@ -31,7 +31,7 @@ from deformer.program.console import PlainConsole, run_program
 from deformer.program.least import check_least
 from deformer.program.lock import locked
 from pipelines.building.finish import finish, remove_build
-from pipelines.building.plan import BuildPlan, PlanOptions, differences, make_plan
+from pipelines.building.plan import BuildPlan, PlanOptions, describe_changes, make_plan
 from pipelines.building.shard import (
     BUILD_FOLDER,
     ShardTask,
@@ -90,7 +90,7 @@ def build(options: Options) -> dict:
 def _already_built(plan: BuildPlan) -> dict:
     out = plan.out
     info = read_info(out)
-    if difference := differences(info["parameters"], plan.parameters):
+    if difference := describe_changes(info["parameters"], plan.parameters):
         raise UnusableInputError(
             f"{out} is built with other parameters ({difference}); give another --out, or delete it"
         )
@@ -110,7 +110,7 @@ def _begin(plan: BuildPlan) -> None:
             raise UnreadableFileError(
                 f"{error}; delete the folder {out} and build anew, or give another --out"
             ) from None
-        if difference := differences(before, plan.parameters):
+        if difference := describe_changes(before, plan.parameters):
             raise UnusableInputError(
                 f"{out} holds an unfinished build with other parameters ({difference}); give "
                 "another --out, or delete it"

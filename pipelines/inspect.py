@@ -31,7 +31,7 @@ from deformer.files.whole import write_whole
 from deformer.program.console import PlainConsole, run_program
 from deformer.program.least import check_least
 from pipelines.inspection.coco import write_coco
-from pipelines.inspection.contact_sheet import Tile, draw_sheet
+from pipelines.inspection.contact_sheet import Tile, draw_contact_sheet
 
 BIN_NAMES = ("0–25", "25–50", "50–75", "75–100", "unknown")
 """Occlusion, %."""
@@ -135,7 +135,7 @@ def _facts_table(folder: Path, info: dict, frames: pa.Table, valid: np.ndarray) 
     shards = [shard for shard in info["shards"] if shard["name"] in names]
     size = sum(shard["size"] for shard in shards)
     table = Table(title=str(folder), show_header=False, title_justify="left")
-    table.add_row("dataset", f"{parameters['dataset']}, {origin(info)}")
+    table.add_row("dataset", f"{parameters['dataset']}, {describe_origin(info)}")
     table.add_row("hand model", parameters["hand"])
     table.add_row("shards", f"{len(shards):,}, {size / 1e6:,.1f} MB")
     table.add_row("clips", f"{len(pc.unique(frames['clip'])):,}")
@@ -153,7 +153,7 @@ def _facts_table(folder: Path, info: dict, frames: pa.Table, valid: np.ndarray) 
     return table
 
 
-def origin(info: dict) -> str:
+def describe_origin(info: dict) -> str:
     """Where a dataset's images come from, in words."""
     if info["synthetic"] is None:
         return "recorded"
@@ -227,9 +227,14 @@ def _write_sheet(path: Path, folder: Path, info: dict, frames: pa.Table, options
             f"{where} holds no valid frame, so there is nothing to draw: the table above says why"
         )
     tiles = [load_tile(folder, row) for row in frames.take(rows).to_pylist()]
-    parts = (folder.resolve().name, options.split, info["parameters"]["dataset"], origin(info))
+    parts = (
+        folder.resolve().name,
+        options.split,
+        info["parameters"]["dataset"],
+        describe_origin(info),
+    )
     title = " · ".join(part for part in parts if part)
-    sheet = draw_sheet(tiles, options.columns, title)
+    sheet = draw_contact_sheet(tiles, options.columns, title)
     _, png = cv2.imencode(".png", cv2.cvtColor(sheet, cv2.COLOR_RGB2BGR))
     write_whole(path, png.tobytes())
     return len(tiles)

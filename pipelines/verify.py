@@ -187,7 +187,7 @@ def _check_shard(job: tuple[Path, int, dict, str | None]) -> ShardReport:
 
 @cache
 def _hand_model(hand: str) -> HandModel:
-    return HandModel.of(load_hands(hand))
+    return HandModel.from_hands(load_hands(hand))
 
 
 def _check_rows(path: Path, position: int, expected: pa.Table) -> list[str]:

@@ -38,7 +38,7 @@ _BONES = [j for j in range(1, 21) if j % 4]
 """Joints at the end of a bone, without the fingertips."""
 
 
-def of_size(bone_length_m: float) -> str:
+def cause_of_bone_length(bone_length_m: float) -> str:
     """Of joints with this median bone."""
     for unit, per_metre in _UNITS.items():
         if 0.6 < bone_length_m / per_metre / _USUAL_BONE_M < 1.6:
@@ -49,7 +49,7 @@ def of_size(bone_length_m: float) -> str:
     )
 
 
-def of_image(joints_cam_m: np.ndarray, joints_px: np.ndarray, K: np.ndarray) -> str:
+def cause_of_projection(joints_cam_m: np.ndarray, joints_px: np.ndarray, K: np.ndarray) -> str:
     """Of joints (N, 21, 3), stated 2D joints (N, 21, 2) and camera matrices (N, 3, 3)."""
 
     def agree(joints: np.ndarray, pixels: np.ndarray = joints_px) -> bool:
@@ -93,7 +93,9 @@ def _fit_camera(joints_cam_m: np.ndarray, joints_px: np.ndarray) -> np.ndarray |
     return np.array([fx, fy, cx, cy]) if np.median(off) < ROUNDED_PX and min(fx, fy) > 0 else None
 
 
-def of_pose(poses: list[ManoPose], joints_cam_m: np.ndarray, ref: ClipRef, hand: HandModel) -> str:
+def cause_of_pose(
+    poses: list[ManoPose], joints_cam_m: np.ndarray, ref: ClipRef, hand: HandModel
+) -> str:
     """Of MANO parameters and the stated joints (N, 21, 3) that are not those of the posed hand."""
     poses, joints_cam_m = poses[:_MOST_FRAMES], joints_cam_m[:_MOST_FRAMES]
     hands = hand.hands
@@ -120,7 +122,7 @@ def _suspects(
     """Joints of the posed hand and stated joints, with one fault undone, and its name."""
     side, tips, arrays = ref.side, ref.tips, getattr(hand.hands, ref.side)
     turned = replace(arrays, shapedirs=arrays.shapedirs * np.float32([-1, 1, 1])[:, None])
-    turned = HandModel.of(replace(hand.hands, **{side: turned}))
+    turned = HandModel.from_hands(replace(hand.hands, **{side: turned}))
     words = (
         f"the shape directions of MANO_{side.upper()}.pkl have another sign of x than those that "
         "the labels were made with: take the file as published, not a mended one"

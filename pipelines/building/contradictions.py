@@ -65,7 +65,7 @@ class Stated:
 
 
 @dataclass(frozen=True, eq=False)
-class Rule:
+class ConsistencyRule:
     """What must hold between the labels of a frame."""
 
     judge: Callable[[Stated], tuple[np.ndarray, np.ndarray]]
@@ -180,33 +180,33 @@ def _off_segmentation(px: np.ndarray, inside: np.ndarray, segmentation: np.ndarr
 
 
 _RULES = (
-    Rule(_camera, "K is no camera matrix", lambda x, broken: (
+    ConsistencyRule(_camera, "K is no camera matrix", lambda x, broken: (
         "it must be fx s cx, 0 fy cy, 0 0 1 in pixels, fx and fy above 0, and is "
         f"{x.K[broken[0]].tolist()}; is it transposed, or an extrinsic matrix?")),
     # a single frame keeps its own reason, joints_behind_camera
-    Rule(_before_the_camera, "all joints lie behind the camera",
+    ConsistencyRule(_before_the_camera, "all joints lie behind the camera",
          "z must point forward and y down, as in OpenCV; labels of OpenGL (y up, z backward) are "
          "to be multiplied by (1, −1, −1)", spoils=False),
-    Rule(_size, "the joints make no hand: its bones are {off:.3g} m long in the median "
+    ConsistencyRule(_size, "the joints make no hand: its bones are {off:.3g} m long in the median "
          f"({BONE_LENGTH_M[0]} to {BONE_LENGTH_M[1]} m allowed)",
-         lambda x, broken: causes.of_size(np.median(bone_length_m(x.any_joints_cam_m[broken])))),
-    Rule(_image, "the 3D joints, projected by K of camera {camera}, are up to {off:.1f} px from "
+         lambda x, broken: causes.cause_of_bone_length(np.median(bone_length_m(x.any_joints_cam_m[broken])))),
+    ConsistencyRule(_image, "the 3D joints, projected by K of camera {camera}, are up to {off:.1f} px from "
          "the dataset's own 2D joints",
-         lambda x, broken: causes.of_image(
+         lambda x, broken: causes.cause_of_projection(
              x.joints_cam_m[broken], x.joints_px[broken], x.K[broken])),
-    Rule(_posed, "the joints of the hand that the MANO parameters pose are up to {off:.1f} mm from "
+    ConsistencyRule(_posed, "the joints of the hand that the MANO parameters pose are up to {off:.1f} mm from "
          "the dataset's own joints",
-         lambda x, broken: causes.of_pose(
+         lambda x, broken: causes.cause_of_pose(
              [x.frames[i].pose for i in broken], x.joints_cam_m[broken], x.ref, x.hand)),
     # of whole clips only, as a finger may bend backwards for a moment
-    Rule(_bending, "the fingers bend backwards, if this is a {side} hand,",
+    ConsistencyRule(_bending, "the fingers bend backwards, if this is a {side} hand,",
          "the side is the other one, an axis of the joints is flipped (x right, y down, z forward "
          "is wanted), or they are not in dataset order (thumb first, palm to tip)", spoils=False),
-    Rule(_tips, "the stated vertices of the fingertips are up to {off:.1f} mm from the stated "
+    ConsistencyRule(_tips, "the stated vertices of the fingertips are up to {off:.1f} mm from the stated "
          "joints", "joints and vertices are of different frames, hands, units, or orders of joints "
          "(dataset order goes from the thumb to the little finger)"),
     # of whole clips only: what has no label may hide a hand, and another hand may be seen
-    Rule(_seen, "the projected joints are not where the dataset's segmentation or box shows the "
+    ConsistencyRule(_seen, "the projected joints are not where the dataset's segmentation or box shows the "
          "hand, up to {off:.0f} % of them,", "K of camera {camera} may be of another resolution or "
          "camera, or the labels of another frame", spoils=False),
 )  # fmt: skip

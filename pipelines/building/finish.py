@@ -16,8 +16,8 @@ from deformer.files.whole import whole_file
 from pipelines.building.shard import (
     BUILD_FOLDER,
     ShardMark,
-    forget,
     read_rows,
+    remove_mark,
     size_and_sha256,
     write_json,
 )
@@ -79,7 +79,7 @@ def _rows(out: Path, mark: ShardMark) -> tuple[pa.Table, pa.Table]:
     if size_and_sha256(out / mark.name) == (mark.size, mark.sha256):
         with suppress(pa.ArrowInvalid, OSError):  # rows that are cut off
             return read_rows(out, mark.name)
-    forget(out, mark.name)
+    remove_mark(out, mark.name)
     raise UnusableInputError(
         f"{mark.name} is no longer what was written; run the same command again to make it anew"
     )

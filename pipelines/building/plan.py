@@ -19,7 +19,7 @@ from deformer.files.foreign import check_folder_name
 from deformer.hand.box import BOX_SCALE, AugmentationRange
 from deformer.hand.mano import find_mano, load_hands
 from deformer.program.least import check_least
-from pipelines.building.shard import ShardTask, in_groups
+from pipelines.building.shard import ShardTask, group_by_frames
 from pipelines.datasets.source import (
     ClipRef,
     UnusableInputError,
@@ -109,7 +109,7 @@ def choose_hand(root: Path, hand: str | None, mano_dir: Path | None) -> HandChoi
     return HandChoice(mark["hand"], hands.name, hands.sha256)
 
 
-def spread(refs: list[ClipRef], limit: int | None) -> list[ClipRef]:
+def choose_clips(refs: list[ClipRef], limit: int | None) -> list[ClipRef]:
     """At most `limit` of the clips, in their order, from all combinations of splits in turn.
 
     The combinations take turns so that the parts seen least come first: a dozen clips of DexYCB
@@ -154,7 +154,7 @@ def make_plan(options: PlanOptions) -> BuildPlan:
     listed = module.list_clips(
         root, **({} if halo_frames is None else {"halo_frames": halo_frames})
     )
-    refs = spread(_checked(listed, root), options.limit)
+    refs = choose_clips(_checked(listed, root), options.limit)
     if halo_frames is None and any(ref.halo for ref in refs):
         raise UnusableInputError(
             f"clips of {dataset} have a halo, and its module does not say how far it reaches: give "
@@ -227,7 +227,7 @@ def _describe(ref: ClipRef) -> str:
     return repr(sorted((asdict(ref) | {"halo": sorted(ref.halo)}).items()))
 
 
-def differences(old: dict, new: dict) -> str:
+def describe_changes(old: dict, new: dict) -> str:
     """The differing parameters, as `name: old → new, …`; empty when there are none."""
     keys = [key for key in {**old, **new} if old.get(key) != new.get(key)]
     return ", ".join(f"{key}: {old.get(key)} → {new.get(key)}" for key in keys)
@@ -241,4 +241,4 @@ def _plan_shards(refs: Iterable[ClipRef], frames_per_shard: int) -> list[tuple[C
     WebDataset does, already mixes subjects and objects.
     """
     groups = _by_splits(refs).values()
-    return [s for g in groups for s in in_groups(sorted(g, key=_shuffled), frames_per_shard)]
+    return [s for g in groups for s in group_by_frames(sorted(g, key=_shuffled), frames_per_shard)]

@@ -13,7 +13,7 @@ from deformer.data.dataset import DATASET_FILE, read_info
 from deformer.hand.box import AugmentationRange
 from deformer.program.lock import locked
 from pipelines.building.finish import count_index, remove_build, write_indices
-from pipelines.building.plan import PlanOptions, differences, make_plan
+from pipelines.building.plan import PlanOptions, describe_changes, make_plan
 from pipelines.building.shard import BUILD_FOLDER, ShardTask, build_shard, index_shard, write_json
 from pipelines.datasets.source import UnusableInputError
 
@@ -80,7 +80,7 @@ def _tasks(folder: Path, root: Path | None, info: dict, mano_dir: Path | None) -
             was.get("halo_frames"),
         )
     )
-    if difference := differences(was, plan.parameters):
+    if difference := describe_changes(was, plan.parameters):
         raise UnusableInputError(
             f"{root} is not what {folder} was built from ({difference}); give the right --root, or "
             "build anew with another --out"

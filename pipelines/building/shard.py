@@ -38,7 +38,7 @@ PART_FRAMES = 256
 """A second's work: many workers are busy with a few shards, to the end."""
 
 
-def in_groups(refs: Iterable[ClipRef], most_frames: int) -> list[tuple[ClipRef, ...]]:
+def group_by_frames(refs: Iterable[ClipRef], most_frames: int) -> list[tuple[ClipRef, ...]]:
     """Clips that follow each other, with no more frames than that unless one clip has them."""
     groups: list[tuple[ClipRef, ...]] = []
     num_frames = 0
@@ -76,7 +76,7 @@ class ShardTask:
 
     def parts(self) -> list["ShardTask"]:
         """Tasks of some of the clips each, in order: one worker makes a part at a time."""
-        return [replace(self, refs=refs) for refs in in_groups(self.refs, PART_FRAMES)]
+        return [replace(self, refs=refs) for refs in group_by_frames(self.refs, PART_FRAMES)]
 
 
 @dataclass(frozen=True)
@@ -127,7 +127,7 @@ def make_part(task: ShardTask, report: Callable[[int], None]) -> Path:
             done += len(ref.frames)
             report(done)
 
-    return write_part(task.out, task.name, clips())
+    return write_clips(task.out, task.name, clips())
 
 
 def _make_clip(task: ShardTask, ref: ClipRef, *least_frames: int) -> Clip:
@@ -144,10 +144,10 @@ def _hand_model(source: str, sha256: str) -> HandModel:
             f"the hand model {source} is not the same on this worker (sha256 {hands.sha256}) as "
             f"where the build was started ({sha256}); make them one"
         )
-    return HandModel.of(hands)
+    return HandModel.from_hands(hands)
 
 
-def write_part(out: Path, name: str, clips: Iterable[Clip]) -> Path:
+def write_clips(out: Path, name: str, clips: Iterable[Clip]) -> Path:
     """Write some clips of the shard `name`: a tar without its end. The bytes depend on the clips
     alone."""
     path = _temporary(out, name)
@@ -177,10 +177,10 @@ def join_parts(task: ShardTask, parts: list[Path]) -> ShardMark:
     """
     if mark := read_mark(task.out, task.name):  # by a worker that was taken for dead
         return mark
-    return join(task.out, task.name, parts, partial(_refuse_contradictions, task))
+    return assemble_shard(task.out, task.name, parts, partial(_refuse_contradictions, task))
 
 
-def join(
+def assemble_shard(
     out: Path, name: str, parts: list[Path], check: Callable[[pa.Table], None] = lambda frames: None
 ) -> ShardMark:
     """The same for parts of any origin; `check` gets the rows of `frames.parquet` before the shard
@@ -330,7 +330,7 @@ def read_mark(out: Path, name: str) -> ShardMark | None:
     return mark if is_there else None
 
 
-def forget(out: Path, name: str) -> None:
+def remove_mark(out: Path, name: str) -> None:
     """Remove a shard's mark, so that it will be made again."""
     _mark_path(out, name).unlink(missing_ok=True)
 

@@ -36,7 +36,7 @@ from deformer.data.clip import REASONS, SPLIT_COLUMNS
 from deformer.files.foreign import UnreadableFileError, read_json
 from deformer.hand.conventions import NUM_JOINTS, NUM_VERTICES, SIDES, TIPS
 
-SYNTHETIC_MARK = "synthetic.json"
+SYNTHETIC_FILE = "synthetic.json"
 """A synthesized root holds this file: who made it, from what seed, with which hand model."""
 
 _KEY = re.compile(r"[A-Za-z0-9_-]{1,80}")
@@ -259,7 +259,7 @@ def check_values(
 
 def synthetic_mark(root: Path) -> dict | None:
     """What a synthesized root says of itself; None for a recorded dataset."""
-    path = root / SYNTHETIC_MARK
+    path = root / SYNTHETIC_FILE
     if not path.is_file():
         return None
     try:

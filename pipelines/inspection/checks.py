@@ -45,7 +45,7 @@ def check_clips(path: Path, name: str, hand: HandModel | None) -> Iterator[str]:
             unknown = [b""] * n if field.dtype == "rle" else np.full((n, *field.shape), np.nan)
             labels.setdefault(field.name, unknown)
         try:
-            problems = [*_check_images(labels, meta, members), *check_labels(labels, meta)]
+            problems = [*_check_images(labels, meta, members), *broken_rules(labels, meta)]
             problems += _check_reprojection(labels, meta, hand)
         except Exception as error:  # damaged labels may fail anywhere: that is a finding
             raise CorruptShardError(f"{name}: {meta_member(meta.key)}: {error}") from error
@@ -76,7 +76,7 @@ def _check_images(labels: dict, meta: ClipMeta, members: dict[str, bytes]) -> It
 
 
 @dataclass(frozen=True)
-class Rule:
+class LabelRule:
     """What must hold of every frame."""
 
     text: str
@@ -86,7 +86,7 @@ class Rule:
     """All labels of a clip → (F,) bool, true where the rule is broken."""
 
 
-def check_labels(labels: dict, meta: ClipMeta) -> Iterator[str]:
+def broken_rules(labels: dict, meta: ClipMeta) -> Iterator[str]:
     """The rules that a clip breaks. `labels` holds every field of the contract."""
     for name, value, allowed in (
         ("side", meta.side, ("right", "left")),
@@ -183,39 +183,39 @@ def _does_not_cover(name: str) -> Callable[[dict, ClipMeta], np.ndarray]:
 
 
 RULES = (
-    Rule("valid must be true just where no reason is given", ("valid", "reason"),
+    LabelRule("valid must be true just where no reason is given", ("valid", "reason"),
          lambda x, _: x["valid"] != (x["reason"] == "")),
-    Rule("no known reason", ("reason",),
+    LabelRule("no known reason", ("reason",),
          lambda x, _: ~np.isin(x["reason"], ["", *REASONS])),
-    Rule("frame numbers must rise from frame to frame", ("frame",),
+    LabelRule("frame numbers must rise from frame to frame", ("frame",),
          lambda x, _: np.diff(x["frame"].astype(np.int64), prepend=x["frame"][:1] - 1) <= 0),
-    Rule("the crop must lie inside the source image", ("crop_xywh",), _is_outside_image),
-    Rule("a valid frame without a crop", ("crop_xywh",),
+    LabelRule("the crop must lie inside the source image", ("crop_xywh",), _is_outside_image),
+    LabelRule("a valid frame without a crop", ("crop_xywh",),
          lambda x, _: x["valid"] & (x["crop_xywh"][:, 2:] <= 0).any(1)),
-    Rule("a frame that is not valid has a crop", ("crop_xywh",),
+    LabelRule("a frame that is not valid has a crop", ("crop_xywh",),
          lambda x, _: ~x["valid"] & (x["crop_xywh"] != 0).any(1)),
-    Rule("K is null in a valid frame", (), lambda x, _: x["valid"] & ~_is_known(x["K"])),
-    Rule("box_px is null in a valid frame", (), lambda x, _: x["valid"] & ~_is_known(x["box_px"])),
-    Rule("joints are null in a valid frame", (), _lacks_joints),
-    Rule("a valid frame has neither all of MANO's parameters nor vertices", (), _lacks_hand),
-    Rule("joints_px are not the projection of joints_cam_m by K", (),
+    LabelRule("K is null in a valid frame", (), lambda x, _: x["valid"] & ~_is_known(x["K"])),
+    LabelRule("box_px is null in a valid frame", (), lambda x, _: x["valid"] & ~_is_known(x["box_px"])),
+    LabelRule("joints are null in a valid frame", (), _lacks_joints),
+    LabelRule("a valid frame has neither all of MANO's parameters nor vertices", (), _lacks_hand),
+    LabelRule("joints_px are not the projection of joints_cam_m by K", (),
          lambda x, _: _differs_px(x["joints_px"], project(x["joints_cam_m"], x["K"]))),
-    Rule("joints_cam_m is no hand in metres: the median of its bones must be "
+    LabelRule("joints_cam_m is no hand in metres: the median of its bones must be "
          f"{BONE_LENGTH_M[0]} to {BONE_LENGTH_M[1]} m long", (),
          lambda x, _: is_no_hand(bone_length_m(x["joints_cam_m"]))),
-    Rule("box_px is not the tight box of joints_px", ("box_px",),
+    LabelRule("box_px is not the tight box of joints_px", ("box_px",),
          lambda x, _: _is_known(x["joints_px"])
          & _differs_px(x["box_px"], tight_box(x["joints_px"]))),
-    Rule(f"not the number of joints inside the image (0-{NUM_JOINTS}; −1 where none are known)",
+    LabelRule(f"not the number of joints inside the image (0-{NUM_JOINTS}; −1 where none are known)",
          ("joints_in_image",), _has_wrong_joints_in_image),
-    *(Rule(f"{name} outside 0 … 1", (name,), lambda x, _, name=name: (x[name] < 0) | (x[name] > 1))
+    *(LabelRule(f"{name} outside 0 … 1", (name,), lambda x, _, name=name: (x[name] < 0) | (x[name] > 1))
       for name in ("occlusion", "occlusion_grasped", "visibility")),
-    Rule("occlusion_grasped exceeds occlusion", ("occlusion_grasped", "occlusion"),
+    LabelRule("occlusion_grasped exceeds occlusion", ("occlusion_grasped", "occlusion"),
          lambda x, _: x["occlusion_grasped"] > x["occlusion"] + 1e-6),
-    Rule("occlusion and visibility add up to more than 1", ("occlusion", "visibility"),
+    LabelRule("occlusion and visibility add up to more than 1", ("occlusion", "visibility"),
          lambda x, _: x["occlusion"] + x["visibility"] > 1 + 1e-6),
-    Rule("occlusion is known, but a mask is absent", (), _lacks_masks),
-    *(Rule(f"{name} is no RLE of the crop's size", ("crop_xywh",), _does_not_cover(name))
+    LabelRule("occlusion is known, but a mask is absent", (), _lacks_masks),
+    *(LabelRule(f"{name} is no RLE of the crop's size", ("crop_xywh",), _does_not_cover(name))
       for name in _MASKS),
 )  # fmt: skip
 

@@ -17,6 +17,7 @@ from pipelines.synthetic.hand.kinematics import (
     natural_bend,
 )
 from pipelines.synthetic.hand.motion import minimum_jerk, smooth_noise
+from pipelines.synthetic.standin_hand import standin_hands
 
 _LOWEST = np.array([-0.85, *[-0.35] * 4, *[0.0] * 5, -0.3, -0.25, -0.2, -0.25, -0.4, -0.2])
 _HIGHEST = np.array([0.75, *[1.45] * 4, *[1.0] * 5, 1.45, 0.3, 0.2, 0.3, 0.45, 0.8])
@@ -25,7 +26,7 @@ _PINCH_GAP_M = 0.016
 _PINCHES = 1500
 
 
-def finger_course(
+def finger_motion(
     rng: np.random.Generator, rig: HandRig, times: np.ndarray, liveliness: float
 ) -> np.ndarray:
     """The fingers of a free hand at times (T,) in frames: axis-angle (T, 45).
@@ -43,10 +44,10 @@ def finger_course(
     share = minimum_jerk((times - begins[i]) / (begins[i + 1] - begins[i]))[:, None]
     course = poses[i] * (1 - share) + poses[i + 1] * share
     course += smooth_noise(rng, times, 16, 9) * 0.02
-    return own_way(rng, rig.finger_rotvec(_bend(np.clip(course, _LOWEST, _HIGHEST))))
+    return add_personal_variation(rng, rig.finger_rotvec(_bend(np.clip(course, _LOWEST, _HIGHEST))))
 
 
-def own_way(rng: np.random.Generator, finger_rotvec: np.ndarray) -> np.ndarray:
+def add_personal_variation(rng: np.random.Generator, finger_rotvec: np.ndarray) -> np.ndarray:
     """Poses (T, 45) as one person has them: joints bend a bit unalike, and not about one axis."""
     pose = finger_rotvec.reshape(-1, 15, 3) * rng.uniform(0.8, 1.15, (15, 1))
     for finger in FINGERS:
@@ -147,8 +148,6 @@ def _pinch(rng) -> np.ndarray:
 @cache
 def _pinch_bank() -> list[np.ndarray]:
     """By finger: poses (N, 15) whose thumb meets it, the same at every call."""
-    from pipelines.synthetic.scene.sequence import standin_hands
-
     rng = np.random.default_rng(20240611)
     hands, layer = standin_hands()
     rig = HandRig(hands, layer, "right", np.zeros(10))

@@ -95,7 +95,7 @@ def table_motion(
     wrist[before] = path(reach[before])
     hand_rotation[before] = turn(reach[before])
     wrist += (0.0012 * smooth_noise(rng, frames, 3, 6) * (1 - reach[:, None])).astype(float)
-    bend = _finger_course(grasp, frames, timing, rng)
+    bend = _finger_motion(grasp, frames, timing, rng)
     hand = Rotation.from_matrix(hand_rotation).as_rotvec(), rig.finger_rotvec(bend), wrist
     return Motion(frames >= np.ceil(timing.appear), *hand, rotations, positions)
 
@@ -119,7 +119,7 @@ def held_motion(
     hand_rotation = rotations @ grasp.rotation
     wrist = np.einsum("fij,j->fi", rotations, grasp.wrist_m) + positions
     timing = Timing(-1.0, -0.5, period)
-    bend = _finger_course(grasp, frames, timing, rng)
+    bend = _finger_motion(grasp, frames, timing, rng)
     hand = Rotation.from_matrix(hand_rotation).as_rotvec(), rig.finger_rotvec(bend), wrist
     return Motion(np.ones(num_frames, bool), *hand, rotations, positions)
 
@@ -179,7 +179,7 @@ def _reach_path(rig, final_rotation, final_wrist, approach, rng):
     return path, turn
 
 
-def _finger_course(grasp: Grasp, frames, timing: Timing, rng) -> FingerBend:
+def _finger_motion(grasp: Grasp, frames, timing: Timing, rng) -> FingerBend:
     """Relaxed → open → closed, a tremor, and now and then a finger that lifts and comes back."""
     num_frames = len(frames)
     relaxed = natural_bend(rng, rng.uniform(0.5, 1.0))

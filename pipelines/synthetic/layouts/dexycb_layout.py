@@ -5,7 +5,6 @@ Layout and meaning of every value: section 5 of the project's method, after DexY
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import yaml
@@ -15,27 +14,20 @@ from deformer.data.official import SERIALS
 from deformer.files.images import encode_jpeg
 from deformer.files.whole import write_part, write_whole
 from deformer.hand.conventions import SIDES
+from pipelines.synthetic.config import SynthesisConfig
 from pipelines.synthetic.hand.motion import Motion
-from pipelines.synthetic.layouts.encode import encode_png, pack_npz
-from pipelines.synthetic.layouts.sequences import SequencePlan
+from pipelines.synthetic.layouts.png_npz import encode_png, pack_npz
+from pipelines.synthetic.plans import SequencePlan
 from pipelines.synthetic.recorded.recording import Recordings
+from pipelines.synthetic.render.camera_view import Picture
 from pipelines.synthetic.render.layer import HAND
-from pipelines.synthetic.render.shot import Picture
+from pipelines.synthetic.render.table_views import table_views
 from pipelines.synthetic.scene.cameras import MASTER_SERIAL, Camera, intrinsics, rig
-from pipelines.synthetic.scene.sequence import (
-    Sequence,
-    compose,
-    compose_recorded,
-    film_table,
-    generator,
-    standin_hands,
-)
+from pipelines.synthetic.scene.sequence import Sequence, compose, compose_recorded
 from pipelines.synthetic.scene.setting import Setting
-from pipelines.synthetic.scene.world import Person, Take
+from pipelines.synthetic.scene.world import Person, SequenceSpec
+from pipelines.synthetic.standin_hand import generator
 from pipelines.synthetic.things.ycb import CLASS_IDS
-
-if TYPE_CHECKING:
-    from pipelines.synthesize import SynthesisConfig
 
 HAND_LABEL = 255
 
@@ -58,7 +50,7 @@ class Subject:
         unknown = np.zeros(10, np.float32)
         for side in SIDES:
             betas = recordings.betas.get((name, side), unknown)
-            people[side] = replace(person, looks=replace(person.looks, betas=betas))
+            people[side] = replace(person, appearance=replace(person.appearance, betas=betas))
         return cls(name, rig(rng, recordings.middle_m(name)), people)
 
     def person(self, side: str, seed: int, setting: Setting) -> Person:
@@ -82,14 +74,14 @@ def write_shared(root: Path, subjects: list[Subject]) -> None:
         write_whole(path / "extrinsics.yml", _yaml(_extrinsics_entry(subject.cameras)))
         for side, person in subject.people.items():
             path = folder / f"mano_{subject.name}_{side}"
-            betas = [float(np.float32(b)) for b in person.looks.betas]
+            betas = [float(np.float32(b)) for b in person.appearance.betas]
             write_whole(path / "mano.yml", _yaml({"betas": betas}))
 
 
 def write_sequence(
     folder: Path,
     plan: SequencePlan,
-    config: "SynthesisConfig",
+    config: SynthesisConfig,
     subject: Subject,
     motion: Motion | None = None,
 ) -> None:
@@ -102,12 +94,12 @@ def write_sequence(
         subject.person(plan.side, config.seed, plan.setting),
         CLASS_IDS[plan.object_name],
     )
-    take = Take(config.seed, plan.folder, person, plan.side, grasped, cameras, plan.setting)
-    sequence = compose(take, config.frames) if motion is None else compose_recorded(take, motion)
+    spec = SequenceSpec(config.seed, plan.folder, person, plan.side, grasped, cameras, plan.setting)
+    sequence = compose(spec, config.frames) if motion is None else compose_recorded(spec, motion)
     write_part(folder / "meta.yml", _yaml(_meta(sequence, plan.subject, plan.side)).encode())
     _write_poses(folder / "pose.npz", sequence, subject.cameras)
     labels = [_camera_labels(sequence, camera) for camera in cameras]
-    for frame, number, picture in film_table(sequence).pictures(range(sequence.motion.num_frames)):
+    for frame, number, picture in table_views(sequence).pictures(range(sequence.motion.num_frames)):
         place = folder / cameras[number].name
         write_frame(place, frame, picture, config.depth)
         arrays = {"seg": segmentation(picture)} | {k: v[frame] for k, v in labels[number].items()}
@@ -251,9 +243,3 @@ def _extrinsics_entry(cameras: list[Camera]) -> dict:
 
 def _yaml(content: dict) -> str:
     return yaml.dump(content, sort_keys=True)
-
-
-def hand_name_and_hash() -> tuple[str, str]:
-    """Name and hash of the hand model that all labels are made with."""
-    hands, _ = standin_hands()
-    return hands.name, hands.sha256

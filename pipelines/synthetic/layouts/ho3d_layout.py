@@ -7,7 +7,6 @@ import json
 import pickle
 import shutil
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
@@ -16,16 +15,16 @@ from scipy.spatial.transform import Rotation
 from deformer.files.images import encode_jpeg
 from deformer.files.whole import whole_file, write_part, write_whole
 from deformer.hand.conventions import DATASET_TO_MANO, OPENGL_TO_OPENCV, TIP_VERTICES
+from pipelines.synthetic.config import SynthesisConfig
 from pipelines.synthetic.layouts.dexycb_layout import HAND_LABEL, segmentation
-from pipelines.synthetic.layouts.encode import encode_png
-from pipelines.synthetic.layouts.sequences import SequencePlan
+from pipelines.synthetic.layouts.png_npz import encode_png
+from pipelines.synthetic.plans import SequencePlan
+from pipelines.synthetic.render.table_views import table_views
 from pipelines.synthetic.scene.cameras import table_camera
-from pipelines.synthetic.scene.sequence import Sequence, compose, film_table, generator
-from pipelines.synthetic.scene.world import Person, Take
+from pipelines.synthetic.scene.sequence import Sequence, compose
+from pipelines.synthetic.scene.world import Person, SequenceSpec
+from pipelines.synthetic.standin_hand import generator
 from pipelines.synthetic.things.ycb import CLASS_IDS
-
-if TYPE_CHECKING:
-    from pipelines.synthesize import SynthesisConfig
 
 DEPTH_SCALE_M = 0.00012498664727900177
 """Metres per step of HO-3D's depth images."""
@@ -43,7 +42,7 @@ _LABELLED_KEYS = (
 _CONSTANT_KEYS = ("camMat", "objName", "objLabel", "objCorners3DRest")
 
 
-def write_sequence(folder: Path, plan: SequencePlan, config: "SynthesisConfig") -> None:
+def write_sequence(folder: Path, plan: SequencePlan, config: SynthesisConfig) -> None:
     """Render one sequence into `folder`, and the truth of an evaluation sequence beside it."""
     seed, num_frames, version = config.seed, config.frames, config.layout[-2:]
     sequence = _compose(seed, plan, num_frames)
@@ -51,7 +50,7 @@ def write_sequence(folder: Path, plan: SequencePlan, config: "SynthesisConfig") 
     evaluation = plan.split == "evaluation"
     listed = np.ones(num_frames, bool) if evaluation else _annotated(seed, plan.name, num_frames)
     has_masks = version == "v3" and not evaluation
-    for frame, _, picture in film_table(sequence).pictures(range(num_frames)):
+    for frame, _, picture in table_views(sequence).pictures(range(num_frames)):
         if version == "v2":
             write_part(folder / "rgb" / f"{frame:04d}.png", encode_png(picture.image))
         else:
@@ -131,8 +130,8 @@ def _compose(seed: int, plan: SequencePlan, num_frames: int) -> Sequence:
     person = Person.drawn(generator(seed, "ho3d", person_name))
     camera = table_camera(plan.name, generator(seed, "ho3d", plan.name, "camera"))
     grasped = CLASS_IDS[plan.object_name]
-    take = Take(seed, f"ho3d/{plan.name}", person, "right", grasped, [camera])
-    return compose(take, num_frames, in_hand=True)
+    spec = SequenceSpec(seed, f"ho3d/{plan.name}", person, "right", grasped, [camera])
+    return compose(spec, num_frames, in_hand=True)
 
 
 def _annotated(seed: int, name: str, num_frames: int) -> np.ndarray:

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 
 from deformer.files.whole import write_whole
-from pipelines.synthetic.render.textures import linear_to_srgb, paint_object
+from pipelines.synthetic.paint.textures import linear_to_srgb, paint_object
 from pipelines.synthetic.things.objects import YcbObject, surface_samples_m
 from pipelines.synthetic.things.ycb import YCB_OBJECTS
 

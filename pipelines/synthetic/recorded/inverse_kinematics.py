@@ -42,7 +42,7 @@ class Fit:
     residual_m: np.ndarray
 
 
-class Skeleton:
+class JointModel:
     """The 21 joints of one side and shape alone: what `HandLayer` gives, without 773 vertices."""
 
     def __init__(self, arrays: HandArrays, side: str, betas: np.ndarray) -> None:
@@ -82,7 +82,7 @@ def fit_betas(arrays: HandArrays, side: str, joints_m: np.ndarray) -> np.ndarray
     rest = torch.eye(3).expand(1, 16, 3, 3)
 
     def mine(betas: np.ndarray) -> np.ndarray:
-        joints = Skeleton(arrays, side, betas)(rest)[0].numpy()
+        joints = JointModel(arrays, side, betas)(rest)[0].numpy()
         return lengths_m(joints.astype(np.float64)) / _BETA_SPREAD_M
 
     betas, prior = np.zeros(10), np.eye(10)
@@ -109,10 +109,10 @@ def fit_pose(arrays: HandArrays, side: str, betas: np.ndarray, joints_m: np.ndar
     betas (10,); joints_m (F, 21, 3): recorded, dataset order. The wrist and the palm's joints give
     the first global rotation (Procrustes); fingers start in the mean grasp.
     """
-    skeleton, (mean, basis) = Skeleton(arrays, side, betas), _prior(side)
+    joint_model, (mean, basis) = JointModel(arrays, side, betas), _prior(side)
     recorded = torch.from_numpy(np.asarray(joints_m, np.float32))
     F, C = len(recorded), 51
-    start = _palm_rotation(skeleton, recorded)
+    start = _palm_rotation(joint_model, recorded)
 
     def pose(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """x (…, F, 51): turn from `start` (rad), way from the recorded wrist (m), z → rotations
@@ -122,7 +122,7 @@ def fit_pose(arrays: HandArrays, side: str, betas: np.ndarray, joints_m: np.ndar
         rotmats = torch.cat(
             [(rotmats[..., 0, :, :] @ start)[..., None, :, :], rotmats[..., 1:, :, :]], -3
         )
-        joints = skeleton(rotmats.reshape(-1, 16, 3, 3)).reshape(*x.shape[:-1], 21, 3)
+        joints = joint_model(rotmats.reshape(-1, 16, 3, 3)).reshape(*x.shape[:-1], 21, 3)
         return rotmats, fingers, joints + (recorded[:, 0] + x[..., 3:6])[..., None, :]
 
     x = torch.zeros(F, C)
@@ -148,10 +148,10 @@ def _neighbours(x: Tensor) -> Tensor:
     return (before + after) / 2 if len(x) > 1 else x
 
 
-def _palm_rotation(skeleton: Skeleton, recorded_m: Tensor) -> Tensor:
+def _palm_rotation(joint_model: JointModel, recorded_m: Tensor) -> Tensor:
     """Rotations (F, 3, 3) that lay the palm at rest on the recorded one: Kabsch, without scale."""
     palm = list(PALM_JOINTS)
-    rest = skeleton(torch.eye(3).expand(1, 16, 3, 3))[0, palm]
+    rest = joint_model(torch.eye(3).expand(1, 16, 3, 3))[0, palm]
     seen = recorded_m[:, palm]
     rest, seen = rest - rest.mean(0), seen - seen.mean(1, keepdim=True)
     u, _, vt = torch.linalg.svd(seen.transpose(1, 2) @ rest)

@@ -80,7 +80,7 @@ _UPRIGHT_COS, _CAMERA_UP = 0.98, -0.2
 
 
 @dataclass(frozen=True, eq=False)
-class Recording:
+class RecordedSequence:
     """One sequence as it was recorded, F frames, in the file's frame.
 
     joints_m (F, 21, 3); object_rotation (F, 3, 3) from the axes of `ycb.py`; object_m (F, 3);
@@ -102,7 +102,7 @@ class Recording:
         return f"{self.subject}/{self.name}"
 
 
-def read_motions_file(path: Path) -> tuple[list[Recording], str]:
+def read_motions_file(path: Path) -> tuple[list[RecordedSequence], str]:
     """What a motions file holds, and its sha256.
 
     Raises `FileNotFoundError`, and `ValueError` naming file and array.
@@ -210,7 +210,7 @@ def _check_metres(arrays: dict[str, np.ndarray]) -> None:
         )
 
 
-def _split(arrays: dict[str, np.ndarray]) -> list[Recording]:
+def _split(arrays: dict[str, np.ndarray]) -> list[RecordedSequence]:
     rotations = Rotation.from_rotvec(arrays["object_rotvec"]).as_matrix()
     recordings = []
     for row in zip(*(arrays[key] for key in _SEQUENCE_ARRAYS), strict=True):
@@ -219,5 +219,5 @@ def _split(arrays: dict[str, np.ndarray]) -> list[Recording]:
         yaw = Rotation.from_euler("z", -MODEL_YAW_DEG.get(object_name, 0), degrees=True)
         thing = rotations[rows] @ yaw.as_matrix(), arrays["object_trans"][rows]
         joints, valid = arrays["joints"][rows], arrays["valid"][rows]
-        recordings.append(Recording(subject, name, side, object_name, joints, *thing, valid))
+        recordings.append(RecordedSequence(subject, name, side, object_name, joints, *thing, valid))
     return recordings

@@ -15,9 +15,9 @@ from scipy.spatial.transform import Rotation
 from deformer.hand.mano import HandLayer, Hands
 from pipelines.synthetic.hand.kinematics import HandRig
 from pipelines.synthetic.hand.motion import TABLE_EDGE_Y_M, Motion, minimum_jerk
-from pipelines.synthetic.layouts.sequences import SequencePlan
+from pipelines.synthetic.plans import SequencePlan
 from pipelines.synthetic.recorded.inverse_kinematics import Fit, fit_betas, fit_pose
-from pipelines.synthetic.recorded.motions_file import Recording, common_up, read_motions_file
+from pipelines.synthetic.recorded.motions_file import RecordedSequence, common_up, read_motions_file
 from pipelines.synthetic.things.objects import surface_samples_m
 from pipelines.synthetic.things.ycb import CLASS_IDS, YCB_OBJECTS
 
@@ -30,7 +30,7 @@ _BETAS_STRIDE = 7
 
 
 @dataclass(frozen=True, eq=False)
-class Recorded:
+class RetargetedSequence:
     """One recorded sequence done by the stand-in.
 
     motion in the world of `cameras.py`; residual_m (frames with a hand, 21): how far its fitted
@@ -63,7 +63,7 @@ class Recordings:
         self.path, self.hands, self._layer = path, hands, HandLayer(hands).eval()
         self.recordings, self.sha256 = read_motions_file(path)
         self._by_folder = {r.folder: r for r in self.recordings}
-        self._by_subject: dict[str, list[Recording]] = {}
+        self._by_subject: dict[str, list[RecordedSequence]] = {}
         for recording in self.recordings:
             self._by_subject.setdefault(recording.subject, []).append(recording)
         try:
@@ -71,7 +71,7 @@ class Recordings:
         except ValueError as error:
             raise ValueError(f"--motions {path}: {error}") from None
 
-    def recording(self, plan: SequencePlan) -> Recording:
+    def recording(self, plan: SequencePlan) -> RecordedSequence:
         """The one of a plan; `ValueError` where the file has none, or one of something else."""
         if plan.folder not in self._by_folder:
             raise ValueError(
@@ -107,14 +107,14 @@ class Recordings:
         ]
         return np.median(middles, axis=0)
 
-    def retarget(self, plan: SequencePlan, num_frames: int) -> Recorded:
+    def retarget(self, plan: SequencePlan, num_frames: int) -> RetargetedSequence:
         """Fit a plan's recording: all of it, or the `num_frames` that end with the last hand."""
         recording = on_table(self.recording(plan), self.tables[plan.subject])
         recording = _last_frames(recording, num_frames)
         arrays, betas = getattr(self.hands, plan.side), self.betas[plan.subject, plan.side]
         rig = HandRig(self.hands, self._layer, plan.side, betas)
         fits = []
-        for run in runs(recording.valid):
+        for run in stretches_with_hand(recording.valid):
             fit = fit_pose(arrays, plan.side, betas, recording.joints_m[run])
             fits.append(_lifted(rig, fit))
         # Before it comes, between and after it has gone the hand waits where it is seen nearest
@@ -126,10 +126,10 @@ class Recordings:
         )
         hand = rotvec[nearest], fingers[nearest], wrist[nearest]
         motion = Motion(recording.valid, *hand, recording.object_rotation, recording.object_m)
-        return Recorded(motion, residual)
+        return RetargetedSequence(motion, residual)
 
 
-def _find_table(recordings: list[Recording]) -> Table:
+def _find_table(recordings: list[RecordedSequence]) -> Table:
     """A subject's table, from the objects that stand on it before they are taken.
 
     Upwards is the direction that most of them agree on; the person, from whom the hands come, sits
@@ -155,7 +155,7 @@ def _find_table(recordings: list[Recording]) -> Table:
     return Table(np.stack([np.cross(away, up), away, up]), np.median(spots, axis=0))
 
 
-def floor_m(recording: Recording, table: Table) -> float:
+def floor_m(recording: RecordedSequence, table: Table) -> float:
     """Height of the table under the object of a sequence, against the subject's origin."""
     thing = YCB_OBJECTS[CLASS_IDS[recording.object_name]]
     points = surface_samples_m(thing, 0.01) @ recording.object_rotation[0].T
@@ -163,7 +163,7 @@ def floor_m(recording: Recording, table: Table) -> float:
     return float(((points + spot) @ table.rotation[2]).min())
 
 
-def on_table(recording: Recording, table: Table) -> Recording:
+def on_table(recording: RecordedSequence, table: Table) -> RecordedSequence:
     """A recording in the world, its object on the table and still until it is moved."""
     floor = np.array([0, 0, floor_m(recording, table)])
     rotation, position = at_rest_first(
@@ -173,7 +173,7 @@ def on_table(recording: Recording, table: Table) -> Recording:
     return replace(recording, joints_m=joints, object_rotation=rotation, object_m=position)
 
 
-def _last_frames(recording: Recording, num_frames: int) -> Recording:
+def _last_frames(recording: RecordedSequence, num_frames: int) -> RecordedSequence:
     """The `num_frames` that end with the last hand; later ones too where there are too few."""
     frames = len(recording.valid)
     if num_frames >= frames:
@@ -184,7 +184,7 @@ def _last_frames(recording: Recording, num_frames: int) -> Recording:
     return replace(recording, **{key: getattr(recording, key)[rows] for key in keys})
 
 
-def runs(valid: np.ndarray) -> list[slice]:
+def stretches_with_hand(valid: np.ndarray) -> list[slice]:
     """The stretches of consecutive frames with a hand, of valid (F,)."""
     edges = np.diff(np.concatenate([[0], valid.astype(int), [0]]))
     return [

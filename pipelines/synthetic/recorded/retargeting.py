@@ -8,10 +8,10 @@ from rich.console import Console
 
 from deformer.program.pool import single_threaded
 from pipelines.synthetic.hand.motion import Motion
-from pipelines.synthetic.layouts.sequences import SequencePlan
-from pipelines.synthetic.recorded.recording import Recorded, Recordings
-from pipelines.synthetic.scene.sequence import standin_hands
-from pipelines.synthetic.workers import each
+from pipelines.synthetic.plans import SequencePlan
+from pipelines.synthetic.progress import map_with_progress
+from pipelines.synthetic.recorded.recording import Recordings, RetargetedSequence
+from pipelines.synthetic.standin_hand import standin_hands
 
 _HIGH_RESIDUAL_MM = 8.0
 
@@ -36,7 +36,7 @@ def retarget_all(
     The console says how near its joints come.
     """
     jobs = [(motions, plan, num_frames) for plan in plans]
-    recorded = each(_retarget, jobs, workers, "retargeting", len(plans), console)
+    recorded = map_with_progress(_retarget, jobs, workers, "retargeting", len(plans), console)
     if not recorded:
         return {}
     residual_mm = 1000 * np.concatenate([r.residual_m.ravel() for r in recorded])
@@ -51,7 +51,7 @@ def retarget_all(
     return {p.folder: r.motion for p, r in zip(plans, recorded, strict=True)}
 
 
-def _retarget(path: Path, plan: SequencePlan, num_frames: int) -> Recorded:
+def _retarget(path: Path, plan: SequencePlan, num_frames: int) -> RetargetedSequence:
     single_threaded()
     return _recordings(path).retarget(plan, num_frames)
 

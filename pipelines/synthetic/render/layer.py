@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from pipelines.synthetic.render.rays import Hits, RayScene
-from pipelines.synthetic.render.textures import linear_to_srgb
+from pipelines.rays import Hits, RayScene
+from pipelines.synthetic.paint.textures import linear_to_srgb
 from pipelines.synthetic.scene.cameras import Camera
 
 HAND, ARM, THING = 0, 1, 2

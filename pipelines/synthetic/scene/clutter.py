@@ -5,7 +5,7 @@ from functools import cache
 
 import numpy as np
 
-from pipelines.synthetic.render.rays import RayScene
+from pipelines.rays import RayScene
 from pipelines.synthetic.scene.cameras import Camera
 from pipelines.synthetic.scene.setting import Setting
 from pipelines.synthetic.things.objects import YcbObject, surface_samples_m
@@ -41,7 +41,7 @@ class Placed:
 
 
 @dataclass(frozen=True, eq=False)
-class Course:
+class SweptPath:
     """Where hand and grasped object go. start_rotation (3, 3), start_m (3,): the object at first;
     way_m (N, 3): middles of the hand; swept_m (M, 3): points of both that nothing may touch."""
 
@@ -51,13 +51,13 @@ class Course:
     swept_m: np.ndarray
 
     @classmethod
-    def nearby(cls, grasped: Placed) -> "Course":
+    def nearby(cls, grasped: Placed) -> "SweptPath":
         """The way of a motion that is not drawn yet: somewhere over the object."""
         way = grasped.position_m + np.linspace([0, 0, 0.02], [0, 0, 0.18], 9)
         return cls(grasped.rotation, grasped.position_m, way, np.zeros((0, 3)))
 
 
-def placed(thing: YcbObject, yaw: float, position: np.ndarray) -> Placed:
+def place_upright(thing: YcbObject, yaw: float, position: np.ndarray) -> Placed:
     """Upright at its place, not painted yet."""
     c, s = np.cos(yaw), np.sin(yaw)
     return Placed(thing, np.array([[c, -s, 0], [s, c, 0], [0, 0, 1.0]]), position, UNPAINTED)
@@ -76,12 +76,12 @@ class Clutter:
     def __init__(
         self,
         objects: list[Placed],
-        course: Course,
+        path: SweptPath,
         cameras: list[Camera],
         sign: float,
         setting: Setting,
     ) -> None:
-        self.objects, self.course, self.cameras = objects, course, cameras
+        self.objects, self.path, self.cameras = objects, path, cameras
         self._sign, self._setting = sign, setting
 
     def _unused(self, rng: np.random.Generator) -> list[int]:
@@ -125,10 +125,10 @@ class Clutter:
 
     def _gaps(self, rng: np.random.Generator) -> list[tuple[Camera, np.ndarray, float]]:
         """Where a pile may find room: its camera, its foot (2,), and how high it must be."""
-        gaps, points = [], np.concatenate([self.course.swept_m[::3], _surface_m(self.objects[0])])
+        gaps, points = [], np.concatenate([self.path.swept_m[::3], _surface_m(self.objects[0])])
         for _ in range(_PILE_TRIES):
             camera = self.cameras[rng.integers(len(self.cameras))]
-            aim = self.course.way_m[rng.integers(len(self.course.way_m))]
+            aim = self.path.way_m[rng.integers(len(self.path.way_m))]
             gap = camera.center_m - aim
             share = rng.uniform(*_PILE_FROM_HAND_M) / np.linalg.norm(gap[:2])
             foot = aim[:2] + gap[:2] * share
@@ -150,7 +150,7 @@ class Clutter:
                 break
             thing = YCB_OBJECTS[class_id]
             spot = np.array([*(foot_m + rng.normal(0, 0.003, 2)), top - thing.bottom_m])
-            candidate = placed(thing, facing + rng.normal(0, 0.3), spot)
+            candidate = place_upright(thing, facing + rng.normal(0, 0.3), spot)
             if not pile or _rests_on(candidate, pile[-1]):
                 pile.append(candidate)
                 top += float(np.ptp(thing.mesh.vertices_m[:, 2]))
@@ -162,7 +162,7 @@ class Clutter:
 
     def _hidden(self, things: list[Placed], camera: Camera) -> np.ndarray:
         """Share of the hand that things hide from a camera, (N,): at points spread over its way."""
-        way = self.course.way_m[:: 1 + len(self.course.way_m) // _WAY_POINTS]
+        way = self.path.way_m[:: 1 + len(self.path.way_m) // _WAY_POINTS]
         hand = way[:, None] + _ball_m()
         toward = camera.center_m - hand.reshape(-1, 3)
         blocked = _ray_scene(things).is_blocked(hand.reshape(-1, 3), toward, 1.0)
@@ -187,7 +187,7 @@ class Clutter:
             return False
         if self._is_in_the_way(x, y).any() and points[:, 2].max() > 0.04:
             return False
-        if len(self.course.swept_m) and _gap_m(candidate, self.course.swept_m) < _SWEPT_ROOM_M:
+        if len(self.path.swept_m) and _gap_m(candidate, self.path.swept_m) < _SWEPT_ROOM_M:
             return False
         for k, other in enumerate(self.objects):
             room = _GAP_M if k else _FINGER_ROOM_M
@@ -251,4 +251,4 @@ def _placed_randomly(rng, thing: YcbObject, grasped: Placed, camera: Camera | No
         spot = grasped.position_m[:2] + toward * rng.uniform(0.14, 0.25)
         spot = spot + across * rng.uniform(-0.04, 0.04)
         yaw = np.arctan2(toward[1], toward[0]) + rng.normal(0, 0.35)
-    return placed(thing, yaw, np.array([*spot, -thing.bottom_m]))
+    return place_upright(thing, yaw, np.array([*spot, -thing.bottom_m]))

@@ -9,9 +9,9 @@ from functools import cached_property
 import numpy as np
 
 from pipelines.synthetic.hand.kinematics import HandRig
-from pipelines.synthetic.render.lighting import Light
+from pipelines.synthetic.paint.lighting import Light
+from pipelines.synthetic.scene.appearance import Appearance
 from pipelines.synthetic.scene.clutter import Placed
-from pipelines.synthetic.scene.looks import Looks
 from pipelines.synthetic.things.objects import YcbObject
 
 
@@ -29,7 +29,7 @@ class Held:
 
 
 @dataclass(frozen=True, eq=False)
-class Player:
+class HandTrack:
     """One hand: valid (T,) bool, whether it is there; global_rotvec (T, 3), finger_rotvec (T, 45),
     wrist_m (T, 3); shoulder_m (3,) where its arm ends."""
 
@@ -57,7 +57,7 @@ class Player:
         vertices, joints = self.rig.pose(self.finger_rotvec, self.global_rotvec)
         return vertices + self.wrist_m[:, None], joints + self.wrist_m[:, None]
 
-    def moved(self, by_m: np.ndarray) -> "Player":
+    def moved(self, by_m: np.ndarray) -> "HandTrack":
         """by_m (T, 3); the shoulder goes along on average."""
         held = self.held
         if held is not None:
@@ -72,8 +72,8 @@ class Scene:
     for no surface; still: objects that stay; body: the person's chest (3,) and direction, or None.
     """
 
-    looks: Looks
-    players: list[Player]
+    appearance: Appearance
+    tracks: list[HandTrack]
     ground_m: float | None
     still: list[Placed]
     light: Light

@@ -6,9 +6,9 @@ from functools import cache, cached_property, lru_cache
 import numpy as np
 from scipy.ndimage import map_coordinates
 
-from pipelines.synthetic.things.shapes import Box, Lathe, Mesh, Tube, join_meshes
+from pipelines.synthetic.things.shapes import Box, Lathe, TexturedMesh, Tube, join_meshes
 
-Part = Box | Lathe | Tube
+Shape = Box | Lathe | Tube
 
 
 @dataclass(frozen=True)
@@ -32,13 +32,13 @@ class YcbObject:
 
     class_id: int
     name: str
-    parts: tuple[Part, ...]
+    parts: tuple[Shape, ...]
     paints: tuple[str, ...]
     """Per part: a painter of `textures.py` and its colours, "label:#rrggbb,#rrggbb"."""
     grips: tuple[Grip, ...]
     is_tall: bool = False
     """Tall enough to hide a hand that stands behind it."""
-    solid_parts: tuple[Part, ...] = ()
+    solid_parts: tuple[Shape, ...] = ()
     """What fingers must stay out of, where that is more than the parts: a vessel's inside."""
 
     def signed_distance_m(self, points_m: np.ndarray) -> np.ndarray:
@@ -46,14 +46,14 @@ class YcbObject:
         return np.min([part.signed_distance_m(points_m) for part in self.parts], axis=0)
 
     @cached_property
-    def mesh(self) -> Mesh:
+    def mesh(self) -> TexturedMesh:
         """All parts; u is divided among them: part k of n has u in [k/n, (k+1)/n]."""
         meshes = []
         for k, part in enumerate(self.parts):
             mesh = part.mesh()
             u = (np.clip(mesh.uv[:, 0], 0.004, 0.996) + k) / len(self.parts)
             uv = np.stack([u, mesh.uv[:, 1]], 1)
-            meshes.append(Mesh(mesh.vertices_m, mesh.normals, uv, mesh.faces))
+            meshes.append(TexturedMesh(mesh.vertices_m, mesh.normals, uv, mesh.faces))
         return join_meshes(meshes)
 
     @property

@@ -6,7 +6,7 @@ middle of the object, z up as it stands or lies on a table.
 
 import numpy as np
 
-from pipelines.synthetic.things.objects import Grip, Part, YcbObject
+from pipelines.synthetic.things.objects import Grip, Shape, YcbObject
 from pipelines.synthetic.things.shapes import Box, Lathe, Tube
 
 # fmt: off
@@ -64,7 +64,7 @@ def _rod(*points, radius, end_radius=None, flatten=1.0) -> Tube:
     return Tube(points, tuple(radii), flatten_z=flatten)
 
 
-def _clamp(s: float) -> tuple[Part, ...]:
+def _clamp(s: float) -> tuple[Shape, ...]:
     jaws = [
         _rod((-0.095 * s, 0.05 * s * k, 0), (-0.03 * s, 0.022 * s * k, 0),
              (0.03 * s, 0.02 * s * k, 0), (0.07 * s, 0.008 * s * k, 0),

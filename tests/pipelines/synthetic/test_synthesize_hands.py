@@ -15,9 +15,9 @@ from pipelines.build_shards import Options, build
 from pipelines.datasets import hands
 from pipelines.datasets.source import HAND, UnusableInputError
 from pipelines.synthesize import SynthesisConfig, synthesize
+from pipelines.synthetic.benchmark import outside_test, setting
 from pipelines.synthetic.hand.free_poses import draw_pose
-from pipelines.synthetic.layouts.benchmark import outside_test, setting
-from pipelines.synthetic.layouts.hands_layout import hands_plan
+from pipelines.synthetic.plans import hands_plan
 from pipelines.synthetic.things.ycb import YCB_OBJECTS
 from pipelines.verify import check_dataset, verify
 from tests.pipelines.synthetic.roots import files_of

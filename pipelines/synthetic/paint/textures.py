@@ -8,7 +8,7 @@ from functools import cache
 import cv2
 import numpy as np
 
-from pipelines.synthetic.render.patterns import texture
+from pipelines.synthetic.paint.patterns import texture
 
 TILE = 192
 """Side of the square of texture that one part of an object gets, in texels."""

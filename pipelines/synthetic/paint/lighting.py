@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pipelines.synthetic.render.textures import hex_to_linear
+from pipelines.synthetic.paint.textures import hex_to_linear
 
 
 @dataclass(frozen=True, eq=False)

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
+from pipelines.rays import RayScene
+from pipelines.synthetic.paint.lighting import Light
 from pipelines.synthetic.render.layer import (
     Canvas,
     Layer,
@@ -20,11 +22,9 @@ from pipelines.synthetic.render.layer import (
     line_kernel,
 )
 from pipelines.synthetic.render.lens import Lens, expose
-from pipelines.synthetic.render.lighting import Light
-from pipelines.synthetic.render.rays import RayScene
-from pipelines.synthetic.render.stage import Stage, share_open
+from pipelines.synthetic.render.scene_layers import SceneLayers, share_open
+from pipelines.synthetic.render.surroundings import MARGIN, Surroundings
 from pipelines.synthetic.scene.cameras import Camera
-from pipelines.synthetic.scene.surroundings import MARGIN, Surroundings
 
 _STEP = 7  # px between points of the ground at which shadows are cast
 _FAR_M = 6.0  # no shadows beyond
@@ -48,7 +48,7 @@ class Picture:
 
 
 @dataclass(frozen=True, eq=False)
-class _Base:
+class _StillView:
     """What stays, from one camera. part (H, W) as `Picture.still`; on_ground (H, W) bool: where the
     ground is seen; points_m (N, 3): where on the ground the points lie, of the grid for shadows,
     that have the numbers chosen (N,)."""
@@ -61,7 +61,7 @@ class _Base:
     points_m: np.ndarray
 
 
-class Shot:
+class CameraView:
     """A scene before one camera.
 
     cameras: its pose at every moment, `cameras[0]` the one whose view the backdrop is; extra: still
@@ -70,7 +70,7 @@ class Shot:
 
     def __init__(
         self,
-        stage: Stage,
+        scene_layers: SceneLayers,
         cameras: list[Camera],
         around: Surroundings,
         size: tuple[int, int],
@@ -78,7 +78,12 @@ class Shot:
         lens: Lens,
         rng: np.random.Generator,
     ) -> None:
-        self.stage, self.cameras, self.around, self.size = stage, cameras, around, size
+        self.scene_layers, self.cameras, self.around, self.size = (
+            scene_layers,
+            cameras,
+            around,
+            size,
+        )
         self.extra, self.lens, self._rng = extra, lens, rng
         self._layers: dict[tuple[int, ...], Layer] = {}
         self._seen, self._base = None, None  # what stays, as it was last seen
@@ -96,23 +101,23 @@ class Shot:
         if moving.parts:
             self._cast_shadow(canvas.image, base, moving)
             blur = line_kernel(motion_px * self.lens.shutter)
-            part = lay(canvas, moving, self.stage.colours(moving, base.layer), blur)
+            part = lay(canvas, moving, self.scene_layers.colours(moving, base.layer), blur)
         still = np.where(part >= 0, -1, base.part)
         image = expose(self.lens, canvas.image, moment, self._rng)
         parts = moving.parts, part, base.layer.parts, still
         return Picture(image, canvas.depth_m, *parts)
 
-    def _still_view(self, moment: int) -> _Base:
-        camera, resting = self.cameras[moment], self.stage.resting(moment)
+    def _still_view(self, moment: int) -> _StillView:
+        camera, resting = self.cameras[moment], self.scene_layers.resting(moment)
         seen = camera.rotation.tobytes(), camera.translation_m.tobytes(), resting
         if seen != self._seen:
             self._seen, self._base = seen, self._draw_still(camera, resting)
         return self._base
 
-    def _draw_still(self, camera: Camera, resting: tuple[int, ...]) -> _Base:
+    def _draw_still(self, camera: Camera, resting: tuple[int, ...]) -> _StillView:
         width, height = self.size
         if resting not in self._layers:
-            self._layers[resting] = Layer(self.stage.still(resting).parts + self.extra)
+            self._layers[resting] = Layer(self.scene_layers.still(resting).parts + self.extra)
         layer = self._layers[resting]
         image = _warp_backdrop(self.around.backdrop, camera, self.cameras[0], self.size)
         directions = camera.ray_directions(_pixels(height, width)).reshape(height, width, 3)
@@ -123,14 +128,18 @@ class Shot:
             where, chosen, points = self._lay_ground(canvas, layer)
         part = np.full(depth.shape, -1, np.int32)
         if layer.parts:
-            part = lay(canvas, layer, self.stage.colours(layer), line_kernel(np.zeros(2)))
-        return _Base(canvas, layer, part, where & (part < 0), chosen, points)
+            part = lay(canvas, layer, self.scene_layers.colours(layer), line_kernel(np.zeros(2)))
+        return _StillView(canvas, layer, part, where & (part < 0), chosen, points)
 
     def _lay_ground(self, canvas: Canvas, still: Layer):
         """The ground's texture, lit and in the shadow of what stays; returns where (H, W) bool, and
         of the grid's points of the ground their numbers (N,) and places (N, 3)."""
         width, height = self.size
-        camera, ground_m, light = canvas.camera, self.stage.scene.ground_m, self.stage.scene.light
+        camera, ground_m, light = (
+            canvas.camera,
+            self.scene_layers.scene.ground_m,
+            self.scene_layers.scene.light,
+        )
         plane = camera.rotation @ np.array([[1, 0, 0], [0, 1, 0], [0, 0, ground_m]])
         plane[:, 2] += camera.translation_m
         to_image = camera.K @ plane @ self.around.ground_to_world
@@ -169,12 +178,12 @@ class Shot:
         half = _STEP // 2
         return np.ascontiguousarray(full[half : half + height, half : half + width])
 
-    def _cast_shadow(self, image: np.ndarray, base: _Base, moving: Layer) -> None:
+    def _cast_shadow(self, image: np.ndarray, base: _StillView, moving: Layer) -> None:
         """Darken the ground where what moves takes light from it."""
-        near = _may_be_shaded(base.points_m, moving, self.stage.scene.light)
+        near = _may_be_shaded(base.points_m, moving, self.scene_layers.scene.light)
         if not len(near):
             return
-        points, light = base.points_m[near], self.stage.scene.light
+        points, light = base.points_m[near], self.scene_layers.scene.light
         share = _ground_light([moving.scene], points, light)
         factor = self._spread(base.chosen[near], share)
         factor[~base.on_ground] = 1
@@ -182,19 +191,19 @@ class Shot:
 
 
 @dataclass(frozen=True, eq=False)
-class Film:
+class SceneViews:
     """A scene before its cameras. motion_px (shots, T, 2): of the first hand in 1/30 s."""
 
-    stage: Stage
-    shots: list[Shot]
+    scene_layers: SceneLayers
+    views: list[CameraView]
     motion_px: np.ndarray
 
     def pictures(self, moments: Iterable[int]) -> Iterator[tuple[int, int, Picture]]:
         """Yield (moment, number of the shot, picture), moments outermost."""
         for moment in moments:
-            moving = self.stage.moving(moment)
-            for number, shot in enumerate(self.shots):
-                yield moment, number, shot.picture(moving, moment, self.motion_px[number][moment])
+            moving = self.scene_layers.moving(moment)
+            for number, view in enumerate(self.views):
+                yield moment, number, view.picture(moving, moment, self.motion_px[number][moment])
 
 
 def _pixels(height: int, width: int, step: int = 1) -> np.ndarray:

@@ -13,7 +13,7 @@ from dataclasses import replace
 import numpy as np
 
 from deformer.data.official import SERIALS, official_splits
-from pipelines.synthetic.layouts.sequences import SequencePlan, dexycb_plan, dexycb_serials
+from pipelines.synthetic.plans import SequencePlan, dexycb_plan, dexycb_serials
 from pipelines.synthetic.scene.setting import EVERYTHING, Setting
 from pipelines.synthetic.things.ycb import CLASS_IDS
 

@@ -6,7 +6,7 @@ Values are sRGB, 8 bit, BGR, as in `patterns.py`.
 import cv2
 import numpy as np
 
-from pipelines.synthetic.render.patterns import Kinds, colour, texture
+from pipelines.synthetic.paint.patterns import Kinds, colour, texture
 
 # Of each kind: its share, names of its colours, their contrast, and rounds of shapes: how many, how
 # large as shares of the width, and the share of them that stand upright

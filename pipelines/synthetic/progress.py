@@ -9,7 +9,7 @@ from deformer.program.pool import as_done
 from deformer.program.processor import usable_cores
 
 
-def each(
+def map_with_progress(
     work: Callable, jobs: list[tuple], workers: int | None, title: str, total: int, console: Console
 ) -> list:
     """`work(*job)` for every job, results in their order; `total` counts what is done already."""

@@ -8,8 +8,11 @@ from scipy.sparse import csr_matrix
 from scipy.spatial.transform import Rotation
 
 from deformer.hand.conventions import FINGERS, TIP_VERTICES
+from pipelines.rays import Hits, RayScene, interpolate, unit
 from pipelines.synthetic.hand.arm import Arm, ArmStyle
 from pipelines.synthetic.hand.kinematics import HandRig, finger_joints
+from pipelines.synthetic.paint.lighting import Light, shade
+from pipelines.synthetic.paint.textures import sample_noise
 from pipelines.synthetic.render.layer import (
     ARM,
     HAND,
@@ -20,9 +23,6 @@ from pipelines.synthetic.render.layer import (
     Part,
     Surface,
 )
-from pipelines.synthetic.render.lighting import Light, shade
-from pipelines.synthetic.render.rays import Hits, RayScene, interpolate, unit
-from pipelines.synthetic.render.textures import sample_noise
 from pipelines.synthetic.things.objects import YcbObject, surface_samples_m
 
 _OPEN_REACH_M = 0.05
@@ -100,7 +100,7 @@ class Limb:
         self._faces = rig.arrays.faces.astype(np.int32)
         corners = rig.rest_vertices_m[self._faces]
         edges_m = np.linalg.norm(corners - np.roll(corners, 1, 1), axis=-1)
-        self._wide_faces = self._faces[edges_m.max(1) > 0.009]
+        self._large_faces = self._faces[edges_m.max(1) > 0.009]
         self._operator = _vertex_normals_operator(self._faces, 778)
         self._arm_operator = _vertex_normals_operator(self.arm.faces, self.arm.num_vertices)
         rings, sides = len(self.arm.along_m), self.arm.num_vertices // len(self.arm.along_m)
@@ -115,7 +115,7 @@ class Limb:
         vertices = self.vertices_m[moment]
         normals = _mesh_normals(vertices, self._faces, self._operator)
         table = attributes(normals, albedo, self.rig.rest_vertices_m)
-        a, b, c = (vertices[self._wide_faces[:, k]] for k in range(3))
+        a, b, c = (vertices[self._large_faces[:, k]] for k in range(3))
         outline = [vertices, (a + b) / 2, (b + c) / 2, (c + a) / 2, (a + b + c) / 3]
         mesh = vertices, self._faces, np.concatenate(outline)
         return Part(HAND, *mesh, table, skin, gloss, self.owner)
