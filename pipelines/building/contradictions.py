@@ -16,7 +16,11 @@ import numpy as np
 from deformer.hand.box import hand_box, tight_box
 from deformer.hand.camera import project
 from deformer.hand.conventions import NUM_VERTICES, TIP_VERTICES
-from pipelines.building import causes
+from pipelines.building.causes import (
+    cause_of_bone_length,
+    cause_of_pose,
+    cause_of_projection,
+)
 from pipelines.building.hand_model import HandModel
 from pipelines.building.tolerances import (
     BONE_LENGTH_M,
@@ -65,7 +69,7 @@ class Stated:
 
 
 @dataclass(frozen=True, eq=False)
-class ConsistencyRule:
+class Rule:
     """What must hold between the labels of a frame."""
 
     judge: Callable[[Stated], tuple[np.ndarray, np.ndarray]]
@@ -180,33 +184,34 @@ def _off_segmentation(px: np.ndarray, inside: np.ndarray, segmentation: np.ndarr
 
 
 _RULES = (
-    ConsistencyRule(_camera, "K is no camera matrix", lambda x, broken: (
+    Rule(_camera, "K is no camera matrix", lambda x, broken: (
         "it must be fx s cx, 0 fy cy, 0 0 1 in pixels, fx and fy above 0, and is "
         f"{x.K[broken[0]].tolist()}; is it transposed, or an extrinsic matrix?")),
     # a single frame keeps its own reason, joints_behind_camera
-    ConsistencyRule(_before_the_camera, "all joints lie behind the camera",
+    Rule(_before_the_camera, "all joints lie behind the camera",
          "z must point forward and y down, as in OpenCV; labels of OpenGL (y up, z backward) are "
          "to be multiplied by (1, −1, −1)", spoils=False),
-    ConsistencyRule(_size, "the joints make no hand: its bones are {off:.3g} m long in the median "
+    Rule(_size, "the joints make no hand: its bones are {off:.3g} m long in the median "
          f"({BONE_LENGTH_M[0]} to {BONE_LENGTH_M[1]} m allowed)",
-         lambda x, broken: causes.cause_of_bone_length(np.median(bone_length_m(x.any_joints_cam_m[broken])))),
-    ConsistencyRule(_image, "the 3D joints, projected by K of camera {camera}, are up to {off:.1f} px from "
+         lambda x, broken: cause_of_bone_length(
+             np.median(bone_length_m(x.any_joints_cam_m[broken])))),
+    Rule(_image, "the 3D joints, projected by K of camera {camera}, are up to {off:.1f} px from "
          "the dataset's own 2D joints",
-         lambda x, broken: causes.cause_of_projection(
+         lambda x, broken: cause_of_projection(
              x.joints_cam_m[broken], x.joints_px[broken], x.K[broken])),
-    ConsistencyRule(_posed, "the joints of the hand that the MANO parameters pose are up to {off:.1f} mm from "
+    Rule(_posed, "the joints of the hand that the MANO parameters pose are up to {off:.1f} mm from "
          "the dataset's own joints",
-         lambda x, broken: causes.cause_of_pose(
+         lambda x, broken: cause_of_pose(
              [x.frames[i].pose for i in broken], x.joints_cam_m[broken], x.ref, x.hand)),
     # of whole clips only, as a finger may bend backwards for a moment
-    ConsistencyRule(_bending, "the fingers bend backwards, if this is a {side} hand,",
+    Rule(_bending, "the fingers bend backwards, if this is a {side} hand,",
          "the side is the other one, an axis of the joints is flipped (x right, y down, z forward "
          "is wanted), or they are not in dataset order (thumb first, palm to tip)", spoils=False),
-    ConsistencyRule(_tips, "the stated vertices of the fingertips are up to {off:.1f} mm from the stated "
+    Rule(_tips, "the stated vertices of the fingertips are up to {off:.1f} mm from the stated "
          "joints", "joints and vertices are of different frames, hands, units, or orders of joints "
          "(dataset order goes from the thumb to the little finger)"),
     # of whole clips only: what has no label may hide a hand, and another hand may be seen
-    ConsistencyRule(_seen, "the projected joints are not where the dataset's segmentation or box shows the "
+    Rule(_seen, "the projected joints are not where the dataset's segmentation or box shows the "
          "hand, up to {off:.0f} % of them,", "K of camera {camera} may be of another resolution or "
          "camera, or the labels of another frame", spoils=False),
 )  # fmt: skip

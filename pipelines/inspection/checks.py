@@ -76,7 +76,7 @@ def _check_images(labels: dict, meta: ClipMeta, members: dict[str, bytes]) -> It
 
 
 @dataclass(frozen=True)
-class LabelRule:
+class Check:
     """What must hold of every frame."""
 
     text: str
@@ -183,39 +183,39 @@ def _does_not_cover(name: str) -> Callable[[dict, ClipMeta], np.ndarray]:
 
 
 RULES = (
-    LabelRule("valid must be true just where no reason is given", ("valid", "reason"),
-         lambda x, _: x["valid"] != (x["reason"] == "")),
-    LabelRule("no known reason", ("reason",),
-         lambda x, _: ~np.isin(x["reason"], ["", *REASONS])),
-    LabelRule("frame numbers must rise from frame to frame", ("frame",),
-         lambda x, _: np.diff(x["frame"].astype(np.int64), prepend=x["frame"][:1] - 1) <= 0),
-    LabelRule("the crop must lie inside the source image", ("crop_xywh",), _is_outside_image),
-    LabelRule("a valid frame without a crop", ("crop_xywh",),
-         lambda x, _: x["valid"] & (x["crop_xywh"][:, 2:] <= 0).any(1)),
-    LabelRule("a frame that is not valid has a crop", ("crop_xywh",),
-         lambda x, _: ~x["valid"] & (x["crop_xywh"] != 0).any(1)),
-    LabelRule("K is null in a valid frame", (), lambda x, _: x["valid"] & ~_is_known(x["K"])),
-    LabelRule("box_px is null in a valid frame", (), lambda x, _: x["valid"] & ~_is_known(x["box_px"])),
-    LabelRule("joints are null in a valid frame", (), _lacks_joints),
-    LabelRule("a valid frame has neither all of MANO's parameters nor vertices", (), _lacks_hand),
-    LabelRule("joints_px are not the projection of joints_cam_m by K", (),
-         lambda x, _: _differs_px(x["joints_px"], project(x["joints_cam_m"], x["K"]))),
-    LabelRule("joints_cam_m is no hand in metres: the median of its bones must be "
-         f"{BONE_LENGTH_M[0]} to {BONE_LENGTH_M[1]} m long", (),
-         lambda x, _: is_no_hand(bone_length_m(x["joints_cam_m"]))),
-    LabelRule("box_px is not the tight box of joints_px", ("box_px",),
-         lambda x, _: _is_known(x["joints_px"])
-         & _differs_px(x["box_px"], tight_box(x["joints_px"]))),
-    LabelRule(f"not the number of joints inside the image (0-{NUM_JOINTS}; −1 where none are known)",
-         ("joints_in_image",), _has_wrong_joints_in_image),
-    *(LabelRule(f"{name} outside 0 … 1", (name,), lambda x, _, name=name: (x[name] < 0) | (x[name] > 1))
+    Check("valid must be true just where no reason is given", ("valid", "reason"),
+          lambda x, _: x["valid"] != (x["reason"] == "")),
+    Check("no known reason", ("reason",),
+          lambda x, _: ~np.isin(x["reason"], ["", *REASONS])),
+    Check("frame numbers must rise from frame to frame", ("frame",),
+          lambda x, _: np.diff(x["frame"].astype(np.int64), prepend=x["frame"][:1] - 1) <= 0),
+    Check("the crop must lie inside the source image", ("crop_xywh",), _is_outside_image),
+    Check("a valid frame without a crop", ("crop_xywh",),
+          lambda x, _: x["valid"] & (x["crop_xywh"][:, 2:] <= 0).any(1)),
+    Check("a frame that is not valid has a crop", ("crop_xywh",),
+          lambda x, _: ~x["valid"] & (x["crop_xywh"] != 0).any(1)),
+    Check("K is null in a valid frame", (), lambda x, _: x["valid"] & ~_is_known(x["K"])),
+    Check("box_px is null in a valid frame", (), lambda x, _: x["valid"] & ~_is_known(x["box_px"])),
+    Check("joints are null in a valid frame", (), _lacks_joints),
+    Check("a valid frame has neither all of MANO's parameters nor vertices", (), _lacks_hand),
+    Check("joints_px are not the projection of joints_cam_m by K", (),
+          lambda x, _: _differs_px(x["joints_px"], project(x["joints_cam_m"], x["K"]))),
+    Check("joints_cam_m is no hand in metres: the median of its bones must be "
+          f"{BONE_LENGTH_M[0]} to {BONE_LENGTH_M[1]} m long", (),
+          lambda x, _: is_no_hand(bone_length_m(x["joints_cam_m"]))),
+    Check("box_px is not the tight box of joints_px", ("box_px",),
+          lambda x, _: _is_known(x["joints_px"])
+          & _differs_px(x["box_px"], tight_box(x["joints_px"]))),
+    Check(f"not the number of joints inside the image (0-{NUM_JOINTS}; −1 where none are known)",
+          ("joints_in_image",), _has_wrong_joints_in_image),
+    *(Check(f"{name} outside 0 … 1", (name,), lambda x, _, name=name: (x[name] < 0) | (x[name] > 1))
       for name in ("occlusion", "occlusion_grasped", "visibility")),
-    LabelRule("occlusion_grasped exceeds occlusion", ("occlusion_grasped", "occlusion"),
-         lambda x, _: x["occlusion_grasped"] > x["occlusion"] + 1e-6),
-    LabelRule("occlusion and visibility add up to more than 1", ("occlusion", "visibility"),
-         lambda x, _: x["occlusion"] + x["visibility"] > 1 + 1e-6),
-    LabelRule("occlusion is known, but a mask is absent", (), _lacks_masks),
-    *(LabelRule(f"{name} is no RLE of the crop's size", ("crop_xywh",), _does_not_cover(name))
+    Check("occlusion_grasped exceeds occlusion", ("occlusion_grasped", "occlusion"),
+          lambda x, _: x["occlusion_grasped"] > x["occlusion"] + 1e-6),
+    Check("occlusion and visibility add up to more than 1", ("occlusion", "visibility"),
+          lambda x, _: x["occlusion"] + x["visibility"] > 1 + 1e-6),
+    Check("occlusion is known, but a mask is absent", (), _lacks_masks),
+    *(Check(f"{name} is no RLE of the crop's size", ("crop_xywh",), _does_not_cover(name))
       for name in _MASKS),
 )  # fmt: skip
 
