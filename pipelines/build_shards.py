@@ -101,7 +101,7 @@ def _already_built(plan: BuildPlan) -> dict:
 
 
 def _begin(plan: BuildPlan) -> None:
-    """Refuse to go on with a build of other parameters; drop what was half written."""
+    """Refuse to continue a build with other parameters; remove half-written files."""
     out, path = plan.out, plan.out / BUILD_FOLDER / "parameters.json"
     if path.exists():
         try:
@@ -243,7 +243,7 @@ def _progress(tasks: list[ShardTask]) -> Iterator[Callable[[int, int, int], None
         bar = progress.add_task("building", total=sum(task.num_frames for task in tasks))
 
         def report(shard: int, part: int, num_frames: int) -> None:
-            done[shard, part] = num_frames  # begun anew after its worker died, it starts again at 0
+            done[shard, part] = num_frames  # a part starts again at 0 after its worker died
             progress.update(bar, completed=sum(done.values()))
 
         yield report

@@ -45,7 +45,7 @@ _COLUMNS = [
 
 @dataclass(frozen=True)
 class Options:
-    """Which dataset, and what to make of it."""
+    """Which dataset, and what to write."""
 
     dataset: tyro.conf.Positional[Path]
     """The folder of the built dataset."""

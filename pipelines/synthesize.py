@@ -3,20 +3,19 @@
     python -m pipelines.synthesize --layout dexycb --out data/dexycb-synthetic
     python -m pipelines.synthesize --layout ho3d-v2 --out data/ho3d-synthetic --sequences 10
     python -m pipelines.synthesize --layout dexycb --out data/occluded --benchmark occluded-hands
-    python -m pipelines.synthesize --layout hands --out data/wide --frames 8 --stride 10
+    python -m pipelines.synthesize --layout hands --out data/varied --frames 8 --stride 10
 
-`--motions FILE` has the stand-in do what recorded hands did, each sequence its own recording, which
-the file holds under the same name (`pipelines/synthetic/recorded/motions_file.py` has its format);
-without it motion is drawn. `--benchmark occluded-hands` chooses sequences and what scenes are made
-of so that DexYCB's setup s3 splits them into train, val and test that share no sequence, object or
-background, with much of the hand hidden and blurred by motion; `--sequences 40 --cameras 2` makes a
-small one.
+With `--motions FILE` the stand-in repeats recorded motion: each sequence takes the recording of its
+own name (format: `pipelines/synthetic/recorded/motions_file.py`). Without it motion is drawn at
+random. `--benchmark occluded-hands` chooses sequences and scenes such that DexYCB's setup s3 splits
+them into train, val and test without a common sequence, object or background. Objects hide much of
+the hand, and motion blurs it. `--sequences 40 --cameras 2` makes a small one.
 
-DexYCB's own toolkit lists 100 sequences of each of its 10 subjects, by all 8 cameras: a root that
-it shall open needs `--sequences all --cameras 8`. This project's commands take any part of that.
+DexYCB's own toolkit expects 100 sequences of each of its 10 subjects from all 8 cameras: make such
+a root with `--sequences all --cameras 8`. This project's commands read any part of it.
 
-The same parameters and seed give byte-identical files, whatever the number of workers. A run that
-was interrupted goes on where it stopped: finished sequences are kept.
+The same parameters and seed give byte-identical files with any number of workers. To continue an
+interrupted run, run the same command again: it keeps finished sequences.
 """
 
 import json
@@ -71,7 +70,8 @@ def _mark(config: SynthesisConfig) -> dict:
 
 
 def _claim_root(root: Path, mark: dict) -> None:
-    """Mark the folder as synthetic before anything else is in it, or check that it is ours."""
+    """Write `synthetic.json` into a new folder, or check that the folder has the same
+    parameters."""
     path = root / SYNTHETIC_FILE
     if path.is_file():
         found = read_json(path)
@@ -95,7 +95,7 @@ def _claim_root(root: Path, mark: dict) -> None:
 
 
 def synthesize(config: SynthesisConfig, console: Console | None = None) -> None:
-    """Write the dataset, or what is missing of it.
+    """Write the sequences that the dataset still lacks.
 
     Raises `FileExistsError` where the folder holds something else.
     """
@@ -131,9 +131,9 @@ def synthesize(config: SynthesisConfig, console: Console | None = None) -> None:
 def make_sequence(
     config: SynthesisConfig, plan: SequencePlan, subject: Subject | None, motion: Motion | None
 ) -> str:
-    """Render one sequence in a folder of its own, then put it in its place at once.
+    """Render one sequence into a temporary folder, then rename it.
 
-    subject: of the layout dexycb; motion: a recorded one.
+    subject: for the layout dexycb; motion: recorded, None to draw it.
     """
     single_threaded()
     root, partial = config.out, config.out / _PARTIAL / plan.folder
@@ -156,7 +156,7 @@ def main() -> int:
 
 
 def run(config: SynthesisConfig) -> None:
-    """Write the dataset, and say what it is."""
+    """Write the dataset and print a summary."""
     synthesize(config)
     plans = config.plan()
     frames = f"{config.frames} frames" + (" at most" if config.motions else "")

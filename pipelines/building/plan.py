@@ -1,7 +1,7 @@
-"""What a build will make, decided before any work: parameters, and which clip goes where.
+"""The plan of a build, made before any work: parameters, and the clips of each shard.
 
-Both depend on the input and the options alone, so that a build taken up again, on whatever number
-of workers, makes the same shards.
+Both depend on input and options alone, so that a resumed build, with any number of workers, makes
+the same shards.
 """
 
 import hashlib
@@ -41,7 +41,7 @@ class PlanOptions:
     mano_dir: Path | None = None
     """The folder with MANO_RIGHT.pkl and MANO_LEFT.pkl; by default what $MANO_DIR names."""
     hand: Literal["standin", "none"] | None = None
-    """standin: synthesized data (found out by itself). none: build what needs no hand model."""
+    """standin: synthesized data (detected automatically). none: build what needs no hand model."""
     limit: int | None = None
     """Build only this many clips, spread evenly over the dataset."""
     frames_per_shard: int = 8192
@@ -49,8 +49,8 @@ class PlanOptions:
     augmentation: AugmentationRange = field(default_factory=AugmentationRange)
     """What the crops must be able to serve at training time."""
     halo_frames: int | None = None
-    """HO-3D: how many frame numbers a clip reaches beyond its centre frames on each side, which is
-    the reach of the widest window; by default 30, that of 7 frames with a gap of 10."""
+    """HO-3D: how many frame numbers a clip reaches beyond its centre frames on each side, enough
+    for the widest window; by default 30, that of 7 frames with a gap of 10."""
 
     def __post_init__(self) -> None:
         check_least(self, "--", limit=1, frames_per_shard=1, halo_frames=0)
@@ -58,13 +58,13 @@ class PlanOptions:
 
 @dataclass(frozen=True)
 class BuildPlan:
-    """What will be made: `parameters` is all that shapes the bytes, as `dataset.json` keeps it."""
+    """`parameters` holds everything that shapes the bytes, as `dataset.json` keeps it."""
 
     out: Path
     parameters: dict
     tasks: list[ShardTask]
     synthetic: dict | None
-    """What a synthesized root says of itself."""
+    """The content of a synthesized root's `synthetic.json`."""
 
 
 @dataclass(frozen=True)
@@ -112,8 +112,7 @@ def choose_hand(root: Path, hand: str | None, mano_dir: Path | None) -> HandChoi
 def choose_clips(refs: list[ClipRef], limit: int | None) -> list[ClipRef]:
     """At most `limit` of the clips, in their order, from all combinations of splits in turn.
 
-    The combinations take turns so that the parts seen least come first: a dozen clips of DexYCB
-    already hold every part of every setup.
+    Rare parts come first: a dozen clips of DexYCB already hold every part of every setup.
     """
     if limit is None or limit >= len(refs):
         return refs
@@ -135,7 +134,7 @@ def _by_splits(refs: Iterable[ClipRef]) -> dict[tuple, list[ClipRef]]:
 
 
 def _shuffled(ref: ClipRef) -> bytes:
-    """A sorting key that mixes clips, and does so in the same way everywhere."""
+    """A sorting key that mixes clips in the same way everywhere."""
     return hashlib.sha256(ref.key.encode()).digest()
 
 

@@ -23,7 +23,7 @@ def repair(folder: Path, root: Path | None, broken: set[str], mano_dir: Path | N
 
     A shard is replaced only by the very bytes that `dataset.json` names.
     Raises `UnusableInputError` when the raw dataset at `root` is not the one that the shards were
-    built from; the shard that comes out otherwise is then as it was.
+    built from; the shard on disk then stays as it was.
     """
     info = read_info(folder)
     with locked(folder, "build"):
@@ -40,7 +40,7 @@ def repair(folder: Path, root: Path | None, broken: set[str], mano_dir: Path | N
 def _rebuild(
     folder: Path, root: Path | None, broken: set[str], info: dict, mano_dir: Path | None
 ) -> None:
-    """Build shards beside the broken ones, and put them in their place where they are the same."""
+    """Build shards beside the broken ones, and replace these where the hashes are right."""
     sha256 = {shard["name"]: shard["sha256"] for shard in info["shards"]}
     beside = folder / BUILD_FOLDER / "repair"
     shutil.rmtree(beside, ignore_errors=True)  # of a repair that was killed

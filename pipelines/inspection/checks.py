@@ -1,4 +1,4 @@
-"""What must hold of the clips in a shard: members, images, and a table of rules on their labels."""
+"""Checks of the clips in a shard: members, images, and a table of checks of their labels."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -53,7 +53,7 @@ def check_clips(path: Path, name: str, hand: HandModel | None) -> Iterator[str]:
 
 
 def _check_images(labels: dict, meta: ClipMeta, members: dict[str, bytes]) -> Iterator[str]:
-    """There is an image just where there is a crop, of its size, and nothing else."""
+    """An image exists exactly where a crop does, has its size, and nothing else is there."""
     rest = members.keys() - {meta_member(meta.key), labels_member(meta.key)}
     for member in sorted(rest - {image_member(meta.key, i) for i in range(meta.num_frames)}):
         yield f"{member} is no member of this clip"
@@ -77,7 +77,7 @@ def _check_images(labels: dict, meta: ClipMeta, members: dict[str, bytes]) -> It
 
 @dataclass(frozen=True)
 class Check:
-    """What must hold of every frame."""
+    """A rule that every frame must keep."""
 
     text: str
     shows: tuple[str, ...]
@@ -87,7 +87,7 @@ class Check:
 
 
 def broken_rules(labels: dict, meta: ClipMeta) -> Iterator[str]:
-    """The rules that a clip breaks. `labels` holds every field of the contract."""
+    """Messages of the rules that a clip breaks. `labels` holds every field of the contract."""
     for name, value, allowed in (
         ("side", meta.side, ("right", "left")),
         ("hand", meta.hand, ("mano", "standin", "none")),

@@ -20,32 +20,31 @@ class SynthesisConfig:
     """What to write."""
 
     layout: Literal["dexycb", "ho3d-v2", "ho3d-v3", "hands"]
-    """Whose layout; hands is this project's own (pipelines/datasets/hands.py), with the widest
+    """Whose layout; hands is this project's own (pipelines/datasets/hands.py), with the most varied
     scenes."""
     out: Path
     """Folder to write: new, empty, or an earlier run of the same parameters."""
     sequences: int | Literal["all"] = 20
-    """How many sequences, spread over subjects and splits; `all`: DexYCB's 1000, HO-3D's 68, and
-    those of DexYCB that the benchmark has objects for."""
+    """How many sequences, spread over subjects and splits; `all`: DexYCB's 1000, HO-3D's 68, or all
+    of the benchmark's."""
     cameras: int | None = None
     """Cameras per sequence: DexYCB 1 to 8 (default 8), HO-3D 1, hands 1 to 8 (default 1)."""
     frames: int = 72
-    """Frames per sequence, at 30 a second. With --motions at most: of a longer recording the last
-    ones up to where the hand leaves, of a shorter one all."""
+    """Frames per sequence, at 30 a second. With --motions this is a maximum: a longer recording is
+    cut to the last frames up to where the hand leaves, a shorter one stays whole."""
     stride: int = 1
-    """Of the layout hands: frames are this many thirtieths of a second apart."""
+    """Layout hands only: distance between frames, in thirtieths of a second."""
     seed: int = 0
-    """Everything is drawn from it."""
+    """Seed of every random choice."""
     benchmark: Literal["occluded-hands"] | None = None
-    """Make this benchmark; --sequences and --cameras say how much of it."""
+    """Make this benchmark; --sequences and --cameras set its size."""
     motions: Path | None = None
-    """An npz with joints and object poses of every sequence that is made (its format:
-    pipelines/synthetic/recorded/motions_file.py), for the layout dexycb; without it motion is
-    drawn."""
+    """An npz with joints and object poses of every sequence that is made, for the layout dexycb
+    (format: pipelines/synthetic/recorded/motions_file.py); without it motion is drawn at random."""
     depth: bool = True
     """Also write the depth images."""
     workers: int | None = None
-    """Processes (default: the machine's cores). They change no byte."""
+    """Processes (default: the machine's cores); the files do not depend on it."""
 
     def __post_init__(self) -> None:
         if self.frames < 2:
@@ -64,7 +63,7 @@ class SynthesisConfig:
                 raise ValueError(
                     f"{option} {value}: for --layout dexycb only, not {self.layout}; leave it out"
                 )
-        self.plan()  # complains about --sequences and --cameras
+        self.plan()  # raises ValueError for a wrong --sequences or --cameras
 
     def plan(self) -> list[SequencePlan]:
         """The sequences, in the order in which they are made."""

@@ -1,4 +1,4 @@
-"""Which sequences a synthesized root holds: N of the genuine ones, spread over all splits."""
+"""The sequences of a synthesized root: some of the real dataset's, spread over all splits."""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,4 @@
-"""Many jobs in several processes, with a bar that shows how far they are."""
+"""Jobs in several processes, with a progress bar."""
 
 from collections.abc import Callable
 
@@ -12,7 +12,7 @@ from deformer.program.processor import usable_cores
 def map_with_progress(
     work: Callable, jobs: list[tuple], workers: int | None, title: str, total: int, console: Console
 ) -> list:
-    """`work(*job)` for every job, results in their order; `total` counts what is done already."""
+    """The results of `work(*job)` in the order of jobs; the bar starts at `total` - len(jobs)."""
     workers = min(workers or usable_cores(), max(len(jobs), 1))
     columns = *Progress.get_default_columns(), MofNCompleteColumn()
     with Progress(*columns, console=console) as progress:

@@ -1,6 +1,7 @@
-"""DexYCB's files: one sequence of the rig, and what all sequences share.
+"""Writer of DexYCB's files: one sequence of the rig, and the files that all sequences share.
 
-Layout and meaning of every value: section 5 of the project's method, after DexYCB's own toolkit.
+Layout and meaning of every value follow `dex_ycb_toolkit/dex_ycb.py` and `sequence_loader.py` of
+github.com/NVlabs/dex-ycb-toolkit.
 """
 
 from dataclasses import dataclass, replace
@@ -34,7 +35,7 @@ HAND_LABEL = 255
 
 @dataclass(frozen=True, eq=False)
 class Subject:
-    """A subject's rig of eight cameras, and the person, one per side: only the shape may differ."""
+    """A subject's eight cameras, and the person, one per side: only the hand's shape may differ."""
 
     name: str
     cameras: list[Camera]
@@ -42,7 +43,7 @@ class Subject:
 
     @classmethod
     def drawn(cls, seed: int, name: str, recordings: Recordings | None = None) -> "Subject":
-        """From the seed; what recordings know of a subject, hand shapes and view, is theirs."""
+        """Drawn from the seed; recordings set the hands' shapes and the cameras' target."""
         person = Person.drawn(generator(seed, name, "person"))
         people, rng = dict.fromkeys(SIDES, person), generator(seed, name, "rig")
         if recordings is None:
@@ -87,7 +88,7 @@ def write_sequence(
 ) -> None:
     """Render one sequence into `folder`: meta.yml, pose.npz and a folder per camera.
 
-    motion: a recorded one; without it one is drawn.
+    motion: recorded, None to draw it.
     """
     cameras = [c for c in subject.cameras if c.name in config.serials()]
     person, grasped = (
@@ -133,7 +134,7 @@ def _camera_labels(sequence: Sequence, camera: Camera) -> dict[str, np.ndarray]:
     motion, handrig = sequence.motion, sequence.rig
     pose_y = _object_poses(sequence, camera.rotation, camera.translation_m)
     pose_m, wrist_cam = _hand_pose(sequence, camera.rotation, camera.translation_m)
-    # What a reader computes from the stored numbers, not from those before rounding
+    # From the stored, rounded numbers, as a reader computes it
     fingers = handrig.arrays.pca_to_rotvec(pose_m[:, 3:48])
     _, joints = handrig.pose(fingers, pose_m[:, :3])
     joint_3d = (joints + wrist_cam[:, None]).astype(np.float32)
@@ -152,7 +153,8 @@ def _camera_labels(sequence: Sequence, camera: Camera) -> dict[str, np.ndarray]:
 def _hand_pose(
     sequence: Sequence, rotation: np.ndarray, translation: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """pose_m (F, 51) float32 and the wrist (F, 3), in the frame that the two lead to."""
+    """pose_m (F, 51) float32 and the wrist (F, 3), in the frame that rotation, translation lead
+    to."""
     motion, handrig = sequence.motion, sequence.rig
     turned = Rotation.from_matrix(rotation) * Rotation.from_rotvec(motion.global_rotvec)
     components = handrig.arrays.hands_components.astype(np.float64)

@@ -1,5 +1,5 @@
-"""The layout of `pipelines/datasets/hands.py`, written: many short sequences of the stand-in hand,
-wide scenes and, now and then, one of a table with DexYCB's kind of cameras."""
+"""Writer of the layout in `pipelines/datasets/hands.py`: many short sequences of the stand-in hand,
+in varied scenes and at tables with DexYCB's kind of cameras."""
 
 import json
 from collections import defaultdict
@@ -22,7 +22,6 @@ from pipelines.synthetic.render.camera_view import CameraView, Picture, SceneVie
 from pipelines.synthetic.render.lens import draw_lens
 from pipelines.synthetic.render.scene_layers import SceneLayers
 from pipelines.synthetic.render.surroundings import (
-    BODY,
     body_parts,
     draw_occluders,
     draw_surroundings,
@@ -41,9 +40,9 @@ VERSION = 4
 
 _MIN_JOINTS, _MIN_DEPTH_M = 9, 0.08
 _TABLES = 0.4
-"""Share of the sequences that are of a table."""
+"""Share of the sequences at a table."""
 _TABLE_FRAMES, _LATEST = 72, 14
-"""The usual length of a table's motion, and the frame in which its hand has come."""
+"""Usual length of the motion at a table, and the frame by which the hand has appeared."""
 _PLACEMENTS = 40
 
 
@@ -79,7 +78,7 @@ def write_sequence(folder: Path, plan: SequencePlan, config: SynthesisConfig) ->
 
 
 def _draw_table(plan, seed, num_cameras, num_frames, stride) -> tuple[SceneViews, range]:
-    """A scene of the table's, as the benchmark's but for what its test is made of."""
+    """A scene at a table, without anything that the benchmark's test part uses."""
     rng = generator(seed, plan.folder, "table")
     setting = benchmark.outside_test(piles=int(rng.random() < 0.3))
     person = replace(Person.drawn(rng), clothes=str(rng.choice(setting.clothes)))
@@ -110,7 +109,7 @@ def _draw_varied(plan, seed, num_cameras, num_frames, stride) -> tuple[SceneView
 
 
 def _solid_m(scene_layers: SceneLayers) -> np.ndarray:
-    """Points (N, 3) of everything that a camera must not be in."""
+    """Points (N, 3) on everything that a camera keeps away from."""
     points = [meshes.vertices_m[::2, ::12].reshape(-1, 3) for meshes in scene_layers.hand_meshes]
     for moment in (0, len(scene_layers.hand_meshes[0].vertices_m) // 2 - 1):
         for meshes in scene_layers.hand_meshes:
@@ -128,7 +127,7 @@ def _motion_px(scene_layers: SceneLayers, cameras: list[Camera]) -> np.ndarray:
 
 
 def _labels(track: HandTrack, frames: range, cameras: list[Camera], size) -> dict[str, np.ndarray]:
-    """Every array of a hand's npz but the segmentation; a row and a camera per frame."""
+    """All arrays of a hand's npz except the segmentation; a row and a camera per frame."""
     rig, rotvec, wrist_m = track.rig, track.global_rotvec[frames], track.wrist_m[frames]
     turned = [
         (Rotation.from_matrix(c.rotation) * Rotation.from_rotvec(r)).as_rotvec()
@@ -137,7 +136,7 @@ def _labels(track: HandTrack, frames: range, cameras: list[Camera], size) -> dic
     pose = np.concatenate([turned, track.finger_rotvec[frames]], 1).astype(np.float32)
     wrist = np.stack([c.to_camera(w) for c, w in zip(cameras, wrist_m, strict=True)])
     trans = (wrist - rig.wrist_m).astype(np.float32)
-    # What a reader computes from the stored numbers, not from those before rounding
+    # From the stored, rounded numbers, as a reader computes it
     _, joints = rig.pose(pose[:, 3:], pose[:, :3])
     joints = (joints + rig.wrist_m + trans[:, None]).astype(np.float32)
     K = cameras[0].K.astype(np.float32)
@@ -156,7 +155,7 @@ def _labels(track: HandTrack, frames: range, cameras: list[Camera], size) -> dic
 
 
 def _segmentation(picture: Picture, number: int) -> np.ndarray:
-    """(H, W) uint8 as player `number` sees it: the other's hand and arm are things in front."""
+    """(H, W) uint8 for hand `number`: the other hand and arm count as things in front."""
     own = {layer.HAND: HAND, layer.ARM: 0, layer.THING: GRASPED_OBJECT}
     seen = np.zeros(picture.moving.shape, np.uint8)
     for parts, part in (
@@ -164,7 +163,7 @@ def _segmentation(picture: Picture, number: int) -> np.ndarray:
         (picture.moving_parts, picture.moving),
     ):
         codes = [
-            own[p.kind] if p.owner == number else 0 if p.owner == BODY else OTHER_OBJECT
+            own[p.kind] if p.owner == number else 0 if p.owner == layer.BODY else OTHER_OBJECT
             for p in parts
         ]
         there = part >= 0

@@ -1,6 +1,7 @@
-"""HO-3D's files, v2 and v3: one camera, one right hand, OpenGL coordinates.
+"""Writer of HO-3D's files, v2 and v3: one camera, one right hand, OpenGL coordinates.
 
-Layout and meaning of every value: section 5 of the project's method, after HO-3D's own scripts.
+Layout and meaning of every value follow `vis_HO3D.py` and `eval.py` of
+github.com/shreyashampali/ho3d, and the README.txt inside HO-3D_v3.
 """
 
 import json
@@ -70,12 +71,12 @@ def write_sequence(folder: Path, plan: SequencePlan, config: SynthesisConfig) ->
 
 def _pickle(meta: dict) -> bytes:
     """A pickle that HO-3D's own scripts can read: numpy 1 does not know the module that numpy 2
-    names, numpy 2 knows the old name. Protocol 2 names a module by a line of text."""
+    names, but numpy 2 knows the old name. Protocol 2 writes a module's name as a line of text."""
     return pickle.dumps(meta, _PROTOCOL).replace(b"cnumpy._core.", b"cnumpy.core.")
 
 
 def truth_folder(root: Path) -> Path:
-    """Where finished sequences leave what the lists and JSON files are made of."""
+    """The folder in which finished sequences keep material for the lists and JSON files."""
     return root / _TRUTH_FOLDER
 
 
@@ -126,7 +127,7 @@ def _encode_masks(label: np.ndarray, grasped_id: int) -> np.ndarray:
 
 
 def _compose(seed: int, plan: SequencePlan, num_frames: int) -> Sequence:
-    person_name = plan.name.rstrip("0123456789")  # one person films a group of sequences
+    person_name = plan.name.rstrip("0123456789")  # a group of sequences shows one person
     person = Person.drawn(generator(seed, "ho3d", person_name))
     camera = table_camera(plan.name, generator(seed, "ho3d", plan.name, "camera"))
     grasped = CLASS_IDS[plan.object_name]
@@ -148,7 +149,7 @@ def _annotated(seed: int, name: str, num_frames: int) -> np.ndarray:
 def _labels(sequence: Sequence) -> dict[str, np.ndarray]:
     """Everything over the frames, in the camera's OpenGL frame, float32 (camMat float64)."""
     rig, motion, camera = sequence.rig, sequence.motion, sequence.cameras[0]
-    to_camera = np.diag(OPENGL_TO_OPENCV) @ camera.rotation  # its own inverse: OpenCV → OpenGL too
+    to_camera = np.diag(OPENGL_TO_OPENCV) @ camera.rotation  # also OpenCV → OpenGL
     shift = OPENGL_TO_OPENCV * camera.translation_m
     turned = Rotation.from_matrix(to_camera) * Rotation.from_rotvec(motion.global_rotvec)
     pose = np.concatenate([turned.as_rotvec(), motion.finger_rotvec], 1).astype(np.float32)

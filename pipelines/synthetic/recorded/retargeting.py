@@ -1,4 +1,4 @@
-"""Recorded hands → motions of the stand-in, for all sequences, and how near they come."""
+"""Recorded hands → motion of the stand-in for all sequences, and the distance between them."""
 
 from functools import cache
 from pathlib import Path
@@ -17,7 +17,7 @@ _HIGH_RESIDUAL_MM = 8.0
 
 
 def read_motions(path: Path, plans: list[SequencePlan]) -> Recordings:
-    """The file, once it is known to have every plan's recording."""
+    """Read a motions file and check that it has every plan's recording."""
     recordings = _recordings(path)
     for plan in plans:
         recordings.recording(plan)
@@ -31,9 +31,9 @@ def retarget_all(
     plans: list[SequencePlan],
     console: Console,
 ) -> dict[str, Motion]:
-    """By folder: what the stand-in makes of the recordings, of at most `num_frames` frames each.
+    """By folder: the stand-in's motion, at most `num_frames` frames each.
 
-    The console says how near its joints come.
+    Prints how far its joints are from the recorded ones.
     """
     jobs = [(motions, plan, num_frames) for plan in plans]
     recorded = map_with_progress(_retarget, jobs, workers, "retargeting", len(plans), console)
@@ -45,8 +45,8 @@ def retarget_all(
     if mean > _HIGH_RESIDUAL_MM:
         console.print(
             f"warning: the stand-in's joints are more than {_HIGH_RESIDUAL_MM:g} mm from the "
-            "recorded ones: look whether --motions has their order as deformer.hand.conventions "
-            "has it"
+            "recorded ones: check that --motions has them in the order of "
+            "deformer.hand.conventions"
         )
     return {p.folder: r.motion for p, r in zip(plans, recorded, strict=True)}
 

@@ -28,7 +28,7 @@ _BAND_M = (0.025, 0.06)
 
 
 class HandMeshes:
-    """A player's hand, arm and object, posed at every moment."""
+    """The meshes of a hand, its arm and its object at every moment."""
 
     def __init__(
         self, track: HandTrack, appearance: Appearance, number: int, rng: np.random.Generator
@@ -38,7 +38,7 @@ class HandMeshes:
         rig = track.rig
         style = ArmStyle(track.shoulder_m, appearance.sleeve_from_m, appearance.sleeve_bulge_m)
         self._limb = Limb(rig, style, self.vertices_m, track.global_rotvec, number)
-        # what is painted on the hand fades towards the arm
+        # the hand's paint fades towards the arm
         along = (rig.rest_vertices_m @ rig.axes[0])[:, None]
         share = np.clip((along + 0.005) / 0.05, 0, 1).astype(np.float32)
         skin = appearance.skin.astype(np.float32)
@@ -49,7 +49,7 @@ class HandMeshes:
         self._arm_albedo = np.repeat(rings, arm.num_vertices // len(rings), 0)
 
     def parts(self, moment: int) -> list[Part]:
-        """What of it moves."""
+        """The moving parts."""
         parts, held = [], self.track.held
         if self.track.valid[moment]:
             skin, arm = partial(_skin, self._appearance), partial(_sleeved_arm, self._appearance)
@@ -68,7 +68,7 @@ class HandMeshes:
 
 
 class SceneLayers:
-    """A scene's layers, moment by moment."""
+    """A scene's layers at every moment."""
 
     def __init__(self, scene: Scene, rng: np.random.Generator) -> None:
         self.scene = scene
@@ -83,19 +83,19 @@ class SceneLayers:
         self._turns = rng.uniform(-1, 1, (_OPEN_RAYS, 3)).astype(np.float32)
 
     def still(self, resting: tuple[int, ...] = ()) -> Layer:
-        """What stays, and the objects of these actors, which lie there untouched."""
+        """The still objects, and the objects at rest of the hands with these numbers."""
         if resting not in self._stills:
             parts = [self.hand_meshes[number].held_part(0) for number in resting]
             self._stills[resting] = Layer(self._objects + parts)
         return self._stills[resting]
 
     def resting(self, moment: int) -> tuple[int, ...]:
-        """Numbers of the actors whose objects nobody has touched yet."""
+        """Numbers of the hands that have not touched their object yet."""
         held = [meshes.track.held for meshes in self.hand_meshes]
         return tuple(k for k, thing in enumerate(held) if thing and thing.at_rest[moment])
 
     def moving(self, moment: int) -> Layer:
-        """What moves, with the light that arrives at hands."""
+        """The moving parts, with the light that arrives at hands."""
         layer, light = (
             Layer([p for a in self.hand_meshes for p in a.parts(moment)]),
             self.scene.light,
@@ -118,13 +118,13 @@ class SceneLayers:
         return [layer.scene for layer in layers if layer.parts]
 
     def colours(self, layer: Layer, *others: Layer):
-        """Linear RGB (N, 3) of a layer's hits, as `LayerCaster` expects them; others: layers that
+        """A function for `LayerCaster`: a layer's hits → linear RGB (N, 3); others: layers that
         cast shadows on it, too."""
         light, blockers = self.scene.light, self._blockers(layer, *others)
         lamp_m = light.key_m.astype(np.float32)
 
         def lamp_share(points: np.ndarray, kinds: np.ndarray) -> np.ndarray:
-            """Whether light arrives, point by point where no vertex says so."""
+            """Share of the lamp's light, point by point where no vertex holds it."""
             lit = np.ones(len(points), np.float32)
             soft = light.key_radius_m > _HARD_M
             cast = np.flatnonzero(kinds == THING) if soft else np.arange(len(points))
@@ -139,18 +139,18 @@ class SceneLayers:
 
 
 def share_open(blockers: list[RayScene], start: np.ndarray, ways: np.ndarray) -> np.ndarray:
-    """Share of the ways (R, N, 3) from start (N, 3) that nothing blocks, (N,) float32."""
+    """Share of the rays (R, N, 3) from start (N, 3) that nothing blocks, (N,) float32."""
     blocked = num_blocked(blockers, start, ways, 0.999)
     return 1 - blocked.astype(np.float32) / np.float32(len(ways))
 
 
 def _skin(appearance: Appearance, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The `Surface` of somebody's skin."""
+    """The `Surface` of a person's skin."""
     plain, smooth = values[:, Column.ALBEDO], values[:, Column.NORMAL]
     rough, bumped = skin_surface(values)
     share = np.float32(appearance.roughness)
     painted = (plain + share * (rough - plain)) * _blemishes(appearance, values[:, Column.REST])
-    # light that comes out between fingers has been through skin
+    # light between fingers has passed through skin
     closed = 1 - values[:, Column.OPEN, None]
     albedo = painted * (1 - closed * np.array([0.05, 0.42, 0.5], np.float32))
     return albedo, smooth + share * (bumped - smooth)

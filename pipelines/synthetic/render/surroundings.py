@@ -1,4 +1,4 @@
-"""What stands round the hands of a wide scene: things in front, the person, ground and backdrop."""
+"""What surrounds the hands in one view: things in front, the person, ground and backdrop."""
 
 from dataclasses import dataclass
 
@@ -10,7 +10,7 @@ from pipelines.rays import RayScene
 from pipelines.synthetic.paint.backgrounds import background, plain_room
 from pipelines.synthetic.paint.patterns import colour, texture
 from pipelines.synthetic.paint.textures import linear_rgb
-from pipelines.synthetic.render.layer import Part
+from pipelines.synthetic.render.layer import BODY, NOTHING_M, Part
 from pipelines.synthetic.render.parts import thing_part
 from pipelines.synthetic.scene.cameras import Camera
 from pipelines.synthetic.scene.scene import Scene
@@ -20,33 +20,30 @@ from pipelines.synthetic.things.household import CHEST, HEAD, HEAD_M, bare
 from pipelines.synthetic.things.shapes import Box
 
 MARGIN = 0.15
-"""Of the backdrop beyond the picture, in shares of its sides."""
+"""How far the backdrop reaches beyond the picture, as a share of its sides."""
 
 _TEXELS = 512
 _WALL_M = (2.4, 3.4)  # from a camera at a table to the room behind
 _MOST_HIDDEN = 0.6
-"""The share of what the hands sweep that one thing in front may hide."""
+"""Largest share of the hands' points that one thing in front may hide."""
 
-BODY = -2
-"""Owner of the parts of the person's body."""
-
-_ACROSS = np.array([[0, -1.0, 0], [1, 0, 0], [0, 0, 1]])  # its broad side across the facing
+_ACROSS = np.array([[0, -1.0, 0], [1, 0, 0], [0, 0, 1]])  # its broad side to the front
 
 
 @dataclass(frozen=True, eq=False)
 class Surroundings:
     """What one camera sees besides meshes. backdrop: a picture wider than the camera's, backdrop_m
-    away; ground: a texture with alpha (h, w, 4), None for none; ground_to_world (3, 3): its column
-    and row → x and y."""
+    away; ground: a texture with alpha (h, w, 4), None for no ground; ground_to_world (3, 3): the
+    texture's column and row → x and y."""
 
     backdrop: np.ndarray
     ground: np.ndarray | None
     ground_to_world: np.ndarray
-    backdrop_m: float = 99.0
+    backdrop_m: float = NOTHING_M
 
 
 def draw_occluders(rng, scene: Scene, camera: Camera, solid_m: np.ndarray) -> list[Part]:
-    """Things between camera and hand, which touch nothing; often none."""
+    """Things between camera and hand that touch nothing; often none."""
     parts = []
     for _ in range(int(rng.choice([0, 1, 2], p=[0.55, 0.33, 0.12]))):
         target = scene.tracks[0].wrist_m.mean(0) - 0.08 * scene.tracks[0].elbow
@@ -73,7 +70,8 @@ def draw_occluders(rng, scene: Scene, camera: Camera, solid_m: np.ndarray) -> li
 
 
 def body_parts(scene: Scene, camera: Camera, rng) -> list[Part]:
-    """The person's chest and head, unless the camera is where they are, or sees them alone."""
+    """The person's chest and head; none if they contain the camera or block its view of the
+    hand."""
     if scene.body is None:
         return []
     middle, facing = scene.body
@@ -135,7 +133,7 @@ def draw_surroundings(rng, scene: Scene, camera: Camera, size: tuple[int, int]) 
 
 
 def table_surroundings(world: World, size: tuple[int, int], rng: np.random.Generator):
-    """What one camera sees behind the table, and the table."""
+    """The table and the room behind it, as one camera sees them."""
     height, width = (round(n * (1 + 2 * MARGIN)) for n in size[::-1])
     backdrop = plain_room(rng, height, width, world.setting.walls)
     top = np.full((*world.table.shape[:2], 4), 255, np.uint8)

@@ -15,7 +15,7 @@ from pipelines.synthetic.standin_hand import generator
 
 
 def table_views(sequence: Sequence) -> SceneViews:
-    """The sequence before its cameras; moments are frames."""
+    """A sequence from each of its cameras; moments are frames."""
     motion, names = sequence.motion, (sequence.seed, sequence.name)
     scene_layers, views = SceneLayers(_scene(sequence), generator(*names, "looks")), []
     for camera in sequence.cameras:
@@ -30,7 +30,7 @@ def table_views(sequence: Sequence) -> SceneViews:
 
 
 def _scene(sequence: Sequence) -> Scene:
-    """The table's scene as any other."""
+    """A sequence at the table as a `Scene`."""
     world, motion = sequence.world, sequence.motion
     grasped, still = world.objects[world.grasped], list(world.objects)
     del still[world.grasped]
@@ -43,7 +43,7 @@ def _scene(sequence: Sequence) -> Scene:
 
 
 def _at_rest(motion: Motion) -> np.ndarray:
-    """In which frames the object lies where it lay before the hand came, (F,) bool."""
+    """Frames before anything moves the object, (F,) bool."""
     if motion.valid[0]:
         return np.zeros(motion.num_frames, bool)
     same = (motion.object_rotation == motion.object_rotation[0]).all((1, 2))

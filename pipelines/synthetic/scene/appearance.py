@@ -1,4 +1,4 @@
-"""Whose hands a scene shows."""
+"""A person's appearance: shape of the hands, skin and sleeves."""
 
 from dataclasses import dataclass
 
@@ -11,9 +11,9 @@ from pipelines.synthetic.paint.textures import linear_rgb, srgb_to_linear
 
 @dataclass(frozen=True, eq=False)
 class Appearance:
-    """Of a person. skin linear RGB (3,); mottle, roughness, freckles, gloss: strengths; cloth: a
+    """One person. skin (3,): linear RGB; mottle, roughness, freckles, gloss: strengths; cloth: a
     linear RGB texture of the sleeves, which begin sleeve_from_m from the wrist; band: linear RGB of
-    something round the wrist, or None."""
+    a band round the wrist, or None."""
 
     betas: np.ndarray
     skin: np.ndarray
@@ -28,7 +28,7 @@ class Appearance:
 
 
 def draw_appearance(rng: np.random.Generator) -> Appearance:
-    """Anybody, in any sleeves."""
+    """Draw any person with any sleeves."""
     skin = draw_skin(rng)
     sleeve = rng.choice([rng.uniform(0.0, 0.05), rng.uniform(0.05, 0.25), 0.9], p=[0.42, 0.2, 0.38])
     cloth = texture(rng, 128, 128)

@@ -36,10 +36,10 @@ class Sequence:
 def compose(
     spec: SequenceSpec, num_frames: int, in_hand: bool = False, num_placements: int = 90
 ) -> Sequence:
-    """Draw world, grasp and motion; of several draws the first with a good hold.
+    """Draw world, grasp and motion; of several draws take the first with a good grasp.
 
-    in_hand: HO-3D's kind of scene, one object turned in the hand before the camera; num_placements:
-    of `find_grasp`.
+    in_hand: as in HO-3D, the hand turns one object in front of the camera; num_placements: see
+    `find_grasp`.
     """
     rig, best = _rig(spec), None
     for attempt in range(_GRASP_TRIES):
@@ -61,7 +61,7 @@ def compose(
 
 
 def compose_recorded(spec: SequenceSpec, motion: Motion) -> Sequence:
-    """Draw a world round a recorded motion: nothing stands where hand or object pass."""
+    """Draw a world round a recorded motion; nothing stands in its path."""
     rig = _rig(spec)
     rng = generator(spec.seed, spec.name, "scene")
     path = _swept_path(rig, motion, spec.grasped_id)
@@ -75,7 +75,7 @@ def _rig(spec: SequenceSpec) -> HandRig:
 
 
 def _swept_path(rig: HandRig, motion: Motion, grasped_id: int) -> SweptPath:
-    """Where a recorded motion's hand and object pass."""
+    """The path of a recorded motion."""
     seen = motion.valid
     vertices, joints = rig.pose(motion.finger_rotvec[seen], motion.global_rotvec[seen])
     wrist = motion.wrist_m[seen][:, None]
@@ -88,7 +88,7 @@ def _swept_path(rig: HandRig, motion: Motion, grasped_id: int) -> SweptPath:
 
 
 def _clear_motion(seed, name, world, rig, grasp, num_frames: int, in_hand: bool) -> Motion:
-    """Of several motions drawn the first that touches nothing on its way, or else the freest."""
+    """Draw motions until one touches nothing; else take the one with the largest clearance."""
     placed, best = world.objects[world.grasped], None
     for attempt in range(_MOTION_TRIES):
         rng = generator(seed, name, "motion", str(attempt))
@@ -106,8 +106,8 @@ def _clear_motion(seed, name, world, rig, grasp, num_frames: int, in_hand: bool)
 
 
 def clearance_m(world: World, rig: HandRig, motion: Motion) -> float:
-    """The least distance that hand and carried object keep from the still objects and the table,
-    and the reaching hand from the object it is about to take; negative where they meet."""
+    """The smallest distance of hand and carried object to still objects and table, and of the
+    reaching hand to the object that it will take; negative where they overlap."""
     placed = world.objects[world.grasped]
     vertices, _ = rig.pose(motion.finger_rotvec, motion.global_rotvec)
     hand = (vertices + motion.wrist_m[:, None])[:, ::6]

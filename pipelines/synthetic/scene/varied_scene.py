@@ -1,7 +1,7 @@
-"""One wide sequence before it is filmed: who, which hands do what, what stands about, which light.
+"""One varied scene: a person, moving hands, objects around them and light.
 
-World: z up, metres, the first hand near the origin. Time is in frames of 1/30 s; each frame asked
-for has two moments, its own and the next, which says how fast things move (`moments`).
+World: z up, metres, the first hand near the origin. Time is in frames of 1/30 s. Each frame has two
+moments, its own and one 1/30 s later, which give the speed (`frame_times`).
 """
 
 from dataclasses import replace
@@ -20,27 +20,27 @@ from pipelines.synthetic.scene.appearance import draw_appearance
 from pipelines.synthetic.scene.clutter import Placed, place_upright
 from pipelines.synthetic.scene.scene import HandTrack, Held, Scene
 from pipelines.synthetic.things.household import HOUSEHOLD
-from pipelines.synthetic.things.objects import YcbObject, surface_samples_m
+from pipelines.synthetic.things.objects import SceneObject, surface_samples_m
 from pipelines.synthetic.things.ycb import YCB_OBJECTS
 
-_FOREARM_M = 0.57  # to where the arm ends, straight on from the wrist
+_FOREARM_M = 0.57  # from the wrist straight to the arm's end
 _PLACEMENTS, _HOLD_TRIES, _SUNK_M = 10, 3, 0.006
 
 
 def frame_times(num_frames: int, stride: int) -> np.ndarray:
-    """The times of frames 0 … F − 1, then those of one 1/30 s later, (2F,)."""
+    """The times of frames 0 … F − 1, then the times 1/30 s later, (2F,)."""
     times = np.arange(num_frames) * float(stride)
     return np.concatenate([times, times + 1])
 
 
-def draw_thing(rng: np.random.Generator) -> YcbObject:
-    """Any object to hold or to stand about."""
+def draw_thing(rng: np.random.Generator) -> SceneObject:
+    """Draw an object to hold or to put on the ground."""
     pool = HOUSEHOLD if rng.random() < 0.6 else tuple(YCB_OBJECTS.values())
     return pool[int(rng.integers(len(pool)))]
 
 
 def draw_scene(rng: np.random.Generator, hands, layer, times: np.ndarray) -> Scene:
-    """Everything but the camera, at times (T,)."""
+    """Draw everything but the camera, at times (T,)."""
     appearance = draw_appearance(rng)
     sides = ["right", "left"] if rng.random() < 0.5 else ["left", "right"]
     rigs = [HandRig(hands, layer, side, appearance.betas) for side in sides]
@@ -75,7 +75,7 @@ def _body(tracks: list[HandTrack]) -> tuple[np.ndarray, float]:
 
 
 def _points(track: HandTrack) -> np.ndarray:
-    """What a player sweeps, (T, N, 3): some of the hand's skin and of what it holds."""
+    """Points that a hand sweeps, (T, N, 3): on its skin and on the object that it holds."""
     vertices, _ = track.posed
     parts = [vertices[:, ::6]]
     if track.held is not None:
@@ -86,7 +86,7 @@ def _points(track: HandTrack) -> np.ndarray:
 
 
 def _elbow(rng, rig: HandRig, rotation: np.ndarray) -> np.ndarray:
-    """Where the forearm goes from a hand turned by rotation (3, 3): a wrist bends so far."""
+    """The direction from a hand turned by rotation (3, 3) to its elbow, within a wrist's range."""
     flexion, deviation = np.clip(rng.normal(0, [0.42, 0.16]), [-1.1, -0.4], [1.1, 0.4])
     f, p, a = rig.axes
     bent = -f * np.cos(flexion) + p * np.sin(flexion)
@@ -94,8 +94,8 @@ def _elbow(rng, rig: HandRig, rotation: np.ndarray) -> np.ndarray:
 
 
 def _free(rng, rig, times, liveliness, on_table, beside: HandTrack | None = None) -> HandTrack:
-    """A hand that holds nothing, at any orientation; over a table none whose arm comes from below,
-    and beside another hand mostly one whose arm comes from where the other's does."""
+    """An empty hand at any orientation. Over a table its arm does not come from below; beside
+    another hand it mostly comes from the same direction."""
     candidates = []
     for _ in range(16):
         rotation = Rotation.from_quat(rng.standard_normal(4)).as_matrix()
@@ -120,8 +120,8 @@ def _free(rng, rig, times, liveliness, on_table, beside: HandTrack | None = None
     )
 
 
-def _hold(rng, rig: HandRig) -> tuple[YcbObject, np.ndarray, Grasp]:
-    """An object, how it is turned (3, 3), and a grasp that hardly sinks into it."""
+def _hold(rng, rig: HandRig) -> tuple[SceneObject, np.ndarray, Grasp]:
+    """An object, its rotation (3, 3), and a grasp that sinks little into it."""
     best = None
     for _ in range(_HOLD_TRIES):
         thing = draw_thing(rng)
@@ -138,7 +138,7 @@ def _hold(rng, rig: HandRig) -> tuple[YcbObject, np.ndarray, Grasp]:
 
 
 def _holding(rng, rig, times, liveliness, on_table) -> HandTrack:
-    """A hand that holds an object, or is about to take it."""
+    """A hand that holds an object, or will take it."""
     thing, start, grasp = _hold(rng, rig)
     spin = Rotation.from_rotvec([0, 0, rng.uniform(-np.pi, np.pi)])
     tilt = Rotation.from_rotvec(rng.normal(0, 0.35, 3))
@@ -151,7 +151,7 @@ def _holding(rng, rig, times, liveliness, on_table) -> HandTrack:
     turn = Rotation.from_rotvec(smooth_noise(rng, times, 3, 26 / liveliness) * 0.35 * strength)
     rotation = (turn * spin * tilt).as_matrix() @ start
     position = smooth_noise(rng, times, 3, 24 / liveliness) * rng.uniform(0.01, 0.06) * strength
-    # opened and drawn back: 0 holds, 1 is some centimetres away
+    # 0: holds the object; 1: opened, some centimetres away
     away = np.zeros(len(times))
     if rng.random() < 0.3:
         away = np.clip(rng.uniform(-0.2, 0.5) + 0.6 * smooth_noise(rng, times, 1, 20)[:, 0], 0, 1)
@@ -176,12 +176,12 @@ def _holding(rng, rig, times, liveliness, on_table) -> HandTrack:
 
 
 def _add_slight_variation(rng, finger_rotvec: np.ndarray) -> np.ndarray:
-    """A little of `own_way`: a hold must stay one."""
+    """A quarter of `add_personal_variation`, so that the hand still holds."""
     return finger_rotvec + 0.25 * (add_personal_variation(rng, finger_rotvec) - finger_rotvec)
 
 
 def _put_beside(rng, first: HandTrack, second: HandTrack) -> HandTrack:
-    """The second hand near the first, touching it at most."""
+    """The second hand moved near the first, without overlap."""
     target = _points(first)
     direction = rng.standard_normal(3)
     direction /= np.linalg.norm(direction)
@@ -199,13 +199,13 @@ def _put_beside(rng, first: HandTrack, second: HandTrack) -> HandTrack:
 
 
 def _nearest_m(a: np.ndarray, b: np.ndarray) -> float:
-    """The least distance between two sets of points (N, 3)."""
+    """The smallest distance between two sets of points (N, 3)."""
     square = (a * a).sum(1)[:, None] + (b * b).sum(1) - 2 * a @ b.T
     return float(np.sqrt(max(square.min(), 0)))
 
 
 def _still(rng, points: np.ndarray, ground: float) -> list[Placed]:
-    """Objects that stand or lie about on the ground, clear of all points."""
+    """Objects on the ground, clear of all points."""
     found, sample = [], points[:: max(1, len(points) // 400)]
     middle = points.mean(0)
     for _ in range(int(rng.integers(0, 6))):
@@ -226,11 +226,11 @@ def _still(rng, points: np.ndarray, ground: float) -> list[Placed]:
     return found
 
 
-def _reach(thing: YcbObject) -> float:
+def _reach(thing: SceneObject) -> float:
     return float(np.linalg.norm(thing.mesh.vertices_m[:, :2], axis=1).max())
 
 
-def _draw_paint(rng: np.random.Generator, thing: YcbObject) -> np.ndarray:
+def _draw_paint(rng: np.random.Generator, thing: SceneObject) -> np.ndarray:
     """A texture, linear RGB: the object's own (of DexYCB's), every part in one colour, or any."""
     kind = rng.choice(["own", "plain", "any"], p=[0.3, 0.4, 0.3])
     if kind == "own" and thing.class_id in YCB_OBJECTS:

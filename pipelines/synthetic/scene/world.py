@@ -1,4 +1,4 @@
-"""What stands on the table in one sequence: objects, lights, colours, the person's clothes."""
+"""The table's world in one sequence: objects, light, colours, the person's clothes."""
 
 from dataclasses import dataclass, replace
 
@@ -24,7 +24,7 @@ _LOWEST_LAMP = 0.6  # sine of its height
 
 @dataclass(frozen=True, eq=False)
 class Hold:
-    """How the object is to be taken. approach, fingers (3,): directions of palm and fingers in the
+    """How the hand takes the object. approach, fingers (3,): directions of palm and fingers in the
     world."""
 
     grip: Grip
@@ -39,7 +39,7 @@ class World:
     objects: list[Placed]
     grasped: int
     hold: Hold | None
-    """None where a recording says how the object is held."""
+    """None for recorded motion."""
     light: Light
     table: np.ndarray
     """The top's texture, BGR, rows from −y to +y, columns from −x to +x."""
@@ -52,20 +52,21 @@ class World:
 
 @dataclass(frozen=True)
 class Person:
-    """What stays the same through all sequences of a subject."""
+    """What all sequences of a subject share."""
 
     appearance: Appearance
     clothes: str
 
     @classmethod
     def drawn(cls, rng: np.random.Generator) -> "Person":
-        """Any hand, long or short sleeves."""
+        """Draw any hand, with long or short sleeves."""
         return cls(draw_appearance(rng), str(rng.choice(EVERYTHING.clothes)))
 
 
 @dataclass(frozen=True, eq=False)
 class SequenceSpec:
-    """Who takes which object before which cameras. Seed and name fix all that is drawn for it."""
+    """The given facts of a sequence: person, side, grasped object, cameras. Seed and name fix
+    everything that is drawn at random."""
 
     seed: int
     name: str
@@ -85,8 +86,8 @@ def build_world(
 ) -> World:
     """Draw a scene: the grasped object in the middle, tall ones before some cameras, others around.
 
-    keep_clear: nothing stands between the first camera and the grasped object. course: where a
-    recorded object starts and what hand and object sweep; without it both are drawn.
+    keep_clear: nothing stands between the first camera and the grasped object. path: of a recorded
+    motion; without it the object's place is drawn.
     """
     thing, hold, setting, person = YCB_OBJECTS[spec.grasped_id], None, spec.setting, spec.person
     if path is None:

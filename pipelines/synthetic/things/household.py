@@ -1,11 +1,11 @@
-"""Things of every day beside DexYCB's: kettles, mugs by the handle, bars, pans, glasses, phones.
+"""Everyday things besides DexYCB's: kettles, mugs by the handle, bars, pans, glasses, phones.
 
 Frames are as in `ycb.py`: the origin in the middle, z up as it stands on a table.
 """
 
 import numpy as np
 
-from pipelines.synthetic.things.objects import Grip, Shape, YcbObject
+from pipelines.synthetic.things.objects import Grip, SceneObject, Shape
 from pipelines.synthetic.things.shapes import Box, Lathe, Tube
 
 _X, _Y = (1.0, 0.0, 0.0), (0.0, 1.0, 0.0)
@@ -98,14 +98,14 @@ _SHAPES: tuple[tuple[str, tuple[Shape, ...], tuple[Grip, ...]], ...] = (
 )
 
 HOUSEHOLD = tuple(
-    YcbObject(_FIRST_ID + k, name, parts, ("plain:#808080,#707070",) * len(parts), grips)
+    SceneObject(_FIRST_ID + k, name, parts, ("plain:#808080,#707070",) * len(parts), grips)
     for k, (name, parts, grips) in enumerate(_SHAPES)
 )
 
 
-def bare(name: str, *parts: Shape) -> YcbObject:
+def bare(name: str, *parts: Shape) -> SceneObject:
     """A thing that nobody holds."""
-    return YcbObject(0, name, parts, (), ())
+    return SceneObject(0, name, parts, (), ())
 
 
 CHEST = bare(
@@ -117,7 +117,7 @@ CHEST = bare(
         crease_rad=1.2,
     ),
 )  # fmt: skip
-"""Of a person, broad along x."""
+"""A person's chest, broad along x."""
 
 HEAD_M = 0.47
 """From the chest's middle to the head's."""
