@@ -134,9 +134,8 @@ _THINGS = (  # class, parts, paints, grips, tall, solid
          (Grip("rim", _X, (-0.0785, 0, 0.022)),)),
     _ycb(14, _MUG, ("plain:#b9302a,#d8d2c5", "plain:#b9302a,#a32822"),
          (Grip("top", _Y, (0.0, 0, 0.01)),), False, (_cup(0.040, 0.0465, 0.081),)),
-
-
-                     _ycb(15, _DRILL, ("plain:#c94f1b,#2b2b2c", "plain:#2f2f31,#3b3b3d", "plain:#2b2b2c,#c94f1b"), (Grip("pinch", _X, (-0.05, -0.01, 0.0)), Grip("pinch", _Y, (0.0, 0.06, 0.0)))),
+    _ycb(15, _DRILL, ("plain:#c94f1b,#2b2b2c", "plain:#2f2f31,#3b3b3d", "plain:#2b2b2c,#c94f1b"),
+         (Grip("pinch", _X, (-0.05, -0.01, 0.0)), Grip("pinch", _Y, (0.0, 0.06, 0.0)))),
     _ycb(16, (Box((0.085, 0.085, 0.2)),), ("wood:#c79a5f,#9c6f3d",),
          (Grip("side", _X), Grip("top", _X, (0, 0, 0.055))), True),
     _ycb(17, _SCISSORS, _SCISSORS_PAINTS, (Grip("pinch", _X),)),
