@@ -31,7 +31,7 @@ from deformer.files.whole import write_whole
 from deformer.program.console import PlainConsole, run_program
 from deformer.program.least import check_least
 from pipelines.inspection.coco import write_coco
-from pipelines.inspection.contact_sheet import Tile, draw_contact_sheet
+from pipelines.inspection.contact_sheet import Tile, draw_sheet
 
 BIN_NAMES = ("0–25", "25–50", "50–75", "75–100", "unknown")
 """Occlusion, %."""
@@ -227,14 +227,10 @@ def _write_sheet(path: Path, folder: Path, info: dict, frames: pa.Table, options
             f"{where} holds no valid frame, so there is nothing to draw: the table above says why"
         )
     tiles = [load_tile(folder, row) for row in frames.take(rows).to_pylist()]
-    parts = (
-        folder.resolve().name,
-        options.split,
-        info["parameters"]["dataset"],
-        describe_origin(info),
-    )
+    dataset, source = info["parameters"]["dataset"], describe_origin(info)
+    parts = (folder.resolve().name, options.split, dataset, source)
     title = " · ".join(part for part in parts if part)
-    sheet = draw_contact_sheet(tiles, options.columns, title)
+    sheet = draw_sheet(tiles, options.columns, title)
     _, png = cv2.imencode(".png", cv2.cvtColor(sheet, cv2.COLOR_RGB2BGR))
     write_whole(path, png.tobytes())
     return len(tiles)

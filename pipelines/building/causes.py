@@ -50,8 +50,7 @@ def cause_of_bone_length(bone_length_m: float) -> str:
 
 
 def cause_of_projection(joints_cam_m: np.ndarray, joints_px: np.ndarray, K: np.ndarray) -> str:
-    """Likely cause of joints (N, 21, 3) whose projection by camera matrices (N, 3, 3) is not the
-    stated 2D joints (N, 21, 2)."""
+    """Likely cause where the joints (N, 21, 3) project to other 2D joints than stated."""
 
     def agree(joints: np.ndarray, pixels: np.ndarray = joints_px) -> bool:
         off = np.abs(project(joints, K) - pixels).max((1, 2))
@@ -161,8 +160,7 @@ def _suspects(
 def _changes(
     mean: np.ndarray, fingers_are_pca: bool
 ) -> Iterator[tuple[Callable[[ManoPose], dict], str]]:
-    """Possible faults of MANO's parameters: a function to the corrected fields, and a
-    description."""
+    """Possible faults of MANO's parameters: the fields that undo each, and its description."""
     read = "and were read as PCA coefficients: take the label files as published"
     if fingers_are_pca:
         yield from (

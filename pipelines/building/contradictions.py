@@ -1,11 +1,11 @@
 """Find labels that contradict each other: single frames get a reason, a whole clip stops the build.
 
 A dataset states the same thing more than once: joints in metres, their image, the camera matrix,
-the parameters that pose a hand, a segmentation or a box. A reader may mistake one for something
-else (millimetres, another camera's intrinsics, axis-angles as PCA coefficients, the other hand); no
-later step can tell such numbers from right ones. So the labels of all frames of a clip are compared
-here before anything is made of them. `pipelines.building.tolerances` says how far apart they may
-be, `pipelines.building.causes` what probably went wrong.
+the parameters that pose a hand, a segmentation or a box. A reader may mistake one for another
+(millimetres, another camera's intrinsics, axis-angles as PCA coefficients, the other hand); no
+later step can tell such numbers from right ones. So the labels of a clip are compared here before
+anything is made of them. `pipelines.building.tolerances` says how far apart they may be,
+`pipelines.building.causes` what probably went wrong.
 """
 
 from collections.abc import Callable
@@ -16,11 +16,7 @@ import numpy as np
 from deformer.hand.box import hand_box, tight_box
 from deformer.hand.camera import project
 from deformer.hand.conventions import NUM_VERTICES, TIP_VERTICES
-from pipelines.building.causes import (
-    cause_of_bone_length,
-    cause_of_pose,
-    cause_of_projection,
-)
+from pipelines.building.causes import cause_of_bone_length, cause_of_pose, cause_of_projection
 from pipelines.building.hand_model import HandModel
 from pipelines.building.tolerances import (
     BONE_LENGTH_M,
@@ -39,8 +35,7 @@ _MAX_TIP_OFF_M = 0.02
 """Between a stated fingertip and its vertex, where vertices are stated: datasets choose vertices
 up to 1 cm apart."""
 _JOINTS_TO_JUDGE = 7
-"""A third of the joints: that many must lie in the image for a comparison with a segmentation or
-box."""
+"""A third: that many must lie in the image to be compared with a segmentation or box."""
 FRAMES_TO_REFUSE = 3
 """Fewer labelled frames of a clip prove nothing; the whole shard's may."""
 _TIPS = [4, 8, 12, 16, 20]

@@ -40,8 +40,7 @@ PART_FRAMES = 256
 
 
 def group_by_frames(refs: Iterable[ClipRef], most_frames: int) -> list[tuple[ClipRef, ...]]:
-    """Groups of consecutive clips with at most `most_frames` frames; a longer clip is its own
-    group."""
+    """Consecutive clips in groups of at most `most_frames` frames, or of one longer clip."""
     groups: list[tuple[ClipRef, ...]] = []
     num_frames = 0
     for ref in refs:
@@ -208,8 +207,7 @@ def assemble_shard(
 
 
 def _refuse_contradictions(task: ShardTask, frames: pa.Table) -> None:
-    """Refuse a shard with mostly contradicting labels, in clips too short to be judged one by
-    one."""
+    """Refuse a shard with mostly contradicting labels, in clips too short to judge alone."""
     is_good = frames["valid"].to_numpy()
     is_bad = pc.equal(frames["reason"], "labels_contradict").to_numpy()
     num_good, num_bad = is_good.sum(), is_bad.sum()

@@ -41,9 +41,7 @@ class Tile:
     mask_amodal: np.ndarray | None = None
 
 
-def draw_contact_sheet(
-    tiles: list[Tile], columns: int, title: str, tile_px: int = 320
-) -> np.ndarray:
+def draw_sheet(tiles: list[Tile], columns: int, title: str, tile_px: int = 320) -> np.ndarray:
     """The tiles row by row under a title and a legend → (height, width, 3) uint8, RGB."""
     columns = min(columns, len(tiles))
     rows = -(-len(tiles) // columns)

@@ -5,14 +5,7 @@ from pathlib import Path
 from typing import Literal
 
 from deformer.program.least import check_least
-from pipelines.synthetic import benchmark
-from pipelines.synthetic.plans import (
-    SequencePlan,
-    dexycb_plan,
-    dexycb_serials,
-    hands_plan,
-    ho3d_plan,
-)
+from pipelines.synthetic import benchmark, plans
 
 
 @dataclass(frozen=True)
@@ -65,17 +58,17 @@ class SynthesisConfig:
                 )
         self.plan()  # raises ValueError for a wrong --sequences or --cameras
 
-    def plan(self) -> list[SequencePlan]:
+    def plan(self) -> list[plans.SequencePlan]:
         """The sequences, in the order in which they are made."""
         count = None if self.sequences == "all" else self.sequences
         if self.layout == "dexycb":
             self.serials()
-            return benchmark.benchmark_plan(count) if self.benchmark else dexycb_plan(count)
+            return benchmark.benchmark_plan(count) if self.benchmark else plans.dexycb_plan(count)
         if self.layout == "hands":
             if count is None:
                 raise ValueError("--sequences all: the layout hands has no end; give a number")
-            return hands_plan(count)
-        return ho3d_plan(count)
+            return plans.hands_plan(count)
+        return plans.ho3d_plan(count)
 
     @property
     def num_cameras(self) -> int:
@@ -85,5 +78,5 @@ class SynthesisConfig:
 
     def serials(self) -> list[str]:
         """The cameras of the layout dexycb."""
-        choose = benchmark.serials if self.benchmark else dexycb_serials
+        choose = benchmark.serials if self.benchmark else plans.dexycb_serials
         return choose(self.num_cameras)

@@ -17,14 +17,9 @@ def map_with_progress(
     columns = *Progress.get_default_columns(), MofNCompleteColumn()
     with Progress(*columns, console=console) as progress:
         bar = progress.add_task(title, total=total, completed=total - len(jobs))
-        if workers == 1:
-            results = []
-            for job in jobs:
-                results.append(work(*job))
-                progress.advance(bar)
-            return results
+        here = ((place, work(*job)) for place, job in enumerate(jobs))
         by_place = {}
-        for place, result in as_done(work, jobs, workers):
+        for place, result in here if workers == 1 else as_done(work, jobs, workers):
             by_place[place] = result
             progress.advance(bar)
-        return [by_place[place] for place in range(len(jobs))]
+    return [by_place[place] for place in range(len(jobs))]

@@ -12,7 +12,7 @@ from rich.console import Console
 
 from deformer.data.dataset import read_info
 from pipelines import inspect
-from pipelines.inspection.contact_sheet import HAND_RGB, Tile, draw_contact_sheet, draw_tile
+from pipelines.inspection.contact_sheet import HAND_RGB, Tile, draw_sheet, draw_tile
 from tests.commands import call
 from tests.pipelines.handmade import CROP_SIZE, build_dataset, make_clip, small_dataset
 
@@ -143,7 +143,7 @@ def test_joint_is_drawn_where_it_lies():
 @pytest.mark.parametrize(("num_tiles", "columns"), [(1, 1), (5, 3), (2, 6)])
 def test_sheet_holds_the_tiles_in_rows(num_tiles, columns):
     hardly_seen = blank_tile(occlusion=0.999, visibility=0.001)
-    sheet = draw_contact_sheet([hardly_seen] * num_tiles, columns, "title", tile_px=100)
+    sheet = draw_sheet([hardly_seen] * num_tiles, columns, "title", tile_px=100)
     rows = -(-num_tiles // columns)
     assert sheet.dtype == np.uint8 and sheet.shape[2] == 3
     assert sheet.shape[0] > rows * 100 and sheet.shape[1] > min(columns, num_tiles) * 100

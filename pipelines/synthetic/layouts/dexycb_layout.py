@@ -91,10 +91,8 @@ def write_sequence(
     motion: recorded, None to draw it.
     """
     cameras = [c for c in subject.cameras if c.name in config.serials()]
-    person, grasped = (
-        subject.person(plan.side, config.seed, plan.setting),
-        CLASS_IDS[plan.object_name],
-    )
+    person = subject.person(plan.side, config.seed, plan.setting)
+    grasped = CLASS_IDS[plan.object_name]
     spec = SequenceSpec(config.seed, plan.folder, person, plan.side, grasped, cameras, plan.setting)
     sequence = compose(spec, config.frames) if motion is None else compose_recorded(spec, motion)
     write_part(folder / "meta.yml", _yaml(_meta(sequence, plan.subject, plan.side)).encode())
@@ -153,8 +151,7 @@ def _camera_labels(sequence: Sequence, camera: Camera) -> dict[str, np.ndarray]:
 def _hand_pose(
     sequence: Sequence, rotation: np.ndarray, translation: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """pose_m (F, 51) float32 and the wrist (F, 3), in the frame that rotation, translation lead
-    to."""
+    """pose_m (F, 51) float32 and the wrist (F, 3), in the frame of rotation and translation."""
     motion, handrig = sequence.motion, sequence.rig
     turned = Rotation.from_matrix(rotation) * Rotation.from_rotvec(motion.global_rotvec)
     components = handrig.arrays.hands_components.astype(np.float64)

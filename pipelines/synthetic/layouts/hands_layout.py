@@ -52,7 +52,7 @@ def write_sequence(folder: Path, plan: SequencePlan, config: SynthesisConfig) ->
     is_table = generator(seed, plan.folder, "kind").random() < _TABLES
     draw = _draw_table if is_table else _draw_varied
     scene_views, frames = draw(plan, seed, config.num_cameras, num_frames, stride)
-    tracks, size = scene_views.scene_layers.scene.tracks, scene_views.views[0].size
+    tracks, size = scene_views.layers.scene.tracks, scene_views.views[0].size
     segmentations = defaultdict(list)
     for moment, number, picture in scene_views.pictures(frames):
         jpeg = encode_jpeg(picture.image, scene_views.views[number].lens.quality)
@@ -95,32 +95,32 @@ def _draw_table(plan, seed, num_cameras, num_frames, stride) -> tuple[SceneViews
 def _draw_varied(plan, seed, num_cameras, num_frames, stride) -> tuple[SceneViews, range]:
     rng, times = generator(seed, plan.folder, "hands"), frame_times(num_frames, stride)
     scene = draw_scene(rng, *standin_hands(), times)
-    size, scene_layers, views = image_size(rng), SceneLayers(scene, rng), []
-    solid = _solid_m(scene_layers)
+    size, layers, views = image_size(rng), SceneLayers(scene, rng), []
+    solid = _solid_m(layers)
     for number in range(num_cameras):
         own = generator(seed, plan.folder, "camera", str(number))
         cameras = draw_cameras(own, f"{number}", scene, times, solid, size)
         extra = draw_occluders(own, scene, cameras[0], solid)
         extra += body_parts(scene, cameras[0], own)
         around, lens = draw_surroundings(own, scene, cameras[0], size), draw_lens(own, size, times)
-        views.append(CameraView(scene_layers, cameras, around, size, extra, lens, own))
-    ways = np.stack([_motion_px(scene_layers, view.cameras) for view in views])
-    return SceneViews(scene_layers, views, ways), range(num_frames)
+        views.append(CameraView(layers, cameras, around, size, extra, lens, own))
+    ways = np.stack([_motion_px(layers, view.cameras) for view in views])
+    return SceneViews(layers, views, ways), range(num_frames)
 
 
-def _solid_m(scene_layers: SceneLayers) -> np.ndarray:
+def _solid_m(layers: SceneLayers) -> np.ndarray:
     """Points (N, 3) on everything that a camera keeps away from."""
-    points = [meshes.vertices_m[::2, ::12].reshape(-1, 3) for meshes in scene_layers.hand_meshes]
-    for moment in (0, len(scene_layers.hand_meshes[0].vertices_m) // 2 - 1):
-        for meshes in scene_layers.hand_meshes:
+    points = [meshes.vertices_m[::2, ::12].reshape(-1, 3) for meshes in layers.hand_meshes]
+    for moment in (0, len(layers.hand_meshes[0].vertices_m) // 2 - 1):
+        for meshes in layers.hand_meshes:
             points += [part.vertices_m[::4] for part in meshes.parts(moment)]
-    points += [part.vertices_m[::6] for part in scene_layers.still().parts]
+    points += [part.vertices_m[::6] for part in layers.still().parts]
     return np.concatenate(points)
 
 
-def _motion_px(scene_layers: SceneLayers, cameras: list[Camera]) -> np.ndarray:
+def _motion_px(layers: SceneLayers, cameras: list[Camera]) -> np.ndarray:
     """How far the first hand moves on the picture in 1/30 s, frame by frame, (F, 2)."""
-    middle = scene_layers.hand_meshes[0].joints_m.mean(1)
+    middle = layers.hand_meshes[0].joints_m.mean(1)
     spots = np.stack([c.to_pixels(spot) for c, spot in zip(cameras, middle, strict=True)])
     now, after = np.split(spots, 2)
     return after - now

@@ -43,8 +43,7 @@ class Fit:
 
 
 class JointModel:
-    """The 21 joints of one side and shape, as `HandLayer` poses them, without its other
-    vertices."""
+    """The 21 joints of one side and shape, posed as by `HandLayer`, without its vertices."""
 
     def __init__(self, arrays: HandArrays, side: str, betas: np.ndarray) -> None:
         tips = list(TIP_VERTICES["dexycb", side])

@@ -70,7 +70,7 @@ class CameraView:
 
     def __init__(
         self,
-        scene_layers: SceneLayers,
+        layers: SceneLayers,
         cameras: list[Camera],
         around: Surroundings,
         size: tuple[int, int],
@@ -78,37 +78,29 @@ class CameraView:
         lens: Lens,
         rng: np.random.Generator,
     ) -> None:
-        self.scene_layers, self.cameras, self.around, self.size = (
-            scene_layers,
-            cameras,
-            around,
-            size,
-        )
+        self.layers, self.cameras, self.around, self.size = layers, cameras, around, size
         self.extra, self.lens, self._rng = extra, lens, rng
-        self._layers: dict[tuple[int, ...], Layer] = {}
+        self._still_layers: dict[tuple[int, ...], Layer] = {}
         self._seen, self._base = None, None  # the last still view
 
     def picture(self, moving: Layer, moment: int, motion_px: np.ndarray) -> Picture:
         """Draw one moment; motion_px (2,): the hand's motion in 1/30 s."""
         base = self._still_view(moment)
-        canvas = Canvas(
-            base.canvas.camera,
-            base.canvas.image.copy(),
-            base.canvas.depth_m.copy(),
-            base.canvas.directions,
-        )
+        below = base.canvas
+        image, depth_m = below.image.copy(), below.depth_m.copy()
+        canvas = Canvas(below.camera, image, depth_m, below.directions)
         part = np.full(base.part.shape, -1, np.int32)
         if moving.parts:
             self._cast_shadow(canvas.image, base, moving)
             blur = line_kernel(motion_px * self.lens.shutter)
-            part = lay(canvas, moving, self.scene_layers.colours(moving, base.layer), blur)
+            part = lay(canvas, moving, self.layers.colours(moving, base.layer), blur)
         still = np.where(part >= 0, -1, base.part)
         image = expose(self.lens, canvas.image, moment, self._rng)
         parts = moving.parts, part, base.layer.parts, still
         return Picture(image, canvas.depth_m, *parts)
 
     def _still_view(self, moment: int) -> _StillView:
-        camera, resting = self.cameras[moment], self.scene_layers.resting(moment)
+        camera, resting = self.cameras[moment], self.layers.resting(moment)
         seen = camera.rotation.tobytes(), camera.translation_m.tobytes(), resting
         if seen != self._seen:
             self._seen, self._base = seen, self._draw_still(camera, resting)
@@ -116,9 +108,9 @@ class CameraView:
 
     def _draw_still(self, camera: Camera, resting: tuple[int, ...]) -> _StillView:
         width, height = self.size
-        if resting not in self._layers:
-            self._layers[resting] = Layer(self.scene_layers.still(resting).parts + self.extra)
-        layer = self._layers[resting]
+        if resting not in self._still_layers:
+            self._still_layers[resting] = Layer(self.layers.still(resting).parts + self.extra)
+        layer = self._still_layers[resting]
         image = _warp_backdrop(self.around.backdrop, camera, self.cameras[0], self.size)
         directions = camera.ray_directions(_pixels(height, width)).reshape(height, width, 3)
         depth = np.full((height, width), np.float32(self.around.backdrop_m))
@@ -128,7 +120,7 @@ class CameraView:
             where, chosen, points = self._lay_ground(canvas, layer)
         part = np.full(depth.shape, -1, np.int32)
         if layer.parts:
-            part = lay(canvas, layer, self.scene_layers.colours(layer), line_kernel(np.zeros(2)))
+            part = lay(canvas, layer, self.layers.colours(layer), line_kernel(np.zeros(2)))
         return _StillView(canvas, layer, part, where & (part < 0), chosen, points)
 
     def _lay_ground(self, canvas: Canvas, still: Layer):
@@ -138,8 +130,8 @@ class CameraView:
         width, height = self.size
         camera, ground_m, light = (
             canvas.camera,
-            self.scene_layers.scene.ground_m,
-            self.scene_layers.scene.light,
+            self.layers.scene.ground_m,
+            self.layers.scene.light,
         )
         plane = camera.rotation @ np.array([[1, 0, 0], [0, 1, 0], [0, 0, ground_m]])
         plane[:, 2] += camera.translation_m
@@ -181,10 +173,10 @@ class CameraView:
 
     def _cast_shadow(self, image: np.ndarray, base: _StillView, moving: Layer) -> None:
         """Darken the ground in the shadow of moving parts."""
-        near = _may_be_shaded(base.points_m, moving, self.scene_layers.scene.light)
+        near = _may_be_shaded(base.points_m, moving, self.layers.scene.light)
         if not len(near):
             return
-        points, light = base.points_m[near], self.scene_layers.scene.light
+        points, light = base.points_m[near], self.layers.scene.light
         share = _ground_light([moving.scene], points, light)
         factor = self._light_factors(base.chosen[near], share)
         factor[~base.on_ground] = 1
@@ -195,14 +187,14 @@ class CameraView:
 class SceneViews:
     """A scene from all its cameras. motion_px (views, T, 2): the first hand's motion in 1/30 s."""
 
-    scene_layers: SceneLayers
+    layers: SceneLayers
     views: list[CameraView]
     motion_px: np.ndarray
 
     def pictures(self, moments: Iterable[int]) -> Iterator[tuple[int, int, Picture]]:
         """Yield (moment, number of the view, picture), moments outermost."""
         for moment in moments:
-            moving = self.scene_layers.moving(moment)
+            moving = self.layers.moving(moment)
             for number, view in enumerate(self.views):
                 yield moment, number, view.picture(moving, moment, self.motion_px[number][moment])
 

@@ -231,11 +231,8 @@ def _thumb_back(rig: HandRig, bone: np.ndarray) -> np.ndarray:
 
 def skin_surface(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The `Surface` of a hand: its colour mottled, its normals uneven."""
-    albedo, normals, rest_m = (
-        values[:, Column.ALBEDO],
-        values[:, Column.NORMAL],
-        values[:, Column.REST],
-    )
+    columns = Column.ALBEDO, Column.NORMAL, Column.REST
+    albedo, normals, rest_m = (values[:, column] for column in columns)
     coarse, fine = sample_noise(rest_m, 1100.0), sample_noise(rest_m, 3700.0)
     mottled = albedo * (1 + 0.09 * coarse[:, :1] + 0.05 * coarse + 0.05 * fine[:, 1:2])
     bumped = normals + 0.09 * coarse + 0.06 * fine

@@ -72,9 +72,8 @@ class SceneLayers:
 
     def __init__(self, scene: Scene, rng: np.random.Generator) -> None:
         self.scene = scene
-        self.hand_meshes = [
-            HandMeshes(p, scene.appearance, k, rng) for k, p in enumerate(scene.tracks)
-        ]
+        tracks = enumerate(scene.tracks)
+        self.hand_meshes = [HandMeshes(t, scene.appearance, k, rng) for k, t in tracks]
         self._objects = [
             thing_part(o.thing, o.rotation, o.position_m, o.texture, rng.uniform(0.01, 0.35))
             for o in scene.still
@@ -96,10 +95,8 @@ class SceneLayers:
 
     def moving(self, moment: int) -> Layer:
         """The moving parts, with the light that arrives at hands."""
-        layer, light = (
-            Layer([p for a in self.hand_meshes for p in a.parts(moment)]),
-            self.scene.light,
-        )
+        layer = Layer([part for meshes in self.hand_meshes for part in meshes.parts(moment)])
+        light = self.scene.light
         blockers = self._blockers(layer, self.still(self.resting(moment)))
         for number, part in enumerate(layer.parts):
             if part.kind == THING:

@@ -60,10 +60,8 @@ def draw_occluders(rng, scene: Scene, camera: Camera, solid_m: np.ndarray) -> li
         part = thing_part(thing, rotation, spot, linear_rgb(texture(rng, 128, 192)))
         nearest = np.linalg.norm(solid_m[::3, None] - part.vertices_m[None, ::5], axis=-1).min()
         from_camera = np.linalg.norm(part.vertices_m - camera.center_m, axis=1).min()
-        to_points = solid_m[::3] - camera.center_m
-        hidden = RayScene([(part.vertices_m, part.faces)]).is_blocked(
-            camera.center_m, to_points, 1.0
-        )
+        ways, mesh = solid_m[::3] - camera.center_m, RayScene([(part.vertices_m, part.faces)])
+        hidden = mesh.is_blocked(camera.center_m, ways, 1.0)
         if nearest > 0.02 and from_camera > 0.08 and hidden.mean() < _MOST_HIDDEN:
             parts.append(part)
     return parts

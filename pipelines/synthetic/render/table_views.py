@@ -17,16 +17,16 @@ from pipelines.synthetic.standin_hand import generator
 def table_views(sequence: Sequence) -> SceneViews:
     """A sequence from each of its cameras; moments are frames."""
     motion, names = sequence.motion, (sequence.seed, sequence.name)
-    scene_layers, views = SceneLayers(_scene(sequence), generator(*names, "looks")), []
+    layers, views = SceneLayers(_scene(sequence), generator(*names, "looks")), []
     for camera in sequence.cameras:
         rng = generator(*names, "film", camera.name)
         around = table_surroundings(sequence.world, IMAGE_SIZE, rng)
         shutter = sequence.world.setting.shutter
         lens = steady_lens(rng, IMAGE_SIZE, np.arange(motion.num_frames), shutter)
-        body, poses = body_parts(scene_layers.scene, camera, rng), [camera] * motion.num_frames
-        views.append(CameraView(scene_layers, poses, around, IMAGE_SIZE, body, lens, rng))
-    ways = [_motion_px(scene_layers, motion, camera) for camera in sequence.cameras]
-    return SceneViews(scene_layers, views, np.stack(ways))
+        body, poses = body_parts(layers.scene, camera, rng), [camera] * motion.num_frames
+        views.append(CameraView(layers, poses, around, IMAGE_SIZE, body, lens, rng))
+    ways = [_motion_px(layers, motion, camera) for camera in sequence.cameras]
+    return SceneViews(layers, views, np.stack(ways))
 
 
 def _scene(sequence: Sequence) -> Scene:
@@ -50,9 +50,9 @@ def _at_rest(motion: Motion) -> np.ndarray:
     return np.logical_and.accumulate(same & (motion.object_m == motion.object_m[0]).all(1))
 
 
-def _motion_px(scene_layers: SceneLayers, motion: Motion, camera: Camera) -> np.ndarray:
+def _motion_px(layers: SceneLayers, motion: Motion, camera: Camera) -> np.ndarray:
     """How far the middle of the hand moves on the picture from frame to frame, (F, 2)."""
-    middle = camera.to_pixels(scene_layers.hand_meshes[0].joints_m.mean(1))
+    middle = camera.to_pixels(layers.hand_meshes[0].joints_m.mean(1))
     speed = np.gradient(middle, axis=0)
     speed[~motion.valid] = 0
     return speed

@@ -20,10 +20,7 @@ _TRIES = 60
 _PILE_TRIES = 300
 _PILE_EXCESS_M = (0.0, 0.1)  # a pile's top over the line of sight to the hand
 _PILE_FROM_HAND_M = (0.08, 0.28)
-_HIDES, _HIDES_ALL = (
-    0.75,
-    0.95,
-)  # shares of the hand: hidden by a pile; almost all
+_HIDES, _HIDES_ALL = 0.75, 0.95  # shares of the hand: hidden by a pile; almost all
 _WAY_POINTS = 24
 _SUPPORTED = 0.75  # share of a bottom that lies on the object below
 _TOP_M = 0.006  # depth below its top at which a carrying object is solid
@@ -45,9 +42,8 @@ class Placed:
 
 @dataclass(frozen=True, eq=False)
 class SweptPath:
-    """The path of hand and grasped object. start_rotation (3, 3), start_m (3,): the object's
-    first pose; way_m (N, 3): centres of the hand; swept_m (M, 3): points of both that nothing
-    may touch."""
+    """Path of hand and grasped object. start_rotation (3, 3), start_m (3,): the object's first
+    pose; way_m (N, 3): centres of the hand; swept_m (M, 3): points of both, to stay clear of."""
 
     start_rotation: np.ndarray
     start_m: np.ndarray
@@ -164,8 +160,7 @@ class Clutter:
         return (y < 0.02) & (x * self._sign > -0.16) & (x * self._sign < 0.3)
 
     def _hidden(self, things: list[Placed], camera: Camera) -> np.ndarray:
-        """Share of the hand that things hide from a camera, at points spread over its path,
-        (N,)."""
+        """Share of the hand that things hide from a camera at points of its path, (N,)."""
         way = self.path.way_m[:: 1 + len(self.path.way_m) // _WAY_POINTS]
         hand = way[:, None] + _ball_m()
         toward = camera.center_m - hand.reshape(-1, 3)
@@ -173,8 +168,7 @@ class Clutter:
         return blocked.reshape(hand.shape[:2]).mean(1)
 
     def _may_stand(self, candidates: list[Placed]) -> bool:
-        """Whether the candidates touch nothing and hide the whole hand from no camera for too
-        long."""
+        """Whether candidates touch nothing and hide the whole hand from no camera too long."""
         if not all(self._is_free(candidate) for candidate in candidates):
             return False
         most, still = self._setting.most_hidden, self.objects[1:] + candidates
@@ -224,9 +218,8 @@ def _rests_on(upper: Placed, lower: Placed) -> bool:
     foot[:, 2] -= _TOP_M  # inside a flat top, but in the hole of a vessel
     local = (foot - lower.position_m) @ lower.rotation
     is_on = lower.thing.signed_distance_m(local[:1]) < 0
-    return bool(is_on[0]) and bool(
-        (lower.thing.signed_distance_m(local[1:]) < 0).mean() >= _SUPPORTED
-    )
+    supported = (lower.thing.signed_distance_m(local[1:]) < 0).mean()
+    return bool(is_on[0]) and bool(supported >= _SUPPORTED)
 
 
 @cache

@@ -22,9 +22,9 @@ from pipelines.synthetic.scene.setting import EVERYTHING
 from pipelines.synthetic.scene.world import SequenceSpec
 from pipelines.synthetic.things.objects import surface_samples_m
 from pipelines.synthetic.things.ycb import CLASS_IDS, YCB_OBJECTS
+from tests.pipelines.synthetic.recorded.test_motions import RECORDED
 from tests.pipelines.synthetic.roots import files_of
-from tests.pipelines.synthetic.test_synthesize_motions import RECORDED
-from tests.pipelines.synthetic.test_synthetic_scene import composed, occlusions
+from tests.pipelines.synthetic.scene.test_scene import composed, occlusions
 
 PALETTES = ("table_hues", "table_woods", "walls", "clothes")
 

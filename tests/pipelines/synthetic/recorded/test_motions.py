@@ -22,8 +22,7 @@ from pipelines.synthetic.recorded.inverse_kinematics import JointModel, fit_beta
 from pipelines.synthetic.recorded.recording import Recordings, at_rest_first, sunk_m
 from pipelines.synthetic.recorded.retargeting import retarget_all
 from tests.beside import SHARED
-from tests.pipelines.synthetic.roots import files_of
-from tests.pipelines.synthetic.synth_motions import (
+from tests.pipelines.synthetic.recorded.synth_motions import (
     CAMERA_ROTATION,
     FRAMES,
     HIDDEN,
@@ -32,6 +31,7 @@ from tests.pipelines.synthetic.synth_motions import (
     sequences_of,
     write_motions,
 )
+from tests.pipelines.synthetic.roots import files_of
 
 BETAS = np.array([0.8, -1.0, 0.5, 0, 0, 0, 0, 0, 0, 0], np.float32)
 RECORDED = SHARED / "data" / "dexycb_motions.npz"
