@@ -210,7 +210,7 @@ def _make_part(part: ShardTask, number: int, topic: str) -> Path:
 
 @contextmanager
 def _children_ignore_interrupts() -> Iterator[None]:
-    """Ctrl-C reaches every process of the terminal; the workers are to be stopped by this one."""
+    """Ctrl-C reaches every process of the terminal; this process stops the workers itself."""
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         yield

@@ -1,4 +1,4 @@
-"""A scene as layers: hands, arms, what is held, what stands about; and the light on them."""
+"""A scene as layers: hands, arms, held and still objects, and the light on them."""
 
 from functools import partial
 
