@@ -31,7 +31,7 @@ from deformer.program.console import PlainConsole, run_program
 from deformer.program.least import check_least
 from deformer.program.lock import locked
 from pipelines.building.finish import finish, remove_build
-from pipelines.building.plan import BuildPlan, PlanOptions, differences, make_plan
+from pipelines.building.plan import BuildPlan, PlanOptions, describe_changes, make_plan
 from pipelines.building.shard import (
     BUILD_FOLDER,
     ShardTask,
@@ -90,7 +90,7 @@ def build(options: Options) -> dict:
 def _already_built(plan: BuildPlan) -> dict:
     out = plan.out
     info = read_info(out)
-    if difference := differences(info["parameters"], plan.parameters):
+    if difference := describe_changes(info["parameters"], plan.parameters):
         raise UnusableInputError(
             f"{out} is built with other parameters ({difference}); give another --out, or delete it"
         )
@@ -101,7 +101,7 @@ def _already_built(plan: BuildPlan) -> dict:
 
 
 def _begin(plan: BuildPlan) -> None:
-    """Refuse to go on with a build of other parameters; drop what was half written."""
+    """Refuse to continue a build with other parameters; remove half-written files."""
     out, path = plan.out, plan.out / BUILD_FOLDER / "parameters.json"
     if path.exists():
         try:
@@ -110,7 +110,7 @@ def _begin(plan: BuildPlan) -> None:
             raise UnreadableFileError(
                 f"{error}; delete the folder {out} and build anew, or give another --out"
             ) from None
-        if difference := differences(before, plan.parameters):
+        if difference := describe_changes(before, plan.parameters):
             raise UnusableInputError(
                 f"{out} holds an unfinished build with other parameters ({difference}); give "
                 "another --out, or delete it"
@@ -210,7 +210,7 @@ def _make_part(part: ShardTask, number: int, topic: str) -> Path:
 
 @contextmanager
 def _children_ignore_interrupts() -> Iterator[None]:
-    """Ctrl-C reaches every process of the terminal; the workers are to be stopped by this one."""
+    """Ctrl-C reaches every process of the terminal; this process stops the workers itself."""
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         yield
@@ -243,7 +243,7 @@ def _progress(tasks: list[ShardTask]) -> Iterator[Callable[[int, int, int], None
         bar = progress.add_task("building", total=sum(task.num_frames for task in tasks))
 
         def report(shard: int, part: int, num_frames: int) -> None:
-            done[shard, part] = num_frames  # begun anew after its worker died, it starts again at 0
+            done[shard, part] = num_frames  # a part starts again at 0 after its worker died
             progress.update(bar, completed=sum(done.values()))
 
         yield report

@@ -46,7 +46,7 @@ _COLUMNS = [
 
 @dataclass(frozen=True)
 class Options:
-    """Which dataset, and what to make of it."""
+    """Which dataset, and what to write."""
 
     dataset: tyro.conf.Positional[Path]
     """The folder of the built dataset."""
@@ -134,7 +134,7 @@ def _facts_table(folder: Path, info: dict, frames: pa.Table, valid: np.ndarray) 
     shards = [shard for shard in info["shards"] if shard["name"] in names]
     size = sum(shard["size"] for shard in shards)
     table = Table(title=str(folder), show_header=False, title_justify="left")
-    table.add_row("dataset", f"{parameters['dataset']}, {origin(info)}")
+    table.add_row("dataset", f"{parameters['dataset']}, {describe_origin(info)}")
     table.add_row("hand model", parameters["hand"])
     table.add_row("shards", f"{len(shards):,}, {size / 1e6:,.1f} MB")
     table.add_row("clips", f"{len(pc.unique(frames['clip'])):,}")
@@ -152,7 +152,7 @@ def _facts_table(folder: Path, info: dict, frames: pa.Table, valid: np.ndarray) 
     return table
 
 
-def origin(info: dict) -> str:
+def describe_origin(info: dict) -> str:
     """Where a dataset's images come from, in words."""
     if info["synthetic"] is None:
         return "recorded"
@@ -226,7 +226,8 @@ def _write_sheet(path: Path, folder: Path, info: dict, frames: pa.Table, options
             f"{where} holds no valid frame, so there is nothing to draw: the table above says why"
         )
     tiles = [load_tile(folder, row) for row in frames.take(rows).to_pylist()]
-    parts = (folder.resolve().name, options.split, info["parameters"]["dataset"], origin(info))
+    dataset, source = info["parameters"]["dataset"], describe_origin(info)
+    parts = (folder.resolve().name, options.split, dataset, source)
     title = " · ".join(part for part in parts if part)
     sheet = draw_sheet(tiles, options.columns, title)
     _, png = cv2.imencode(".png", cv2.cvtColor(sheet, cv2.COLOR_RGB2BGR))

@@ -7,7 +7,7 @@ Checked: that every shard is there, of its size and sha256, and a sequence of wh
 part of every split; that every image decodes and has its crop's size; that the labels keep the
 rules of `pipelines.inspection.checks`, a hand's size among them; that MANO's joints are the stated
 ones (to 0.5 mm and 0.5 px); that the indices hold exactly the rows of the tars; the counts, and
-that any frame is valid; that no tar lies there besides.
+that any frame is valid; that there is no extra tar.
 
 Exit status: 0 all well, 1 broken, or not to be checked.
 """
@@ -65,7 +65,7 @@ class ShardReport:
     clips: tuple[str, ...] = ()
     """The keys of its clips, as often as they stand there."""
     differs: bool = False
-    """Its bytes are not those that `dataset.json` names, so building it again mends it."""
+    """Its bytes are not those that `dataset.json` names, so building it again repairs it."""
 
 
 def verify(folder: Path, hand: str | None, workers: int | None = None) -> list[ShardReport]:
@@ -187,7 +187,7 @@ def _check_shard(job: tuple[Path, int, dict, str | None]) -> ShardReport:
 
 @cache
 def _hand_model(hand: str) -> HandModel:
-    return HandModel.of(load_hands(hand))
+    return HandModel.from_hands(load_hands(hand))
 
 
 def _check_rows(path: Path, position: int, expected: pa.Table) -> list[str]:

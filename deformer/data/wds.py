@@ -5,6 +5,8 @@
         for image, joints_px in zip(clip.images, clip.labels["joints_px"]): ...
 
 `Stream` gives windows as batches, augmented, in an exact order; nothing of that is needed here.
+Building and verifying read tars in `pipelines/building/shard.py` instead: the index stores each
+member's offset and CRC, which `webdataset` does not give.
 """
 
 from typing import NamedTuple

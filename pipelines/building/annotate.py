@@ -1,7 +1,7 @@
 """Raw frames of a clip → the clip as it is written: one hand model, one crop, one occlusion each.
 
-Pure: no file is read or written here. With `hand=None` everything that needs no hand model is
-made all the same; MANO fields, amodal masks and occlusion ratios are null.
+Pure: no file is read or written here. `hand=None` makes everything that needs no hand model; MANO
+fields, amodal masks and occlusion ratios are then null.
 """
 
 from dataclasses import fields
@@ -34,7 +34,7 @@ from pipelines.datasets.source import (
 
 _POSED = {"pose_rotvec": (48,), "betas": (10,), "trans_m": (3,), "vertices_cam_m": (778, 3),
           "joints_cam_m": (NUM_JOINTS, 3)}  # fmt: skip
-"""What is known of a hand that MANO parameters pose, and its shape."""
+"""The arrays of a posed hand, and their shapes."""
 
 
 def annotate_clip(
@@ -116,7 +116,7 @@ def empty_labels(n: int) -> dict:
 
 
 def _not_usable(raw: RawFrame) -> str:
-    """The reason why a frame that its reader accepted is not usable after all; "" if it is."""
+    """Why a frame that its reader accepted is still not usable; "" if it is."""
     if raw.K is None:
         return "intrinsics_missing"
     if raw.joints_cam_m is None and raw.box_px is None:

@@ -1,6 +1,6 @@
-"""Why labels contradict each other: the likely cause in words, with the next step.
+"""The likely cause of labels that contradict each other, in words, with the next step.
 
-Asked only when a build is refused. Each possible fault is undone in turn; the first that makes the
+Called only when a build is refused. It undoes each possible fault in turn; the first that makes the
 labels agree is the answer.
 """
 
@@ -38,8 +38,8 @@ _BONES = [j for j in range(1, 21) if j % 4]
 """Joints at the end of a bone, without the fingertips."""
 
 
-def of_size(bone_length_m: float) -> str:
-    """Of joints with this median bone."""
+def cause_of_bone_length(bone_length_m: float) -> str:
+    """Likely cause of a wrong median bone length."""
     for unit, per_metre in _UNITS.items():
         if 0.6 < bone_length_m / per_metre / _USUAL_BONE_M < 1.6:
             return f"they look like {unit}; metres are wanted: divide by {per_metre}"
@@ -49,8 +49,8 @@ def of_size(bone_length_m: float) -> str:
     )
 
 
-def of_image(joints_cam_m: np.ndarray, joints_px: np.ndarray, K: np.ndarray) -> str:
-    """Of joints (N, 21, 3), stated 2D joints (N, 21, 2) and camera matrices (N, 3, 3)."""
+def cause_of_projection(joints_cam_m: np.ndarray, joints_px: np.ndarray, K: np.ndarray) -> str:
+    """Likely cause where the joints (N, 21, 3) project to other 2D joints than stated."""
 
     def agree(joints: np.ndarray, pixels: np.ndarray = joints_px) -> bool:
         off = np.abs(project(joints, K) - pixels).max((1, 2))
@@ -81,7 +81,7 @@ def of_image(joints_cam_m: np.ndarray, joints_px: np.ndarray, K: np.ndarray) -> 
 
 
 def _fit_camera(joints_cam_m: np.ndarray, joints_px: np.ndarray) -> np.ndarray | None:
-    """fx, fy, cx, cy (4,), px, that project most of the joints right, if any do."""
+    """fx, fy, cx, cy (4,), px, that project most joints right; None if no camera does."""
     with np.errstate(divide="ignore", invalid="ignore"):
         slopes = joints_cam_m[..., :2] / joints_cam_m[..., 2:]  # (N, 21, 2)
     is_known = (np.isfinite(slopes) & np.isfinite(joints_px)).all(-1)
@@ -93,8 +93,10 @@ def _fit_camera(joints_cam_m: np.ndarray, joints_px: np.ndarray) -> np.ndarray |
     return np.array([fx, fy, cx, cy]) if np.median(off) < ROUNDED_PX and min(fx, fy) > 0 else None
 
 
-def of_pose(poses: list[ManoPose], joints_cam_m: np.ndarray, ref: ClipRef, hand: HandModel) -> str:
-    """Of MANO parameters and the stated joints (N, 21, 3) that are not those of the posed hand."""
+def cause_of_pose(
+    poses: list[ManoPose], joints_cam_m: np.ndarray, ref: ClipRef, hand: HandModel
+) -> str:
+    """Likely cause of MANO parameters that pose a hand with other joints than stated (N, 21, 3)."""
     poses, joints_cam_m = poses[:_MOST_FRAMES], joints_cam_m[:_MOST_FRAMES]
     hands = hand.hands
     if np.array_equal(hands.left.v_template, hands.right.v_template):
@@ -117,10 +119,10 @@ def _posed(poses: list[ManoPose], side: str, tips: str, hand: HandModel) -> np.n
 def _suspects(
     poses: list[ManoPose], joints: np.ndarray, ref: ClipRef, hand: HandModel
 ) -> Iterator[tuple[np.ndarray, np.ndarray, str]]:
-    """Joints of the posed hand and stated joints, with one fault undone, and its name."""
+    """Posed and stated joints with one fault undone, and the fault's description."""
     side, tips, arrays = ref.side, ref.tips, getattr(hand.hands, ref.side)
     turned = replace(arrays, shapedirs=arrays.shapedirs * np.float32([-1, 1, 1])[:, None])
-    turned = HandModel.of(replace(hand.hands, **{side: turned}))
+    turned = HandModel.from_hands(replace(hand.hands, **{side: turned}))
     words = (
         f"the shape directions of MANO_{side.upper()}.pkl have another sign of x than those that "
         "the labels were made with: take the file as published, not a mended one"
@@ -158,7 +160,7 @@ def _suspects(
 def _changes(
     mean: np.ndarray, fingers_are_pca: bool
 ) -> Iterator[tuple[Callable[[ManoPose], dict], str]]:
-    """What may have been done to MANO's parameters: the fields that undo it, and its name."""
+    """Possible faults of MANO's parameters: the fields that undo each, and its description."""
     read = "and were read as PCA coefficients: take the label files as published"
     if fingers_are_pca:
         yield from (

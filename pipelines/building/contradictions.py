@@ -1,11 +1,11 @@
-"""Labels that contradict each other: a reason where single frames do, a refusal where a clip does.
+"""Find labels that contradict each other: single frames get a reason, a whole clip stops the build.
 
-A dataset says the same thing more than once: joints in metres, their image, the camera matrix, the
-parameters that pose a hand, a segmentation or a box. A reader that takes one of them for something
-else (millimetres, another camera's intrinsics, axis-angles as PCA coefficients, the other hand)
-makes numbers that no later step can tell from right ones. So a clip's labels are compared with each
-other here, all frames at once, before anything is made of them. `pipelines.building.tolerances`
-says how far apart they may be, `pipelines.building.causes` what probably went wrong.
+A dataset states the same thing more than once: joints in metres, their image, the camera matrix,
+the parameters that pose a hand, a segmentation or a box. A reader may mistake one for another
+(millimetres, another camera's intrinsics, axis-angles as PCA coefficients, the other hand); no
+later step can tell such numbers from right ones. So the labels of a clip are compared here before
+anything is made of them. `pipelines.building.tolerances` says how far apart they may be,
+`pipelines.building.causes` what probably went wrong.
 """
 
 from collections.abc import Callable
@@ -16,7 +16,7 @@ import numpy as np
 from deformer.hand.box import hand_box, tight_box
 from deformer.hand.camera import project
 from deformer.hand.conventions import NUM_VERTICES, TIP_VERTICES
-from pipelines.building import causes
+from pipelines.building.causes import cause_of_bone_length, cause_of_pose, cause_of_projection
 from pipelines.building.hand_model import HandModel
 from pipelines.building.tolerances import (
     BONE_LENGTH_M,
@@ -35,18 +35,18 @@ _MAX_TIP_OFF_M = 0.02
 """Between a stated fingertip and its vertex, where vertices are stated: datasets choose vertices
 up to 1 cm apart."""
 _JOINTS_TO_JUDGE = 7
-"""A third: as many must lie in the image to be compared with a segmentation or a box."""
+"""A third: that many must lie in the image to be compared with a segmentation or box."""
 FRAMES_TO_REFUSE = 3
-"""Fewer labelled frames of a clip are no pattern; those of the whole shard may be one."""
+"""Fewer labelled frames of a clip prove nothing; the whole shard's may."""
 _TIPS = [4, 8, 12, 16, 20]
 STATED_SHAPES = {"K": (3, 3), "joints_cam_m": (21, 3), "joints_px": (21, 2), "box_px": (4,),
                  "vertices_cam_m": (NUM_VERTICES, 3)}  # fmt: skip
-"""What of a `RawFrame` is compared with the rest, and its shape."""
+"""Fields of `RawFrame` that are compared with the rest, and their shapes."""
 
 
 @dataclass(frozen=True, eq=False)
 class Stated:
-    """What a clip's frames say of the hand, (F, …); NaN where a frame does not say it."""
+    """What a clip's frames state about the hand, (F, …); NaN where a frame does not state it."""
 
     ref: ClipRef
     frames: list[RawFrame]
@@ -76,8 +76,8 @@ class Rule:
     cause: str | Callable[[Stated, np.ndarray], str]
     """What probably went wrong, and the next step; a function gets the broken frames (N,)."""
     spoils: bool = True
-    """The labels of a frame that breaks the rule are worth nothing. Else the rule judges whole
-    clips only."""
+    """Whether a frame that breaks the rule loses its labels. If not, the rule judges whole clips
+    only."""
 
 
 def find_contradictions(stated: Stated, least_frames: int = FRAMES_TO_REFUSE) -> np.ndarray:
@@ -161,9 +161,9 @@ def _seen(x: Stated) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _off_segmentation(px: np.ndarray, inside: np.ndarray, segmentation: np.ndarray) -> float:
-    """The share of the joints `inside` the image that lie on the background; or, if that is less,
-    of the hand's pixels that are far from the joints (21, 2): a hand that is hidden, or mostly
-    outside the image, shows few, but all of them near by."""
+    """The share of joints `inside` the image that lie on the background. If it is smaller, the
+    share of the hand's pixels that are far from the joints (21, 2): a hand that is hidden or mostly
+    outside the image shows few pixels, but all near the joints."""
     columns, rows = np.rint(inside).astype(int).T
     share = 1.0
     if len(rows) >= _JOINTS_TO_JUDGE:
@@ -189,23 +189,24 @@ _RULES = (
          "to be multiplied by (1, −1, −1)", spoils=False),
     Rule(_size, "the joints make no hand: its bones are {off:.3g} m long in the median "
          f"({BONE_LENGTH_M[0]} to {BONE_LENGTH_M[1]} m allowed)",
-         lambda x, broken: causes.of_size(np.median(bone_length_m(x.any_joints_cam_m[broken])))),
+         lambda x, broken: cause_of_bone_length(
+             np.median(bone_length_m(x.any_joints_cam_m[broken])))),
     Rule(_image, "the 3D joints, projected by K of camera {camera}, are up to {off:.1f} px from "
          "the dataset's own 2D joints",
-         lambda x, broken: causes.of_image(
+         lambda x, broken: cause_of_projection(
              x.joints_cam_m[broken], x.joints_px[broken], x.K[broken])),
     Rule(_posed, "the joints of the hand that the MANO parameters pose are up to {off:.1f} mm from "
          "the dataset's own joints",
-         lambda x, broken: causes.of_pose(
+         lambda x, broken: cause_of_pose(
              [x.frames[i].pose for i in broken], x.joints_cam_m[broken], x.ref, x.hand)),
-    # of whole clips only, as a finger may bend backwards for a moment
+    # whole clips only, as a finger may bend backwards for a moment
     Rule(_bending, "the fingers bend backwards, if this is a {side} hand,",
          "the side is the other one, an axis of the joints is flipped (x right, y down, z forward "
          "is wanted), or they are not in dataset order (thumb first, palm to tip)", spoils=False),
     Rule(_tips, "the stated vertices of the fingertips are up to {off:.1f} mm from the stated "
          "joints", "joints and vertices are of different frames, hands, units, or orders of joints "
          "(dataset order goes from the thumb to the little finger)"),
-    # of whole clips only: what has no label may hide a hand, and another hand may be seen
+    # whole clips only: an unlabelled thing may hide the hand, and another hand may be visible
     Rule(_seen, "the projected joints are not where the dataset's segmentation or box shows the "
          "hand, up to {off:.0f} % of them,", "K of camera {camera} may be of another resolution or "
          "camera, or the labels of another frame", spoils=False),

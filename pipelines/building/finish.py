@@ -16,8 +16,8 @@ from deformer.files.whole import whole_file
 from pipelines.building.shard import (
     BUILD_FOLDER,
     ShardMark,
-    forget,
     read_rows,
+    remove_mark,
     size_and_sha256,
     write_json,
 )
@@ -46,7 +46,7 @@ LIKELY_CAUSES = {
     "labels_refused": "the label files are no plain pickles of arrays: take them as published",
     "intrinsics_missing": "the camera matrices are not there, or not read",
 }
-"""Of a reason that holds throughout a dataset: what probably went wrong, and what to do."""
+"""By reason: if no frame is valid, what probably went wrong, and what to do."""
 
 
 def finish(out: Path, parameters: dict, marks: list[ShardMark], synthetic: dict | None) -> dict:
@@ -79,7 +79,7 @@ def _rows(out: Path, mark: ShardMark) -> tuple[pa.Table, pa.Table]:
     if size_and_sha256(out / mark.name) == (mark.size, mark.sha256):
         with suppress(pa.ArrowInvalid, OSError):  # rows that are cut off
             return read_rows(out, mark.name)
-    forget(out, mark.name)
+    remove_mark(out, mark.name)
     raise UnusableInputError(
         f"{mark.name} is no longer what was written; run the same command again to make it anew"
     )
@@ -105,7 +105,7 @@ def write_indices(out: Path, rows: Iterable[tuple[pa.Table, pa.Table]]) -> None:
 
 
 def count_index(out: Path) -> dict:
-    """What `frames.parquet` counts: {"clips", "frames", "halo", "valid", "invalid", "splits"}.
+    """The counts of `frames.parquet`: {"clips", "frames", "halo", "valid", "invalid", "splits"}.
 
     Halo rows are counted apart and nowhere else: each is the centre of its own clip elsewhere.
     """
@@ -131,7 +131,7 @@ def count_index(out: Path) -> dict:
 
 
 def nothing_valid(counts: dict) -> str:
-    """Why no frame at all of a dataset's counts is valid; "" where one is."""
+    """Why no frame of a dataset's counts is valid; "" where one is."""
     if counts["valid"]:
         return ""
     by_reason = sorted(counts["invalid"].items(), key=lambda item: -item[1])

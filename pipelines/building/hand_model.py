@@ -18,7 +18,7 @@ class HandModel:
     layer: HandLayer
 
     @classmethod
-    def of(cls, hands: Hands) -> "HandModel":
+    def from_hands(cls, hands: Hands) -> "HandModel":
         return cls(hands, HandLayer(hands).eval())
 
     def pose_rotvec(self, pose: ManoPose, side: str) -> np.ndarray:

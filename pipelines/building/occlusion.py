@@ -5,12 +5,10 @@ A is that of the posed hand alone; the ratios are shares of A inside the image.
 """
 
 import numpy as np
-from embreex.mesh_construction import TriangleMesh
-from embreex.rtcore_scene import EmbreeScene
 
 from deformer.hand.camera import project
 from pipelines.datasets.source import GRASPED_OBJECT, HAND, OTHER_OBJECT, Mesh
-from pipelines.embree import embree_device
+from pipelines.rays import RayScene
 
 
 def cast_depth(mesh: Mesh, K: np.ndarray, size: tuple[int, int]) -> np.ndarray:
@@ -30,12 +28,8 @@ def cast_depth(mesh: Mesh, K: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     x, y = np.meshgrid(np.arange(x0, x1), np.arange(y0, y1))
     # directions with z = 1, so the distance along a ray is the depth
     rays = np.stack([(x - K[0, 2]) / K[0, 0], (y - K[1, 2]) / K[1, 1], np.ones_like(x)], -1)
-    rays = np.ascontiguousarray(rays.reshape(-1, 3), np.float32)
-    scene = EmbreeScene(embree_device())
-    TriangleMesh(scene, mesh.vertices_cam_m.astype(np.float32), mesh.faces.astype(np.int32))
-    distance = scene.run(np.zeros_like(rays), rays, query="DISTANCE")
-    distance[distance > 1e30] = np.inf  # embree's "no hit" is a huge number
-    depth[y0:y1, x0:x1] = distance.reshape(y1 - y0, x1 - x0)
+    hits = RayScene([(mesh.vertices_cam_m, mesh.faces)]).cast(np.zeros(3), rays.reshape(-1, 3))
+    depth[y0:y1, x0:x1] = np.where(hits.mesh < 0, np.inf, hits.depth).reshape(y1 - y0, x1 - x0)
     return depth
 
 

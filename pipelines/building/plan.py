@@ -1,7 +1,7 @@
-"""What a build will make, decided before any work: parameters, and which clip goes where.
+"""The plan of a build, made before any work: parameters, and the clips of each shard.
 
-Both depend on the input and the options alone, so that a build taken up again, on whatever number
-of workers, makes the same shards.
+Both depend on input and options alone, so that a resumed build, with any number of workers, makes
+the same shards.
 """
 
 import hashlib
@@ -19,7 +19,7 @@ from deformer.files.foreign import check_folder_name
 from deformer.hand.box import BOX_SCALE, AugmentationRange
 from deformer.hand.mano import find_mano, load_hands
 from deformer.program.least import check_least
-from pipelines.building.shard import ShardTask, in_groups
+from pipelines.building.shard import ShardTask, group_by_frames
 from pipelines.datasets.source import (
     ClipRef,
     UnusableInputError,
@@ -41,7 +41,7 @@ class PlanOptions:
     mano_dir: Path | None = None
     """The folder with MANO_RIGHT.pkl and MANO_LEFT.pkl; by default what $MANO_DIR names."""
     hand: Literal["standin", "none"] | None = None
-    """standin: synthesized data (found out by itself). none: build what needs no hand model."""
+    """standin: synthesized data (detected automatically). none: build what needs no hand model."""
     limit: int | None = None
     """Build only this many clips, spread evenly over the dataset."""
     frames_per_shard: int = 8192
@@ -49,8 +49,8 @@ class PlanOptions:
     augmentation: AugmentationRange = field(default_factory=AugmentationRange)
     """What the crops must be able to serve at training time."""
     halo_frames: int | None = None
-    """HO-3D: how many frame numbers a clip reaches beyond its centre frames on each side, which is
-    the reach of the widest window; by default 30, that of 7 frames with a gap of 10."""
+    """HO-3D: how many frame numbers a clip reaches beyond its centre frames on each side, enough
+    for the widest window; by default 30, that of 7 frames with a gap of 10."""
 
     def __post_init__(self) -> None:
         check_least(self, "--", limit=1, frames_per_shard=1, halo_frames=0)
@@ -58,13 +58,13 @@ class PlanOptions:
 
 @dataclass(frozen=True)
 class BuildPlan:
-    """What will be made: `parameters` is all that shapes the bytes, as `dataset.json` keeps it."""
+    """`parameters` holds everything that shapes the bytes, as `dataset.json` keeps it."""
 
     out: Path
     parameters: dict
     tasks: list[ShardTask]
     synthetic: dict | None
-    """What a synthesized root says of itself."""
+    """The content of a synthesized root's `synthetic.json`."""
 
 
 @dataclass(frozen=True)
@@ -109,11 +109,10 @@ def choose_hand(root: Path, hand: str | None, mano_dir: Path | None) -> HandChoi
     return HandChoice(mark["hand"], hands.name, hands.sha256)
 
 
-def spread(refs: list[ClipRef], limit: int | None) -> list[ClipRef]:
+def choose_clips(refs: list[ClipRef], limit: int | None) -> list[ClipRef]:
     """At most `limit` of the clips, in their order, from all combinations of splits in turn.
 
-    The combinations take turns so that the parts seen least come first: a dozen clips of DexYCB
-    already hold every part of every setup.
+    Rare parts come first: a dozen clips of DexYCB already hold every part of every setup.
     """
     if limit is None or limit >= len(refs):
         return refs
@@ -135,7 +134,7 @@ def _by_splits(refs: Iterable[ClipRef]) -> dict[tuple, list[ClipRef]]:
 
 
 def _shuffled(ref: ClipRef) -> bytes:
-    """A sorting key that mixes clips, and does so in the same way everywhere."""
+    """A sorting key that mixes clips in the same way everywhere."""
     return hashlib.sha256(ref.key.encode()).digest()
 
 
@@ -154,7 +153,7 @@ def make_plan(options: PlanOptions) -> BuildPlan:
     listed = module.list_clips(
         root, **({} if halo_frames is None else {"halo_frames": halo_frames})
     )
-    refs = spread(_checked(listed, root), options.limit)
+    refs = choose_clips(_checked(listed, root), options.limit)
     if halo_frames is None and any(ref.halo for ref in refs):
         raise UnusableInputError(
             f"clips of {dataset} have a halo, and its module does not say how far it reaches: give "
@@ -227,7 +226,7 @@ def _describe(ref: ClipRef) -> str:
     return repr(sorted((asdict(ref) | {"halo": sorted(ref.halo)}).items()))
 
 
-def differences(old: dict, new: dict) -> str:
+def describe_changes(old: dict, new: dict) -> str:
     """The differing parameters, as `name: old → new, …`; empty when there are none."""
     keys = [key for key in {**old, **new} if old.get(key) != new.get(key)]
     return ", ".join(f"{key}: {old.get(key)} → {new.get(key)}" for key in keys)
@@ -241,4 +240,4 @@ def _plan_shards(refs: Iterable[ClipRef], frames_per_shard: int) -> list[tuple[C
     WebDataset does, already mixes subjects and objects.
     """
     groups = _by_splits(refs).values()
-    return [s for g in groups for s in in_groups(sorted(g, key=_shuffled), frames_per_shard)]
+    return [s for g in groups for s in group_by_frames(sorted(g, key=_shuffled), frames_per_shard)]

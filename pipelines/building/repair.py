@@ -13,7 +13,7 @@ from deformer.data.dataset import DATASET_FILE, read_info
 from deformer.hand.box import AugmentationRange
 from deformer.program.lock import locked
 from pipelines.building.finish import count_index, remove_build, write_indices
-from pipelines.building.plan import PlanOptions, differences, make_plan
+from pipelines.building.plan import PlanOptions, describe_changes, make_plan
 from pipelines.building.shard import BUILD_FOLDER, ShardTask, build_shard, index_shard, write_json
 from pipelines.datasets.source import UnusableInputError
 
@@ -23,7 +23,7 @@ def repair(folder: Path, root: Path | None, broken: set[str], mano_dir: Path | N
 
     A shard is replaced only by the very bytes that `dataset.json` names.
     Raises `UnusableInputError` when the raw dataset at `root` is not the one that the shards were
-    built from; the shard that comes out otherwise is then as it was.
+    built from; the shard on disk then stays as it was.
     """
     info = read_info(folder)
     with locked(folder, "build"):
@@ -40,7 +40,7 @@ def repair(folder: Path, root: Path | None, broken: set[str], mano_dir: Path | N
 def _rebuild(
     folder: Path, root: Path | None, broken: set[str], info: dict, mano_dir: Path | None
 ) -> None:
-    """Build shards beside the broken ones, and put them in their place where they are the same."""
+    """Build shards beside the broken ones, and replace these where the hashes are right."""
     sha256 = {shard["name"]: shard["sha256"] for shard in info["shards"]}
     beside = folder / BUILD_FOLDER / "repair"
     shutil.rmtree(beside, ignore_errors=True)  # of a repair that was killed
@@ -80,7 +80,7 @@ def _tasks(folder: Path, root: Path | None, info: dict, mano_dir: Path | None) -
             was.get("halo_frames"),
         )
     )
-    if difference := differences(was, plan.parameters):
+    if difference := describe_changes(was, plan.parameters):
         raise UnusableInputError(
             f"{root} is not what {folder} was built from ({difference}); give the right --root, or "
             "build anew with another --out"

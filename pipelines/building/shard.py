@@ -1,8 +1,8 @@
-"""One shard: made in parts, joined, read back, renamed. Nothing half-written is ever visible.
+"""One shard: made in parts, joined, read back, renamed. No half-written file is ever visible.
 
-A shard is done when its mark stands in `<dataset>/.deformer-build/`: that file, not the memory of
-any scheduler, is the truth. The rows of the index are read off the finished tar, so they cannot
-disagree with it, and can be made again from the tars alone.
+A shard is done when its mark is in `<dataset>/.deformer-build/`; no scheduler's memory counts. The
+rows of the index are read from the finished tar, so they cannot disagree with it, and can be made
+again from the tars alone.
 """
 
 import hashlib
@@ -16,6 +16,7 @@ from dataclasses import asdict, dataclass, replace
 from functools import cache, partial
 from itertools import groupby
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -35,11 +36,11 @@ from pipelines.datasets.source import ClipRef, UnusableInputError, load_dataset
 BUILD_FOLDER = ".deformer-build"
 """Inside a dataset while it is being built."""
 PART_FRAMES = 256
-"""A second's work: many workers are busy with a few shards, to the end."""
+"""About a second's work, so that many workers stay busy with few shards."""
 
 
-def in_groups(refs: Iterable[ClipRef], most_frames: int) -> list[tuple[ClipRef, ...]]:
-    """Clips that follow each other, with no more frames than that unless one clip has them."""
+def group_by_frames(refs: Iterable[ClipRef], most_frames: int) -> list[tuple[ClipRef, ...]]:
+    """Consecutive clips in groups of at most `most_frames` frames, or of one longer clip."""
     groups: list[tuple[ClipRef, ...]] = []
     num_frames = 0
     for ref in refs:
@@ -76,12 +77,12 @@ class ShardTask:
 
     def parts(self) -> list["ShardTask"]:
         """Tasks of some of the clips each, in order: one worker makes a part at a time."""
-        return [replace(self, refs=refs) for refs in in_groups(self.refs, PART_FRAMES)]
+        return [replace(self, refs=refs) for refs in group_by_frames(self.refs, PART_FRAMES)]
 
 
 @dataclass(frozen=True)
 class ShardMark:
-    """What is kept of a finished shard."""
+    """The record of a finished shard."""
 
     name: str
     size: int
@@ -127,7 +128,7 @@ def make_part(task: ShardTask, report: Callable[[int], None]) -> Path:
             done += len(ref.frames)
             report(done)
 
-    return write_part(task.out, task.name, clips())
+    return write_clips(task.out, task.name, clips())
 
 
 def _make_clip(task: ShardTask, ref: ClipRef, *least_frames: int) -> Clip:
@@ -144,10 +145,10 @@ def _hand_model(source: str, sha256: str) -> HandModel:
             f"the hand model {source} is not the same on this worker (sha256 {hands.sha256}) as "
             f"where the build was started ({sha256}); make them one"
         )
-    return HandModel.of(hands)
+    return HandModel.from_hands(hands)
 
 
-def write_part(out: Path, name: str, clips: Iterable[Clip]) -> Path:
+def write_clips(out: Path, name: str, clips: Iterable[Clip]) -> Path:
     """Write some clips of the shard `name`: a tar without its end. The bytes depend on the clips
     alone."""
     path = _temporary(out, name)
@@ -163,7 +164,7 @@ def write_part(out: Path, name: str, clips: Iterable[Clip]) -> Path:
 
 
 def _samples(clip: Clip) -> Iterator[dict]:
-    """A clip for WebDataset's writer. It sorts names, and here "json" is the last: two samples."""
+    """A clip for WebDataset's writer: two samples, as it sorts names and "json" must be last."""
     images = {f"{i:06d}.jpg": image for i, image in enumerate(clip.images) if image is not None}
     labels = contract.encode_labels(clip.labels, clip.meta.num_frames)
     yield {"__key__": clip.meta.key, **images, "labels.npz": labels}
@@ -175,15 +176,15 @@ def join_parts(task: ShardTask, parts: list[Path]) -> ShardMark:
 
     Raises `UnusableInputError` where most of its frames have labels that contradict each other.
     """
-    if mark := read_mark(task.out, task.name):  # by a worker that was taken for dead
+    if mark := read_mark(task.out, task.name):  # by a worker that was presumed dead
         return mark
-    return join(task.out, task.name, parts, partial(_refuse_contradictions, task))
+    return assemble_shard(task.out, task.name, parts, partial(_refuse_contradictions, task))
 
 
-def join(
+def assemble_shard(
     out: Path, name: str, parts: list[Path], check: Callable[[pa.Table], None] = lambda frames: None
 ) -> ShardMark:
-    """The same for parts of any origin; `check` gets the rows of `frames.parquet` before the shard
+    """As `join_parts`, for any parts; `check` gets the rows of `frames.parquet` before the shard
     has its name."""
     temporary = _temporary(out, name)
     with whole_file(out / name, temporary) as file:
@@ -206,7 +207,7 @@ def join(
 
 
 def _refuse_contradictions(task: ShardTask, frames: pa.Table) -> None:
-    """Where they fill most of a shard, in clips that are too short to be judged one by one."""
+    """Refuse a shard with mostly contradicting labels, in clips too short to judge alone."""
     is_good = frames["valid"].to_numpy()
     is_bad = pc.equal(frames["reason"], "labels_contradict").to_numpy()
     num_good, num_bad = is_good.sum(), is_bad.sum()
@@ -230,7 +231,7 @@ def remove_parts(out: Path, name: str) -> None:
 
 
 def _temporary(out: Path, name: str) -> Path:
-    """Workers that are taken for dead may go on: each writes files of its own."""
+    """A new name for every writer, since a worker that was presumed dead may go on writing."""
     build = out / BUILD_FOLDER
     build.mkdir(parents=True, exist_ok=True)
     return build / f"{name}.{uuid.uuid4().hex}.tmp"
@@ -240,7 +241,7 @@ def _temporary(out: Path, name: str) -> Path:
 
 
 def size_and_sha256(path: Path) -> tuple[int, str]:
-    """Of a file: its bytes, counted and hashed."""
+    """A file's size and sha256."""
     with path.open("rb") as file:
         sha256 = hashlib.file_digest(file, "sha256").hexdigest()
         return file.tell(), sha256
@@ -259,10 +260,17 @@ def index_shard(path: Path, name: str) -> tuple[pa.Table, pa.Table]:
     return tuple(pa.concat_tables(tables).combine_chunks() for tables in zip(*rows, strict=True))
 
 
-def read_clips(
-    path: Path, name: str
-) -> Iterator[tuple[ClipMeta, dict, dict[str, bytes], dict[str, Locator]]]:
-    """The clips of a tar in order: constant part, labels, members by name, and their places.
+class StoredClip(NamedTuple):
+    """A clip as a tar holds it: constant part, labels, bytes and places of members by name."""
+
+    meta: ClipMeta
+    labels: dict
+    members: dict[str, bytes]
+    places: dict[str, Locator]
+
+
+def read_clips(path: Path, name: str) -> Iterator[StoredClip]:
+    """The clips of a tar in order.
 
     Raises `CorruptShardError`, which names shard and member, for what is no whole clip.
     """
@@ -281,7 +289,7 @@ def read_clips(
                 f"{name}: {meta_name} is of {meta.num_frames} frames of {meta.key}, {labels_name} "
                 f"of {len(labels['frame'])} of {key}"
             )
-        yield meta, labels, members, places
+        yield StoredClip(meta, labels, members, places)
 
 
 def _members(path: Path, name: str) -> Iterator[tuple[str, bytes, Locator]]:
@@ -315,7 +323,7 @@ def _rows_path(out: Path, name: str) -> Path:
 
 
 def read_rows(out: Path, name: str) -> tuple[pa.Table, pa.Table]:
-    """What `index_shard` read off a finished shard when it was made."""
+    """The rows that `index_shard` read from a finished shard."""
     with _rows_path(out, name).open("rb") as file:
         return pa.ipc.open_stream(file).read_all(), pa.ipc.open_stream(file).read_all()
 
@@ -330,7 +338,7 @@ def read_mark(out: Path, name: str) -> ShardMark | None:
     return mark if is_there else None
 
 
-def forget(out: Path, name: str) -> None:
+def remove_mark(out: Path, name: str) -> None:
     """Remove a shard's mark, so that it will be made again."""
     _mark_path(out, name).unlink(missing_ok=True)
 

@@ -1,11 +1,11 @@
-"""How far apart two labels that say the same may be, and the size of a hand.
+"""Tolerances between two labels that say the same, and the size of a hand.
 
-The tolerances stand between rounding and the smallest fault worth a name. Labels in float32
-agree to 0.00003 px and 0.001 mm: on a genuine frame of DexYCB, and on synthesized ones. The
-smallest fault is another person's shape: between DexYCB's ten people the joints of a flat hand
-differ by 0.9 mm at least (the next: 1.7 mm), the other choice of fingertips makes 3 mm, another of
-DexYCB's cameras or its depth sensor 1 to 30 px, everything else far more. Whole pixels, which some
-datasets round to, are 0.5 px off along either axis.
+The tolerances stand between rounding and the smallest fault worth a name. Labels in float32 agree
+to 0.00003 px and 0.001 mm, both on a genuine frame of DexYCB and on synthesized ones. The smallest
+fault is another person's shape: between DexYCB's ten people the joints of a flat hand differ by 0.9
+mm at least (the next: 1.7 mm). The other choice of fingertips makes 3 mm, another of DexYCB's
+cameras or its depth sensor 1 to 30 px, everything else far more. Whole pixels, to which some
+datasets round, are 0.5 px off along either axis.
 """
 
 import numpy as np
@@ -14,18 +14,18 @@ from deformer.hand.camera import project
 from deformer.hand.conventions import JOINT_PARENTS
 
 MAX_OFF_M = 0.0005
-"""Between a joint of the posed hand and the stated one."""
+"""Between a joint of the posed hand and the stated joint."""
 MAX_OFF_PX = 0.5
 """The same in the image."""
 ROUNDED_PX = 0.51
 """Between K's image of a joint and the stated 2D joint, along either axis: these may be rounded to
 whole pixels."""
 BONE_LENGTH_M = (0.008, 0.08)
-"""What the median of a hand's 20 bones may be: 0.026 to 0.030 m for the people of DexYCB;
-a newborn's is about 0.010, that of the longest hand ever measured 0.053. Units are off by more."""
+"""Range of the median of a hand's 20 bones: 0.026 to 0.030 m for the people of DexYCB, about 0.010
+for a newborn, 0.053 for the longest hand ever measured. Wrong units are off by more."""
 MIN_BENDING = 1.5
-"""From here on the fingers' bending tells right from left: of the frames of DexYCB's 1000 sequences
-(83 % bend so far) 3 in 10,000 bend the wrong way, 18 % of the worst sequence's."""
+"""Bending beyond this identifies the side: of the frames of DexYCB's 1000 sequences (83 % bend so
+far) 3 in 10,000 bend the wrong way, in the worst sequence 18 %."""
 
 
 def bone_length_m(joints_cam_m: np.ndarray) -> np.ndarray:
@@ -35,14 +35,14 @@ def bone_length_m(joints_cam_m: np.ndarray) -> np.ndarray:
 
 
 def is_no_hand(bone_length_m: np.ndarray) -> np.ndarray:
-    """Whether a median bone is known, and none of a hand."""
+    """Whether a median bone length is known and not a hand's."""
     least, most = BONE_LENGTH_M
     return (bone_length_m < least) | (bone_length_m > most)
 
 
 def bending_to_the_right(joints_cam_m: np.ndarray) -> np.ndarray:
     """Joints (..., 21, 3) in dataset order → how far the four fingers bend as a right hand's do,
-    (...), the sum of 8 sines; below 0 they bend as a left hand's: fingers hardly bend backwards.
+    (...), the sum of 8 sines; below 0 they bend as a left hand's.
     """
     fingers = joints_cam_m[..., 5:, :].reshape(*joints_cam_m.shape[:-2], 4, 4, 3)
     bones = _directions(np.diff(fingers, axis=-2))

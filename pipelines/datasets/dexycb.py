@@ -70,9 +70,9 @@ _Loader.add_constructor(
 def list_clips(root: Path) -> list[ClipRef]:
     """Every camera of every sequence under `root`, whole dataset or part, in official order.
 
-    Reads every meta file and every calibration that a listed clip needs, so that what is missing
-    or damaged is found before any work. The shapes (mano.yml) are among them whatever hand model
-    is chosen: a folder without them is incomplete.
+    Reads every meta file and every calibration that a listed clip needs, so that missing or damaged
+    files are found before any work. The shapes (mano.yml) are among them for every hand model: a
+    folder without them is incomplete.
     """
     refs, absent, calibrations = [], [], set()
     found = _folders(root, _SUBJECT_FOLDER)
@@ -139,7 +139,7 @@ def _read_yaml(path: Path) -> dict:
             f"{path} is missing; unpack the dataset's archive again, or take the folder that needs "
             "it out"
         ) from None
-    except (yaml.YAMLError, ValueError) as error:  # ValueError: a date that is none, and the like
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: such as an impossible date
         fault, content = f"is no readable YAML ({one_line(error)})", None
     else:
         fault = "is empty or holds no mapping"

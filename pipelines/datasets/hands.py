@@ -48,7 +48,7 @@ from pipelines.datasets.source import (
 ROOT_VARIABLE = "HANDS_DIR"
 META_FILE = "meta.json"
 _FEW = 2
-"""How many images of a camera may be missing, however few it has; of many, half."""
+"""This many images may be missing from a short camera folder; from a long one, half."""
 _MANO = ("pose_rotvec", "betas", "trans_m")
 
 
@@ -92,7 +92,7 @@ def _clips_of_sequence(path: Path) -> Iterator[ClipRef]:
 
 
 def _check_num_frames(path: Path, num_frames: int, camera: Path) -> None:
-    """Before a list is made of a number that may be anything; an image may be missing."""
+    """Refuse a `num_frames` far above the number of images, before making a list of that length."""
     num_images = sum(1 for _ in camera.glob("*.jpg"))
     if num_frames > 2 * num_images + _FEW:
         raise UnusableInputError(

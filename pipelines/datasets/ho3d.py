@@ -10,7 +10,7 @@
 Everything is OpenGL there (y up, z towards the viewer), metres, joints in MANO's order; here it
 becomes the camera frame x right, y down, z forward, and dataset order. Hands are right hands.
 
-What is known, and from where:
+Sources:
 
 - Layout, fields, units, frame, order: the README.txt inside HO-3D_v3, and the scripts of
   github.com/shreyashampali/ho3d. The lists name annotated frames only; the folders hold others
@@ -18,15 +18,15 @@ What is known, and from where:
 - The two JSON files: row i belongs to line i of evaluation.txt. That repository's pred.py writes
   predictions in this order (OpenGL, metres) and its eval.py compares them with the files row by
   row. Public loaders of the files index them by line, take the joints in the order of
-  handJoints3D, and one asserts that each wrist is that of the frame's own label; so does this.
+  handJoints3D, and one checks each wrist against the frame's own label; so does this reader.
 - seg: hand and object rendered from the annotation, visible parts only, at a quarter of the
   image's resolution (README.txt). v3: PNG, object green, hand blue. v2: JPEG, hand red, object
-  blue. No document states the colours; the public loaders looked at, four of each version (of v3
-  SRPose, of v2 the authors' own kypt_transformer), agree on them.
-- Names of sequences: letters, a number, and where several cameras recorded it one more digit,
-  the camera ("ABF14" is camera 4 of ABF1: vis_pcl_all_cameras.py). The letters seem to abbreviate
-  person and object in one ("SM" mustard bottle, "SMu" mug), but nothing found says where the
-  person ends: `subject` is all of them, and different letters may be the same person.
+  blue. No document states the colours. Four public loaders of each version agree on them, among
+  them SRPose (v3) and the authors' own kypt_transformer (v2).
+- Names of sequences: letters, a number, and for several cameras one more digit, the camera
+  ("ABF14" is camera 4 of ABF1: vis_pcl_all_cameras.py). The letters seem to abbreviate person and
+  object together ("SM" mustard bottle, "SMu" mug), but no source says where the person ends:
+  `subject` is all letters, and different letters may be the same person.
 """
 
 import logging
@@ -65,13 +65,14 @@ MODELS_VARIABLE = "YCB_MODELS_DIR"
 CENTRE_FRAMES = 128
 """Centre frames of a clip, at most."""
 HALO_FRAMES = 30
-"""So far a clip reaches beyond its centre frames by default: as windows of 7 do, 3 gaps of 10."""
+"""Default reach of a clip beyond its centre frames: windows of 7 frames with gaps of 10 need 3 ×
+10."""
 
 _SPLITS = ("train", "evaluation")
 _IMAGE_SUFFIX = {"ho3d_v2": ".png", "ho3d_v3": ".jpg"}
 _SEGMENTATION_SUFFIX = {"ho3d_v2": ".jpg", "ho3d_v3": ".png"}
 _SEGMENTATION_CHANNELS = {"ho3d_v2": (2, 0), "ho3d_v3": (0, 1)}
-"""Of blue, green, red: the one that means hand, the one that means object."""
+"""Index in BGR of the hand's colour and of the object's colour."""
 _TRUTH_POINTS = {"xyz": NUM_JOINTS, "verts": NUM_VERTICES}
 _WRIST_TOLERANCE_M = 0.01
 _MODEL_FILE = "textured_simple.obj"
@@ -105,7 +106,7 @@ def _splits_there(root: Path) -> list[str]:
 
 
 def describe(root: Path) -> dict[str, str]:
-    """Which of the files that may be absent are there; warns of occlusion that will be null.
+    """Which of the optional files are there; warns of occlusion that will be null.
 
     Looks at folders alone: a model or a segmentation may still be absent for one sequence.
     """

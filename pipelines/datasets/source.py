@@ -12,7 +12,7 @@ A module may have three more:
                                            numbers they reach beyond their centre frames on each
                                            side, as far as the recording goes; list_clips then
                                            takes another number as halo_frames
-    DOWNLOAD: str                          the page where the dataset is to be had
+    DOWNLOAD: str                          the page where the dataset can be downloaded
     describe(root: Path) -> dict[str, str]        what in the root, beyond the list of clips, shapes
                                            the result, such as files that may be absent; cheap, and
                                            the place to warn of what the result will lack
@@ -36,8 +36,8 @@ from deformer.data.clip import REASONS, SPLIT_COLUMNS
 from deformer.files.foreign import UnreadableFileError, read_json
 from deformer.hand.conventions import NUM_JOINTS, NUM_VERTICES, SIDES, TIPS
 
-SYNTHETIC_MARK = "synthetic.json"
-"""A synthesized root holds this file: who made it, from what seed, with which hand model."""
+SYNTHETIC_FILE = "synthetic.json"
+"""Every synthesized root holds this file: generator, seed, hand model."""
 
 _KEY = re.compile(r"[A-Za-z0-9_-]{1,80}")
 
@@ -79,9 +79,9 @@ class ClipRef:
     image_size: tuple[int, int]
     """(width, height) that every image of the clip must have."""
     halo: frozenset[int] = frozenset()
-    """Those of `frames` that stand here only as neighbours of others."""
+    """The `frames` that are here only as neighbours of others."""
     tips: str = "dexycb"
-    """Whose fingertip vertices the joints end in: "dexycb" or "ho3d"
+    """Fingertip convention of the joints: "dexycb" or "ho3d"
     (`deformer.hand.conventions`)."""
 
     def __post_init__(self) -> None:
@@ -172,8 +172,8 @@ class RawFrame:
     """(21, 2) x, y: where the dataset itself says that K projects joints_cam_m. The build compares
     them, and keeps its own projection. Not for 2D joints that people or a detector marked."""
     box_px: np.ndarray | None = None
-    """(4,) x0, y0, x1, y1 of the hand. It makes the crop where there are no joints, else it is held
-    against them."""
+    """(4,) x0, y0, x1, y1 of the hand. It makes the crop where there are no joints, else it is
+    compared with them."""
     pose: ManoPose | None = None
     vertices_cam_m: np.ndarray | None = None
     """(778, 3), where the dataset gives vertices instead of MANO parameters."""
@@ -202,7 +202,7 @@ _OURS = ("dexycb", "ho3d", "hands")
 
 
 def load_dataset(name: str) -> ModuleType:
-    """The module of a dataset: one of this package's, or the name of a module of one's own.
+    """The module of a dataset: one of this package's, or your own module.
 
     That may be `my_hands`, which is a file my_hands.py in the current folder or on Python's path,
     or `my_package.my_hands`.
@@ -236,7 +236,7 @@ def read_bytes(path: Path, missing: str) -> bytes:
 
 
 def read_image(path: Path) -> tuple[bytes | None, str]:
-    """The bytes of a frame's image, and why there are none: labels are worth keeping without it."""
+    """A frame's image, or None and the reason: the labels are kept either way."""
     try:
         return read_bytes(path, "image_missing"), ""
     except BadFrameError as error:
@@ -249,8 +249,8 @@ def check_values(
     rules: dict[str, tuple[Callable[[object], object], str]],
     advice: str,
 ) -> None:
-    """Raise `UnusableInputError` for a value of a meta file that breaks its rule: what must hold of
-    it, and the same in words."""
+    """Raise `UnusableInputError` for a value of a meta file that breaks its rule: a test, and the
+    same in words."""
     for key, (holds, rule) in rules.items():
         value = content.get(key)
         if not holds(value):
@@ -258,8 +258,8 @@ def check_values(
 
 
 def synthetic_mark(root: Path) -> dict | None:
-    """What a synthesized root says of itself; None for a recorded dataset."""
-    path = root / SYNTHETIC_MARK
+    """The content of a root's `synthetic.json`; None for a recorded dataset."""
+    path = root / SYNTHETIC_FILE
     if not path.is_file():
         return None
     try:

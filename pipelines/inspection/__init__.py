@@ -1,1 +1,1 @@
-"""What is in a built dataset: the rules that it keeps, and other views of it."""
+"""Checks of a built dataset, and other views of it."""

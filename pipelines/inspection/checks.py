@@ -1,4 +1,4 @@
-"""What must hold of the clips in a shard: members, images, and a table of rules on their labels."""
+"""Checks of the clips in a shard: members, images, and a table of checks of their labels."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -45,7 +45,7 @@ def check_clips(path: Path, name: str, hand: HandModel | None) -> Iterator[str]:
             unknown = [b""] * n if field.dtype == "rle" else np.full((n, *field.shape), np.nan)
             labels.setdefault(field.name, unknown)
         try:
-            problems = [*_check_images(labels, meta, members), *check_labels(labels, meta)]
+            problems = [*_check_images(labels, meta, members), *broken_rules(labels, meta)]
             problems += _check_reprojection(labels, meta, hand)
         except Exception as error:  # damaged labels may fail anywhere: that is a finding
             raise CorruptShardError(f"{name}: {meta_member(meta.key)}: {error}") from error
@@ -53,7 +53,7 @@ def check_clips(path: Path, name: str, hand: HandModel | None) -> Iterator[str]:
 
 
 def _check_images(labels: dict, meta: ClipMeta, members: dict[str, bytes]) -> Iterator[str]:
-    """There is an image just where there is a crop, of its size, and nothing else."""
+    """An image exists exactly where a crop does, has its size, and nothing else is there."""
     rest = members.keys() - {meta_member(meta.key), labels_member(meta.key)}
     for member in sorted(rest - {image_member(meta.key, i) for i in range(meta.num_frames)}):
         yield f"{member} is no member of this clip"
@@ -76,8 +76,8 @@ def _check_images(labels: dict, meta: ClipMeta, members: dict[str, bytes]) -> It
 
 
 @dataclass(frozen=True)
-class Rule:
-    """What must hold of every frame."""
+class Check:
+    """A rule that every frame must keep."""
 
     text: str
     shows: tuple[str, ...]
@@ -86,8 +86,8 @@ class Rule:
     """All labels of a clip → (F,) bool, true where the rule is broken."""
 
 
-def check_labels(labels: dict, meta: ClipMeta) -> Iterator[str]:
-    """The rules that a clip breaks. `labels` holds every field of the contract."""
+def broken_rules(labels: dict, meta: ClipMeta) -> Iterator[str]:
+    """Messages of the rules that a clip breaks. `labels` holds every field of the contract."""
     for name, value, allowed in (
         ("side", meta.side, ("right", "left")),
         ("hand", meta.hand, ("mano", "standin", "none")),
@@ -183,39 +183,39 @@ def _does_not_cover(name: str) -> Callable[[dict, ClipMeta], np.ndarray]:
 
 
 RULES = (
-    Rule("valid must be true just where no reason is given", ("valid", "reason"),
-         lambda x, _: x["valid"] != (x["reason"] == "")),
-    Rule("no known reason", ("reason",),
-         lambda x, _: ~np.isin(x["reason"], ["", *REASONS])),
-    Rule("frame numbers must rise from frame to frame", ("frame",),
-         lambda x, _: np.diff(x["frame"].astype(np.int64), prepend=x["frame"][:1] - 1) <= 0),
-    Rule("the crop must lie inside the source image", ("crop_xywh",), _is_outside_image),
-    Rule("a valid frame without a crop", ("crop_xywh",),
-         lambda x, _: x["valid"] & (x["crop_xywh"][:, 2:] <= 0).any(1)),
-    Rule("a frame that is not valid has a crop", ("crop_xywh",),
-         lambda x, _: ~x["valid"] & (x["crop_xywh"] != 0).any(1)),
-    Rule("K is null in a valid frame", (), lambda x, _: x["valid"] & ~_is_known(x["K"])),
-    Rule("box_px is null in a valid frame", (), lambda x, _: x["valid"] & ~_is_known(x["box_px"])),
-    Rule("joints are null in a valid frame", (), _lacks_joints),
-    Rule("a valid frame has neither all of MANO's parameters nor vertices", (), _lacks_hand),
-    Rule("joints_px are not the projection of joints_cam_m by K", (),
-         lambda x, _: _differs_px(x["joints_px"], project(x["joints_cam_m"], x["K"]))),
-    Rule("joints_cam_m is no hand in metres: the median of its bones must be "
-         f"{BONE_LENGTH_M[0]} to {BONE_LENGTH_M[1]} m long", (),
-         lambda x, _: is_no_hand(bone_length_m(x["joints_cam_m"]))),
-    Rule("box_px is not the tight box of joints_px", ("box_px",),
-         lambda x, _: _is_known(x["joints_px"])
-         & _differs_px(x["box_px"], tight_box(x["joints_px"]))),
-    Rule(f"not the number of joints inside the image (0-{NUM_JOINTS}; −1 where none are known)",
-         ("joints_in_image",), _has_wrong_joints_in_image),
-    *(Rule(f"{name} outside 0 … 1", (name,), lambda x, _, name=name: (x[name] < 0) | (x[name] > 1))
+    Check("valid must be true just where no reason is given", ("valid", "reason"),
+          lambda x, _: x["valid"] != (x["reason"] == "")),
+    Check("no known reason", ("reason",),
+          lambda x, _: ~np.isin(x["reason"], ["", *REASONS])),
+    Check("frame numbers must rise from frame to frame", ("frame",),
+          lambda x, _: np.diff(x["frame"].astype(np.int64), prepend=x["frame"][:1] - 1) <= 0),
+    Check("the crop must lie inside the source image", ("crop_xywh",), _is_outside_image),
+    Check("a valid frame without a crop", ("crop_xywh",),
+          lambda x, _: x["valid"] & (x["crop_xywh"][:, 2:] <= 0).any(1)),
+    Check("a frame that is not valid has a crop", ("crop_xywh",),
+          lambda x, _: ~x["valid"] & (x["crop_xywh"] != 0).any(1)),
+    Check("K is null in a valid frame", (), lambda x, _: x["valid"] & ~_is_known(x["K"])),
+    Check("box_px is null in a valid frame", (), lambda x, _: x["valid"] & ~_is_known(x["box_px"])),
+    Check("joints are null in a valid frame", (), _lacks_joints),
+    Check("a valid frame has neither all of MANO's parameters nor vertices", (), _lacks_hand),
+    Check("joints_px are not the projection of joints_cam_m by K", (),
+          lambda x, _: _differs_px(x["joints_px"], project(x["joints_cam_m"], x["K"]))),
+    Check("joints_cam_m is no hand in metres: the median of its bones must be "
+          f"{BONE_LENGTH_M[0]} to {BONE_LENGTH_M[1]} m long", (),
+          lambda x, _: is_no_hand(bone_length_m(x["joints_cam_m"]))),
+    Check("box_px is not the tight box of joints_px", ("box_px",),
+          lambda x, _: _is_known(x["joints_px"])
+          & _differs_px(x["box_px"], tight_box(x["joints_px"]))),
+    Check(f"not the number of joints inside the image (0-{NUM_JOINTS}; −1 where none are known)",
+          ("joints_in_image",), _has_wrong_joints_in_image),
+    *(Check(f"{name} outside 0 … 1", (name,), lambda x, _, name=name: (x[name] < 0) | (x[name] > 1))
       for name in ("occlusion", "occlusion_grasped", "visibility")),
-    Rule("occlusion_grasped exceeds occlusion", ("occlusion_grasped", "occlusion"),
-         lambda x, _: x["occlusion_grasped"] > x["occlusion"] + 1e-6),
-    Rule("occlusion and visibility add up to more than 1", ("occlusion", "visibility"),
-         lambda x, _: x["occlusion"] + x["visibility"] > 1 + 1e-6),
-    Rule("occlusion is known, but a mask is absent", (), _lacks_masks),
-    *(Rule(f"{name} is no RLE of the crop's size", ("crop_xywh",), _does_not_cover(name))
+    Check("occlusion_grasped exceeds occlusion", ("occlusion_grasped", "occlusion"),
+          lambda x, _: x["occlusion_grasped"] > x["occlusion"] + 1e-6),
+    Check("occlusion and visibility add up to more than 1", ("occlusion", "visibility"),
+          lambda x, _: x["occlusion"] + x["visibility"] > 1 + 1e-6),
+    Check("occlusion is known, but a mask is absent", (), _lacks_masks),
+    *(Check(f"{name} is no RLE of the crop's size", ("crop_xywh",), _does_not_cover(name))
       for name in _MASKS),
 )  # fmt: skip
 

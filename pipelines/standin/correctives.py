@@ -39,7 +39,7 @@ def _palm_side(vertices, weights, skeleton: Skeleton) -> np.ndarray:
 
 
 def _swell_fields(vertices, weights, skeleton: Skeleton) -> np.ndarray:
-    """Where and whither the skin swells about each joint (15, V, 3), metres per unit."""
+    """Direction and amount of the skin's swelling about each joint (15, V, 3), metres per unit."""
     fields = np.zeros((15, *vertices.shape))
     for j in range(15):
         parent, child = weights[:, MANO_PARENTS[j + 1]], _beyond(weights, j + 1)

@@ -16,8 +16,7 @@ INDEX, MIDDLE, LITTLE, RING, THUMB = range(5)
 #                  flexion, deviation, twist, second, third
 LOWER = np.array([[-10, -15, 0, 0, -5]] * 4 + [[-25, -20, -10, -5, -15]], float)
 UPPER = np.array([[90, 15, 0, 102, 72]] * 4 + [[45, 45, 40, 55, 75]], float)
-# Where a flexed finger descends to: its share towards the thumb's side. More would make it cross
-# its neighbour.
+# How far a flexed finger leans towards the thumb's side. With more it would cross its neighbour.
 CONVERGENCE = {"index": 0.06, "middle": 0.0, "little": 0.04, "ring": 0.03}
 FLESH_M = 0.003  # how deep two fingers may press into each other
 
@@ -177,7 +176,7 @@ def _collision_m(pose: np.ndarray, skeleton: Skeleton) -> float:
     centres, radii = [], []
     for k, share in ((0, 0.5), (0, 0.85), (1, 0.3), (1, 0.7), (2, 0.2), (2, 0.65)):
         centres.append(chains[:, k] + share * (chains[:, k + 1] - chains[:, k]))
-        # The ball of the thumb is no finger: of its first phalanx only a core counts.
+        # The ball of the thumb is not a finger: only a core of its first phalanx counts.
         radii.append(np.minimum(skeleton.radii[:, k], 0.0115) * (0.85 if k == 2 else 1.0))
     centres, radii = np.stack(centres, axis=1), np.stack(radii, axis=1)
     distance = np.linalg.norm(centres[:, None, :, None] - centres[None, :, None], axis=-1)

@@ -1,1 +1,1 @@
-"""The synthetic world: a hand that grasps objects on a table, filmed like the real datasets."""
+"""The synthetic world: a hand that grasps objects on a table, drawn like the real datasets."""

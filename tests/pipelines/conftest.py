@@ -22,7 +22,7 @@ def built(tmp_path_factory, raw_root) -> Path:
 
 @pytest.fixture(scope="session")
 def model(hands) -> HandModel:
-    return HandModel.of(hands)
+    return HandModel.from_hands(hands)
 
 
 @pytest.fixture(autouse=True)

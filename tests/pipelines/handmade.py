@@ -19,7 +19,7 @@ from deformer.hand.conventions import NUM_JOINTS
 from deformer.program.lock import locked
 from pipelines.building.annotate import empty_labels
 from pipelines.building.finish import finish
-from pipelines.building.shard import ShardMark, join, remove_parts, write_part
+from pipelines.building.shard import ShardMark, assemble_shard, remove_parts, write_clips
 from pipelines.datasets.source import GRASPED_OBJECT, HAND
 
 CROP_SIZE = (96, 80)
@@ -62,7 +62,7 @@ def make_clip(
 
 def write_shard(out: Path, name: str, clips: Iterable[Clip]) -> ShardMark:
     """Write clips as the shard `out/name`, and its mark."""
-    mark = join(out, name, [write_part(out, name, clips)])
+    mark = assemble_shard(out, name, [write_clips(out, name, clips)])
     remove_parts(out, name)
     return mark
 

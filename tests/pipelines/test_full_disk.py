@@ -1,4 +1,4 @@
-"""Every file of a synthesized dataset is told of where the disk is full, and none is left cut."""
+"""A full disk is reported for every file of a synthesized dataset, and no file is left cut."""
 
 import re
 

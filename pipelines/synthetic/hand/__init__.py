@@ -1,1 +1,1 @@
-"""The hand that moves: how it bends, grasps, reaches."""
+"""How the hand bends, grasps and moves."""

@@ -1,6 +1,6 @@
 """The arm that continues the hand: bare skin or a sleeve, from the wrist to the shoulder.
 
-It is no part of the hand model and, as in DexYCB, background in every segmentation.
+It is not part of the hand model. As in DexYCB, segmentations show it as background.
 """
 
 from dataclasses import dataclass
@@ -50,7 +50,7 @@ class Arm:
         points, tangents = _along(knots, self.along_m)
         sides = carried_frames(tangents, hand_rotation @ self.rig.axes[2])
         overs = np.cross(tangents, sides)
-        # angles of the edge's points stay, their radius goes from the edge's to an ellipse's
+        # the edge's points keep their angles; their radii become an ellipse's
         first = np.stack([(edge - center) @ sides[0], (edge - center) @ overs[0]], 1)
         angle = np.arctan2(first[:, 1], first[:, 0])
         circle = np.stack([np.cos(angle), np.sin(angle)], 1)

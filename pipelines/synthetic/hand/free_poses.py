@@ -1,4 +1,4 @@
-"""What free hands do: finger poses over the whole natural range, and smooth ways between them.
+"""Motion of empty hands: finger poses over the whole natural range, and smooth changes of pose.
 
 A pose is a row of 16 numbers, those of a `FingerBend`: flexion, curl and spread of five fingers,
 and the thumb's turn towards them.
@@ -17,6 +17,7 @@ from pipelines.synthetic.hand.kinematics import (
     natural_bend,
 )
 from pipelines.synthetic.hand.motion import minimum_jerk, smooth_noise
+from pipelines.synthetic.standin_hand import standin_hands
 
 _LOWEST = np.array([-0.85, *[-0.35] * 4, *[0.0] * 5, -0.3, -0.25, -0.2, -0.25, -0.4, -0.2])
 _HIGHEST = np.array([0.75, *[1.45] * 4, *[1.0] * 5, 1.45, 0.3, 0.2, 0.3, 0.45, 0.8])
@@ -25,29 +26,29 @@ _PINCH_GAP_M = 0.016
 _PINCHES = 1500
 
 
-def finger_course(
+def finger_motion(
     rng: np.random.Generator, rig: HandRig, times: np.ndarray, liveliness: float
 ) -> np.ndarray:
-    """The fingers of a free hand at times (T,) in frames: axis-angle (T, 45).
+    """The fingers of an empty hand at times (T,) in frames: axis-angle (T, 45).
 
-    liveliness: 1 changes its pose about every second.
+    liveliness: at 1 the pose changes about every second.
     """
     begins, poses = [0.0], [draw_pose(rng)]
     while begins[-1] < times.max():
         begins.append(begins[-1] + rng.uniform(12, 50) / liveliness)
         fresh = draw_pose(rng)
-        share = 1.0 if rng.random() < 0.5 else rng.uniform(0.1, 0.5)  # often a part of the way
+        share = 1.0 if rng.random() < 0.5 else rng.uniform(0.1, 0.5)  # or only part of the way
         poses.append(poses[-1] + share * (fresh - poses[-1]))
     begins, poses = np.array(begins), np.array(poses)
     i = np.clip(np.searchsorted(begins, times, "right") - 1, 0, len(begins) - 2)
     share = minimum_jerk((times - begins[i]) / (begins[i + 1] - begins[i]))[:, None]
     course = poses[i] * (1 - share) + poses[i + 1] * share
     course += smooth_noise(rng, times, 16, 9) * 0.02
-    return own_way(rng, rig.finger_rotvec(_bend(np.clip(course, _LOWEST, _HIGHEST))))
+    return add_personal_variation(rng, rig.finger_rotvec(_bend(np.clip(course, _LOWEST, _HIGHEST))))
 
 
-def own_way(rng: np.random.Generator, finger_rotvec: np.ndarray) -> np.ndarray:
-    """Poses (T, 45) as one person has them: joints bend a bit unalike, and not about one axis."""
+def add_personal_variation(rng: np.random.Generator, finger_rotvec: np.ndarray) -> np.ndarray:
+    """Vary poses (T, 45) as people differ: scale each joint's bend and turn its axis a little."""
     pose = finger_rotvec.reshape(-1, 15, 3) * rng.uniform(0.8, 1.15, (15, 1))
     for finger in FINGERS:
         pose[:, finger_joints(finger)[2] - 1] *= rng.uniform(0.5, 1.15)
@@ -67,7 +68,7 @@ def _row(flexion, curl, spread, thumb_in=0.0) -> np.ndarray:
 
 
 def _of_fingers(share: np.ndarray) -> np.ndarray:
-    """Shares of five fingers (5,) as those of a row's numbers (16,)."""
+    """Shares of five fingers (5,), repeated for a row's numbers (16,)."""
     return np.concatenate([share, share, share, share[:1]])
 
 
@@ -81,7 +82,7 @@ def _relaxed(rng) -> np.ndarray:
 
 
 def _spread(rng) -> np.ndarray:
-    """From side by side, which is usual, to wide apart."""
+    """From side by side, the usual case, to wide apart."""
     apart = rng.beta(0.8, 1.3)
     spread = SIDE_BY_SIDE_RAD + apart * (_WIDE_RAD - SIDE_BY_SIDE_RAD)
     spread[0] = rng.uniform(-0.2, 0.8)
@@ -146,9 +147,7 @@ def _pinch(rng) -> np.ndarray:
 
 @cache
 def _pinch_bank() -> list[np.ndarray]:
-    """By finger: poses (N, 15) whose thumb meets it, the same at every call."""
-    from pipelines.synthetic.scene.sequence import standin_hands
-
+    """Per finger: poses (N, 16) in which the thumb meets it, the same at every call."""
     rng = np.random.default_rng(20240611)
     hands, layer = standin_hands()
     rig = HandRig(hands, layer, "right", np.zeros(10))

@@ -18,7 +18,7 @@ from pipelines.synthetic.hand.kinematics import (
     FingerBend,
     HandRig,
 )
-from pipelines.synthetic.things.objects import Grip, YcbObject, distance_field
+from pipelines.synthetic.things.objects import Grip, SceneObject, distance_field
 
 SINK_M = 0.0015
 """Fingers close until their deepest point is this far inside: skin gives way a little."""
@@ -88,7 +88,7 @@ def grasp_directions(rng, side: str, grip: Grip):
         x, y = grip.center_m[:2]
         c, s = np.cos(yaw), np.sin(yaw)
         if np.hypot(x, y) < 0.02:
-            turn_round = rng.random() < 0.5  # either way will do
+            turn_round = rng.random() < 0.5  # both ways are as good
         else:  # a handle: the palm comes from outside, not through the body
             turn_round = np.dot([c * x - s * y, s * x + c * y], approach[:2]) > 0
         yaw += np.pi * turn_round
@@ -97,7 +97,7 @@ def grasp_directions(rng, side: str, grip: Grip):
 
 def find_grasp(
     rig: HandRig,
-    thing: YcbObject,
+    thing: SceneObject,
     grip: Grip,
     approach: np.ndarray,
     fingers: np.ndarray,
@@ -170,7 +170,7 @@ def _thinned(ids: np.ndarray, count: int) -> np.ndarray:
     return ids[:: max(1, len(ids) // count)]
 
 
-def _clearance_m(thing: YcbObject, points_m: np.ndarray) -> np.ndarray:
+def _clearance_m(thing: SceneObject, points_m: np.ndarray) -> np.ndarray:
     """Distance to the object or to the table beneath it, negative inside."""
     above_table = points_m[..., 2] - thing.bottom_m
     return np.minimum(distance_field(thing)(points_m), above_table)
@@ -228,7 +228,7 @@ def _advance(lowest: np.ndarray, steps: np.ndarray) -> tuple[float, int]:
     return float(steps[i - 1] + share * (steps[i] - steps[i - 1])), i - 1
 
 
-def _outward(thing: YcbObject, point: np.ndarray) -> np.ndarray:
+def _outward(thing: SceneObject, point: np.ndarray) -> np.ndarray:
     """The object's outward direction at a point, by differences of the signed distance."""
     h = 2e-3
     offsets = np.concatenate([np.eye(3), -np.eye(3)]) * h

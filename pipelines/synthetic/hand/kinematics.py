@@ -1,7 +1,7 @@
-"""The hand as something that bends: flexion angles → MANO pose → vertices, and tables of them.
+"""Kinematics of the hand: flexion angles → MANO pose → vertices, and tables of them.
 
-A hand's own frame here is MANO's rest pose moved so that the wrist is the origin. `f` points along
-the fingers, `p` out of the palm, `a` across, towards the thumb: right −x, −y, +z; left +x, −y, +z.
+A hand's own frame here is MANO's rest pose with the wrist moved to the origin. `f` points along the
+fingers, `p` out of the palm, `a` across, towards the thumb: right −x, −y, +z; left +x, −y, +z.
 """
 
 from dataclasses import dataclass
@@ -24,8 +24,8 @@ CURL_STEPS = np.linspace(0.0, 1.0, 11)
 """Curl of the two outer joints of the tables: 0 straight, 1 a closed fist."""
 
 SIDE_BY_SIDE_RAD = np.array([0.2, -0.12, 0.0, 0.14, 0.31])
-"""Spreads at which the fingers lie side by side, as they mostly do: the rest pose has them apart.
-Those of the thumb are a relaxed hand's."""
+"""Spreads at which fingers lie side by side, as they usually do; in the rest pose they are apart.
+The thumb's value is a relaxed hand's."""
 
 _OUTER_RAD = {"thumb": (0.75, 0.95)}  # full curl of middle and end joint
 _OUTER_DEFAULT_RAD = (1.6, 0.95)
@@ -58,7 +58,7 @@ class FingerBend:
 
 
 class HandRig:
-    """One subject's hand of one side: what bends how, and which vertices belong to what."""
+    """One subject's hand of one side: its bending axes, and the vertices of each finger."""
 
     def __init__(self, hands: Hands, layer: HandLayer, side: str, betas: np.ndarray) -> None:
         self.side, self.is_left = side, side == "left"
@@ -115,8 +115,8 @@ class HandRig:
     ) -> tuple[np.ndarray, np.ndarray]:
         """Vertices (B, 778, 3) and joints (B, 21, 3), dataset order, about the wrist.
 
-        finger_rotvec (B, 45) axis-angle; global_rotvec (B, 3), none where it is missing. The wrist
-        is at the origin: the hand turns about it.
+        finger_rotvec (B, 45) axis-angle; global_rotvec (B, 3), by default 0. The hand turns about
+        its wrist, the origin.
         """
         batch = len(finger_rotvec)
         rotvec = np.zeros((batch, 16, 3), np.float32)
@@ -149,7 +149,7 @@ class HandRig:
 
 
 def natural_bend(rng: np.random.Generator, amount: float) -> FingerBend:
-    """A relaxed hand: `amount` 0 flat, 1 half closed, with a little of everybody's own way."""
+    """A relaxed hand: `amount` 0 flat, 1 half closed, varied a little."""
     own = rng.normal(0, 0.05, (3, 5))
     flexion = amount * np.array([0.1, 0.4, 0.45, 0.5, 0.5]) + own[0]
     flexion[0] -= rng.uniform(0, 0.5)

@@ -1,4 +1,4 @@
-"""The motion of hand and object: out of nowhere, reach, grasp, lift, turn; 30 frames a second.
+"""Motion of hand and object: appear, reach, grasp, lift, turn; 30 frames a second.
 
 Every piece runs on minimum-jerk time (velocity and acceleration zero at both ends); pieces of the
 object's motion overlap, so nothing stops between them. World frame of `cameras.py`.
@@ -80,7 +80,7 @@ def table_motion(
     num_frames: int,
     rng: np.random.Generator,
 ) -> Motion:
-    """DexYCB's course: nobody there, reach, grasp, lift, turn.
+    """Motion as in DexYCB: no hand, reach, grasp, lift, turn.
 
     object_rotation (3, 3), object_m (3,): the object at rest on the table.
     """
@@ -95,7 +95,7 @@ def table_motion(
     wrist[before] = path(reach[before])
     hand_rotation[before] = turn(reach[before])
     wrist += (0.0012 * smooth_noise(rng, frames, 3, 6) * (1 - reach[:, None])).astype(float)
-    bend = _finger_course(grasp, frames, timing, rng)
+    bend = _finger_motion(grasp, frames, timing, rng)
     hand = Rotation.from_matrix(hand_rotation).as_rotvec(), rig.finger_rotvec(bend), wrist
     return Motion(frames >= np.ceil(timing.appear), *hand, rotations, positions)
 
@@ -108,7 +108,7 @@ def held_motion(
     num_frames: int,
     rng: np.random.Generator,
 ) -> Motion:
-    """HO-3D's course: the object is in the hand from the start and is turned before the camera."""
+    """Motion as in HO-3D: the hand holds the object from the start and turns it."""
     frames = np.arange(num_frames)
     seconds = num_frames / FRAMES_PER_SECOND
     period = max(2.0, 22.0 * min(1.0, num_frames / _REFERENCE_FRAMES))
@@ -119,7 +119,7 @@ def held_motion(
     hand_rotation = rotations @ grasp.rotation
     wrist = np.einsum("fij,j->fi", rotations, grasp.wrist_m) + positions
     timing = Timing(-1.0, -0.5, period)
-    bend = _finger_course(grasp, frames, timing, rng)
+    bend = _finger_motion(grasp, frames, timing, rng)
     hand = Rotation.from_matrix(hand_rotation).as_rotvec(), rig.finger_rotvec(bend), wrist
     return Motion(np.ones(num_frames, bool), *hand, rotations, positions)
 
@@ -156,7 +156,7 @@ def _reach_path(rig, final_rotation, final_wrist, approach, rng):
     rise = np.array([start[0] * 1.1, TABLE_EDGE_Y_M - 0.16, rng.uniform(0.26, 0.36)])
     before_ready = ready - approach * rng.uniform(0.06, 0.12) + np.array([0, -0.1, 0.06])
     knots = np.stack([start, rise, before_ready, ready])
-    # The bent way ends where the straight one begins, at a share that keeps the speed even.
+    # The curved path ends at this share of the time, and a straight one follows: even speed.
     share = 0.8
 
     def path(progress):
@@ -179,8 +179,8 @@ def _reach_path(rig, final_rotation, final_wrist, approach, rng):
     return path, turn
 
 
-def _finger_course(grasp: Grasp, frames, timing: Timing, rng) -> FingerBend:
-    """Relaxed → open → closed, a tremor, and now and then a finger that lifts and comes back."""
+def _finger_motion(grasp: Grasp, frames, timing: Timing, rng) -> FingerBend:
+    """Relaxed → open → closed, with a tremor, and sometimes a finger that lifts and returns."""
     num_frames = len(frames)
     relaxed = natural_bend(rng, rng.uniform(0.5, 1.0))
     reach_length = timing.touch - timing.appear

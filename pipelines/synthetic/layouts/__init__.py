@@ -1,1 +1,1 @@
-"""The files of each dataset's layout, written."""
+"""Writers of each dataset's layout."""

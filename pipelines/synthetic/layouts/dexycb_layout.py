@@ -1,11 +1,11 @@
-"""DexYCB's files: one sequence of the rig, and what all sequences share.
+"""Writer of DexYCB's files: one sequence of the rig, and the files that all sequences share.
 
-Layout and meaning of every value: section 5 of the project's method, after DexYCB's own toolkit.
+Layout and meaning of every value follow `dex_ycb_toolkit/dex_ycb.py` and `sequence_loader.py` of
+github.com/NVlabs/dex-ycb-toolkit.
 """
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import yaml
@@ -15,34 +15,27 @@ from deformer.data.official import SERIALS
 from deformer.files.images import encode_jpeg
 from deformer.files.whole import write_part, write_whole
 from deformer.hand.conventions import SIDES
+from pipelines.synthetic.config import SynthesisConfig
 from pipelines.synthetic.hand.motion import Motion
-from pipelines.synthetic.layouts.encode import encode_png, pack_npz
-from pipelines.synthetic.layouts.sequences import SequencePlan
+from pipelines.synthetic.layouts.png_npz import encode_png, pack_npz
+from pipelines.synthetic.plans import SequencePlan
 from pipelines.synthetic.recorded.recording import Recordings
+from pipelines.synthetic.render.camera_view import Picture
 from pipelines.synthetic.render.layer import HAND
-from pipelines.synthetic.render.shot import Picture
+from pipelines.synthetic.render.table_views import table_views
 from pipelines.synthetic.scene.cameras import MASTER_SERIAL, Camera, intrinsics, rig
-from pipelines.synthetic.scene.sequence import (
-    Sequence,
-    compose,
-    compose_recorded,
-    film_table,
-    generator,
-    standin_hands,
-)
+from pipelines.synthetic.scene.sequence import Sequence, compose, compose_recorded
 from pipelines.synthetic.scene.setting import Setting
-from pipelines.synthetic.scene.world import Person, Take
+from pipelines.synthetic.scene.world import Person, SequenceSpec
+from pipelines.synthetic.standin_hand import generator
 from pipelines.synthetic.things.ycb import CLASS_IDS
-
-if TYPE_CHECKING:
-    from pipelines.synthesize import SynthesisConfig
 
 HAND_LABEL = 255
 
 
 @dataclass(frozen=True, eq=False)
 class Subject:
-    """A subject's rig of eight cameras, and the person, one per side: only the shape may differ."""
+    """A subject's eight cameras, and the person, one per side: only the hand's shape may differ."""
 
     name: str
     cameras: list[Camera]
@@ -50,7 +43,7 @@ class Subject:
 
     @classmethod
     def drawn(cls, seed: int, name: str, recordings: Recordings | None = None) -> "Subject":
-        """From the seed; what recordings know of a subject, hand shapes and view, is theirs."""
+        """Drawn from the seed; recordings set the hands' shapes and the cameras' target."""
         person = Person.drawn(generator(seed, name, "person"))
         people, rng = dict.fromkeys(SIDES, person), generator(seed, name, "rig")
         if recordings is None:
@@ -58,7 +51,7 @@ class Subject:
         unknown = np.zeros(10, np.float32)
         for side in SIDES:
             betas = recordings.betas.get((name, side), unknown)
-            people[side] = replace(person, looks=replace(person.looks, betas=betas))
+            people[side] = replace(person, appearance=replace(person.appearance, betas=betas))
         return cls(name, rig(rng, recordings.middle_m(name)), people)
 
     def person(self, side: str, seed: int, setting: Setting) -> Person:
@@ -82,32 +75,30 @@ def write_shared(root: Path, subjects: list[Subject]) -> None:
         write_whole(path / "extrinsics.yml", _yaml(_extrinsics_entry(subject.cameras)))
         for side, person in subject.people.items():
             path = folder / f"mano_{subject.name}_{side}"
-            betas = [float(np.float32(b)) for b in person.looks.betas]
+            betas = [float(np.float32(b)) for b in person.appearance.betas]
             write_whole(path / "mano.yml", _yaml({"betas": betas}))
 
 
 def write_sequence(
     folder: Path,
     plan: SequencePlan,
-    config: "SynthesisConfig",
+    config: SynthesisConfig,
     subject: Subject,
     motion: Motion | None = None,
 ) -> None:
     """Render one sequence into `folder`: meta.yml, pose.npz and a folder per camera.
 
-    motion: a recorded one; without it one is drawn.
+    motion: recorded, None to draw it.
     """
     cameras = [c for c in subject.cameras if c.name in config.serials()]
-    person, grasped = (
-        subject.person(plan.side, config.seed, plan.setting),
-        CLASS_IDS[plan.object_name],
-    )
-    take = Take(config.seed, plan.folder, person, plan.side, grasped, cameras, plan.setting)
-    sequence = compose(take, config.frames) if motion is None else compose_recorded(take, motion)
+    person = subject.person(plan.side, config.seed, plan.setting)
+    grasped = CLASS_IDS[plan.object_name]
+    spec = SequenceSpec(config.seed, plan.folder, person, plan.side, grasped, cameras, plan.setting)
+    sequence = compose(spec, config.frames) if motion is None else compose_recorded(spec, motion)
     write_part(folder / "meta.yml", _yaml(_meta(sequence, plan.subject, plan.side)).encode())
     _write_poses(folder / "pose.npz", sequence, subject.cameras)
     labels = [_camera_labels(sequence, camera) for camera in cameras]
-    for frame, number, picture in film_table(sequence).pictures(range(sequence.motion.num_frames)):
+    for frame, number, picture in table_views(sequence).pictures(range(sequence.motion.num_frames)):
         place = folder / cameras[number].name
         write_frame(place, frame, picture, config.depth)
         arrays = {"seg": segmentation(picture)} | {k: v[frame] for k, v in labels[number].items()}
@@ -141,7 +132,7 @@ def _camera_labels(sequence: Sequence, camera: Camera) -> dict[str, np.ndarray]:
     motion, handrig = sequence.motion, sequence.rig
     pose_y = _object_poses(sequence, camera.rotation, camera.translation_m)
     pose_m, wrist_cam = _hand_pose(sequence, camera.rotation, camera.translation_m)
-    # What a reader computes from the stored numbers, not from those before rounding
+    # From the stored, rounded numbers, as a reader computes it
     fingers = handrig.arrays.pca_to_rotvec(pose_m[:, 3:48])
     _, joints = handrig.pose(fingers, pose_m[:, :3])
     joint_3d = (joints + wrist_cam[:, None]).astype(np.float32)
@@ -160,7 +151,7 @@ def _camera_labels(sequence: Sequence, camera: Camera) -> dict[str, np.ndarray]:
 def _hand_pose(
     sequence: Sequence, rotation: np.ndarray, translation: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """pose_m (F, 51) float32 and the wrist (F, 3), in the frame that the two lead to."""
+    """pose_m (F, 51) float32 and the wrist (F, 3), in the frame of rotation and translation."""
     motion, handrig = sequence.motion, sequence.rig
     turned = Rotation.from_matrix(rotation) * Rotation.from_rotvec(motion.global_rotvec)
     components = handrig.arrays.hands_components.astype(np.float64)
@@ -251,9 +242,3 @@ def _extrinsics_entry(cameras: list[Camera]) -> dict:
 
 def _yaml(content: dict) -> str:
     return yaml.dump(content, sort_keys=True)
-
-
-def hand_name_and_hash() -> tuple[str, str]:
-    """Name and hash of the hand model that all labels are made with."""
-    hands, _ = standin_hands()
-    return hands.name, hands.sha256

@@ -1,13 +1,13 @@
-"""HO-3D's files, v2 and v3: one camera, one right hand, OpenGL coordinates.
+"""Writer of HO-3D's files, v2 and v3: one camera, one right hand, OpenGL coordinates.
 
-Layout and meaning of every value: section 5 of the project's method, after HO-3D's own scripts.
+Layout and meaning of every value follow `vis_HO3D.py` and `eval.py` of
+github.com/shreyashampali/ho3d, and the README.txt inside HO-3D_v3.
 """
 
 import json
 import pickle
 import shutil
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
@@ -16,16 +16,16 @@ from scipy.spatial.transform import Rotation
 from deformer.files.images import encode_jpeg
 from deformer.files.whole import whole_file, write_part, write_whole
 from deformer.hand.conventions import DATASET_TO_MANO, OPENGL_TO_OPENCV, TIP_VERTICES
+from pipelines.synthetic.config import SynthesisConfig
 from pipelines.synthetic.layouts.dexycb_layout import HAND_LABEL, segmentation
-from pipelines.synthetic.layouts.encode import encode_png
-from pipelines.synthetic.layouts.sequences import SequencePlan
+from pipelines.synthetic.layouts.png_npz import encode_png
+from pipelines.synthetic.plans import SequencePlan
+from pipelines.synthetic.render.table_views import table_views
 from pipelines.synthetic.scene.cameras import table_camera
-from pipelines.synthetic.scene.sequence import Sequence, compose, film_table, generator
-from pipelines.synthetic.scene.world import Person, Take
+from pipelines.synthetic.scene.sequence import Sequence, compose
+from pipelines.synthetic.scene.world import Person, SequenceSpec
+from pipelines.synthetic.standin_hand import generator
 from pipelines.synthetic.things.ycb import CLASS_IDS
-
-if TYPE_CHECKING:
-    from pipelines.synthesize import SynthesisConfig
 
 DEPTH_SCALE_M = 0.00012498664727900177
 """Metres per step of HO-3D's depth images."""
@@ -43,7 +43,7 @@ _LABELLED_KEYS = (
 _CONSTANT_KEYS = ("camMat", "objName", "objLabel", "objCorners3DRest")
 
 
-def write_sequence(folder: Path, plan: SequencePlan, config: "SynthesisConfig") -> None:
+def write_sequence(folder: Path, plan: SequencePlan, config: SynthesisConfig) -> None:
     """Render one sequence into `folder`, and the truth of an evaluation sequence beside it."""
     seed, num_frames, version = config.seed, config.frames, config.layout[-2:]
     sequence = _compose(seed, plan, num_frames)
@@ -51,7 +51,7 @@ def write_sequence(folder: Path, plan: SequencePlan, config: "SynthesisConfig") 
     evaluation = plan.split == "evaluation"
     listed = np.ones(num_frames, bool) if evaluation else _annotated(seed, plan.name, num_frames)
     has_masks = version == "v3" and not evaluation
-    for frame, _, picture in film_table(sequence).pictures(range(num_frames)):
+    for frame, _, picture in table_views(sequence).pictures(range(num_frames)):
         if version == "v2":
             write_part(folder / "rgb" / f"{frame:04d}.png", encode_png(picture.image))
         else:
@@ -71,12 +71,12 @@ def write_sequence(folder: Path, plan: SequencePlan, config: "SynthesisConfig") 
 
 def _pickle(meta: dict) -> bytes:
     """A pickle that HO-3D's own scripts can read: numpy 1 does not know the module that numpy 2
-    names, numpy 2 knows the old name. Protocol 2 names a module by a line of text."""
+    names, but numpy 2 knows the old name. Protocol 2 writes a module's name as a line of text."""
     return pickle.dumps(meta, _PROTOCOL).replace(b"cnumpy._core.", b"cnumpy.core.")
 
 
 def truth_folder(root: Path) -> Path:
-    """Where finished sequences leave what the lists and JSON files are made of."""
+    """The folder in which finished sequences keep material for the lists and JSON files."""
     return root / _TRUTH_FOLDER
 
 
@@ -127,12 +127,12 @@ def _encode_masks(label: np.ndarray, grasped_id: int) -> np.ndarray:
 
 
 def _compose(seed: int, plan: SequencePlan, num_frames: int) -> Sequence:
-    person_name = plan.name.rstrip("0123456789")  # one person films a group of sequences
+    person_name = plan.name.rstrip("0123456789")  # a group of sequences shows one person
     person = Person.drawn(generator(seed, "ho3d", person_name))
     camera = table_camera(plan.name, generator(seed, "ho3d", plan.name, "camera"))
     grasped = CLASS_IDS[plan.object_name]
-    take = Take(seed, f"ho3d/{plan.name}", person, "right", grasped, [camera])
-    return compose(take, num_frames, in_hand=True)
+    spec = SequenceSpec(seed, f"ho3d/{plan.name}", person, "right", grasped, [camera])
+    return compose(spec, num_frames, in_hand=True)
 
 
 def _annotated(seed: int, name: str, num_frames: int) -> np.ndarray:
@@ -149,7 +149,7 @@ def _annotated(seed: int, name: str, num_frames: int) -> np.ndarray:
 def _labels(sequence: Sequence) -> dict[str, np.ndarray]:
     """Everything over the frames, in the camera's OpenGL frame, float32 (camMat float64)."""
     rig, motion, camera = sequence.rig, sequence.motion, sequence.cameras[0]
-    to_camera = np.diag(OPENGL_TO_OPENCV) @ camera.rotation  # its own inverse: OpenCV → OpenGL too
+    to_camera = np.diag(OPENGL_TO_OPENCV) @ camera.rotation  # also OpenCV → OpenGL
     shift = OPENGL_TO_OPENCV * camera.translation_m
     turned = Rotation.from_matrix(to_camera) * Rotation.from_rotvec(motion.global_rotvec)
     pose = np.concatenate([turned.as_rotvec(), motion.finger_rotvec], 1).astype(np.float32)

@@ -6,12 +6,12 @@ import cv2
 import numpy as np
 
 from deformer.files.whole import write_whole
-from pipelines.synthetic.render.textures import linear_to_srgb, paint_object
-from pipelines.synthetic.things.objects import YcbObject, surface_samples_m
+from pipelines.synthetic.paint.textures import linear_to_srgb, paint_object
+from pipelines.synthetic.things.objects import SceneObject, surface_samples_m
 from pipelines.synthetic.things.ycb import YCB_OBJECTS
 
 _TEXTURE_NAME = "texture_map.png"
-_POINT_COUNT = 2621  # as many as in YCB-Video's models
+_POINT_COUNT = 2621  # as in YCB-Video's models
 
 
 def write_models(root: Path) -> None:
@@ -20,7 +20,7 @@ def write_models(root: Path) -> None:
         folder = root / "models" / thing.name
         texture = paint_object(thing.paints, np.random.default_rng(thing.class_id))
         image = np.round(linear_to_srgb(texture) * 255).astype(np.uint8)[..., ::-1]
-        # OpenCV itself writes no file whose path is not UTF-8, and does not say so
+        # OpenCV silently writes no file if its path is not UTF-8
         write_whole(folder / _TEXTURE_NAME, cv2.imencode(".png", image)[1].tobytes())
         write_whole(folder / "textured_simple.obj.mtl", _material())
         write_whole(folder / "textured_simple.obj", _wavefront(thing))
@@ -29,7 +29,7 @@ def write_models(root: Path) -> None:
         write_whole(folder / "points.xyz", "\n".join(lines) + "\n")
 
 
-def _points(thing: YcbObject) -> np.ndarray:
+def _points(thing: SceneObject) -> np.ndarray:
     samples = surface_samples_m(thing, 0.004)
     rng = np.random.default_rng(thing.class_id)
     return samples[rng.choice(len(samples), _POINT_COUNT, replace=len(samples) < _POINT_COUNT)]
@@ -42,7 +42,7 @@ def _material() -> str:
     )
 
 
-def _wavefront(thing: YcbObject) -> str:
+def _wavefront(thing: SceneObject) -> str:
     """One object, one material; vertex, texture and normal share their number."""
     mesh = thing.mesh
     lines = ["mtllib textured_simple.obj.mtl", f"o {thing.name}"]

@@ -1,1 +1,1 @@
-"""Recorded motion → motion of the stand-in."""
+"""Recorded motion → motion of the stand-in hand."""

@@ -18,10 +18,10 @@ from deformer.hand.mano import STANDIN_DIR, HandArrays, pose_joints
 from deformer.hand.rotations import rotmat_to_rotvec, rotvec_to_rotmat
 
 PALM_JOINTS = (0, 1, 5, 9, 13, 17)
-"""Of the 21 joints those that no finger moves: wrist and bases of the fingers."""
+"""The joints that no finger moves: wrist and bases of the fingers."""
 
-_JOINT_SPREAD_M = 0.003  # how far from the recorded joint the fitted one may well be
-_COEFFICIENT_FLOOR_RAD = 0.06  # lets a hand do a little of what no grasp of the stand-in does
+_JOINT_SPREAD_M = 0.003  # usual distance of a fitted joint from the recorded one
+_COEFFICIENT_FLOOR_RAD = 0.06  # allows a little more than the stand-in's own grasps
 _CHANGE_SPREAD = 0.7  # of a frame from the mean of its neighbours, in units of the prior
 _BETA_SPREAD_M = 0.005  # of a bone's length, against betas that are N(0, 1)
 _STEPS, _DAMPING = 6, 0.1
@@ -42,8 +42,8 @@ class Fit:
     residual_m: np.ndarray
 
 
-class Skeleton:
-    """The 21 joints of one side and shape alone: what `HandLayer` gives, without 773 vertices."""
+class JointModel:
+    """The 21 joints of one side and shape, posed as by `HandLayer`, without its vertices."""
 
     def __init__(self, arrays: HandArrays, side: str, betas: np.ndarray) -> None:
         tips = list(TIP_VERTICES["dexycb", side])
@@ -82,7 +82,7 @@ def fit_betas(arrays: HandArrays, side: str, joints_m: np.ndarray) -> np.ndarray
     rest = torch.eye(3).expand(1, 16, 3, 3)
 
     def mine(betas: np.ndarray) -> np.ndarray:
-        joints = Skeleton(arrays, side, betas)(rest)[0].numpy()
+        joints = JointModel(arrays, side, betas)(rest)[0].numpy()
         return lengths_m(joints.astype(np.float64)) / _BETA_SPREAD_M
 
     betas, prior = np.zeros(10), np.eye(10)
@@ -109,26 +109,26 @@ def fit_pose(arrays: HandArrays, side: str, betas: np.ndarray, joints_m: np.ndar
     betas (10,); joints_m (F, 21, 3): recorded, dataset order. The wrist and the palm's joints give
     the first global rotation (Procrustes); fingers start in the mean grasp.
     """
-    skeleton, (mean, basis) = Skeleton(arrays, side, betas), _prior(side)
+    joint_model, (mean, basis) = JointModel(arrays, side, betas), _prior(side)
     recorded = torch.from_numpy(np.asarray(joints_m, np.float32))
     F, C = len(recorded), 51
-    start = _palm_rotation(skeleton, recorded)
+    start = _palm_rotation(joint_model, recorded)
 
     def pose(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """x (…, F, 51): turn from `start` (rad), way from the recorded wrist (m), z → rotations
+        """x (…, F, 51): turn from `start` (rad), shift from the recorded wrist (m), z → rotations
         (…, F, 16, 3, 3), fingers (…, F, 45), joints (…, F, 21, 3)."""
         fingers = mean + x[..., 6:] @ basis
         rotmats = rotvec_to_rotmat(torch.cat([x[..., :3], fingers], -1).unflatten(-1, (16, 3)))
         rotmats = torch.cat(
             [(rotmats[..., 0, :, :] @ start)[..., None, :, :], rotmats[..., 1:, :, :]], -3
         )
-        joints = skeleton(rotmats.reshape(-1, 16, 3, 3)).reshape(*x.shape[:-1], 21, 3)
+        joints = joint_model(rotmats.reshape(-1, 16, 3, 3)).reshape(*x.shape[:-1], 21, 3)
         return rotmats, fingers, joints + (recorded[:, 0] + x[..., 3:6])[..., None, :]
 
     x = torch.zeros(F, C)
-    prior = torch.cat([torch.zeros(6), torch.ones(45)])  # z is N(0, 1), the rest anything
+    prior = torch.cat([torch.zeros(6), torch.ones(45)])  # z is N(0, 1), the rest is free
     even = prior / _CHANGE_SPREAD**2 if F > 1 else 0 * prior
-    for _ in range(_STEPS):  # Gauss-Newton, every frame for itself between its neighbours
+    for _ in range(_STEPS):  # Gauss-Newton: each frame alone, its neighbours fixed
         joints = pose(x)[2]
         ahead = pose(x + _DIFFERENCE * torch.eye(C)[:, None])[2]  # (C, F, 21, 3)
         slope = ((ahead - joints) / (_DIFFERENCE * _JOINT_SPREAD_M)).flatten(2)  # (C, F, 63)
@@ -143,15 +143,15 @@ def fit_pose(arrays: HandArrays, side: str, betas: np.ndarray, joints_m: np.ndar
 
 
 def _neighbours(x: Tensor) -> Tensor:
-    """The mean of the frames before and after, (F, C); at an end the one there is."""
+    """The mean of the frames before and after, (F, C); at an end, the only neighbour."""
     before, after = torch.cat([x[1:2], x[:-1]]), torch.cat([x[1:], x[-2:-1]])
     return (before + after) / 2 if len(x) > 1 else x
 
 
-def _palm_rotation(skeleton: Skeleton, recorded_m: Tensor) -> Tensor:
-    """Rotations (F, 3, 3) that lay the palm at rest on the recorded one: Kabsch, without scale."""
+def _palm_rotation(joint_model: JointModel, recorded_m: Tensor) -> Tensor:
+    """Rotations (F, 3, 3) from the palm at rest to the recorded palm: Kabsch, without scale."""
     palm = list(PALM_JOINTS)
-    rest = skeleton(torch.eye(3).expand(1, 16, 3, 3))[0, palm]
+    rest = joint_model(torch.eye(3).expand(1, 16, 3, 3))[0, palm]
     seen = recorded_m[:, palm]
     rest, seen = rest - rest.mean(0), seen - seen.mean(1, keepdim=True)
     u, _, vt = torch.linalg.svd(seen.transpose(1, 2) @ rest)

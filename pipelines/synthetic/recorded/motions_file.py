@@ -16,10 +16,10 @@ An npz, of N frames in S sequences:
 
 All are in the frame of one upright camera (x right, y down, z forward) that stands still for all
 sequences of a subject and looks down at the table. The object's axes and origin are those of
-DexYCB's models (YCB-Video's). Where the table is follows from the objects: in at least three
-sequences of a subject, most have to stand or lie on it in their first frame. Other arrays are
-ignored. From one's own sequences, each a tuple (subject, name, side, object, rotation (F, 3, 3) and
-trans (F, 3) of the object, joints (F, 21, 3), valid (F,)):
+DexYCB's models (YCB-Video's). The table is found from the objects: give at least three sequences
+of a subject, and in most first frames the object must stand or lie on the table. Other arrays are
+ignored. To write the file from your own sequences, each a tuple (subject, name, side, object,
+rotation (F, 3, 3) and trans (F, 3) of the object, joints (F, 21, 3), valid (F,)):
 
     subject, name, side, thing, rotation, trans, joints, valid = zip(*own)
     length = np.array([len(frames) for frames in valid])
@@ -71,8 +71,8 @@ MODEL_YAW_DEG = {
     "040_large_marker": 100,
     "052_extra_large_clamp": 170,
 }
-"""How far the axes of DexYCB's models are turned about z from those of `ycb.py`: found as the turn
-in which the recorded fingers touch the shapes and sink into them least."""
+"""The turn about z from the axes of `ycb.py` to those of DexYCB's models: the angle at which
+recorded fingers touch the shapes and sink into them least."""
 
 _PALM_M = (0.04, 0.2)  # wrist to the middle finger's base, of any hand
 _REACH_M = 3.0  # no object is further from a hand
@@ -80,7 +80,7 @@ _UPRIGHT_COS, _CAMERA_UP = 0.98, -0.2
 
 
 @dataclass(frozen=True, eq=False)
-class Recording:
+class RecordedSequence:
     """One sequence as it was recorded, F frames, in the file's frame.
 
     joints_m (F, 21, 3); object_rotation (F, 3, 3) from the axes of `ycb.py`; object_m (F, 3);
@@ -102,8 +102,8 @@ class Recording:
         return f"{self.subject}/{self.name}"
 
 
-def read_motions_file(path: Path) -> tuple[list[Recording], str]:
-    """What a motions file holds, and its sha256.
+def read_motions_file(path: Path) -> tuple[list[RecordedSequence], str]:
+    """The sequences of a motions file, and its sha256.
 
     Raises `FileNotFoundError`, and `ValueError` naming file and array.
     """
@@ -125,10 +125,10 @@ def read_motions_file(path: Path) -> tuple[list[Recording], str]:
 
 
 def common_up(rotations: np.ndarray) -> tuple[np.ndarray, int]:
-    """The direction that most objects have an axis along: (3,), and how many objects have it.
+    """The direction (3,) along which most objects have an axis, and how many objects have it.
 
-    rotations (S, 3, 3), object → the frame of an upright camera, which looks at most 78° down;
-    the count is 0 where no axis points upwards there.
+    rotations (S, 3, 3), object → the frame of an upright camera, which looks at most 78° down; the
+    count is 0 where no axis points upwards there.
     """
     axes = rotations.transpose(0, 2, 1).reshape(-1, 3)
     axes = np.concatenate([axes, -axes])
@@ -141,7 +141,7 @@ def common_up(rotations: np.ndarray) -> tuple[np.ndarray, int]:
 
 
 def _arrays(path: Path, content: bytes) -> dict[str, np.ndarray]:
-    """The arrays of an npz that are read here."""
+    """The known arrays of an npz."""
     wanted = [*_FRAME_ARRAYS, *_SEQUENCE_ARRAYS, "object_rotvec_is"]
     try:
         arrays = read_npz(content, wanted)
@@ -210,7 +210,7 @@ def _check_metres(arrays: dict[str, np.ndarray]) -> None:
         )
 
 
-def _split(arrays: dict[str, np.ndarray]) -> list[Recording]:
+def _split(arrays: dict[str, np.ndarray]) -> list[RecordedSequence]:
     rotations = Rotation.from_rotvec(arrays["object_rotvec"]).as_matrix()
     recordings = []
     for row in zip(*(arrays[key] for key in _SEQUENCE_ARRAYS), strict=True):
@@ -219,5 +219,5 @@ def _split(arrays: dict[str, np.ndarray]) -> list[Recording]:
         yaw = Rotation.from_euler("z", -MODEL_YAW_DEG.get(object_name, 0), degrees=True)
         thing = rotations[rows] @ yaw.as_matrix(), arrays["object_trans"][rows]
         joints, valid = arrays["joints"][rows], arrays["valid"][rows]
-        recordings.append(Recording(subject, name, side, object_name, joints, *thing, valid))
+        recordings.append(RecordedSequence(subject, name, side, object_name, joints, *thing, valid))
     return recordings

@@ -1,7 +1,7 @@
-"""Recorded motion: the joints and object poses of a motions file → the stand-in at the table here.
+"""Recorded motion: joints and object poses of a motions file → motion of the stand-in at a table.
 
-What was recorded (CC BY-NC 4.0 where it is DexYCB's) is fitted and forgotten: nothing of it is
-kept but what is rendered, and the file's hash.
+Recordings (DexYCB's are CC BY-NC 4.0) are fitted and not stored: only pictures, labels and the
+file's hash remain.
 """
 
 from dataclasses import dataclass, replace
@@ -15,14 +15,14 @@ from scipy.spatial.transform import Rotation
 from deformer.hand.mano import HandLayer, Hands
 from pipelines.synthetic.hand.kinematics import HandRig
 from pipelines.synthetic.hand.motion import TABLE_EDGE_Y_M, Motion, minimum_jerk
-from pipelines.synthetic.layouts.sequences import SequencePlan
+from pipelines.synthetic.plans import SequencePlan
 from pipelines.synthetic.recorded.inverse_kinematics import Fit, fit_betas, fit_pose
-from pipelines.synthetic.recorded.motions_file import Recording, common_up, read_motions_file
+from pipelines.synthetic.recorded.motions_file import RecordedSequence, common_up, read_motions_file
 from pipelines.synthetic.things.objects import surface_samples_m
 from pipelines.synthetic.things.ycb import CLASS_IDS, YCB_OBJECTS
 
 _MIN_UPRIGHT = 0.3
-_MIN_SEQUENCES = 3  # of a subject: fewer objects do not agree on a table
+_MIN_SEQUENCES = 3  # per subject, to find the table
 _REST_M, _REST_RAD = 0.004, 0.04  # a tracked object at rest wanders by this much
 _RELEASE_FRAMES = 8
 _LIFT_FRAMES = 6
@@ -30,11 +30,11 @@ _BETAS_STRIDE = 7
 
 
 @dataclass(frozen=True, eq=False)
-class Recorded:
-    """One recorded sequence done by the stand-in.
+class RetargetedSequence:
+    """One recorded sequence, repeated by the stand-in.
 
-    motion in the world of `cameras.py`; residual_m (frames with a hand, 21): how far its fitted
-    joints are from the recorded ones.
+    motion in the world of `cameras.py`; residual_m (frames with a hand, 21): distance of its fitted
+    joints from the recorded ones.
     """
 
     motion: Motion
@@ -43,7 +43,7 @@ class Recorded:
 
 @dataclass(frozen=True, eq=False)
 class Table:
-    """Where a subject's table is: world = rotation @ (recorded − origin_m)."""
+    """A subject's table: world = rotation @ (recorded − origin_m)."""
 
     rotation: np.ndarray
     origin_m: np.ndarray
@@ -54,16 +54,16 @@ class Table:
 
 
 class Recordings:
-    """The recorded sequences of a motions file, and the stand-in that does them.
+    """The recorded sequences of a motions file, and the stand-in's motion that fits them.
 
-    Raises `FileNotFoundError` or `ValueError` naming file and array where it is none.
+    Raises `FileNotFoundError` or `ValueError` naming file and array where it cannot be used.
     """
 
     def __init__(self, path: Path, hands: Hands) -> None:
         self.path, self.hands, self._layer = path, hands, HandLayer(hands).eval()
         self.recordings, self.sha256 = read_motions_file(path)
         self._by_folder = {r.folder: r for r in self.recordings}
-        self._by_subject: dict[str, list[Recording]] = {}
+        self._by_subject: dict[str, list[RecordedSequence]] = {}
         for recording in self.recordings:
             self._by_subject.setdefault(recording.subject, []).append(recording)
         try:
@@ -71,8 +71,9 @@ class Recordings:
         except ValueError as error:
             raise ValueError(f"--motions {path}: {error}") from None
 
-    def recording(self, plan: SequencePlan) -> Recording:
-        """The one of a plan; `ValueError` where the file has none, or one of something else."""
+    def recording(self, plan: SequencePlan) -> RecordedSequence:
+        """A plan's recording; `ValueError` where the file has none, or one of another side or
+        object."""
         if plan.folder not in self._by_folder:
             raise ValueError(
                 f"--motions {self.path} holds no sequence {plan.folder}; leave the option "
@@ -89,7 +90,7 @@ class Recordings:
 
     @cached_property
     def betas(self) -> dict[tuple[str, str], np.ndarray]:
-        """By subject and side, where there are any: the stand-in's shape, (10,)."""
+        """The stand-in's shape (10,) by subject and side."""
         joints: dict[tuple[str, str], list[np.ndarray]] = {}
         for r in self.recordings:
             joints.setdefault((r.subject, r.side), []).append(r.joints_m[r.valid][::_BETAS_STRIDE])
@@ -99,7 +100,7 @@ class Recordings:
         }
 
     def middle_m(self, subject: str) -> np.ndarray:
-        """Where a subject's hands are on average, in the world, (3,): what cameras look at."""
+        """The average place of a subject's hands in the world, (3,); cameras look at it."""
         table = self.tables[subject]
         middles = [
             table.to_world_m(r.joints_m[r.valid].mean((0, 1))) - [0, 0, floor_m(r, table)]
@@ -107,17 +108,17 @@ class Recordings:
         ]
         return np.median(middles, axis=0)
 
-    def retarget(self, plan: SequencePlan, num_frames: int) -> Recorded:
-        """Fit a plan's recording: all of it, or the `num_frames` that end with the last hand."""
+    def retarget(self, plan: SequencePlan, num_frames: int) -> RetargetedSequence:
+        """Fit a plan's recording: its `num_frames` frames up to the last one with a hand."""
         recording = on_table(self.recording(plan), self.tables[plan.subject])
         recording = _last_frames(recording, num_frames)
         arrays, betas = getattr(self.hands, plan.side), self.betas[plan.subject, plan.side]
         rig = HandRig(self.hands, self._layer, plan.side, betas)
         fits = []
-        for run in runs(recording.valid):
+        for run in stretches_with_hand(recording.valid):
             fit = fit_pose(arrays, plan.side, betas, recording.joints_m[run])
             fits.append(_lifted(rig, fit))
-        # Before it comes, between and after it has gone the hand waits where it is seen nearest
+        # In frames without a hand, use the nearest recorded pose
         there = np.flatnonzero(recording.valid)
         nearest = np.abs(np.arange(len(recording.valid))[:, None] - there).argmin(1)
         rotvec, fingers, wrist, residual = (
@@ -126,10 +127,10 @@ class Recordings:
         )
         hand = rotvec[nearest], fingers[nearest], wrist[nearest]
         motion = Motion(recording.valid, *hand, recording.object_rotation, recording.object_m)
-        return Recorded(motion, residual)
+        return RetargetedSequence(motion, residual)
 
 
-def _find_table(recordings: list[Recording]) -> Table:
+def _find_table(recordings: list[RecordedSequence]) -> Table:
     """A subject's table, from the objects that stand on it before they are taken.
 
     Upwards is the direction that most of them agree on; the person, from whom the hands come, sits
@@ -155,15 +156,15 @@ def _find_table(recordings: list[Recording]) -> Table:
     return Table(np.stack([np.cross(away, up), away, up]), np.median(spots, axis=0))
 
 
-def floor_m(recording: Recording, table: Table) -> float:
-    """Height of the table under the object of a sequence, against the subject's origin."""
+def floor_m(recording: RecordedSequence, table: Table) -> float:
+    """Height of the table under the object of a sequence, relative to the subject's origin."""
     thing = YCB_OBJECTS[CLASS_IDS[recording.object_name]]
     points = surface_samples_m(thing, 0.01) @ recording.object_rotation[0].T
     spot = recording.object_m[0] - table.origin_m
     return float(((points + spot) @ table.rotation[2]).min())
 
 
-def on_table(recording: Recording, table: Table) -> Recording:
+def on_table(recording: RecordedSequence, table: Table) -> RecordedSequence:
     """A recording in the world, its object on the table and still until it is moved."""
     floor = np.array([0, 0, floor_m(recording, table)])
     rotation, position = at_rest_first(
@@ -173,8 +174,9 @@ def on_table(recording: Recording, table: Table) -> Recording:
     return replace(recording, joints_m=joints, object_rotation=rotation, object_m=position)
 
 
-def _last_frames(recording: Recording, num_frames: int) -> Recording:
-    """The `num_frames` that end with the last hand; later ones too where there are too few."""
+def _last_frames(recording: RecordedSequence, num_frames: int) -> RecordedSequence:
+    """The `num_frames` frames up to the last one with a hand, but at least the first
+    `num_frames`."""
     frames = len(recording.valid)
     if num_frames >= frames:
         return recording
@@ -184,8 +186,8 @@ def _last_frames(recording: Recording, num_frames: int) -> Recording:
     return replace(recording, **{key: getattr(recording, key)[rows] for key in keys})
 
 
-def runs(valid: np.ndarray) -> list[slice]:
-    """The stretches of consecutive frames with a hand, of valid (F,)."""
+def stretches_with_hand(valid: np.ndarray) -> list[slice]:
+    """The stretches of consecutive frames with a hand in valid (F,)."""
     edges = np.diff(np.concatenate([[0], valid.astype(int), [0]]))
     return [
         slice(a, b) for a, b in zip(*(np.flatnonzero(edges == k) for k in (1, -1)), strict=True)
@@ -193,9 +195,9 @@ def runs(valid: np.ndarray) -> list[slice]:
 
 
 def at_rest_first(rotation: np.ndarray, position: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The object's course (F, 3, 3), (F, 3), without the tracker's tremor until it is moved.
+    """The object's motion (F, 3, 3), (F, 3), without the tracker's tremor before its first move.
 
-    From where it rested it comes back to the recorded course within a few frames.
+    It joins the recorded motion again within a few frames.
     """
     turned = Rotation.from_matrix(rotation[0].T @ rotation).magnitude()
     moved = (np.linalg.norm(position - position[0], axis=1) > _REST_M) | (turned > _REST_RAD)
@@ -212,12 +214,12 @@ def at_rest_first(rotation: np.ndarray, position: np.ndarray) -> tuple[np.ndarra
 
 
 def _lifted(rig: HandRig, fit: Fit) -> Fit:
-    """A run of frames with the hand raised, smoothly, where it would sink into the table."""
+    """A stretch of frames, with the hand smoothly raised where it would sink into the table."""
     vertices, _ = rig.pose(fit.finger_rotvec, fit.global_rotvec)
     sunk = sunk_m(vertices + fit.wrist_m[:, None])
     if not sunk.any():
         return fit
-    # The mean of what is everywhere the most nearby is nowhere less than what is there
+    # A running maximum, smoothed, never falls below the original
     width = 2 * _LIFT_FRAMES + 1
     window = np.hanning(width + 2)[1:-1]
     most = maximum_filter1d(sunk, width, mode="nearest")
@@ -226,6 +228,6 @@ def _lifted(rig: HandRig, fit: Fit) -> Fit:
 
 
 def sunk_m(vertices_m: np.ndarray) -> np.ndarray:
-    """How far vertices (F, V, 3) reach below the table's top where the table is, (F,)."""
+    """Depth of vertices (F, V, 3) below the table's top, where the table is, (F,)."""
     over = vertices_m[..., 1] > TABLE_EDGE_Y_M
     return np.where(over, np.maximum(-vertices_m[..., 2], 0), 0).max(1)

@@ -1,4 +1,4 @@
-"""Recorded hands → motions of the stand-in, for all sequences, and how near they come."""
+"""Recorded hands → motion of the stand-in for all sequences, and the distance between them."""
 
 from functools import cache
 from pathlib import Path
@@ -8,16 +8,16 @@ from rich.console import Console
 
 from deformer.program.pool import single_threaded
 from pipelines.synthetic.hand.motion import Motion
-from pipelines.synthetic.layouts.sequences import SequencePlan
-from pipelines.synthetic.recorded.recording import Recorded, Recordings
-from pipelines.synthetic.scene.sequence import standin_hands
-from pipelines.synthetic.workers import each
+from pipelines.synthetic.plans import SequencePlan
+from pipelines.synthetic.progress import map_with_progress
+from pipelines.synthetic.recorded.recording import Recordings, RetargetedSequence
+from pipelines.synthetic.standin_hand import standin_hands
 
 _HIGH_RESIDUAL_MM = 8.0
 
 
 def read_motions(path: Path, plans: list[SequencePlan]) -> Recordings:
-    """The file, once it is known to have every plan's recording."""
+    """Read a motions file and check that it has every plan's recording."""
     recordings = _recordings(path)
     for plan in plans:
         recordings.recording(plan)
@@ -31,12 +31,12 @@ def retarget_all(
     plans: list[SequencePlan],
     console: Console,
 ) -> dict[str, Motion]:
-    """By folder: what the stand-in makes of the recordings, of at most `num_frames` frames each.
+    """By folder: the stand-in's motion, at most `num_frames` frames each.
 
-    The console says how near its joints come.
+    Prints how far its joints are from the recorded ones.
     """
     jobs = [(motions, plan, num_frames) for plan in plans]
-    recorded = each(_retarget, jobs, workers, "retargeting", len(plans), console)
+    recorded = map_with_progress(_retarget, jobs, workers, "retargeting", len(plans), console)
     if not recorded:
         return {}
     residual_mm = 1000 * np.concatenate([r.residual_m.ravel() for r in recorded])
@@ -45,13 +45,13 @@ def retarget_all(
     if mean > _HIGH_RESIDUAL_MM:
         console.print(
             f"warning: the stand-in's joints are more than {_HIGH_RESIDUAL_MM:g} mm from the "
-            "recorded ones: look whether --motions has their order as deformer.hand.conventions "
-            "has it"
+            "recorded ones: check that --motions has them in the order of "
+            "deformer.hand.conventions"
         )
     return {p.folder: r.motion for p, r in zip(plans, recorded, strict=True)}
 
 
-def _retarget(path: Path, plan: SequencePlan, num_frames: int) -> Recorded:
+def _retarget(path: Path, plan: SequencePlan, num_frames: int) -> RetargetedSequence:
     single_threaded()
     return _recordings(path).retarget(plan, num_frames)
 

@@ -1,8 +1,8 @@
-"""Meshes with their looks, and what a camera sees of them: rays where they may be, more of them at
-edges, and their blurred picture laid over another.
+"""Layers of meshes: rays find them, more rays smooth their edges, and their blurred picture is laid
+over another.
 
-Pixels are addressed by their position in the flattened box: that is several times as fast as by
-row and column.
+Pixels are addressed by their position in the flattened box, several times as fast as by row and
+column.
 """
 
 from collections.abc import Callable
@@ -11,11 +11,14 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from pipelines.synthetic.render.rays import Hits, RayScene
-from pipelines.synthetic.render.textures import linear_to_srgb
+from pipelines.rays import Hits, RayScene
+from pipelines.synthetic.paint.textures import linear_to_srgb
 from pipelines.synthetic.scene.cameras import Camera
 
 HAND, ARM, THING = 0, 1, 2
+
+NOBODY, BODY = -1, -2
+"""Owners of parts that belong to no hand: a thing, and the person's body."""
 
 
 class Column:
@@ -27,20 +30,21 @@ class Column:
 
 
 MIN_BLUR_PX = 1.3
-"""Shorter ways than this are not blurred."""
+"""Shorter motions are not blurred."""
 
 _MAX_BLUR_PX = 24.0
-"""Longer ways are blurred as if they were this long: the work grows with it, since all that the
-blur may bring to a visible pixel needs a colour."""
+"""Longer motions are blurred as if they were this long: everything that blur may bring to a visible
+pixel needs a colour, so the work grows with the length."""
 
 _EDGE_SAMPLES = np.array([[-0.35, -0.12], [0.12, 0.35]])
-_NOTHING_M = np.float32(99)
+NOTHING_M = np.float32(99)
+"""Depth where there is nothing."""
 _SQUARE = np.ones((3, 3), np.uint8)
 
 SPACING_M = 0.007
 """How far apart the points of a part's outline are."""
 
-_GAP_M = 0.0052  # no point of a surface is then further than this from one of the points
+_GAP_M = 0.0052  # every point of a surface is this near to one of them
 
 Surface = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
 """Attributes (N, 14) at points of a part → their albedo and normals, (N, 3) each."""
@@ -53,8 +57,7 @@ class Part:
     kind: HAND, ARM or THING. outline_m (N, 3): points on it, `SPACING_M` apart. attributes (V, 14)
     float32: normal, albedo, place at rest, uv, share of the surroundings that it sees, share of the
     lamp's light that arrives, share of the texture in the colour. gloss: strength of the highlight.
-    owner: number of the player it belongs to, −1 for nobody's. class_id: of the thing it is, 0 for
-    none.
+    owner: number of the hand it belongs to, NOBODY or BODY. class_id: YCB class, 0 for none.
     """
 
     kind: int
@@ -64,7 +67,7 @@ class Part:
     attributes: np.ndarray
     surface: Surface | None
     gloss: float
-    owner: int = -1
+    owner: int = NOBODY
     class_id: int = 0
 
 
@@ -81,7 +84,7 @@ class Layer:
             self.attributes = np.concatenate([p.attributes for p in parts])
 
     def update(self, number: int, column: int, values: np.ndarray) -> None:
-        """Give a part another column (V,) of attributes."""
+        """Replace a column (V,) of a part's attributes."""
         first = self.first_vertex[number]
         self.attributes[first : first + len(values), column] = values
 
@@ -104,8 +107,8 @@ class Cast:
     box: rows and columns; colour (h, w, 4) uint8: gamma-coded BGR times the share of the pixel that
     it fills, and this share, 255 for all of it; depth_m (h, w): at the pixel's centre, 99 for
     nothing; mesh (h, w): index of the part there, −1 for nothing; shows (h, w) bool: where
-    something, at most the blur's reach away, is nearer than the canvas. What cannot be blurred to
-    there has no colour and no share.
+    something within the blur's reach is nearer than the canvas. Only pixels that blur can bring
+    there have a colour.
     """
 
     box: tuple[slice, slice]
@@ -125,8 +128,7 @@ class LayerCaster:
         self.canvas, self.layer, self.colour = canvas, layer, colour
 
     def cast(self, reach_px: int) -> Cast | None:
-        """reach_px: how far the layer will be blurred, at most; None where it is out of the
-        picture."""
+        """reach_px: the blur's reach; None where the layer is outside the picture."""
         canvas = self.canvas
         found = may_cover(self.layer.parts, canvas.camera, canvas.depth_m.shape, reach_px)
         if found is None:
@@ -137,11 +139,11 @@ class LayerCaster:
         hits = self.layer.scene.cast(canvas.camera.center_m, directions)
         met = np.flatnonzero(hits.mesh >= 0)
         at = chosen[met]
-        depth, mesh = np.full(mask.shape, _NOTHING_M), np.full(mask.shape, -1, np.int32)
+        depth, mesh = np.full(mask.shape, NOTHING_M), np.full(mask.shape, -1, np.int32)
         depth.reshape(-1)[at], mesh.reshape(-1)[at] = hits.depth[met], hits.mesh[met]
         shows = cv2.erode(depth, _square(reach_px)) < canvas.depth_m[box]
-        # A hidden hand's colour counts, too: moving, it comes out from behind the edge that hides
-        # it. One pixel more, since what shows gets a soft edge
+        # Blur may bring a hidden hand out from behind an edge, so its colour counts, too. One pixel
+        # more, since visible regions get soft edges
         coloured = cv2.dilate(shows.astype(np.uint8), _square(reach_px + 1))
         cast = Cast(box, np.zeros((*mask.shape, 4), np.uint8), depth, mesh, shows)
         colour = cast.colour.reshape(-1, 4)
@@ -158,12 +160,13 @@ class LayerCaster:
         return linear_to_srgb(linear)[:, ::-1] * np.float32(255)
 
     def _smooth_edges(self, cast: Cast, coloured: np.ndarray) -> None:
-        """Where a pixel's neighbour is something else, more rays share in its colour and cover."""
+        """Cast more rays where a pixel's neighbour is another mesh, and average colour and
+        cover."""
         lowest, highest = cv2.erode(cast.depth_m, _SQUARE), cv2.dilate(cast.depth_m, _SQUARE)
         meshes = cast.mesh.astype(np.float32)
         seam = cv2.dilate(meshes, _SQUARE) != cv2.erode(meshes, _SQUARE)
         mixed = ((highest - lowest > 0.02) | seam) & (coloured > 0)
-        chosen = np.flatnonzero(mixed & (lowest < _NOTHING_M))
+        chosen = np.flatnonzero(mixed & (lowest < NOTHING_M))
         if not len(chosen):
             return
         width = cast.depth_m.shape[1]
@@ -183,9 +186,9 @@ class LayerCaster:
 
 
 def lay_over(canvas: Canvas, cast: Cast, blur: np.ndarray) -> np.ndarray:
-    """Put a layer, blurred by a kernel, into the canvas: its image and depth change.
+    """Lay a layer, blurred by a kernel, over the canvas; change the canvas's image and depth.
 
-    Returns, of the cast's box, the number of the part that is seen, −1 for none.
+    Returns the index of the visible part in the cast's box, −1 for none.
     """
     depth = canvas.depth_m[cast.box]
     canvas.image[cast.box] = _blend(canvas.image[cast.box], cast, blur)
@@ -201,17 +204,17 @@ def _square(reach_px: int) -> np.ndarray:
 def may_cover(
     parts: list[Part], camera: Camera, shape: tuple[int, int], margin_px: int = 0
 ) -> tuple[tuple[slice, slice], np.ndarray] | None:
-    """Where rays are worth casting: a box of the picture and in it the mask (h, w) uint8.
+    """The region that parts may cover: a box of the picture and in it a mask (h, w) uint8.
 
-    margin_px: how far the box reaches beyond the mask, within the picture. None where no part is
-    in the picture.
+    margin_px: how far the box reaches beyond the mask, within the picture. None where no part is in
+    the picture.
     """
     height, width = shape
     points = camera.to_camera(np.concatenate([part.outline_m for part in parts], dtype=np.float32))
     corners = np.array([[0, 0], [width, 0], [0, height], [width, height]])
     slant = np.linalg.norm(camera.ray_directions(corners), axis=1).max()
     if np.linalg.norm(points, axis=1).min() < (2 * slant + 1) * _GAP_M:
-        # At the lens, what is seen may belong to a point that itself lies behind the camera
+        # Near the lens, a visible surface may belong to a point behind the camera
         return (slice(0, height), slice(0, width)), np.ones(shape, np.uint8)
     points = points[points[:, 2] > _GAP_M]
     x, y, z = camera.K @ points.T
@@ -231,8 +234,8 @@ def may_cover(
 
 
 def _blend(image: np.ndarray, cast: Cast, blur: np.ndarray) -> np.ndarray:
-    """The blurred layer laid over a piece of the picture; what is nearer there stays in front."""
-    # A layer that reaches the picture's border goes on beyond it; elsewhere its box ends empty
+    """The blurred layer laid over a piece of the picture, behind everything nearer."""
+    # A layer cut by the picture's border continues beyond it; elsewhere its box ends empty
     stacked = cv2.filter2D(cast.colour, -1, blur, borderType=cv2.BORDER_REPLICATE)
     front = cv2.blur(cast.shows.astype(np.float32), (3, 3)).reshape(-1)
     piece = np.ascontiguousarray(image)
@@ -251,7 +254,7 @@ def _blend(image: np.ndarray, cast: Cast, blur: np.ndarray) -> np.ndarray:
 def line_kernel(motion_px: np.ndarray) -> np.ndarray:
     """A line of the motion's length and direction, sum 1, with an empty pixel round it.
 
-    Of a motion not worth blurring its middle alone: (3, 3).
+    For a motion too short to blur, one pixel in the middle of (3, 3).
     """
     length = float(np.hypot(*motion_px))
     half = min(length, _MAX_BLUR_PX) / 2 if length > MIN_BLUR_PX else 0.0

@@ -1,4 +1,4 @@
-"""What a camera makes of light: defocus, shake, low resolution, colour, noise, compression."""
+"""Effects of a camera: defocus, shake, low resolution, colour, noise, compression."""
 
 from dataclasses import dataclass
 
@@ -13,11 +13,10 @@ _TILE_ROOM = 64
 
 @dataclass(frozen=True, eq=False)
 class Lens:
-    """Of one camera in one sequence. sigma_px: of all blur; scale: of the resolution, 1 for all;
-    shake_px (2,): of the camera, in part of the frames; shutter: share of 1/30 s during which light
-    is gathered; gain (T,): of the exposure, over the moments; table (256, 1, 3): tone curves in
-    BGR; mix (3, 3): of the colours; shading (H, W, 3): how much darker corners are; noise
-    (h, w, 3): a sheet of it; quality: of the JPEG."""
+    """The effects of one camera in one sequence. sigma_px: blur; scale: resolution, 1 is full;
+    shake_px (2,): largest shake; shutter: exposure time in 1/30 s; gain (T,): exposure at each
+    moment; table (256, 1, 3): tone curves in BGR; mix (3, 3): colour matrix; shading (H, W, 3):
+    darkening of corners; noise (h, w, 3): a sheet of noise; quality: of the JPEG."""
 
     sigma_px: float
     scale: float
@@ -54,7 +53,7 @@ def draw_lens(rng: np.random.Generator, size: tuple[int, int], times: np.ndarray
 
 
 def steady_lens(rng: np.random.Generator, size, times, shutter: tuple[float, float]) -> Lens:
-    """One of a laboratory's cameras, near the right exposure; shutter: its range."""
+    """A laboratory's camera, well exposed; shutter: range of the exposure time."""
     gain, balance = np.exp2(rng.uniform(-0.3, 0.4)), 1 + rng.uniform(-0.06, 0.06, 3)
     return Lens(
         0.0,
@@ -71,14 +70,14 @@ def steady_lens(rng: np.random.Generator, size, times, shutter: tuple[float, flo
 
 
 def _drift(rng, times: np.ndarray) -> np.ndarray:
-    """As an automatic exposure does, (T,), of sRGB values."""
+    """The gain of sRGB values as automatic exposure drifts, (T,)."""
     return np.exp2(0.055 * smooth_noise(rng, times, 1, 25)[:, 0])
 
 
 def tone_curves(gain: np.ndarray, gamma: float, contrast: float, low=0.0, high=1.0) -> np.ndarray:
     """Exposure, white balance, gamma and contrast: 8-bit value → value in BGR, (256, 1, 3) uint8.
 
-    gain (3,): of linear light in BGR; low, high: what becomes of black and white.
+    gain (3,): of linear light in BGR; low, high: output for black and white.
     """
     exposed = (np.arange(256)[:, None] / 255.0) ** 2.2 * gain
     exposed = exposed / (1 + 0.18 * exposed) * 1.18  # a soft shoulder before white
@@ -95,7 +94,7 @@ def _tone_curves(rng) -> np.ndarray:
 
 
 def _colour_mix(rng) -> np.ndarray:
-    """Saturation, now and then none, (3, 3)."""
+    """A saturation matrix (3, 3), sometimes all grey."""
     saturation = 0.0 if rng.random() < 0.03 else rng.normal(1.0, 0.22)
     grey = np.array([[0.114, 0.587, 0.299]]).repeat(3, 0)
     return (grey + max(saturation, 0) * (np.eye(3) - grey)).astype(np.float32)
@@ -115,7 +114,7 @@ def _noise_sheet(rng, size: tuple[int, int], strength: float) -> np.ndarray:
 
 
 def expose(lens: Lens, image: np.ndarray, moment: int, rng: np.random.Generator) -> np.ndarray:
-    """A drawn picture (H, W, 3) uint8 → what the camera takes of it."""
+    """A drawn picture (H, W, 3) uint8 → the camera's picture."""
     height, width = image.shape[:2]
     shake = lens.shake_px * rng.random()
     if np.hypot(*shake) > 1:

@@ -1,1 +1,1 @@
-"""What stands where, and when: tables and wide scenes before they are filmed."""
+"""Scenes: tables and varied scenes, hands and objects that move, cameras."""

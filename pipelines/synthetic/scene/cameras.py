@@ -1,4 +1,4 @@
-"""Cameras: the eight of DexYCB's rig around the table, and HO-3D's one in front of the hand.
+"""Cameras: DexYCB's rig of eight around the table, and HO-3D's camera in front of the hand.
 
 World frame: the table's top is z = 0, z up, the person sits at −y and looks along +y; metres.
 """
@@ -65,7 +65,7 @@ def intrinsics(name: str, focal_px: float = 616.0) -> np.ndarray:
 
 
 def looking_along(forward: np.ndarray, roll_rad: float) -> np.ndarray:
-    """A rotation (3, 3), world to camera, that has a direction (3,) along the optical axis."""
+    """A world-to-camera rotation (3, 3) with the optical axis along `forward` (3,)."""
     forward = forward / np.linalg.norm(forward)
     right = np.cross(forward, [0, 0, 1.0] if abs(forward[2]) < 0.98 else [1.0, 0, 0])
     right /= np.linalg.norm(right)
@@ -81,13 +81,13 @@ def look_at(name: str, center_m: np.ndarray, target_m: np.ndarray, roll_rad: flo
 
 
 USUAL_MIDDLE_M = np.array([0.0, -0.01, 0.09])
-"""What DexYCB's cameras look at here."""
+"""The point that the drawn rig looks at."""
 
 
 def rig(rng: np.random.Generator, middle_m: np.ndarray = USUAL_MIDDLE_M) -> list[Camera]:
-    """DexYCB's eight cameras, set up anew: every subject's rig differs by some centimetres.
+    """DexYCB's eight cameras; each subject's rig differs by some centimetres.
 
-    middle_m (3,): what they look at, some centimetres beside it.
+    middle_m (3,): the point near which each camera looks.
     """
     cameras = []
     for serial, (usual_azimuth, usual_elevation, usual_distance) in zip(SERIALS, _RIG, strict=True):
@@ -102,7 +102,7 @@ def rig(rng: np.random.Generator, middle_m: np.ndarray = USUAL_MIDDLE_M) -> list
 
 
 def table_camera(name: str, rng: np.random.Generator) -> Camera:
-    """HO-3D's camera: close, in front of the person or beside, at the height of the hand."""
+    """HO-3D's camera: close, in front of the person or at a side, as high as the hand."""
     ahead, right, left = rng.uniform(20, 160), rng.uniform(-40, 20), rng.uniform(160, 215)
     azimuth = np.deg2rad(rng.choice([ahead, right, left]))
     elevation, distance = np.deg2rad(rng.uniform(8, 40)), rng.uniform(0.46, 0.66)

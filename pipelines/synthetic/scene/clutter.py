@@ -1,30 +1,30 @@
-"""What stands about on the table: free of each other, of the arm and of the hand's whole way."""
+"""Objects on the table that touch neither each other nor the arm nor the hand's path."""
 
 from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
 
-from pipelines.synthetic.render.rays import RayScene
+from pipelines.rays import RayScene
 from pipelines.synthetic.scene.cameras import Camera
 from pipelines.synthetic.scene.setting import Setting
-from pipelines.synthetic.things.objects import YcbObject, surface_samples_m
+from pipelines.synthetic.things.objects import SceneObject, surface_samples_m
 from pipelines.synthetic.things.ycb import YCB_OBJECTS
 
 UNPAINTED = np.zeros((1, 1, 3), np.float32)
 
 _GAP_M = 0.012  # objects keep at least this far apart
-_FINGER_ROOM_M = 0.075  # and this far from the one that is to be grasped
-_SWEPT_ROOM_M = 0.02  # and this far from a recorded way
+_FINGER_ROOM_M = 0.075  # and this far from the grasped one
+_SWEPT_ROOM_M = 0.02  # and this far from a recorded path
 _TRIES = 60
 _PILE_TRIES = 300
-_PILE_EXCESS_M = (0.0, 0.1)  # of a pile's top over the line of sight to the hand's middle
+_PILE_EXCESS_M = (0.0, 0.1)  # a pile's top over the line of sight to the hand
 _PILE_FROM_HAND_M = (0.08, 0.28)
-_HIDES, _HIDES_ALL = 0.75, 0.95  # shares of the hand: what a pile hides somewhere; all, about
+_HIDES, _HIDES_ALL = 0.75, 0.95  # shares of the hand: hidden by a pile; almost all
 _WAY_POINTS = 24
-_SUPPORTED = 0.75  # share of a bottom that lies on what is below
-_TOP_M = 0.006  # how far below its top an object that carries another is solid
-_HAND_RADIUS_M, _HAND_POINTS = 0.07, 48  # a ball that stands for the hand, whatever its pose
+_SUPPORTED = 0.75  # share of a bottom that lies on the object below
+_TOP_M = 0.006  # depth below its top at which a carrying object is solid
+_HAND_RADIUS_M, _HAND_POINTS = 0.07, 48  # a ball stands for the hand in any pose
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,16 +34,16 @@ class Placed:
     texture: linear RGB (H, W, 3), row 0 at v = 1.
     """
 
-    thing: YcbObject
+    thing: SceneObject
     rotation: np.ndarray
     position_m: np.ndarray
     texture: np.ndarray
 
 
 @dataclass(frozen=True, eq=False)
-class Course:
-    """Where hand and grasped object go. start_rotation (3, 3), start_m (3,): the object at first;
-    way_m (N, 3): middles of the hand; swept_m (M, 3): points of both that nothing may touch."""
+class SweptPath:
+    """Path of hand and grasped object. start_rotation (3, 3), start_m (3,): the object's first
+    pose; way_m (N, 3): centres of the hand; swept_m (M, 3): points of both, to stay clear of."""
 
     start_rotation: np.ndarray
     start_m: np.ndarray
@@ -51,24 +51,23 @@ class Course:
     swept_m: np.ndarray
 
     @classmethod
-    def nearby(cls, grasped: Placed) -> "Course":
-        """The way of a motion that is not drawn yet: somewhere over the object."""
+    def nearby(cls, grasped: Placed) -> "SweptPath":
+        """The likely path of a motion that is not drawn yet: above the object."""
         way = grasped.position_m + np.linspace([0, 0, 0.02], [0, 0, 0.18], 9)
         return cls(grasped.rotation, grasped.position_m, way, np.zeros((0, 3)))
 
 
-def placed(thing: YcbObject, yaw: float, position: np.ndarray) -> Placed:
-    """Upright at its place, not painted yet."""
+def place_upright(thing: SceneObject, yaw: float, position: np.ndarray) -> Placed:
+    """An upright object, not painted yet."""
     c, s = np.cos(yaw), np.sin(yaw)
     return Placed(thing, np.array([[c, -s, 0], [s, c, 0], [0, 0, 1.0]]), position, UNPAINTED)
 
 
 class Clutter:
-    """The objects of a scene, `objects[0]` the grasped one, while more are put to them.
+    """Collects the objects of a scene; `objects[0]` is the grasped one.
 
-    Screens are to hide the hand in part, or for a part of its way: what no frame of a clip shows
-    cannot be inferred from its evidence. How much they hide is measured by rays to a ball that goes
-    the hand's way.
+    Piles hide part of the hand, or the hand on part of its path: a hand hidden in every frame could
+    not be recovered. Rays to a ball on the hand's path measure how much they hide.
 
     sign: +1 for a right hand's arm, −1 for a left one's.
     """
@@ -76,12 +75,12 @@ class Clutter:
     def __init__(
         self,
         objects: list[Placed],
-        course: Course,
+        path: SweptPath,
         cameras: list[Camera],
         sign: float,
         setting: Setting,
     ) -> None:
-        self.objects, self.course, self.cameras = objects, course, cameras
+        self.objects, self.path, self.cameras = objects, path, cameras
         self._sign, self._setting = sign, setting
 
     def _unused(self, rng: np.random.Generator) -> list[int]:
@@ -89,10 +88,10 @@ class Clutter:
         return [c for c in rng.permutation(self._setting.classes).tolist() if c not in used]
 
     def add_others(self, rng: np.random.Generator, num_objects: int, keep_clear: bool) -> None:
-        """Up to `num_objects` in all, or as many as the setting allows; without piles tall ones
-        before low cameras first.
+        """Add objects until there are `num_objects`, or as many as the setting allows. Without
+        piles, tall objects come first and stand in front of low cameras.
 
-        keep_clear: none of them between the first camera and the grasped object.
+        keep_clear: none of them hides the grasped object from the first camera.
         """
         grasped, cameras = self.objects[0], self.cameras
         free = self._unused(rng)
@@ -115,7 +114,7 @@ class Clutter:
                     break
 
     def add_piles(self, rng: np.random.Generator) -> None:
-        """Piles of objects, each between one camera and some point of the hand's way."""
+        """Add piles of objects, each between a camera and a point of the hand's path."""
         for _ in range(self._setting.piles):
             for camera, foot_m, height_m in self._gaps(rng):
                 pile = self._pile(rng, camera, foot_m, height_m)
@@ -124,11 +123,11 @@ class Clutter:
                     break
 
     def _gaps(self, rng: np.random.Generator) -> list[tuple[Camera, np.ndarray, float]]:
-        """Where a pile may find room: its camera, its foot (2,), and how high it must be."""
-        gaps, points = [], np.concatenate([self.course.swept_m[::3], _surface_m(self.objects[0])])
+        """Places with room for a pile: its camera, its foot (2,), and the height that it needs."""
+        gaps, points = [], np.concatenate([self.path.swept_m[::3], _surface_m(self.objects[0])])
         for _ in range(_PILE_TRIES):
             camera = self.cameras[rng.integers(len(self.cameras))]
-            aim = self.course.way_m[rng.integers(len(self.course.way_m))]
+            aim = self.path.way_m[rng.integers(len(self.path.way_m))]
             gap = camera.center_m - aim
             share = rng.uniform(*_PILE_FROM_HAND_M) / np.linalg.norm(gap[:2])
             foot = aim[:2] + gap[:2] * share
@@ -142,7 +141,7 @@ class Clutter:
     def _pile(
         self, rng: np.random.Generator, camera: Camera, foot_m: np.ndarray, height_m: float
     ) -> list[Placed]:
-        """Objects one on the other, at least as high as wanted; none where they do not reach."""
+        """Stacked objects, at least `height_m` high; none if they do not reach it."""
         facing = np.arctan2(*(camera.center_m[:2] - foot_m)[::-1])
         pile, top = [], 0.0
         for class_id in self._unused(rng):
@@ -150,26 +149,26 @@ class Clutter:
                 break
             thing = YCB_OBJECTS[class_id]
             spot = np.array([*(foot_m + rng.normal(0, 0.003, 2)), top - thing.bottom_m])
-            candidate = placed(thing, facing + rng.normal(0, 0.3), spot)
+            candidate = place_upright(thing, facing + rng.normal(0, 0.3), spot)
             if not pile or _rests_on(candidate, pile[-1]):
                 pile.append(candidate)
                 top += float(np.ptp(thing.mesh.vertices_m[:, 2]))
         return pile if top >= height_m else []
 
     def _is_in_the_way(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-        """Whether spots on the table, any shape, are the arm's."""
+        """Whether points on the table, arrays of any shape, lie where the arm moves."""
         return (y < 0.02) & (x * self._sign > -0.16) & (x * self._sign < 0.3)
 
     def _hidden(self, things: list[Placed], camera: Camera) -> np.ndarray:
-        """Share of the hand that things hide from a camera, (N,): at points spread over its way."""
-        way = self.course.way_m[:: 1 + len(self.course.way_m) // _WAY_POINTS]
+        """Share of the hand that things hide from a camera at points of its path, (N,)."""
+        way = self.path.way_m[:: 1 + len(self.path.way_m) // _WAY_POINTS]
         hand = way[:, None] + _ball_m()
         toward = camera.center_m - hand.reshape(-1, 3)
         blocked = _ray_scene(things).is_blocked(hand.reshape(-1, 3), toward, 1.0)
         return blocked.reshape(hand.shape[:2]).mean(1)
 
     def _may_stand(self, candidates: list[Placed]) -> bool:
-        """Whether they are free of all else and hide all of the hand from no camera too long."""
+        """Whether candidates touch nothing and hide the whole hand from no camera too long."""
         if not all(self._is_free(candidate) for candidate in candidates):
             return False
         most, still = self._setting.most_hidden, self.objects[1:] + candidates
@@ -187,7 +186,7 @@ class Clutter:
             return False
         if self._is_in_the_way(x, y).any() and points[:, 2].max() > 0.04:
             return False
-        if len(self.course.swept_m) and _gap_m(candidate, self.course.swept_m) < _SWEPT_ROOM_M:
+        if len(self.path.swept_m) and _gap_m(candidate, self.path.swept_m) < _SWEPT_ROOM_M:
             return False
         for k, other in enumerate(self.objects):
             room = _GAP_M if k else _FINGER_ROOM_M
@@ -201,12 +200,12 @@ def _surface_m(thing: Placed) -> np.ndarray:
 
 
 def _gap_m(thing: Placed, points_m: np.ndarray) -> float:
-    """The least distance of an object to points in the world, negative inside."""
+    """The smallest distance of an object to points in the world, negative inside."""
     return thing.thing.signed_distance_m((points_m - thing.position_m) @ thing.rotation).min()
 
 
 @cache
-def _foot_m(thing: YcbObject) -> np.ndarray:
+def _foot_m(thing: SceneObject) -> np.ndarray:
     """The middle of an object's bottom, then points all over it, in the object's frame (N, 3)."""
     points = surface_samples_m(thing, 0.012).astype(float)
     foot = points[points[:, 2] < points[:, 2].min() + 0.004]
@@ -216,12 +215,11 @@ def _foot_m(thing: YcbObject) -> np.ndarray:
 def _rests_on(upper: Placed, lower: Placed) -> bool:
     """Whether the upper object's middle and most of its bottom lie on the lower one's top."""
     foot = _foot_m(upper.thing) @ upper.rotation.T + upper.position_m
-    foot[:, 2] -= _TOP_M  # inside of what is flat on top, in the hole of a vessel
+    foot[:, 2] -= _TOP_M  # inside a flat top, but in the hole of a vessel
     local = (foot - lower.position_m) @ lower.rotation
     is_on = lower.thing.signed_distance_m(local[:1]) < 0
-    return bool(is_on[0]) and bool(
-        (lower.thing.signed_distance_m(local[1:]) < 0).mean() >= _SUPPORTED
-    )
+    supported = (lower.thing.signed_distance_m(local[1:]) < 0).mean()
+    return bool(is_on[0]) and bool(supported >= _SUPPORTED)
 
 
 @cache
@@ -239,7 +237,7 @@ def _ray_scene(things: list[Placed]) -> RayScene:
     return RayScene([(vertices, mesh.faces) for vertices, mesh in meshes])
 
 
-def _placed_randomly(rng, thing: YcbObject, grasped: Placed, camera: Camera | None) -> Placed:
+def _placed_randomly(rng, thing: SceneObject, grasped: Placed, camera: Camera | None) -> Placed:
     yaw = rng.uniform(-np.pi, np.pi)
     if camera is None:
         angle, radius = rng.uniform(-np.pi, np.pi), rng.uniform(0.15, 0.36)
@@ -251,4 +249,4 @@ def _placed_randomly(rng, thing: YcbObject, grasped: Placed, camera: Camera | No
         spot = grasped.position_m[:2] + toward * rng.uniform(0.14, 0.25)
         spot = spot + across * rng.uniform(-0.04, 0.04)
         yaw = np.arctan2(toward[1], toward[0]) + rng.normal(0, 0.35)
-    return placed(thing, yaw, np.array([*spot, -thing.bottom_m]))
+    return place_upright(thing, yaw, np.array([*spot, -thing.bottom_m]))

@@ -1,4 +1,4 @@
-"""A scene before it is filmed: who moves how, what stays, on what, in which light.
+"""A scene to draw: moving hands, still objects, the ground and the light.
 
 World: z up, metres. Moments are 1/30 s or more apart; every array of moments has T rows.
 """
@@ -9,18 +9,18 @@ from functools import cached_property
 import numpy as np
 
 from pipelines.synthetic.hand.kinematics import HandRig
-from pipelines.synthetic.render.lighting import Light
+from pipelines.synthetic.paint.lighting import Light
+from pipelines.synthetic.scene.appearance import Appearance
 from pipelines.synthetic.scene.clutter import Placed
-from pipelines.synthetic.scene.looks import Looks
-from pipelines.synthetic.things.objects import YcbObject
+from pipelines.synthetic.things.objects import SceneObject
 
 
 @dataclass(frozen=True, eq=False)
 class Held:
-    """What a hand holds or is about to take: rotation (T, 3, 3), position_m (T, 3); at_rest (T,)
-    bool: it still lies where it lay before the hand came."""
+    """An object that a hand holds or will take: rotation (T, 3, 3), position_m (T, 3); at_rest (T,)
+    bool: no hand has touched it yet."""
 
-    thing: YcbObject
+    thing: SceneObject
     rotation: np.ndarray
     position_m: np.ndarray
     at_rest: np.ndarray
@@ -29,9 +29,9 @@ class Held:
 
 
 @dataclass(frozen=True, eq=False)
-class Player:
-    """One hand: valid (T,) bool, whether it is there; global_rotvec (T, 3), finger_rotvec (T, 45),
-    wrist_m (T, 3); shoulder_m (3,) where its arm ends."""
+class HandTrack:
+    """One hand over time: valid (T,) bool, whether it is present; global_rotvec (T, 3),
+    finger_rotvec (T, 45), wrist_m (T, 3); shoulder_m (3,): the arm's end."""
 
     rig: HandRig
     valid: np.ndarray
@@ -57,8 +57,8 @@ class Player:
         vertices, joints = self.rig.pose(self.finger_rotvec, self.global_rotvec)
         return vertices + self.wrist_m[:, None], joints + self.wrist_m[:, None]
 
-    def moved(self, by_m: np.ndarray) -> "Player":
-        """by_m (T, 3); the shoulder goes along on average."""
+    def moved(self, by_m: np.ndarray) -> "HandTrack":
+        """The hand and its object, shifted by by_m (T, 3); the shoulder shifts by the mean."""
         held = self.held
         if held is not None:
             held = replace(held, position_m=held.position_m + by_m)
@@ -68,12 +68,11 @@ class Player:
 
 @dataclass(frozen=True, eq=False)
 class Scene:
-    """players: one or two hands, of different sides; ground_m: height of a surface below them, None
-    for no surface; still: objects that stay; body: the person's chest (3,) and direction, or None.
-    """
+    """tracks: one hand or two, of different sides; ground_m: height of a surface below them, None
+    for no surface; still: objects that stay; body: the chest's centre (3,) and facing, or None."""
 
-    looks: Looks
-    players: list[Player]
+    appearance: Appearance
+    tracks: list[HandTrack]
     ground_m: float | None
     still: list[Placed]
     light: Light

@@ -1,4 +1,4 @@
-"""What a scene may be made of, and how it is filmed: everything, unless a benchmark says less."""
+"""What a scene may be made of, and the exposure time; a benchmark may restrict them."""
 
 from dataclasses import dataclass
 
@@ -14,7 +14,7 @@ class Setting:
     """The pools that a sequence draws from. Colours are "rrggbb"."""
 
     classes: tuple[int, ...] = tuple(YCB_OBJECTS)
-    """YCB classes that stand about."""
+    """YCB classes of the objects around the grasped one."""
     table_hues: tuple[str, ...] = _colours(
         "1d1d20 2b3442 59616b 7a7f78 a89f8f c9c5bb 6b4f3a 3d5a4a"
         " 8a2f2a 4a5d8a c4a24a 35302b 5f7f8c d8d2c0 6f7a45 8c6f86"
@@ -32,16 +32,16 @@ class Setting:
         " d4d6d9 a85a3a 3b7080 5a4636 6c8a5a c07f8a 1f3b3a 9d97b5"
     )
     shutter: tuple[float, float] = (0.15, 0.55)
-    """Range of the share of the time between frames during which light is gathered: motion blur."""
+    """Range of the exposure time, as a share of the time between frames: it makes motion blur."""
     piles: int = 0
-    """How many piles of objects stand between the hand's way and cameras."""
+    """Number of piles of objects between the hand's path and cameras."""
     max_objects: int = 6
-    """How many objects a scene has at most, the grasped one among them."""
+    """Largest number of objects in a scene, with the grasped one."""
     most_hidden: float = 1.0
-    """The largest share of the hand's way on which still objects may hide all of it, about, from a
+    """Largest share of the hand's path on which still objects may hide almost all of it from a
     camera."""
     camera_room_m: float = 0.25
-    """How far still objects keep from cameras."""
+    """Smallest distance of still objects from cameras."""
 
 
 EVERYTHING = Setting()

@@ -1,11 +1,11 @@
-"""Things of every day beside DexYCB's: kettles, mugs by the handle, bars, pans, glasses, phones.
+"""Everyday things besides DexYCB's: kettles, mugs by the handle, bars, pans, glasses, phones.
 
 Frames are as in `ycb.py`: the origin in the middle, z up as it stands on a table.
 """
 
 import numpy as np
 
-from pipelines.synthetic.things.objects import Grip, Part, YcbObject
+from pipelines.synthetic.things.objects import Grip, SceneObject, Shape
 from pipelines.synthetic.things.shapes import Box, Lathe, Tube
 
 _X, _Y = (1.0, 0.0, 0.0), (0.0, 1.0, 0.0)
@@ -24,7 +24,7 @@ def _bow(x: float, reach: float, half: float, radius: float) -> Tube:
     return Tube(tuple(path), (radius,) * len(path))
 
 
-def _mug(radius: float, half: float, reach: float, thick: float) -> tuple[Part, ...]:
+def _mug(radius: float, half: float, reach: float, thick: float) -> tuple[Shape, ...]:
     wall = 0.005
     outer = (0, -half), (0.92 * radius, -half), (radius, 0), (radius, half)
     inner = (radius - wall, half), (radius - wall, -half + wall), (0, -half + wall)
@@ -32,7 +32,7 @@ def _mug(radius: float, half: float, reach: float, thick: float) -> tuple[Part, 
     return cup, _bow(radius - 0.002, reach, 0.62 * half, thick)
 
 
-def _kettle(wide: float, half: float) -> tuple[Part, ...]:
+def _kettle(wide: float, half: float) -> tuple[Shape, ...]:
     body = _solid((wide, -half), (wide, -0.8 * half), (0.62 * wide, 0.8 * half), (0.4 * wide, half))
     spout = Tube(
         ((-0.8 * wide, 0, -0.3 * half), (-1.3 * wide, 0, -0.1 * half), (-1.5 * wide, 0, 0.6 * half),
@@ -42,15 +42,15 @@ def _kettle(wide: float, half: float) -> tuple[Part, ...]:
     return body, spout, _bow(0.62 * wide, 0.055, 0.6 * half, 0.0115)
 
 
-def _bar(half: float, radius: float) -> tuple[Part, ...]:
+def _bar(half: float, radius: float) -> tuple[Shape, ...]:
     return (_solid((radius, -half), (1.1 * radius, 0), (radius, half)),)
 
 
-def _rail(half: float, radius: float) -> tuple[Part, ...]:
+def _rail(half: float, radius: float) -> tuple[Shape, ...]:
     return (Tube(((-half, 0, 0), (0, 0, 0), (half, 0, 0)), (radius,) * 3),)
 
 
-def _pan(wide: float, reach: float) -> tuple[Part, ...]:
+def _pan(wide: float, reach: float) -> tuple[Shape, ...]:
     dish = _solid((0.85 * wide, -0.02), (wide, 0.02), center_m=(-0.5 * reach, 0.0, 0.0))
     start = wide - 0.5 * reach - 0.01
     handle = Tube(((start, 0, 0.01), (start + 0.4 * reach, 0, 0.02), (start + reach, 0, 0.02)),
@@ -58,17 +58,17 @@ def _pan(wide: float, reach: float) -> tuple[Part, ...]:
     return dish, handle
 
 
-def _ball(radius: float, squeeze: float) -> tuple[Part, ...]:
+def _ball(radius: float, squeeze: float) -> tuple[Shape, ...]:
     angles = np.linspace(-np.pi / 2, np.pi / 2, 11)[1:-1]
     points = ((radius * np.cos(a), squeeze * radius * np.sin(a)) for a in angles)
     return (_solid(*points),)
 
 
-def _flask(radius: float, half: float, neck: float) -> tuple[Part, ...]:
+def _flask(radius: float, half: float, neck: float) -> tuple[Shape, ...]:
     return (_solid((radius, -half), (radius, 0.35 * half), (neck, 0.65 * half), (neck, half)),)
 
 
-_SHAPES: tuple[tuple[str, tuple[Part, ...], tuple[Grip, ...]], ...] = (
+_SHAPES: tuple[tuple[str, tuple[Shape, ...], tuple[Grip, ...]], ...] = (
     ("kettle", _kettle(0.07, 0.09), (Grip("side", _Y, (0.098, 0, 0)),)),
     ("small_kettle", _kettle(0.055, 0.07), (Grip("side", _Y, (0.089, 0, 0)),)),
     ("mug", _mug(0.042, 0.048, 0.034, 0.006), (Grip("side", _Y, (0.074, 0, 0)),)),
@@ -98,14 +98,14 @@ _SHAPES: tuple[tuple[str, tuple[Part, ...], tuple[Grip, ...]], ...] = (
 )
 
 HOUSEHOLD = tuple(
-    YcbObject(_FIRST_ID + k, name, parts, ("plain:#808080,#707070",) * len(parts), grips)
+    SceneObject(_FIRST_ID + k, name, parts, ("plain:#808080,#707070",) * len(parts), grips)
     for k, (name, parts, grips) in enumerate(_SHAPES)
 )
 
 
-def bare(name: str, *parts: Part) -> YcbObject:
+def bare(name: str, *parts: Shape) -> SceneObject:
     """A thing that nobody holds."""
-    return YcbObject(0, name, parts, (), ())
+    return SceneObject(0, name, parts, (), ())
 
 
 CHEST = bare(
@@ -117,7 +117,7 @@ CHEST = bare(
         crease_rad=1.2,
     ),
 )  # fmt: skip
-"""Of a person, broad along x."""
+"""A person's chest, broad along x."""
 
 HEAD_M = 0.47
 """From the chest's middle to the head's."""

@@ -1,4 +1,4 @@
-"""What an object of the scene is: parts, paint, grips; its surface and its signed distance."""
+"""Objects of a scene: parts, paint, grips; surface and signed distance."""
 
 from dataclasses import dataclass
 from functools import cache, cached_property, lru_cache
@@ -6,9 +6,9 @@ from functools import cache, cached_property, lru_cache
 import numpy as np
 from scipy.ndimage import map_coordinates
 
-from pipelines.synthetic.things.shapes import Box, Lathe, Mesh, Tube, join_meshes
+from pipelines.synthetic.things.shapes import Box, Lathe, TexturedMesh, Tube, join_meshes
 
-Part = Box | Lathe | Tube
+Shape = Box | Lathe | Tube
 
 
 @dataclass(frozen=True)
@@ -27,33 +27,33 @@ class Grip:
 
 
 @dataclass(frozen=True, eq=False)
-class YcbObject:
-    """One class: name, parts, how each part is painted, and its grips."""
+class SceneObject:
+    """One kind of object: name, parts, how each part is painted, and its grips."""
 
     class_id: int
     name: str
-    parts: tuple[Part, ...]
+    parts: tuple[Shape, ...]
     paints: tuple[str, ...]
     """Per part: a painter of `textures.py` and its colours, "label:#rrggbb,#rrggbb"."""
     grips: tuple[Grip, ...]
     is_tall: bool = False
     """Tall enough to hide a hand that stands behind it."""
-    solid_parts: tuple[Part, ...] = ()
-    """What fingers must stay out of, where that is more than the parts: a vessel's inside."""
+    solid_parts: tuple[Shape, ...] = ()
+    """More space that fingers may not enter: a vessel's inside."""
 
     def signed_distance_m(self, points_m: np.ndarray) -> np.ndarray:
         """points (..., 3) in the object's frame → (...), negative inside."""
         return np.min([part.signed_distance_m(points_m) for part in self.parts], axis=0)
 
     @cached_property
-    def mesh(self) -> Mesh:
+    def mesh(self) -> TexturedMesh:
         """All parts; u is divided among them: part k of n has u in [k/n, (k+1)/n]."""
         meshes = []
         for k, part in enumerate(self.parts):
             mesh = part.mesh()
             u = (np.clip(mesh.uv[:, 0], 0.004, 0.996) + k) / len(self.parts)
             uv = np.stack([u, mesh.uv[:, 1]], 1)
-            meshes.append(Mesh(mesh.vertices_m, mesh.normals, uv, mesh.faces))
+            meshes.append(TexturedMesh(mesh.vertices_m, mesh.normals, uv, mesh.faces))
         return join_meshes(meshes)
 
     @property
@@ -63,11 +63,11 @@ class YcbObject:
 
 
 class DistanceField:
-    """Signed distance of what fingers may not enter, on a grid: exact to half a millimetre."""
+    """Signed distance to the space that fingers may not enter, on a grid: exact to 0.5 mm."""
 
     _STEP_M, _MARGIN_M = 0.003, 0.03
 
-    def __init__(self, thing: YcbObject) -> None:
+    def __init__(self, thing: SceneObject) -> None:
         vertices = thing.mesh.vertices_m
         self._low = vertices.min(0) - self._MARGIN_M
         counts = np.ceil((vertices.max(0) + self._MARGIN_M - self._low) / self._STEP_M).astype(int)
@@ -87,13 +87,13 @@ class DistanceField:
 
 
 @cache
-def distance_field(thing: YcbObject) -> DistanceField:
+def distance_field(thing: SceneObject) -> DistanceField:
     """The field of an object, built once: some megabytes each."""
     return DistanceField(thing)
 
 
 @lru_cache(512)
-def surface_samples_m(thing: YcbObject, spacing_m: float) -> np.ndarray:
+def surface_samples_m(thing: SceneObject, spacing_m: float) -> np.ndarray:
     """Points on the surface, at most about `spacing_m` apart, (N, 3), the same at every call."""
     mesh = thing.mesh
     corners = mesh.vertices_m[mesh.faces]  # (F, 3, 3)

@@ -10,7 +10,7 @@ import numpy as np
 
 
 @dataclass(frozen=True, eq=False)
-class Mesh:
+class TexturedMesh:
     """Triangles with a normal and a texture coordinate per vertex.
 
     vertices_m (V, 3), normals (V, 3), uv (V, 2) in [0, 1], v upwards, faces (F, 3) int32.
@@ -22,12 +22,12 @@ class Mesh:
     faces: np.ndarray
 
 
-def join_meshes(meshes: list[Mesh]) -> Mesh:
+def join_meshes(meshes: list[TexturedMesh]) -> TexturedMesh:
     """One mesh of several, in their order."""
     offsets = np.cumsum([0, *(len(m.vertices_m) for m in meshes[:-1])])
     faces = np.concatenate([m.faces + o for m, o in zip(meshes, offsets, strict=True)])
     columns = zip(*((m.vertices_m, m.normals, m.uv) for m in meshes), strict=True)
-    return Mesh(*(np.concatenate(parts) for parts in columns), faces.astype(np.int32))
+    return TexturedMesh(*(np.concatenate(parts) for parts in columns), faces.astype(np.int32))
 
 
 def grid_faces(num_rows: int, num_columns: int) -> np.ndarray:
@@ -52,7 +52,7 @@ class Box:
         outside = np.linalg.norm(np.maximum(excess, 0), axis=-1)
         return outside + np.minimum(excess.max(-1), 0) - self.bevel_m
 
-    def mesh(self) -> Mesh:
+    def mesh(self) -> TexturedMesh:
         """Six faces with rounded rims; uv covers the texture three faces by two."""
         half, parts = np.array(self.size_m) / 2, []
         for k, (axis, sign) in enumerate([(0, 1), (1, 1), (2, 1), (0, -1), (1, -1), (2, -1)]):
@@ -70,7 +70,7 @@ class Box:
             uv = (uv * 0.98 + 0.01 + [k % 3, k // 3]) / [3, 2]
             vertices = points.reshape(-1, 3) + np.array(self.center_m)
             uv, faces = uv.reshape(-1, 2), grid_faces(*s.shape)
-            parts.append(Mesh(vertices, normals.reshape(-1, 3), uv, faces))
+            parts.append(TexturedMesh(vertices, normals.reshape(-1, 3), uv, faces))
         return join_meshes(parts)
 
     def _rim_steps(self, half: float) -> np.ndarray:
@@ -121,7 +121,7 @@ class Lathe:
                 inside ^= crosses & (radius < a[0] + along * (height - a[1]) / up)
         return np.sqrt(square) * np.where(inside, -1, 1) * min(self.aspect, 1.0)
 
-    def mesh(self) -> Mesh:
+    def mesh(self) -> TexturedMesh:
         """Rings around the axis; u runs around (0.5 in front, at +x), v along the profile."""
         ring = np.array(self.profile_m)
         edges = np.diff(ring, axis=0)
@@ -149,7 +149,7 @@ class Lathe:
         n /= np.linalg.norm(n, axis=-1, keepdims=True)
         uv = np.stack(np.broadcast_arrays((angle / (2 * np.pi) + 0.5), np.array(v)[:, None]), -1)
         faces = grid_faces(len(rows), len(angle)).reshape(len(rows) - 1, -1, 3)[::2].reshape(-1, 3)
-        return Mesh(
+        return TexturedMesh(
             self._to_object(points.reshape(-1, 3)) + np.array(self.center_m),
             self._to_object(n.reshape(-1, 3)),
             uv.reshape(-1, 2),
@@ -189,7 +189,7 @@ class Tube:
             path, radius = np.concatenate([path, path[:1]]), np.concatenate([radius, radius[:1]])
         return path, radius
 
-    def mesh(self) -> Mesh:
+    def mesh(self) -> TexturedMesh:
         """Rings across the path, with round caps where it is open; u around, v along."""
         path, radius = self._chain()
         tangents = np.gradient(path, axis=0)
@@ -210,7 +210,7 @@ class Tube:
             np.broadcast_arrays(angle / (2 * np.pi), (travelled / travelled[-1])[:, None]), -1
         )
         faces = grid_faces(len(path), len(angle))
-        return Mesh(points.reshape(-1, 3), normals.reshape(-1, 3), uv.reshape(-1, 2), faces)
+        return TexturedMesh(points.reshape(-1, 3), normals.reshape(-1, 3), uv.reshape(-1, 2), faces)
 
 
 def _with_caps(path, radius, tangents):

@@ -6,7 +6,8 @@ middle of the object, z up as it stands or lies on a table.
 
 import numpy as np
 
-from pipelines.synthetic.things.objects import Grip, Part, YcbObject
+from pipelines.datasets.dexycb import YCB_CLASSES
+from pipelines.synthetic.things.objects import Grip, SceneObject, Shape
 from pipelines.synthetic.things.shapes import Box, Lathe, Tube
 
 # fmt: off
@@ -64,7 +65,7 @@ def _rod(*points, radius, end_radius=None, flatten=1.0) -> Tube:
     return Tube(points, tuple(radii), flatten_z=flatten)
 
 
-def _clamp(s: float) -> tuple[Part, ...]:
+def _clamp(s: float) -> tuple[Shape, ...]:
     jaws = [
         _rod((-0.095 * s, 0.05 * s * k, 0), (-0.03 * s, 0.022 * s * k, 0),
              (0.03 * s, 0.02 * s * k, 0), (0.07 * s, 0.008 * s * k, 0),
@@ -104,48 +105,45 @@ _MARKER = Lathe(((0, -0.0605), (0.0085, -0.0605), (0.0092, -0.055), (0.0092, 0.0
 _CLAMP_PAINTS = ("plain:#28292b,#3a3b3e", "plain:#28292b,#3a3b3e", "plain:#d86a1c,#b45413")
 _SCISSORS_PAINTS = ("plain:#b9bcc0,#8e9196",) * 2 + ("plain:#d2691e,#b35414",) * 4
 
-_THINGS = (  # class, name, parts, paints, grips, tall, solid
-    YcbObject(1, "002_master_chef_can", (_can(0.102, 0.140),), ("label:#1f3f8f,#d9d4c8",),
-              (Grip("side", None),)),
-    YcbObject(2, "003_cracker_box", (Box((0.072, 0.164, 0.213)),), ("carton:#b8201d,#f1e7d6",),
-              (Grip("top", _X, (0, 0, 0.06)),), True),
-    YcbObject(3, "004_sugar_box", (Box((0.049, 0.094, 0.176)),), ("carton:#e9c12c,#f4f1e6",),
-              (Grip("side", _X), Grip("top", _X, (0, 0, 0.045))), True),
-    YcbObject(4, "005_tomato_soup_can", (_can(0.0677, 0.102),), ("label:#bd2622,#f2ede4",),
-              (Grip("side", None), Grip("top", None, (0, 0, 0.015)))),
-    YcbObject(5, "006_mustard_bottle", (_bottle(0.096, 0.058, 0.191, 0.016, 0.03),),
-              ("label:#e5b117,#7d1410",), (Grip("side", _Y),), True),
-    YcbObject(6, "007_tuna_fish_can", (_can(0.0855, 0.0335),), ("label:#3d63a8,#d7d9dc",),
-              (Grip("top", None),)),
-    YcbObject(7, "008_pudding_box", (Box((0.119, 0.089, 0.038)),), ("carton:#6b3a20,#e8d9b5",),
-              (Grip("top", _Y),)),
-    YcbObject(8, "009_gelatin_box", (Box((0.089, 0.073, 0.029)),), ("carton:#c8283c,#f3e3dc",),
-              (Grip("top", _Y),)),
-    YcbObject(9, "010_potted_meat_can", (Box((0.101, 0.058, 0.083), bevel_m=0.012),),
-              ("carton:#274a8e,#d6c46a",), (Grip("top", _Y),)),
-    YcbObject(10, "011_banana", (_BANANA,), ("fruit:#e3c437,#5d4a1c",), (Grip("pinch", _Y),)),
-    YcbObject(11, "019_pitcher_base", _PITCHER, ("plain:#3566b0,#2a5596",) * 2,
-              (Grip("side", _Y, (0.104, 0, 0.015)),), True, (_cup(0.054, 0.066, 0.242),)),
-    YcbObject(12, "021_bleach_cleanser", (_bottle(0.102, 0.067, 0.25, 0.019, 0.035),),
-              ("label:#eceae2,#2d55a5",), (Grip("side", _Y),), True),
-    YcbObject(13, "024_bowl", (_bowl(0.0805, 0.055, 0.006),), ("plain:#b3251f,#8f1c18",),
-              (Grip("rim", _X, (-0.0785, 0, 0.022)),)),
-    YcbObject(14, "025_mug", _MUG, ("plain:#b9302a,#d8d2c5", "plain:#b9302a,#a32822"),
-              (Grip("top", _Y, (0.0, 0, 0.01)),), False, (_cup(0.040, 0.0465, 0.081),)),
-    YcbObject(15, "035_power_drill", _DRILL,
-              ("plain:#c94f1b,#2b2b2c", "plain:#2f2f31,#3b3b3d", "plain:#2b2b2c,#c94f1b"),
-              (Grip("pinch", _X, (-0.05, -0.01, 0.0)), Grip("pinch", _Y, (0.0, 0.06, 0.0)))),
-    YcbObject(16, "036_wood_block", (Box((0.085, 0.085, 0.2)),), ("wood:#c79a5f,#9c6f3d",),
-              (Grip("side", _X), Grip("top", _X, (0, 0, 0.055))), True),
-    YcbObject(17, "037_scissors", _SCISSORS, _SCISSORS_PAINTS, (Grip("pinch", _X),)),
-    YcbObject(18, "040_large_marker", (_MARKER,), ("label:#e6e6e2,#1c1c1e",),
-              (Grip("pinch", _Y),)),
-    YcbObject(19, "051_large_clamp", _clamp(0.9), _CLAMP_PAINTS,
-              (Grip("pinch", _Y, (-0.02, 0, 0)),)),
-    YcbObject(20, "052_extra_large_clamp", _clamp(1.15), _CLAMP_PAINTS,
-              (Grip("pinch", _Y, (-0.03, 0, 0)),)),
-    YcbObject(21, "061_foam_brick", (Box((0.051, 0.078, 0.051), bevel_m=0.003),),
-              ("plain:#a8352b,#8d2b23",), (Grip("top", _X),)),
+
+def _ycb(class_id: int, *parts_and_more) -> SceneObject:
+    return SceneObject(class_id, YCB_CLASSES[class_id - 1], *parts_and_more)
+
+
+_THINGS = (  # class, parts, paints, grips, tall, solid
+    _ycb(1, (_can(0.102, 0.140),), ("label:#1f3f8f,#d9d4c8",), (Grip("side", None),)),
+    _ycb(2, (Box((0.072, 0.164, 0.213)),), ("carton:#b8201d,#f1e7d6",),
+         (Grip("top", _X, (0, 0, 0.06)),), True),
+    _ycb(3, (Box((0.049, 0.094, 0.176)),), ("carton:#e9c12c,#f4f1e6",),
+         (Grip("side", _X), Grip("top", _X, (0, 0, 0.045))), True),
+    _ycb(4, (_can(0.0677, 0.102),), ("label:#bd2622,#f2ede4",),
+         (Grip("side", None), Grip("top", None, (0, 0, 0.015)))),
+    _ycb(5, (_bottle(0.096, 0.058, 0.191, 0.016, 0.03),), ("label:#e5b117,#7d1410",),
+         (Grip("side", _Y),), True),
+    _ycb(6, (_can(0.0855, 0.0335),), ("label:#3d63a8,#d7d9dc",), (Grip("top", None),)),
+    _ycb(7, (Box((0.119, 0.089, 0.038)),), ("carton:#6b3a20,#e8d9b5",), (Grip("top", _Y),)),
+    _ycb(8, (Box((0.089, 0.073, 0.029)),), ("carton:#c8283c,#f3e3dc",), (Grip("top", _Y),)),
+    _ycb(9, (Box((0.101, 0.058, 0.083), bevel_m=0.012),), ("carton:#274a8e,#d6c46a",),
+         (Grip("top", _Y),)),
+    _ycb(10, (_BANANA,), ("fruit:#e3c437,#5d4a1c",), (Grip("pinch", _Y),)),
+    _ycb(11, _PITCHER, ("plain:#3566b0,#2a5596",) * 2,
+         (Grip("side", _Y, (0.104, 0, 0.015)),), True, (_cup(0.054, 0.066, 0.242),)),
+    _ycb(12, (_bottle(0.102, 0.067, 0.25, 0.019, 0.035),), ("label:#eceae2,#2d55a5",),
+         (Grip("side", _Y),), True),
+    _ycb(13, (_bowl(0.0805, 0.055, 0.006),), ("plain:#b3251f,#8f1c18",),
+         (Grip("rim", _X, (-0.0785, 0, 0.022)),)),
+    _ycb(14, _MUG, ("plain:#b9302a,#d8d2c5", "plain:#b9302a,#a32822"),
+         (Grip("top", _Y, (0.0, 0, 0.01)),), False, (_cup(0.040, 0.0465, 0.081),)),
+    _ycb(15, _DRILL, ("plain:#c94f1b,#2b2b2c", "plain:#2f2f31,#3b3b3d", "plain:#2b2b2c,#c94f1b"),
+         (Grip("pinch", _X, (-0.05, -0.01, 0.0)), Grip("pinch", _Y, (0.0, 0.06, 0.0)))),
+    _ycb(16, (Box((0.085, 0.085, 0.2)),), ("wood:#c79a5f,#9c6f3d",),
+         (Grip("side", _X), Grip("top", _X, (0, 0, 0.055))), True),
+    _ycb(17, _SCISSORS, _SCISSORS_PAINTS, (Grip("pinch", _X),)),
+    _ycb(18, (_MARKER,), ("label:#e6e6e2,#1c1c1e",), (Grip("pinch", _Y),)),
+    _ycb(19, _clamp(0.9), _CLAMP_PAINTS, (Grip("pinch", _Y, (-0.02, 0, 0)),)),
+    _ycb(20, _clamp(1.15), _CLAMP_PAINTS, (Grip("pinch", _Y, (-0.03, 0, 0)),)),
+    _ycb(21, (Box((0.051, 0.078, 0.051), bevel_m=0.003),), ("plain:#a8352b,#8d2b23",),
+         (Grip("top", _X),)),
 )
 
 # fmt: on

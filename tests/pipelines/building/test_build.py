@@ -96,7 +96,7 @@ def test_interrupted_anywhere_and_resumed_gives_the_same_bytes(
 @pytest.mark.parametrize("num_frames", [[5], [1, 1, 1, 1], [3, 3, 1, 7, 2, 2]])
 def test_groups_of_clips_keep_their_order_and_the_limit(num_frames):
     refs = [SimpleNamespace(frames=range(n)) for n in num_frames]
-    groups = shard.in_groups(refs, 4)
+    groups = shard.group_by_frames(refs, 4)
     assert [ref for group in groups for ref in group] == refs
     sizes = [[len(ref.frames) for ref in group] for group in groups]
     assert all(len(group) == 1 or sum(group) <= 4 for group in sizes)
@@ -159,7 +159,7 @@ def test_a_limited_build_has_every_part_of_every_setup(limit):
         for sequence in sequences
         for serial in SERIALS
     ]  # fmt: skip
-    chosen = plan.spread(refs, limit)
+    chosen = plan.choose_clips(refs, limit)
     assert len(chosen) == limit
     assert chosen == [ref for ref in refs if ref in set(chosen)]
     parts = {part for ref in chosen for part in ref.splits}

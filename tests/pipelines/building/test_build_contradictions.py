@@ -104,12 +104,12 @@ THROUGHOUT = {
 def test_what_is_wrong_throughout_stops_the_build_with_the_likely_cause(own_root, tmp_path, reason):
     THROUGHOUT[reason](own_root)
     counts = "42 labels_missing" if reason == "labels_missing" else f"35 {reason}, 7 no_hand"
-    told = re.escape(
+    message = re.escape(
         f"none of its 42 frames is valid ({counts}); the likely cause of {reason}: "
         f"{LIKELY_CAUSES[reason]}; mend the input, delete the folder {tmp_path / 'out'} "
     )
     for _ in range(2):  # the same command again says the same
-        with pytest.raises(UnusableInputError, match=told):
+        with pytest.raises(UnusableInputError, match=message):
             build(options(own_root, tmp_path / "out"))
     assert not (tmp_path / "out" / "dataset.json").exists()
 

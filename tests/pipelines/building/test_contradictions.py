@@ -227,10 +227,10 @@ def test_files_of_the_model_that_are_not_the_published_ones_are_named(given, mod
     other = {"right": "left", "left": "right"}[ref.side]
     copied = replace(model.hands, **{ref.side: getattr(model.hands, other)})
     with pytest.raises(UnusableInputError, match="hold the same hand: take both from MANO v1.2"):
-        annotate_clip(ref, raw, HandModel.of(copied), LIMITS)
+        annotate_clip(ref, raw, HandModel.from_hands(copied), LIMITS)
     arrays = getattr(model.hands, ref.side)
     mended = replace(arrays, shapedirs=arrays.shapedirs * np.float32([-1, 1, 1])[:, None])
-    mended = HandModel.of(replace(model.hands, **{ref.side: mended}))
+    mended = HandModel.from_hands(replace(model.hands, **{ref.side: mended}))
     with pytest.raises(
         UnusableInputError, match=f"MANO_{ref.side.upper()}.pkl .* not a mended one"
     ):

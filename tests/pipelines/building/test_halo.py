@@ -91,11 +91,11 @@ def test_windows_as_wide_as_the_halo_are_those_of_the_whole_recording(shards, wi
 @pytest.mark.parametrize("edge", ["hold", "skip"])
 def test_wider_windows_are_refused_with_the_option_that_builds_for_them(shards, window, edge):
     window, data = WindowConfig(*window, edge=edge), shards(3)
-    told = (
+    message = (
         f"the window reaches {window.reach} frames from its centre, clips of {data} have a halo of "
         f"3: .*--stream.window.num-frames .* or build the shards with --halo-frames {window.reach}"
     )
-    with pytest.raises(ValueError, match=told):
+    with pytest.raises(ValueError, match=message):
         stream_of(data, window)
 
 

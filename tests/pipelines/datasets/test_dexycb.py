@@ -125,9 +125,9 @@ def test_a_camera_that_is_not_there_is_left_out_and_said(own_root, caplog):
 )
 def test_an_unusable_root_says_what_to_do(own_root, damage, message):
     damage(own_root)
-    with pytest.raises(UnusableInputError, match=message) as told:
+    with pytest.raises(UnusableInputError, match=message) as raised:
         dexycb.list_clips(own_root)
-    assert "\n" not in str(told.value)
+    assert "\n" not in str(raised.value)
 
 
 @pytest.mark.parametrize(

@@ -64,7 +64,7 @@ READERS = {
 def test_foreign_files_are_told_in_a_line(tmp_path, name, case):
     data, message = FOREIGN[case]
     (tmp_path / name).write_bytes(data)
-    with pytest.raises((UnusableInputError, UnreadableFileError), match=message) as told:
+    with pytest.raises((UnusableInputError, UnreadableFileError), match=message) as raised:
         READERS[name](tmp_path / name)
-    assert str(tmp_path / name) in str(told.value)
-    assert "\n" not in str(told.value) and len(str(told.value)) < 500
+    assert str(tmp_path / name) in str(raised.value)
+    assert "\n" not in str(raised.value) and len(str(raised.value)) < 500

@@ -8,7 +8,7 @@ from scipy.spatial.transform import Rotation
 from deformer.hand.mano import STANDIN_DIR
 from pipelines.synthetic.hand.kinematics import HandRig
 from pipelines.synthetic.hand.motion import smooth_noise
-from pipelines.synthetic.layouts.sequences import SequencePlan, dexycb_plan
+from pipelines.synthetic.plans import SequencePlan, dexycb_plan
 from pipelines.synthetic.recorded.motions_file import MODEL_YAW_DEG
 from pipelines.synthetic.things.ycb import CLASS_IDS, YCB_OBJECTS
 

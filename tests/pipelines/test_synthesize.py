@@ -18,9 +18,9 @@ from deformer.files.whole import NoRoomError
 from deformer.hand.camera import project
 from deformer.hand.conventions import SIDES
 from deformer.hand.rotations import rotvec_to_rotmat
+from pipelines.rays import RayScene
 from pipelines.synthesize import VERSION, SynthesisConfig, run, synthesize
-from pipelines.synthetic.layouts.sequences import dexycb_plan, dexycb_serials, ho3d_plan
-from pipelines.synthetic.render.rays import RayScene
+from pipelines.synthetic.plans import dexycb_plan, dexycb_serials, ho3d_plan
 from pipelines.synthetic.things.ycb import YCB_OBJECTS
 from tests.full_disk import LINE, little_room, names
 from tests.pipelines.synthetic.roots import files_of

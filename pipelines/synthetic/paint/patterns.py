@@ -1,6 +1,6 @@
 """Cheap textures of many kinds: a bank of grey patterns, cut, turned and coloured anew each time.
 
-Values here are sRGB, 8 bit, in OpenCV's channel order (BGR): a photograph's, not light's.
+Values here are 8-bit sRGB in OpenCV's channel order (BGR), not linear light.
 """
 
 from functools import cache
@@ -20,7 +20,7 @@ _NAMED = {
 
 
 Kinds = str | tuple[str, ...]
-"""Of colours: a name in the table, "any", or those to choose from, "rrggbb"."""
+"""Colours: a name in the table, "any", or several "rrggbb" to choose from."""
 
 
 def colour(rng: np.random.Generator, kinds: Kinds = "any") -> np.ndarray:

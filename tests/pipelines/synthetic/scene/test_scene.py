@@ -9,14 +9,16 @@ import pytest
 from deformer.data.official import IMAGE_SIZE, SERIALS
 from deformer.hand.conventions import FINGERS
 from deformer.hand.mano import HandLayer
+from pipelines.rays import RayScene
 from pipelines.synthetic.hand.kinematics import SIDE_BY_SIDE_RAD, FingerBend, HandRig
-from pipelines.synthetic.layouts.encode import pack_npz
-from pipelines.synthetic.layouts.sequences import dexycb_plan
+from pipelines.synthetic.layouts.png_npz import pack_npz
+from pipelines.synthetic.plans import dexycb_plan
 from pipelines.synthetic.render.layer import ARM, HAND, THING
-from pipelines.synthetic.render.rays import RayScene
+from pipelines.synthetic.render.table_views import table_views
 from pipelines.synthetic.scene.cameras import rig
-from pipelines.synthetic.scene.sequence import clearance_m, compose, film_table, generator
-from pipelines.synthetic.scene.world import Person, Take
+from pipelines.synthetic.scene.sequence import clearance_m, compose
+from pipelines.synthetic.scene.world import Person, SequenceSpec
+from pipelines.synthetic.standin_hand import generator
 from pipelines.synthetic.things.objects import distance_field, surface_samples_m
 from pipelines.synthetic.things.ycb import CLASS_IDS, YCB_OBJECTS
 
@@ -25,8 +27,8 @@ def composed(plan, num_frames: int, serials: Sequence[str] = SERIALS):
     person = Person.drawn(generator(0, plan.subject, "person"))
     cameras = [c for c in rig(generator(0, plan.subject, "rig")) if c.name in serials]
     grasped = CLASS_IDS[plan.object_name]
-    take = Take(0, plan.folder, person, plan.side, grasped, cameras, plan.setting)
-    return compose(take, num_frames)
+    spec = SequenceSpec(0, plan.folder, person, plan.side, grasped, cameras, plan.setting)
+    return compose(spec, num_frames)
 
 
 def hand_vertices(sequence) -> np.ndarray:
@@ -91,9 +93,9 @@ def test_objects_stand_on_the_table_apart_from_each_other(sequence):
 
 
 def test_the_object_lies_still_until_it_is_touched_and_pictures_leave_no_trace(sequence):
-    film = film_table(replace(sequence, cameras=sequence.cameras[:1]))
+    scene_views = table_views(replace(sequence, cameras=sequence.cameras[:1]))
     last = sequence.motion.num_frames - 1
-    before, held, again = (picture for _, _, picture in film.pictures([0, last, 0]))
+    before, held, again = (picture for _, _, picture in scene_views.pictures([0, last, 0]))
     grasped = sequence.world.objects[sequence.world.grasped].thing.class_id
     assert not before.moving_parts and [p.kind for p in held.moving_parts] == [HAND, ARM, THING]
     for picture, is_held in ((before, False), (held, True)):

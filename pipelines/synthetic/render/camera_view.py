@@ -1,8 +1,8 @@
-"""A scene before one camera: layer by layer from the background to what is nearest.
+"""A scene as one camera sees it.
 
-Layers, from back to front: background, ground, still objects, what moves (blurred along its way;
-behind still objects that are nearer). The picture is composed in 8-bit sRGB, BGR, and what is where
-comes along as maps of parts and of depth. What stays is drawn again only when the camera has moved.
+Layers, from back to front: background, ground, still objects, moving parts (blurred along their
+motion, behind still objects that are nearer). The picture is composed in 8-bit sRGB, BGR, together
+with maps of parts and of depth. Still layers are drawn again only when the camera has moved.
 """
 
 from collections.abc import Iterable, Iterator
@@ -11,6 +11,8 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
+from pipelines.rays import RayScene
+from pipelines.synthetic.paint.lighting import Light
 from pipelines.synthetic.render.layer import (
     Canvas,
     Layer,
@@ -20,11 +22,9 @@ from pipelines.synthetic.render.layer import (
     line_kernel,
 )
 from pipelines.synthetic.render.lens import Lens, expose
-from pipelines.synthetic.render.lighting import Light
-from pipelines.synthetic.render.rays import RayScene
-from pipelines.synthetic.render.stage import Stage, share_open
+from pipelines.synthetic.render.scene_layers import SceneLayers, share_open
+from pipelines.synthetic.render.surroundings import MARGIN, Surroundings
 from pipelines.synthetic.scene.cameras import Camera
-from pipelines.synthetic.scene.surroundings import MARGIN, Surroundings
 
 _STEP = 7  # px between points of the ground at which shadows are cast
 _FAR_M = 6.0  # no shadows beyond
@@ -36,8 +36,8 @@ _SKIES = (
 
 @dataclass(frozen=True, eq=False)
 class Picture:
-    """image (H, W, 3) uint8 BGR; depth_m (H, W). moving, still (H, W): number of the part, of
-    moving_parts or still_parts, that is seen there, −1 for none."""
+    """image (H, W, 3) uint8 BGR; depth_m (H, W). moving, still (H, W): index of the visible part in
+    moving_parts or still_parts, −1 for none."""
 
     image: np.ndarray
     depth_m: np.ndarray
@@ -48,10 +48,10 @@ class Picture:
 
 
 @dataclass(frozen=True, eq=False)
-class _Base:
-    """What stays, from one camera. part (H, W) as `Picture.still`; on_ground (H, W) bool: where the
-    ground is seen; points_m (N, 3): where on the ground the points lie, of the grid for shadows,
-    that have the numbers chosen (N,)."""
+class _StillView:
+    """The still layers from one camera. part (H, W): as `Picture.still`; on_ground (H, W) bool:
+    where the ground is visible; chosen (N,): indices of the shadow grid's points that lie on the
+    ground, points_m (N, 3): their places."""
 
     canvas: Canvas
     layer: Layer
@@ -61,16 +61,16 @@ class _Base:
     points_m: np.ndarray
 
 
-class Shot:
-    """A scene before one camera.
+class CameraView:
+    """A scene as one camera sees it.
 
-    cameras: its pose at every moment, `cameras[0]` the one whose view the backdrop is; extra: still
-    parts that only it sees.
+    cameras: its pose at every moment; the backdrop is the view of `cameras[0]`; extra: still parts
+    that only this camera sees.
     """
 
     def __init__(
         self,
-        stage: Stage,
+        layers: SceneLayers,
         cameras: list[Camera],
         around: Surroundings,
         size: tuple[int, int],
@@ -78,42 +78,39 @@ class Shot:
         lens: Lens,
         rng: np.random.Generator,
     ) -> None:
-        self.stage, self.cameras, self.around, self.size = stage, cameras, around, size
+        self.layers, self.cameras, self.around, self.size = layers, cameras, around, size
         self.extra, self.lens, self._rng = extra, lens, rng
-        self._layers: dict[tuple[int, ...], Layer] = {}
-        self._seen, self._base = None, None  # what stays, as it was last seen
+        self._still_layers: dict[tuple[int, ...], Layer] = {}
+        self._seen, self._base = None, None  # the last still view
 
     def picture(self, moving: Layer, moment: int, motion_px: np.ndarray) -> Picture:
-        """One moment; motion_px (2,): the hand's way in 1/30 s."""
+        """Draw one moment; motion_px (2,): the hand's motion in 1/30 s."""
         base = self._still_view(moment)
-        canvas = Canvas(
-            base.canvas.camera,
-            base.canvas.image.copy(),
-            base.canvas.depth_m.copy(),
-            base.canvas.directions,
-        )
+        below = base.canvas
+        image, depth_m = below.image.copy(), below.depth_m.copy()
+        canvas = Canvas(below.camera, image, depth_m, below.directions)
         part = np.full(base.part.shape, -1, np.int32)
         if moving.parts:
             self._cast_shadow(canvas.image, base, moving)
             blur = line_kernel(motion_px * self.lens.shutter)
-            part = lay(canvas, moving, self.stage.colours(moving, base.layer), blur)
+            part = lay(canvas, moving, self.layers.colours(moving, base.layer), blur)
         still = np.where(part >= 0, -1, base.part)
         image = expose(self.lens, canvas.image, moment, self._rng)
         parts = moving.parts, part, base.layer.parts, still
         return Picture(image, canvas.depth_m, *parts)
 
-    def _still_view(self, moment: int) -> _Base:
-        camera, resting = self.cameras[moment], self.stage.resting(moment)
+    def _still_view(self, moment: int) -> _StillView:
+        camera, resting = self.cameras[moment], self.layers.resting(moment)
         seen = camera.rotation.tobytes(), camera.translation_m.tobytes(), resting
         if seen != self._seen:
             self._seen, self._base = seen, self._draw_still(camera, resting)
         return self._base
 
-    def _draw_still(self, camera: Camera, resting: tuple[int, ...]) -> _Base:
+    def _draw_still(self, camera: Camera, resting: tuple[int, ...]) -> _StillView:
         width, height = self.size
-        if resting not in self._layers:
-            self._layers[resting] = Layer(self.stage.still(resting).parts + self.extra)
-        layer = self._layers[resting]
+        if resting not in self._still_layers:
+            self._still_layers[resting] = Layer(self.layers.still(resting).parts + self.extra)
+        layer = self._still_layers[resting]
         image = _warp_backdrop(self.around.backdrop, camera, self.cameras[0], self.size)
         directions = camera.ray_directions(_pixels(height, width)).reshape(height, width, 3)
         depth = np.full((height, width), np.float32(self.around.backdrop_m))
@@ -123,14 +120,19 @@ class Shot:
             where, chosen, points = self._lay_ground(canvas, layer)
         part = np.full(depth.shape, -1, np.int32)
         if layer.parts:
-            part = lay(canvas, layer, self.stage.colours(layer), line_kernel(np.zeros(2)))
-        return _Base(canvas, layer, part, where & (part < 0), chosen, points)
+            part = lay(canvas, layer, self.layers.colours(layer), line_kernel(np.zeros(2)))
+        return _StillView(canvas, layer, part, where & (part < 0), chosen, points)
 
     def _lay_ground(self, canvas: Canvas, still: Layer):
-        """The ground's texture, lit and in the shadow of what stays; returns where (H, W) bool, and
-        of the grid's points of the ground their numbers (N,) and places (N, 3)."""
+        """Lay the ground over the canvas, lit and in the shadow of still objects. Returns where
+        it is visible (H, W) bool, and the shadow grid's points on it: indices (N,) and places
+        (N, 3)."""
         width, height = self.size
-        camera, ground_m, light = canvas.camera, self.stage.scene.ground_m, self.stage.scene.light
+        camera, ground_m, light = (
+            canvas.camera,
+            self.layers.scene.ground_m,
+            self.layers.scene.light,
+        )
         plane = camera.rotation @ np.array([[1, 0, 0], [0, 1, 0], [0, 0, ground_m]])
         plane[:, 2] += camera.translation_m
         to_image = camera.K @ plane @ self.around.ground_to_world
@@ -148,7 +150,7 @@ class Shot:
         share = _ground_light([still.scene] if still.parts else [], points, light)
         tint = (light.key * _steepness(light) + light.sky)[::-1]
         tint = (tint / max(tint.max(), 0.3)) ** (1 / 2.2)
-        shadow = self._spread(chosen, share)
+        shadow = self._light_factors(chosen, share)
         lit = cv2.multiply(
             np.ascontiguousarray(seen[..., :3]),
             cv2.merge([shadow * np.float32(t) for t in tint]),
@@ -158,7 +160,7 @@ class Shot:
         canvas.image[:] = cv2.blendLinear(lit, canvas.image, cover, 1 - cover)
         return where, chosen, points
 
-    def _spread(self, chosen: np.ndarray, share: np.ndarray) -> np.ndarray:
+    def _light_factors(self, chosen: np.ndarray, share: np.ndarray) -> np.ndarray:
         """Shares of light at some points of the grid → factors of sRGB values, (H, W) float32."""
         width, height = self.size
         rows, columns = (len(range(0, n + _STEP, _STEP)) for n in (height, width))
@@ -169,32 +171,32 @@ class Shot:
         half = _STEP // 2
         return np.ascontiguousarray(full[half : half + height, half : half + width])
 
-    def _cast_shadow(self, image: np.ndarray, base: _Base, moving: Layer) -> None:
-        """Darken the ground where what moves takes light from it."""
-        near = _may_be_shaded(base.points_m, moving, self.stage.scene.light)
+    def _cast_shadow(self, image: np.ndarray, base: _StillView, moving: Layer) -> None:
+        """Darken the ground in the shadow of moving parts."""
+        near = _may_be_shaded(base.points_m, moving, self.layers.scene.light)
         if not len(near):
             return
-        points, light = base.points_m[near], self.stage.scene.light
+        points, light = base.points_m[near], self.layers.scene.light
         share = _ground_light([moving.scene], points, light)
-        factor = self._spread(base.chosen[near], share)
+        factor = self._light_factors(base.chosen[near], share)
         factor[~base.on_ground] = 1
         image[:] = cv2.multiply(image, cv2.merge([factor] * 3), dtype=cv2.CV_8U)
 
 
 @dataclass(frozen=True, eq=False)
-class Film:
-    """A scene before its cameras. motion_px (shots, T, 2): of the first hand in 1/30 s."""
+class SceneViews:
+    """A scene from all its cameras. motion_px (views, T, 2): the first hand's motion in 1/30 s."""
 
-    stage: Stage
-    shots: list[Shot]
+    layers: SceneLayers
+    views: list[CameraView]
     motion_px: np.ndarray
 
     def pictures(self, moments: Iterable[int]) -> Iterator[tuple[int, int, Picture]]:
-        """Yield (moment, number of the shot, picture), moments outermost."""
+        """Yield (moment, number of the view, picture), moments outermost."""
         for moment in moments:
-            moving = self.stage.moving(moment)
-            for number, shot in enumerate(self.shots):
-                yield moment, number, shot.picture(moving, moment, self.motion_px[number][moment])
+            moving = self.layers.moving(moment)
+            for number, view in enumerate(self.views):
+                yield moment, number, view.picture(moving, moment, self.motion_px[number][moment])
 
 
 def _pixels(height: int, width: int, step: int = 1) -> np.ndarray:
@@ -204,7 +206,7 @@ def _pixels(height: int, width: int, step: int = 1) -> np.ndarray:
 
 
 def lay(canvas: Canvas, layer: Layer, colours, blur: np.ndarray) -> np.ndarray:
-    """Lay a layer over the canvas: number of the part that is seen, (H, W), −1 for none."""
+    """Lay a layer over the canvas; returns the index of the visible part, (H, W), −1 for none."""
     part = np.full(canvas.depth_m.shape, -1, np.int32)
     cast = LayerCaster(canvas, layer, colours).cast(len(blur) // 2)
     if cast is not None:
@@ -213,7 +215,7 @@ def lay(canvas: Canvas, layer: Layer, colours, blur: np.ndarray) -> np.ndarray:
 
 
 def _warp_backdrop(backdrop, camera: Camera, start: Camera, size) -> np.ndarray:
-    """Far away as it is, the backdrop only turns with the camera."""
+    """The backdrop is far away, so it only turns with the camera."""
     margins = [round(n * MARGIN) for n in size]
     shift = np.array([[1, 0, -margins[0]], [0, 1, -margins[1]], [0, 0, 1.0]])
     if (camera.rotation == start.rotation).all():
@@ -224,12 +226,12 @@ def _warp_backdrop(backdrop, camera: Camera, start: Camera, size) -> np.ndarray:
 
 
 def _steepness(light: Light) -> float:
-    """How steeply the lamp's light falls: the share of it that the ground gets."""
+    """Share of the lamp's light that reaches the ground at its angle."""
     return max(light.key_m[2] / np.linalg.norm(light.key_m), 0.1)
 
 
 def _ground_light(blockers: list[RayScene], points: np.ndarray, light: Light) -> np.ndarray:
-    """Share of its light that each point of the ground gets past the blockers, (N,)."""
+    """Share of its light that the blockers leave to each point of the ground, (N,)."""
     lamps = light.key_samples_m(3)[:, None].astype(np.float32) - points
     skies = np.broadcast_to(_SKIES[:, None], (len(_SKIES), *points.shape))
     key, sky = (share_open(blockers, points, ways) for ways in (lamps, skies))
@@ -238,7 +240,7 @@ def _ground_light(blockers: list[RayScene], points: np.ndarray, light: Light) ->
 
 
 def _may_be_shaded(points: np.ndarray, moving: Layer, light: Light) -> np.ndarray:
-    """Numbers of the points of the ground, (N, 3), near what moves or near its shadow."""
+    """Indices of the ground's points (N, 3) near moving parts or near their shadow."""
     if not len(points):
         return np.zeros(0, int)
     above = np.concatenate([part.outline_m[::4] for part in moving.parts])

@@ -9,22 +9,22 @@ import pytest
 
 from deformer.data.official import SERIALS, official_splits
 from pipelines.synthesize import SynthesisConfig, synthesize
-from pipelines.synthetic.layouts import benchmark
-from pipelines.synthetic.layouts.benchmark import PARTS, benchmark_plan, setting
+from pipelines.synthetic import benchmark
+from pipelines.synthetic.benchmark import PARTS, benchmark_plan, setting
 from pipelines.synthetic.layouts.dexycb_layout import Subject
+from pipelines.synthetic.paint.backgrounds import plain_room
+from pipelines.synthetic.paint.patterns import texture
 from pipelines.synthetic.recorded.recording import Recordings
-from pipelines.synthetic.render.backgrounds import plain_room
-from pipelines.synthetic.render.patterns import texture
 from pipelines.synthetic.scene.cameras import rig
-from pipelines.synthetic.scene.clutter import Clutter, Course, placed
+from pipelines.synthetic.scene.clutter import Clutter, SweptPath, place_upright
 from pipelines.synthetic.scene.sequence import compose_recorded
 from pipelines.synthetic.scene.setting import EVERYTHING
-from pipelines.synthetic.scene.world import Take
+from pipelines.synthetic.scene.world import SequenceSpec
 from pipelines.synthetic.things.objects import surface_samples_m
 from pipelines.synthetic.things.ycb import CLASS_IDS, YCB_OBJECTS
+from tests.pipelines.synthetic.recorded.test_motions import RECORDED
 from tests.pipelines.synthetic.roots import files_of
-from tests.pipelines.synthetic.test_synthesize_motions import RECORDED
-from tests.pipelines.synthetic.test_synthetic_scene import composed, occlusions
+from tests.pipelines.synthetic.scene.test_scene import composed, occlusions
 
 PALETTES = ("table_hues", "table_woods", "walls", "clothes")
 
@@ -82,9 +82,9 @@ def cluttered() -> list[Clutter]:
         rng = np.random.default_rng(seed)
         cameras = [c for c in rig(rng) if c.name in benchmark.serials(2)]
         thing = YCB_OBJECTS[setting(part).classes[-1]]
-        grasped = placed(thing, 0.0, np.array([0, 0, -thing.bottom_m]))
-        course = Course(grasped.rotation, grasped.position_m, way, way)
-        clutter = Clutter([grasped], course, cameras, 1.0, setting(part))
+        grasped = place_upright(thing, 0.0, np.array([0, 0, -thing.bottom_m]))
+        path = SweptPath(grasped.rotation, grasped.position_m, way, way)
+        clutter = Clutter([grasped], path, cameras, 1.0, setting(part))
         clutter.add_piles(rng)
         clutter.add_others(rng, 6, keep_clear=False)
         found.append(clutter)
@@ -150,8 +150,8 @@ def with_recorded_motion(recordings, plan, num_cameras: int):
     cameras = [c for c in subject.cameras if c.name in benchmark.serials(num_cameras)]
     person = subject.person(plan.side, 0, plan.setting)
     grasped = CLASS_IDS[plan.object_name]
-    take = Take(0, plan.folder, person, plan.side, grasped, cameras, plan.setting)
-    return compose_recorded(take, recordings.retarget(plan, 72).motion)
+    spec = SequenceSpec(0, plan.folder, person, plan.side, grasped, cameras, plan.setting)
+    return compose_recorded(spec, recordings.retarget(plan, 72).motion)
 
 
 @pytest.mark.slow

@@ -1,10 +1,10 @@
-"""Light: one soft key light, a fill light, and a sky over a floor that throws colour back."""
+"""Light: one soft key light, a fill light, and a sky over a floor that reflects colour."""
 
 from dataclasses import dataclass
 
 import numpy as np
 
-from pipelines.synthetic.render.textures import hex_to_linear
+from pipelines.synthetic.paint.textures import hex_to_linear
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,7 +33,7 @@ class Light:
 
 
 def draw_light(rng: np.random.Generator, lowest: float = 0.05) -> Light:
-    """A lamp or the sun above, hard or soft, of any usual colour, or hardly there.
+    """A lamp or the sun above, hard or soft, of any usual colour, sometimes faint.
 
     lowest: sine of its least height over the horizon.
     """

@@ -1,4 +1,4 @@
-"""Where cameras of wide scenes are: any direction, distance, lens and roll, held by somebody."""
+"""Cameras of varied scenes: any direction, distance, lens and roll, steady or hand-held."""
 
 import numpy as np
 from scipy.spatial.transform import Rotation
@@ -26,7 +26,7 @@ def draw_cameras(
     solid_m: np.ndarray,
     size: tuple[int, int],
 ) -> list[Camera]:
-    """A camera's pose at times (T,); solid_m (N, 3): points it keeps away from."""
+    """One camera's poses at times (T,); solid_m (N, 3): points that it keeps away from."""
     width, height = size
     hand_px = np.exp(rng.uniform(np.log(65), np.log(250)))
     focal = width * np.exp(rng.uniform(np.log(0.6), np.log(2.0)))
@@ -35,7 +35,7 @@ def draw_cameras(
     middle = np.array([width, height]) * (0.5 + rng.normal(0, 0.025, 2))
     other = focal * rng.uniform(0.99, 1.01)
     K = np.array([[focal, 0, middle[0]], [0, other, middle[1]], [0, 0, 1.0]])
-    target = scene.players[0].wrist_m.mean(0) - 0.08 * scene.players[0].elbow
+    target = scene.tracks[0].wrist_m.mean(0) - 0.08 * scene.tracks[0].elbow
     center = _place(rng, scene, solid_m, target, distance)
     room = np.maximum(np.array([width, height]) / 2 - 0.6 * hand_px, 4)
     if rng.random() < 0.12:  # maybe partly out of the picture
@@ -55,8 +55,8 @@ def draw_cameras(
 
 
 def _place(rng, scene: Scene, solid_m, target: np.ndarray, distance: float) -> np.ndarray:
-    """Where the camera is: over the shoulder, or anywhere that is clear and not below a table."""
-    elbow, best = scene.players[0].elbow, None
+    """The camera's place: over the shoulder, or anywhere that is clear and not below a table."""
+    elbow, best = scene.tracks[0].elbow, None
     for _ in range(_TRIES):
         if rng.random() < 0.35:  # the person's own eyes
             direction = elbow * rng.uniform(0.2, 1.0) + [0, 0, rng.uniform(0.4, 1.3)]

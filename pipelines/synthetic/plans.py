@@ -1,4 +1,4 @@
-"""Which sequences a synthesized root holds: N of the genuine ones, spread over all splits."""
+"""The sequences of a synthesized root: some of the real dataset's, spread over all splits."""
 
 from dataclasses import dataclass
 
@@ -12,6 +12,8 @@ from pipelines.synthetic.scene.setting import EVERYTHING, Setting
 _SUBJECT_ORDER = (0, 6, 7, 1, 2, 3, 8, 4, 9, 5)
 _FIRST_SEQUENCE = {0: 4, 6: 17, 7: 39}
 _STRIDE = 37  # coprime to 100: every subject's sequences come once each, well mixed
+
+_VAL_EVERY = 25
 
 
 @dataclass(frozen=True)
@@ -95,6 +97,14 @@ def ho3d_plan(count: int | None) -> list[SequencePlan]:
             SequencePlan(name, "", "right", thing, "evaluation" if take_evaluation else "train")
         )
     return order[: _checked(count, len(order), "HO-3D")]
+
+
+def hands_plan(count: int) -> list[SequencePlan]:
+    """`count` sequences, one for validation to twenty-four for training."""
+    if count < 1:
+        raise ValueError(f"--sequences {count}: at least 1")
+    splits = ["val" if k % _VAL_EVERY == _VAL_EVERY - 1 else "train" for k in range(count)]
+    return [SequencePlan(f"{k:06d}", "", "", "", split) for k, split in enumerate(splits)]
 
 
 def _checked(count: int | None, available: int, dataset: str) -> int:

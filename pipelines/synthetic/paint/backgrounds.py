@@ -6,10 +6,10 @@ Values are sRGB, 8 bit, BGR, as in `patterns.py`.
 import cv2
 import numpy as np
 
-from pipelines.synthetic.render.patterns import Kinds, colour, texture
+from pipelines.synthetic.paint.patterns import Kinds, colour, texture
 
-# Of each kind: its share, names of its colours, their contrast, and rounds of shapes: how many, how
-# large as shares of the width, and the share of them that stand upright
+# Per kind: its share, names of colours, their contrast, and rounds of shapes: range of the number,
+# size as a share of the width, share of upright ones
 _INDOORS = (
     (0.58, ("wall", "any"), 0.5, (((3, 16), 0.45, 0.5), ((2, 30), 0.12, 0.35))),  # a room
     (0.18, ("wall", "any", "wood"), 0.6, (((0, 4), 0.4, 0.5),)),  # a wall
@@ -19,7 +19,7 @@ _OUTDOORS = 0.16
 
 
 def background(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
-    """Something to stand behind a hand, (height, width, 3) uint8."""
+    """Draw a background of any kind, (height, width, 3) uint8."""
     draw = _outdoors if rng.random() < _OUTDOORS else _indoors
     image = draw(rng, height, width)
     if rng.random() < 0.4:
@@ -30,7 +30,7 @@ def background(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
 
 
 def plain_room(rng: np.random.Generator, height: int, width: int, colours: Kinds) -> np.ndarray:
-    """A room out of focus that has no other colours than these, (height, width, 3) uint8."""
+    """A room out of focus in these colours only, (height, width, 3) uint8."""
     half = height // 2, width // 2
     sheets = [texture(rng, *half, colours) for _ in range(4)]
     image = texture(rng, *half, colours, 0.4)
@@ -51,7 +51,7 @@ def _blurred(image: np.ndarray, sigma: float) -> np.ndarray:
 
 
 def _shaded(rng, image: np.ndarray) -> np.ndarray:
-    """Light falls off across the picture."""
+    """The image under light that changes across it."""
     height, width = image.shape[:2]
     corners = rng.uniform(0.55, 1.15, (2, 2)).astype(np.float32)
     light = cv2.resize(corners, (width, height), interpolation=cv2.INTER_LINEAR)
@@ -149,7 +149,7 @@ def _add_shapes(
 
 
 def _add_limbs(rng, image) -> None:
-    """Rods in skin's colours, round by their shading: arms, fingers, what is no hand after all."""
+    """Draw shaded rods in skin colours, like arms and fingers but no labelled hand."""
     height, width = image.shape[:2]
     skin, start = colour(rng, "skin"), rng.uniform(0, 1, 2) * (width, height)
     angle, thick = rng.uniform(0, 2 * np.pi), width * rng.uniform(0.01, 0.08)

@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 
 from deformer.data.official import IMAGE_SIZE
-from pipelines.synthetic.render.appearance import attributes, thing_part
+from pipelines.rays import RayScene
+from pipelines.synthetic.render.camera_view import lay
 from pipelines.synthetic.render.layer import (
     HAND,
     SPACING_M,
@@ -15,10 +16,9 @@ from pipelines.synthetic.render.layer import (
     line_kernel,
     may_cover,
 )
-from pipelines.synthetic.render.rays import RayScene
-from pipelines.synthetic.render.shot import lay
+from pipelines.synthetic.render.parts import attributes, thing_part
 from pipelines.synthetic.scene.cameras import Camera, look_at
-from pipelines.synthetic.scene.clutter import placed
+from pipelines.synthetic.scene.clutter import place_upright
 from pipelines.synthetic.things.ycb import CLASS_IDS, YCB_OBJECTS
 
 WIDTH, HEIGHT = IMAGE_SIZE
@@ -33,7 +33,7 @@ BLOCK_EDGE, GROUND, BLOCK = 300, 60, 120
 def box() -> Layer:
     """A box in the middle of a table."""
     thing = YCB_OBJECTS[CLASS_IDS["003_cracker_box"]]
-    there = placed(thing, 0.3, np.array([0, 0, -thing.bottom_m]))
+    there = place_upright(thing, 0.3, np.array([0, 0, -thing.bottom_m]))
     return Layer([thing_part(thing, there.rotation, there.position_m, np.ones((8, 8, 3)))])
 
 

@@ -1,4 +1,4 @@
-"""What hands, arms and things look like: their parts of a layer, and the colour of its points."""
+"""Hands, arms and things as parts of a layer, and the colours of their points."""
 
 from collections.abc import Callable
 
@@ -8,11 +8,15 @@ from scipy.sparse import csr_matrix
 from scipy.spatial.transform import Rotation
 
 from deformer.hand.conventions import FINGERS, TIP_VERTICES
+from pipelines.rays import Hits, RayScene, interpolate, unit
 from pipelines.synthetic.hand.arm import Arm, ArmStyle
 from pipelines.synthetic.hand.kinematics import HandRig, finger_joints
+from pipelines.synthetic.paint.lighting import Light, shade
+from pipelines.synthetic.paint.textures import sample_noise
 from pipelines.synthetic.render.layer import (
     ARM,
     HAND,
+    NOBODY,
     SPACING_M,
     THING,
     Column,
@@ -20,10 +24,7 @@ from pipelines.synthetic.render.layer import (
     Part,
     Surface,
 )
-from pipelines.synthetic.render.lighting import Light, shade
-from pipelines.synthetic.render.rays import Hits, RayScene, interpolate, unit
-from pipelines.synthetic.render.textures import sample_noise
-from pipelines.synthetic.things.objects import YcbObject, surface_samples_m
+from pipelines.synthetic.things.objects import SceneObject, surface_samples_m
 
 _OPEN_REACH_M = 0.05
 _CLOTH_M = 0.2  # a texture's side on a sleeve
@@ -39,7 +40,7 @@ def layer_colour(
 ) -> np.ndarray:
     """Linear RGB (N, 3) of hits that all met something.
 
-    lamp_share(points_m, kinds): share of the lamp's light (N,) that arrives past what moves.
+    lamp_share(points_m, kinds): share of the lamp's light (N,) that arrives.
     """
     rows = hits.corners + layer.first_vertex.take(hits.mesh)[:, None]
     values = interpolate(layer.attributes, rows, hits.weights)
@@ -62,9 +63,9 @@ def layer_colour(
 def openness(
     scenes: list[RayScene], start: np.ndarray, normals: np.ndarray, turns: np.ndarray, floor_m
 ) -> np.ndarray:
-    """Share of the surroundings that points (V, 3) see past fingers and object, (V,).
+    """Share of the surroundings that nothing near hides from points (V, 3), (V,).
 
-    turns (R, 3): of the rays; floor_m: height of a surface below, None for none.
+    turns (R, 3): added to the normal for each ray; floor_m: height of a surface below, or None.
     """
     blocked = num_blocked(scenes, start, (normals + 0.95 * turns[:, None]) * _OPEN_REACH_M, 1.0)
     open_ = 1 - 0.85 * blocked.astype(np.float32) / len(turns)
@@ -74,7 +75,7 @@ def openness(
 
 
 def attributes(normals, albedo=0.0, rest=0.0, uv=0.0, textured=0.0, open_=1.0) -> np.ndarray:
-    """A part's table, (V, 14) float32; all light arrives."""
+    """A part's attributes, (V, 14) float32, without shadow."""
     table = np.ones((len(normals), Column.COUNT), np.float32)
     table[:, Column.NORMAL], table[:, Column.ALBEDO], table[:, Column.REST] = normals, albedo, rest
     table[:, Column.UV], table[:, Column.TEXTURED], table[:, Column.OPEN] = uv, textured, open_
@@ -82,10 +83,7 @@ def attributes(normals, albedo=0.0, rest=0.0, uv=0.0, textured=0.0, open_=1.0) -
 
 
 class Limb:
-    """A hand and the arm that continues it, at every moment.
-
-    vertices_m (T, 778, 3); hand_albedo (778, 3), arm_albedo (V, 3); skin, sleeve: surfaces.
-    """
+    """A hand and its arm at every moment. vertices_m (T, 778, 3)."""
 
     def __init__(
         self,
@@ -93,14 +91,14 @@ class Limb:
         style: ArmStyle,
         vertices_m: np.ndarray,
         global_rotvec: np.ndarray,
-        owner: int = -1,
+        owner: int = NOBODY,
     ) -> None:
         self.rig, self.arm, self.vertices_m, self.owner = rig, Arm(rig, style), vertices_m, owner
         self._rotation = Rotation.from_rotvec(global_rotvec).as_matrix()
         self._faces = rig.arrays.faces.astype(np.int32)
         corners = rig.rest_vertices_m[self._faces]
         edges_m = np.linalg.norm(corners - np.roll(corners, 1, 1), axis=-1)
-        self._wide_faces = self._faces[edges_m.max(1) > 0.009]
+        self._large_faces = self._faces[edges_m.max(1) > 0.009]
         self._operator = _vertex_normals_operator(self._faces, 778)
         self._arm_operator = _vertex_normals_operator(self.arm.faces, self.arm.num_vertices)
         rings, sides = len(self.arm.along_m), self.arm.num_vertices // len(self.arm.along_m)
@@ -115,7 +113,7 @@ class Limb:
         vertices = self.vertices_m[moment]
         normals = _mesh_normals(vertices, self._faces, self._operator)
         table = attributes(normals, albedo, self.rig.rest_vertices_m)
-        a, b, c = (vertices[self._wide_faces[:, k]] for k in range(3))
+        a, b, c = (vertices[self._large_faces[:, k]] for k in range(3))
         outline = [vertices, (a + b) / 2, (b + c) / 2, (c + a) / 2, (a + b + c) / 3]
         mesh = vertices, self._faces, np.concatenate(outline)
         return Part(HAND, *mesh, table, skin, gloss, self.owner)
@@ -137,14 +135,14 @@ class Limb:
 
 
 def thing_part(
-    thing: YcbObject,
+    thing: SceneObject,
     rotation: np.ndarray,
     position_m: np.ndarray,
     texture: np.ndarray,
     gloss: float = 0.1,
-    owner: int = -1,
+    owner: int = NOBODY,
 ) -> Part:
-    """A textured thing at its place."""
+    """A textured thing in its pose."""
     mesh = thing.mesh
     table = attributes(mesh.normals @ rotation.T, uv=mesh.uv, textured=1.0)
     vertices, outline = (
@@ -162,7 +160,7 @@ def thing_part(
 def num_blocked(
     scenes: list[RayScene], start: np.ndarray, ways: np.ndarray, reach: float
 ) -> np.ndarray:
-    """How many of the ways (R, N, 3) from start (N, 3) meet something within `reach`, (N,)."""
+    """How many of the rays (R, N, 3) from start (N, 3) meet something within `reach`, (N,)."""
     starts = np.broadcast_to(start, (len(ways), *start.shape)).reshape(-1, 3)
     flat, met = ways.reshape(-1, 3), np.zeros(len(starts), bool)
     for scene in scenes:
@@ -211,7 +209,7 @@ def paint_hand(rig: HandRig, skin: np.ndarray, rng: np.random.Generator) -> np.n
 
 
 def _add_nail(rig, finger, normals, albedo, skin) -> np.ndarray:
-    """The back of the last bone, near the tip: paler and pinker."""
+    """Paint a nail, paler and pinker: the back of the last bone, near the tip."""
     v = rig.rest_vertices_m
     k = FINGERS.index(finger)
     bone = rig.rest_joints_m[4 + 4 * k] - rig.rest_joints_m[3 + 4 * k]
@@ -225,7 +223,7 @@ def _add_nail(rig, finger, normals, albedo, skin) -> np.ndarray:
 
 
 def _thumb_back(rig: HandRig, bone: np.ndarray) -> np.ndarray:
-    """Away from the palm's side of the thumb: half up, half outwards."""
+    """The direction of the thumb's back: half up, half outwards."""
     back = 0.75 * rig.axes[2] - 0.65 * rig.axes[1]
     back = back - bone * (back @ bone)
     return back / np.linalg.norm(back)
@@ -233,11 +231,8 @@ def _thumb_back(rig: HandRig, bone: np.ndarray) -> np.ndarray:
 
 def skin_surface(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The `Surface` of a hand: its colour mottled, its normals uneven."""
-    albedo, normals, rest_m = (
-        values[:, Column.ALBEDO],
-        values[:, Column.NORMAL],
-        values[:, Column.REST],
-    )
+    columns = Column.ALBEDO, Column.NORMAL, Column.REST
+    albedo, normals, rest_m = (values[:, column] for column in columns)
     coarse, fine = sample_noise(rest_m, 1100.0), sample_noise(rest_m, 3700.0)
     mottled = albedo * (1 + 0.09 * coarse[:, :1] + 0.05 * coarse + 0.05 * fine[:, 1:2])
     bumped = normals + 0.09 * coarse + 0.06 * fine

@@ -17,13 +17,12 @@ from deformer.hand.rotations import rotvec_to_rotmat
 from pipelines.synthesize import SynthesisConfig, synthesize
 from pipelines.synthetic.hand.kinematics import HandRig
 from pipelines.synthetic.hand.motion import smooth_noise
-from pipelines.synthetic.layouts.sequences import dexycb_plan
-from pipelines.synthetic.recorded.inverse_kinematics import Skeleton, fit_betas, fit_pose
+from pipelines.synthetic.plans import dexycb_plan
+from pipelines.synthetic.recorded.inverse_kinematics import JointModel, fit_betas, fit_pose
 from pipelines.synthetic.recorded.recording import Recordings, at_rest_first, sunk_m
 from pipelines.synthetic.recorded.retargeting import retarget_all
 from tests.beside import SHARED
-from tests.pipelines.synthetic.roots import files_of
-from tests.pipelines.synthetic.synth_motions import (
+from tests.pipelines.synthetic.recorded.synth_motions import (
     CAMERA_ROTATION,
     FRAMES,
     HIDDEN,
@@ -32,6 +31,7 @@ from tests.pipelines.synthetic.synth_motions import (
     sequences_of,
     write_motions,
 )
+from tests.pipelines.synthetic.roots import files_of
 
 BETAS = np.array([0.8, -1.0, 0.5, 0, 0, 0, 0, 0, 0, 0], np.float32)
 RECORDED = SHARED / "data" / "dexycb_motions.npz"
@@ -76,7 +76,7 @@ class TestFit:
         rotmats = rotvec_to_rotmat(0.4 * torch.randn(5, 16, 3, generator=torch.manual_seed(0)))
         betas = torch.from_numpy(BETAS).expand(5, 10)
         _, joints = layer(rotmats, betas, torch.full((5,), side == "left"))
-        mine = Skeleton(getattr(hands, side), side, BETAS)(rotmats)
+        mine = JointModel(getattr(hands, side), side, BETAS)(rotmats)
         torch.testing.assert_close(mine, joints - joints[:, :1], atol=1e-5, rtol=0)
 
 

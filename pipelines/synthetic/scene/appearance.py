@@ -1,19 +1,19 @@
-"""Whose hands a scene shows."""
+"""A person's appearance: shape of the hands, skin and sleeves."""
 
 from dataclasses import dataclass
 
 import numpy as np
 
-from pipelines.synthetic.render.lighting import draw_skin
-from pipelines.synthetic.render.patterns import colour, texture
-from pipelines.synthetic.render.textures import linear_rgb, srgb_to_linear
+from pipelines.synthetic.paint.lighting import draw_skin
+from pipelines.synthetic.paint.patterns import colour, texture
+from pipelines.synthetic.paint.textures import linear_rgb, srgb_to_linear
 
 
 @dataclass(frozen=True, eq=False)
-class Looks:
-    """Of a person. skin linear RGB (3,); mottle, roughness, freckles, gloss: strengths; cloth: a
+class Appearance:
+    """One person. skin (3,): linear RGB; mottle, roughness, freckles, gloss: strengths; cloth: a
     linear RGB texture of the sleeves, which begin sleeve_from_m from the wrist; band: linear RGB of
-    something round the wrist, or None."""
+    a band round the wrist, or None."""
 
     betas: np.ndarray
     skin: np.ndarray
@@ -27,8 +27,8 @@ class Looks:
     band: np.ndarray | None
 
 
-def draw_looks(rng: np.random.Generator) -> Looks:
-    """Anybody, in any sleeves."""
+def draw_appearance(rng: np.random.Generator) -> Appearance:
+    """Draw any person with any sleeves."""
     skin = draw_skin(rng)
     sleeve = rng.choice([rng.uniform(0.0, 0.05), rng.uniform(0.05, 0.25), 0.9], p=[0.42, 0.2, 0.38])
     cloth = texture(rng, 128, 128)
@@ -37,7 +37,7 @@ def draw_looks(rng: np.random.Generator) -> Looks:
     band = None
     if rng.random() < 0.22:
         band = srgb_to_linear(colour(rng)[::-1] / 255)
-    return Looks(
+    return Appearance(
         betas=np.clip(rng.normal(0, 0.9, 10), -2.2, 2.2),
         skin=skin,
         mottle=rng.uniform(0, 0.09),

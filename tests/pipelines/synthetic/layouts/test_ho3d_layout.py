@@ -13,7 +13,7 @@ from deformer.hand.camera import project
 from deformer.hand.conventions import OPENGL_TO_OPENCV, TIP_VERTICES
 from pipelines.synthesize import SynthesisConfig, synthesize
 from pipelines.synthetic.hand.kinematics import HandRig
-from pipelines.synthetic.layouts.sequences import ho3d_plan
+from pipelines.synthetic.plans import ho3d_plan
 from tests.pipelines.synthetic.roots import files_of
 
 

@@ -1,12 +1,16 @@
 """Ray casting with Embree: one scene of several meshes, hits with interpolated attributes."""
 
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
 from embreex.mesh_construction import TriangleMesh
+from embreex.rtcore import EmbreeDevice
 from embreex.rtcore_scene import EmbreeScene
 
-from pipelines.embree import embree_device
+_DEVICE = None
 
 
 def interpolate(values: np.ndarray, corners: np.ndarray, weights: np.ndarray) -> np.ndarray:
@@ -63,7 +67,7 @@ class RayScene:
 
     def __init__(self, meshes: list[tuple[np.ndarray, np.ndarray]]) -> None:
         """meshes: (vertices (V, 3), faces (F, 3)) each."""
-        self._scene = EmbreeScene(embree_device())
+        self._scene = EmbreeScene(_embree_device())
         indices = [np.ascontiguousarray(faces, np.int32) for _, faces in meshes]
         self._meshes = [
             TriangleMesh(self._scene, np.ascontiguousarray(vertices, np.float32), faces)
@@ -96,3 +100,29 @@ def _f32(array: np.ndarray) -> np.ndarray:
 def _rows(origins: np.ndarray, count: int) -> np.ndarray:
     origins = np.asarray(origins, np.float32)
     return np.ascontiguousarray(np.broadcast_to(origins, (count, 3)))
+
+
+def _embree_device() -> EmbreeDevice:
+    """One device per process, since a scene cannot outlive its device.
+
+    Embree builds scenes with one thread per core that it finds when the device is made. Workers
+    fill the cores already, and a small scene is built faster by one thread, so it finds one core.
+    """
+    global _DEVICE  # noqa: PLW0603
+    if _DEVICE is None:
+        with _on_one_core():
+            _DEVICE = EmbreeDevice()
+    return _DEVICE
+
+
+@contextmanager
+def _on_one_core() -> Iterator[None]:
+    if not hasattr(os, "sched_getaffinity"):  # not Linux
+        yield
+        return
+    cores = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {min(cores)})
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, cores)

@@ -15,9 +15,9 @@ from pipelines.build_shards import Options, build
 from pipelines.datasets import hands
 from pipelines.datasets.source import HAND, UnusableInputError
 from pipelines.synthesize import SynthesisConfig, synthesize
+from pipelines.synthetic.benchmark import outside_test, setting
 from pipelines.synthetic.hand.free_poses import draw_pose
-from pipelines.synthetic.layouts.benchmark import outside_test, setting
-from pipelines.synthetic.layouts.hands_layout import hands_plan
+from pipelines.synthetic.plans import hands_plan
 from pipelines.synthetic.things.ycb import YCB_OBJECTS
 from pipelines.verify import check_dataset, verify
 from tests.pipelines.synthetic.roots import files_of
@@ -175,8 +175,10 @@ class TestReader:
     def test_an_absurd_number_of_frames_is_refused_at_once(self, own):
         path = min(own.rglob("meta.json"))
         path.write_text(json.dumps(json.loads(path.read_bytes()) | {"num_frames": 10_000_000}))
-        told = r"meta.json: num_frames is 10000000, and .* holds 2 .jpg images; correct num_frames"
-        with pytest.raises(UnusableInputError, match=told):
+        message = (
+            r"meta.json: num_frames is 10000000, and .* holds 2 .jpg images; correct num_frames"
+        )
+        with pytest.raises(UnusableInputError, match=message):
             hands.list_clips(own)
 
     def test_a_missing_image_is_the_frames_reason(self, own):
@@ -213,17 +215,17 @@ class TestReader:
         path = tmp_path / "train" / "000000" / "meta.json"
         path.parent.mkdir(parents=True)
         path.write_bytes(data)
-        with pytest.raises(UnusableInputError, match=rf"meta.json is damaged: {fault}") as told:
+        with pytest.raises(UnusableInputError, match=rf"meta.json is damaged: {fault}") as raised:
             hands.list_clips(tmp_path)
-        assert "write it again" in str(told.value) and "\n" not in str(told.value)
+        assert "write it again" in str(raised.value) and "\n" not in str(raised.value)
 
 
 def test_wrong_options_are_named(tmp_path):
-    for changes, told in (
+    for changes, message in (
         ({"sequences": "all"}, "--sequences all"), ({"sequences": 0}, "--sequences 0"),
         ({"cameras": 9}, "--cameras 9"), ({"stride": 0}, "--stride 0"),
     ):  # fmt: skip
-        with pytest.raises(ValueError, match=told):
+        with pytest.raises(ValueError, match=message):
             config(tmp_path / "new", **changes)
     with pytest.raises(ValueError, match="--stride 10"):
         SynthesisConfig("dexycb", tmp_path / "new", stride=10)

@@ -1,10 +1,10 @@
-"""The benchmark `occluded-hands`: its split, and what the scenes of each part may be made of.
+"""The benchmark `occluded-hands`: its split, and the material of each part's scenes.
 
 Train, val and test are those of DexYCB's setup s3 (unseen objects), so every tool that knows the
-official splits knows these. The parts share no sequence, no object (grasped or standing about) and
-no colour of table, wall, furniture or clothes; textures are drawn anew for every sequence anyway.
-Some classes that s3 trains on are never grasped here, since another part's scenes need them. The
-scenes of every part hold three or four objects.
+official splits knows these. The parts share no sequence, no object (grasped or around it) and no
+colour of table, wall, furniture or clothes; textures are drawn anew for every sequence. Some
+classes that s3 trains on are never grasped here, since another part's scenes need them. The scenes
+of every part hold three or four objects.
 """
 
 from collections import Counter
@@ -13,14 +13,14 @@ from dataclasses import replace
 import numpy as np
 
 from deformer.data.official import SERIALS, official_splits
-from pipelines.synthetic.layouts.sequences import SequencePlan, dexycb_plan, dexycb_serials
+from pipelines.synthetic.plans import SequencePlan, dexycb_plan, dexycb_serials
 from pipelines.synthetic.scene.setting import EVERYTHING, Setting
 from pipelines.synthetic.things.ycb import CLASS_IDS
 
 VERSION = 4
 """Raised whenever the same parameters give other files."""
 _CHOICE = 3
-"""Seed of which sequences it has: those of version 3."""
+"""Seed of the choice of sequences."""
 
 SETUP = "s3"
 PARTS = ("train", "val", "test")
@@ -32,7 +32,8 @@ _CLASSES = {
     "test": (6, 8, 12, 14, 16),
 }
 _FIRST_AND_STEP = {"train": (0, 2), "val": (1, 4), "test": (3, 4)}
-"""Which of a palette's colours a part has: every other one for training, the rest by turns."""
+"""First index and step of a part's colours in each palette: every other colour is for training, the
+rest alternate."""
 
 _PALETTES = ("table_hues", "table_woods", "walls", "clothes")
 _SHUTTER = (0.5, 1.0)
@@ -41,11 +42,11 @@ _MAX_OBJECTS = 4
 _MOST_HIDDEN = 0.3
 _CAMERA_ROOM_M = 0.4
 _CAMERA_ORDER = (0, 2, 3, 1, 4, 5, 6, 7)
-"""A low one and a high one by turns: objects on the table hide little from those above."""
+"""Low and high cameras alternate: objects on the table hide little from high ones."""
 
 
 def setting(part: str) -> Setting:
-    """What the scenes of "train", "val" or "test" are made of."""
+    """The setting of "train", "val" or "test"."""
     first, step = _FIRST_AND_STEP[part]
     return Setting(
         classes=_CLASSES[part],
@@ -59,7 +60,7 @@ def setting(part: str) -> Setting:
 
 
 def outside_test(piles: int) -> Setting:
-    """Anything but what the scenes of the test part are made of."""
+    """Everything that the test part's scenes do not use."""
     test = setting("test")
     pools = {
         name: tuple(x for x in getattr(EVERYTHING, name) if x not in getattr(test, name))
@@ -80,8 +81,8 @@ def serials(count: int) -> list[str]:
 def benchmark_plan(count: int | None) -> list[SequencePlan]:
     """`count` sequences (None: all that there are), a tenth for val and a fifth for test.
 
-    A smaller benchmark's sequences are among a larger one's of the same part. Raises `ValueError`
-    where `count` is too small to have all three parts or more than there are.
+    A larger benchmark holds all sequences of a smaller one, in the same parts. Raises `ValueError`
+    where `count` is too small for three parts, or too large.
     """
     parts: dict[str, list[SequencePlan]] = {part: [] for part in PARTS}
     for plan in sorted(dexycb_plan(None), key=lambda plan: plan.folder):
@@ -106,7 +107,7 @@ def benchmark_plan(count: int | None) -> list[SequencePlan]:
 
 
 def _mixed(plans: list[SequencePlan], rng: np.random.Generator) -> list[SequencePlan]:
-    """Shuffled, but so that objects and sides take turns."""
+    """Shuffled, with objects and sides in turn."""
     drawn = [plans[i] for i in rng.permutation(len(plans))]
     counts: Counter[tuple[str, str]] = Counter()
     rank = []

@@ -1,11 +1,14 @@
-"""A scene as layers: hands, arms, what is held, what stands about; and the light on them."""
+"""A scene as layers: hands, arms, held and still objects, and the light on them."""
 
 from functools import partial
 
 import numpy as np
 
+from pipelines.rays import RayScene, unit
 from pipelines.synthetic.hand.arm import ArmStyle
-from pipelines.synthetic.render.appearance import (
+from pipelines.synthetic.paint.textures import sample_noise
+from pipelines.synthetic.render.layer import HAND, THING, Column, Layer, Part
+from pipelines.synthetic.render.parts import (
     Limb,
     layer_colour,
     num_blocked,
@@ -15,11 +18,8 @@ from pipelines.synthetic.render.appearance import (
     skin_surface,
     thing_part,
 )
-from pipelines.synthetic.render.layer import HAND, THING, Column, Layer, Part
-from pipelines.synthetic.render.rays import RayScene, unit
-from pipelines.synthetic.render.textures import sample_noise
-from pipelines.synthetic.scene.looks import Looks
-from pipelines.synthetic.scene.scene import Player, Scene
+from pipelines.synthetic.scene.appearance import Appearance
+from pipelines.synthetic.scene.scene import HandTrack, Scene
 
 _OPEN_RAYS, _LAMPS = 8, 4
 _HARD_M = 0.06
@@ -27,32 +27,34 @@ _HARD_M = 0.06
 _BAND_M = (0.025, 0.06)
 
 
-class Actor:
-    """A player's hand, arm and object, posed at every moment."""
+class HandMeshes:
+    """The meshes of a hand, its arm and its object at every moment."""
 
-    def __init__(self, player: Player, looks: Looks, number: int, rng: np.random.Generator) -> None:
-        self.player, self.number, self._looks = player, number, looks
-        self.vertices_m, self.joints_m = player.posed
-        rig = player.rig
-        style = ArmStyle(player.shoulder_m, looks.sleeve_from_m, looks.sleeve_bulge_m)
-        self._limb = Limb(rig, style, self.vertices_m, player.global_rotvec, number)
-        # what is painted on the hand fades towards the arm
+    def __init__(
+        self, track: HandTrack, appearance: Appearance, number: int, rng: np.random.Generator
+    ) -> None:
+        self.track, self.number, self._appearance = track, number, appearance
+        self.vertices_m, self.joints_m = track.posed
+        rig = track.rig
+        style = ArmStyle(track.shoulder_m, appearance.sleeve_from_m, appearance.sleeve_bulge_m)
+        self._limb = Limb(rig, style, self.vertices_m, track.global_rotvec, number)
+        # the hand's paint fades towards the arm
         along = (rig.rest_vertices_m @ rig.axes[0])[:, None]
         share = np.clip((along + 0.005) / 0.05, 0, 1).astype(np.float32)
-        skin = looks.skin.astype(np.float32)
-        self._albedo = skin + share * (paint_hand(rig, looks.skin, rng) - skin)
+        skin = appearance.skin.astype(np.float32)
+        self._albedo = skin + share * (paint_hand(rig, appearance.skin, rng) - skin)
         arm = self._limb.arm
         ring = np.where((arm.along_m > _BAND_M[0]) & (arm.along_m < _BAND_M[1]), 1, 0)[:, None]
-        rings = skin + ring * ((skin if looks.band is None else looks.band) - skin)
+        rings = skin + ring * ((skin if appearance.band is None else appearance.band) - skin)
         self._arm_albedo = np.repeat(rings, arm.num_vertices // len(rings), 0)
 
     def parts(self, moment: int) -> list[Part]:
-        """What of it moves."""
-        parts, held = [], self.player.held
-        if self.player.valid[moment]:
-            skin, arm = partial(_skin, self._looks), partial(_sleeved_arm, self._looks)
+        """The moving parts."""
+        parts, held = [], self.track.held
+        if self.track.valid[moment]:
+            skin, arm = partial(_skin, self._appearance), partial(_sleeved_arm, self._appearance)
             parts = [
-                self._limb.hand_part(moment, self._albedo, skin, self._looks.gloss),
+                self._limb.hand_part(moment, self._albedo, skin, self._appearance.gloss),
                 self._limb.arm_part(moment, self._arm_albedo, arm),
             ]
         if held and not held.at_rest[moment]:
@@ -60,17 +62,18 @@ class Actor:
         return parts
 
     def held_part(self, moment: int) -> Part:
-        held = self.player.held
+        held = self.track.held
         pose = held.rotation[moment], held.position_m[moment]
         return thing_part(held.thing, *pose, held.texture, held.gloss, self.number)
 
 
-class Stage:
-    """A scene's layers, moment by moment."""
+class SceneLayers:
+    """A scene's layers at every moment."""
 
     def __init__(self, scene: Scene, rng: np.random.Generator) -> None:
         self.scene = scene
-        self.actors = [Actor(p, scene.looks, k, rng) for k, p in enumerate(scene.players)]
+        tracks = enumerate(scene.tracks)
+        self.hand_meshes = [HandMeshes(t, scene.appearance, k, rng) for k, t in tracks]
         self._objects = [
             thing_part(o.thing, o.rotation, o.position_m, o.texture, rng.uniform(0.01, 0.35))
             for o in scene.still
@@ -79,20 +82,21 @@ class Stage:
         self._turns = rng.uniform(-1, 1, (_OPEN_RAYS, 3)).astype(np.float32)
 
     def still(self, resting: tuple[int, ...] = ()) -> Layer:
-        """What stays, and the objects of these actors, which lie there untouched."""
+        """The still objects, and the objects at rest of the hands with these numbers."""
         if resting not in self._stills:
-            parts = [self.actors[number].held_part(0) for number in resting]
+            parts = [self.hand_meshes[number].held_part(0) for number in resting]
             self._stills[resting] = Layer(self._objects + parts)
         return self._stills[resting]
 
     def resting(self, moment: int) -> tuple[int, ...]:
-        """Numbers of the actors whose objects nobody has touched yet."""
-        held = [actor.player.held for actor in self.actors]
+        """Numbers of the hands that have not touched their object yet."""
+        held = [meshes.track.held for meshes in self.hand_meshes]
         return tuple(k for k, thing in enumerate(held) if thing and thing.at_rest[moment])
 
     def moving(self, moment: int) -> Layer:
-        """What moves, with the light that arrives at hands."""
-        layer, light = Layer([p for a in self.actors for p in a.parts(moment)]), self.scene.light
+        """The moving parts, with the light that arrives at hands."""
+        layer = Layer([part for meshes in self.hand_meshes for part in meshes.parts(moment)])
+        light = self.scene.light
         blockers = self._blockers(layer, self.still(self.resting(moment)))
         for number, part in enumerate(layer.parts):
             if part.kind == THING:
@@ -111,13 +115,13 @@ class Stage:
         return [layer.scene for layer in layers if layer.parts]
 
     def colours(self, layer: Layer, *others: Layer):
-        """Linear RGB (N, 3) of a layer's hits, as `LayerCaster` expects them; others: layers that
+        """A function for `LayerCaster`: a layer's hits → linear RGB (N, 3); others: layers that
         cast shadows on it, too."""
         light, blockers = self.scene.light, self._blockers(layer, *others)
         lamp_m = light.key_m.astype(np.float32)
 
         def lamp_share(points: np.ndarray, kinds: np.ndarray) -> np.ndarray:
-            """Whether light arrives, point by point where no vertex says so."""
+            """Share of the lamp's light, point by point where no vertex holds it."""
             lit = np.ones(len(points), np.float32)
             soft = light.key_radius_m > _HARD_M
             cast = np.flatnonzero(kinds == THING) if soft else np.arange(len(points))
@@ -132,42 +136,42 @@ class Stage:
 
 
 def share_open(blockers: list[RayScene], start: np.ndarray, ways: np.ndarray) -> np.ndarray:
-    """Share of the ways (R, N, 3) from start (N, 3) that nothing blocks, (N,) float32."""
+    """Share of the rays (R, N, 3) from start (N, 3) that nothing blocks, (N,) float32."""
     blocked = num_blocked(blockers, start, ways, 0.999)
     return 1 - blocked.astype(np.float32) / np.float32(len(ways))
 
 
-def _skin(looks: Looks, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The `Surface` of somebody's skin."""
+def _skin(appearance: Appearance, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The `Surface` of a person's skin."""
     plain, smooth = values[:, Column.ALBEDO], values[:, Column.NORMAL]
     rough, bumped = skin_surface(values)
-    share = np.float32(looks.roughness)
-    painted = (plain + share * (rough - plain)) * _blemishes(looks, values[:, Column.REST])
-    # light that comes out between fingers has been through skin
+    share = np.float32(appearance.roughness)
+    painted = (plain + share * (rough - plain)) * _blemishes(appearance, values[:, Column.REST])
+    # light between fingers has passed through skin
     closed = 1 - values[:, Column.OPEN, None]
     albedo = painted * (1 - closed * np.array([0.05, 0.42, 0.5], np.float32))
     return albedo, smooth + share * (bumped - smooth)
 
 
-def _sleeved_arm(looks: Looks, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _sleeved_arm(appearance: Appearance, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The `Surface` of an arm: skin, and cloth with folds from where the sleeve begins."""
     in_sleeve = values[:, Column.TEXTURED] > 0.5
     bare, sleeve = np.flatnonzero(~in_sleeve), np.flatnonzero(in_sleeve)
     albedo, normals = np.zeros((2, len(values), 3), np.float32)
-    albedo[bare], normals[bare] = _skin(looks, values.take(bare, 0))
+    albedo[bare], normals[bare] = _skin(appearance, values.take(bare, 0))
     if len(sleeve):
         own = values.take(sleeve, 0)
-        albedo[sleeve] = sample_texture(looks.cloth, own[:, Column.UV] % 1.0)
+        albedo[sleeve] = sample_texture(appearance.cloth, own[:, Column.UV] % 1.0)
         folds = sample_noise(own[:, Column.REST], 260.0)
         normals[sleeve] = unit(own[:, Column.NORMAL] + 0.35 * folds)
     return albedo, normals
 
 
-def _blemishes(looks: Looks, rest_m: np.ndarray) -> np.ndarray:
+def _blemishes(appearance: Appearance, rest_m: np.ndarray) -> np.ndarray:
     """Factors (N, 3): blotches that redden, freckles that darken."""
     broad = sample_noise(rest_m, 330.0)[:, :1]
-    factor = 1 + looks.mottle * broad * np.array([0.5, 1.2, 1.1], np.float32)
-    if looks.freckles:
+    factor = 1 + appearance.mottle * broad * np.array([0.5, 1.2, 1.1], np.float32)
+    if appearance.freckles:
         fine = sample_noise(rest_m + 0.5, 1500.0)[:, 1:2]
-        factor *= 1 - looks.freckles * np.clip(3 * fine - 1.8, 0, 1) * [0.6, 1.0, 1.1]
+        factor *= 1 - appearance.freckles * np.clip(3 * fine - 1.8, 0, 1) * [0.6, 1.0, 1.1]
     return factor.astype(np.float32)

@@ -1,4 +1,4 @@
-"""Many jobs in several processes, with a bar that shows how far they are."""
+"""Jobs in several processes, with a progress bar."""
 
 from collections.abc import Callable
 
@@ -9,22 +9,17 @@ from deformer.program.pool import as_done
 from deformer.program.processor import usable_cores
 
 
-def each(
+def map_with_progress(
     work: Callable, jobs: list[tuple], workers: int | None, title: str, total: int, console: Console
 ) -> list:
-    """`work(*job)` for every job, results in their order; `total` counts what is done already."""
+    """The results of `work(*job)` in the order of jobs; the bar starts at `total` - len(jobs)."""
     workers = min(workers or usable_cores(), max(len(jobs), 1))
     columns = *Progress.get_default_columns(), MofNCompleteColumn()
     with Progress(*columns, console=console) as progress:
         bar = progress.add_task(title, total=total, completed=total - len(jobs))
-        if workers == 1:
-            results = []
-            for job in jobs:
-                results.append(work(*job))
-                progress.advance(bar)
-            return results
+        here = ((place, work(*job)) for place, job in enumerate(jobs))
         by_place = {}
-        for place, result in as_done(work, jobs, workers):
+        for place, result in here if workers == 1 else as_done(work, jobs, workers):
             by_place[place] = result
             progress.advance(bar)
-        return [by_place[place] for place in range(len(jobs))]
+    return [by_place[place] for place in range(len(jobs))]

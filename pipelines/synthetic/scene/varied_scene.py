@@ -1,7 +1,7 @@
-"""One wide sequence before it is filmed: who, which hands do what, what stands about, which light.
+"""One varied scene: a person, moving hands, objects around them and light.
 
-World: z up, metres, the first hand near the origin. Time is in frames of 1/30 s; each frame asked
-for has two moments, its own and the next, which says how fast things move (`moments`).
+World: z up, metres, the first hand near the origin. Time is in frames of 1/30 s. Each frame has two
+moments, its own and one 1/30 s later, which give the speed (`frame_times`).
 """
 
 from dataclasses import replace
@@ -9,41 +9,41 @@ from dataclasses import replace
 import numpy as np
 from scipy.spatial.transform import Rotation
 
-from pipelines.synthetic.hand.free_poses import finger_course, own_way
+from pipelines.synthetic.hand.free_poses import add_personal_variation, finger_motion
 from pipelines.synthetic.hand.grasp import Grasp, find_grasp, grasp_directions
 from pipelines.synthetic.hand.kinematics import HandRig
 from pipelines.synthetic.hand.motion import smooth_noise
-from pipelines.synthetic.render.lighting import draw_light
-from pipelines.synthetic.render.patterns import texture
-from pipelines.synthetic.render.textures import linear_rgb, paint_object
-from pipelines.synthetic.scene.clutter import Placed, placed
-from pipelines.synthetic.scene.looks import draw_looks
-from pipelines.synthetic.scene.scene import Held, Player, Scene
+from pipelines.synthetic.paint.lighting import draw_light
+from pipelines.synthetic.paint.patterns import texture
+from pipelines.synthetic.paint.textures import linear_rgb, paint_object
+from pipelines.synthetic.scene.appearance import draw_appearance
+from pipelines.synthetic.scene.clutter import Placed, place_upright
+from pipelines.synthetic.scene.scene import HandTrack, Held, Scene
 from pipelines.synthetic.things.household import HOUSEHOLD
-from pipelines.synthetic.things.objects import YcbObject, surface_samples_m
+from pipelines.synthetic.things.objects import SceneObject, surface_samples_m
 from pipelines.synthetic.things.ycb import YCB_OBJECTS
 
-_FOREARM_M = 0.57  # to where the arm ends, straight on from the wrist
+_FOREARM_M = 0.57  # from the wrist straight to the arm's end
 _PLACEMENTS, _HOLD_TRIES, _SUNK_M = 10, 3, 0.006
 
 
-def moments(num_frames: int, stride: int) -> np.ndarray:
-    """The times of frames 0 … F − 1, then those of one 1/30 s later, (2F,)."""
+def frame_times(num_frames: int, stride: int) -> np.ndarray:
+    """The times of frames 0 … F − 1, then the times 1/30 s later, (2F,)."""
     times = np.arange(num_frames) * float(stride)
     return np.concatenate([times, times + 1])
 
 
-def draw_thing(rng: np.random.Generator) -> YcbObject:
-    """Any object to hold or to stand about."""
+def draw_thing(rng: np.random.Generator) -> SceneObject:
+    """Draw an object to hold or to put on the ground."""
     pool = HOUSEHOLD if rng.random() < 0.6 else tuple(YCB_OBJECTS.values())
     return pool[int(rng.integers(len(pool)))]
 
 
 def draw_scene(rng: np.random.Generator, hands, layer, times: np.ndarray) -> Scene:
-    """Everything but the camera, at times (T,)."""
-    looks = draw_looks(rng)
+    """Draw everything but the camera, at times (T,)."""
+    appearance = draw_appearance(rng)
     sides = ["right", "left"] if rng.random() < 0.5 else ["left", "right"]
-    rigs = [HandRig(hands, layer, side, looks.betas) for side in sides]
+    rigs = [HandRig(hands, layer, side, appearance.betas) for side in sides]
     on_table = rng.random() < 0.6
     holds = rng.random() < 0.5
     liveliness = np.exp(rng.uniform(np.log(0.25), np.log(1.6)))
@@ -51,51 +51,51 @@ def draw_scene(rng: np.random.Generator, hands, layer, times: np.ndarray) -> Sce
         first = _holding(rng, rigs[0], times, liveliness, on_table)
     else:
         first = _free(rng, rigs[0], times, liveliness, on_table)
-    players = [first]
+    tracks = [first]
     if rng.random() < 0.4:
         second = _free(rng, rigs[1], times, liveliness, on_table, beside=first)
-        players.append(_put_beside(rng, first, second))
+        tracks.append(_put_beside(rng, first, second))
     ground, still = None, []
     if on_table:
-        points = np.concatenate([_points(player).reshape(-1, 3) for player in players])
+        points = np.concatenate([_points(track).reshape(-1, 3) for track in tracks])
         gap = rng.choice([0.0, rng.exponential(0.06)], p=[0.45, 0.55])
         ground = float(points[:, 2].min() - gap)
         still = _still(rng, points, ground)
-    body = _body(players) if rng.random() < 0.85 else None
-    return Scene(looks, players, ground, still, draw_light(rng), body)
+    body = _body(tracks) if rng.random() < 0.85 else None
+    return Scene(appearance, tracks, ground, still, draw_light(rng), body)
 
 
-def _body(players: list[Player]) -> tuple[np.ndarray, float]:
+def _body(tracks: list[HandTrack]) -> tuple[np.ndarray, float]:
     """The chest's middle (3,) and where it faces (radians), from the first shoulder."""
-    elbow, shoulder = players[0].elbow, players[0].shoulder_m
+    elbow, shoulder = tracks[0].elbow, tracks[0].shoulder_m
     facing = np.arctan2(-elbow[1], -elbow[0]) if np.hypot(*elbow[:2]) > 0.2 else 0.3
     right = np.array([np.sin(facing), -np.cos(facing), 0])
-    sign = 1 if players[0].side == "right" else -1
+    sign = 1 if tracks[0].side == "right" else -1
     return shoulder - 0.17 * sign * right - [0, 0, 0.24], float(facing)
 
 
-def _points(player: Player) -> np.ndarray:
-    """What a player sweeps, (T, N, 3): some of the hand's skin and of what it holds."""
-    vertices, _ = player.posed
+def _points(track: HandTrack) -> np.ndarray:
+    """Points that a hand sweeps, (T, N, 3): on its skin and on the object that it holds."""
+    vertices, _ = track.posed
     parts = [vertices[:, ::6]]
-    if player.held is not None:
-        held = player.held
+    if track.held is not None:
+        held = track.held
         samples = surface_samples_m(held.thing, 0.02)
         parts.append(np.einsum("tij,sj->tsi", held.rotation, samples) + held.position_m[:, None])
     return np.concatenate(parts, 1)
 
 
 def _elbow(rng, rig: HandRig, rotation: np.ndarray) -> np.ndarray:
-    """Where the forearm goes from a hand turned by rotation (3, 3): a wrist bends so far."""
+    """The direction from a hand turned by rotation (3, 3) to its elbow, within a wrist's range."""
     flexion, deviation = np.clip(rng.normal(0, [0.42, 0.16]), [-1.1, -0.4], [1.1, 0.4])
     f, p, a = rig.axes
     bent = -f * np.cos(flexion) + p * np.sin(flexion)
     return rotation @ (bent * np.cos(deviation) + a * np.sin(deviation))
 
 
-def _free(rng, rig, times, liveliness, on_table, beside: Player | None = None) -> Player:
-    """A hand that holds nothing, at any orientation; over a table none whose arm comes from below,
-    and beside another hand mostly one whose arm comes from where the other's does."""
+def _free(rng, rig, times, liveliness, on_table, beside: HandTrack | None = None) -> HandTrack:
+    """An empty hand at any orientation. Over a table its arm does not come from below; beside
+    another hand it mostly comes from the same direction."""
     candidates = []
     for _ in range(16):
         rotation = Rotation.from_quat(rng.standard_normal(4)).as_matrix()
@@ -109,25 +109,25 @@ def _free(rng, rig, times, liveliness, on_table, beside: Player | None = None) -
     rotation, elbow = candidates[0]
     turn = Rotation.from_rotvec(smooth_noise(rng, times, 3, 28 / liveliness) * 0.3)
     drift = smooth_noise(rng, times, 3, 24 / liveliness) * rng.uniform(0.01, 0.05)
-    return Player(
+    return HandTrack(
         rig,
         np.ones(len(times), bool),
         (turn * Rotation.from_matrix(rotation)).as_rotvec(),
-        finger_course(rng, rig, times, liveliness),
+        finger_motion(rng, rig, times, liveliness),
         drift,
         drift.mean(0) + elbow * _FOREARM_M,
         None,
     )
 
 
-def _hold(rng, rig: HandRig) -> tuple[YcbObject, np.ndarray, Grasp]:
-    """An object, how it is turned (3, 3), and a grasp that hardly sinks into it."""
+def _hold(rng, rig: HandRig) -> tuple[SceneObject, np.ndarray, Grasp]:
+    """An object, its rotation (3, 3), and a grasp that sinks little into it."""
     best = None
     for _ in range(_HOLD_TRIES):
         thing = draw_thing(rng)
         grip = thing.grips[rng.integers(len(thing.grips))]
         approach, fingers, yaw = grasp_directions(rng, rig.side, grip)
-        start = placed(thing, yaw, np.zeros(3)).rotation
+        start = place_upright(thing, yaw, np.zeros(3)).rotation
         wished = start.T @ approach, start.T @ fingers
         grasp = find_grasp(rig, thing, grip, *wished, rng, _PLACEMENTS, num_tables=1)
         if best is None or grasp.penetration_m < best[2].penetration_m:
@@ -137,8 +137,8 @@ def _hold(rng, rig: HandRig) -> tuple[YcbObject, np.ndarray, Grasp]:
     return best
 
 
-def _holding(rng, rig, times, liveliness, on_table) -> Player:
-    """A hand that holds an object, or is about to take it."""
+def _holding(rng, rig, times, liveliness, on_table) -> HandTrack:
+    """A hand that holds an object, or will take it."""
     thing, start, grasp = _hold(rng, rig)
     spin = Rotation.from_rotvec([0, 0, rng.uniform(-np.pi, np.pi)])
     tilt = Rotation.from_rotvec(rng.normal(0, 0.35, 3))
@@ -151,7 +151,7 @@ def _holding(rng, rig, times, liveliness, on_table) -> Player:
     turn = Rotation.from_rotvec(smooth_noise(rng, times, 3, 26 / liveliness) * 0.35 * strength)
     rotation = (turn * spin * tilt).as_matrix() @ start
     position = smooth_noise(rng, times, 3, 24 / liveliness) * rng.uniform(0.01, 0.06) * strength
-    # opened and drawn back: 0 holds, 1 is some centimetres away
+    # 0: holds the object; 1: opened, some centimetres away
     away = np.zeros(len(times))
     if rng.random() < 0.3:
         away = np.clip(rng.uniform(-0.2, 0.5) + 0.6 * smooth_noise(rng, times, 1, 20)[:, 0], 0, 1)
@@ -164,55 +164,57 @@ def _holding(rng, rig, times, liveliness, on_table) -> Player:
     paint, gloss = _draw_paint(rng, thing), rng.uniform(0.01, 0.35)
     never = np.zeros(len(times), bool)
     wrist = np.einsum("tij,tj->ti", rotation, wrist) + position
-    return Player(
+    return HandTrack(
         rig,
         ~never,
         Rotation.from_matrix(hand).as_rotvec(),
-        _own_way_a_little(rng, rig.finger_rotvec(bend)),
+        _add_slight_variation(rng, rig.finger_rotvec(bend)),
         wrist,
         wrist.mean(0) + elbow * _FOREARM_M,
         Held(thing, rotation, position, never, paint, gloss),
     )
 
 
-def _own_way_a_little(rng, finger_rotvec: np.ndarray) -> np.ndarray:
-    """A little of `own_way`: a hold must stay one."""
-    return finger_rotvec + 0.25 * (own_way(rng, finger_rotvec) - finger_rotvec)
+def _add_slight_variation(rng, finger_rotvec: np.ndarray) -> np.ndarray:
+    """A quarter of `add_personal_variation`, so that the hand still holds."""
+    return finger_rotvec + 0.25 * (add_personal_variation(rng, finger_rotvec) - finger_rotvec)
 
 
-def _put_beside(rng, first: Player, second: Player) -> Player:
-    """The second hand near the first, touching it at most."""
+def _put_beside(rng, first: HandTrack, second: HandTrack) -> HandTrack:
+    """The second hand moved near the first, without overlap."""
     target = _points(first)
     direction = rng.standard_normal(3)
     direction /= np.linalg.norm(direction)
     gap = rng.choice([0.004, rng.uniform(0.01, 0.16)], p=[0.4, 0.6])
     shared = (first.wrist_m - first.wrist_m.mean(0)) * rng.choice([0.0, 1.0])
-    own, moments_ = _points(second), range(0, len(target), 2)
+    own, moments = _points(second), range(0, len(target), 2)
     to_first = shared + target.mean((0, 1)) - own.mean((0, 1))
     own = own + to_first[:, None]
     for distance in np.arange(0.02, 0.5, 0.015):
         shifted = own + direction * distance
-        nearest = min(_nearest_m(target[t][::2], shifted[t][::2]) for t in moments_)
+        nearest = min(_nearest_m(target[t][::2], shifted[t][::2]) for t in moments)
         if nearest > gap:
             break
     return second.moved(to_first + direction * distance)
 
 
 def _nearest_m(a: np.ndarray, b: np.ndarray) -> float:
-    """The least distance between two sets of points (N, 3)."""
+    """The smallest distance between two sets of points (N, 3)."""
     square = (a * a).sum(1)[:, None] + (b * b).sum(1) - 2 * a @ b.T
     return float(np.sqrt(max(square.min(), 0)))
 
 
 def _still(rng, points: np.ndarray, ground: float) -> list[Placed]:
-    """Objects that stand or lie about on the ground, clear of all points."""
+    """Objects on the ground, clear of all points."""
     found, sample = [], points[:: max(1, len(points) // 400)]
     middle = points.mean(0)
     for _ in range(int(rng.integers(0, 6))):
         thing = draw_thing(rng)
         angle, far = rng.uniform(0, 2 * np.pi), rng.uniform(0.06, 0.45)
         spot = [middle[0] + far * np.cos(angle), middle[1] + far * np.sin(angle)]
-        new = placed(thing, rng.uniform(0, 2 * np.pi), np.array([*spot, ground - thing.bottom_m]))
+        new = place_upright(
+            thing, rng.uniform(0, 2 * np.pi), np.array([*spot, ground - thing.bottom_m])
+        )
         local = (sample - new.position_m) @ new.rotation
         others = [
             np.linalg.norm(o.position_m[:2] - new.position_m[:2])
@@ -224,11 +226,11 @@ def _still(rng, points: np.ndarray, ground: float) -> list[Placed]:
     return found
 
 
-def _reach(thing: YcbObject) -> float:
+def _reach(thing: SceneObject) -> float:
     return float(np.linalg.norm(thing.mesh.vertices_m[:, :2], axis=1).max())
 
 
-def _draw_paint(rng: np.random.Generator, thing: YcbObject) -> np.ndarray:
+def _draw_paint(rng: np.random.Generator, thing: SceneObject) -> np.ndarray:
     """A texture, linear RGB: the object's own (of DexYCB's), every part in one colour, or any."""
     kind = rng.choice(["own", "plain", "any"], p=[0.3, 0.4, 0.3])
     if kind == "own" and thing.class_id in YCB_OBJECTS:

@@ -1,6 +1,6 @@
-"""Colour on things: sRGB and linear light, noise, painted packages. Everything from a generator.
+"""Colour on things: sRGB and linear light, noise, painted packages.
 
-Colours are linear RGB in [0, 1] (light adds up in them); sRGB appears only at the camera's end.
+Colours are linear RGB in [0, 1], so that light adds up; only the camera's picture is sRGB.
 """
 
 from functools import cache
@@ -8,7 +8,7 @@ from functools import cache
 import cv2
 import numpy as np
 
-from pipelines.synthetic.render.patterns import texture
+from pipelines.synthetic.paint.patterns import texture
 
 TILE = 192
 """Side of the square of texture that one part of an object gets, in texels."""
@@ -43,7 +43,7 @@ def hex_to_linear(text: str) -> np.ndarray:
 
 @cache
 def _noise_volume() -> np.ndarray:
-    """Periodic smooth noise (64, 64, 64, 3) in about [-1, 1], the same for ever: skin and cloth."""
+    """Periodic smooth noise (64, 64, 64, 3) in about [-1, 1], always the same: skin and cloth."""
     rng = np.random.default_rng(20231002)
     frequency = np.fft.fftfreq(64)
     square = sum(np.meshgrid(*[frequency**2] * 3, indexing="ij"))

@@ -1,0 +1,1 @@
+"""Colours, textures and light: what scenes are painted with."""
