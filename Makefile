@@ -42,17 +42,18 @@ demo: install
 # The weights that ship, from nothing: drawn scenes, single frames, windows. SIZE is a percentage of
 # all of it: 1 rehearses in minutes, 100 is for a GPU beside 16 cores (WORKERS=15) or for a night.
 # Interrupted, the same command goes on. Another SIZE wants the folders of the last one gone.
-WIDE := --data shards/wide --stream.split train --validation.split val --workers $(WORKERS) --resume
+VARIED := --data shards/varied --stream.split train --stream.where "visibility > 0.1" \
+	--validation.split val --workers $(WORKERS) --resume
 weights: install
-	$(PY) pipelines.synthesize --layout hands --out data/wide --cameras 1 --frames 8 --stride 10 \
+	$(PY) pipelines.synthesize --layout hands --out data/varied --cameras 1 --frames 8 --stride 10 \
 		--sequences $$((80 * $(SIZE)))
-	$(PY) pipelines.build_shards --dataset hands --root data/wide --out shards/wide
-	$(PY) pipelines.inspect shards/wide --sheet results/weights/shards.png
-	$(PY) deformer.train --experiment lite_frames $(WIDE) --out $(WEIGHTS)/frames \
+	$(PY) pipelines.build_shards --dataset hands --root data/varied --out shards/varied
+	$(PY) pipelines.inspect shards/varied --sheet results/weights/shards.png
+	$(PY) deformer.train --experiment lite_frames $(VARIED) --out $(WEIGHTS)/frames \
 		--steps $$((60 * $(SIZE)))
-	$(PY) deformer.train --experiment lite $(WIDE) --start-from $(WEIGHTS)/frames \
+	$(PY) deformer.train --experiment lite $(VARIED) --start-from $(WEIGHTS)/frames \
 		--out $(WEIGHTS)/windows --steps $$((10 * $(SIZE)))
-	$(PY) benchmarks.evaluate --checkpoint $(WEIGHTS)/windows --data shards/wide --split val \
+	$(PY) benchmarks.evaluate --checkpoint $(WEIGHTS)/windows --data shards/varied --split val \
 		--out results/weights --workers $(WORKERS)
 	$(PY) deformer.weights --checkpoint $(WEIGHTS)/windows --out $(WEIGHTS)/lite.safetensors
 
