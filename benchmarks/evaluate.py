@@ -60,7 +60,7 @@ from deformer.program.least import check_least
 from deformer.training.checkpoint import Checkpoint, check_hand
 from deformer.training.distributed import Place, process_group
 from deformer.training.label_check import load_hands_of
-from deformer.weights import open_trained
+from deformer.training.weights_file import open_trained
 
 
 @dataclass(frozen=True)
@@ -135,7 +135,9 @@ def evaluate(options: Options, place: Place, console: Console) -> Evaluation | N
     config = checkpoint.experiment.stream.for_evaluation(
         options.split, limit=options.limit, where=options.where, order=order
     )
-    stream = Stream(config, store, index, place.rank, num_ranks, options.workers)
+    stream = Stream(
+        config, store, index, rank=place.rank, num_ranks=num_ranks, workers=options.workers
+    )
     path = predict(
         checkpoint, hands, stream, place, options.out, options.combine, options.precision,
         options.features,

@@ -43,17 +43,17 @@ from deformer.network.model import Deformer
 from deformer.program.console import PlainConsole, run_program
 from deformer.training.checkpoint import Checkpoint
 from deformer.training.label_check import load_same_hands
+from deformer.training.weights_file import open_trained
 from deformer.video.hands import (
     FOCAL_PER_SIDE,
-    Predicted,
+    PredictedHands,
     SeenHands,
-    decode,
-    encode,
+    encode_hands,
     guess_intrinsics,
+    predict_hands,
     read_frames,
     see_hands,
 )
-from deformer.weights import open_trained
 
 WITHIN = (0.1, 0.2)
 _TILES, _COLUMNS = 12, 4
@@ -117,7 +117,7 @@ def agreement(points_px: np.ndarray, landmarks_px: np.ndarray) -> dict[str, floa
     return shares | {"median_distance": float(np.median(distance))}
 
 
-def measure(seen: SeenHands, predicted: Predicted) -> dict[str, dict[str, float]]:
+def measure(seen: SeenHands, predicted: PredictedHands) -> dict[str, dict[str, float]]:
     """{"joints_2d" or "projected_3d": `agreement`}."""
     projected = project(predicted.joints_cam_m, guess_intrinsics(seen.image_wh))
     return {
@@ -162,7 +162,7 @@ def _draw_bones(image: np.ndarray, points_px: np.ndarray, finger_rgb: tuple) -> 
 
 
 def draw_hands(
-    video: Path, seen: SeenHands, predicted: Predicted, tiles: np.ndarray, faces: np.ndarray
+    video: Path, seen: SeenHands, predicted: PredictedHands, tiles: np.ndarray, faces: np.ndarray
 ) -> np.ndarray:
     """The hands `tiles` (places among the seen hands) in rows of four; the last row is filled up
     with black."""
@@ -186,9 +186,9 @@ def measure_video(options: Options) -> dict:
     """Measure, write both files, and return the content of the JSON."""
     checkpoint, model, faces = load_network(options)
     seen = see_hands(options.video, checkpoint.experiment.stream.size)
-    features = encode(model, seen)
-    single = decode(model, seen, features, WindowConfig(num_frames=1))
-    window = decode(model, seen, features, options.window)
+    features = encode_hands(model, seen)
+    single = predict_hands(model, seen, features, WindowConfig(num_frames=1))
+    window = predict_hands(model, seen, features, options.window)
     result = {
         "video": options.video.name,
         "frames": seen.num_frames,

@@ -3,11 +3,11 @@
     python -m deformer.encode --checkpoint runs/NAME --data shards/occluded \\
         --experiment lite_temporal --splits s3_test --out features/lite
 
-The experiment is the one that is trained on them: the frames of its split are encoded in --copies
-that are augmented as it says, one draw for all frames of a clip, and those of its validation, and
-of --splits, as they are. Interrupted, the same command goes on; what is there is kept.
+The experiment is the one to train on the features. Frames of its split are encoded in --copies,
+with its augmentation, one draw per clip. Frames of its validation split and of --splits are encoded
+without augmentation. After an interruption, the same command goes on and keeps finished files.
 
-Exit status: 0 done, 1 something cannot be used, 2 an option is wrong.
+Exit status: 0 done, 1 unusable input, 2 wrong option.
 """
 
 import json
@@ -25,7 +25,7 @@ from deformer.data.order import OrderConfig
 from deformer.data.store import open_store
 from deformer.data.stream import Stream
 from deformer.experiments import get_experiment
-from deformer.files.whole import note_work, write_whole
+from deformer.files.whole import claim_folder, write_whole
 from deformer.inference import open_network
 from deformer.program.console import PlainConsole, run_program, this_command
 from deformer.program.least import check_least
@@ -38,47 +38,47 @@ from deformer.training.features import (
     SPATIAL_FIELDS,
     SPATIAL_FILE,
     description,
-    encode,
+    encode_stream,
     file_name,
     single_frames,
     spatial_half,
 )
 from deformer.training.label_check import load_hands_of
-from deformer.weights import open_trained
+from deformer.training.weights_file import open_trained
 
 _BATCH = 32
 
 
 @dataclass(frozen=True)
 class Options:
-    """What is encoded, and by what."""
+    """Frames to encode, and the network that encodes them."""
 
     checkpoint: Path
-    """A run, one of its checkpoints, a file of weights, or the name of those that ship."""
+    """A run, one of its checkpoints, a file of weights, or the name of weights that ship."""
     data: Path
     """A built dataset."""
     experiment: str
-    """What is to be trained on the features."""
+    """The experiment to train on the features."""
     out: Path
     splits: tuple[str, ...] = ()
-    """More splits to encode, as they are: those to evaluate on."""
+    """More splits to encode without augmentation, for evaluation."""
     copies: int = 4
-    """Of the frames to train on, each with augmentations of its own."""
+    """Copies of the training frames, each augmented anew."""
     which: str = "best"
-    """Of a run: best, last, or a step. Where there was no validation, best is the last."""
+    """Checkpoint of a run: best, last, or a step. Without validation, best is the last."""
     mano_dir: Path | None = None
-    """The folder with MANO's files; by default what $MANO_DIR names."""
+    """The folder of MANO's files; by default $MANO_DIR."""
     workers: int = 0
     """Processes that read ahead."""
     device: Literal["cpu", "cuda"] | None = None
-    """By default a GPU where there is one."""
+    """By default a GPU if there is one."""
 
     def __post_init__(self) -> None:
         check_least(self, "--", copies=1)
 
 
 def make_features(options: Options, device: torch.device, console: Console) -> None:
-    """Raises `ValueError` and `OSError`."""
+    """Write the missing files of a folder of features. Raises `ValueError` and `OSError`."""
     experiment = get_experiment(options.experiment)
     store, index = open_store(str(options.data))
     hands = load_hands_of(index.info, options.mano_dir)
@@ -99,7 +99,7 @@ def make_features(options: Options, device: torch.device, console: Console) -> N
         frames = single_frames(stream, augment)
         first = (copy or 0) * frames.steps_per_epoch
         last = first + frames.steps_per_epoch
-        arrays = encode(model, frames, first, last, device)
+        arrays = encode_stream(model, frames, first, last, device)
         return {name: torch.from_numpy(value) for name, value in arrays.items()}
 
     wanted = {file_name(*which): which for which in _wanted(options, experiment)}
@@ -116,7 +116,7 @@ def make_features(options: Options, device: torch.device, console: Console) -> N
 
 
 def _check_network(checkpoint: Checkpoint, experiment: Experiment) -> None:
-    """Raises `ValueError` where the spatial half is not one that the experiment has."""
+    """Raises `ValueError` where checkpoint and experiment have different spatial halves."""
     for name in SPATIAL_FIELDS:
         found, asked = (getattr(e.model, name) for e in (checkpoint.experiment, experiment))
         if found != asked:
@@ -127,17 +127,17 @@ def _check_network(checkpoint: Checkpoint, experiment: Experiment) -> None:
 
 
 def _wanted(options: Options, experiment: Experiment) -> list[tuple[str, int | None]]:
-    """Splits, and which copy of their frames; None: as they are."""
+    """Split and copy of every file; copy None: without augmentation."""
     plain = dict.fromkeys(filter(None, (experiment.validation.split, *options.splits)))
     augmented = [(experiment.stream.split, copy) for copy in range(options.copies)]
     return augmented + [(split, None) for split in plain]
 
 
 def _begin(out: Path, info: dict) -> None:
-    """Note what is being made; refuse a folder in which something else was begun."""
+    """Claim the folder. Raises `ValueError` where other features were begun in it."""
     note = out / "making.json"
     text = json.dumps({k: v for k, v in info.items() if k != "copies"}, indent=1) + "\n"
-    if not note_work(note, text):
+    if not claim_folder(note, text):
         raise ValueError(
             f"{out} holds frames that were encoded otherwise ({note.name} says how): choose "
             "another --out, or take it away"
@@ -149,7 +149,7 @@ def _write(path: Path, tensors: dict[str, torch.Tensor]) -> None:
 
 
 def run(options: Options) -> None:
-    """Encode, and say where it is."""
+    """Encode, and print the folder."""
     console = PlainConsole()
     with process_group(options.device) as place:
         make_features(options, place.device, console)

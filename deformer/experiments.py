@@ -1,7 +1,7 @@
-"""Experiments, by name. What a run is, is an `Experiment` and nothing else.
+"""Experiments by name. An `Experiment` defines a run completely.
 
-A base is a function here. `VARIANTS` lists the fusions and ablations, each with what it changes of
-a base. `EXPERIMENTS` holds every base with its ablations, as `<base>_<ablation>`, and `STARTS`.
+Every base is a function here. `VARIANTS` lists fusions and ablations, with the fields that each
+changes. `EXPERIMENTS` holds every base with its ablations, as `<base>_<ablation>`, and `STARTS`.
 """
 
 import difflib
@@ -45,7 +45,7 @@ def ho3d() -> Experiment:
 
 
 def fast(base: Experiment) -> Experiment:
-    """256² input: boxes in recordings of 640×480 are seldom larger, so 512² only enlarges them."""
+    """256² input: hand boxes in images of 640×480 are rarely larger, so 512² only enlarges them."""
     return replace(
         base,
         name=f"{base.name}_fast",
@@ -79,8 +79,8 @@ def lite() -> Experiment:
 
 
 def lite_frames() -> Experiment:
-    """Hands in single frames. The frames of a window look alike, so single ones from everywhere
-    teach more a minute."""
+    """Hands in single frames. The frames of a window look alike, so a minute of single frames from
+    everywhere teaches more."""
     base = lite()
     return replace(
         base,
@@ -104,9 +104,9 @@ def lite_temporal() -> Experiment:
     trained spatial half has encoded: minutes a run, so every row of the tables has its own
     training, of thousands of steps, and no start favours one of them.
 
-    Losses weigh as in the paper: maxMSE of the pose, which the global rotation dominates, at the
-    heavy weight of `lite` takes it from the fingers. Rates were chosen by the validation split,
-    that of the discriminator so that it does not win.
+    The loss weights are the paper's. With the heavy pose weight of `lite`, maxMSE follows the
+    global rotation and neglects the fingers. Rates were chosen on the validation split, the
+    discriminator's so low that it does not win.
     """
     base = lite()
     return replace(
@@ -120,7 +120,7 @@ def lite_temporal() -> Experiment:
             base.stream,
             split="s3_train",
             order=replace(base.stream.order, global_batch=32, streams=8),
-            augment=replace(base.stream.augment, rotation_deg=30),  # of cameras that stand upright
+            augment=replace(base.stream.augment, rotation_deg=30),  # cameras stand upright
         ),
         model=replace(base.model, confidence_scale=10.0),
         losses=LossWeights(),
@@ -137,7 +137,7 @@ def tiny() -> Experiment:
         stream=StreamConfig(
             size=128,
             order=OrderConfig(global_batch=8),
-            augment=AugmentConfig(rotation_deg=30),  # any angle takes longer than minutes to learn
+            augment=AugmentConfig(rotation_deg=30),  # learning any angle takes longer than minutes
         ),
         model=DeformerConfig(
             backbone="regnet_tiny",
@@ -149,10 +149,10 @@ def tiny() -> Experiment:
             roi_size=8,
             regressor=(256, 128),
         ),
-        # Early on, hands that hardly move differ from real ones at a glance: blur its sight
+        # Early predictions hardly move, which is easy to detect: noise hides it
         discriminator=DiscriminatorConfig(hidden=64, noise=0.1),
-        # Without weights that know images, the mesh terms alone first teach the hand to curl up,
-        # which is the least error at an unknown orientation; these two show it the way
+        # From random weights, mesh terms alone first curl the hand up, which has the least error
+        # while the orientation is unknown; these two terms teach the orientation
         losses=LossWeights(joints_2d=1e4, pose=200.0),
         optim=OptimConfig(
             epochs=20, lr=7e-4, lr_discriminator=3e-5, decay_epochs=4, warmup_steps=50
@@ -173,30 +173,30 @@ BASES = (
     lite_temporal(),
 )
 STARTS = {"lite_frames": lite_frames()}
-"""Trained first: other experiments begin with its model, and no comparison has a row for it."""
+"""Experiments whose models others start from; comparisons have no row for them."""
 
 # ---------------------------------------------------------------------------------------- variants
 
 
 @dataclass(frozen=True, eq=False)
 class Variant:
-    """The whole method, or an ablation of it: what it changes, and where its numbers stand."""
+    """The whole method or an ablation: the fields that it changes, and its rows in the tables."""
 
     name: str
-    """Of the ablation: the experiment is `<base>_<name>`. The whole method is "full"."""
+    """The experiment is `<base>_<name>`; the whole method is "full"."""
     label: str
-    """In figures: of a fusion, or of what else is changed."""
+    """For figures: name of the fusion, or of the change."""
     summary: str
     rows: dict[int, str]
-    """By number of a table of the paper: the row that it fills."""
+    """Number of a table of the paper → the row that this variant fills."""
     fusion: FusionVariant = "dynamic"
     point_loss: PointLossName = "max_mse"
     adversarial: bool = True
     motion: MotionSource = "frame"
     in_paper: bool = True
 
-    def of(self, base: Experiment) -> Experiment:
-        """A base, changed so."""
+    def applied_to(self, base: Experiment) -> Experiment:
+        """The base experiment with these changes."""
         if self.name == FULL:
             return base
         return replace(
@@ -210,7 +210,7 @@ class Variant:
 
 
 def _fusion(name: str, label: str, summary: str, row: str | None = None, **changed) -> Variant:
-    """A way to fuse, with the rows of Tables 4 and 6 for it; without a row it is ours."""
+    """A fusion, and its rows in Tables 4 and 6; without `row` it is not in the paper."""
     where = "not in the paper" if row is None else "Tables 4 and 6"
     rows = dict.fromkeys((4, 6), row or f"{label} (not in the paper)")
     summary = f"{summary} ({where})"
@@ -240,7 +240,7 @@ VARIANTS = {
                 point_loss="mse", adversarial=False),
     )
 }  # fmt: skip
-"""Every fusion and ablation; how each fuses is in `deformer.network.fusion`."""
+"""Every fusion and ablation; `deformer.network.fusion` implements the fusions."""
 
 
 CHOICES = ("fusion", "motion", "point_loss", "adversarial")
@@ -271,12 +271,12 @@ def variant_of(choices: dict[str, str | bool]) -> Variant | None:
 EXPERIMENTS = {
     experiment.name: experiment
     for base in BASES
-    for experiment in (variant.of(base) for variant in VARIANTS.values())
+    for experiment in (variant.applied_to(base) for variant in VARIANTS.values())
 } | STARTS
 
 
 def base_of(name: str) -> str:
-    """The experiment's name without an ablation: `tiny_mse_noadv` → `tiny`."""
+    """Name of an experiment's base: `tiny_mse_noadv` → `tiny`."""
     for ablation in sorted(VARIANTS, key=len, reverse=True):
         if name.endswith(f"_{ablation}"):
             return name.removesuffix(f"_{ablation}")
@@ -284,7 +284,7 @@ def base_of(name: str) -> str:
 
 
 def describe_experiments() -> str:
-    """Every base and start a line each, then what each ablation changes of a base."""
+    """A line for every base and start, then one for every ablation."""
     bases = [f"{e.name:16} {e.summary}" for e in (*BASES, *STARTS.values())]
     ablations = [f"_{v.name:15} {v.summary}" for v in VARIANTS.values() if v.name != FULL]
     head = f"\nAn ablation is a name with one of these, such as {BASES[0].name}_center:"
@@ -292,7 +292,7 @@ def describe_experiments() -> str:
 
 
 def get_experiment(name: str) -> Experiment:
-    """Raises `ValueError` with the nearest names for an unknown one."""
+    """Raises `ValueError` that suggests similar names for an unknown one."""
     if name not in EXPERIMENTS:
         near = difflib.get_close_matches(name, EXPERIMENTS, n=3)
         hint = f" (did you mean {' or '.join(near)}?)" if near else ""

@@ -1,6 +1,6 @@
-"""Frames → features; windows of these → hands. Knows no dataset and no file.
+"""Frames → features; windows of features → hands. It knows neither datasets nor files.
 
-Windows overlap, so each frame is encoded once and windows are decoded from what was encoded.
+Windows overlap, so each frame is encoded once, and windows are decoded from the features.
 """
 
 from collections.abc import Iterator
@@ -28,7 +28,7 @@ _WINDOWS_AT_ONCE = 64
 
 
 class Frames(NamedTuple):
-    """N encoded frames and what their windows need to know of them."""
+    """Features of N frames, and the other inputs of their windows."""
 
     features: FrameFeatures
     is_left: np.ndarray
@@ -42,36 +42,36 @@ class Frames(NamedTuple):
 
 
 class Predicted(NamedTuple):
-    """Hands of M frames: of each that is the centre of a window."""
+    """Hands of the M frames that are centres of windows."""
 
     place: np.ndarray
-    """(M,) among the encoded frames, rising."""
+    """(M,) index into `Frames`, rising."""
     num_windows: np.ndarray
-    """(M,) windows that saw the frame; the values below are their mean."""
+    """(M,) number of windows whose predictions are averaged below."""
     joints_px: np.ndarray
-    """(M, 21, 2) the 2D joints."""
+    """(M, 21, 2)."""
     joints_m: np.ndarray
-    """(M, 21, 3) from the wrist, axes of the camera."""
+    """(M, 21, 3), relative to the wrist, in the camera's axes."""
     vertices_m: np.ndarray
-    """(M, V, 3) likewise, as many as the model's hand layer gives."""
+    """(M, V, 3) likewise; V as in the model's hand layer."""
     wrist_cam_m: np.ndarray
-    """(M, 3) where the joints project onto `joints_px` as nearly as they can."""
+    """(M, 3): the place from which the joints project best onto `joints_px`."""
     pose_rotvec: np.ndarray
-    """(M, 48); its mean is taken in 6D and made orthonormal again."""
+    """(M, 48); averaged as rot6d, then made orthonormal."""
     betas: np.ndarray
     """(M, 10)."""
     weights: np.ndarray
-    """(M, T): how much each frame of the window around this one counts in its pose."""
+    """(M, T): weight of each frame of the window around this frame in its pose."""
 
 
 def open_network(
     config: DeformerConfig, tensors: dict[str, Tensor], hands: Hands, device: torch.device | str,
     source: object, vertex_stride: int = 1,
 ) -> Deformer:  # fmt: skip
-    """A network with these weights, to be used as it is.
+    """A network with these weights, for inference.
 
-    source: where they are from, for the `ValueError` where they are of another network.
-    vertex_stride: as in `HandLayer`.
+    source: their origin, for the `ValueError` about weights of another network. vertex_stride: as
+    in `HandLayer`.
     """
     model = Deformer(config, HandLayer(hands, vertex_stride=vertex_stride))
     load_state(model, tensors, f"{source} is of another network")
@@ -97,25 +97,26 @@ def decode(
     model: Deformer, frames: Frames, windows: np.ndarray, centre: int, combine: Combine = "centre",
     autocast: AbstractContextManager | None = None,
 ) -> Predicted:  # fmt: skip
-    """All windows → hands of their centre frames.
+    """Decode windows (W, T), indices into `frames` → hands of their centre frames.
 
-    windows (W, T): places among the frames. combine: "centre" takes a frame's hand from the window
-    around it, "overlap" the mean of all windows that hold it.
+    combine: "centre" takes a frame's hand from the window around it, "overlap" averages over all
+    windows that contain it.
     """
     N, (_, T) = len(frames.is_left), windows.shape
-    count, is_centre = np.zeros(N), np.zeros(N, bool)  # overlap also sees frames that are no centre
+    count, is_centre = np.zeros(N), np.zeros(N, bool)  # overlap also covers other frames
     weights = np.zeros((N, T), np.float32)
     sums: dict[str, np.ndarray] = {}
-    for chosen, values, of_centre in _decoded(model, frames, windows, centre, autocast):
+    for part in _decoded(model, frames, windows, centre, autocast):
+        chosen = part.windows
         is_centre[chosen[:, centre]] = True
-        weights[chosen[:, centre]] = of_centre
+        weights[chosen[:, centre]] = part.weights
         if combine == "overlap":  # a frame that a window repeats counts once
             counts = np.diff(chosen, axis=1, prepend=-1) != 0
         else:
             counts = np.zeros(chosen.shape, bool)
             counts[:, centre] = True
         np.add.at(count, chosen[counts], 1)
-        for name, value in values.items():
+        for name, value in part.values.items():
             total = sums.setdefault(name, np.zeros((N, *value.shape[2:])))
             np.add.at(total, chosen[counts], value[counts])
     count = count[is_centre]
@@ -133,11 +134,18 @@ def decode(
     )
 
 
+class _Decoded(NamedTuple):
+    """A batch of decoded windows."""
+
+    windows: np.ndarray  # (B, T)
+    values: dict[str, np.ndarray]  # (B, T, …), of all frames
+    weights: np.ndarray  # (B, T), for the centre frame
+
+
 def _decoded(
     model: Deformer, frames: Frames, windows: np.ndarray, centre: int,
     autocast: AbstractContextManager | None,
-) -> Iterator[tuple[np.ndarray, dict[str, np.ndarray], np.ndarray]]:  # fmt: skip
-    """By batches: places (B, T), values of all frames (B, T, …), their weights for the centre."""
+) -> Iterator[_Decoded]:  # fmt: skip
     device = next(model.parameters()).device
     for i in track(range(0, len(windows), _WINDOWS_AT_ONCE), "decoding windows"):
         chosen = windows[i : i + _WINDOWS_AT_ONCE]
@@ -149,11 +157,11 @@ def _decoded(
         with autocast or nullcontext():
             output = model.decode_windows(features, is_left, occlusion)
         values = _values(output, frames.boxes_px[chosen], frames.K[chosen])
-        yield chosen, values, output.weights[:, :, centre].float().cpu().numpy()
+        yield _Decoded(chosen, values, output.weights[:, :, centre].float().cpu().numpy())
 
 
 def _values(output: DeformerOutput, boxes_px: np.ndarray, K: np.ndarray) -> dict[str, np.ndarray]:
-    """Of all frames of windows (B, T, …); boxes (B, T, 4), K (B, T, 3, 3)."""
+    """Arrays (B, T, …) of all frames; boxes_px (B, T, 4), K (B, T, 3, 3)."""
     B, T, _ = boxes_px.shape
     joints = output.fused.joints_m.double().cpu().numpy()
     corner, opposite = np.split(boxes_px[:, :, None], 2, -1)  # (B, T, 1, 2)

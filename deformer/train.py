@@ -5,11 +5,11 @@
     python -m deformer.train --experiment help
 
 Every field of the experiment is an option: --optim.lr 3e-5 --model.fusion average. Kill it at any
-step and run the same command with --resume: it goes on from the last checkpoint with the numbers
-that it would have had.
+step and run the same command with --resume: it resumes from the last checkpoint and
+gives the same numbers as an uninterrupted run.
 
-Exit status: 0 done, 1 something cannot be used, 2 an option is wrong, 143 stopped by SIGTERM,
-Ctrl-C or the hang-up of a terminal, after a checkpoint.
+Exit status: 0 done, 1 unusable input, 2 wrong option, 143 stopped by SIGTERM, Ctrl-C or a closed
+terminal, after a checkpoint.
 """
 
 import json
@@ -50,7 +50,7 @@ from deformer.training.label_check import check_labels, check_truth, load_hands_
 from deformer.training.learner import Learner, NonFiniteError
 from deformer.training.log import Journal
 from deformer.training.motion import RealMotion
-from deformer.training.resume import Beginning, begin
+from deformer.training.resume import Start, load_start
 from deformer.training.validation import validate
 
 
@@ -70,7 +70,7 @@ def train(options: Options, place: Place, console: Console) -> int:
 
 @dataclass(frozen=True)
 class _Training:
-    """All that a run needs, ready for its first step."""
+    """A run, ready for its next step."""
 
     options: Options
     place: Place
@@ -79,13 +79,13 @@ class _Training:
     validation: Stream | None
     learner: Learner
     total_steps: int
-    beginning: Beginning
+    start: Start
     journal: Journal | None
-    """Of the first process; the others have none."""
+    """None except in the first process."""
 
 
 def _open(options: Options, place: Place, console: Console, held: ExitStack) -> _Training:
-    """held: gets the lock of the run's folder, taken when all else is known to be usable."""
+    """held: receives the lock of the run's folder, which is taken after all other checks."""
     experiment, run = options.config, options.run
     check_folder_name(run)
     store, index = open_store(options.data, options.cache, int(options.cache_gb * 1e9))
@@ -95,8 +95,8 @@ def _open(options: Options, place: Place, console: Console, held: ExitStack) -> 
         features = open_features(experiment.features)
         features.check(experiment, store.folder)
     stream = Stream(
-        experiment.stream, store, index, place.rank, place.num_ranks, options.workers,
-        encoded=features and features.frames(experiment.stream.split),
+        experiment.stream, store, index, rank=place.rank, num_ranks=place.num_ranks,
+        workers=options.workers, features=features and features.frames(experiment.stream.split),
     )  # fmt: skip
     validation = _open_validation(options, place, stream, features)
     check_labels(index, stream.windows, hands, experiment.model)
@@ -110,30 +110,30 @@ def _open(options: Options, place: Place, console: Console, held: ExitStack) -> 
     total_steps = options.steps or experiment.optim.epochs * stream.steps_per_epoch
     if place.is_first:
         held.enter_context(locked(run, "training"))
-    beginning = begin(run, options.resume, learner, stream, hands, total_steps, features)
+    start = load_start(run, options.resume, learner, stream, hands, total_steps, features)
     journal = None
     if place.is_first:
-        if beginning.words:
-            console.print(beginning.words, soft_wrap=True)
+        if start.message:
+            console.print(start.message, soft_wrap=True)
         _describe(options, place, learner, stream, console)
-        journal = Journal(run, beginning.step, total_steps, console)
+        journal = Journal(run, start.step, total_steps, console)
     return _Training(
-        options, place, hands, stream, validation, learner, total_steps, beginning, journal
+        options, place, hands, stream, validation, learner, total_steps, start, journal
     )
 
 
 def _open_validation(
     options: Options, place: Place, stream: Stream, features: Features | None
 ) -> Stream | None:
-    """Raises `ValueError` where it shares frames with the training, or frames have no truth."""
+    """Raises `ValueError` when training and validation share frames, or frames have no truth."""
     experiment = options.config
     split, limit = experiment.validation.split, experiment.validation.limit
     if split is None:
         return None
     config = experiment.stream.for_evaluation(split, limit)
     validation = Stream(
-        config, stream.store, stream.index, place.rank, place.num_ranks, options.workers,
-        encoded=features and features.frames(split),
+        config, stream.store, stream.index, rank=place.rank, num_ranks=place.num_ranks,
+        workers=options.workers, features=features and features.frames(split),
     )  # fmt: skip
     if np.isin(validation.windows.rows, stream.windows.rows).any():
         raise ValueError(
@@ -145,13 +145,13 @@ def _open_validation(
 
 
 def _learn(training: _Training) -> int:
-    """Take the steps that are left, until a signal asks to stop; returns the last one."""
+    """Take the remaining steps, or until a signal asks to stop; returns the last step."""
     options, place, learner = training.options, training.place, training.learner
-    stream, total_steps, step = training.stream, training.total_steps, training.beginning.step
+    stream, total_steps, step = training.stream, training.total_steps, training.start.step
     if step == 0 and training.validation is not None:
-        _validate(training, 0)  # what is to be improved upon
-    elif _is_due(training, step) and not training.beginning.is_validated:
-        _save(training, step, _validate(training, step))  # it was stopped before that
+        _validate(training, 0)  # the error before training
+    elif _is_due(training, step) and not training.start.is_validated:
+        _save(training, step, _validate(training, step))  # the last run stopped before validating
     stopping = Stopping()
     seen = waited = 0.0
     since = time.monotonic()
@@ -189,7 +189,7 @@ def _learn(training: _Training) -> int:
 
 
 def _log(training: _Training, step: int, values: dict[str, float]) -> None:
-    """values: means over all processes, with the rate and the speed."""
+    """values: means over all processes, learning rate and speed."""
     if "discriminator" in values:
         values = values | {"saturation": saturation(values["discriminator"])}
     if training.journal:
@@ -213,7 +213,7 @@ def _validate(training: _Training, step: int) -> dict[str, float]:
 
 
 def _save(training: _Training, step: int, metrics: dict[str, float]) -> None:
-    """By the first process. metrics: of a validation at this step, or none."""
+    """Save a checkpoint, in the first process. metrics: of a validation at this step, or empty."""
     if not training.place.is_first:
         return
     options, hands = training.options, training.hands
@@ -224,7 +224,7 @@ def _save(training: _Training, step: int, metrics: dict[str, float]) -> None:
         stream=training.stream.state(step),
         tensors=training.learner.tensors(),
         metrics=metrics,
-        origin=training.beginning.origin,
+        origin=training.start.origin,
         machine=this_machine(training.place),
         command=this_command("deformer.train"),
     )
@@ -236,7 +236,7 @@ def _describe(
 ) -> None:
     counts = count_parameters(learner.model)
     parts = ", ".join(f"{name} {n / 1e6:.2f}" for name, n in counts.items() if name != "total")
-    mixed, full = stream.mixing()
+    mixed, full = stream.clips_mixed()
     synthetic = " (synthetic)" if stream.index.info["synthetic"] else ""
     console.print(
         f"{options.experiment}: {options.config.summary}\n"
@@ -251,7 +251,7 @@ def _describe(
 
 
 def _save_keys(run: Path, index: FrameIndex, batch: Batch, step: int, place: Place) -> Path:
-    """Name the frames of a step's windows in a file of this process."""
+    """Write the frames of a step's windows to a file of this process."""
     frames = [
         [f"{index.clips[index.clip[row]]}:{index.numbers['frame'][row]}" for row in rows]
         for rows in batch.rows.tolist()

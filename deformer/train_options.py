@@ -1,4 +1,4 @@
-"""The options of `deformer.train`: where a run reads and writes, and its experiment's fields."""
+"""Options of `deformer.train`: inputs, outputs, and the fields of the experiment."""
 
 import sys
 from dataclasses import dataclass, field
@@ -15,12 +15,12 @@ from deformer.training.experiment import Experiment
 
 @dataclass(frozen=True)
 class Options:
-    """Where a run reads and writes; what it is, is the experiment."""
+    """Inputs and outputs of a run; `config` is the experiment."""
 
     data: str
     """A built dataset: a folder, or any fsspec URL."""
     experiment: str = "dexycb"
-    """Which one; "help" lists them."""
+    """Name of the experiment; "help" lists them."""
     out: Path | None = None
     """The run's folder; by default runs/<experiment>."""
     config: Annotated[Experiment, tyro.conf.arg(name="")] = field(
@@ -29,31 +29,31 @@ class Options:
     steps: int | None = None
     """Stop after this many steps instead of the experiment's epochs."""
     resume: bool = False
-    """Go on from the last checkpoint in --out; from the beginning where there is none."""
+    """Continue from the last checkpoint in --out; start if there is none."""
     mano_dir: Path | None = None
-    """The folder with MANO_RIGHT.pkl and MANO_LEFT.pkl; by default what $MANO_DIR names. Shards
-    that were built with the stand-in hand need none."""
+    """The folder of MANO_RIGHT.pkl and MANO_LEFT.pkl; by default $MANO_DIR. Shards of the stand-in
+    hand need none."""
     workers: int = 2
     """Processes per rank that read ahead; 0 reads in the training process."""
     device: Literal["cpu", "cuda"] | None = None
-    """By default a GPU where there is one."""
+    """By default a GPU if there is one."""
     precision: Literal["auto", "float32", "bf16"] = "auto"
     """auto: bf16 autocast on a GPU, float32 on a CPU."""
     compile: bool = False
     """torch.compile the spatial half."""
     cuda_graph: bool = False
-    """Record a step once and replay it: several times faster where a small network's kernels are
-    launched one by one. For one GPU; a window's frames are all encoded, repeated ones too."""
+    """Record a step once and replay it: several times faster for small networks, whose kernels
+    otherwise start one by one. For one GPU. Repeated frames of a window are encoded again."""
     log_every: int = 10
-    """Steps between two lines of the log."""
+    """Steps between lines of the log."""
     save_every: int = 1000
-    """Steps between two checkpoints; one more with every validation, and at the end."""
+    """Steps between checkpoints; every validation and the last step add one."""
     keep: int = 2
     """Checkpoints to keep besides the best."""
     cache: Path = DEFAULT_CACHE
-    """Where shards of a remote dataset are kept."""
+    """Folder for shards of a remote dataset."""
     cache_gb: float = 64.0
-    """How much of them."""
+    """Size of that cache."""
 
     def __post_init__(self) -> None:
         check_least(self, "--", steps=1, workers=0, log_every=1, save_every=1, keep=1)
@@ -64,10 +64,10 @@ class Options:
 
 
 def parse(arguments: list[str], description: str = "") -> Options:
-    """Options from the command line; the experiment named there gives the defaults of its fields.
+    """Options from the command line; --experiment selects the defaults of the experiment's fields.
 
     description: of the program, for --help. Raises `ValueError` for an unknown experiment or a
-    value that is not allowed.
+    forbidden value.
     """
     name = "dexycb"
     for i, argument in enumerate(arguments):

@@ -30,7 +30,7 @@ from deformer.data.clip import SPLIT_COLUMNS
 from deformer.data.dataset import DATASET_FILE, read_info
 from deformer.hand.mano import load_hands
 from deformer.program.console import PlainConsole, print_labelled, run_program
-from deformer.program.pool import as_done, single_threaded
+from deformer.program.pool import run_in_processes, single_threaded
 from deformer.program.processor import usable_cores
 from pipelines.building.finish import TABLES, count_index, nothing_valid
 from pipelines.building.hand_model import HandModel
@@ -80,7 +80,7 @@ def verify(folder: Path, hand: str | None, workers: int | None = None) -> list[S
         done = enumerate(map(_check_shard, jobs))
     else:
         workers = max(1, min(workers or usable_cores(), len(jobs)))
-        done = as_done(_check_shard, [(job,) for job in jobs], workers)
+        done = run_in_processes(_check_shard, [(job,) for job in jobs], workers)
     reports = dict(track(done, "verifying", len(jobs), console=PlainConsole()))
     return [reports[i] for i in range(len(jobs))]
 

@@ -10,9 +10,9 @@ import scipy.sparse
 from deformer.data.official import SERIALS
 from deformer.hand.conventions import MANO_PARENTS, SIDES
 from deformer.hand.mano import HandArrays, HandLayer, Hands, load_hands
-from tests.beside import SHARED
 from tests.pipelines.dexycb_root import write_root
 from tests.python2 import chumpy_object, python2_pickle
+from tests.shared_data import SHARED
 
 # A shell ignores Ctrl-C for what it starts in the background, tests and their programs included
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:

@@ -114,7 +114,7 @@ def plan(options: Options) -> list[Job]:
         and (variant.name in options.only if options.only else variant.in_paper or is_ours)
     ]
     jobs = [
-        _job(options, variant.of(base).name, seed, steps, split)
+        _job(options, variant.applied_to(base).name, seed, steps, split)
         for seed in options.seeds
         for variant in variants
     ]

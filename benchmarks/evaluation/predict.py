@@ -21,14 +21,14 @@ from benchmarks.evaluation.predictions import PREDICTIONS_FILE, as_rows
 from deformer.data.augment import NO_AUGMENTATION
 from deformer.data.dataset import tips_of
 from deformer.data.stream import Stream
-from deformer.files.whole import note_work, whole_file
+from deformer.files.whole import claim_folder, whole_file
 from deformer.hand.conventions import NUM_VERTICES
 from deformer.hand.mano import Hands
 from deformer.inference import Combine, Frames, decode, open_network
 from deformer.network.model import Deformer, DeformerConfig, FrameFeatures
 from deformer.training.checkpoint import Checkpoint
 from deformer.training.distributed import Place, wait_for_all
-from deformer.training.features import encode, open_features, single_frames
+from deformer.training.features import encode_stream, open_features, single_frames
 
 Precision = Literal["float32", "bf16"]
 _INPUTS_KEY = "deformer.job"
@@ -127,9 +127,9 @@ def _keep_parts(parts: Path, inputs: Inputs, stream: Stream, place: Place) -> No
     order = stream.config.order
     cut = {"num_ranks": place.num_ranks, "global_batch": order.global_batch}
     note, text = parts / "job.json", json.dumps(asdict(inputs) | cut)
-    if not note_work(note, text):
+    if not claim_folder(note, text):
         shutil.rmtree(parts)
-        note_work(note, text)
+        claim_folder(note, text)
 
 
 # ------------------------------------------------------------------------------- frames, encoded
@@ -143,7 +143,7 @@ def _encode_parts(
     todo = [(first, path) for first, path in names if not path.exists()]
     for first, path in track(todo, "encoding frames", disable=not place.is_first):
         last = min(first + _STEPS_PER_PART, frames.steps_per_epoch)
-        encoded = encode(model, frames, first, last, place.device, autocast)
+        encoded = encode_stream(model, frames, first, last, place.device, autocast)
         with whole_file(path) as file:
             np.savez(file, **encoded)
 

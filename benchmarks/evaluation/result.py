@@ -22,7 +22,7 @@ from typing import Any, get_type_hints
 from benchmarks.evaluation.protocol import HEADLINE, METRICS
 from deformer.data.occlusion_bins import BINS
 from deformer.experiments import CHOICES, FULL, VARIANTS
-from deformer.files.foreign import foreign, one_line
+from deformer.files.foreign import describe_other, one_line
 from deformer.files.wellformed import check_types, read_json_object
 from deformer.files.whole import write_whole
 from deformer.hand.camera import NEAREST_M
@@ -204,8 +204,8 @@ def read_evaluation(path: Path) -> Evaluation:
         return Evaluation(**content)
     except (ValueError, AttributeError) as error:  # AttributeError: a list where a mapping belongs
         raise ValueError(
-            f"{path} is no evaluation ({foreign(data) or one_line(error)}): evaluate again with "
-            "python -m benchmarks.evaluate, or take the file away"
+            f"{path} is no evaluation ({describe_other(data) or one_line(error)}): evaluate again "
+            "with python -m benchmarks.evaluate, or take the file away"
         ) from error
 
 

@@ -80,7 +80,7 @@ def _measure(
     encoded = None
     if experiment.features is not None:
         encoded = open_features(experiment.features).frames(experiment.stream.split)
-    stream = Stream(experiment.stream, store, index, encoded=encoded)
+    stream = Stream(experiment.stream, store, index, features=encoded)
     motion = RealMotion(index, stream.windows, 0) if experiment.adversarial else None
     hands, place = load_hands_of(index.info), Place(device)
     learner = Learner(

@@ -46,7 +46,7 @@ def measure_stream(config: StreamSpeed) -> dict:
             wall.append(read / (time.perf_counter() - start))
             cpu.append(read / (time.process_time() - start_cpu))
         speed[size], cpu_speed[size] = statistics.median(wall), statistics.median(cpu)
-    mixed, full = stream.mixing()
+    mixed, full = stream.clips_mixed()
     distinct = (~(stream.windows.rows[:, 1:] == stream.windows.rows[:, :-1])).sum(1).mean() + 1
     return {
         "machine": f"{usable_cores()} cores, {platform.machine()}",

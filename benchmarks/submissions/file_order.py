@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from deformer.data.official import official_num_clips, read_frame_list
-from deformer.files.foreign import UnreadableFileError, decode, foreign
+from deformer.files.foreign import UnreadableFileError, decode_text, describe_other
 
 
 @dataclass(frozen=True, eq=False)
@@ -156,9 +156,9 @@ def _names(frames: pa.Table) -> list[str]:
 
 def text_of(path: Path, data: bytes) -> str:
     """The text of a prediction file. Raises `ValueError` for another kind of file."""
-    if data and (fault := foreign(data)):
+    if data and (fault := describe_other(data)):
         raise UnreadableFileError(f"{path} holds no predictions: {fault}")
-    text = decode(data)
+    text = decode_text(data)
     if "\0" in text:
         raise ValueError(f"{path} is no text: name the file of predictions itself")
     return text

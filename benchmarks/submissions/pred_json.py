@@ -17,7 +17,7 @@ import numpy as np
 
 from benchmarks.submissions.conventions import check_conventions
 from benchmarks.submissions.file_order import FileOrder, Predictions, check_writable, text_of
-from deformer.files.foreign import UnreadableFileError, fault_of
+from deformer.files.foreign import UnreadableFileError, describe_fault
 from deformer.files.whole import whole_file
 from deformer.hand.conventions import (
     DATASET_TO_MANO,
@@ -131,13 +131,13 @@ def _read_text(path: Path) -> str:
     if not zipfile.is_zipfile(path):
         data = path.read_bytes()
         if data.startswith(_ZIP):
-            raise UnreadableFileError(f"{path}: {fault_of(data, 'a zip', _ZIP)}")
+            raise UnreadableFileError(f"{path}: {describe_fault(data, 'a zip', _ZIP)}")
         return text_of(path, data)
     try:
         return _read_zip(path)
     except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError) as error:
         # RuntimeError: a password is needed, or Python does not know the compression
-        fault = fault_of(path.read_bytes(), error, _ZIP)
+        fault = describe_fault(path.read_bytes(), error, _ZIP)
         raise UnreadableFileError(f"{path}: {fault}") from None
 
 

@@ -1,8 +1,8 @@
 """Augmentation: one draw for a whole window; geometry on the CPU, colours on the training device.
 
 Geometry is part of the one affine warp from the stored crop to the network's input, and the labels
-turn with it: a rotation of the image by φ is a rotation of the hand by φ about the camera's axis,
-and the rest goes into the intrinsics.
+follow it: rotating the image by φ rotates the hand by φ about the camera's axis; shift and scale go
+into the intrinsics.
 """
 
 from collections.abc import Sequence
@@ -23,7 +23,7 @@ _BLUR_RADIUS = 3
 
 @dataclass(frozen=True)
 class AugmentConfig:
-    """Ranges of the draws, uniform each. The defaults are the paper's; all 0 is no augmentation."""
+    """Ranges of uniform draws. The defaults are the paper's; all 0 means no augmentation."""
 
     rotation_deg: float = 180.0
     scale: float = 0.2
@@ -35,7 +35,7 @@ class AugmentConfig:
     saturation: float = 0.5
     """Factors of 1 − value … 1 + value, like the two above."""
     hue: float = 0.15
-    """In turns of the colour circle."""
+    """Turns of the colour circle."""
     blur: float = 1.0
     """Largest standard deviation of a Gaussian blur, px of the input."""
 
@@ -52,7 +52,7 @@ NO_AUGMENTATION = AugmentConfig(*[0.0] * len(fields(AugmentConfig)))
 
 @dataclass(frozen=True)
 class Draw:
-    """What was drawn for one window."""
+    """One window's augmentation."""
 
     angle: float = 0.0
     """Radians, clockwise on the screen (x right, y down)."""
@@ -99,23 +99,23 @@ def crop_to_input(centre_px: np.ndarray, side_px: np.ndarray, drawn: Draw, size:
 
 
 def warp_to_input(image: np.ndarray, affine: np.ndarray, size: int) -> np.ndarray:
-    """The square input (size, size, C) that an affine map (3, 3) of `crop_to_input` makes of an
-    image (H, W, C); what lies outside the image is 0."""
+    """Warp an image (H, W, C) by an affine map (3, 3) of `crop_to_input` to the square input
+    (size, size, C). Pixels outside the image are 0."""
     return cv2.warpAffine(image, affine[:2], (size, size), flags=cv2.INTER_LINEAR)
 
 
 def turn_intrinsics(K: np.ndarray, affine: np.ndarray, turn: np.ndarray) -> np.ndarray:
-    """Intrinsics (…, 3, 3) of the input: they project the hand that `turn` (…, 3, 3), a
-    `rotation_about_z`, has turned to where the image shows it.
+    """Intrinsics (…, 3, 3) that project the turned hand onto the input.
 
-    With unequal focal lengths they have a skew.
+    affine (…, 3, 3): of `crop_to_input`; turn (…, 3, 3): the hand's `rotation_about_z`. With
+    unequal focal lengths the result has a skew.
     """
     return affine @ K @ turn.swapaxes(-1, -2)
 
 
 def turn_pose(pose_rotvec: np.ndarray, angles: Sequence[float]) -> np.ndarray:
-    """Turn the global rotations of poses (B, T, 48), axis-angle, about the camera's axis: all of a
-    window by its angle (B,)."""
+    """Turn the global rotations of poses (B, T, 48), axis-angle, about the camera's axis, by one
+    angle per window (B,)."""
     turned, rotvec = pose_rotvec.copy(), pose_rotvec[..., :3]
     angle = np.broadcast_to(np.array(angles)[:, None], rotvec.shape[:2])
     is_turned = (angle != 0) & ~np.isnan(rotvec).any(-1)
@@ -129,10 +129,10 @@ def turn_pose(pose_rotvec: np.ndarray, angles: Sequence[float]) -> np.ndarray:
 
 
 def adjust_colours(images: Tensor, photometric: Tensor) -> Tensor:
-    """Photometric augmentation of windows, each by its own draw, all in one batch.
+    """Photometric augmentation of a batch of windows, each by its own draw.
 
     images (B, T, 3, H, W) float in [0, 1], photometric (B, 5) as in `Draw` → images likewise.
-    A neutral draw leaves a window as it is, to rounding.
+    A neutral draw changes a window by rounding only.
     """
     brightness, contrast, saturation, hue, blur = (
         value[:, None, None, None, None] for value in photometric.to(images).unbind(1)
@@ -155,7 +155,7 @@ def _luma(images: Tensor) -> Tensor:
 
 
 def _turn_hue(images: Tensor, turns: Tensor) -> Tensor:
-    """Turn colours about the axis of greys: linear, unlike HSV's hue, and alike to the eye."""
+    """Turn colours about the axis of greys: linear, unlike HSV's hue, but it looks alike."""
     angle = turns.flatten() * (2 * pi)
     c, s = angle.cos()[:, None, None], angle.sin()[:, None, None]
     eye = torch.eye(3, device=images.device, dtype=images.dtype)
@@ -166,13 +166,13 @@ def _turn_hue(images: Tensor, turns: Tensor) -> Tensor:
 
 
 def _blur(images: Tensor, sigma: Tensor) -> Tensor:
-    """Gaussian blur with a standard deviation (B,) of its own per window, separable."""
+    """Separable Gaussian blur by one standard deviation (B,) per window."""
     r = _BLUR_RADIUS
     steps = torch.arange(-r, r + 1, device=images.device, dtype=images.dtype)
     kernel = torch.exp(-0.5 * (steps / sigma[:, None].clamp(min=0.05)) ** 2)
     kernel = kernel / kernel.sum(1, keepdim=True)  # (B, 2r + 1)
     B, T, C, H, W = images.shape
-    x = images.permute(1, 2, 0, 3, 4).reshape(T * C, B, H, W)  # a window is a group of its own
+    x = images.permute(1, 2, 0, 3, 4).reshape(T * C, B, H, W)  # one group per window
     x = functional.pad(x, (r, r, r, r), mode="reflect")
     x = functional.conv2d(x, kernel[:, None, None, :], groups=B)
     x = functional.conv2d(x, kernel[:, None, :, None], groups=B)

@@ -1,4 +1,4 @@
-"""A window as arrays: decoded frames, warped to the network's input, labels turned with them."""
+"""A window as arrays: frames decoded and warped to the network's input, labels turned alike."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -26,8 +26,8 @@ class Batch(NamedTuple):
     """B windows of T frames. Pixels are those of the input images, centres at integers."""
 
     images: Tensor
-    """(B, T, H, W, 3) uint8, RGB; see `to_input`. Of frames that were encoded before (B, T, width +
-    42) float32; see `features.unpack`."""
+    """(B, T, H, W, 3) uint8, RGB; see `to_input`. Or features in their place, (B, T, width + 42)
+    float32; see `features.unpack`."""
     photometric: Tensor
     """(B, 5): the colour augmentation that `to_input` applies."""
     boxes_px: Tensor
@@ -35,12 +35,12 @@ class Batch(NamedTuple):
     is_left: Tensor
     """(B,) bool."""
     occlusion: Tensor
-    """(B, T): share of the hand that objects hide, in [0, 1]; NaN where it is not known."""
+    """(B, T): share of the hand that objects hide, in [0, 1]; NaN where unknown."""
     pose_rotvec: Tensor
     """(B, T, 48): axis-angle of the 16 joints, mean pose included, radians, turned with the image.
-    NaN where it is not known, as the labels below."""
+    Unknown labels are NaN, here and below."""
     betas: Tensor
-    """(B, 10): of the centre frame."""
+    """(B, 10) MANO shape of the centre frame."""
     joints_cam_m: Tensor
     """(B, T, 21, 3): dataset order, camera frame, turned with the image."""
     joints_px: Tensor
@@ -48,19 +48,19 @@ class Batch(NamedTuple):
     joints_in_image: Tensor
     """(B, T, 21) bool: inside the source image and inside the input."""
     K: Tensor
-    """(B, T, 3, 3): projects `joints_cam_m` onto `joints_px`. It may have a skew."""
+    """(B, T, 3, 3): projects `joints_cam_m` onto `joints_px`; may have a skew."""
     rows: Tensor
     """(B, T) int64: the frames, as rows of `frames.parquet`."""
     is_repeat: Tensor
     """(B, T−1) bool: positions t and t+1 hold the same frame."""
     is_padding: Tensor
-    """(B,) bool: windows that stand elsewhere in the epoch too."""
+    """(B,) bool: windows that also stand elsewhere in the epoch."""
     skipped: tuple[str, ...]
-    """Names of corrupt members met; windows that need one are replaced by padding."""
+    """Names of corrupt members; padding replaces the windows that need one."""
 
 
 class Window(NamedTuple):
-    """The labels of one window as they are stored, and how its images were warped."""
+    """Stored labels of one window, and the warp of its images."""
 
     rows: np.ndarray
     """(T,) rows of `frames.parquet`."""
@@ -69,9 +69,9 @@ class Window(NamedTuple):
     """(T, 3, 3): px of the crops → px of the input."""
     is_left: bool
     betas: np.ndarray
-    """(10,) of the centre frame."""
+    """(10,) MANO shape of the centre frame."""
     labels: dict[str, np.ndarray]
-    """(T, …) by field; NaN where the dataset does not give it."""
+    """(T, …) by field name; NaN where the dataset has no value."""
 
 
 def collate(
@@ -80,9 +80,9 @@ def collate(
     is_padding: Sequence[bool],
     skipped: Sequence[str] = (),
 ) -> Batch:
-    """Windows as a batch, with labels turned as the images (B, T, H, W, 3) are.
+    """Make a batch of windows and their images (B, T, H, W, 3); labels turn with the images.
 
-    All windows at once: one by one this takes as long as decoding.
+    All windows are computed at once: one by one takes as long as decoding.
     """
     size = images.shape[2]
     rows, affine = (np.stack([getattr(w, name) for w in windows]) for name in ("rows", "affine"))
@@ -94,7 +94,7 @@ def collate(
     is_inside = ((joints_px >= 0) & (joints_px <= crop_size - 1)).all(-1)
     moved = _transform(affine, joints_px)
     is_inside &= ((moved >= -0.5) & (moved <= size - 0.5)).all(-1)
-    # Without joints the turned box's corners stand for them
+    # Without joints, use the corners of the turned box
     corners = _transform(affine, labels["box_px"][:, :, [[0, 1], [2, 1], [2, 3], [0, 3]]])
     is_known = ~np.isnan(moved).any((1, 2, 3))[:, None, None]
     centres, sides = hand_box(np.where(is_known, tight_box(moved), tight_box(corners)))
@@ -121,20 +121,19 @@ def collate(
 
 
 def _transform(affine: np.ndarray, points: np.ndarray) -> np.ndarray:
-    """Affine maps (…, 3, 3) on points (…, N, 2)."""
+    """Apply affine maps (…, 3, 3) to points (…, N, 2)."""
     return points @ affine[..., :2, :2].swapaxes(-1, -2) + affine[..., None, :2, 2]
 
 
 def without_padding(batch: Batch) -> Batch:
-    """Only the windows that count: each stands once in an epoch."""
+    """The batch without padding, so that an epoch has each window once."""
     return Batch(*(value[~batch.is_padding] for value in batch[:-1]), batch.skipped)
 
 
 def to_input(batch: Batch, device: torch.device | str | None = None) -> Tensor:
-    """The images as the network takes them: (B, T, 3, H, W) float in [0, 1], channels last in
-    memory, colours augmented."""
+    """The network's input: (B, T, 3, H, W) float in [0, 1], colours augmented, channels last."""
     images = as_float(batch.images.to(device, non_blocking=True))
-    # Neutral draws are passed over, but where asking would wait for the device
+    # Skip neutral draws; on a GPU the test itself would wait for the device
     if batch.photometric.is_cuda or (batch.photometric != _NEUTRAL).any():
         images = adjust_colours(images, batch.photometric.to(device, non_blocking=True))
     return images.flatten(0, 1).contiguous(memory_format=torch.channels_last).unflatten(
@@ -154,15 +153,15 @@ _SHAPES = {
     "occlusion": (), "pose_rotvec": (48,), "betas": (10,), "joints_cam_m": (21, 3),
     "joints_px": (21, 2), "K": (3, 3),
 }  # fmt: skip
-"""Of one frame, of the fields that a dataset may not give."""
+"""Shapes per frame of the fields that a dataset may lack."""
 
 
 def read_window(
     reader: ClipReader, rows: np.ndarray, centre: int, drawn: Draw, images: np.ndarray
 ) -> Window:
-    """One window, by its rows (T,) of `frames.parquet`. Fills images (T, size, size, 3) uint8.
+    """Read one window by its rows (T,) of `frames.parquet`; fills images (T, size, size, 3) uint8.
 
-    A frame that stands in the window more than once is decoded once. Raises `CorruptMemberError`.
+    A repeated frame is decoded once. Raises `CorruptMemberError`.
     """
     index = reader.index
     of_clip = reader.labels(int(index.clip[rows[centre]]))
@@ -185,7 +184,7 @@ def read_window(
 
 
 def _decode_and_warp(reader: ClipReader, row: int, affine: np.ndarray, out: np.ndarray) -> None:
-    """Fill the input image `out` (size, size, 3) with a frame; what lies outside its crop is 0."""
+    """Fill the input image `out` (size, size, 3) with a frame; pixels outside its crop are 0."""
     jpeg = reader.image(row)
     try:
         # Four channels, the last unused: OpenCV warps them in half the time of three

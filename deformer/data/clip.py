@@ -1,4 +1,4 @@
-"""The contract: what a clip and its index rows hold, and how they are encoded.
+"""The contract: fields of a clip and of its index rows, and their encoding.
 
 One clip is a run of frames of one camera of one sequence. In a shard it is one WebDataset sample:
 
@@ -7,8 +7,8 @@ One clip is a run of frames of one camera of one sequence. In a shard it is one 
     <key>.json                              what is constant (`ClipMeta`)
 
 The same `FIELDS` make the columns of `frames.parquet` (narrow) and `annotations.parquet` (wide).
-All pixel coordinates are those of the crop; `crop_xywh` says where it lies in the source image.
-`shards/README.md` shows all this as a table, field by field.
+Pixel coordinates are those of the crop; `crop_xywh` is its place in the source image.
+`shards/README.md` lists all fields in a table.
 """
 
 import io
@@ -50,18 +50,18 @@ REASONS = {
 
 @dataclass(frozen=True)
 class Field:
-    """One array over the frames of a clip, which is also one column of an index."""
+    """An array over the frames of a clip, and the column of an index."""
 
     name: str
     dtype: str
     shape: tuple[int, ...]
-    """Of one frame's value."""
+    """Per frame."""
     table: str
     """"frames", "annotations", or "both"."""
     meaning: str
     nullable: bool = True
-    """Null is NaN (or an empty mask) in the npz and null in Parquet; an array that is null
-    throughout a clip is absent from its npz."""
+    """Null is NaN (or an empty mask) in the npz and null in Parquet. A clip whose array is all null
+    has no such array in its npz."""
 
 
 FIELDS = (
@@ -102,7 +102,7 @@ SPLIT_COLUMNS = ("s0", "s1", "s2", "s3", "split")
 
 @dataclass(frozen=True)
 class ClipMeta:
-    """What is constant over a clip; `<key>.json`."""
+    """The constant part of a clip: `<key>.json`."""
 
     key: str
     dataset: str
@@ -116,14 +116,14 @@ class ClipMeta:
     image_size: tuple[int, int]
     """(width, height) of the source images, px."""
     hand: str
-    """The hand model that the MANO fields belong to: "mano", "standin", or "none"."""
+    """The hand model of the MANO fields: "mano", "standin", or "none"."""
     tips: str
-    """Whose fingertip vertices the joints end in: "dexycb" or "ho3d"."""
+    """Fingertip convention of the joints: "dexycb" or "ho3d"."""
 
 
 @dataclass(frozen=True)
 class Clip:
-    """A clip as it is written: constant part, arrays by field name, one image or None per frame."""
+    """A clip to write: constant part, arrays by field name, one image or None per frame."""
 
     meta: ClipMeta
     labels: dict[str, np.ndarray]
@@ -165,8 +165,8 @@ def decode_meta(data: bytes) -> ClipMeta:
 def encode_labels(labels: dict[str, np.ndarray], num_frames: int) -> bytes:
     """Encode arrays by field name, one row per frame, as an uncompressed npz.
 
-    The bytes depend on the values alone. Masks are lists of `bytes` (b"" for none); each becomes
-    two arrays, `<name>` (all bytes in a row) and `<name>_offsets` (num_frames + 1).
+    The bytes depend only on the values. A mask field is a list of `bytes` (b"" for none) and
+    becomes two arrays: `<name>` (all bytes concatenated) and `<name>_offsets` (num_frames + 1).
 
     Raises `ValueError` naming the field when a field is unknown, missing, or of the wrong shape.
     """
@@ -211,7 +211,7 @@ def decode_labels(data: bytes, names: Collection[str] | None = None) -> dict[str
 
 
 def _check_arrays(arrays: dict[str, np.ndarray], fields: list[Field], num_frames: int) -> None:
-    """Raises `ValueError` unless these are the arrays of the fields, but for some that are null."""
+    """Raises `ValueError` unless the arrays are those of the fields; null ones may be absent."""
     kind = "{} of shape {}".format
     expected = {}
     for field in fields:
@@ -234,7 +234,7 @@ def _check_arrays(arrays: dict[str, np.ndarray], fields: list[Field], num_frames
 
 @dataclass(frozen=True)
 class Locator:
-    """Where the bytes of a member lie in its shard."""
+    """Position of a member's bytes in its shard."""
 
     offset: int
     size: int

@@ -1,4 +1,4 @@
-"""A built dataset as a folder: is it there, is it of this schema, what does it say of itself."""
+"""The folder of a built dataset: its `dataset.json`, tables, splits and members of its tars."""
 
 import hashlib
 import zlib
@@ -10,17 +10,17 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from deformer.data.clip import SCHEMA_VERSION, SPLIT_COLUMNS
-from deformer.files.foreign import UnreadableFileError, check_folder_name, fault_of, read_json
+from deformer.files.foreign import UnreadableFileError, check_folder_name, describe_fault, read_json
 from deformer.hand.conventions import TIPS
 
 DATASET_FILE = "dataset.json"
 
 
 def read_info(folder: str | Path) -> dict:
-    """What `dataset.json` of a built dataset holds.
+    """Read `dataset.json` of a built dataset.
 
-    Raises `FileNotFoundError` when there is no finished dataset, `ValueError` when its schema
-    version is another than this program's.
+    Raises `FileNotFoundError` when there is no finished dataset, `ValueError` for another schema
+    version.
     """
     path = Path(folder) / DATASET_FILE
     check_folder_name(path)
@@ -57,10 +57,11 @@ def read_table(
     as_codes: Sequence[str] = (),
     again: str = "python -m pipelines.verify {folder} --repair writes it anew from the shards",
 ) -> pa.Table:
-    """Columns of a parquet file, by default all; of those of `as_codes` text is kept once.
+    """Columns of a parquet file, by default all.
 
-    again: how to make the file anew; by default that of a built dataset. Raises
-    `UnreadableFileError` when it is damaged, `FileNotFoundError` when it is not there.
+    as_codes: text columns to read as dictionary codes. again: advice on making the file anew, by
+    default for a built dataset. Raises `UnreadableFileError` when it is damaged,
+    `FileNotFoundError` when it is not there.
     """
     again = again.format(folder=path.parent)
     try:
@@ -68,19 +69,19 @@ def read_table(
     except FileNotFoundError:
         raise FileNotFoundError(f"{path} is not there; {again}") from None
     except (pa.ArrowException, OSError) as error:  # OSError: pages that do not fit their sums
-        fault = fault_of(path.read_bytes(), error)
+        fault = describe_fault(path.read_bytes(), error)
         raise UnreadableFileError(f"{path}: {fault}; {again}") from None
 
 
 def dataset_sha256(folder: str | Path) -> str:
-    """Which build a dataset is: the hash of its `dataset.json`, which names every shard's."""
+    """Identity of a build: the hash of `dataset.json`, which holds the hash of every shard."""
     return hashlib.sha256((Path(folder) / DATASET_FILE).read_bytes()).hexdigest()
 
 
 def tips_of(info: dict) -> str:
-    """Whose fingertip vertices the joints of a dataset end in: "dexycb" or "ho3d".
+    """Fingertip convention of a dataset's joints: "dexycb" or "ho3d".
 
-    info: of `dataset.json`. Raises `ValueError` when it does not say: it was built before it did.
+    info: of `dataset.json`. Raises `ValueError` when an old build does not name it.
     """
     parameters = info["parameters"]
     tips = parameters.get("tips", parameters["dataset"])
@@ -93,11 +94,10 @@ def tips_of(info: dict) -> str:
 
 
 def check_reach(info: dict, reach: int, url: str) -> None:
-    """Raises `ValueError` when windows reach farther from their centre frame than clips do: frames
-    that the recording has would be missing in them.
+    """Raises `ValueError` when windows reach beyond the halo of clips, where frames are missing.
 
     info: of `dataset.json`. reach: as `WindowConfig.reach`. Clips that are whole recordings serve
-    windows of every width.
+    windows of any width.
     """
     halo = info["parameters"].get("halo_frames")
     if halo is None and info["counts"]["halo"] and reach:
@@ -114,9 +114,9 @@ def check_reach(info: dict, reach: int, url: str) -> None:
 
 
 def split_column(info: dict, split: str | None) -> tuple[str, str] | None:
-    """The index's column and its value for a split's name: "s0_train" → ("s0", "train").
+    """Column of the index and value of a split: "s0_train" → ("s0", "train").
 
-    Raises `ValueError` naming the dataset's splits when it has no such one.
+    Raises `ValueError` that lists the dataset's splits for an unknown one.
     """
     if split is None:
         return None
@@ -132,9 +132,9 @@ def split_name(setup: str, part: str) -> str:
 
 
 def read_member(file: BinaryIO, offset: int, size: int, crc32: int) -> bytes:
-    """The bytes of a member of an open tar, by its place in the index.
+    """The bytes of a member of an open tar, by its position in the index.
 
-    Raises `ValueError` when they are not those that were written.
+    Raises `ValueError` when their checksum is wrong.
     """
     file.seek(offset)
     data = file.read(size)

@@ -3,16 +3,15 @@
 Numpy and pyarrow only: planning an epoch and scoring predictions need no torch.
 """
 
-import ast
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from deformer.data.dataset import read_info, read_table, split_column
+from deformer.data.filter import Filter
 from deformer.data.windows import WindowConfig, clip_windows
 
 _TEXT = ("clip", "shard", "side")
@@ -24,18 +23,18 @@ _NUMBERS = (
 
 @dataclass(frozen=True, eq=False)
 class FrameIndex:
-    """What the stream needs of `frames.parquet`, a row per frame of the dataset."""
+    """The columns of `frames.parquet` that the stream needs, a row per frame."""
 
     folder: Path
-    """Where `frames.parquet` lies."""
+    """The folder of `frames.parquet`."""
     info: dict
-    """What `dataset.json` holds."""
+    """The content of `dataset.json`."""
     clips: tuple[str, ...]
-    """Keys of the clips; `clip` counts them."""
+    """Keys of the clips; `clip` indexes them."""
     shards: tuple[str, ...]
-    """File names of the tars; `shard` counts them."""
+    """File names of the tars; `shard` indexes them."""
     clip: np.ndarray
-    """(N,) int32. Rows of a clip stand together, in the order of its frames."""
+    """(N,) int32. The rows of a clip are contiguous, in the order of its frames."""
     shard: np.ndarray
     """(N,) int32."""
     is_left: np.ndarray
@@ -54,7 +53,7 @@ class WindowTable:
     """Windows as rows of the index."""
 
     rows: np.ndarray
-    """(W, T) int32: rows of `frames.parquet`, in the order of time."""
+    """(W, T) int32: rows of `frames.parquet`, in order of time."""
     centre: int
     """The column of the centre frames."""
 
@@ -63,7 +62,7 @@ class WindowTable:
 
     @property
     def centre_rows(self) -> np.ndarray:
-        """(W,) rows of the centre frames; each stands here once."""
+        """(W,) rows of the centre frames, each once."""
         return self.rows[:, self.centre]
 
 
@@ -71,7 +70,7 @@ def read_index(folder: str | Path) -> FrameIndex:
     """Read the index of a built dataset.
 
     Raises `FileNotFoundError` when there is no dataset, `ValueError` for another schema version,
-    `UnreadableFileError` when a file of it is damaged.
+    `UnreadableFileError` for a damaged file.
     """
     folder = Path(folder)
     info = read_info(folder)
@@ -88,14 +87,16 @@ def read_index(folder: str | Path) -> FrameIndex:
 
 
 def _codes(column: pa.ChunkedArray) -> tuple[tuple[str, ...], np.ndarray]:
-    """Values in the order of their first row, and the value of each row as a number."""
+    """Distinct values in the order of their first row, and each row's index into them."""
     array = column.combine_chunks().dictionary_encode()
     return tuple(array.dictionary.to_pylist()), array.indices.to_numpy()
 
 
 def _numbers(column: pa.ChunkedArray) -> np.ndarray:
     if column.null_count:
-        column = column.fill_null(pa.scalar(0, column.type))  # unread: only of frames not valid
+        column = column.fill_null(
+            pa.scalar(0, column.type)
+        )  # only invalid frames, which are not read
     return column.to_numpy()
 
 
@@ -103,10 +104,10 @@ def _numbers(column: pa.ChunkedArray) -> np.ndarray:
 
 
 def select_rows(index: FrameIndex, split: str, where: str | None = None) -> np.ndarray:
-    """(N,) bool: rows that are centres of windows: valid, no halo, of the split, of the filter.
+    """(N,) bool: centres of windows: rows that are valid, no halo, in the split, and pass `where`.
 
     split: "s0_train", "evaluation", …, or "all". where: an expression over the columns of
-    `frames.parquet`, such as "occlusion > 0.5 and side == 'left'"; see `evaluate_filter`.
+    `frames.parquet`, such as "occlusion > 0.5 and side == 'left'"; see `Filter`.
 
     Raises `ValueError` for an unknown split, a bad filter, or when no row is left.
     """
@@ -120,89 +121,11 @@ def select_rows(index: FrameIndex, split: str, where: str | None = None) -> np.n
         raise ValueError(f"split {split} of {index.folder} has no valid frame: choose another one")
     if where:
         columns = pq.read_schema(path).names
-        selected = selected & evaluate_filter(
-            where, columns, lambda name: read_table(path, [name])[name]
-        )
+        filtered = Filter(where, columns, lambda name: read_table(path, [name])[name])
+        selected = selected & filtered.evaluate()
         if not selected.any():
             raise ValueError(f"no valid frame of split {split} satisfies {where!r}")
     return selected
-
-
-_COMPARE = {
-    ast.Lt: pc.less, ast.LtE: pc.less_equal, ast.Gt: pc.greater, ast.GtE: pc.greater_equal,
-    ast.Eq: pc.equal, ast.NotEq: pc.not_equal,
-}  # fmt: skip
-
-
-def _as_precise(term, other):
-    """A number beside a column of floats as one of them, so that 0.3 equals a stored 0.3."""
-    is_beside_floats = isinstance(other, pa.ChunkedArray) and pa.types.is_floating(other.type)
-    return pa.scalar(term, other.type) if is_beside_floats and type(term) in (int, float) else term
-
-
-def evaluate_filter(where: str, columns: list[str], read) -> np.ndarray:
-    """Evaluate a filter over columns: comparisons, `and`, `or`, `not`, `in [...]`, parentheses.
-
-    columns: the names that may occur. read(name) → the column, (N,). A comparison with
-    a null is false. Nothing but the names above is evaluated: it is an expression, not code.
-
-    Raises `ValueError` that names what cannot be read.
-    """
-
-    def refuse(what: str) -> ValueError:
-        return ValueError(
-            f"filter {where!r}: {what}; it compares columns with values, such as "
-            "occlusion > 0.5 and side == 'left'"
-        )
-
-    def value(node: ast.expr):
-        match node:
-            case ast.Name(id=name):
-                if name not in columns:
-                    raise refuse(f"no column {name!r}, there are {', '.join(columns)}")
-                return read(name)
-            case ast.Constant(value=constant):
-                return constant
-            case ast.UnaryOp(op=ast.USub(), operand=ast.Constant(value=int() | float() as number)):
-                return -number
-            case ast.List(elts=items) | ast.Tuple(elts=items):
-                return [value(item) for item in items]
-        raise refuse(f"cannot read {ast.unparse(node)!r}")
-
-    def compare(left, op: ast.cmpop, right) -> np.ndarray:
-        try:  # arrow refuses to compare text with numbers
-            if isinstance(op, ast.In | ast.NotIn) and isinstance(right, list):
-                found = pc.is_in(left, value_set=pa.array(right, left.type))
-                found = found if isinstance(op, ast.In) else pc.invert(found)
-                return pc.and_(pc.is_valid(left), found).to_numpy()
-            terms = _as_precise(left, right), _as_precise(right, left)
-            return pc.fill_null(_COMPARE[type(op)](*terms), False).to_numpy()
-        except (pa.ArrowException, TypeError, AttributeError, KeyError):
-            raise refuse("a comparison needs a column and a value of its kind") from None
-
-    def truth(node: ast.expr) -> np.ndarray:
-        match node:
-            case ast.BoolOp(op=ast.And(), values=parts):
-                return np.logical_and.reduce([truth(part) for part in parts])
-            case ast.BoolOp(op=ast.Or(), values=parts):
-                return np.logical_or.reduce([truth(part) for part in parts])
-            case ast.UnaryOp(op=ast.Not(), operand=part):
-                return ~truth(part)
-            case ast.Compare(left=left, ops=ops, comparators=others):
-                terms = [value(term) for term in (left, *others)]
-                pairs = zip(terms, ops, terms[1:], strict=False)
-                return np.logical_and.reduce([compare(*pair) for pair in pairs])
-            case ast.Name():
-                column = value(node)
-                if column.type == pa.bool_():
-                    return column.to_numpy()
-        raise refuse(f"{ast.unparse(node)!r} is neither true nor false")
-
-    try:
-        tree = ast.parse(where.strip(), mode="eval")
-    except (SyntaxError, ValueError) as error:
-        raise refuse(f"cannot be read ({error})") from None
-    return truth(tree.body)
 
 
 def make_windows(

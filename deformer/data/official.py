@@ -1,9 +1,8 @@
-"""What DexYCB and HO-3D lay down: cameras, sequences, splits, and the list of frames that count.
+"""Facts of DexYCB and HO-3D: cameras, sequences, splits, and lists of frames.
 
-DexYCB's official split of a sequence follows from its place among the 1000
-(`dexycb_sequences.csv`), so it is known even when only a part of the dataset is on disk. Source of
-the four setups: Chao et al., "DexYCB: A Benchmark for Capturing Hand Grasping of Objects", CVPR
-2021.
+DexYCB's split of a sequence follows from its place among the 1000 of `dexycb_sequences.csv`, so a
+part of the dataset is enough to know it. Source of the four setups: Chao et al., "DexYCB: A
+Benchmark for Capturing Hand Grasping of Objects", CVPR 2021.
 """
 
 import csv
@@ -13,10 +12,10 @@ from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
-from deformer.files.foreign import UnreadableFileError, foreign_file, read_lines
+from deformer.files.foreign import UnreadableFileError, describe_other_file, read_lines
 
 IMAGE_SIZE = (640, 480)
-"""Width and height of the images of both."""
+"""Width and height of the images of both datasets."""
 
 SERIALS = (
     "836212060125", "839512060362", "840412060917", "841412060263",
@@ -54,7 +53,7 @@ def official_sequences() -> dict[str, list[str]]:
 
 
 def official_splits(subject: str, sequence: str, serial: str) -> dict[str, str]:
-    """In which part of the setups s0-s3 a camera of a sequence is: {"s0": "train", …}."""
+    """The split of a sequence's camera in the setups s0-s3: {"s0": "train", …}."""
     sequences = official_sequences()
     s, i = list(sequences).index(subject), sequences[subject].index(sequence)
     c = SERIALS.index(serial)
@@ -67,7 +66,7 @@ def official_splits(subject: str, sequence: str, serial: str) -> dict[str, str]:
 
 @cache
 def official_num_clips() -> dict[str, int]:
-    """Cameras × sequences of each split: {"s0_train": 6400, …}."""
+    """Number of clips (camera × sequence) of each split: {"s0_train": 6400, …}."""
     counts: Counter[str] = Counter()
     for recording in recordings():
         for serial in SERIALS:
@@ -78,7 +77,7 @@ def official_num_clips() -> dict[str, int]:
 
 def read_frame_list(path: Path) -> list[tuple[str, int]]:
     """HO-3D's train.txt or evaluation.txt: (sequence, frame number) of each line, in order. Raises
-    `UnreadableFileError` for a line that is none."""
+    `UnreadableFileError` for any other line."""
     listed = []
     for i, line in enumerate(read_lines(path), 1):
         match = _LINE.fullmatch(line.strip())
@@ -87,6 +86,6 @@ def read_frame_list(path: Path) -> list[tuple[str, int]]:
         elif line.strip():
             raise UnreadableFileError(
                 f"{path}, line {i}: {line[:80]!r} is not <sequence>/<frame> such as ABF10/0000; "
-                f"{foreign_file(path) or 'take the list from the dataset again'}"
+                f"{describe_other_file(path) or 'take the list from the dataset again'}"
             )
     return listed

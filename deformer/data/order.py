@@ -1,9 +1,9 @@
-"""The order of an epoch, as pure functions: which window stands where, for any number of ranks.
+"""The order of an epoch, as pure functions, the same for any number of ranks.
 
-The order depends on seed, epoch and global batch size alone. It is cut into a fixed number of
-*canonical streams*, each a stretch of it; a step takes equally many windows of every stream, and a
-rank serves streams of its own. So 1, 2, 4 or 8 ranks train on the same global batches, each rank
-keeps to its part of the shards, and any step is found by its number, with nothing replayed.
+The order depends only on seed, epoch and global batch size. It is cut into a fixed number of
+*canonical streams*. A step takes the same number of windows from every stream, and each rank serves
+some of the streams. So 1, 2, 4 or 8 ranks train on the same global batches, each rank reads its own
+part of the shards, and any step follows from its number, without replaying earlier ones.
 """
 
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ from deformer.program.least import check_least
 
 @dataclass(frozen=True)
 class OrderConfig:
-    """How windows are put in order."""
+    """Batches, streams and shuffling."""
 
     global_batch: int = 8
     """Windows per step over all ranks."""
@@ -25,11 +25,9 @@ class OrderConfig:
     shuffle: bool = True
     """False: in the order of the index, for evaluation."""
     mix_clips: int = 64
-    """How many clips are mixed at any place of the order. More mixes better and keeps the labels of
-    more clips in memory."""
+    """Number of clips mixed at any place of the order. More keep more labels in memory."""
     mix_shards: int = 8
-    """How many shards are mixed. This costs only where shards are remote: each stream keeps this
-    many of them in the cache."""
+    """Number of shards mixed: each stream keeps this many remote shards in the cache."""
 
     def __post_init__(self) -> None:
         check_least(self, global_batch=1, streams=1, mix_clips=1, mix_shards=1)
@@ -45,10 +43,10 @@ def epoch_order(
 ) -> np.ndarray:
     """Windows (W,) int64 in the order of this epoch, each once.
 
-    Shuffled in two bounded steps, clips among neighbouring shards, windows among neighbouring
-    clips: an item at place p of n goes to a random place within p … p + reach, around the end. So
-    at any place of the order at most reach + 1 of the larger units are in use, whatever the size
-    of the dataset, and all places are mixed alike.
+    The shuffle has two bounded steps: clips move among neighbouring shards, windows among
+    neighbouring clips. An item at place p of n moves to a random place in p … p + reach, modulo n.
+    So at most reach + 1 shards or clips are in use at once, whatever the size of the dataset, and
+    every place is mixed alike.
     """
     if not config.shuffle:
         return np.arange(len(windows))
@@ -65,7 +63,7 @@ def epoch_order(
 
 
 def _mix(places: np.ndarray, n: int, reach: int, rng: np.random.Generator) -> np.ndarray:
-    """Order of items that stand in n units, each moved on by up to `reach` units, in a circle."""
+    """Order of items at places in n units, each moved ahead by up to `reach` units, modulo n."""
     moved = places + min(reach, n) * rng.random(len(places))
     return np.argsort(np.where(moved < n, moved, moved - n), kind="stable")
 
@@ -77,10 +75,10 @@ def steps_per_epoch(num_windows: int, config: OrderConfig) -> int:
 def step_places(
     step: int, num_windows: int, config: OrderConfig, rank: int = 0, num_ranks: int = 1
 ) -> np.ndarray:
-    """Places in the epoch's order of a rank's windows at a step of the epoch, (batch of a rank,).
+    """Places (batch of a rank,) in the epoch's order of a rank's windows at a step of the epoch.
 
-    A place of `num_windows` or more is padding: less than one global batch of them in all, which
-    repeat the order's beginning. Raises `ValueError` when the ranks do not divide the streams.
+    Places from `num_windows` on are padding and repeat the order's beginning; an epoch has less
+    than one global batch of them. Raises `ValueError` when the ranks do not divide the streams.
     """
     if config.streams % num_ranks:
         raise ValueError(
@@ -97,10 +95,10 @@ def _divisors(n: int) -> str:
     return ", ".join(str(k) for k in range(1, n + 1) if n % k == 0)
 
 
-def mixing(clip_in_order: np.ndarray) -> tuple[float, float]:
-    """Distinct clips among 64 consecutive windows: in this order, and in a full shuffle.
+def clips_mixed(clip_in_order: np.ndarray) -> tuple[float, float]:
+    """Mean number of clips among 64 consecutive windows: in this order, and in a full shuffle.
 
-    clip_in_order (W,): the clip of each window, in the order of an epoch. Means over samples.
+    clip_in_order (W,): the clip of each window, in the order of an epoch.
     """
     num = min(64, len(clip_in_order))
     shuffled = np.random.default_rng(0).permutation(clip_in_order)

@@ -1,7 +1,7 @@
-"""Where the bytes of a dataset come from: a folder, or any fsspec URL through a bounded cache.
+"""The bytes of a dataset: from a folder, or from any fsspec URL through a bounded cache.
 
-There is one way of reading, members of a local tar by the index's offsets. A remote shard is
-fetched whole into the cache first: by the worker that needs it, or earlier by a `Prefetcher`.
+Members are always read from a local tar, by the index's offsets. A remote shard is first fetched
+whole into the cache: by the worker that needs it, or earlier by a `Prefetcher`.
 """
 
 import contextlib
@@ -38,7 +38,7 @@ _MAX_OPEN = 128
 
 
 class CorruptMemberError(ValueError):
-    """A member of a shard is not what was written. The message names it."""
+    """A member of a shard is corrupt. The message names it."""
 
 
 @dataclass(frozen=True)
@@ -46,15 +46,15 @@ class Store:
     """The tars of one dataset. Picklable; opens nothing by itself."""
 
     url: str
-    """The folder or URL as it was given."""
+    """The folder or URL, as given."""
     folder: Path
-    """Where the index is, and the tars that are here."""
+    """The local folder of the index and tars."""
     cache_bytes: int
-    """Room for remote shards in the cache; the newest is always kept."""
+    """Size of the cache of remote shards; the newest shard is always kept."""
 
     @property
     def name(self) -> str:
-        """The last part of folder or URL."""
+        """The last part of the folder or URL."""
         return self.url.rstrip("/").rpartition("/")[2]
 
     @property
@@ -62,43 +62,43 @@ class Store:
         return not isinstance(fsspec.url_to_fs(self.url)[0], LocalFileSystem)
 
     def path(self, name: str) -> Path:
-        """The local file of a tar, fetched if it is remote; another process may drop it soon.
+        """The local file of a tar, fetched if remote; another process may delete it soon.
 
-        Raises `FileNotFoundError` when it is not there.
+        Raises `FileNotFoundError` for a missing tar.
         """
         self.open(name).close()
         return self.folder / name
 
     def open(self, name: str) -> BinaryIO:
-        """A tar, fetched if it is remote. An open file stays readable when it is dropped.
+        """A tar, fetched if remote. An open file stays readable after the cache deletes it.
 
-        Raises `FileNotFoundError` when it is not there.
+        Raises `FileNotFoundError` for a missing tar.
         """
         path = self.folder / name
         if not self.is_remote:
             return path.open("rb")
-        with _locked(path.with_suffix(".lock")):  # so that it is not dropped in between
+        with _locked(path.with_suffix(".lock")):  # or it could be deleted in between
             if not path.exists():
                 self._fetch(name)
-            os.utime(path)  # the cache drops the least recently used
+            os.utime(path)  # the cache deletes the least recently used
             file = path.open("rb")
         self._evict(keep=path)
         return file
 
     def _locate(self, name: str) -> tuple[AbstractFileSystem, str]:
-        """A file of the dataset where it came from: its file system, and its path there."""
+        """File system and path of the dataset's original file."""
         fs, root = fsspec.url_to_fs(self.url)
         return fs, f"{root.rstrip('/')}/{name}"
 
     def _fetch(self, name: str) -> None:
-        """Copy a file here; it is visible when it is whole."""
+        """Copy a file into the local folder; it becomes visible when it is whole."""
         fs, source = self._locate(name)
         temporary = self.folder / f".{name}.{os.getpid()}.tmp"
         with whole_file(self.folder / name, temporary):
             fs.get_file(source, str(temporary))
 
     def _evict(self, keep: Path) -> None:
-        """Delete shards longest unused until the rest fits; who has one open can read on."""
+        """Delete the least recently used shards until the rest fits; open files stay readable."""
         with _locked(self.folder / "evict.lock"):
             tars = [(p.stat().st_mtime_ns, p.stat().st_size, p) for p in self.folder.glob("*.tar")]
             excess = sum(size for _, size, _ in tars) - self.cache_bytes
@@ -109,8 +109,8 @@ class Store:
                     excess -= size
 
     def check_shards(self, index: FrameIndex, shards: Iterable[str]) -> None:
-        """Raises `FileNotFoundError` or `ValueError` naming the shards that are missing, or have
-        another size than `dataset.json` says."""
+        """Raises `FileNotFoundError` that names missing shards, `ValueError` for shards of another
+        size than `dataset.json` says."""
         sizes = {shard["name"]: shard["size"] for shard in index.info["shards"]}
         missing, wrong = [], []
         for name in shards:
@@ -132,7 +132,7 @@ class Store:
 def open_store(
     url: str | Path, cache: Path = DEFAULT_CACHE, cache_bytes: int = 64 << 30
 ) -> tuple[Store, FrameIndex]:
-    """A dataset by its folder or URL (`s3://bucket/dexycb`, `https://…`, …), and its index.
+    """Open a dataset by its folder or URL (`s3://bucket/dexycb`, `https://…`): tars and index.
 
     Raises `FileNotFoundError` when there is no dataset, `ValueError` for another schema version.
     """
@@ -165,7 +165,7 @@ def _is_same(path: Path, content: bytes) -> bool:
 
 @contextlib.contextmanager
 def _locked(path: Path) -> Iterator[None]:
-    """Only one process of this machine at a time."""
+    """Exclude other processes of this machine."""
     with path.open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         try:
@@ -176,9 +176,9 @@ def _locked(path: Path) -> Iterator[None]:
 
 
 class Prefetcher:
-    """Fetches remote shards into the cache in the order asked for, in a thread of its own.
+    """A thread that fetches remote shards into the cache, in the order requested.
 
-    Errors are ignored here: the worker that needs the shard meets the same error, and raises it.
+    It ignores errors: the worker that needs the shard meets the same error and raises it.
     """
 
     def __init__(self, store: Store) -> None:
@@ -190,12 +190,12 @@ class Prefetcher:
         self._thread.start()
 
     def ask(self, names: Iterable[str]) -> None:
-        """Names that are needed soon; asking again for one of the last few costs nothing."""
+        """Request shards that are needed soon; repeating a recent request costs nothing."""
         for name in names:
             self._want(name)
 
     def close(self) -> None:
-        """Begin no other fetch."""
+        """Start no further fetch."""
         self._is_closed.set()
         self._queue.put(None)
 
@@ -206,9 +206,9 @@ class Prefetcher:
 
 
 class ClipReader:
-    """Reads members by the index, and keeps the labels of the last `num_clips` clips.
+    """Reads members by the index, and caches the labels of the last `num_clips` clips.
 
-    One per process: it holds open files.
+    It holds open files, so each process needs its own.
     """
 
     def __init__(self, store: Store, index: FrameIndex, num_clips: int) -> None:
@@ -216,7 +216,7 @@ class ClipReader:
         self._first_rows = index.clip_bounds
         self.labels = functools.lru_cache(num_clips)(self._read_labels)
         self._files: OrderedDict[int, BinaryIO] = OrderedDict()
-        allowed, _ = resource.getrlimit(resource.RLIMIT_NOFILE)  # −1: as many as one likes
+        allowed, _ = resource.getrlimit(resource.RLIMIT_NOFILE)  # −1: unlimited
         self._max_open = min(_MAX_OPEN, allowed // 4) if allowed > 0 else _MAX_OPEN
 
     def image(self, row: int) -> bytes:
@@ -224,7 +224,7 @@ class ClipReader:
         return self._member(row)
 
     def _read_labels(self, clip: int) -> dict:
-        """The fields of the clip that windows need, by name. Raises `CorruptMemberError`."""
+        """The fields of a clip that windows need, by name. Raises `CorruptMemberError`."""
         row = int(self._first_rows[clip])
         data = self._member(row, "labels_")
         try:
@@ -243,7 +243,7 @@ class ClipReader:
             raise CorruptMemberError(f"{self.member_name(row, prefix)}: {error}") from None
 
     def member_name(self, row: int, prefix: str = "") -> str:
-        """The member that holds a frame's image, or its clip's labels for the prefix "labels_"."""
+        """Name of a frame's image, or with the prefix "labels_" of its clip's labels."""
         clip = self.index.clips[self.index.clip[row]]
         if prefix:
             return labels_member(clip)

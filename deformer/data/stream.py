@@ -4,8 +4,8 @@
     stream = Stream(StreamConfig(split="s0_train"), store, index)
     for batch in stream.batches(first_step=1200): ...
 
-The batch of a step is a function of configuration, step and rank. So a run is taken up at any step
-by its number, workers need not agree on anything, and nothing is replayed.
+The batch of a step is a function of configuration, step and rank. So a run resumes at any step by
+its number, without replaying earlier ones, and workers need not coordinate.
 """
 
 import hashlib
@@ -16,32 +16,32 @@ from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from typing import Literal
 
-import cv2
 import numpy as np
 import torch
 
 from deformer.data.augment import NO_AUGMENTATION, AugmentConfig, draw
 from deformer.data.batch import Batch, Window, collate, read_window
 from deformer.data.dataset import check_reach
-from deformer.data.encoded import EncodedFrames
+from deformer.data.feature_frames import FeatureFrames
 from deformer.data.index import FrameIndex, WindowTable, make_windows, select_rows
-from deformer.data.order import OrderConfig, epoch_order, mixing, step_places, steps_per_epoch
+from deformer.data.order import OrderConfig, clips_mixed, epoch_order, step_places, steps_per_epoch
 from deformer.data.store import ClipReader, CorruptMemberError, Prefetcher, Store
 from deformer.data.windows import WindowConfig
 from deformer.data.workers import read_ahead
 from deformer.program.least import check_least
+from deformer.program.pool import single_threaded_opencv
 
 _PREFETCH_STEPS = 256
-"""Remote shards are asked for this many steps before their use."""
+"""Remote shards are requested this many steps before their use."""
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class StreamConfig:
-    """Which windows, in which order, as which images."""
+    """Choice of windows, their order, and their images."""
 
     split: str = "s0_train"
-    """As the dataset names it (`dataset.json`, counts.splits), or "all"."""
+    """A split named in `dataset.json` (counts.splits), or "all"."""
     where: str | None = None
     """A filter on the centre frames over the columns of `frames.parquet`, such as
     "occlusion > 0.5 and side == 'left'"."""
@@ -50,9 +50,9 @@ class StreamConfig:
     size: int = 512
     """Side of the square images, px."""
     seed: int = 0
-    """Of the order and the augmentation; a training starts its weights from it too."""
+    """Seed of order and augmentation, and of the weights of a training."""
     max_skipped: int = 100
-    """Up to this many corrupt members are left out and reported; one more is an error."""
+    """Up to this many corrupt members are skipped and reported; one more is an error."""
     window: WindowConfig = field(default_factory=WindowConfig)
     order: OrderConfig = field(default_factory=OrderConfig)
     augment: AugmentConfig = field(default_factory=AugmentConfig)
@@ -64,9 +64,9 @@ class StreamConfig:
         self, split: str, limit: int | None = None, where: str | None = None,
         order: OrderConfig | None = None,
     ) -> "StreamConfig":  # fmt: skip
-        """The same images of another choice of windows: as they are, in the order of the index.
+        """The same input size for other windows, without augmentation, in the order of the index.
 
-        order: by default this one's batch and streams.
+        order: batch and streams, by default those of this configuration.
         """
         order = replace(order or self.order, shuffle=False)
         return replace(
@@ -82,20 +82,21 @@ class Stream:
         config: StreamConfig,
         store: Store,
         index: FrameIndex,
+        *,
         rank: int = 0,
         num_ranks: int = 1,
         workers: int = 0,
         windows: WindowTable | None = None,
         draw_by: Literal["window", "clip"] = "window",
-        encoded: EncodedFrames | None = None,
+        features: FeatureFrames | None = None,
     ) -> None:
-        """workers: processes that read ahead; 0 reads in this one. windows: used in place of those
-        that split, filter and limit choose. draw_by: what gets an augmentation of its own in each
-        epoch. encoded: used in place of images, a copy drawn for each window; needs no workers.
+        """workers: processes that read ahead; 0 reads in this process. windows: replace those that
+        split, filter and limit choose. draw_by: every window, or every clip, gets one augmentation
+        per epoch. features: replace images; each window draws a copy. They need no workers.
 
         Raises `ValueError` when split or filter leave no window, the ranks do not divide the
-        canonical streams, the windows reach beyond the halo of clips, or the crops cannot serve the
-        augmentation; `FileNotFoundError` or `ValueError` when a shard is missing or not whole.
+        canonical streams, the windows reach beyond the halo of clips, or the crops are too small
+        for the augmentation; `FileNotFoundError` or `ValueError` for missing or damaged shards.
         """
         limits = index.info["parameters"].get("augmentation", {})
         for name, most in limits.items():
@@ -106,28 +107,27 @@ class Stream:
                 )
         check_reach(index.info, config.window.reach, store.url)
         self.config, self.store, self.index = config, store, index
-        self.workers = workers if encoded is None else 0
+        self.workers = workers if features is None else 0
         if windows is None:
             is_centre = select_rows(index, config.split, config.where)
             windows = make_windows(index, config.window, is_centre, config.limit)
         self.windows = windows
         self.steps_per_epoch = steps_per_epoch(len(windows), config.order)
-        self._steps = _Steps(config, store, index, windows, rank, num_ranks, draw_by, encoded)
-        self._steps.places(0)  # that the ranks divide the streams shows here
-        if encoded is not None:
-            encoded.places(windows.rows)
-            self.skipped = {}
-            return
-        shards = np.unique(index.shard[windows.centre_rows])
-        store.check_shards(index, [index.shards[k] for k in shards])
+        self._steps = _Steps(config, store, index, windows, rank, num_ranks, draw_by, features)
+        self._steps.places(0)  # raises where the ranks do not divide the streams
         self.skipped: dict[str, None] = {}
-        """Corrupt members met so far by this rank, in the order they were met."""
+        """Corrupt members that this rank has met so far, in that order."""
+        if features is not None:
+            features.places(windows.rows)
+        else:
+            shards = np.unique(index.shard[windows.centre_rows])
+            store.check_shards(index, [index.shards[k] for k in shards])
 
     def batches(self, first_step: int = 0, last_step: int | None = None) -> Iterator[Batch]:
         """Batches of the steps first_step … last_step − 1, counted over epochs.
 
-        last_step None: to the end of the epoch. Raises `ValueError` when more members are corrupt
-        than `max_skipped` allows, and `OSError` as `read_ahead` does.
+        last_step None: until the end of the epoch. Raises `ValueError` for more than `max_skipped`
+        corrupt members, and `OSError` as `read_ahead` does.
         """
         if last_step is None:
             last_step = (first_step // self.steps_per_epoch + 1) * self.steps_per_epoch
@@ -162,14 +162,14 @@ class Stream:
 
     @cached_property
     def fingerprint(self) -> str:
-        """Changes with anything that changes which window stands at which step."""
+        """A hash of everything that decides which window stands at which step."""
         digest = hashlib.sha256(self.windows.rows.tobytes())
         order = [asdict(self.config.order), self.config.seed, self.index.info["shards"]]
         digest.update(json.dumps(order, sort_keys=True).encode())
         return digest.hexdigest()
 
     def state(self, step: int) -> dict:
-        """What it takes to go on at `step`: `check_state` it, then `batches(first_step=step)`."""
+        """What to save for resuming at `step`; `check_state` reads it."""
         return {
             "step": step,
             "dataset": self.store.name,
@@ -178,7 +178,7 @@ class Stream:
         }
 
     def check_state(self, state: dict) -> None:
-        """Raises `ValueError` when a state is not of this stream."""
+        """Raises `ValueError` for the state of another stream."""
         if state["fingerprint"] != self.fingerprint:
             raise ValueError(
                 f"step {state['step']} is of another stream ({state['windows']:,} windows, here "
@@ -186,37 +186,39 @@ class Stream:
                 "or canonical streams have changed; go on with what the run began with"
             )
 
-    def mixing(self) -> tuple[float, float]:
-        """Distinct clips among 64 consecutive windows, here and in a full shuffle."""
+    def clips_mixed(self) -> tuple[float, float]:
+        """`clips_mixed` of the first epoch."""
         order = self._steps.window_ids(0, np.arange(len(self.windows)))
-        return mixing(self.index.clip[self.windows.centre_rows][order])
+        return clips_mixed(self.index.clip[self.windows.centre_rows][order])
 
 
+@dataclass(eq=False)
 class _Steps:
-    """Step → the batch of this rank. A worker has a copy, and opens files for itself."""
+    """Step → the batch of this rank. Every worker has a copy with open files of its own."""
 
-    def __init__(
-        self, config: StreamConfig, store: Store, index: FrameIndex, windows: WindowTable,
-        rank: int, num_ranks: int, draw_by: str, encoded: EncodedFrames | None,
-    ) -> None:  # fmt: skip
-        self.config, self.store, self.index, self.windows = config, store, index, windows
-        self.rank, self.num_ranks = rank, num_ranks
-        self.draw_by, self.encoded = draw_by, encoded
-        self._orders: dict[int, np.ndarray] = {}
-        self._reader: ClipReader | None = None
+    config: StreamConfig
+    store: Store
+    index: FrameIndex
+    windows: WindowTable
+    rank: int
+    num_ranks: int
+    draw_by: str
+    features: FeatureFrames | None
+    _orders: dict[int, np.ndarray] = field(default_factory=dict)
+    _reader: ClipReader | None = None
 
     def places(self, step: int) -> tuple[int, np.ndarray]:
-        """Epoch, and places in its order: see `step_places`."""
+        """Epoch, and places in its order, as `step_places`."""
         order = self.config.order
         epoch, step = divmod(step, steps_per_epoch(len(self.windows), order))
         return epoch, step_places(step, len(self.windows), order, self.rank, self.num_ranks)
 
     def window_ids(self, epoch: int, places: np.ndarray) -> np.ndarray:
-        """The windows at places of an epoch's order, which goes round in a circle."""
+        """The windows at places of an epoch's order; places wrap around."""
         if epoch not in self._orders:
             config = self.config
             order = epoch_order(self.index, self.windows, config.order, config.seed, epoch)
-            # Looking ahead at the end of an epoch needs two of them
+            # Reading ahead at the end of an epoch needs two orders
             self._orders = {epoch: order} | {
                 e: o for e, o in self._orders.items() if e == epoch - 1
             }
@@ -228,10 +230,10 @@ class _Steps:
         return [self.index.shards[k] for k in np.unique(self.index.shard[rows])]
 
     def read(self, step: int) -> Batch:
-        if self.encoded is not None:
-            return self._encoded_batch(*self.places(step))
+        if self.features is not None:
+            return self._feature_batch(*self.places(step))
         if self._reader is None:
-            cv2.setNumThreads(1)  # processes are the parallelism
+            single_threaded_opencv()
             streams = self.config.order.streams // self.num_ranks
             pool = streams * (self.config.order.mix_clips + 2)
             self._reader = ClipReader(self.store, self.index, pool)
@@ -248,17 +250,17 @@ class _Steps:
         )
         return collate(images, windows, is_padding, skipped)
 
-    def _encoded_batch(self, epoch: int, places: np.ndarray) -> Batch:
-        """Each window of a copy that is drawn for it."""
+    def _feature_batch(self, epoch: int, places: np.ndarray) -> Batch:
+        """Each window is taken from a random copy."""
         rows = self.windows.rows[self.window_ids(epoch, places)]
         rngs = (np.random.default_rng([self.config.seed, epoch, place]) for place in places)
-        copies = np.array([rng.integers(self.encoded.num_copies) for rng in rngs])
-        return self.encoded.batch(rows, self.windows.centre, copies, places >= len(self.windows))
+        copies = np.array([rng.integers(self.features.num_copies) for rng in rngs])
+        return self.features.batch(rows, self.windows.centre, copies, places >= len(self.windows))
 
     def _window(
         self, epoch: int, place: int, images: np.ndarray, skipped: list[str]
     ) -> tuple[Window, bool]:
-        """The window at a place, and is it padding: where it is corrupt, the next whole one."""
+        """The window at a place, or the next whole one as padding; and whether it is padding."""
         num = len(self.windows)
         drawn_for = place
         if self.draw_by == "clip":
@@ -281,5 +283,5 @@ class _Steps:
             return window, attempt > 0 or place >= num
         raise ValueError(
             f"{attempt + 1} windows in a row of {self.store.url} are corrupt, such as "
-            f"{skipped[-1]}: python -m pipelines.verify {self.store.url} says what is whole"
+            f"{skipped[-1]}: python -m pipelines.verify {self.store.url} finds all damage"
         )

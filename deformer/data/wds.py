@@ -1,4 +1,4 @@
-"""Clips for loops of one's own, as a `webdataset` pipeline: whole clips, decoded, in any order.
+"""Decoded clips as a `webdataset` pipeline, for your own loops.
 
     from deformer.data.wds import clips
     for clip in clips("shards/dexycb/{000000..000041}.tar").shuffle(16):
@@ -19,12 +19,12 @@ from deformer.files.images import decode_jpeg
 
 
 class DecodedClip(NamedTuple):
-    """One clip of N frames; `shards/README.md` has its fields."""
+    """One clip of N frames; `shards/README.md` lists its fields."""
 
     meta: ClipMeta
     labels: dict[str, np.ndarray]
-    """Arrays (N, …) by field name; fields that the dataset does not give are absent. Masks are
-    lists of N COCO RLEs, bytes."""
+    """Arrays (N, …) by field name; fields that the dataset lacks are absent. Masks are lists of N
+    COCO RLEs, bytes."""
     images: list[np.ndarray | None]
     """(height, width, 3) uint8 RGB, as cropped; None for a frame without a crop."""
 

@@ -1,6 +1,6 @@
-"""Windows as indices: which frames of a clip stand around each centre frame.
+"""Windows as indices: the frames of a clip around each centre frame.
 
-Windows are chosen when they are used, never stored: a frame takes part in several of them.
+Windows are chosen when they are used and never stored, because they share frames.
 """
 
 from dataclasses import dataclass
@@ -20,9 +20,9 @@ class WindowConfig:
     num_frames: int = 7
     gap: int = 10
     edge: EdgeRule = "hold"
-    """What stands where a frame is missing. Both rules walk outwards from the centre and repeat
-    the last frame found. `hold`: the first missing frame ends the walk. `skip`: a later frame
-    that exists is used again."""
+    """How missing frames are filled. Both rules walk outwards from the centre and repeat the last
+    frame found. `hold`: the walk ends at the first missing frame. `skip`: it goes on, and uses
+    later frames that exist."""
 
     def __post_init__(self) -> None:
         check_least(self, num_frames=1, gap=1)
@@ -31,8 +31,8 @@ class WindowConfig:
 
     @property
     def centre(self) -> int:
-        """Where in the window the centre frame stands: T // 2, so that an even window has one
-        frame more before the centre than after it."""
+        """Position of the centre frame in the window: T // 2, so a window of even length has one
+        more frame before the centre than after it."""
         return self.num_frames // 2
 
     @property
@@ -47,11 +47,11 @@ def clip_windows(
     frame: np.ndarray | None = None,
     is_centre: np.ndarray | None = None,
 ) -> np.ndarray:
-    """The windows of a clip: one around each valid centre frame, in their order.
+    """The windows of a clip, one around each valid centre frame, in order.
 
-    valid (N,) bool: frames that may stand in a window; all others count as missing.
+    valid (N,) bool: frames that windows may use; all others count as missing.
     frame (N,): frame numbers in the source, increasing; `gap` counts these. Default: 0 … N−1.
-    is_centre (N,) bool: frames that may be a centre (the frames of a halo may not). Default: all.
+    is_centre (N,) bool: frames that may be centres; those of a halo may not. Default: all.
 
     Returns (W, T) int64: positions in the clip; column `config.centre` holds the centres.
     Raises `ValueError` when frame numbers do not increase.
@@ -77,7 +77,7 @@ def clip_windows(
 
 
 def _walk(found: np.ndarray, exists: np.ndarray, edge: EdgeRule) -> np.ndarray:
-    """Fill missing frames along axis 1, which leads away from the centre (column 0 exists)."""
+    """Fill missing frames along axis 1, which runs away from the centre; column 0 exists."""
     if edge == "hold":
         exists = np.logical_and.accumulate(exists, axis=1)
     steps = np.where(exists, np.arange(exists.shape[1]), 0)

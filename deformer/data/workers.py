@@ -1,8 +1,8 @@
 """Processes that read batches ahead, in order.
 
-A batch travels as one nameless file in memory. It takes no room in /dev/shm, which has 64 MB in
-containers, and one file descriptor while it is held. A worker that dies is an error at once; one
-that stays silent is an error after `PATIENCE_S`.
+A batch travels as one anonymous file in memory. That needs no space in /dev/shm, which has 64 MB in
+containers, but a file descriptor as long as the batch lives. A dead worker is an error at once, a
+silent one after `PATIENCE_S`.
 """
 
 import atexit
@@ -27,7 +27,7 @@ from deformer.data.batch import Batch
 from deformer.program.pool import become_worker, signals_held, single_threaded
 
 PATIENCE_S = 600.0
-"""How long to wait for a batch: a remote shard may have to be fetched first."""
+"""Longest wait for a batch: a remote shard may have to be fetched first."""
 _BATCHES_AHEAD = 4
 """Batches that each worker reads ahead."""
 _END_WITHIN_S = 1.0
@@ -38,10 +38,10 @@ _WITHOUT_WORKERS = "--workers 0 reads in the program itself"
 def read_ahead(
     read: Callable[[int], Batch], steps: range, workers: int, pin: bool
 ) -> Iterator[Batch]:
-    """`read(step)` for every step, in order, by `workers` processes; by this one for 0.
+    """`read(step)` for every step, in order, by `workers` processes; 0 reads in this process.
 
-    pin: have the batches in page-locked memory, for a GPU. Raises what `read` raises;
-    `ChildProcessError` where a worker dies or cannot be started, `TimeoutError` where none answers.
+    pin: put batches into page-locked memory, for a GPU. Raises what `read` raises,
+    `ChildProcessError` when a worker dies or cannot start, `TimeoutError` when none answers.
     """
     if not workers:
         for step in steps:
@@ -67,7 +67,7 @@ def read_ahead(
 def _one_ahead(
     take: Callable[[int], Batch], places: range, thread: ThreadPoolExecutor
 ) -> Iterator[Batch]:
-    """Each is taken while the one before is used."""
+    """Takes each batch while the one before is in use."""
     coming = [thread.submit(take, i) for i in places[:1]]
     for i in places:
         batch = coming.pop().result()
@@ -92,7 +92,7 @@ def _team(read: Callable[[int], Batch], workers: int) -> Iterator[list["_Worker"
         for worker in team:
             worker.end()
 
-    atexit.register(end)  # the batches' iterator may live to the end of the program
+    atexit.register(end)  # the iterator of batches may live until the program ends
     try:
         try:
             with signals_held(multiprocessing.get_start_method()):
@@ -110,7 +110,7 @@ def _team(read: Callable[[int], Batch], workers: int) -> Iterator[list["_Worker"
 
 
 class _Worker:
-    """A process, seen from the program that it works for."""
+    """The program's end of a worker process."""
 
     def __init__(self, read: Callable[[int], Batch]) -> None:
         self._connection, its = multiprocessing.Pipe()
@@ -123,7 +123,7 @@ class _Worker:
             self._connection.send(step)
 
     def receive(self, step: int, pin: bool) -> Batch:
-        """What it was asked for longest ago; pin: in page-locked memory."""
+        """The oldest batch requested; pin: in page-locked memory."""
         if not wait([self._connection, self._process.sentinel], PATIENCE_S):
             raise TimeoutError(
                 f"the data workers gave no batch for step {step} within {PATIENCE_S:.0f} s: look "
@@ -158,7 +158,7 @@ class _Worker:
         self.ask(None)
 
     def end(self) -> None:
-        """Wait for its end, then kill it."""
+        """Wait for the process, then kill it."""
         self._process.join(_END_WITHIN_S)
         self._process.kill()
         self._process.join()
@@ -166,8 +166,8 @@ class _Worker:
 
 
 def _serve(connection: Connection, read: Callable[[int], Batch]) -> None:
-    """Run a worker until it is dismissed or the program has ended."""
-    # Signals to the whole group are for the program, which may want to save first
+    """Run a worker until it is dismissed or the program ends."""
+    # The program handles signals to the whole group; it may want to save first
     become_worker((signal.SIGINT, signal.SIGTERM, signal.SIGHUP))
     single_threaded()
     with contextlib.suppress(EOFError, ConnectionError):  # the program has ended
@@ -192,16 +192,16 @@ def _answer(connection: Connection, read: Callable[[int], Batch], step: int) -> 
 
 
 class _Parcel(NamedTuple):
-    """Where a batch's tensors are in a file."""
+    """Layout of a batch's tensors in a file."""
 
     places: list[tuple[int, torch.dtype, torch.Size]]
-    """Offset, type and shape of each."""
+    """Offset, type and shape of each tensor."""
     size: int
     skipped: tuple[str, ...]
 
     @staticmethod
     def pack(batch: Batch) -> tuple["_Parcel", int]:
-        """A batch as a file's descriptor, and what it takes to open it."""
+        """A batch's layout, and the descriptor of its file."""
         descriptor = _file_in_memory()
         places, size = [], 0
         with open(descriptor, "wb", closefd=False) as file:
@@ -214,10 +214,10 @@ class _Parcel(NamedTuple):
         return _Parcel(places, size, batch.skipped), descriptor
 
     def open(self, descriptor: int, pin: bool) -> Batch:
-        """The batch, in the memory of the file, which goes with the tensors; pin: in a copy of it.
+        """The batch. Its tensors share the file's memory, or with `pin` a page-locked copy of it.
 
-        It is pinned in one piece: a call for every tensor would wait for the interpreter's lock as
-        often, while the program trains.
+        One call pins all of it: a call per tensor would wait for the interpreter's lock each time,
+        while the program trains.
         """
         try:
             memory = mmap.mmap(descriptor, self.size)

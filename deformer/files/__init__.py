@@ -1,1 +1,1 @@
-"""Files that may be damaged or hostile, and files that are whole or not there."""
+"""Reading files that may be damaged or hostile, and writing files completely or not at all."""

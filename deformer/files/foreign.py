@@ -1,8 +1,7 @@
-"""Files that are not what their names say: one line that says what they are instead.
+"""Files of another kind than their names say, described in one line.
 
-Downloads and transfers leave the same few things in a file's place, whatever it should have held: a
-Git LFS pointer, a web page that asks for a login, the archive that was not unpacked, a part of the
-file, or all of it with its line ends changed.
+Downloads and transfers often leave something else in a file's place: a Git LFS pointer, a login
+page, an archive that was not unpacked, a part of the file, or the file with changed line ends.
 """
 
 import io
@@ -43,31 +42,29 @@ _LONGEST = 160
 
 
 class UnreadableFileError(ValueError):
-    """A file is damaged, or another one than its name says: one line that names it and says what to
-    do."""
+    """A file is damaged or is another kind of file. The message names it and the next step."""
 
 
-def fault_of(data: bytes, error: object = "", expected: bytes | None = None) -> str:
+def describe_fault(data: bytes, error: object = "", expected: bytes | None = None) -> str:
     """Why these bytes of a file could not be read, and what to do: "it is a Git LFS pointer: …".
 
-    error: what reading it raised, quoted where the file itself shows no cause. expected: what files
-    of its kind may begin with, as npz and torch's files do with the sign of a zip archive.
+    error: what the reader raised; it is quoted where the bytes show no cause. expected: a signature
+    that files of this kind have, such as that of a zip archive for npz files and torch's files.
     """
     if known := known_fault(data, expected):
         return known
     is_quoted = bool(error) and not isinstance(error, KeyError)  # which names a key, often a number
-    said = f" ({one_line(error)})" if is_quoted else ""
-    return f"it is damaged or cut off{said}: {_AGAIN}, as binary data"
+    quoted = f" ({one_line(error)})" if is_quoted else ""
+    return f"it is damaged or cut off{quoted}: {_AGAIN}, as binary data"
 
 
 def known_fault(data: bytes, expected: bytes | None = None) -> str:
-    """The same where the bytes show what they are or what became of them; else an empty text."""
-    return foreign(data, expected) or _changed_as_text(data)
+    """As `describe_fault`, but empty where the bytes show no cause."""
+    return describe_other(data, expected) or _changed_as_text(data)
 
 
-def foreign(data: bytes, expected: bytes | None = None) -> str:
-    """What another file is that stands in a file's place, as `fault_of`; else an empty text. The
-    beginning of a large file is enough."""
+def describe_other(data: bytes, expected: bytes | None = None) -> str:
+    """As `describe_fault`, by the beginning of a file; empty unless it is of another kind."""
     head = data[:_HEAD_BYTES]
     if not data.strip(b"\x00"):
         return f"it {'holds nothing but zeros' if data else 'is empty'}: {_AGAIN}"
@@ -79,14 +76,14 @@ def foreign(data: bytes, expected: bytes | None = None) -> str:
     return ""
 
 
-def foreign_file(path: Path) -> str:
-    """What `foreign` says of a file; reads only its beginning."""
+def describe_other_file(path: Path) -> str:
+    """`describe_other` of a file; reads only its beginning."""
     with path.open("rb") as file:
-        return foreign(file.read(_HEAD_BYTES))
+        return describe_other(file.read(_HEAD_BYTES))
 
 
 def _changed_as_text(data: bytes) -> str:
-    """Binary data that went through a program for text; an empty text where nothing shows that."""
+    """Describes binary data that a program handled as text; empty where nothing shows that."""
     try:
         data.decode()
     except UnicodeDecodeError:
@@ -101,14 +98,14 @@ def _changed_as_text(data: bytes) -> str:
 
 
 def one_line(error: object) -> str:
-    """What an error says, on one line and not beyond reason: libraries quote all they found."""
+    """An error's message as one line, shortened: libraries quote whole files."""
     text = " ".join(str(error).split()) or type(error).__name__
     return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…"
 
 
 def check_folder_name(folder: Path) -> None:
-    """Raises `UnreadableFileError` for a path that is not UTF-8, as archives with other encodings
-    leave them: pyarrow, safetensors and OpenCV open no file there."""
+    """Raises `UnreadableFileError` for a path that is not UTF-8: pyarrow, safetensors and OpenCV
+    cannot open files there. Archives with other encodings leave such paths."""
     try:
         str(folder).encode()
     except UnicodeEncodeError:
@@ -128,20 +125,20 @@ def read_json(path: Path) -> dict[str, Any]:
         return read_json_object(data)
     except ValueError as error:
         raise UnreadableFileError(
-            f"{path} is damaged: {foreign(data) or one_line(error)}"
+            f"{path} is damaged: {describe_other(data) or one_line(error)}"
         ) from None
 
 
 def read_lines(path: Path) -> list[str]:
-    """The lines of a text file without their ends, whatever the editor that wrote them."""
-    return io.StringIO(decode(path.read_bytes()), newline=None).read().split("\n")
+    """The lines of a text file, without line ends of any kind."""
+    return io.StringIO(decode_text(path.read_bytes()), newline=None).read().split("\n")
 
 
-def decode(data: bytes) -> str:
-    """The text of a file: UTF-8 or what its byte order mark says, without the mark; else Latin-1.
+def decode_text(data: bytes) -> str:
+    """The text of a file: in the encoding of its byte order mark, else UTF-8, else Latin-1.
 
-    Latin-1 gives every byte a character, so comments of any encoding do no harm; the caller
-    checks what matters in the lines.
+    Latin-1 gives every byte a character, so a comment in another encoding does no harm; the caller
+    checks the lines that matter.
     """
     for mark, encoding in _BYTE_ORDER_MARKS:
         if data.startswith(mark):

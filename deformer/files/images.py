@@ -1,8 +1,7 @@
-"""Image files: pixels as they are stored, JPEG headers, lossless crops of JPEGs.
+"""Image files: stored pixels, JPEG headers, lossless crops of JPEGs.
 
-No other module decodes an image or knows a JPEG library. An orientation that EXIF asks for is
-ignored: labels belong to the pixels as stored. Results do not depend on which libraries are
-installed: a crop has the same bytes whichever of the two cuts it (a test compares them).
+No other module decodes images or uses a JPEG library. EXIF orientation is ignored, because labels
+belong to the stored pixels. Two libraries can cut crops; both give the same bytes.
 """
 
 import ctypes
@@ -20,7 +19,7 @@ import numpy as np
 import simplejpeg
 
 ENCODED_QUALITY = 95
-"""Of JPEGs made of pixels, which had another format or were rendered."""
+"""Quality of JPEGs that are encoded from pixels: rendered images, or images of other formats."""
 
 
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
@@ -28,12 +27,12 @@ _JPEG_SIGNATURE = b"\xff\xd8\xff"
 
 
 class UnsupportedJpegError(ValueError):
-    """A JPEG of a kind that is not read: the message says of what kind."""
+    """A JPEG of an unsupported kind, which the message names."""
 
 
 @dataclass(frozen=True)
 class JpegHeader:
-    """What a JPEG file says of itself before its first coefficient."""
+    """The header of a JPEG file."""
 
     size: tuple[int, int]
     """(width, height), px."""
@@ -43,18 +42,18 @@ class JpegHeader:
     sampling: tuple[tuple[int, int], ...]
     """(horizontal, vertical) sampling factor of each component."""
     is_rgb: bool
-    """Three components that are red, green, blue, not YCbCr."""
+    """Whether the three components are red, green, blue instead of YCbCr."""
 
     @property
     def mcu(self) -> tuple[int, int]:
-        """(width, height) in px of the coding blocks (MCUs), or a multiple where it is below 16."""
+        """(width, height) in px of the coding blocks (MCUs); 8 is rounded up to 16."""
         factors = (max(factor) for factor in zip(*self.sampling, strict=True))
         width, height = (8 * factor if factor > 2 else 16 for factor in factors)
         return width, height
 
 
 def read_jpeg_header(image: bytes) -> JpegHeader:
-    """The header of a JPEG file. Raises `ValueError` where it is none, or damaged."""
+    """The header of a JPEG file. Raises `ValueError` for a damaged or other file."""
     frame, ids, has_jfif, adobe = None, b"", False, None
     for marker, content in _segments(image):
         if marker == 0xE0 and len(content) >= 14 and content.startswith(b"JFIF\0"):
@@ -78,7 +77,7 @@ def read_jpeg_header(image: bytes) -> JpegHeader:
 
 
 def _segments(image: bytes) -> Iterator[tuple[int, bytes]]:
-    """(marker, content) of the segments before the first scan."""
+    """(marker, content) of every segment before the first scan."""
     if image[:2] != b"\xff\xd8":
         raise ValueError(f"a JPEG file begins with ff d8, this one with {image[:2]!r}")
     at = 2
@@ -100,8 +99,8 @@ def _segments(image: bytes) -> Iterator[tuple[int, bytes]]:
 def decode_jpeg(image: bytes, colours: str = "RGB", *, is_strict: bool = False) -> np.ndarray:
     """The pixels of a JPEG file, (height, width, channels) uint8.
 
-    colours: "RGB", "BGR", or "RGBX", whose fourth channel is unused. Raises `ValueError` where the
-    file is damaged; is_strict: also where libjpeg would guess what is missing.
+    colours: "RGB", "BGR", or "RGBX", whose fourth channel is unused. Raises `ValueError` for a
+    damaged file; is_strict: also where libjpeg would fill in missing data.
     """
     return simplejpeg.decode_jpeg(image, colours, strict=is_strict)
 
@@ -109,8 +108,8 @@ def decode_jpeg(image: bytes, colours: str = "RGB", *, is_strict: bool = False) 
 def decode_image(image: bytes) -> np.ndarray:
     """The pixels of a PNG or JPEG file, (height, width, 3) uint8 BGR; transparency is dropped.
 
-    Raises `ValueError` where the file is none; OpenCV fills what a cut file lacks. Of other formats
-    it obeys the orientation (TIFF), so they are refused.
+    Raises `ValueError` for other files; OpenCV fills in missing data of a truncated one. Other
+    formats are refused, because OpenCV applies their orientation (TIFF).
     """
     if not image.startswith((PNG_SIGNATURE, _JPEG_SIGNATURE)):
         raise ValueError(
@@ -139,17 +138,19 @@ _CODINGS = (0, 1, 2, 9, 10)
 _GREY_OR_COLOURS = (1, 3)
 _LUMA_AND_CHROMA = {
     *(((h, v), (1, 1)) for h, v in ((1, 1), (2, 1), (2, 2), (1, 2), (4, 1), (1, 4))),
-    *(((2, 2), chroma) for chroma in ((1, 2), (2, 1))),  # 4:2:2 and 4:4:0, as some cameras say it
+    *(
+        ((2, 2), chroma) for chroma in ((1, 2), (2, 1))
+    ),  # 4:2:2 and 4:4:0 as some cameras write them
     *((factor, factor) for factor in ((2, 1), (1, 2), (3, 1), (1, 3))),  # 4:4:4, likewise
 }
 
 
 def crop_jpeg(image: bytes, rectangle: tuple[int, int, int, int]) -> bytes:
-    """The rectangle (x, y, width, height) of a JPEG file as a JPEG file of the same coefficients.
+    """Cut the rectangle (x, y, width, height) out of a JPEG file, keeping its coefficients.
 
-    The rectangle begins on a multiple of the header's `mcu` and ends on one, or with the image.
-    The crop is baseline-coded and has no EXIF. Raises `UnsupportedJpegError`, and `ValueError`
-    where any part of the file is damaged.
+    The rectangle must begin at a multiple of the header's `mcu`, and end at one or with the image.
+    The crop is baseline-coded and has no EXIF. Raises `UnsupportedJpegError`, and `ValueError` for
+    damage in any part of the file.
     """
     header = read_jpeg_header(image)
     _check_kind(header)
@@ -172,7 +173,7 @@ def _check_kind(header: JpegHeader) -> None:
 
 @functools.cache
 def _cutter():
-    """turbojpeg is three times as fast; it has no wheel for Python 3.14."""
+    """turbojpeg is three times as fast, but has no wheel for Python 3.14."""
     return _cut_with_turbojpeg if importlib.util.find_spec("turbojpeg") else _cut_with_jpeglib
 
 
@@ -180,14 +181,14 @@ def _cut_with_turbojpeg(image: bytes, rectangle, header: JpegHeader) -> bytes:
     import turbojpeg
 
     x, y, width, height = rectangle
-    try:  # a damaged file raises: the whole of it is decoded to coefficients
+    try:  # it decodes the whole file to coefficients, so damage anywhere raises
         return turbojpeg.transform(image, x=x, y=y, w=width, h=height, crop=True, copynone=True)
     except RuntimeError as error:
         raise ValueError(str(error)) from None
 
 
 def _cut_with_jpeglib(image: bytes, rectangle, header: JpegHeader) -> bytes:
-    # jpeglib ends the process at files that libjpeg refuses, and guesses silently
+    # jpeglib ends the process for files that libjpeg refuses, and silently fills in missing data
     simplejpeg.decode_jpeg(image, "GRAY", min_height=1, min_width=1, min_factor=8)
     pieces = _slices(rectangle, header)
     with _memory_file() as (source, source_path), _memory_file() as (target, target_path):
@@ -205,7 +206,7 @@ def _cut_with_jpeglib(image: bytes, rectangle, header: JpegHeader) -> bytes:
         size = np.array(rectangle[:1:-1], np.int32)
         colours = 1 if len(kept) == 1 else 2 if header.is_rgb else 3
         source.seek(0)
-        # everything but size and coefficients is copied from the source
+        # All but size and coefficients is copied from the source
         is_written = _jpeglib().write_jpeg_dct(
             source_path, target_path, *_pointers(kept, 4), *_pointers([size, shapes]), None,
             colours, len(kept), None, ctypes.c_short(-1), None, 0, None, None, None,
@@ -218,20 +219,20 @@ def _cut_with_jpeglib(image: bytes, rectangle, header: JpegHeader) -> bytes:
 
 
 def _factors(header: JpegHeader) -> tuple[list[tuple[int, int]], tuple[int, int]]:
-    """The sampling factors of the components, and the greatest."""
+    """The sampling factors of the components, and their maxima."""
     factors = [(1, 1)] if len(header.sampling) == 1 else list(header.sampling)
     return factors, (max(h for h, _ in factors), max(v for _, v in factors))
 
 
 def _shapes(size: tuple[int, int], header: JpegHeader) -> list[tuple[int, int]]:
-    """(rows, columns) of 8 × 8 blocks that each component of an image of (width, height) has."""
+    """(rows, columns) of 8 × 8 blocks in each component of an image of (width, height)."""
     factors, (most_h, most_v) = _factors(header)
     width, height = size
     return [(-(-height * v // (8 * most_v)), -(-width * h // (8 * most_h))) for h, v in factors]
 
 
 def _slices(rectangle, header: JpegHeader) -> list[tuple[slice, slice]]:
-    """Which rows and columns of blocks of each component are the rectangle's."""
+    """The rectangle's rows and columns of blocks in each component."""
     x, y, width, height = rectangle
     factors, (most_h, most_v) = _factors(header)
     shapes = _shapes((width, height), header)
@@ -244,7 +245,7 @@ def _slices(rectangle, header: JpegHeader) -> list[tuple[slice, slice]]:
 
 @functools.cache
 def _jpeglib() -> ctypes.CDLL:
-    """jpeglib's binding of libjpeg-turbo. Its Python layer above goes through files four times."""
+    """jpeglib's binding of libjpeg-turbo; its Python layer would read each file four times."""
     import jpeglib
 
     jpeglib.version.set("turbo210")  # libjpeg-turbo 2.1
@@ -252,14 +253,14 @@ def _jpeglib() -> ctypes.CDLL:
 
 
 def _pointers(arrays: list[np.ndarray], count: int = 2) -> list:
-    """Addresses, and None up to `count`."""
+    """Addresses of arrays, padded with None to `count`."""
     addresses = [array.ctypes.data_as(ctypes.c_void_p) for array in arrays]
     return addresses + [None] * (count - len(addresses))
 
 
 @contextmanager
 def _memory_file() -> Iterator[tuple[BinaryIO, bytes]]:
-    """A file without a name, and a path by which C opens it; in memory, so no disk is full."""
+    """An anonymous file in memory, and a path by which C opens it."""
     in_memory = hasattr(os, "memfd_create")  # Linux
     with (
         os.fdopen(os.memfd_create("jpeg"), "w+b") if in_memory else tempfile.TemporaryFile()

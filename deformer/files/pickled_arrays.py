@@ -1,8 +1,8 @@
-"""What pickles say of arrays, as records, and the arrays built from them by checked functions.
+"""Records of pickled arrays, and checked functions that build the arrays from them.
 
-The records stand for classes of numpy, scipy and chumpy (`deformer.files.safe_pickle` says which)
-and only collect what a pickle says; nothing of those libraries is called with it. Arrays are of
-plain kinds alone: bool, integers, floats, bytes, text.
+The records stand for classes of numpy, scipy and chumpy (`deformer.files.safe_pickle` lists them).
+They only collect a pickle's content and never call those libraries with it. Only plain kinds of
+arrays are built: bool, integers, floats, bytes, text.
 """
 
 import math
@@ -14,23 +14,23 @@ import numpy as np
 from deformer.files.foreign import UnreadableFileError
 
 MAX_DENSE_VALUES = 1 << 24
-"""The largest sparse matrix that is made dense; MANO's has 16 × 778 values."""
+"""Size limit of dense copies of sparse matrices; MANO's has 16 × 778 values."""
 
 _PLAIN_DTYPE = re.compile(r"[biuf]\d{1,2}|[SU]\d{1,9}")
 _MAX_CODE_POINT = 0x10FFFF
 
 Resolve = Callable[[object], object]
-"""`Resolver`, as the records know it."""
+"""The type of `Resolver`, which is defined below."""
 
 
 class UnsafePickleError(UnreadableFileError):
-    """The pickle asks for something other than plain arrays."""
+    """The pickle contains something other than plain arrays."""
 
 
 class Record:
-    """What a pickle says of one object; nothing of it is interpreted when it is read.
+    """The state of one pickled object, which is not interpreted while reading.
 
-    `__setstate__` also keeps a pickle from writing attributes, of a record or of its class.
+    `__setstate__` also prevents a pickle from setting attributes of a record or its class.
     """
 
     state: object = None
@@ -40,7 +40,7 @@ class Record:
 
 
 class Dtype(Record):
-    """A pickled `numpy.dtype`; its own state is read for the byte order alone."""
+    """A pickled `numpy.dtype`; only the byte order is read from its state."""
 
     name: object = ""
 
@@ -60,10 +60,10 @@ class Dtype(Record):
 
 
 class Array(Record):
-    """A pickled `numpy.ndarray`: its state is version, shape, dtype, is_fortran, content."""
+    """A pickled `numpy.ndarray`; its state is version, shape, dtype, is_fortran, content."""
 
     axes: object = None
-    """The order that they are moved to at last, as in protocol 5; None: as they are."""
+    """The final order of axes, as in protocol 5; None: unchanged."""
 
     def checked(self, resolve: Resolve) -> np.ndarray:
         if not isinstance(self.state, tuple) or len(self.state) != 5:
@@ -74,15 +74,15 @@ class Array(Record):
 
 
 class ChumpyArray(Record):
-    """What a pickled `chumpy.ch.Ch` holds that matters: its value, kept by chumpy as `x`."""
+    """A pickled `chumpy.ch.Ch`; its value is the attribute `x`."""
 
     def checked(self, resolve: Resolve) -> np.ndarray:
         return _array_of(self.state, "x", "a chumpy array", resolve)
 
 
 class ChumpySelection(Record):
-    """A pickled `chumpy.reordering.Select`: `a`, the `idxs` taken of its flattened values, and the
-    `preferred_shape` that they are given."""
+    """A pickled `chumpy.reordering.Select`: the elements `idxs` of the flattened array `a`, in the
+    shape `preferred_shape`."""
 
     def checked(self, resolve: Resolve) -> np.ndarray:
         source = _array_of(self.state, "a", "a chumpy selection", resolve)
@@ -97,7 +97,7 @@ class ChumpySelection(Record):
 
 
 class SparseMatrix(Record):
-    """A pickled matrix of scipy: `_shape`, `data`, and where the data stand."""
+    """A pickled matrix of scipy: `_shape`, `data`, and the positions of the data."""
 
     def checked(self, resolve: Resolve) -> np.ndarray:
         state = self.state if isinstance(self.state, dict) else {}
@@ -126,7 +126,7 @@ class SparseMatrix(Record):
 
 
 class CooMatrix(SparseMatrix):
-    """`row` and `col`, which newer scipys keep as the pair `coords`."""
+    """Positions are `row` and `col`; newer scipy has the pair `coords`."""
 
     def places(self, state, shape, resolve):
         pair = state.get("coords", (state.get("row"), state.get("col")))
@@ -139,7 +139,7 @@ class CooMatrix(SparseMatrix):
 
 
 class CscMatrix(SparseMatrix):
-    """`indices` are rows; those from `indptr[k]` to `indptr[k + 1]` are of column k."""
+    """`indices` are rows; those from `indptr[k]` to `indptr[k + 1]` belong to column k."""
 
     def places(self, state, shape, resolve):
         _, width = shape
@@ -152,7 +152,7 @@ class CscMatrix(SparseMatrix):
 
 
 class CsrMatrix(SparseMatrix):
-    """As `CscMatrix`, with rows and columns exchanged: it is the transposed one."""
+    """The transpose of a `CscMatrix`."""
 
     def checked(self, resolve: Resolve) -> np.ndarray:
         state = self.state if isinstance(self.state, dict) else {}
@@ -189,7 +189,7 @@ def _shape(shape: object, num_axes: int | None = None) -> tuple[int, ...]:
 
 
 def checked_array(dtype: object, content: object, shape: object, order: str) -> np.ndarray:
-    """An array of its own memory from raw content, which must be exactly as long as it says."""
+    """A new array from raw content, which must have exactly the right length."""
     if not isinstance(dtype, Dtype):
         raise UnsafePickleError(f"it builds an array of {type(dtype).__name__}, no dtype")
     plain, shape = dtype.checked(), _shape(shape)
@@ -214,12 +214,12 @@ _ARRAYS = (Array, ChumpyArray, ChumpySelection, SparseMatrix)
 
 
 class Resolver:
-    """Puts an array in the place of each record of one, within containers too."""
+    """Replaces every record of an array by the array, also inside containers."""
 
     def __init__(self, room_bytes: int) -> None:
         self.room_bytes = room_bytes
         self.seen: dict[int, tuple[object, object]] = {}
-        """id → the value, kept so that its id stays its own, and what it became. It ends cycles."""
+        """id → (the value, kept alive so that its id is unique; its replacement). Ends cycles."""
 
     def __call__(self, value: object) -> object:
         if not isinstance(value, dict | list | tuple | Record):

@@ -1,11 +1,10 @@
-"""Reading other people's pickles without running their code or trusting their memory layout.
+"""Reading pickles of others without running their code or trusting their memory layout.
 
-A pickle can call anything that can be imported, and even numpy's and scipy's own constructors
-take a pickle's word for what lies in memory: a crafted dtype turns bytes into pointers, crafted
-indices of a sparse matrix write outside it. So nothing of either is called from here. The few
-names that MANO's files and HO-3D's labels use stand for records (`deformer.files.pickled_arrays`),
-from which arrays are then built by checked functions. Every other name is refused. chumpy is not
-needed: it no longer installs.
+A pickle can call anything importable. Even constructors of numpy and scipy trust a pickle about
+memory: a crafted dtype turns bytes into pointers, and crafted indices of a sparse matrix write
+outside it. So a pickle can call neither. The few names in MANO's files and HO-3D's labels create
+records (`deformer.files.pickled_arrays`), from which checked functions build arrays. Every other
+name is refused. chumpy is not needed; it no longer installs.
 """
 
 import io
@@ -15,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from deformer.files.foreign import UnreadableFileError, fault_of, known_fault
+from deformer.files.foreign import UnreadableFileError, describe_fault, known_fault
 from deformer.files.pickled_arrays import (
     Array,
     ChumpyArray,
@@ -31,13 +30,13 @@ from deformer.files.pickled_arrays import (
 )
 
 MAX_EXTRA_BYTES = 1 << 27
-"""All arrays of a file together may take this much more memory than the file: sparse matrices and
-selections are larger than what is written of them, and content may be named again and again."""
+"""Memory that all arrays of a file may take beyond its size: sparse matrices and selections expand,
+and content may be referenced repeatedly."""
 
 _MAX_SCALAR_BYTES = 1 << 12
 
 _NDARRAY = "numpy.ndarray"
-"""Stands for the class, which a pickle may name but not call."""
+"""Stands for the class: a pickle may name it but not call it."""
 
 _OBJECTS = {
     ("chumpy.ch", "Ch"): ChumpyArray,
@@ -93,7 +92,7 @@ def _admitted() -> dict[tuple[str, str], object]:
         **_OBJECTS,
         ("numpy", "ndarray"): _NDARRAY,
         ("numpy", "dtype"): Dtype,
-        # what `todense()` of a sparse matrix gives: an array by another name
+        # The result of `todense()` of a sparse matrix is an ndarray under another name
         ("numpy", "matrix"): _NDARRAY,
         ("numpy.matrixlib.defmatrix", "matrix"): _NDARRAY,
         ("collections", "OrderedDict"): OrderedDict,
@@ -114,8 +113,8 @@ def _admitted() -> dict[tuple[str, str], object]:
 
 
 class _ArrayUnpickler(pickle._Unpickler):
-    """Python's own unpickler, not the one in C, which makes room for as many values as a damaged
-    file says that there are: 64 GB for five bytes."""
+    """Python's unpickler. The one in C allocates as many values as a damaged file announces: 64 GB
+    for five bytes."""
 
     admitted = _admitted()
     dispatch = dict(pickle._Unpickler.dispatch)
@@ -131,7 +130,7 @@ class _ArrayUnpickler(pickle._Unpickler):
             ) from None
 
     def load_bytearray8(self) -> None:
-        """As the inherited one, but for the room made before anything is read."""
+        """As the inherited method, but it allocates nothing before reading."""
         size = int.from_bytes(self.read(8), "little")
         self.append(bytearray(self.read(size)))
 
@@ -139,13 +138,13 @@ class _ArrayUnpickler(pickle._Unpickler):
 
 
 def load_pickle(path: str | Path) -> object:
-    """Read a pickle of plain Python values and arrays; those of chumpy and scipy become numpy's.
+    """Read a pickle of plain Python values and arrays; arrays of chumpy and scipy become numpy's.
 
-    Pickles written by Python 2 are read too (strings as latin1).
+    It also reads pickles of Python 2 (strings as latin1).
 
-    Raises `UnsafePickleError` when the file names any other class or function or holds an array
-    of anything but numbers, bytes and text; `UnreadableFileError` when it is no whole pickle;
-    `OSError` when it cannot be read.
+    Raises `UnsafePickleError` when the file names another class or function, or has arrays of other
+    than numbers, bytes and text; `UnreadableFileError` for a damaged pickle; `OSError` when the
+    file cannot be read.
     """
     path = Path(path)
     data = path.read_bytes()
@@ -156,5 +155,5 @@ def load_pickle(path: str | Path) -> object:
         if isinstance(error, UnsafePickleError) and not known_fault(data):
             raise UnsafePickleError(f"{path} is refused: {error}") from None
         raise UnreadableFileError(
-            f"{path} is not a whole pickle: {fault_of(data, error)}"
+            f"{path} is not a whole pickle: {describe_fault(data, error)}"
         ) from None

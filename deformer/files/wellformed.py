@@ -1,4 +1,4 @@
-"""Bytes that may be damaged → JSON and arrays, or a `ValueError`."""
+"""Possibly damaged bytes → JSON and arrays, or a `ValueError`."""
 
 import io
 import json
@@ -9,7 +9,7 @@ import numpy as np
 
 
 def read_json_object(data: bytes) -> dict[str, Any]:
-    """The JSON object that the bytes are. Raises `ValueError`."""
+    """Parse bytes as a JSON object. Raises `ValueError` for anything else."""
     try:
         content = json.loads(data)
     except (ValueError, RecursionError) as error:
@@ -20,9 +20,9 @@ def read_json_object(data: bytes) -> dict[str, Any]:
 
 
 def check_types(content: dict[str, Any], types: dict[str, Any]) -> None:
-    """Raises `ValueError` unless `content` has exactly the names of `types`, each of its type.
+    """Raises `ValueError` unless `content` has exactly the names and types of `types`.
 
-    Types are str, int (0 or more), dict[str, …] and tuple[…], which JSON writes as a list.
+    Types are str, int (0 or more), dict[str, …] and tuple[…], a list in JSON.
     """
     if difference := content.keys() ^ types.keys():
         raise ValueError(f"names lacking or unknown: {', '.join(sorted(difference))}")
@@ -44,7 +44,7 @@ def _is_of(value: Any, expected: Any) -> bool:
 
 
 def read_npz(data: bytes, names: Container[str] | None = None) -> dict[str, np.ndarray]:
-    """The arrays of an npz file, or those of them that `names` holds.
+    """The arrays of an npz file, or only those in `names`.
 
     Raises `ValueError` when the bytes are not a whole npz file.
     """

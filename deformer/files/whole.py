@@ -1,4 +1,4 @@
-"""Files that are whole or not there, and one line where the disk has no room for them."""
+"""Writing files completely or not at all, with a one-line error when the disk is full."""
 
 import contextlib
 import errno
@@ -10,26 +10,26 @@ from pathlib import Path
 from typing import BinaryIO
 
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-"""The disk is full, the user's share of it is, or no file may be so large."""
+"""Full disk, exceeded quota, or file too large."""
 RESUME = "make room and run the same command with --resume"
-"""What to do where a training finds no room."""
+"""Advice for a training that finds the disk full."""
 _GO_ON = "make room and run the same command again"
 _NO_SYNC = (errno.EINVAL, errno.ENOTSUP, errno.ENOSYS, errno.EBADF, errno.EACCES, errno.EPERM)
 
 
 class NoRoomError(OSError):
-    """There is no room for what is written. The message is the line to show."""
+    """The disk is full. The message is the line to show."""
 
     def __init__(self, message: str, reason: str = "") -> None:
-        """reason: as the system gives it."""
+        """reason: of the operating system."""
         super().__init__(message)
         self.reason = reason
 
 
 @contextmanager
 def room_for(path: Path, advice: str = _GO_ON) -> Iterator[None]:
-    """Whatever is written within goes to `path`. Raises `NoRoomError`, which names it and says how
-    to go on, where there is no room. Of nested calls the outermost names the path."""
+    """Context for writing to `path`: a full disk raises `NoRoomError` with the path and how to go
+    on. In nested contexts, the outermost path is named."""
     try:
         yield
     except OSError as error:
@@ -45,13 +45,13 @@ def room_for(path: Path, advice: str = _GO_ON) -> Iterator[None]:
 
 @contextmanager
 def whole_file(path: Path, temporary: Path | None = None) -> Iterator[BinaryIO]:
-    """A file to write. It gets its name when it is whole and on disk; until then, and after an
-    error, what was there before is there still.
+    """A file to write. It gets its name once it is complete and on disk; until then, and after an
+    error, the old file remains.
 
-    temporary: where it is written; by default beside it. Makes the folder. A device or a pipe is
-    written as it is. Raises `NoRoomError`, or `OSError` where the path cannot be written.
+    temporary: path for writing, by default beside `path`. Creates the folder. Devices and pipes are
+    written directly. Raises `NoRoomError`, or `OSError` when the path cannot be written.
     """
-    path = Path(os.path.realpath(path))  # the file that a link names, not the link
+    path = Path(os.path.realpath(path))  # replace a link's target, not the link
     if path.exists() and not path.is_file() and not path.is_dir():
         with path.open("wb") as file:
             yield file
@@ -79,20 +79,19 @@ def _opened(path: Path, temporary: Path) -> BinaryIO:
     except OSError as error:
         if error.errno in NO_ROOM:
             raise
-        is_file = isinstance(error, FileExistsError)  # what should be a folder
+        is_file = isinstance(error, FileExistsError)  # in place of a folder
         reason = os.strerror(errno.ENOTDIR) if is_file else error.strerror
         raise OSError(f"{path} cannot be written ({reason}): give another path") from None
 
 
 def write_whole(path: Path, content: bytes | str) -> None:
-    """Write a file, text as UTF-8: see `whole_file`."""
+    """Write a file as `whole_file` does, text as UTF-8."""
     with whole_file(path) as file:
         file.write(content.encode() if isinstance(content, str) else content)
 
 
-def note_work(note: Path, text: str) -> bool:
-    """Note in a folder what is being made there; False, and nothing changes, where the note says
-    that it is something else."""
+def claim_folder(note: Path, text: str) -> bool:
+    """Write into a folder a note of what is made there. False if there is another note."""
     if note.exists():
         return note.read_text() == text
     write_whole(note, text)
@@ -101,8 +100,8 @@ def note_work(note: Path, text: str) -> bool:
 
 @contextmanager
 def whole_folder(path: Path) -> Iterator[Path]:
-    """A folder to fill. It takes the place of `path` when it is whole; until then, and after an
-    error, what was there before is there still. Raises `NoRoomError`."""
+    """A folder to fill. It replaces `path` once it is complete; until then, and after an error, the
+    old folder remains. Raises `NoRoomError`."""
     unfinished = path.with_name(f".{path.name}.part")
     shutil.rmtree(unfinished, ignore_errors=True)
     try:
@@ -117,15 +116,15 @@ def whole_folder(path: Path) -> Iterator[Path]:
 
 
 def write_part(path: Path, content: bytes) -> None:
-    """Write a file of a folder that gets its name when all in it is there: an error leaves it cut,
-    and what is cut goes with the folder. Makes the folder. Raises `NoRoomError`."""
+    """Write a file into an unfinished folder (`whole_folder`), which is discarded after an error.
+    Creates the file's folder. Raises `NoRoomError`."""
     with room_for(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content)
 
 
 def sync_folder(folder: Path) -> None:
-    """Have the names in a folder on disk, where its file system can do that."""
+    """Flush the names in a folder to disk, if the file system supports that."""
     try:
         descriptor = os.open(folder, os.O_RDONLY)
     except OSError as error:
@@ -139,7 +138,7 @@ def sync_folder(folder: Path) -> None:
 
 
 def _sync(descriptor: int) -> None:
-    """Some file systems of networks and containers refuse it, and then it is as safe as it gets."""
+    """Flush to disk. Some file systems of networks and containers refuse; that is ignored."""
     try:
         os.fsync(descriptor)
     except OSError as error:

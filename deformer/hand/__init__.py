@@ -1,1 +1,1 @@
-"""What a hand is: conventions, rotations, camera and box, the hand model."""
+"""The hand: conventions, rotations, camera and box, the hand model."""

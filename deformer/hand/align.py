@@ -1,7 +1,7 @@
-"""Alignment of predicted points with true ones, and their distance. Numpy only.
+"""Alignment of predicted with true points, and their distance. Numpy only.
 
-Training's validation and the benchmarks' metrics measure by these same three functions.
-Source: FreiHAND's evaluation (`align_w_scale`), which DexYCB's and HO-3D's share.
+Validation during training and the benchmarks' metrics both use these functions.
+Source: FreiHAND's evaluation (`align_w_scale`), which DexYCB and HO-3D also use.
 """
 
 import numpy as np
@@ -17,18 +17,18 @@ def align_root(points_m: np.ndarray) -> np.ndarray:
 def align_procrustes(
     predicted_m: np.ndarray, truth_m: np.ndarray, *, may_mirror: bool = False
 ) -> np.ndarray:
-    """The predicted points, moved by the similarity that brings them nearest to the truth.
+    """Align predicted points with the truth by the best similarity transform.
 
     predicted_m, truth_m: (N, P, 3) metres → (N, P, 3) float64. Per frame,
 
         min over s ≥ 0, R in SO(3), t of Σ_p ‖s R x_p + t − y_p‖²
 
     in closed form (Umeyama 1991): with X, Y centred, Xᵀ Y = U S Vᵀ, D = diag(1, 1, det(U Vᵀ)),
-    xᵀ R = xᵀ U D Vᵀ and s = tr(S D) / ‖X‖². Points that all coincide go to the truth's centroid.
+    xᵀ R = xᵀ U D Vᵀ and s = tr(S D) / ‖X‖². Points that all coincide move to the truth's centroid.
 
-    may_mirror: R in O(3) instead, D the identity, as in FreiHAND's `align_w_scale`, by which the
-    evaluators of DexYCB and HO-3D align. It gives another result only where a mirrored hand fits
-    better, as for a hand of the wrong side; so it is for numbers beside published ones alone.
+    may_mirror: R in O(3) and D the identity, as in FreiHAND's `align_w_scale`, which the evaluators
+    of DexYCB and HO-3D use. The result differs only if a mirrored hand fits better, for example a
+    hand of the wrong side. Use it only for numbers next to published ones.
     """
     predicted = np.asarray(predicted_m, np.float64)
     truth = np.asarray(truth_m, np.float64)
@@ -47,9 +47,9 @@ def align_procrustes(
 def point_errors_mm(predicted_m: np.ndarray, truth_m: np.ndarray) -> np.ndarray:
     """‖x_p − y_p‖ in millimetres: (..., P, 3) metres twice → (..., P) float64.
 
-    Its mean over joints, then over frames, is MPJPE; over vertices and frames, MPVPE. With the
-    points as they are it is the absolute error, after `align_root` the root-aligned one, after
-    `align_procrustes` the Procrustes-aligned (PA) one.
+    The mean over joints, then over frames, is MPJPE; over vertices and frames, MPVPE. Without
+    alignment it is the absolute error, after `align_root` the root-aligned error, and after
+    `align_procrustes` the Procrustes-aligned (PA) error.
     """
     difference = np.asarray(predicted_m, np.float64) - truth_m
     return MM_PER_M * np.linalg.norm(difference, axis=-1)

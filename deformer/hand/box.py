@@ -1,7 +1,7 @@
-"""The hand's box and how far a training crop may reach beyond it.
+"""The hand box, and how far augmented training crops reach beyond it.
 
-The shards keep the pixels that any training crop can ask for, and no more. So the build and the
-stream must agree on these numbers; they are part of a dataset's parameters.
+Shards keep exactly the pixels that training crops can need. So build and stream must agree on these
+numbers, which are part of a dataset's parameters.
 """
 
 from dataclasses import dataclass
@@ -10,12 +10,12 @@ from math import sqrt
 import numpy as np
 
 BOX_SCALE = 1.5
-"""The hand box is the tight box of the 2D joints, made square and enlarged by this factor."""
+"""The hand box is the tight box of the 2D joints, squared and enlarged by this factor."""
 
 
 @dataclass(frozen=True)
 class AugmentationRange:
-    """The widest geometric augmentation that a dataset's crops can serve. Rotation: any angle."""
+    """The widest geometric augmentation that a dataset's crops allow. Rotation: any angle."""
 
     scale: float = 0.2
     """The window's side is multiplied by 1 − scale … 1 + scale."""
@@ -40,8 +40,8 @@ def hand_box(tight_box_px: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def reach_px(side_px: np.ndarray, limits: AugmentationRange) -> np.ndarray:
-    """How far from the hand box's centre an augmented window can reach, along either axis.
+    """Largest distance, along an axis, of an augmented window from the hand box's centre.
 
-    A square window of side s turned by 45° reaches s·√2/2 from its own centre.
+    A square window of side s, turned by 45°, reaches s·√2/2 from its own centre.
     """
     return side_px * ((1 + limits.scale) * sqrt(2) / 2 + limits.shift)

@@ -1,6 +1,6 @@
-"""The pinhole camera: x right, y down, z forward; metres in, pixels out.
+"""The pinhole camera: x right, y down, z forward, metres → pixels.
 
-A pixel's centre has integer coordinates, as in DexYCB, HO-3D and OpenCV.
+Pixel centres have integer coordinates, as in DexYCB, HO-3D and OpenCV.
 """
 
 import numpy as np
@@ -30,15 +30,14 @@ def crop_intrinsics(K: np.ndarray, origin_px: np.ndarray) -> np.ndarray:
 
 
 def fit_translation(points_m: np.ndarray, points_px: np.ndarray, K: np.ndarray) -> np.ndarray:
-    """Where to put points so that they project onto given pixels, as nearly as they can.
+    """The translation with which points project best onto given pixels.
 
     points_m (N, P, 3): in the camera's axes, from any origin; points_px (N, P, 2); K (N, 3, 3),
     which may have a skew. Returns t (N, 3), metres: the linear least-squares solution of
-    x + t_x = u (z + t_z), y + t_y = v (z + t_z) over the points, u and v being pixels before K.
-    With a hand's few centimetres of depth its distance is the weakest part: an error of 1 % in the
-    size of the hand is one of 1 % in t_z. Pixels that no hand can have, such as mirrored ones, even
-    ask for a place behind the camera. So the solution is the best one that leaves every point
-    `NEAREST_M` or more in front of it.
+    x + t_x = u (z + t_z), y + t_y = v (z + t_z) over the points, where (u, v, 1) = K⁻¹ (pixel, 1).
+    A hand is only centimetres deep, so t_z is the weakest part: 1 % error in the size of the hand
+    is 1 % error in t_z. Impossible pixels, such as mirrored ones, can put the hand behind the
+    camera. So the solution keeps every point at least `NEAREST_M` in front of it.
     """
     ones = np.ones((*points_px.shape[:-1], 1))
     rays = np.concatenate([points_px, ones], -1) @ np.swapaxes(np.linalg.inv(K), -1, -2)
@@ -53,7 +52,7 @@ def fit_translation(points_m: np.ndarray, points_px: np.ndarray, K: np.ndarray) 
     At = A.swapaxes(-1, -2)
     t = np.linalg.solve(At @ A, At @ b)[..., 0]
     nearest = NEAREST_M - z.min((1, 2))
-    # A convex problem with one bound: where the bound is broken, the best solution lies on it
+    # The problem is convex with one bound; where the optimum violates it, the solution is on it
     bounded = (uv * (z + nearest[:, None, None]) - x).mean(1)
     is_in_front = t[:, 2] >= nearest
     return np.where(is_in_front[:, None], t, np.column_stack([bounded, nearest]))

@@ -1,7 +1,6 @@
-"""Joint names and orders, sides, fingertip vertices: the conventions of a hand, in one place.
+"""Conventions of the hand: names and orders of joints, sides, fingertip vertices.
 
-Two orders of joints exist in the field, and mixing them up goes unnoticed until the numbers are
-bad:
+Two orders of joints exist in the field. Mixing them up shows only in bad numbers:
 
 - **MANO order**: 16 joints (wrist, index, middle, little, ring, thumb), then five tips thumb to
   little.
@@ -10,6 +9,8 @@ bad:
 
 Source: MANO v1.2 and the label formats of DexYCB and HO-3D.
 """
+
+from typing import Literal, get_args
 
 import numpy as np
 
@@ -50,16 +51,17 @@ MANO_TO_DATASET = np.array(
 DATASET_TO_MANO = np.argsort(MANO_TO_DATASET)
 """`joints_mano = joints_dataset[..., DATASET_TO_MANO, :]`."""
 
-TIP_VERTICES = {
+Tips = Literal["dexycb", "ho3d"]
+TIPS = get_args(Tips)
+"""Names of the fingertip conventions: each dataset chose its own vertices."""
+TIP_VERTICES: dict[tuple[Tips, str], tuple[int, ...]] = {
     ("dexycb", "right"): (745, 317, 444, 556, 673),
     ("dexycb", "left"): (745, 317, 445, 556, 673),
     ("ho3d", "right"): (728, 353, 442, 576, 694),
     # HO-3D has no left hands; the mirrored mesh keeps its vertex numbers.
     ("ho3d", "left"): (728, 353, 442, 576, 694),
 }
-"""Vertices that serve as tips (thumb, index, middle, ring, little): each dataset chose its own."""
-TIPS = tuple(sorted({tips for tips, _ in TIP_VERTICES}))
-"""Whose there are."""
+"""Vertices that serve as tips: thumb, index, middle, ring, little."""
 
 OPENGL_TO_OPENCV = np.array([1.0, -1.0, -1.0])
 """Diagonal of the change from OpenGL's camera frame (y up, z towards the viewer) to this

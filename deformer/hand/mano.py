@@ -1,19 +1,20 @@
-"""The hand model: loading MANO's licensed files or the stand-in, and one layer for both sides.
+"""The hand model: MANO's licensed files or the stand-in, and one layer for both sides.
 
 Conventions, tested in `tests/deformer/hand/test_mano.py`:
 
-- a pose is 16 joint rotations in MANO's order; the first is the global one, about the wrist J₀(β);
-- the translation is added afterwards, so the wrist stands at translation + J₀(β);
-- 45 PCA coefficients are expanded here (`pca_to_rotvec`), never inside a layer: smplx's takes 45
-  components for axis-angle without a word;
-- the left hand's shape directions are used as published, with the well-known wrong sign of their
-  x coordinate: DexYCB was annotated with them.
+- a pose is 16 joint rotations in MANO's order; the first is global, about the wrist J₀(β);
+- the translation is added afterwards, so the wrist is at translation + J₀(β);
+- 45 PCA coefficients are expanded here (`pca_to_rotvec`), never inside a layer: smplx's layer
+  silently reads 45 coefficients as axis-angle;
+- the left hand's shape directions are used as published, with the known wrong sign of their x
+  coordinate, because DexYCB was annotated with them.
 """
 
 import hashlib
 import os
 from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -30,6 +31,8 @@ from deformer.hand.conventions import (
     NUM_VERTICES,
     SIDES,
     TIP_VERTICES,
+    TIPS,
+    Tips,
 )
 
 STANDIN_DIR = Path(__file__).parent
@@ -49,15 +52,15 @@ _SHAPES = {
 _FILES = tuple(f"MANO_{side.upper()}.pkl" for side in SIDES)
 _NAME = "[Mm][Aa][Nn][Oo]*"
 _PLACES = ("models", _NAME, f"{_NAME}/models", f"models/{_NAME}", f"*/{_NAME}", f"*/models/{_NAME}")
-"""Where the files may be within the named folder: `models`, as in the zip; the folder that the zip
-was unpacked to; `mano` beside the models of other bodies, as smplx has it."""
+"""Places of the files in the given folder: `models`, as in the zip; the folder of the unpacked zip;
+`mano` beside models of other bodies, as in smplx."""
 _DOWNLOAD = "MANO v1.2 from https://mano.is.tue.mpg.de (free for research, after registration)"
 _WANTED = f"Wanted is the file of {_DOWNLOAD}"
 
 
 @dataclass(frozen=True, eq=False)
 class HandArrays:
-    """One side of a hand model, float32, under MANO's own names; lengths in metres."""
+    """One side of a hand model, float32, with MANO's own names; lengths in metres."""
 
     v_template: np.ndarray  # (778, 3)
     shapedirs: np.ndarray  # (778, 3, 10)
@@ -69,7 +72,7 @@ class HandArrays:
     faces: np.ndarray  # (1538, 3) int64
 
     def wrist_m(self, betas: np.ndarray) -> np.ndarray:
-        """J₀(β): the wrist of the untranslated hand; betas (..., 10) → (..., 3) metres."""
+        """J₀(β), the wrist of the untranslated hand: betas (..., 10) → (..., 3) metres."""
         wrist_dirs = np.einsum("v,vcb->cb", self.J_regressor[0], self.shapedirs)
         return self.J_regressor[0] @ self.v_template + betas @ wrist_dirs.T
 
@@ -80,7 +83,7 @@ class HandArrays:
 
 @dataclass(frozen=True, eq=False)
 class Hands:
-    """Both sides of one hand model, its name, and a hash of all its numbers."""
+    """Both sides of a hand model, its name, and a hash of all its numbers."""
 
     name: str  # "mano" or "standin"
     right: HandArrays
@@ -91,11 +94,10 @@ class Hands:
 def load_hands(source: str | Path | None = None) -> Hands:
     """Load a hand model.
 
-    source: "standin", or a folder as `find_mano` takes it; None means the folder that `$MANO_DIR`
-    names.
+    source: "standin", or a folder for `find_mano`; None: `$MANO_DIR`.
 
-    Raises `FileNotFoundError` saying where to get MANO when the files are not there,
-    `UnreadableFileError` naming the array when a file is not a MANO model.
+    Raises `FileNotFoundError` that says where to get MANO when files are missing,
+    `UnreadableFileError` that names the array when a file is not a MANO model.
     """
     if source == "standin":
         name, folder, stem, suffix = "standin", STANDIN_DIR, "STANDIN", "npz"
@@ -110,10 +112,10 @@ def load_hands(source: str | Path | None = None) -> Hands:
 
 
 def find_mano(folder: str | Path | None = None) -> Path:
-    """The folder with MANO's files: `folder` or a place within it where the download or smplx puts
-    them; by default what `$MANO_DIR` names. One of the two files may be given in its place.
+    """The folder of MANO's files: `folder`, by default `$MANO_DIR`, or a place in it where the
+    download or smplx puts them. `folder` may also be one of the two files.
 
-    Raises `FileNotFoundError` saying where to get MANO, or which place to name.
+    Raises `FileNotFoundError` that says where to get MANO, or which place to name.
     """
     folder = folder or os.environ.get("MANO_DIR") or None
     if folder is None:
@@ -141,7 +143,7 @@ def _places_within(folder: Path) -> list[Path]:
 
 
 def _instead(folder: Path) -> str:
-    """Why a folder does not do: what it is, or which of the files it has."""
+    """Why a folder is unusable: it is a file, is missing, or lacks files."""
     if not folder.is_dir():
         return "is a file, not a folder" if folder.exists() else "does not exist"
     there = [place / name for place in (folder, *_places_within(folder)) for name in _FILES]
@@ -160,11 +162,11 @@ def _not_found(why: str) -> str:
 
 
 def _read_side(path: Path, side: str) -> HandArrays:
-    """Raises `UnreadableFileError` where a file is damaged, or no model of a hand of this side."""
+    """Raises `UnreadableFileError` unless the file is a whole model of this side's hand."""
     try:
         raw = read_npz(path.read_bytes()) if path.suffix == ".npz" else load_pickle(path)
         hand = _hand_arrays(raw)
-    except UnreadableFileError as error:  # load_pickle has named the file
+    except UnreadableFileError as error:  # load_pickle names the file
         raise type(error)(f"{error}. {_WANTED}") from None
     except ValueError as error:
         raise UnreadableFileError(f"{path}: {error}. {_WANTED}") from None
@@ -178,7 +180,7 @@ def _read_side(path: Path, side: str) -> HandArrays:
 
 
 def _fingers_x(hand: HandArrays) -> float:
-    """x, in metres, from the wrist to the middle of all vertices: below 0 for a right hand."""
+    """x, in metres, from the wrist to the mean of all vertices; negative for a right hand."""
     return float(hand.v_template[:, 0].mean() - hand.J_regressor[0] @ hand.v_template[:, 0])
 
 
@@ -196,7 +198,7 @@ def _hand_arrays(raw: object) -> HandArrays:
     if faces.min() < 0 or faces.max() >= NUM_VERTICES:
         raise ValueError(f"f names a vertex outside 0 to {NUM_VERTICES - 1}")
     parents = tuple(arrays.pop("kintree_table")[0, 1:].astype(np.int64).tolist())
-    if parents != MANO_PARENTS[1:]:  # of the root it says what it likes
+    if parents != MANO_PARENTS[1:]:  # the root's entry is arbitrary
         raise ValueError(f"kintree_table has the parents {parents}, MANO's are {MANO_PARENTS[1:]}")
     return HandArrays(**arrays, faces=faces)
 
@@ -214,15 +216,15 @@ def _dense(raw: dict, key: str) -> np.ndarray:
 
 
 class HandLayer(nn.Module):
-    """Posed hands of both sides in one batch: blend shapes and linear blend skinning, as
-    `smplx.MANOLayer` computes them (a test holds both to 1e-6 m).
+    """Poses hands of both sides in one batch: blend shapes and linear blend skinning, within 1e-6 m
+    of `smplx.MANOLayer`.
 
-    Both sides stand side by side in every table, and a hand's coefficients of the other side are 0.
-    So a batch of both is one matrix product, and nothing depends on values: it compiles whole, can
-    be replayed as a CUDA graph, and never waits for the device.
+    Every table holds both sides next to each other, and a hand has zero coefficients for the other
+    side. So a batch is one matrix product without branches: it compiles, can be replayed as a CUDA
+    graph, and never waits for the device.
 
-    vertex_stride: only every n-th vertex, and the fingertips: V in place of 778. Joints are
-    the same; a mesh costs as much less.
+    vertex_stride: compute only every n-th vertex, and the fingertips, V in place of 778. The joints
+    stay the same.
     """
 
     def __init__(self, hands: Hands, vertex_stride: int = 1) -> None:
@@ -237,23 +239,23 @@ class HandLayer(nn.Module):
             "weights": np.concatenate([hand.weights[kept] for hand in sides], 1),
             "mano_to_dataset": MANO_TO_DATASET,
         }
-        for tips in ("dexycb", "ho3d"):
+        for tips in TIPS:
             ids = np.array([TIP_VERTICES[tips, side] for side in SIDES])
             tables[f"tip_vertices_{tips}"] = np.searchsorted(kept, ids)
-        # Out of the state dict: a checkpoint must not carry MANO's licensed arrays.
+        # Not in the state dict: checkpoints must not contain MANO's licensed arrays
         for name, table in tables.items():
             self.register_buffer(name, torch.from_numpy(table), persistent=False)
 
     def forward(
-        self, rotmats: Tensor, betas: Tensor, is_left: Tensor, tips: str = "dexycb"
+        self, rotmats: Tensor, betas: Tensor, is_left: Tensor, tips: Tips = "dexycb"
     ) -> tuple[Tensor, Tensor]:
         """Pose the hands.
 
         rotmats (B, 16, 3, 3): joint rotations in MANO's order, the first global.
-        betas (B, 10): shape. is_left (B,) bool. tips: whose fingertip vertices, "dexycb" or "ho3d".
+        betas (B, 10): shape. is_left (B,) bool. tips: fingertip convention.
 
-        Returns vertices (B, V, 3) and joints (B, 21, 3) in dataset order, metres, in the frame
-        that the global rotation leads to; the translation is the caller's to add.
+        Returns vertices (B, V, 3) and joints (B, 21, 3) in dataset order, metres, after the global
+        rotation and without translation.
         """
         is_side = torch.stack([~is_left, is_left], 1).to(rotmats)  # (B, 2), as `SIDES`
         bent = (rotmats[:, 1:] - torch.eye(3, device=rotmats.device)).flatten(1)  # (B, 135)
@@ -272,29 +274,33 @@ class HandLayer(nn.Module):
 
 
 def _vertex_basis(hand: HandArrays, kept: np.ndarray) -> np.ndarray:
-    """(1 + 10 + 135, V·3): what 1, β and the bending of the fingers are multiplied with."""
+    """(1 + 10 + 135, V·3): coefficients of 1, β and the finger rotations minus identity."""
     parts = (hand.v_template[..., None], hand.shapedirs, hand.posedirs)
     return np.concatenate([part[kept].reshape(-1, part.shape[-1]).T for part in parts])
 
 
 def _joint_basis(hand: HandArrays) -> np.ndarray:
-    """(1 + 10, 16·3): likewise, of the joints at rest, which no bending moves."""
+    """(1 + 10, 16·3): likewise for the joints at rest, which do not depend on rotations."""
     shapes = np.concatenate([hand.v_template[..., None], hand.shapedirs], -1, dtype=np.float64)
     joints = np.einsum("jv,vck->kjc", hand.J_regressor, shapes)
     return joints.reshape(len(joints), -1).astype(np.float32)
 
 
 def _both_sides(values: Tensor, is_side: Tensor) -> Tensor:
-    """values (B, K) → (B, 2K): in the half of each hand's side, the other half 0."""
+    """values (B, K) → (B, 2K): the half of the hand's side holds them, the other half is 0."""
     return (is_side[..., None] * values[:, None]).flatten(1)
 
 
-def pose_joints(rotmats: Tensor, rest: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Along the chains: rotmats (B, 16, 3, 3), joints at rest (B, 16, 3).
+class PosedJoints(NamedTuple):
+    """16 posed joints in MANO's order. A point at rest moves to turn @ point + shift."""
 
-    Returns, of each joint in MANO's order, its rotation in the hand's frame (B, 16, 3, 3), its
-    place (B, 16, 3), and the translation (B, 16, 3) that a point at rest gets after that rotation.
-    """
+    turns: Tensor  # (B, 16, 3, 3)
+    places: Tensor  # (B, 16, 3)
+    shifts: Tensor  # (B, 16, 3)
+
+
+def pose_joints(rotmats: Tensor, rest: Tensor) -> PosedJoints:
+    """Forward kinematics: rotmats (B, 16, 3, 3), joints at rest (B, 16, 3)."""
     fingers, bones = rotmats[:, 1:].unflatten(1, (5, 3)), rest[:, 1:].unflatten(1, (5, 3))
     turn, place, parent = rotmats[:, None, 0], rest[:, None, 0], rest[:, None, 0]
     turns, places = [], []
@@ -305,4 +311,4 @@ def pose_joints(rotmats: Tensor, rest: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         places.append(place)
     turns = torch.cat([rotmats[:, :1], torch.stack(turns, 2).flatten(1, 2)], 1)
     places = torch.cat([rest[:, :1], torch.stack(places, 2).flatten(1, 2)], 1)
-    return turns, places, places - (turns @ rest[..., None])[..., 0]
+    return PosedJoints(turns, places, places - (turns @ rest[..., None])[..., 0])

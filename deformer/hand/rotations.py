@@ -1,8 +1,8 @@
-"""Rotations as pure functions. The name says what goes in and what comes out.
+"""Rotations as pure functions, named input_to_output.
 
 `rotvec`: axis times angle in radians, shape (..., 3). `rotmat`: matrix acting on column vectors,
-shape (..., 3, 3). `rot6d`: the matrix's first two columns one after the other, shape (..., 6),
-the form in which the network predicts and adds rotations.
+shape (..., 3, 3). `rot6d`: the matrix's first two columns, concatenated, shape (..., 6); the
+network predicts and adds rotations in this form.
 """
 
 import torch
@@ -13,8 +13,8 @@ from torch.nn import functional
 def rotvec_to_rotmat(rotvec: Tensor) -> Tensor:
     """Rodrigues' formula: rotvec (..., 3) in radians → rotmat (..., 3, 3).
 
-    Exact at zero and with finite gradients there: near zero the two factors sin(θ)/θ and
-    (1 − cos θ)/θ² come from their series, so nothing is divided by a vanishing angle.
+    Exact at zero, with finite gradients: near zero, sin(θ)/θ and (1 − cos θ)/θ² come from their
+    series, so nothing is divided by a vanishing angle.
     """
     square = (rotvec * rotvec).sum(-1)[..., None, None]  # θ², (..., 1, 1)
     is_small = square < 1e-6
@@ -35,10 +35,9 @@ def rotvec_to_rotmat(rotvec: Tensor) -> Tensor:
 def rot6d_to_rotmat(rot6d: Tensor) -> Tensor:
     """Gram-Schmidt: rot6d (..., 6), a matrix's first two columns → rotmat (..., 3, 3).
 
-    The columns need be neither unit nor orthogonal. Where they are degenerate (the first shorter
-    than 1e-6, or the second parallel to it) no rotation is meant: the result is finite, and so is
-    its gradient, but it is not a rotation. Source: Zhou et al., "On the Continuity of Rotation
-    Representations in Neural Networks", CVPR 2019.
+    The columns need not be unit or orthogonal. If they are degenerate (the first shorter than 1e-6,
+    or the second parallel to it), result and gradient are finite, but no rotation. Source: Zhou et
+    al., "On the Continuity of Rotation Representations in Neural Networks", CVPR 2019.
     """
     first, second = rot6d[..., :3], rot6d[..., 3:]
     x = functional.normalize(first, dim=-1, eps=1e-6)
@@ -52,11 +51,11 @@ def rotmat_to_rot6d(rotmat: Tensor) -> Tensor:
 
 
 def mirror_rot6d(rot6d: Tensor) -> Tensor:
-    """The rotation seen in a mirror: R → M R M with M = diag(−1, 1, 1); (..., 6) → (..., 6).
+    """Mirror a rotation: R → M R M with M = diag(−1, 1, 1); (..., 6) → (..., 6).
 
-    An image flipped left to right shows a left hand as a right hand with these rotations: the
-    global one in the flipped camera frame, the others in MANO's mirrored rest pose. It commutes
-    with Gram-Schmidt, so it applies to rot6d that are no columns of a rotation yet.
+    A left hand in a flipped image looks like a right hand with these rotations: the global one in
+    the flipped camera frame, the others relative to MANO's mirrored rest pose. Mirroring commutes
+    with Gram-Schmidt, so it also applies to rot6d that are not orthonormal.
     """
     return torch.cat([rot6d[..., :1], -rot6d[..., 1:4], rot6d[..., 4:]], -1)
 
@@ -64,9 +63,9 @@ def mirror_rot6d(rot6d: Tensor) -> Tensor:
 def rotmat_to_rotvec(rotmat: Tensor) -> Tensor:
     """rotmat (..., 3, 3) → rotvec (..., 3) in radians, of length 0 … π.
 
-    By the unit quaternion whose largest component is taken from the matrix first, which keeps all
-    digits near 0 and near π alike. At π the axis is known but for its sign. For output only: the
-    gradient is NaN at the identity, so nothing that trains may pass through here.
+    It computes the unit quaternion from its largest component, which is accurate near 0 and near π.
+    At π the sign of the axis is arbitrary. The gradient is NaN at the identity, so this is for
+    output only, never for training.
     """
     m = rotmat
     diagonal = m.diagonal(dim1=-2, dim2=-1)

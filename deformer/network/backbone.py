@@ -1,7 +1,6 @@
-"""Image features of the hand: stages of convolutions, top-down pyramid to stride 4, RoIAlign.
+"""Image features of the hand: convolutional stages, a top-down pyramid to stride 4, RoIAlign.
 
-Pixels: the centre of pixel k lies at coordinate k, as K projects; an image of width W spans
-−0.5 … W − 0.5.
+The centre of pixel k has coordinate k, as K projects; an image of width W spans −0.5 … W − 0.5.
 """
 
 from contextlib import nullcontext
@@ -17,13 +16,13 @@ from torchvision.ops import FrozenBatchNorm2d, roi_align
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 LITE_MEAN, LITE_STD = (127 / 255,) * 3, (128 / 255,) * 3
-"""What EfficientNet-Lite was trained with."""
+"""The normalisation of EfficientNet-Lite."""
 STRIDE = 4
 """Input pixels per pixel of the features."""
 
 BackboneName = Literal["resnet50", "resnet18", "efficientnet_lite0", "regnet_tiny"]
-"""`efficientnet_lite0` knows ImageNet and runs on a CPU: 2.9M parameters. `regnet_tiny` is for
-tests: 0.5M, and no weights to start from."""
+"""`efficientnet_lite0` has ImageNet weights and suits CPUs: 2.9M parameters. `regnet_tiny` is for
+tests: 0.5M parameters, no weights."""
 NormName = Literal["frozen", "sync", "group"]
 
 
@@ -32,7 +31,7 @@ def _group_norm(channels: int) -> nn.GroupNorm:
 
 
 class FrozenNorm(FrozenBatchNorm2d):
-    """torchvision's, in one kernel and in the precision of its input, and an activation."""
+    """torchvision's FrozenBatchNorm2d as one kernel in its input's precision, with activation."""
 
     def __init__(self, channels: int, eps: float = 1e-5, act: nn.Module | None = None) -> None:
         super().__init__(channels, eps)
@@ -47,7 +46,7 @@ _NORMS = {"frozen": FrozenNorm, "sync": nn.SyncBatchNorm, "group": _group_norm}
 
 
 def _make_body(name: BackboneName, norm: NormName) -> tuple[nn.Module, list[int]]:
-    """The network and the channels of its four stages, at strides 4, 8, 16 and 32."""
+    """The network, and the channels of its four stages at strides 4, 8, 16 and 32."""
     if name == "efficientnet_lite0":
         return _make_lite(norm)
     if name == "regnet_tiny":
@@ -63,7 +62,7 @@ def _make_body(name: BackboneName, norm: NormName) -> tuple[nn.Module, list[int]
 
 
 def _make_lite(norm: NormName) -> tuple[nn.Module, list[int]]:
-    """timm's EfficientNet-Lite0 up to its last stage of features."""
+    """timm's EfficientNet-Lite0 up to its last stage."""
     from timm import create_model  # takes seconds to import
     from timm.layers import BatchNormAct2d, convert_sync_batchnorm
 
@@ -82,18 +81,17 @@ def _make_lite(norm: NormName) -> tuple[nn.Module, list[int]]:
 
 
 class Backbone(nn.Module):
-    """A network of four stages and the top-down half of an FPN; only its finest level P2 is
-    computed.
+    """A network of four stages, and the top-down half of an FPN down to its finest level P2.
 
-    norm: how the stages normalise. The batch of one GPU is one window, seven frames that look
-    alike, so statistics of that batch would be noise.
+    norm: normalisation of the stages. A GPU's batch is one window of seven similar frames, so its
+    own statistics would be noise.
 
-    - "frozen": ImageNet's statistics and scales, which never change. It needs weights.
+    - "frozen": ImageNet's statistics and scales, which never change; needs weights.
     - "sync": batch statistics over all ranks; trains on GPUs only.
-    - "group": GroupNorm, the choice without ImageNet weights. No frame depends on another one.
+    - "group": GroupNorm, for training without ImageNet weights; frames stay independent.
 
-    frozen_stages: how many of the four stages, with all before them, never change: they need no
-    backward pass, which is most of the time of a step on a CPU.
+    frozen_stages: number of stages that never change, with all layers before them. They need no
+    backward pass, which takes most of a step's time on a CPU.
 
     Source: the paper's section 3.3; Lin et al., "Feature Pyramid Networks", CVPR 2017.
     """
@@ -111,7 +109,7 @@ class Backbone(nn.Module):
         for part in self._parts()[: self._num_frozen]:
             for layer in part:
                 layer.requires_grad_(False)
-        # torchvision's FeaturePyramidNetwork also computes, and owns, the outputs P3 to P5
+        # torchvision's FeaturePyramidNetwork would also compute P3 to P5
         self.lateral = nn.ModuleList(nn.Conv2d(width, channels, 1) for width in widths)
         self.output = nn.Conv2d(channels, channels, 3, padding=1)
         for conv in (*self.lateral, self.output):
@@ -147,7 +145,7 @@ class Backbone(nn.Module):
         return levels
 
     def _parts(self) -> list[tuple[nn.Module, ...]]:
-        """The layers before the stages, then those of each of the four stages."""
+        """The layers before the stages, then the layers of each of the four stages."""
         body = self.body
         if self.name == "efficientnet_lite0":
             blocks = body.blocks
@@ -161,11 +159,11 @@ class Backbone(nn.Module):
         return [first, *((stage,) for stage in stages)]
 
 
-def crop_hands(features: Tensor, boxes_px: Tensor, size: int) -> Tensor:
-    """RoIAlign: one box per image → (N, C, size, size), float32.
+def crop_features(features: Tensor, boxes_px: Tensor, size: int) -> Tensor:
+    """RoIAlign with one box per image → (N, C, size, size), float32.
 
     features (N, C, h, w) at `STRIDE`; boxes_px (N, 4) as x0 y0 x1 y1, px of the input. A box may
-    reach beyond the image and is not clipped to it: what lies outside is 0.
+    reach beyond the image, where features are 0.
     """
     num_images = len(features)
     index = torch.arange(num_images, device=features.device, dtype=torch.float32)[:, None]

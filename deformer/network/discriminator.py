@@ -1,6 +1,6 @@
-"""The motion discriminator: does a hand move like this?
+"""The motion discriminator: tells real motion of hands from predicted motion.
 
-It sees how the fingers are bent over a window, not where the hand points nor what shape it has.
+It sees the bending of the fingers over a window, not the orientation or shape of the hand.
 Source: the paper's section 3.2 and Kocabas et al., "VIBE", CVPR 2020, which it follows.
 """
 
@@ -18,25 +18,25 @@ NUM_FEATURES = (NUM_MANO_JOINTS - 1) * 6 + 1
 
 @dataclass(frozen=True)
 class DiscriminatorConfig:
-    """The discriminator. The sizes are the paper's; the noise is not in it."""
+    """The discriminator. The sizes are the paper's; the noise is ours."""
 
     hidden: int = 1024
     layers: int = 2
     noise: float = 0.02
-    """Standard deviation of the noise that training adds to its input, real and predicted alike;
-    0.02 is about a degree. Repeated frames are exactly equal in real windows and never quite in
-    predicted ones: without noise that alone would tell them apart."""
+    """Standard deviation of the noise that training adds to real and predicted inputs; 0.02 is
+    about a degree. Repeated frames are exactly equal only in real windows; without noise, that
+    alone would tell real from predicted."""
 
     def __post_init__(self) -> None:
         check_least(self, hidden=1, layers=1, noise=0)
 
 
 def motion_features(rotmats: Tensor, is_left: Tensor) -> Tensor:
-    """What the discriminator sees of a window, predicted or real.
+    """The discriminator's input for a window, predicted or real.
 
-    rotmats (B, T, 16, 3, 3): the first, the global orientation, is dropped. is_left (B,) bool:
-    left hands are mirrored, and the side is given. Returns (B, T, 91): 15 rot6d, then 1 for left
-    and 0 for right. A left hand moving as a right one differs in that last number alone.
+    rotmats (B, T, 16, 3, 3): the first, the global orientation, is not used. is_left (B,) bool:
+    left hands are mirrored. Returns (B, T, 91): 15 rot6d, then 1 for left and 0 for right. A left
+    hand that moves like a right hand differs only in that last number.
     """
     B, T = rotmats.shape[:2]
     fingers = rotmat_to_rot6d(rotmats[:, :, 1:])  # (B, T, 15, 6)
@@ -56,23 +56,22 @@ class MotionDiscriminator(nn.Module):
         self.attention = nn.Sequential(
             nn.Linear(hidden, hidden),
             nn.Tanh(),
-            nn.Linear(hidden, 1, bias=False),  # softmax takes no notice of a common bias
+            nn.Linear(hidden, 1, bias=False),  # softmax ignores a common bias
         )
         self.score = nn.Linear(config.hidden, 1)
 
     def forward(self, features: Tensor) -> Tensor:
         """features (B, T, 91) from `motion_features` → scores (B,) float32: 1 real, 0 predicted."""
         states, _ = self.gru(features)  # (B, T, hidden)
-        # The softmax is over the frames of a window
+        # Softmax over the frames of a window
         pooled = (self.attention(states).softmax(1) * states).sum(1)
         return self.score(pooled).squeeze(-1).float()
 
 
 def saturation(loss: float) -> float:
-    """How far the discriminator has won, by its loss: 1 when it separates all windows perfectly, 0
-    when it does no better than to say 1/2 to everything (0 also when it does worse).
+    """How clearly the discriminator wins, from its loss: 1 if it separates all windows perfectly, 0
+    if it is no better than answering 1/2 for every window.
 
-    Near 1 over many steps, with the generator's adversarial loss near 1, the generator learns
-    nothing from it: warn, and regularise.
+    If it stays near 1, with the generator's adversarial loss near 1, the generator learns nothing.
     """
     return max(0.0, 1 - loss / 0.5)

@@ -1,10 +1,9 @@
-"""Dynamic fusion: every frame's pose, deformed to every other frame, and their weighted mean.
+"""Dynamic fusion: every frame's pose is deformed to every other frame, then averaged by weight.
 
-Poses and motions are rot6d throughout and add as plain vectors; Gram-Schmidt comes after the last
-sum. With exact motions fw_t = θ_{t+1} − θ_t and bw_t = θ_{t−1} − θ_t, every deformed pose θ_{i→j}
-equals θ_j. (The paper's Eq. 2 sums the backward motions k = j … i−1, one frame off; it is
-k = j+1 … i.) Source: the paper's section 3.1 and the variants of its Tables 4 and 6; `nearby` and
-`pairwise` are ours.
+Poses and motions are rot6d and add as plain vectors; Gram-Schmidt follows the last sum. With exact
+motions fw_t = θ_{t+1} − θ_t and bw_t = θ_{t−1} − θ_t, every deformed pose θ_{i→j} equals θ_j. (The
+paper's Eq. 2 sums the backward motions k = j … i−1, one frame off; it is k = j+1 … i.) Source: the
+paper's section 3.1 and the variants of its Tables 4 and 6; `nearby` and `pairwise` are ours.
 """
 
 from typing import Literal, get_args
@@ -18,13 +17,13 @@ FusionVariant = Literal["center", "average", "occlusion", "dynamic", "nearby", "
 def deform_poses(poses: Tensor, forward: Tensor, backward: Tensor) -> Tensor:
     """Deform each frame's pose to each frame.
 
-    poses, forward, backward (B, T, 16, 6): θ_t, and the motions from t to t+1 and to t−1; the
-    last forward and the first backward motion lead out of the window and are not used.
+    poses, forward, backward (B, T, 16, 6): θ_t, and the motions from t to t+1 and to t−1. The last
+    forward and the first backward motion leave the window and are not used.
 
     Returns (B, T, T, 16, 6): [:, i, j] is frame i's pose deformed to frame j.
     """
     _, T, _, _ = poses.shape
-    # Sums over k < t of fw_k, and over k ≤ t of bw_k: any stretch is a difference of two of them
+    # Prefix sums of fw_k, k < t, and of bw_k, k ≤ t: the sum over any range is a difference of two
     ahead = torch.cumsum(forward, 1) - forward
     behind = torch.cumsum(backward, 1)
     to_later = ahead[:, None] - ahead[:, :, None]  # [:, i, j]: fw_i + … + fw_{j−1}
@@ -50,19 +49,18 @@ def fusion_weights(
     reach: float = 1.0,
     affinity: Tensor | None = None,
 ) -> Tensor:
-    """How much frame i counts in the fused pose of frame j.
+    """Weights of frame i in the fused pose of frame j.
 
-    confidence (B, T): logits, which `dynamic` takes the softmax of. occlusion (B, T): share of
-    each frame's hand that is hidden, in [0, 1]; `occlusion` weights by what is seen.
-    `center` takes each frame by itself, `average` all alike. `nearby`, which is not in the paper,
-    is `dynamic` with less weight for frames that are farther from frame j: a deformed pose is the
-    worse the farther it comes, and one number per frame cannot say so for every j. It counts 1/e
-    as much for every `reach` steps of the window. `pairwise`, ours too, adds to that an affinity
-    (B, T, T), logits of how much frame i helps frame j: so a frame that is seen may keep its own
-    pose in the same window in which a hidden frame takes it over.
+    - `center`: each frame alone. `average`: all frames equally.
+    - `occlusion`: by the visible share, from occlusion (B, T), the hidden share in [0, 1].
+    - `dynamic`: softmax of confidence (B, T), logits.
+    - `nearby` (ours): `dynamic`, and a weight falls by a factor e per `reach` steps of the window:
+      a pose deformed farther is worse, which one number per frame cannot express for every j.
+    - `pairwise` (ours): `nearby` plus affinity (B, T, T), logits of how much frame i helps frame j.
+      So a visible frame can keep its own pose while a hidden frame of its window adopts that pose.
 
-    Returns (B, T, T): [:, i, j], of sum 1 over i. Raises `ValueError` for an unknown variant, or
-    when `occlusion` is chosen and not given.
+    Returns (B, T, T): [:, i, j], which sums to 1 over i. Raises `ValueError` for an unknown
+    variant, or `occlusion` without its input.
     """
     B, T = confidence.shape
     match variant:
@@ -74,7 +72,7 @@ def fusion_weights(
         case "occlusion":
             if occlusion is None:
                 raise ValueError("fusion 'occlusion' needs each frame's occlusion ratio (B, T)")
-            seen = 1 - occlusion.to(confidence) + 1e-6  # a window hidden throughout: all alike
+            seen = 1 - occlusion.to(confidence) + 1e-6  # equal weights if all frames are hidden
             return (seen / seen.sum(1, keepdim=True))[..., None].expand(B, T, T)
         case "dynamic":
             return confidence.softmax(1)[..., None].expand(B, T, T)

@@ -1,10 +1,10 @@
-"""The losses: one function each, all returned unweighted in one dictionary.
+"""The losses: one function each, returned unweighted in one dictionary.
 
-Every term is a mean within a window, then over the windows of the batch. So equal batches on
-several ranks, averaged, give what one batch of all their windows gives, masks or not.
+Every term is a mean within each window, then over the windows of the batch. So the average over
+ranks with equal batches equals the loss of one large batch, with or without masks.
 
-Source: the paper's section 3.2. Its Eq. 6 and 10 are sums; the means here make the weights
-independent of T and of how many joints are in the image.
+Source: the paper's section 3.2. Its Eq. 6 and 10 are sums; means make the weights independent of T
+and of the number of joints in the image.
 """
 
 from collections.abc import Callable
@@ -15,9 +15,11 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor
 
+from deformer.hand.conventions import Tips
 from deformer.hand.mano import HandLayer
 from deformer.hand.rotations import rotvec_to_rotmat
-from deformer.network.model import DeformerOutput, HandMotion, pose_hands
+from deformer.network.model import DeformerOutput
+from deformer.network.posed_hands import HandMotion, pose_hands
 
 PointLoss = Callable[[Tensor, Tensor], Tensor]
 PointLossName = Literal["max_mse", "mse", "huber"]
@@ -34,13 +36,13 @@ class LossWeights:
     shape: float = 0.1
     joints_2d: float = 1e2
     smooth: float = 10.0
-    """Not in the paper. The true windows of DexYCB have 3.1e-3 m² (T = 7, gap = 10), so this costs
-    them 0.03, where a mesh 1 cm off costs 1: enough against jitter, too little to slow a hand."""
+    """Not in the paper. DexYCB's true windows have 3.1e-3 m² (T = 7, gap = 10), which costs 0.03,
+    while a mesh error of 1 cm costs 1: it reduces jitter without slowing hands."""
     adversarial: float = 10.0
     monocular: float = 1.0
-    """Factor on the terms of the monocular head, which have the weights of the fused output."""
+    """Factor on the monocular terms, which otherwise have the weights of the fused terms."""
     motion: float = 1.0
-    """Factor on the terms of the one-step deformed hands, likewise."""
+    """Likewise, for the terms of hands deformed by one step."""
 
     def __post_init__(self) -> None:
         for field in fields(self):
@@ -48,7 +50,7 @@ class LossWeights:
             if not (isfinite(value) and value >= 0):
                 raise ValueError(f"weight {field.name} is {value}, must be 0 or more")
 
-    def of(self, term: str) -> float:
+    def weight_of(self, term: str) -> float:
         """The weight of a term: "joints", "monocular_joints", "smooth", …"""
         head, _, rest = term.partition("_")
         if head in ("monocular", "motion") and rest:
@@ -63,7 +65,7 @@ class Targets(NamedTuple):
     joints_2d: Tensor
     """(B, T, 21, 2) x, y in [0, 1] of the hand box, dataset order."""
     joints_in_image: Tensor
-    """(B, T, 21) bool: which of them the image shows."""
+    """(B, T, 21) bool: joints inside the image."""
     is_repeat: Tensor
     """(B, T−1) bool: window positions t and t+1 hold the same frame (`Batch.is_repeat`)."""
 
@@ -78,9 +80,9 @@ def make_targets(
     boxes_px: Tensor,
     joints_in_image: Tensor,
     is_repeat: Tensor,
-    tips: str,
+    tips: Tips,
 ) -> Targets:
-    """Turn labels into what predictions are compared with.
+    """Turn labels into targets for the predictions.
 
     pose_rotvec (B, T, 48): axis-angle of the 16 joints, mean pose included, radians, turned with
     the image. betas (B, 10). is_left (B,) bool. joints_px (B, T, 21, 2) and boxes_px (B, T, 4):
@@ -102,10 +104,10 @@ def make_targets(
 
 
 def max_mse(points: Tensor, target: Tensor) -> Tensor:
-    """The mean of squared errors in which every point is weighted by its own squared error.
+    """Squared errors, averaged with each point weighted by its own squared error.
 
-    points, target (..., N, D) → (...): Σ‖e_i‖⁴ / Σ‖e_i‖². At a perfect prediction, where that is
-    0/0, value and gradient are 0. Source: the paper's Eq. 5.
+    points, target (..., N, D) → (...): Σ‖e_i‖⁴ / Σ‖e_i‖². For a perfect prediction (0/0), value and
+    gradient are 0. Source: the paper's Eq. 5.
     """
     squared = (points - target).square().sum(-1)  # (..., N)
     total = squared.sum(-1, keepdim=True)
@@ -115,22 +117,22 @@ def max_mse(points: Tensor, target: Tensor) -> Tensor:
 
 
 def mse(points: Tensor, target: Tensor) -> Tensor:
-    """The plain mean of squared errors: points, target (..., N, D) → (...), mean of ‖e_i‖².
+    """Mean of squared errors: points, target (..., N, D) → (...), mean of ‖e_i‖².
 
-    Equal to `max_mse` where all points are equally far off, and never above it.
+    It never exceeds `max_mse`, and equals it if all points have the same error.
     """
     return (points - target).square().sum(-1).mean(-1)
 
 
 def huber(points: Tensor, target: Tensor) -> Tensor:
-    """The mean of squared errors up to 0.01, in the points' own unit, and of distances beyond it,
-    at the slope that both have there: points, target (..., N, D) → (...).
+    """Mean of errors that are squared up to 0.01 (1 cm for meshes) and linear beyond it, with a
+    continuous slope: points, target (..., N, D) → (...).
 
-    For meshes that is 1 cm. It counts as the metrics do: a frame that is far off does not outweigh
-    the nearly right ones. Not in the paper; used to train single frames.
+    As in the metrics, one bad frame does not outweigh many good ones. Not in the paper; used to
+    train single frames.
     """
     squared = (points - target).square().sum(-1)
-    distances = squared.clamp(min=_BEND**2).sqrt()  # never of 0, where the gradient is infinite
+    distances = squared.clamp(min=_BEND**2).sqrt()  # the gradient at 0 is infinite
     return torch.where(squared < _BEND**2, squared, 2 * _BEND * distances - _BEND**2).mean(-1)
 
 
@@ -138,7 +140,7 @@ POINT_LOSSES: dict[PointLossName, PointLoss] = {"max_mse": max_mse, "mse": mse, 
 
 
 def masked_mean(values: Tensor, mask: Tensor) -> Tensor:
-    """Mean of the unmasked values of each window, 0 where there is none, then over windows.
+    """Mean of each window's values where `mask` is True (0 if nowhere), then over windows.
 
     values and mask (bool) (B, ...) → scalar.
     """
@@ -151,8 +153,8 @@ def masked_mean(values: Tensor, mask: Tensor) -> Tensor:
 
 
 def _mesh_losses(hand: HandMotion, target: HandMotion, point_loss: PointLoss) -> dict[str, Tensor]:
-    """`vertices`, `joints` (metres²) and `pose` (each joint's rotation matrix is one point of nine
-    coordinates): one value per frame, (B, T) each."""
+    """`vertices`, `joints` (metres²) and `pose` (a rotation matrix is a point of nine coordinates),
+    (B, T) each."""
     return {
         "vertices": point_loss(hand.vertices_m, target.vertices_m),
         "joints": point_loss(hand.joints_m, target.joints_m),
@@ -161,12 +163,12 @@ def _mesh_losses(hand: HandMotion, target: HandMotion, point_loss: PointLoss) ->
 
 
 def shape_loss(hand: HandMotion, target: HandMotion, point_loss: PointLoss) -> Tensor:
-    """Error of β, each coefficient one point: (B, T)."""
+    """Error of β, with each coefficient as a point: (B, T)."""
     return point_loss(hand.betas[..., None], target.betas[..., None])
 
 
 def joints_2d_loss(joints_2d: Tensor, target: Tensor, joints_in_image: Tensor) -> Tensor:
-    """Mean squared distance, in sides of the box, of the joints that the image shows.
+    """Mean squared distance of joints inside the image, in units of the box's side.
 
     joints_2d, target (B, T, 21, 2), joints_in_image (B, T, 21) bool → scalar.
     """
@@ -176,10 +178,10 @@ def joints_2d_loss(joints_2d: Tensor, target: Tensor, joints_in_image: Tensor) -
 def motion_losses(
     output: DeformerOutput, target: HandMotion, is_repeat: Tensor, point_loss: PointLoss
 ) -> dict[str, Tensor]:
-    """Hands deformed by one step, forward and backward, against the frame they are deformed to.
+    """Errors of hands deformed by one step, forward and backward, in the frame they reach.
 
-    Steps between two equal frames are left out: their motion is 0 by construction and says
-    nothing. Scalars, as `_mesh_losses`; all 0 for T = 1.
+    Steps between repeated frames are excluded, because their motion is 0 by construction. Scalars
+    named as in `_mesh_losses`; all 0 for T = 1.
     """
     both = [torch.cat(pair, 1) for pair in zip(output.forward, output.backward, strict=True)]
     reached = [torch.cat([value[:, 1:], value[:, :-1]], 1) for value in target]
@@ -198,11 +200,11 @@ def smooth_loss(joints_m: Tensor) -> Tensor:
 def deformer_losses(
     output: DeformerOutput, targets: Targets, point_loss: PointLoss = max_mse
 ) -> dict[str, Tensor]:
-    """All terms of the model but the adversarial one, as unweighted scalars.
+    """All terms except the adversarial one, as unweighted scalars.
 
     point_loss: `max_mse`, or `mse` for the ablation of Table 5. Keys: `vertices`, `joints`,
     `pose`, `shape`; the same with `monocular_`; the first three with `motion_`; `joints_2d`;
-    `smooth`. `weighted_sum` makes them one.
+    `smooth`. `weighted_sum` adds them.
     """
     losses = {}
     for prefix, hand in (("", output.fused), ("monocular_", output.monocular)):
@@ -220,7 +222,7 @@ def deformer_losses(
 
 def weighted_sum(losses: dict[str, Tensor], weights: LossWeights) -> Tensor:
     """Σ weight · loss. Raises `AttributeError` for a term that has no weight."""
-    return sum(weights.of(name) * value for name, value in losses.items())
+    return sum(weights.weight_of(name) * value for name, value in losses.items())
 
 
 # --------------------------------------------------------------------------------- adversarial
@@ -234,6 +236,6 @@ def adversarial_loss(scores_predicted: Tensor) -> Tensor:
 def discriminator_loss(scores_predicted: Tensor, scores_real: Tensor) -> Tensor:
     """D(pred)² + (D(real) − 1)²: scores (B,) each → scalar. Source: the paper's Eq. 8.
 
-    0 when it separates all windows, 1/2 when it says 1/2 to everything.
+    0 if all windows are separated, 1/2 if every score is 1/2.
     """
     return scores_predicted.square().mean() + (scores_real - 1).square().mean()

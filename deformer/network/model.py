@@ -1,11 +1,11 @@
 """The Deformer: a window of frames → a hand mesh for every frame.
 
-Inside, every hand is a right hand: images of left hands are mirrored on the way in, rotations and
-2D joints on the way out. What the network learns of one side holds for the other, and a mirrored
-image gives the mirrored pose exactly. Shapes have outputs of their own for each side, because
-the left MANO model is not the right one's mirror image: its published shape space has a sign error.
+Internally every hand is a right hand: images of left hands are mirrored at the input, rotations and
+2D joints at the output. So both sides share everything learned, and a mirrored image gives exactly
+the mirrored pose. Each side has its own shape outputs, because the left MANO model is not the
+mirror image of the right one: its published shape space has a sign error.
 
-Source: the paper's section 3; what it leaves open is said where it is decided.
+Source: the paper's section 3; comments mark choices that it leaves open.
 """
 
 from dataclasses import dataclass
@@ -15,10 +15,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from deformer.hand.conventions import NUM_JOINTS, NUM_MANO_JOINTS
+from deformer.hand.conventions import NUM_JOINTS, NUM_MANO_JOINTS, TIPS, Tips
 from deformer.hand.mano import HandLayer
 from deformer.hand.rotations import mirror_rot6d, rot6d_to_rotmat
-from deformer.network.backbone import Backbone, BackboneName, NormName, crop_hands
+from deformer.network.backbone import Backbone, BackboneName, NormName, crop_features
 from deformer.network.fusion import (
     FusionVariant,
     deform_poses,
@@ -26,6 +26,7 @@ from deformer.network.fusion import (
     fusion_weights,
     step_poses,
 )
+from deformer.network.posed_hands import HandMotion, pose_hands
 from deformer.network.transformer import (
     MLP,
     Decoder,
@@ -39,13 +40,13 @@ from deformer.program.least import check_least
 NUM_BETAS = 10
 MotionSource = Literal["frame", "step"]
 _POSE = NUM_MANO_JOINTS * 6
-_SMALL = 0.01  # gain of outputs that start at their bias: the open hand, no motion
+_SMALL = 0.01  # gain of outputs, so that they start at their bias: open hand, no motion
 _CHOICES = {
     "backbone": get_args(BackboneName),
     "norm": get_args(NormName),
     "fusion": get_args(FusionVariant),
     "motion": get_args(MotionSource),
-    "tips": ("dexycb", "ho3d"),
+    "tips": TIPS,
 }
 
 
@@ -55,34 +56,34 @@ class DeformerConfig:
 
     backbone: BackboneName = "resnet50"
     norm: NormName = "frozen"
-    """How the backbone normalises: see `Backbone`."""
+    """Normalisation of the backbone: see `Backbone`."""
     frozen_stages: int = 0
-    """How many of the backbone's four stages, with all before them, stay as they began."""
+    """Number of the backbone's four stages, with all layers before them, that never change."""
     fusion: FusionVariant = "dynamic"
-    """How the frames' poses are fused: see `fusion_weights`."""
+    """Weights of the fused poses: see `fusion_weights`."""
     confidence_scale: float = 1.0
-    """Factor on the confidence before its softmax: a small network trained for minutes needs more
-    than 1 to tell frames apart in that time."""
+    """Factor on the confidence before its softmax. A small network trained for minutes needs more
+    than 1 to learn differences between frames."""
     reach: float = 1.0
-    """Steps of the window over which a borrowed pose loses a factor e of its weight: of the fusion
-    `nearby`. By the validation split of `occluded-hands`, where 1 and 2 are nearly alike."""
+    """For the fusions `nearby` and `pairwise`: steps of the window over which a weight falls by a
+    factor e. Chosen on the validation split of `occluded-hands`, where 1 and 2 differ little."""
     motion: MotionSource = "frame"
-    """What the motion between two frames is predicted from: the frame that it leaves, as in the
-    paper, or both frames that it joins."""
-    tips: Literal["dexycb", "ho3d"] = "dexycb"
-    """Whose fingertip vertices the joints end in."""
+    """Input of the motion between two frames: "frame", the frame that it leaves, as in the paper,
+    or "step", both frames."""
+    tips: Tips = "dexycb"
+    """Fingertip convention of the joints."""
     width: int = 256
-    """Of every token, and of the image features."""
+    """Channels of tokens and image features."""
     heads: int = 8
     layers: int = 3
-    """Of each of the two encoders and two decoders."""
+    """Layers of each encoder and decoder."""
     ffn: int = 256
     """Hidden width of the transformers' feed-forward blocks."""
     roi_size: int = 32
-    """The hand box becomes roi_size² tokens; the heatmaps have this resolution."""
+    """The hand box becomes roi_size² tokens, which is also the heatmaps' resolution."""
     placed_memory: bool = False
-    """Whether what the spatial decoder gathers from a token says where the token is. In the paper,
-    as in DETR, places only steer its attention."""
+    """Whether positions are part of the spatial decoder's values. In the paper, as in DETR, they
+    are part of its keys only."""
     regressor: tuple[int, int] = (1024, 512)
     """Hidden widths of the MLPs that predict pose, motion and confidence."""
 
@@ -104,35 +105,22 @@ class DeformerConfig:
             )
 
 
-class HandMotion(NamedTuple):
-    """Posed hands of B windows and T frames."""
-
-    rotmats: Tensor
-    """(B, T, 16, 3, 3) joint rotations in MANO's order, the first from hand to camera frame."""
-    betas: Tensor
-    """(B, T, 10) MANO shape."""
-    vertices_m: Tensor
-    """(B, T, 778, 3) metres from the wrist, axes of the camera frame."""
-    joints_m: Tensor
-    """(B, T, 21, 3) metres from the wrist, dataset order; the wrist itself is 0."""
-
-
 class FrameFeatures(NamedTuple):
-    """What one frame gives, whatever its window; of the right hand, or of a left one mirrored."""
+    """Features of single frames, independent of windows; left hands are mirrored."""
 
     hand: Tensor
-    """(N, width): F⁺, the hand in one vector."""
+    """(N, width): F⁺, one vector per hand."""
     joints_2d: Tensor
-    """(N, 21, 2) in [0, 1] of the box."""
+    """(N, 21, 2) x, y in [0, 1] of the hand box."""
 
 
 class DeformerOutput(NamedTuple):
     """Predictions for B windows of T frames."""
 
     fused: HandMotion
-    """The result: fused poses of all T frames, with the one shape of the window."""
+    """The result: fused poses of all T frames, with one shape per window."""
     monocular: HandMotion
-    """Each frame by itself, its own shape included; for supervision."""
+    """Poses and shapes of each frame alone; for supervision."""
     forward: HandMotion
     """T−1 frames: [:, t] is frame t deformed by one step, so it predicts frame t+1."""
     backward: HandMotion
@@ -140,18 +128,17 @@ class DeformerOutput(NamedTuple):
     joints_2d: Tensor
     """(B, T, 21, 2) x, y in [0, 1] of the hand box, dataset order."""
     confidence: Tensor
-    """(B, T) logits; only dynamic, nearby and pairwise fusion use and train them."""
+    """(B, T) logits; only dynamic, nearby and pairwise fusion use them."""
     deformed: Tensor
     """(B, T, T, 16, 6) rot6d, MANO's order: [:, i, j] is the pose of frame i deformed to frame j,
-    which the fusion takes the mean of; [:, i, i] is frame i's own."""
+    before fusion; [:, i, i] is the pose of frame i."""
     weights: Tensor
-    """(B, T, T): [:, i, j] is how much frame i counts in the fused pose of frame j."""
+    """(B, T, T): [:, i, j] is the weight of frame i in the fused pose of frame j."""
 
 
 class Deformer(nn.Module):
-    """The network. Parameters: `count_parameters`; their start: the backbone by
-    `load_backbone_weights`, the rest at random, with every rotation near the identity and every
-    motion near 0."""
+    """The network. `load_backbone_weights` initialises the backbone; the rest starts at random,
+    with every rotation near the identity and every motion near 0."""
 
     def __init__(self, config: DeformerConfig, hand_layer: HandLayer) -> None:
         super().__init__()
@@ -168,7 +155,7 @@ class Deformer(nn.Module):
         self.shape_decoder = Decoder(*shape)
         self.shape_head = MLP(width, 2 * NUM_BETAS, gain=_SMALL)
         self.regressor = MLP(width + NUM_JOINTS * 2, *config.regressor, 3 * _POSE + 1, gain=_SMALL)
-        # After all that others have too, so that one seed gives these the same start
+        # After all parts that every variant has, so that one seed gives those the same weights
         if config.motion == "step":
             self.motion_head = MLP(2 * width, *config.regressor, 2 * _POSE, gain=_SMALL)
         if config.fusion == "pairwise":
@@ -191,17 +178,16 @@ class Deformer(nn.Module):
     ) -> DeformerOutput:
         """Predict the hands of a batch of windows.
 
-        images (B, T, 3, H, W): RGB, float in [0, 1], any T of 1 or more, in the order of time; or
-        in their place what `encode_frames` made of them (B, T, …), which needs no box.
+        images (B, T, 3, H, W): RGB, float in [0, 1], in order of time, T ≥ 1; or features of
+        `encode_frames`, (B, T, …), which need no boxes.
         boxes_px (B, T, 4): square hand boxes, x0 y0 x1 y1, px of these images; not clipped.
-        is_left (B,) bool: the side, one per window.
-        occlusion (B, T): share of the hand that is hidden, in [0, 1]; the fusion `occlusion`
-        needs it, no other reads it.
-        is_repeat (B, T−1) bool: frames t and t+1 are the same frame, image and box. On the CPU it
-        has that frame encoded once; on a GPU, where asking would wait for it, it is not looked at.
-        The result is the same without it.
+        is_left (B,) bool: one side per window.
+        occlusion (B, T): hidden share of the hand, in [0, 1]; only the fusion `occlusion` needs it.
+        is_repeat (B, T−1) bool: frames t and t+1 have the same image and box. On the CPU, such
+        frames are encoded once; on a GPU this is ignored, because reading it would wait for the
+        device. The result does not depend on it.
 
-        Raises `ValueError` when a shape is another one.
+        Raises `ValueError` for a wrong shape.
         """
         if isinstance(images, FrameFeatures):
             return self.decode_windows(images, is_left, occlusion)
@@ -221,7 +207,7 @@ class Deformer(nn.Module):
         else:
             is_new = torch.cat([is_repeat.new_ones(B, 1), ~is_repeat], 1).flatten()
             chosen = is_new.nonzero().squeeze(1).to(images.device)
-            place = (is_new.cumsum(0) - 1).to(images.device)  # of each frame among the chosen
+            place = (is_new.cumsum(0) - 1).to(images.device)  # index of each frame among the chosen
             encoded = self.encode_frames(*(value[chosen] for value in frames))
             features = (value[place] for value in encoded)
         windows = FrameFeatures(*(value.unflatten(0, (B, T)) for value in features))
@@ -230,17 +216,17 @@ class Deformer(nn.Module):
     def encode_frames(self, images: Tensor, boxes_px: Tensor, is_left: Tensor) -> FrameFeatures:
         """The spatial half, frame by frame: images (N, 3, H, W), boxes_px (N, 4), is_left (N,).
 
-        Overlapping windows of one video share their frames: encode each frame once, then gather
-        windows for `decode_windows`.
+        Overlapping windows share frames: encode each frame once, then gather the windows for
+        `decode_windows`.
         """
         size = self.config.roi_size
         images, boxes_px = _mirror_left(images, boxes_px, is_left)
-        features = crop_hands(self.backbone(images), boxes_px, size)  # (N, width, size, size)
+        features = crop_features(self.backbone(images), boxes_px, size)  # (N, width, size, size)
         tokens = features.flatten(2).transpose(1, 2)  # (N, size², width)
         tokens = self.spatial_encoder(tokens, self.positions_2d)
         logits = self.heatmap_head(tokens).float()  # (N, size², 21)
         joints_2d = soft_argmax(logits, size)
-        # Heatmaps as they are drawn, of peak 1: bounded, however sharp they become
+        # Heatmaps with peak 1 stay bounded, however sharp they become
         heatmaps = (logits - logits.amax(1, keepdim=True)).exp()
         memory = self.memory_projection(torch.cat([tokens, heatmaps.to(tokens)], -1))
         if self.config.placed_memory:
@@ -260,7 +246,7 @@ class Deformer(nn.Module):
         if self.config.motion == "step":
             pose, _, _, confidence = predicted.split([_POSE, _POSE, _POSE, 1], -1)
             joined = self.motion_head(torch.cat([attended[:, :-1], attended[:, 1:]], -1))
-            ahead, back = joined.chunk(2, -1)  # (B, T−1, 96): padded where they lead out
+            ahead, back = joined.chunk(2, -1)  # (B, T−1, 96); padded at the window's ends
             ahead, back = functional.pad(ahead, (0, 0, 0, 1)), functional.pad(back, (0, 0, 1, 0))
             predicted = torch.cat([pose, ahead, back, confidence], -1)
         affinity = None
@@ -269,7 +255,7 @@ class Deformer(nn.Module):
             affinity = (offered @ wanted.transpose(1, 2) / width**0.5).float()
         betas = self.shape_head(shape_feature)
         monocular = self.monocular_head(hand)
-        # Geometry in float32: bfloat16 has no millimetres
+        # Geometry in float32: bfloat16 cannot resolve millimetres
         with torch.autocast(hand.device.type, enabled=False):
             return self._assemble(
                 predicted.float(), monocular.float(), betas.float(), joints_2d, is_left, occlusion,
@@ -286,7 +272,7 @@ class Deformer(nn.Module):
         occlusion: Tensor | None,
         affinity: Tensor | None,  # (B, T, T)
     ) -> DeformerOutput:
-        """Fuse, pose all hands in one call of the layer, undo the mirroring."""
+        """Fuse poses, undo the mirroring, and pose all hands in one call of the hand layer."""
         T, config = predicted.shape[1], self.config
         confidence = config.confidence_scale * predicted[..., -1]
         poses, forward, backward = predicted[..., :-1].unflatten(-1, (3, -1, 6)).unbind(2)
@@ -312,33 +298,18 @@ class Deformer(nn.Module):
         )
 
 
-def pose_hands(
-    hand_layer: HandLayer, rotmats: Tensor, betas: Tensor, is_left: Tensor, tips: str
-) -> HandMotion:
-    """Meshes of windows, from the wrist: rotmats (B, T, 16, 3, 3), betas (B, T, 10), is_left (B,),
-    tips "dexycb" or "ho3d". Labels and predictions become meshes here alike."""
-    B, T = rotmats.shape[:2]
-    vertices, joints = hand_layer(
-        rotmats.flatten(0, 1), betas.flatten(0, 1), is_left.repeat_interleave(T), tips
-    )
-    wrist = joints[:, :1]
-    return HandMotion(
-        rotmats, betas, *((points - wrist).unflatten(0, (B, T)) for points in (vertices, joints))
-    )
-
-
 def count_parameters(model: Deformer) -> dict[str, int]:
-    """Number of parameters by part of the network, and the "total"."""
+    """Number of parameters of each part of the network, and the "total"."""
     parts = {
         name: sum(parameter.numel() for parameter in part.parameters())
         for name, part in model.named_children()
-        if name != "hand_layer"  # the hand model is given, not learned
+        if name != "hand_layer"  # the hand model is not learned
     }
     return parts | {"total": sum(parts.values())}
 
 
 def _mirror_left(images: Tensor, boxes_px: Tensor, is_left: Tensor) -> tuple[Tensor, Tensor]:
-    """images (N, 3, H, W), boxes_px (N, 4), is_left (N,): left hands as right ones."""
+    """Mirror left hands: images (N, 3, H, W), boxes_px (N, 4), is_left (N,)."""
     x0, y0, x1, y1 = boxes_px.unbind(-1)
     last = images.shape[-1] - 1
     flipped_boxes = torch.stack([last - x1, y0, last - x0, y1], -1)
@@ -347,6 +318,6 @@ def _mirror_left(images: Tensor, boxes_px: Tensor, is_left: Tensor) -> tuple[Ten
 
 
 def _of_side(betas: Tensor, is_left: Tensor) -> Tensor:
-    """betas (B, …, 20): first the right hand's ten, then the left's → (B, …, 10)."""
+    """betas (B, …, 20), ten for the right hand and ten for the left → (B, …, 10)."""
     right, left = betas.chunk(2, -1)
     return torch.where(is_left.reshape(-1, *[1] * (betas.ndim - 1)), left, right)

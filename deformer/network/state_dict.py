@@ -1,4 +1,4 @@
-"""Weights that others saved: the network's part of their file, and in a line what does not fit."""
+"""Weights in files of others: find the network's part, and report misfits in one line."""
 
 import re
 import warnings
@@ -9,19 +9,19 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from deformer.files.foreign import UnreadableFileError, fault_of
+from deformer.files.foreign import UnreadableFileError, describe_fault
 
 _ZIP = b"PK\x03\x04"
 _OTHER_OBJECT = re.compile(r"GLOBAL (\S{1,80}) was not an allowed")
 _DEEPEST = 4
 _COUNTER = "num_batches_tracked"
-"""Of batch normalisation, which older files lack and no inference needs."""
+"""A counter of batch normalisation, which older files lack and inference does not need."""
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
-    """All tensors of a file; those within a wrapper as "state_dict.conv1.weight".
+    """All tensors of a file; nested ones have names such as "state_dict.conv1.weight".
 
-    Raises `UnreadableFileError` for anything but a file of tensors saved by torch or safetensors.
+    Raises `UnreadableFileError` unless torch or safetensors saved the file, and it holds tensors.
     """
     content = _load(path)
     tensors = _flat(content)
@@ -32,12 +32,12 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     return tensors
 
 
-def part_of(tensors: dict[str, Tensor], names: list[str], path: Path) -> dict[str, Tensor]:
-    """The tensors that stand where the network of these names does, under its names.
+def extract_network(tensors: dict[str, Tensor], names: list[str], path: Path) -> dict[str, Tensor]:
+    """The tensors of the network whose parameters have these names, under these names.
 
-    The network may stand in a wrapper and be a part of a larger one, as in
-    "state_dict.module.backbone.conv1.weight"; what stands elsewhere is left out. Raises
-    `ValueError` when `path` holds another network, or this one more than once.
+    The network may be in a wrapper or part of a larger one, as in
+    "state_dict.module.backbone.conv1.weight"; other tensors are dropped. Raises `ValueError` when
+    `path` holds another network, or this one more than once.
     """
     needed = [name for name in names if not name.endswith(_COUNTER)]
     first = needed[0]
@@ -62,7 +62,7 @@ def part_of(tensors: dict[str, Tensor], names: list[str], path: Path) -> dict[st
 
 
 def load_state(module: nn.Module, tensors: Mapping[str, Tensor], what: str) -> None:
-    """`module.load_state_dict`, with a `ValueError` of one line: `what` does not fit, and why."""
+    """`module.load_state_dict`, with a one-line `ValueError`: `what`, then the reason."""
     try:
         module.load_state_dict(tensors)
     except RuntimeError:
@@ -88,10 +88,10 @@ def _load(path: Path) -> object:
     try:
         if path.suffix == ".safetensors":
             return load_file(path)
-        with warnings.catch_warnings(action="ignore"):  # that it is a file of another kind
+        with warnings.catch_warnings(action="ignore"):  # warnings about other kinds of files
             return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # broken files raise almost anything, `OSError` too
-        # torch's own words are long, and advise to load unsafely
+        # torch's own message is long and advises unsafe loading
         if found := _OTHER_OBJECT.search(str(error)):
             why = f"it holds more than tensors ({found[1]})"
         elif "TorchScript" in str(error):
@@ -104,12 +104,13 @@ def _load(path: Path) -> object:
             "torch.save(model.state_dict(), PATH)"
         )
     raise UnreadableFileError(
-        f"{path} is not a whole state dict saved by torch: {fault_of(path.read_bytes(), '', _ZIP)}"
+        f"{path} is not a whole state dict saved by torch: "
+        f"{describe_fault(path.read_bytes(), '', _ZIP)}"
     )
 
 
 def _flat(content: object, path: str = "", depth: int = 0) -> dict[str, Tensor]:
-    """All tensors of nested dictionaries, by their keys with dots between."""
+    """All tensors of nested dictionaries, by their keys joined with dots."""
     if isinstance(content, Tensor):
         return {path: content}
     if not isinstance(content, Mapping) or depth > _DEEPEST:

@@ -1,9 +1,8 @@
-"""Transformer encoder and decoder, sine positions in one and two dimensions, and what stands at
-their ends: MLPs, soft-argmax.
+"""Transformer encoder and decoder, sine positions in one and two dimensions, MLPs and soft-argmax.
 
-Normalisation comes before each block (pre-norm): the paper's schedule has no warm-up, without
-which post-norm transformers start badly. Positions are added to queries and keys in every layer,
-as in DETR, which the paper builds on. There is no dropout: the paper names none.
+Normalisation precedes each block (pre-norm), because the paper's schedule has no warm-up, which
+post-norm transformers need. Positions are added to queries and keys in every layer, as in DETR,
+which the paper builds on. There is no dropout, because the paper mentions none.
 """
 
 from itertools import pairwise
@@ -18,15 +17,15 @@ _TEMPERATURE = 10_000.0
 def sine_positions_1d(length: int, width: int, device: torch.device | None = None) -> Tensor:
     """Positions (length, width) of the frames of a window, counted from its centre frame.
 
-    Counting from the centre gives a frame the same position in windows of any length.
+    So the centre frame has the same position in windows of any length.
     """
     steps = torch.arange(length, device=device, dtype=torch.float32) - length // 2
     return _sines(steps, width)
 
 
 def sine_positions_2d(size: int, width: int) -> Tensor:
-    """Positions (size², width) of a square grid in row-major order: half of the width for y, half
-    for x, both from 0 to 2π over the grid.
+    """Positions (size², width) of a square grid in row-major order: half of the channels for y,
+    half for x, both from 0 to 2π over the grid.
     """
     centres = (torch.arange(size, dtype=torch.float32) + 0.5) / size
     sines = _sines(centres * 2 * torch.pi, width // 2)  # (size, width/2)
@@ -49,7 +48,7 @@ class Attention(nn.Module):
         super().__init__()
         self.heads = heads
         self.query, self.value, self.out = (nn.Linear(width, width) for _ in range(3))
-        self.key = nn.Linear(width, width, bias=False)  # softmax takes no notice of a key's bias
+        self.key = nn.Linear(width, width, bias=False)  # softmax ignores a key's bias
         _xavier(self)
 
     def forward(self, queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
@@ -94,7 +93,7 @@ class EncoderLayer(nn.Module):
 
 
 class Encoder(nn.Module):
-    """Layers of self-attention and feed-forward, and a last norm."""
+    """Layers of self-attention and feed-forward blocks, and a final norm."""
 
     def __init__(self, width: int, heads: int, ffn: int, layers: int) -> None:
         super().__init__()
@@ -120,9 +119,9 @@ class DecoderLayer(nn.Module):
 
 
 class Decoder(nn.Module):
-    """One learned query that gathers a memory by layers of cross-attention and feed-forward.
+    """One learned query that reads a memory through layers of cross-attention and feed-forward.
 
-    Self-attention is left out: of a single query it is one more linear layer.
+    There is no self-attention: for a single query it would be just another linear layer.
     """
 
     def __init__(self, width: int, heads: int, ffn: int, layers: int) -> None:
@@ -143,7 +142,7 @@ class Decoder(nn.Module):
 
 
 class MLP(nn.Sequential):
-    """Linear layers with ReLU between; outputs start near the last bias, by a small `gain`."""
+    """Linear layers with ReLU between. With a small `gain`, outputs start near the last bias."""
 
     def __init__(self, *widths: int, gain: float) -> None:
         layers = []
@@ -157,11 +156,11 @@ class MLP(nn.Sequential):
 def soft_argmax(logits: Tensor, size: int) -> Tensor:
     """Expected position under softmax: logits (N, size², J), row-major → (N, J, 2), x y in [0, 1].
 
-    A token stands for its cell's centre, so the outermost half cell cannot be reached.
+    A token has the position of its cell's centre, so results stay half a cell inside the border.
     """
     centres = (torch.arange(size, device=logits.device, dtype=logits.dtype) + 0.5) / size
     shares = logits.softmax(1).unflatten(1, (size, size))  # (N, y, x, J)
-    # Sums and no matrix product, which autocast would round to bfloat16
+    # Sums, because autocast would round a matrix product to bfloat16
     x = (shares.sum(1) * centres[:, None]).sum(1)
     y = (shares.sum(2) * centres[:, None]).sum(1)
     return torch.stack([x, y], -1)

@@ -1,1 +1,1 @@
-"""A running program: its console, its worker processes, its end."""
+"""A running program: console, worker processes, locks, signals."""

@@ -1,4 +1,4 @@
-"""How programs speak: words as they are, on any terminal, and one line where they cannot go on."""
+"""Console output of programs: plain text, one-line errors, exit statuses."""
 
 import errno
 import io
@@ -24,28 +24,28 @@ Options = TypeVar("Options")
 
 
 class PlainConsole(Console):
-    """Shows words as they are: neither brackets nor :names: between colons are taken for markup.
-    Lines of tables and bars are of characters that the terminal has."""
+    """Prints text without interpreting brackets or :names: as markup. Tables and bars use
+    characters that the terminal can show."""
 
     def __init__(self, stderr: bool = True) -> None:
         super().__init__(stderr=stderr, markup=False, emoji=False, highlight=False)
 
     @property
-    def encoding(self) -> str:  # rich takes UTF-8 for granted where no file is given
+    def encoding(self) -> str:  # rich assumes UTF-8 when no file is given
         return (getattr(self.file, "encoding", None) or "utf-8").lower()
 
 
 def print_error(error: BaseException | str, console: Console) -> None:
-    """One line, whatever is in it; the terminal breaks it."""
-    print_labelled("error:", " ".join(_words(error).split("\n")), console)
+    """Print an error as one line, without line breaks of our own."""
+    print_labelled("error:", " ".join(_message(error).split("\n")), console)
 
 
-def print_labelled(label: str, words: str, console: Console, style: str = "red") -> None:
-    """A line that begins with a coloured label; no word of it is taken for markup."""
-    console.print(Text.assemble((label, style), " ", words), soft_wrap=True)
+def print_labelled(label: str, message: str, console: Console, style: str = "red") -> None:
+    """Print a line that begins with a coloured label, without interpreting markup."""
+    console.print(Text.assemble((label, style), " ", message), soft_wrap=True)
 
 
-def _words(error: BaseException | str) -> str:
+def _message(error: BaseException | str) -> str:
     if isinstance(error, MemoryError):
         return f"out of memory ({error}): give fewer --workers, or a smaller --batch"
     number = error.errno if isinstance(error, OSError) else None
@@ -57,18 +57,18 @@ def _words(error: BaseException | str) -> str:
 
 
 def this_command(module: str) -> str:
-    """The command line of this process, which is `python -m module`, to be run again."""
-    processes = int(os.environ.get("WORLD_SIZE", "1"))  # as torchrun says
+    """The command line that repeats this process, which runs `python -m module`."""
+    processes = int(os.environ.get("WORLD_SIZE", "1"))  # set by torchrun
     launch = f"torchrun --nproc-per-node {processes}" if processes > 1 else "python"
     return f"{launch} -m {module} {shlex.join(sys.argv[1:])}"
 
 
 def run_command(work: Callable[[], int | None], interrupted: str = "interrupted") -> int:
-    """Run what a program does; returns its exit status: what the work returns, 0 for None, 1 after
-    an error of the input or the machine, which is printed in one line.
+    """Run a program's work and return the exit status: the work's result, 0 for None, or 1 after an
+    error of input or machine, which is printed in one line.
 
-    interrupted: what is said after Ctrl-C (status 130), and after SIGTERM or when the terminal
-    closes (143). Standard output may be a terminal without UTF-8, and its reader may leave early.
+    interrupted: message after Ctrl-C (status 130), and after SIGTERM or a closed terminal (143).
+    Standard output may be a terminal without UTF-8, and its reader may leave early.
     """
     _prepare_output()
     allow_many_files()
@@ -92,9 +92,9 @@ def run_program(
     description: str | None,
     interrupted: str = "interrupted",
 ) -> int:
-    """`run_command` for `python -m module`: the work gets its options from the command line.
+    """`run_command` for `python -m module`, with options from the command line.
 
-    kind: a dataclass, a field for each option; description: what --help says of the program.
+    kind: a dataclass with a field per option; description: text of --help.
     """
 
     def read_and_work() -> int | None:
@@ -104,7 +104,7 @@ def run_program(
 
 
 class _Warnings(logging.Handler):
-    """Shows what `logging` is given as programs show everything else."""
+    """Prints records of `logging` like all other output."""
 
     def emit(self, record: logging.LogRecord) -> None:
         print_labelled(
@@ -116,7 +116,7 @@ class _Warnings(logging.Handler):
 
 
 class _Outlet(io.FileIO):
-    """Drops what is still said when its reader has left: `| head`, or a terminal that closed."""
+    """Drops output after its reader has left: `| head`, or a closed terminal."""
 
     def write(self, data) -> int | None:
         try:
@@ -129,7 +129,7 @@ class _Outlet(io.FileIO):
 
 
 def _prepare_output() -> None:
-    """What the encoding of standard output lacks is replaced; a reader who leaves is no error."""
+    """Replace characters that standard output cannot encode; tolerate readers that leave."""
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
         if stream is None or stream is not getattr(sys, f"__{name}__"):

@@ -1,10 +1,10 @@
-"""A rule for the numbers of options and configurations."""
+"""Lower bounds of numbers in options and configurations."""
 
 
 def check_least(fields: object, prefix: str = "", **least: float) -> None:
-    """Raises `ValueError` for a field that is less than its least value; None passes.
+    """Raises `ValueError` for a field below its least value; None passes.
 
-    prefix: in front of the field's name; "--" makes it an option of the command line.
+    prefix: of the field's name in the message; "--" writes it as an option of the command line.
     """
     for name, smallest in least.items():
         value = getattr(fields, name)

@@ -13,16 +13,15 @@ LOCK_FILE = ".deformer-lock"
 
 
 class LockError(ValueError):
-    """A folder cannot be had alone. The message says what to do."""
+    """A folder cannot be locked. The message says what to do."""
 
 
 @contextmanager
 def locked(out: Path, what: str) -> Iterator[None]:
-    """Hold a folder alone, and make it where it is missing. The lock ends with the process, however
-    that ends.
+    """Lock a folder, and create it if it is missing. Any end of the process releases the lock.
 
-    what: the program's name in messages, such as "build". Raises `LockError` when
-    another process holds the folder or it cannot be written.
+    what: the program's name in messages, such as "build". Raises `LockError` when another process
+    holds the lock or the folder cannot be written.
     """
     path = out / LOCK_FILE
     try:
@@ -35,7 +34,9 @@ def locked(out: Path, what: str) -> Iterator[None]:
         raise LockError(
             f"the output folder {out} cannot be written ({error.strerror}); give another by --out"
         ) from None
-    os.register_at_fork(after_in_child=file.close)  # a forked reader would hold it beyond a kill
+    os.register_at_fork(
+        after_in_child=file.close
+    )  # a forked worker would keep the lock after a kill
     with file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -53,7 +54,7 @@ def locked(out: Path, what: str) -> Iterator[None]:
         if not path.exists() or path.stat().st_ino != os.fstat(file.fileno()).st_ino:
             raise LockError(f"another {what} of {out} has just ended; look at it first")
         try:
-            with room_for(out):  # without a buffer, which would be written again as it is closed
+            with room_for(out):  # unbuffered: closing would write a buffer again
                 os.ftruncate(file.fileno(), 0)
                 os.write(file.fileno(), f"process {os.getpid()} on {socket.gethostname()}".encode())
             yield

@@ -1,4 +1,4 @@
-"""Processes that work for a program: they end with it, and leave Ctrl-C to it."""
+"""Worker processes of a program: they end with it, and leave Ctrl-C to it."""
 
 import multiprocessing
 import os
@@ -19,10 +19,10 @@ _MANY_FILES = 4096
 
 @contextmanager
 def signals_held(method: str) -> Iterator[None]:
-    """Hold back signals to stop while processes are started by this method of `multiprocessing`:
-    they get none until they `become_worker`, this process gets them afterwards."""
+    """Block stop signals while processes are started by this method of `multiprocessing`. They stay
+    blocked in the new processes until `become_worker`; this process receives them afterwards."""
     if method != "fork":
-        resource_tracker.ensure_running()  # where it starts, it lets signals through again
+        resource_tracker.ensure_running()  # its own start would unblock signals
     before = signal.pthread_sigmask(signal.SIG_BLOCK, _STOPS)
     try:
         yield
@@ -31,8 +31,8 @@ def signals_held(method: str) -> Iterator[None]:
 
 
 def become_worker(ignored: tuple[signal.Signals, ...] = (signal.SIGINT,)) -> None:
-    """Call this first in a process of `multiprocessing`: it then ignores signals sent to the whole
-    group, and ends when its parent has ended, however that was."""
+    """Call this first in a process of `multiprocessing`. The process then ignores signals sent to
+    the whole group, and ends when its parent ends for any reason."""
     for kind in _STOPS:
         signal.signal(kind, signal.SIG_IGN if kind in ignored else signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOPS)
@@ -41,29 +41,35 @@ def become_worker(ignored: tuple[signal.Signals, ...] = (signal.SIGINT,)) -> Non
 
 def _end_with_parent() -> None:
     parent = multiprocessing.parent_process()
-    is_child = os.getppid() == parent.pid  # under forkserver it is the server's
-    # Under fork, siblings too hold the pipe by which a parent's end shows
+    is_child = os.getppid() == parent.pid  # under forkserver, the server is the parent
+    # Under fork, siblings also hold the pipe that shows the parent's end
     while parent.is_alive() and (not is_child or os.getppid() == parent.pid):
         parent.join(_LOOK_EVERY_S)
     os._exit(1)
 
 
 def single_threaded() -> None:
-    """One core per worker: the work is divided among processes.
+    """Use one core per worker, because the work is divided among processes.
 
-    numpy asks for its number when it is imported, so that workers started later have one thread.
+    numpy reads its number of threads at import, so only workers that start later have one.
     """
-    import cv2
-    import torch  # takes seconds, and not every program that has workers needs it
+    import torch  # takes seconds, and not every program with workers needs it
 
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     torch.set_num_threads(1)
+    single_threaded_opencv()
+
+
+def single_threaded_opencv() -> None:
+    """OpenCV alone, for a program that reads images itself and computes with all cores."""
+    import cv2
+
     cv2.setNumThreads(1)
 
 
-def as_done(work: Callable, jobs: list[tuple], workers: int) -> Iterator[tuple[int, Any]]:
-    """`work(*job)` for every job in processes of their own: (place of the job, result), as they are
-    done. Left early, it ends the processes at once.
+def run_in_processes(work: Callable, jobs: list[tuple], workers: int) -> Iterator[tuple[int, Any]]:
+    """Run `work(*job)` for every job in worker processes; yields (index of the job, result) in the
+    order of completion. If the caller stops early, the processes end at once.
 
     Raises what the work raises, and `ChildProcessError` when a worker is killed.
     """
@@ -74,8 +80,8 @@ def as_done(work: Callable, jobs: list[tuple], workers: int) -> Iterator[tuple[i
     try:
         with signals_held("spawn"):
             places = {pool.submit(work, *job): i for i, job in enumerate(jobs)}
-            # The pool watches the processes that it had when it was last given a job: one that was
-            # started by the last job could be killed unseen
+            # The pool watches only processes that exist when it gets a job; without this one more
+            # job, the death of a process started by the last job could go unnoticed
             pool.submit(int)
         for future in as_completed(places):
             yield places[future], future.result()
@@ -93,7 +99,7 @@ def as_done(work: Callable, jobs: list[tuple], workers: int) -> Iterator[tuple[i
 
 
 def allow_many_files() -> None:
-    """Raise the limit of open files as far as it may be, up to what every program here needs."""
+    """Raise the limit of open files, as far as allowed, to what programs here need."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = _MANY_FILES if hard == resource.RLIM_INFINITY else min(_MANY_FILES, hard)
     if soft != resource.RLIM_INFINITY and soft < wanted:

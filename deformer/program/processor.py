@@ -1,4 +1,4 @@
-"""The processor that this program runs on."""
+"""The processor of this machine."""
 
 import os
 import platform
@@ -6,13 +6,13 @@ from pathlib import Path
 
 
 def usable_cores() -> int:
-    """That this program may use, which may be fewer than the machine has."""
+    """Number of cores available to this process."""
     has_affinity = hasattr(os, "sched_getaffinity")  # Linux
     return len(os.sched_getaffinity(0)) if has_affinity else os.cpu_count() or 1
 
 
 def processor() -> str:
-    """Its name."""
+    """Name of the processor."""
     info = Path("/proc/cpuinfo")
     if info.is_file():
         for line in info.read_text().splitlines():

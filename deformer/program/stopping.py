@@ -1,5 +1,4 @@
-"""A program that is asked to stop: a training does so after a step, with a checkpoint, all others
-at once."""
+"""Signals that stop a program: a training stops after a step and saves, other programs at once."""
 
 import signal
 import threading
@@ -7,12 +6,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 STOPPED = 143
-"""The exit status of a program that was stopped before its end, as SIGTERM gives it."""
+"""Exit status of a stopped program, as after SIGTERM."""
 
 
 class Stopping:
-    """SIGTERM, Ctrl-C and the hang-up of a terminal set `is_asked`; training looks at it after
-    each step."""
+    """Training checks `is_asked` after each step; SIGTERM, Ctrl-C and a closed terminal set it."""
 
     def __init__(self) -> None:
         self.is_asked = False
@@ -24,13 +22,12 @@ class Stopping:
 
 
 class Terminated(BaseException):
-    """SIGTERM has come, or the terminal has closed."""
+    """SIGTERM arrived, or the terminal closed."""
 
 
 @contextmanager
 def sigterm_raises() -> Iterator[None]:
-    """SIGTERM, and a terminal that closes, end a program as Ctrl-C does: what is half written is
-    removed, workers end."""
+    """SIGTERM and a closed terminal end a program like Ctrl-C, with all cleaning up."""
     is_ours = threading.current_thread() is threading.main_thread()
     if not is_ours or signal.getsignal(signal.SIGTERM) != signal.SIG_DFL:
         yield
@@ -39,7 +36,7 @@ def sigterm_raises() -> Iterator[None]:
 
     def stop(*_) -> None:
         for kind in before:
-            signal.signal(kind, signal.SIG_IGN)  # they are often sent more than once
+            signal.signal(kind, signal.SIG_IGN)  # often sent more than once
         raise Terminated
 
     for kind in before:
@@ -52,6 +49,6 @@ def sigterm_raises() -> Iterator[None]:
 
 
 def _stops() -> tuple[signal.Signals, ...]:
-    """SIGTERM, and SIGHUP unless this process was started with it ignored, as by nohup."""
+    """SIGTERM, and SIGHUP unless this process inherited that it is ignored, as from nohup."""
     is_ignored = signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
     return (signal.SIGTERM,) if is_ignored else (signal.SIGTERM, signal.SIGHUP)

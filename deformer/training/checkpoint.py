@@ -1,12 +1,12 @@
-"""Checkpoints: whole or not there, checked when read, nothing in them that could run code.
+"""Checkpoints: complete or absent, verified when read, and without executable code.
 
     runs/NAME/checkpoints/step-00001200/
         model.safetensors  discriminator.safetensors  optimizer.safetensors
         state.json         written last: step, experiment, hand, stream, metrics, origin,
                            machine, command, files
 
-A folder is written under another name and renamed when it is whole. `best.json` beside them names
-the step with the lowest validation error.
+A folder is written under a temporary name and renamed when it is complete. `best.json` beside them
+names the step with the lowest validation error.
 """
 
 import hashlib
@@ -20,7 +20,7 @@ import torch
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
-from deformer.files.foreign import UnreadableFileError, foreign_file, one_line, read_json
+from deformer.files.foreign import UnreadableFileError, describe_other_file, one_line, read_json
 from deformer.files.whole import RESUME, room_for, whole_folder, write_whole
 from deformer.hand.mano import Hands
 from deformer.training.experiment import Experiment, from_dict
@@ -30,50 +30,49 @@ _log = logging.getLogger(__name__)
 
 
 class DamagedCheckpointError(ValueError):
-    """A checkpoint is not what was written."""
+    """A checkpoint is damaged or incomplete."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Content:
-    """What a checkpoint holds: what `state.json` says, and the tensors by file."""
+    """Content of a checkpoint: that of `state.json`, and the tensors by file."""
 
     step: int
     experiment: Experiment
     hand: dict
-    """{"name", "sha256"} of the hand model that it was trained with."""
+    """{"name", "sha256"} of the hand model of the training."""
     stream: dict
-    """Of `Stream.state`."""
+    """`Stream.state` at this step."""
     tensors: dict[str, dict[str, Tensor]]
-    """By file: "model", and where kept "discriminator" and "optimizer"."""
+    """By file: "model", and if present "discriminator" and "optimizer"."""
     metrics: dict[str, float] = field(default_factory=dict)
-    """Of the validation at this step; empty where there was none."""
+    """Results of the validation at this step; empty if there was none."""
     origin: dict = field(default_factory=dict)
-    """What else shaped the run: its "total_steps", "start_sha256" of the model that it began with
-    (None: of none), and "precision", "float32" or "bf16"; of a run on features also
-    "features_sha256". Older checkpoints lack them."""
+    """What else shaped the run: "total_steps"; "start_sha256", the hash of the model it started
+    from, or None; "precision", "float32" or "bf16"; for a run on features also "features_sha256".
+    Older checkpoints lack some of them."""
     machine: dict = field(default_factory=dict)
-    """What it was trained on, as `this_machine` says; no number depends on it. Empty where it was
-    not kept."""
+    """`this_machine` of the training; it changes no result. Empty in older checkpoints."""
     command: str | None = None
-    """That trained it; None where it was not kept."""
+    """The command line of the training; None in older checkpoints."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Checkpoint(Content):
-    """One that was read."""
+    """A checkpoint that was read."""
 
     folder: Path
     model_sha256: str
-    """Of the model's weights."""
+    """Hash of the model's weights."""
 
 
 # --------------------------------------------------------------------------------------- writing
 
 
 def save_checkpoint(run: Path, content: Content, keep: int) -> Path:
-    """Write a checkpoint; then delete all but the last `keep` and the best one. Returns its folder.
+    """Write a checkpoint, then delete all but the last `keep` and the best. Returns its folder.
 
-    The one whose metrics have the lowest "pa_mpjpe_mm" is the best.
+    The best checkpoint has the lowest "pa_mpjpe_mm" in its metrics.
     """
     step = content.step
     folder = run / "checkpoints" / f"step-{step:08d}"
@@ -81,7 +80,7 @@ def save_checkpoint(run: Path, content: Content, keep: int) -> Path:
         with whole_folder(folder) as unfinished:
             _write_folder(unfinished, content)
         best = _note_best(run, content)
-    # Later steps are damaged ones, which a resumed run will write again
+    # Later steps are damaged checkpoints, which the resumed run will write again
     for old in [folder for folder in _folders(run) if _step_of(folder) <= step][keep:]:
         if best is None or _step_of(old) != best["step"]:
             shutil.rmtree(old)
@@ -101,14 +100,14 @@ def _write_folder(folder: Path, content: Content) -> None:
 
 
 def state_of(content: Content) -> dict:
-    """What JSON says of a checkpoint; `from_state` is the inverse."""
+    """The JSON of a checkpoint; `from_state` is the inverse."""
     names = ("hand", "stream", "metrics", "origin")
     begin = {"format": FORMAT, "step": content.step, "experiment": asdict(content.experiment)}
     return begin | {name: getattr(content, name) for name in names}
 
 
 def _note_best(run: Path, content: Content) -> dict | None:
-    """What `best.json` says now; None where nothing was validated yet."""
+    """Update `best.json` and return its content; None before the first validation."""
     best, error = _best(run), content.metrics.get("pa_mpjpe_mm")
     if error is not None and (best is None or error < best["pa_mpjpe_mm"]):
         best = {"step": content.step, "pa_mpjpe_mm": error}
@@ -148,7 +147,7 @@ def _best(run: Path) -> dict | None:
 
 
 def load_experiment(run: str | Path, which: str = "last") -> Checkpoint:
-    """What a checkpoint says of its run, without reading its tensors; else as `load_checkpoint`."""
+    """As `load_checkpoint`, without the tensors."""
     return load_checkpoint(run, which, only=())
 
 
@@ -158,11 +157,11 @@ def load_checkpoint(
     """Read a checkpoint of a run.
 
     run: the run's folder, or that of one checkpoint. which: "last", "best", or a step's number.
-    only: files to read, such as ("model",); None: all. A damaged last checkpoint is passed over
-    with a warning, for the one before it.
+    only: files to read, such as ("model",); None: all. If the last checkpoint is damaged, the one
+    before it is read, with a warning.
 
-    Raises `FileNotFoundError` when there is none, `DamagedCheckpointError` when none is whole,
-    `ValueError` for a file in the folder's place.
+    Raises `FileNotFoundError` when there is none, `DamagedCheckpointError` when all are damaged,
+    `ValueError` when `run` is a file.
     """
     run = Path(run)
     if run.is_file():
@@ -200,7 +199,7 @@ def load_checkpoint(
 
 
 def check_hand(checkpoint: Checkpoint, hands: Hands) -> None:
-    """Raises `ValueError` where a checkpoint was trained with another hand model than this."""
+    """Raises `ValueError` for a checkpoint that was trained with another hand model."""
     if checkpoint.hand["sha256"] != hands.sha256:
         raise ValueError(
             f"{checkpoint.folder} was trained with another hand model ({checkpoint.hand['name']}) "
@@ -209,7 +208,7 @@ def check_hand(checkpoint: Checkpoint, hands: Hands) -> None:
 
 
 def _read_folder(folder: Path, only: tuple[str, ...] | None) -> Checkpoint:
-    """Raises as `from_state`; `DamagedCheckpointError` also for files other than what it says."""
+    """Raises as `from_state`, and `DamagedCheckpointError` for files of another size or hash."""
     tensors = {}
     try:
         state = read_json(folder / "state.json")
@@ -219,7 +218,7 @@ def _read_folder(folder: Path, only: tuple[str, ...] | None) -> Checkpoint:
             if only is not None and path.stem not in only:
                 continue
             if {"size": path.stat().st_size, "sha256": file_sha256(path)} != written:
-                fault = foreign_file(path)
+                fault = describe_other_file(path)
                 raise DamagedCheckpointError(
                     f"{path} is damaged{f': {fault}' if fault else ' or cut off'}"
                 )
@@ -240,10 +239,10 @@ def _check_format(state: dict, where: Path) -> None:
 def from_state(
     state: dict, where: Path, tensors: dict[str, dict[str, Tensor]], model_sha256: str
 ) -> Checkpoint:
-    """The inverse of `state_of`. where: the folder or file that it was read from.
+    """The inverse of `state_of`. where: the folder or file that `state` comes from.
 
-    Raises `DamagedCheckpointError` where it is not whole, `ValueError` when it is of another format
-    or its experiment has fields that this program does not know.
+    Raises `DamagedCheckpointError` for an incomplete state, `ValueError` for another format or an
+    experiment with unknown fields.
     """
     try:
         _check_format(state, where)
@@ -283,7 +282,7 @@ def optimizer_tensors(
 def load_optimizer(
     optimizer: torch.optim.Optimizer, module: nn.Module, prefix: str, tensors: dict[str, Tensor]
 ) -> None:
-    """The inverse of `optimizer_tensors`; rates and the like stay as they are."""
+    """The inverse of `optimizer_tensors`; learning rates and other settings are kept."""
     by_name: dict[str, dict[str, Tensor]] = {}
     for key, value in tensors.items():
         name, _, field = key.rpartition("/")

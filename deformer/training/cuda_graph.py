@@ -1,6 +1,6 @@
-"""A function of tensors, recorded once as a CUDA graph and replayed from then on.
+"""Functions of tensors that are recorded once as a CUDA graph and then replayed.
 
-A small network's step is thousands of kernels of microseconds each, and launching them one by one
+A step of a small network runs thousands of kernels of microseconds each; launching them one by one
 takes longer than running them. A replay launches all of them at once.
 """
 
@@ -12,22 +12,22 @@ from torch import Tensor
 from torch.utils._pytree import tree_flatten, tree_map_only, tree_unflatten
 
 
-class Recorded:
+class CudaGraphFunction:
     """A function that is recorded at its first call.
 
-    function: takes tuples, lists and dicts of tensors and gives such. It must take the same path
-    whatever their values, never wait for the device, and leave no gradient from one call to the
-    next: those that it makes lie in memory of the graph, and every call makes them anew.
+    function: takes and returns tuples, lists and dicts of tensors. Its path must not depend on
+    their values, it must never wait for the device, and it must keep no gradients between calls:
+    every call makes them anew, in memory of the graph.
 
-    What a call returns is overwritten by the next one. Raises `ValueError` where a later call has
-    other shapes than the first one.
+    The next call overwrites the result of this one. Raises `ValueError` when a later call has other
+    shapes than the first.
     """
 
     def __init__(
         self, function: Callable[..., Any], forget: Callable[[], None], warm_ups: int = 3
     ) -> None:
-        """forget: drops the gradients, between calls that warm up and the recording. warm_ups: so
-        many; 0 for a function that changes what it works on."""
+        """forget: drops the gradients before each warm-up call and before the recording. warm_ups:
+        number of warm-up calls; 0 if the function has side effects."""
         self._function, self._forget, self._warm_ups = function, forget, warm_ups
         self._graph: torch.cuda.CUDAGraph | None = None
         self._inputs: list[Tensor] = []
@@ -65,22 +65,22 @@ class Recorded:
         self._result = tree_map_only(Tensor, Tensor.detach, result)
 
 
-class RecordedStep:
-    """The two halves of a step that are replayed; what is between them looks at the gradient."""
+class CudaGraphStep:
+    """The two replayed halves of a training step; between them, the gradient can be checked."""
 
     def __init__(self, learn_from: Callable[..., Any], optimizer: torch.optim.Optimizer) -> None:
-        """learn_from: makes the gradients."""
+        """learn_from: computes the gradients."""
         self._optimizer = optimizer
-        self.learn_from = Recorded(learn_from, optimizer.zero_grad)
-        self._apply: Recorded | None = None
+        self.learn_from = CudaGraphFunction(learn_from, optimizer.zero_grad)
+        self._apply: CudaGraphFunction | None = None
 
     def apply(self) -> None:
-        """The optimizer's step. Adam makes its state in its first one, which is not recorded."""
+        """The optimizer's step. The first is not recorded, because Adam creates its state in it."""
         if self._apply:
             self._apply()
         else:
             self._optimizer.step()
-            self._apply = Recorded(self._optimizer.step, lambda: None, warm_ups=0)
+            self._apply = CudaGraphFunction(self._optimizer.step, lambda: None, warm_ups=0)
 
 
 def _on_device(value: Any) -> Any:

@@ -1,5 +1,4 @@
-"""Which process of how many this is, what it runs on, and the few collective operations that
-training needs."""
+"""Rank and device of this process, and the collective operations of training."""
 
 import os
 from collections.abc import Iterator
@@ -14,12 +13,12 @@ from torch import Tensor
 from deformer.program.processor import processor
 
 _PATIENCE = timedelta(hours=4)
-"""So long processes wait for one another: the first one alone decodes and writes predictions."""
+"""Longest wait for other processes: the first process alone decodes and writes predictions."""
 
 
 @dataclass(frozen=True)
 class Place:
-    """Where this process stands."""
+    """Device and rank of this process."""
 
     device: torch.device
     rank: int = 0
@@ -31,7 +30,7 @@ class Place:
 
 
 def this_machine(place: Place) -> dict[str, str | int]:
-    """Hardware and program of a run; nothing in it names the machine or its user."""
+    """Hardware and software of a run, without names of machine or user."""
     is_gpu = place.device.type == "cuda"
     return {
         "device": torch.cuda.get_device_name(place.device) if is_gpu else "CPU",
@@ -44,9 +43,9 @@ def this_machine(place: Place) -> dict[str, str | int]:
 
 @contextmanager
 def process_group(device: str | None = None) -> Iterator[Place]:
-    """Join the group of processes that torchrun started; without torchrun, this one alone.
+    """Join the process group of torchrun; without torchrun, this process is alone.
 
-    device: "cpu" or "cuda"; None: a GPU where there is one. NCCL on GPUs, gloo on CPUs.
+    device: "cpu" or "cuda"; None: a GPU if there is one. NCCL on GPUs, gloo on CPUs.
     """
     kind = device or ("cuda" if torch.cuda.is_available() else "cpu")
     local = int(os.environ.get("LOCAL_RANK", "0"))
@@ -87,7 +86,7 @@ def sum_over_ranks(values: Tensor) -> Tensor:
 
 
 def any_rank(flag: bool, device: torch.device) -> bool:
-    """Whether the flag is set in any process."""
+    """Whether any process has set the flag."""
     return bool(sum_over_ranks(torch.tensor(float(flag), device=device)).item())
 
 

@@ -1,5 +1,5 @@
-"""What a run is: an `Experiment`, whole and frozen; how it is read again and compared. The named
-ones are in `experiments`."""
+"""`Experiment`: everything that defines a run; how it is read and compared. `deformer.experiments`
+has the named ones."""
 
 import dataclasses
 from dataclasses import asdict, dataclass, field
@@ -13,8 +13,8 @@ from deformer.network.losses import LossWeights, PointLossName
 from deformer.network.model import DeformerConfig
 from deformer.program.least import check_least
 
-OF_NO_EFFECT = ("summary", "optim.micro_batch", "stream.max_skipped")
-"""Fields that a run may be resumed without: they change no number."""
+FIELDS_WITHOUT_EFFECT = ("summary", "optim.micro_batch", "stream.max_skipped")
+"""Fields that a resumed run may change, because they change no result."""
 
 
 @dataclass(frozen=True)
@@ -30,14 +30,14 @@ class OptimConfig:
     warmup_steps: int = 0
     """The model's rate rises linearly over this many steps."""
     cooldown: float = 0.0
-    """Share of a run's steps, at its end, over which both rates also fall linearly to 0: the last
-    weights of a run at a constant rate are as good as its last batches were kind."""
+    """Share of a run's steps, at its end, over which both rates also fall linearly to 0. At a
+    constant rate, the last weights depend on the last batches."""
     clip_norm: float = 1000.0
-    """Largest norm of a gradient. Not in the paper. Adam takes no notice of a constant factor, so a
-    bound only evens out the steps; what it is for is the rare batch far off the rest."""
+    """Largest norm of a gradient. Not in the paper. Adam ignores constant factors, so the bound
+    does not slow training; it limits rare batches with a huge gradient."""
     micro_batch: int | None = None
-    """Windows of one forward pass of a process: its share of a step is cut into such pieces and
-    their gradients are summed. None: all at once. Less needs less memory."""
+    """Windows per forward pass of a process, whose gradients are summed over its share of a step.
+    None: all at once. Fewer need less memory."""
 
     def __post_init__(self) -> None:
         check_least(self, "optim.", epochs=1, decay_epochs=1, micro_batch=1, warmup_steps=0)
@@ -48,7 +48,7 @@ class OptimConfig:
             raise ValueError(f"optim.cooldown is {self.cooldown}, must be a share, 0 to 1")
 
     def rate(self, step: int, steps_per_epoch: int, total_steps: int) -> float:
-        """The factor on both rates at a step of a run of `total_steps`."""
+        """Factor on both rates at a step of a run of `total_steps`."""
         rate = self.decay ** (step // steps_per_epoch // self.decay_epochs)
         left = total_steps - step
         return rate * min(1.0, left / (self.cooldown * total_steps)) if self.cooldown else rate
@@ -59,9 +59,9 @@ class ValidationConfig:
     """Validation during training."""
 
     split: str | None = "s0_val"
-    """None: there is none."""
+    """None: no validation."""
     every: int = 5000
-    """Steps from one to the next; one more at the end."""
+    """Steps between validations; one more follows the last step."""
     limit: int | None = 2000
     """At most this many windows, spread evenly over the split."""
 
@@ -71,25 +71,25 @@ class ValidationConfig:
 
 @dataclass(frozen=True)
 class Experiment:
-    """All that shapes the numbers of a run. The defaults are the paper's, on DexYCB."""
+    """Everything that shapes the results of a run. The defaults are the paper's, on DexYCB."""
 
     name: tyro.conf.Fixed[str]
     summary: tyro.conf.Fixed[str]
     backbone_weights: str = "imagenet"
     """"imagenet", the path of a state dict of the same network, or "none"."""
     start_from: str | None = None
-    """A run (its last checkpoint), one of its checkpoints, or weights that ship ("lite_frames"),
-    whose whole model this one begins with, in place of `backbone_weights`."""
+    """A run (its last checkpoint), a checkpoint, or weights that ship ("lite_frames"): the model
+    that this run starts from, in place of `backbone_weights`."""
     features: str | None = None
-    """A folder of frames that `deformer.encode` encoded: they stand in place of images, the spatial
-    half that made them stays as it is, and the temporal half is trained from random weights."""
+    """A folder of `deformer.encode`. Its features replace images: the spatial half that made them
+    stays unchanged, and the temporal half is trained from random weights."""
     vertex_stride: int = 1
-    """Only every n-th vertex of a mesh, and its fingertips, are in the losses: where no image
-    is encoded, posing meshes is what costs."""
+    """Losses use every n-th vertex of a mesh, and the fingertips. On features, posing meshes takes
+    most of the time."""
     point_loss: PointLossName = "max_mse"
-    """Or "mse": Table 5."""
+    """"max_mse", or "mse" as in Table 5, or "huber"."""
     adversarial: bool = True
-    """Whether there is a motion discriminator: Table 5."""
+    """Whether to train with the motion discriminator: Table 5."""
     stream: StreamConfig = field(default_factory=StreamConfig)
     model: DeformerConfig = field(default_factory=DeformerConfig)
     discriminator: DiscriminatorConfig = field(default_factory=DiscriminatorConfig)
@@ -100,12 +100,11 @@ class Experiment:
     def __post_init__(self) -> None:
         check_least(self, vertex_stride=1)
         if self.features is not None and self.start_from is not None:
-            raise ValueError("features and start_from are two beginnings: choose one")
+            raise ValueError("features and start_from exclude each other: choose one")
 
     @property
     def begins_with(self) -> str | None:
-        """Where what it does not learn from nothing comes from: another run's model, or features;
-        None: it learns all of it, from `backbone_weights` on."""
+        """The run or features that this run starts from; None: only `backbone_weights`."""
         return self.start_from or self.features
 
 
@@ -115,9 +114,9 @@ class Experiment:
 def from_dict(content: dict, kind: type, where: str) -> Any:
     """The inverse of `asdict`, for nested dataclasses such as `Experiment`.
 
-    A field that `content` lacks has its default, so the default of a new field must mean what was
-    done before there was one. Raises `ValueError` naming the fields that `kind` does not know, or
-    that are missing and have no default, and `where` they were read.
+    A missing field gets its default, so the default of a new field must keep the old behaviour.
+    Raises `ValueError` that names `where` and the fields that are unknown, or missing and without
+    a default.
     """
     hints = get_type_hints(kind)
     fields = {f.name: f for f in dataclasses.fields(kind)}
@@ -137,7 +136,7 @@ def from_dict(content: dict, kind: type, where: str) -> Any:
 
 
 def shaping_fields(experiment: Experiment) -> dict[str, Any]:
-    """Dotted name → value of all fields of an experiment but those that change no number."""
+    """Dotted name → value of all fields except `FIELDS_WITHOUT_EFFECT`."""
 
     def flatten(value: Any, name: str) -> dict:
         if not isinstance(value, dict):
@@ -146,7 +145,7 @@ def shaping_fields(experiment: Experiment) -> dict[str, Any]:
         return {key: item for part in parts for key, item in part.items()}
 
     fields = flatten(asdict(experiment), "")
-    return {name: value for name, value in fields.items() if name not in OF_NO_EFFECT}
+    return {name: value for name, value in fields.items() if name not in FIELDS_WITHOUT_EFFECT}
 
 
 def differences(saved: Experiment, asked: Experiment) -> dict[str, tuple]:

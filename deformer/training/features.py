@@ -1,13 +1,13 @@
-"""Frames encoded once: what the spatial half makes of them, kept for training the temporal half.
+"""Features: the spatial half's output for single frames, stored to train the temporal half.
 
     features/NAME/
-        s3_train-0.safetensors …   a copy of every frame of the split, augmented: one draw per clip
-        s3_val.safetensors         as they are
-        spatial.safetensors        the weights that encoded them
+        s3_train-0.safetensors …   an augmented copy of every frame of the split, a draw per clip
+        s3_val.safetensors         without augmentation
+        spatial.safetensors        the weights of the spatial half
         features.json              written last: weights, network, dataset, draws, files
 
-Fusion, motion, losses and discriminator lie behind the features of single frames, so they are
-trained on these in minutes where images take hours. `python -m deformer.encode` writes a folder.
+Fusion, motion and discriminator need only the features of frames, so training on these takes
+minutes where images take hours. `python -m deformer.encode` writes a folder.
 """
 
 import hashlib
@@ -24,7 +24,7 @@ from deformer import inference
 from deformer.data.augment import AugmentConfig
 from deformer.data.batch import to_input, without_padding
 from deformer.data.dataset import dataset_sha256
-from deformer.data.encoded import OF_WINDOW, EncodedFrames
+from deformer.data.feature_frames import FIELDS_PER_WINDOW, FeatureFrames
 from deformer.data.index import WindowTable
 from deformer.data.stream import Stream
 from deformer.data.windows import WindowConfig
@@ -39,20 +39,20 @@ FORMAT = 1
 SPATIAL_FIELDS = (
     "backbone", "norm", "width", "heads", "layers", "ffn", "roi_size", "placed_memory", "regressor",
 )  # fmt: skip
-"""Of a model's configuration: those that shape its spatial half."""
+"""Fields of `DeformerConfig` that shape the spatial half."""
 _SPATIAL_PARTS = (
     "backbone", "spatial_encoder", "heatmap_head", "memory_projection", "spatial_decoder",
     "monocular_head",
 )  # fmt: skip
-"""Those that see single frames. What is not among them is the temporal half."""
+"""Parts of the model that see single frames; all others are the temporal half."""
 _NOT_KEPT = ("images", "photometric", "is_repeat", "is_padding", "skipped")
 
 # ---------------------------------------------------------------------------------------- encoding
 
 
 def single_frames(stream: Stream, augment: AugmentConfig, rank: int = 0, num_ranks: int = 1):
-    """Every frame of a stream's windows, once, as windows of one frame, in the order of the index;
-    one draw for all frames of a clip, another one in every epoch."""
+    """A stream of the frames of another stream's windows: each once, as a window of one frame, in
+    the order of the index, augmented by one draw per clip and epoch."""
     config = replace(
         stream.config,
         window=WindowConfig(num_frames=1),
@@ -61,16 +61,17 @@ def single_frames(stream: Stream, augment: AugmentConfig, rank: int = 0, num_ran
     )
     table = WindowTable(np.unique(stream.windows.rows)[:, None], 0)
     return Stream(
-        config, stream.store, stream.index, rank, num_ranks, stream.workers, table, "clip"
+        config, stream.store, stream.index, rank=rank, num_ranks=num_ranks,
+        workers=stream.workers, windows=table, draw_by="clip",
     )  # fmt: skip
 
 
-def encode(
+def encode_stream(
     model: Deformer, frames: Stream, first: int, last: int, device: torch.device,
     autocast: torch.autocast | None = None,
 ) -> dict[str, np.ndarray]:  # fmt: skip
-    """The frames of steps first … last − 1 of a stream of single frames → arrays (M, …): `hand`,
-    `joints_2d`, and the fields of `Batch` but for the images. Empty where all are padding."""
+    """Encode the steps first … last − 1 of a stream of single frames → arrays (M, …) by name:
+    `hand`, `joints_2d`, and the fields of `Batch` except images. Empty if all is padding."""
     encoded: list[dict[str, Tensor]] = []
     for read in frames.batches(first, last):
         if read.is_padding.all():
@@ -79,7 +80,7 @@ def encode(
         images = to_input(batch, device)[:, 0]
         features = inference.encode(model, images, batch.boxes_px[:, 0], batch.is_left, autocast)
         arrays = {
-            name: value if name in OF_WINDOW else value[:, 0]
+            name: value if name in FIELDS_PER_WINDOW else value[:, 0]
             for name, value in batch._asdict().items()
             if name not in _NOT_KEPT
         }
@@ -90,17 +91,17 @@ def encode(
 
 
 def file_name(split: str, copy: int | None = None) -> str:
-    """Of a split's frames; copy None: as they are."""
+    """File of a split's features; copy None: without augmentation."""
     return f"{split}.safetensors" if copy is None else f"{split}-{copy}.safetensors"
 
 
 def spatial_half(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Of a model's weights, those of its spatial half."""
+    """The weights of the spatial half, out of a model's."""
     return {k: v for k, v in tensors.items() if k.partition(".")[0] in _SPATIAL_PARTS}
 
 
 def freeze_spatial(model: Deformer) -> None:
-    """Let training change the temporal half alone."""
+    """Exclude the spatial half from training."""
     for name in _SPATIAL_PARTS:
         getattr(model, name).requires_grad_(False)
 
@@ -115,7 +116,9 @@ def _sha256(tensors: dict[str, Tensor]) -> str:
 def description(
     experiment: Experiment, tensors: dict[str, Tensor], data: Path, copies: int
 ) -> dict:
-    """What shapes features, for `features.json`; experiment: of the temporal half."""
+    """Everything that shapes features, for `features.json`.
+
+    experiment: of the temporal half; tensors: weights of the spatial half."""
     content = {
         "format": FORMAT,
         "spatial_sha256": _sha256(tensors),
@@ -126,34 +129,34 @@ def description(
         "copies": {experiment.stream.split: copies},
         "augment": asdict(experiment.stream.augment),
     }
-    return json.loads(json.dumps(content))  # as it is read again: JSON knows no tuples
+    return json.loads(json.dumps(content))  # tuples become lists, as in the file
 
 
 # ---------------------------------------------------------------------------------------- decoding
 
 
 def unpack(packed: Tensor) -> FrameFeatures:
-    """What stands in `Batch.images` in place of images: (B, T, width + 42)."""
+    """Features from `Batch.images`, (B, T, width + 42), where they replace images."""
     return FrameFeatures(packed[..., :-42], packed[..., -42:].unflatten(-1, (21, 2)))
 
 
 @dataclass(frozen=True)
 class Features:
-    """A folder of encoded frames."""
+    """A folder of features."""
 
     folder: Path
     info: dict
     sha256: str
-    """Of `features.json`, which names every file's."""
+    """Hash of `features.json`, which holds the hash of every file."""
 
-    def frames(self, split: str) -> EncodedFrames:
-        """Raises `ValueError` where the split was not encoded, or a file is damaged."""
+    def frames(self, split: str) -> FeatureFrames:
+        """All copies of a split. Raises `ValueError` for a missing split or a damaged file."""
         copies = self.info["copies"].get(split)
         numbers = [None] if copies is None else range(copies)
-        return EncodedFrames([self._read(file_name(split, k)) for k in numbers])
+        return FeatureFrames([self._read(file_name(split, k)) for k in numbers])
 
     def plain(self, split: str) -> dict[str, np.ndarray]:
-        """The frames of a split as they are, as `encode` gives them, by rising row."""
+        """A split without augmentation, as `encode_stream` returns it, in the order of rows."""
         frames = self._read(file_name(split))
         order = np.argsort(frames["rows"])
         return {name: value[order] for name, value in frames.items()}
@@ -174,8 +177,7 @@ class Features:
         return load_file(path)
 
     def check_made_by(self, tensors: dict[str, Tensor]) -> None:
-        """Raises `ValueError` where a model's weights hold another spatial half than the one that
-        encoded them."""
+        """Raises `ValueError` where a model has another spatial half than made these features."""
         if _sha256(spatial_half(tensors)) != self.info["spatial_sha256"]:
             raise ValueError(
                 f"{self.folder} was encoded by another spatial half than the checkpoint has: leave "
@@ -183,7 +185,7 @@ class Features:
             )
 
     def check(self, experiment: Experiment, data: Path) -> None:
-        """Raises `ValueError` where they are not what an experiment asks for."""
+        """Raises `ValueError` where an experiment needs other features."""
         asked = description(experiment, {}, data, 0)
         for name in ("dataset_sha256", "network", "size", "augment"):
             if asked[name] != (here := self.info[name]):
@@ -194,12 +196,12 @@ class Features:
 
 
 def open_features(folder: str | Path) -> Features:
-    """Raises `ValueError` where there are no features, or of another format."""
+    """Raises `ValueError` where there are no features, or features of another format."""
     path = Path(folder) / FEATURES_FILE
     if not path.is_file():
         raise ValueError(
-            f"{folder} holds no encoded frames (no {FEATURES_FILE}): make them by "
-            "python -m deformer.encode, or take up that command where it was interrupted"
+            f"{folder} holds no features (no {FEATURES_FILE}): make them by "
+            "python -m deformer.encode; after an interruption, run the same command again"
         )
     try:
         info = read_json(path)

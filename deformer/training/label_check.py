@@ -1,4 +1,4 @@
-"""Do the labels of a dataset belong to this hand model? Found out before the first step."""
+"""Check before the first step that the labels of a dataset belong to the hand model."""
 
 from pathlib import Path
 
@@ -19,9 +19,9 @@ _TOLERANCE_MM = 3.0
 def load_hands_of(info: dict, mano_dir: Path | None = None) -> Hands:
     """The hand model that a dataset was built with.
 
-    info: of `dataset.json`. mano_dir: MANO's folder, by default what `$MANO_DIR` names.
-    Raises `ValueError` when it was built without one or with another one than is here,
-    `FileNotFoundError` when MANO's files are not there.
+    info: of `dataset.json`. mano_dir: MANO's folder, by default `$MANO_DIR`. Raises `ValueError`
+    for a dataset that was built without a hand model or with another one, `FileNotFoundError`
+    when MANO's files are missing.
     """
     name, sha256 = info["parameters"]["hand"], info["parameters"]["hand_sha256"]
     if name == "none":
@@ -33,9 +33,9 @@ def load_hands_of(info: dict, mano_dir: Path | None = None) -> Hands:
 
 
 def load_same_hands(name: str, sha256: str, made: str, mano_dir: Path | None) -> Hands:
-    """The hand model of this name and hash. made: what was made with it, in words.
+    """The hand model of this name and hash. made: what was made with it, for the message.
 
-    Raises `ValueError` where another one is here.
+    Raises `ValueError` when the files hold another model.
     """
     hands = load_hands("standin" if name == "standin" else mano_dir)
     if hands.sha256 != sha256:
@@ -49,11 +49,11 @@ def load_same_hands(name: str, sha256: str, made: str, mano_dir: Path | None) ->
 def check_labels(
     index: FrameIndex, windows: WindowTable, hands: Hands, config: DeformerConfig
 ) -> None:
-    """Pose the hands of some frames by their labels and compare with their joints.
+    """Pose the hands of some frames by their labels, and compare them with the labelled joints.
 
-    Raises `ValueError` when a frame of the windows has no MANO labels, or no occlusion ratio where
-    the fusion needs it, or when the hand posed by them is not at the labelled joints: then hand
-    model, fingertips (`config.tips`) or a convention is wrong.
+    Raises `ValueError` when a frame of the windows lacks MANO labels, or the occlusion that the
+    fusion needs, or when posed and labelled joints differ: then the hand model, the fingertips
+    (`config.tips`) or a convention is wrong.
     """
     if config.fusion == "occlusion":
         fault = (
@@ -83,8 +83,7 @@ def check_labels(
 
 
 def check_truth(index: FrameIndex, windows: WindowTable, split: str) -> None:
-    """Raises `ValueError` when a frame of the windows that are validated on has no MANO labels:
-    its error would be no number."""
+    """Raises `ValueError` when a validation frame lacks MANO labels: its error would be NaN."""
     fault = (
         "validation poses the true hands by them (HO-3D gives none for its evaluation set): choose "
         f"another --validation.split than {split}, or None; benchmarks.evaluate scores by joints"
@@ -95,7 +94,7 @@ def check_truth(index: FrameIndex, windows: WindowTable, split: str) -> None:
 def _check_given(
     index: FrameIndex, windows: WindowTable, table: str, columns: list[str], fault: str
 ) -> None:
-    """Raises `ValueError` when a column is null for a frame of the windows."""
+    """Raises `ValueError` when a column is null in a frame of the windows."""
     rows = np.unique(windows.rows)
     given = read_table(index.folder / table, columns).take(rows)
     for name in columns:

@@ -1,4 +1,4 @@
-"""One step of learning: the model, then the motion discriminator, each by its own Adam."""
+"""A training step: the model, then the motion discriminator, each with its own Adam."""
 
 from contextlib import nullcontext
 from typing import NamedTuple
@@ -24,7 +24,7 @@ from deformer.network.losses import (
 from deformer.network.model import Deformer, DeformerOutput, FrameFeatures
 from deformer.network.state_dict import load_state
 from deformer.training.checkpoint import load_optimizer, optimizer_tensors
-from deformer.training.cuda_graph import RecordedStep
+from deformer.training.cuda_graph import CudaGraphStep
 from deformer.training.distributed import Place
 from deformer.training.experiment import Experiment
 from deformer.training.features import freeze_spatial, spatial_half, unpack
@@ -32,15 +32,15 @@ from deformer.training.motion import RealMotion
 
 
 class NonFiniteError(FloatingPointError):
-    """A loss or gradient is NaN or infinite; the weights are those from before the step."""
+    """A loss or gradient is NaN or infinite; the weights are those before the step."""
 
 
 class _Piece(NamedTuple):
-    """The part of a step's windows that goes through the network at once."""
+    """The windows of one forward pass: a part of a step's windows."""
 
     batch: Batch
     real: Tensor | None  # (b, T, 91)
-    noise: Tensor | None  # (2, b, T, 91): of what is predicted, of what is real
+    noise: Tensor | None  # (2, b, T, 91): for predicted, for real windows
     share: float  # of the step's windows
 
 
@@ -58,9 +58,9 @@ class Learner:
         cuda_graph: bool = False,
     ) -> None:
         """Starts from the experiment's seed and backbone weights. motion: for the discriminator;
-        None: there is none. cuda_graph: record the model's part of a step and replay it.
+        None: no discriminator. cuda_graph: record the model's part of a step and replay it.
 
-        Raises what `load_backbone_weights` raises, and `ValueError` where a graph cannot be."""
+        Raises as `load_backbone_weights`, and `ValueError` where graphs are impossible."""
         self.experiment, self.place, self.motion, self.bf16 = experiment, place, motion, bf16
         torch.manual_seed(experiment.stream.seed)
         self.model = Deformer(experiment.model, HandLayer(hands, experiment.vertex_stride))
@@ -89,18 +89,18 @@ class Learner:
             _compile_training(self.model)
         self._model, self._discriminator = self.model, self.discriminator
         if place.num_ranks > 1:
-            # buffers are statistics that are frozen or synchronised, and the hand model
+            # Buffers are the hand model, and statistics that are frozen or synchronised
             self._model = DistributedDataParallel(self.model, broadcast_buffers=False)
             if self.discriminator is not None:
                 self._discriminator = DistributedDataParallel(self.discriminator)
         self._recorded = None
         if cuda_graph:
-            self._recorded = RecordedStep(self._backward, self.optimizer)
+            self._recorded = CudaGraphStep(self._backward, self.optimizer)
 
     def start(self, tensors: dict[str, Tensor]) -> None:
-        """Begin with another run's model, whose optimizer and discriminator stay behind.
+        """Take the model of another run, without its optimizer and discriminator.
 
-        Raises `ValueError` where it is of another network."""
+        Raises `ValueError` for weights of another network."""
         misfit = (
             f"--start-from {self.experiment.start_from} is of another network: choose an "
             "experiment with the same --model options, or another start; its weights do not fit"
@@ -108,16 +108,16 @@ class Learner:
         load_state(self.model, tensors, misfit)
 
     def start_temporal(self, spatial: dict[str, Tensor]) -> None:
-        """Begin with a spatial half that stays as it is; the temporal one is random."""
+        """Take a spatial half, which training does not change; the temporal half is random."""
         self.model.load_state_dict(self.model.state_dict() | spatial_half(spatial))
 
     # ------------------------------------------------------------------------------- one step
 
     def step(self, batch: Batch, step: int, rate: float) -> dict[str, Tensor]:
-        """Learn from this process's windows of a step. Returns unweighted losses and diagnostics
-        of this process, as scalars on the device.
+        """Learn from this process's windows of a step. Returns its unweighted losses and
+        diagnostics, as scalars on the device.
 
-        rate: factor on both learning rates. Raises `NonFiniteError` before anything is changed.
+        rate: factor on both learning rates. Raises `NonFiniteError` before anything changes.
         """
         self._set_rates(step, rate)
         self.model.train()
@@ -126,8 +126,8 @@ class Learner:
             self.discriminator.requires_grad_(False)  # the model's turn
         learn_from = self._recorded.learn_from if self._recorded else self._backward
         terms, norm, fused = learn_from(pieces)
-        # All processes see the same norm, so they stop together. This waits for the device, every
-        # step: the price of never losing weights to one bad batch
+        # All processes have the same norm, so they stop together. Waiting for the device in every
+        # step is the price of never losing weights to a bad batch
         self._check_finite(norm, step, terms)
         if self.discriminator is not None:
             self.discriminator.requires_grad_(True)
@@ -140,7 +140,7 @@ class Learner:
         return {**terms, "grad_norm": norm}
 
     def _backward(self, pieces: list[_Piece]) -> tuple[dict[str, Tensor], Tensor, list[Tensor]]:
-        """The gradient of the pieces together, clipped; returns unweighted losses, the norm before
+        """Compute and clip the gradient over all pieces. Returns unweighted losses, the norm before
         clipping, and the fused rotations of each piece."""
         terms: dict[str, Tensor] = {}
         fused = []
@@ -187,7 +187,7 @@ class Learner:
         return output, losses
 
     def predict(self, batch: Batch) -> tuple[DeformerOutput, Targets]:
-        """Predictions and ground truth of a batch that is on the device but for its images."""
+        """Predictions and ground truth of a batch of `move_batch`."""
         if self.experiment.features is None:
             images = to_input(batch, self.place.device)
         else:
@@ -233,17 +233,17 @@ class Learner:
     # -------------------------------------------------------------------------------- inputs
 
     def _pieces(self, batch: Batch, step: int) -> list[_Piece]:
-        """Cut a step's windows; draw true motion and noise for all processes, and take our part."""
+        """Split a step's windows into pieces, each with this process's part of motion and noise."""
         device, num = self.place.device, len(batch.images)
         batch = move_batch(batch, device)
         size = self.experiment.optim.micro_batch or num
         real = noise = None
         if self.motion is not None:
             ours = slice(num * self.place.rank, num * (self.place.rank + 1))
-            poses, is_left, noise = self.motion.draw(step, num * self.place.num_ranks)
-            poses, is_left = poses[ours].to(device), is_left[ours].to(device)
-            real = motion_features(rotvec_to_rotmat(poses.unflatten(-1, (16, 3))), is_left)
-            noise = self.experiment.discriminator.noise * noise[:, ours].to(device)
+            drawn = self.motion.draw(step, num * self.place.num_ranks)
+            poses = drawn.pose_rotvec[ours].to(device).unflatten(-1, (16, 3))
+            real = motion_features(rotvec_to_rotmat(poses), drawn.is_left[ours].to(device))
+            noise = self.experiment.discriminator.noise * drawn.noise[:, ours].to(device)
         return [
             _Piece(
                 Batch(*(value[i : i + size] for value in batch[:-1]), skipped=()),
@@ -258,7 +258,7 @@ class Learner:
         return torch.autocast(self.place.device.type, torch.bfloat16, enabled=self.bf16)
 
     def _synchronised(self, module: nn.Module, is_last: bool):
-        """Gradients of several pieces are exchanged once, with the last one."""
+        """Processes exchange gradients once, with the last piece."""
         if isinstance(module, DistributedDataParallel) and not is_last:
             return module.no_sync()
         return nullcontext()
@@ -266,7 +266,7 @@ class Learner:
     # ----------------------------------------------------------------------------- checkpoints
 
     def tensors(self) -> dict[str, dict[str, Tensor]]:
-        """All that a checkpoint must hold, by file."""
+        """Everything that a checkpoint must hold, by file."""
         saved = {"model": self.model.state_dict()}
         optimizer = optimizer_tensors(self.optimizer, self.model, "model")
         if self.discriminator is not None:
@@ -287,8 +287,8 @@ class Learner:
 
 
 def _compile_training(model: Deformer) -> None:
-    """Compile the spatial half, for training only: compiling it once more for validation would take
-    longer than validation does."""
+    """Compile the spatial half for training only: for validation it would have to be compiled
+    again, which takes longer than validation."""
     plain = model.encode_frames
     compiled = torch.compile(plain)
 
@@ -299,8 +299,8 @@ def _compile_training(model: Deformer) -> None:
 
 
 def move_batch(batch: Batch, device: torch.device) -> Batch:
-    """All tensors on the device but those of use on the CPU: images and their colour draws, which
-    `to_input` takes, and which frames repeat, which the model asks first."""
+    """Move tensors to the device, except those used on the CPU: images and their colour draws, for
+    `to_input`, and `is_repeat`, which the model reads first."""
     stay = ("images", "photometric", "is_repeat", "skipped")
     return Batch(
         **{

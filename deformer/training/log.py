@@ -1,4 +1,4 @@
-"""The journal of a run: lines on the console, `log.jsonl` and TensorBoard in its folder."""
+"""The log of a run: lines on the console, and `log.jsonl` and TensorBoard in its folder."""
 
 import json
 import os
@@ -11,7 +11,7 @@ from tensorboard.compat.proto.event_pb2 import Event, SessionLog
 from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.summary.writer.record_writer import RecordWriter
 
-from deformer.files.foreign import UnreadableFileError, foreign_file, one_line
+from deformer.files.foreign import UnreadableFileError, describe_other_file, one_line
 from deformer.files.whole import RESUME, room_for, whole_file, write_whole
 
 _SHOWN = ("vertices", "joints", "pose", "joints_2d", "motion_vertices", "adversarial")
@@ -20,22 +20,22 @@ _PATIENCE = 20
 
 
 def read_records(path: Path) -> list[dict]:
-    """The records of a `log.jsonl`, without a last one that a kill cut off. Each has an int "step"
-    and a "kind", "train" or "validation". Raises `UnreadableFileError` for another file."""
+    """The records of a `log.jsonl`; a last line that a kill cut off is ignored. Each has an int
+    "step" and a "kind", "train" or "validation". Raises `UnreadableFileError` for another file."""
     try:
         lines = path.read_text().splitlines(keepends=True)
         records = [json.loads(line) for line in lines if line.endswith("\n") and line.strip()]
         return [r | {"step": int(r["step"]), "kind": str(r["kind"])} for r in records]
     except (ValueError, KeyError, TypeError, RecursionError) as error:  # neither JSON nor text
-        fault = foreign_file(path) or one_line(error)
+        fault = describe_other_file(path) or one_line(error)
         raise UnreadableFileError(f"{path} is no training log ({fault}): take it away") from None
 
 
 class Journal:
-    """Written by the first process only; the others have none."""
+    """Only the first process writes it."""
 
     def __init__(self, run: Path, first_step: int, total_steps: int, console: Console) -> None:
-        """first_step: records of later steps, left by a run that was killed, are dropped."""
+        """first_step: later records, which a killed run left, are dropped."""
         self.path, self.console = run / "log.jsonl", console
         self.total_steps = total_steps
         known = read_records(self.path) if first_step and self.path.exists() else []
@@ -56,7 +56,7 @@ class Journal:
             _append(self.board, Event(wall_time=time.time(), step=step, summary=summary))
 
     def show_training(self, step: int, values: dict[str, float]) -> None:
-        """One line: step, loss terms, windows per second, share of waiting for data, time left."""
+        """Print step, loss terms, windows per second, share of time waiting for data, time left."""
         terms = " ".join(f"{name} {values[name]:.2g}" for name in _SHOWN if name in values)
         per_step = (time.monotonic() - self._started) / max(1, step - self._first)
         left = per_step * (self.total_steps - step)
@@ -89,7 +89,7 @@ class Journal:
 
 
 def _begin_board(folder: Path, first_step: int) -> Path:
-    """A new file of events for TensorBoard, which drops what other files say of later steps."""
+    """A new file of TensorBoard events; TensorBoard then drops later steps of older files."""
     name = f"events.out.tfevents.{time.time():.6f}.{socket.gethostname()}.{os.getpid()}"
     events = [Event(wall_time=time.time(), file_version="brain.Event:2")]
     if first_step:
@@ -102,7 +102,7 @@ def _begin_board(folder: Path, first_step: int) -> Path:
 
 
 def _append(board: Path, event: Event) -> None:
-    """At once: TensorBoard's own writer does it in a thread, whose errors come late."""
+    """Written at once: TensorBoard's own writer uses a thread, whose errors come late."""
     with board.open("ab") as file:
         RecordWriter(file).write(event.SerializeToString())
 

@@ -1,4 +1,6 @@
-"""True motion, from which the discriminator learns what hands do."""
+"""True motion of hands, for the discriminator."""
+
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -7,6 +9,14 @@ from torch import Tensor
 from deformer.data.dataset import read_table
 from deformer.data.index import FrameIndex, WindowTable
 from deformer.network.discriminator import NUM_FEATURES
+
+
+class MotionDraw(NamedTuple):
+    """What the discriminator needs at one step, for N windows of all processes."""
+
+    pose_rotvec: Tensor  # (N, T, 48), real windows
+    is_left: Tensor  # (N,) bool
+    noise: Tensor  # (2, N, T, 91), standard normal: for predicted, for real windows
 
 
 class RealMotion:
@@ -21,16 +31,12 @@ class RealMotion:
         self.poses = column.take(used).flatten().to_numpy().reshape(len(used), 48)
         self.rows = self.rows.reshape(windows.rows.shape)
 
-    def draw(self, step: int, num: int) -> tuple[Tensor, Tensor, Tensor]:
-        """What the discriminator needs at a step that has `num` windows over all processes.
-
-        Returns pose_rotvec (num, T, 48), is_left (num,), and standard normal noise for the features
-        of predicted and of real windows, (2, num, T, 91). It depends on seed and step alone, so it
-        is the same for any number of processes and for a run that was taken up again.
-        """
+    def draw(self, step: int, num: int) -> MotionDraw:
+        """Draw `num` windows. The draw depends only on seed and step, so it is the same for any
+        number of processes and in a resumed run."""
         rng = np.random.default_rng([self.seed, step, 1])
         chosen = rng.integers(len(self.windows), size=num)
         is_left = self.is_left[self.windows.centre_rows[chosen]]
         poses = self.poses[self.rows[chosen]]
         noise = rng.standard_normal((2, *poses.shape[:2], NUM_FEATURES), np.float32)
-        return torch.from_numpy(poses), torch.from_numpy(is_left), torch.from_numpy(noise)
+        return MotionDraw(*map(torch.from_numpy, (poses, is_left, noise)))

@@ -1,4 +1,4 @@
-"""Where a run begins: at its last checkpoint, at another run's model, or at random weights."""
+"""Start of a run: its last checkpoint, another run's model, features, or random weights."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,31 +9,31 @@ from deformer.training.checkpoint import Checkpoint, load_checkpoint
 from deformer.training.experiment import Experiment, differences
 from deformer.training.features import Features
 from deformer.training.learner import Learner
-from deformer.weights import open_model
+from deformer.training.weights_file import open_experiment, open_model
 
 
 @dataclass(frozen=True)
-class Beginning:
-    """Where a run begins, or goes on."""
+class Start:
+    """The state that a run starts or resumes from."""
 
     step: int
     origin: dict
     """As in `Checkpoint`."""
-    words: str = ""
-    """To be shown."""
+    message: str = ""
+    """For the console."""
     is_validated: bool = False
-    """Whether the validation of this step is done."""
+    """Whether this step was validated."""
 
 
-def begin(
+def load_start(
     run: Path, resume: bool, learner: Learner, stream: Stream, hands: Hands, total_steps: int,
     features: Features | None = None,
-) -> Beginning:  # fmt: skip
-    """Fill the learner.
+) -> Start:  # fmt: skip
+    """Load the weights that a run starts from into the learner.
 
-    run: the run's folder; with `resume` its last checkpoint is loaded, where it has one. Without
-    one the model of the experiment's `start_from` is, or the spatial half of its `features`.
-    total_steps: of the whole run. Raises `ValueError` and `OSError`.
+    With `resume` this is the last checkpoint of the folder `run`. If there is none, it is the model
+    of the experiment's `start_from`, or the spatial half of its `features`. total_steps: of the
+    whole run. Raises `ValueError` and `OSError`.
     """
     has_begun = any((run / "checkpoints").glob("step-*"))
     if has_begun and not resume:
@@ -44,31 +44,31 @@ def begin(
         origin["features_sha256"] = features.sha256
     if has_begun:
         return _resume(run, learner, stream, origin)
-    words = f"{run} has no checkpoint yet: beginning at step 0" if resume else ""
+    message = f"{run} has no checkpoint yet: starting at step 0" if resume else ""
     if features is not None:
         learner.start_temporal(features.spatial())
-        return Beginning(0, origin, words)
+        return Start(0, origin, message)
     start_from = learner.experiment.start_from
     if start_from is None:
-        return Beginning(0, origin, words)
+        return Start(0, origin, message)
     try:
         start = open_model(start_from)
     except FileNotFoundError as error:
         raise ValueError(f"--start-from {start_from} names no run to begin with: {error}") from None
     if start.hand["sha256"] != hands.sha256:
-        words += (
+        message += (
             f"{start_from} was trained with the hand {start.hand['name']}, the shards are labelled "
-            f"with {hands.name}: what it sees carries over, its poses change with training"
+            f"with {hands.name}: training must adapt its poses"
         )
     learner.start(start.tensors["model"])
-    return Beginning(0, origin | {"start_sha256": start.model_sha256}, words)
+    return Start(0, origin | {"start_sha256": start.model_sha256}, message)
 
 
-def _resume(run: Path, learner: Learner, stream: Stream, origin: dict) -> Beginning:
-    """Load the last checkpoint. Raises `ValueError` when it is of another run than `origin`."""
+def _resume(run: Path, learner: Learner, stream: Stream, origin: dict) -> Start:
+    """Load the last checkpoint. Raises `ValueError` for a checkpoint of another run."""
     checkpoint = load_checkpoint(run)
     check_run(checkpoint, learner.experiment, origin["total_steps"])
-    precision = checkpoint.origin.get("precision")  # those of older checkpoints lack some
+    precision = checkpoint.origin.get("precision")  # older checkpoints lack some entries
     if precision not in (None, origin["precision"]):
         raise ValueError(
             f"{checkpoint.folder} was trained in {precision}, now {origin['precision']}: "
@@ -82,7 +82,7 @@ def _resume(run: Path, learner: Learner, stream: Stream, origin: dict) -> Beginn
         )
     stream.check_state(checkpoint.stream)
     learner.load(checkpoint.tensors)
-    return Beginning(
+    return Start(
         checkpoint.step,
         checkpoint.origin | {"total_steps": origin["total_steps"]},
         f"going on from {checkpoint.folder}",
@@ -91,8 +91,8 @@ def _resume(run: Path, learner: Learner, stream: Stream, origin: dict) -> Beginn
 
 
 def check_run(checkpoint: Checkpoint, asked: Experiment, total_steps: int) -> None:
-    """Raises `ValueError` where a checkpoint is not of the run that is asked for: of another
-    configuration, or its rates fall towards another end."""
+    """Raises `ValueError` for a checkpoint of another run: its configuration differs, or its rates
+    fall towards another last step."""
     if different := differences(checkpoint.experiment, asked):
         raise ValueError(
             f"{checkpoint.folder} is of another configuration: "
@@ -109,12 +109,12 @@ def check_run(checkpoint: Checkpoint, asked: Experiment, total_steps: int) -> No
 
 
 def check_start(checkpoint: Checkpoint) -> None:
-    """Raises `ValueError` where the run that a checkpoint once began with has another model now."""
+    """Raises `ValueError` where the model that a checkpoint started from has changed since."""
     start_from, known = checkpoint.experiment.start_from, checkpoint.origin.get("start_sha256")
     if start_from is None or known is None:
         return
     try:
-        start = open_model(start_from, only=())
+        start = open_experiment(start_from)
     except (OSError, ValueError):
         return  # gone, damaged or of another version: its model is read once, at the beginning
     if start.model_sha256 != known:

@@ -1,6 +1,7 @@
-"""Validation: the error on a split while a run is trained. Tables come from `benchmarks`."""
+"""Validation: the error on a split during training. Tables come from `benchmarks`."""
 
-import numpy as np
+from collections import Counter
+
 import torch
 
 from deformer.data.batch import without_padding
@@ -14,17 +15,17 @@ from deformer.training.learner import Learner, move_batch
 
 @torch.no_grad()
 def validate(learner: Learner, stream: Stream) -> dict[str, float]:
-    """Errors of the fused pose of the centre frames, over all processes.
+    """Errors of the fused pose in centre frames, over all processes.
 
     Returns `loss` (weighted, without the adversarial term), and in mm `mpjpe_mm` (root-aligned),
-    `pa_mpjpe_mm` (Procrustes-aligned) and `pa_mpjpe_occluded_mm` (of occluded hands only; absent
-    where there is none). Means over joints, then over windows, each window once.
+    `pa_mpjpe_mm` (Procrustes-aligned) and `pa_mpjpe_occluded_mm` (of occluded hands; absent if
+    there are none). Means over joints, then over windows, each window once.
     """
     learner.model.eval()
     weights = learner.experiment.losses
     point_loss = POINT_LOSSES[learner.experiment.point_loss]
     centre = learner.experiment.stream.window.centre
-    sums = np.zeros(6)  # windows, loss, root-aligned, PA, occluded windows, their PA
+    sums: Counter[str] = Counter()
     for read in stream.batches():
         if read.is_padding.all():
             continue
@@ -38,13 +39,16 @@ def validate(learner: Learner, stream: Stream) -> dict[str, float]:
         rooted = point_errors_mm(align_root(predicted), align_root(truth)).mean(-1)
         aligned = point_errors_mm(align_procrustes(predicted, truth), truth).mean(-1)
         hidden = batch.occlusion[:, centre].cpu().numpy() >= OCCLUDED
-        sums += [
-            num, num * loss.item(), rooted.sum(), aligned.sum(), hidden.sum(), aligned[hidden].sum()
-        ]  # fmt: skip
+        sums.update(
+            windows=num, loss=num * loss.item(), rooted=rooted.sum(), aligned=aligned.sum(),
+            occluded=hidden.sum(), aligned_occluded=aligned[hidden].sum(),
+        )  # fmt: skip
     learner.model.train()
-    total = sum_over_ranks(torch.from_numpy(sums).float().to(learner.place.device)).tolist()
-    num, loss, rooted, aligned, num_hidden, aligned_hidden = total
-    metrics = {"loss": loss / num, "mpjpe_mm": rooted / num, "pa_mpjpe_mm": aligned / num}
-    if num_hidden:
-        metrics["pa_mpjpe_occluded_mm"] = aligned_hidden / num_hidden
+    names = ("windows", "loss", "rooted", "aligned", "occluded", "aligned_occluded")
+    values = torch.tensor([float(sums[name]) for name in names], device=learner.place.device)
+    total = dict(zip(names, sum_over_ranks(values).tolist(), strict=True))
+    results = {"loss": "loss", "mpjpe_mm": "rooted", "pa_mpjpe_mm": "aligned"}
+    metrics = {metric: total[name] / total["windows"] for metric, name in results.items()}
+    if total["occluded"]:
+        metrics["pa_mpjpe_occluded_mm"] = total["aligned_occluded"] / total["occluded"]
     return metrics

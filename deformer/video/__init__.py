@@ -1,1 +1,1 @@
-"""Hands from a video."""
+"""Hands in a video."""

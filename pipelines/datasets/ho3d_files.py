@@ -18,7 +18,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.csv
 
-from deformer.files.foreign import foreign_file, one_line, read_lines
+from deformer.files.foreign import describe_other_file, one_line, read_lines
 from deformer.files.images import decode_image
 from deformer.files.safe_pickle import UnsafePickleError, load_pickle
 from pipelines.datasets.source import (
@@ -126,7 +126,8 @@ def read_points(path: Path, mtime_ns: int, num_points: int) -> np.ndarray:
     if values.size % (num_points * 3) or not is_closed:
         raise UnusableInputError(
             f"{path} holds {values.size} numbers, not a whole list of frames of {num_points} "
-            f"points: {foreign_file(path) or 'it is truncated, or another file; download it again'}"
+            "points: "
+            f"{describe_other_file(path) or 'it is truncated, or another file; download it again'}"
         )
     return values.reshape(-1, num_points, 3)
 
@@ -154,7 +155,7 @@ def _parse_numbers(path: Path, text: bytes) -> np.ndarray:
     except pa.ArrowInvalid as error:
         raise UnusableInputError(
             f"{path} is not a list of numbers ({one_line(error)}): "
-            f"{foreign_file(path) or 'it is damaged; download it again'}"
+            f"{describe_other_file(path) or 'it is damaged; download it again'}"
         ) from None
     return table["value"].to_numpy()
 
@@ -175,12 +176,13 @@ def read_obj(path: Path, mtime_ns: int) -> tuple[np.ndarray, np.ndarray]:
         except ValueError:
             raise UnusableInputError(
                 f"{path}, line {i}: {line[:80]!r} is no vertex or triangle: "
-                f"{foreign_file(path) or 'download it again'}"
+                f"{describe_other_file(path) or 'download it again'}"
             ) from None
     faces = np.array(faces, np.int64).reshape(-1, 3)
     if not len(faces) or faces.min() < 0 or faces.max() >= len(vertices):
         raise UnusableInputError(
             f"{path} has {len(vertices)} vertices and {len(faces)} triangles that do not fit "
-            f"together: {foreign_file(path) or 'it is truncated; download the model again'}"
+            "together: "
+            f"{describe_other_file(path) or 'it is truncated; download the model again'}"
         )
     return np.array(vertices), faces

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from rich.console import Console
 from rich.progress import MofNCompleteColumn, Progress
 
-from deformer.program.pool import as_done
+from deformer.program.pool import run_in_processes
 from deformer.program.processor import usable_cores
 
 
@@ -19,7 +19,7 @@ def map_with_progress(
         bar = progress.add_task(title, total=total, completed=total - len(jobs))
         here = ((place, work(*job)) for place, job in enumerate(jobs))
         by_place = {}
-        for place, result in here if workers == 1 else as_done(work, jobs, workers):
+        for place, result in here if workers == 1 else run_in_processes(work, jobs, workers):
             by_place[place] = result
             progress.advance(bar)
     return [by_place[place] for place in range(len(jobs))]

@@ -17,11 +17,11 @@ from deformer.data.stream import Stream
 from deformer.data.windows import WindowConfig
 from deformer.video import hands as video_hands
 from deformer.video.hands import (
-    Predicted,
+    PredictedHands,
     SeenHands,
-    decode,
-    encode,
+    encode_hands,
     guess_intrinsics,
+    predict_hands,
 )
 from tests.benchmarks.untrained import save_untrained
 from tests.commands import call
@@ -54,7 +54,7 @@ def test_joints_of_both_kinds_are_measured():
     rays = np.concatenate([exact, np.ones((3, 21, 1))], -1)
     joints_cam_m = 0.5 * rays @ np.linalg.inv(guess_intrinsics(seen.image_wh)).T
     joints_cam_m[0, :, 0] = 9
-    found = measure(seen, Predicted(exact, joints_cam_m, np.zeros((3, 778, 3))))
+    found = measure(seen, PredictedHands(exact, joints_cam_m, np.zeros((3, 778, 3))))
     shares = {kind: values["within_0.1"] for kind, values in found.items()}
     assert shares == {"joints_2d": pytest.approx(2 / 3), "projected_3d": pytest.approx(1 / 3)}
 
@@ -80,7 +80,7 @@ def test_a_video_gives_what_the_same_frames_in_shards_give(data, run, result, tm
         frame = index.numbers["clip_index"][rows[chosen, 0]]
         values = frame, is_left[chosen], joints_px[chosen, 0].astype(float), images[chosen, 0]
         seen = SeenHands(*values, (640, 480), frame.max() + 1, 0)
-        found = decode(model, seen, encode(model, seen), VERY_SMALL.stream.window)
+        found = predict_hands(model, seen, encode_hands(model, seen), VERY_SMALL.stream.window)
         expected = predicted["joints_m"][np.searchsorted(predicted["row"], rows[chosen, 0])]
         rooted = found.joints_cam_m - found.joints_cam_m[:, :1]
         assert np.allclose(rooted, expected.reshape(-1, 21, 3), atol=1e-5)

@@ -39,7 +39,7 @@ from pathlib import Path
 import numpy as np
 from scipy.spatial.transform import Rotation
 
-from deformer.files.foreign import foreign
+from deformer.files.foreign import describe_other
 from deformer.files.wellformed import read_npz
 from deformer.hand.conventions import SIDES
 from pipelines.synthetic.things.ycb import CLASS_IDS
@@ -146,7 +146,7 @@ def _arrays(path: Path, content: bytes) -> dict[str, np.ndarray]:
     try:
         arrays = read_npz(content, wanted)
     except ValueError:
-        found = foreign(content, expected=b"PK\x03\x04")
+        found = describe_other(content, expected=b"PK\x03\x04")
         raise ValueError(
             f"--motions {path} is no npz of plain arrays, or a part of one: "
             f"{f'{found}, or ' if found else ''}write it with np.savez as the head of "

@@ -10,7 +10,7 @@ import pytest
 from benchmarks.compare.published import read_published
 from benchmarks.tables.layout import OUR_ROW
 from deformer.experiments import VARIANTS
-from tests.beside import SHARED
+from tests.shared_data import SHARED
 
 REPOSITORY = Path(__file__).parents[3]
 _NUMBER = re.compile(r"\d+\.\d+")

@@ -7,7 +7,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from deformer.data.index import evaluate_filter, make_windows, read_index, select_rows
+from deformer.data.filter import Filter
+from deformer.data.index import make_windows, read_index, select_rows
 from deformer.data.windows import WindowConfig
 from deformer.files.foreign import UnreadableFileError
 from tests.deformer.conftest import labelled_clip
@@ -123,7 +124,7 @@ def test_a_comparison_with_a_null_is_false(with_nulls, where):
 def test_a_decimal_equals_what_is_stored_of_it():
     column = pa.chunked_array([pa.array([0.3, 0.5, None], pa.float32())])
     for where in ("x == 0.3", "0.3 >= x", "x in [0.3]", "not x > 0.3 and x != 0.5 and x < 9"):
-        assert evaluate_filter(where, ["x"], lambda _: column).tolist() == [True, False, False]
+        assert Filter(where, ["x"], lambda _: column).evaluate().tolist() == [True, False, False]
 
 
 def test_a_text_column_of_nulls_equals_and_differs_from_nothing(with_nulls):
@@ -203,9 +204,9 @@ def test_a_damaged_index_is_told_in_a_line(own_dataset, damage):
         path.unlink()
     with pytest.raises(
         (UnreadableFileError, FileNotFoundError), match="--repair writes it"
-    ) as told:
+    ) as caught:
         read_index(own_dataset)
-    assert str(told.value).startswith(str(path)) and "\n" not in str(told.value)
+    assert str(caught.value).startswith(str(path)) and "\n" not in str(caught.value)
 
 
 def test_a_folder_whose_name_is_no_text_is_refused(own_dataset, tmp_path):

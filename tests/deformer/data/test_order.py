@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from deformer.data.index import FrameIndex, WindowTable
-from deformer.data.order import OrderConfig, epoch_order, mixing, step_places, steps_per_epoch
+from deformer.data.order import OrderConfig, clips_mixed, epoch_order, step_places, steps_per_epoch
 
 RANKS = (1, 2, 4, 8)
 
@@ -118,9 +118,9 @@ def test_ranks_that_do_not_divide_the_streams_are_told_which_do(num_ranks):
 
 def test_mixing_counts_the_clips_of_64_neighbours():
     in_order = np.repeat(np.arange(50), 64)
-    mixed, full = mixing(in_order)
+    mixed, full = clips_mixed(in_order)
     assert 1 <= mixed <= 2
     assert 34 < full < 38  # 50 (1 − 0.98⁶⁴) = 36.3
-    assert mixing(np.tile(np.arange(64), 50))[0] == 64
+    assert clips_mixed(np.tile(np.arange(64), 50))[0] == 64
     for fewer, expected in ([0], 1), ([0, 0, 0], 1), ([0, 1, 2], 3):
-        assert mixing(np.array(fewer)) == (expected, expected)
+        assert clips_mixed(np.array(fewer)) == (expected, expected)

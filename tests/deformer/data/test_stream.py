@@ -37,7 +37,10 @@ def global_batches(
     folder: Path, config: StreamConfig, num_ranks: int = 1, workers: int = 0, epochs: int = 1
 ) -> list[list[bytes]]:
     """The windows of each step over all ranks, which take equally many steps."""
-    streams = [open_stream(folder, config, rank, num_ranks, workers) for rank in range(num_ranks)]
+    streams = [
+        open_stream(folder, config, rank=rank, num_ranks=num_ranks, workers=workers)
+        for rank in range(num_ranks)
+    ]
     steps = epochs * streams[0].steps_per_epoch
     by_rank = [[bytes_of(batch) for batch in stream.batches(0, steps)] for stream in streams]
     assert {len(batches) for batches in by_rank} == {steps}
@@ -154,7 +157,7 @@ def test_the_state_of_another_dataset_is_refused(own_dataset):
 
 def test_ranks_that_do_not_divide_the_streams_are_refused_before_the_first_step(dataset):
     with pytest.raises(ValueError, match="3 processes do not divide the 8 canonical streams"):
-        open_stream(dataset, TRAIN, 0, 3)
+        open_stream(dataset, TRAIN, num_ranks=3)
 
 
 def test_augmentation_that_the_crops_cannot_serve_is_refused(own_dataset):
@@ -189,7 +192,8 @@ def test_windows_of_a_corrupt_image_are_replaced_by_padding(
     row = 12  # of clip-02, so it stands in several windows
     corrupt(own_dataset, row)
     streams = [
-        open_stream(own_dataset, config, rank, num_ranks, workers) for rank in range(num_ranks)
+        open_stream(own_dataset, config, rank=rank, num_ranks=num_ranks, workers=workers)
+        for rank in range(num_ranks)
     ]
     windows = streams[0].windows.rows
     whole = windows[~(windows == row).any(1)]

@@ -139,8 +139,8 @@ def test_workers_that_cannot_be_started(monkeypatch):
         raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
 
     monkeypatch.setattr(multiprocessing.Process, "start", start)
-    told = "3 data workers cannot be started .*temporarily unavailable.*--workers 0"
-    with pytest.raises(ChildProcessError, match=told):
+    message = "3 data workers cannot be started .*temporarily unavailable.*--workers 0"
+    with pytest.raises(ChildProcessError, match=message):
         next(read_ahead(batch_of, range(9), 3, False))
 
 

@@ -5,8 +5,8 @@ import pytest
 
 from deformer.files.foreign import (
     UnreadableFileError,
-    fault_of,
-    foreign,
+    describe_fault,
+    describe_other,
     known_fault,
     one_line,
     read_json,
@@ -24,15 +24,15 @@ def test_whole_files_show_no_fault():
 
 def test_text_may_have_any_line_ends():
     lines = b"ABF10/0000\r\n" * 100
-    assert foreign(lines) == "" and "line ends" in known_fault(lines)
+    assert describe_other(lines) == "" and "line ends" in known_fault(lines)
 
 
 def test_a_fault_is_one_line_with_advice():
-    told = fault_of(BINARY, ValueError("much\n" * 1000))
-    assert told.startswith("it is damaged or cut off (much much ")
-    assert "\n" not in told and len(told) < 300 and "again" in told
+    message = describe_fault(BINARY, ValueError("much\n" * 1000))
+    assert message.startswith("it is damaged or cut off (much much ")
+    assert "\n" not in message and len(message) < 300 and "again" in message
     assert one_line(EOFError()) == "EOFError"
-    assert fault_of(BINARY, KeyError(123)).startswith("it is damaged or cut off: download")
+    assert describe_fault(BINARY, KeyError(123)).startswith("it is damaged or cut off: download")
 
 
 def test_lines_end_only_at_line_ends(tmp_path):
@@ -53,7 +53,7 @@ def test_json_in_any_of_its_encodings(tmp_path, encoding):
 def test_damaged_json_is_told_in_a_line(tmp_path, data):
     path = tmp_path / "a.json"
     path.write_bytes(data)
-    with pytest.raises(UnreadableFileError) as told:
+    with pytest.raises(UnreadableFileError) as caught:
         read_json(path)
-    assert str(told.value).startswith(f"{path} is damaged: ")
-    assert "\n" not in str(told.value) and len(str(told.value)) < 300 + len(str(path))
+    assert str(caught.value).startswith(f"{path} is damaged: ")
+    assert "\n" not in str(caught.value) and len(str(caught.value)) < 300 + len(str(path))

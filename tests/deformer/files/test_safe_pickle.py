@@ -144,7 +144,7 @@ def test_what_is_not_plain_is_refused(tmp_path, case, protocol):
 NO_PICKLES = {
     **{case: pickle.dumps({"x": value}, 2) for case, value in BROKEN.items()},
     **{f"chumpy: {case}": python2_pickle({"x": value}) for case, value in CHUMPY.items()},
-    "operation that there is not": b"\x80\x02\x00\x00",  # of which python tells a bare number
+    "unknown operation": b"\x80\x02\x00\x00",  # python's message is a bare number
     "text that is no operation": b"\x80\x02{abc",
 }
 
@@ -301,7 +301,7 @@ def test_arrays_anywhere_and_cycles(tmp_path):
 @pytest.mark.filterwarnings("ignore:the matrix subclass")
 @pytest.mark.parametrize("protocol", [2, 5])
 def test_a_matrix_of_numpy_is_an_array(tmp_path, protocol):
-    """What `todense()` of a sparse matrix gave whoever saved it again."""
+    """The result of `todense()` of a sparse matrix, saved again."""
     (tmp_path / "a.pkl").write_bytes(pickle.dumps(np.matrix([[1.0, 2.0]]), protocol))
     loaded = load_pickle(tmp_path / "a.pkl")
     assert type(loaded) is np.ndarray

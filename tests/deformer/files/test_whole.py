@@ -1,4 +1,4 @@
-"""Files are whole or not there, and a full disk is told of in one line."""
+"""Files are written completely or not at all, and a full disk is reported in one line."""
 
 import errno
 import os
@@ -32,8 +32,10 @@ def test_no_room_leaves_what_was_there(tmp_path, is_there):
     path = tmp_path / "run[v2]" / "report.html"
     if is_there:
         write_whole(path, "before")
-    told = r"^no space left on the disk of .*run\[v2\]/report.html \(.*\); what is finished is kept"
-    with little_room(), pytest.raises(NoRoomError, match=f"{told}: make room and run the same"):
+    message = (
+        r"^no space left on the disk of .*run\[v2\]/report.html \(.*\); what is finished is kept"
+    )
+    with little_room(), pytest.raises(NoRoomError, match=f"{message}: make room and run the same"):
         write_whole(path, "x" * 1000)
     assert names(path.parent) == (["report.html"] if is_there else [])
     if is_there:
@@ -42,9 +44,9 @@ def test_no_room_leaves_what_was_there(tmp_path, is_there):
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
 def test_every_kind_of_no_room_and_the_outermost_path(tmp_path, number):
-    told = "disk of RUN .*--resume$"
+    message = "disk of RUN .*--resume$"
     outer, inner = room_for("RUN", "go on with --resume"), whole_file(tmp_path / "file")
-    with pytest.raises(NoRoomError, match=told), outer, inner as file:
+    with pytest.raises(NoRoomError, match=message), outer, inner as file:
         file.write(b"half")
         raise OSError(number, os.strerror(number))
     assert not names(tmp_path)

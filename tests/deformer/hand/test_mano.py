@@ -87,10 +87,10 @@ def test_of_several_places_one_is_to_be_named(mano_folder, tmp_path):
 
 def test_what_is_there_of_mano_is_named(mano_folder, tmp_path):
     def why(place: Path) -> str:
-        with pytest.raises(FileNotFoundError) as told:
+        with pytest.raises(FileNotFoundError) as caught:
             find_mano(place)
-        assert "\n" not in str(told.value)
-        return str(told.value)
+        assert "\n" not in str(caught.value)
+        return str(caught.value)
 
     (mano_folder / "MANO_LEFT.pkl").unlink()
     assert f"holds only {mano_folder / 'MANO_RIGHT.pkl'}" in why(mano_folder)
@@ -132,9 +132,9 @@ def test_files_that_are_not_mano_are_named(mano_folder, change, message):
     raw["shapedirs"] = np.asarray(raw["shapedirs"])
     change(raw)
     path.write_bytes(pickle.dumps(raw))
-    with pytest.raises(UnreadableFileError, match=message) as told:
+    with pytest.raises(UnreadableFileError, match=message) as caught:
         load_hands(mano_folder)
-    _is_told_in_a_line(told.value, path)
+    _is_told_in_a_line(caught.value, path)
 
 
 def _is_told_in_a_line(error: Exception, path: Path) -> None:
@@ -179,10 +179,10 @@ def test_damaged_and_foreign_files_are_told_in_a_line(mano_folder, case):
     change, message = DAMAGE[case]
     path = mano_folder / "MANO_RIGHT.pkl"
     path.write_bytes(change(path.read_bytes()))
-    with pytest.raises(UnreadableFileError, match=message) as told:
+    with pytest.raises(UnreadableFileError, match=message) as caught:
         load_hands(mano_folder)
-    _is_told_in_a_line(told.value, path)
-    assert "https://mano.is.tue.mpg.de" in str(told.value)
+    _is_told_in_a_line(caught.value, path)
+    assert "https://mano.is.tue.mpg.de" in str(caught.value)
 
 
 def test_some_of_the_vertices_are_the_same_vertices_and_have_the_same_joints(hands):

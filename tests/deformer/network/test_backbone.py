@@ -2,7 +2,7 @@ import pytest
 import torch
 import torchvision
 
-from deformer.network.backbone import LITE_MEAN, Backbone, crop_hands
+from deformer.network.backbone import LITE_MEAN, Backbone, crop_features
 from deformer.network.backbone_weights import find_lite_weights, load_backbone_weights
 
 
@@ -89,7 +89,7 @@ def _ramp(size: int) -> torch.Tensor:
 
 def test_the_crop_samples_where_the_box_says():
     box = torch.tensor([[8.0, 16, 40, 48]])
-    crop = crop_hands(_ramp(16), box, 8)
+    crop = crop_features(_ramp(16), box, 8)
     assert crop.shape == (1, 2, 8, 8)
     cells = (torch.arange(8) + 0.5) / 8 * 32
     assert torch.allclose(crop[0, 0, 0], 8 + cells, atol=1e-4)
@@ -97,7 +97,7 @@ def test_the_crop_samples_where_the_box_says():
 
 
 def test_a_box_beyond_the_image_is_not_clipped():
-    crop = crop_hands(_ramp(16), torch.tensor([[-32.0, 0, 32, 64]]), 8)
+    crop = crop_features(_ramp(16), torch.tensor([[-32.0, 0, 32, 64]]), 8)
     assert (crop[..., :3] == 0).all()  # left of the image
     cells = -32 + (torch.arange(8) + 0.5) / 8 * 64
     assert torch.allclose(crop[0, 0, 2, 5:], cells[5:], atol=1e-4)

@@ -69,7 +69,7 @@ def test_pairwise_is_nearby_where_no_frame_has_more_for_one_than_for_another():
     nearby = fusion_weights("nearby", confidence, reach=2.0)
     flat = fusion_weights("pairwise", confidence, reach=2.0, affinity=torch.zeros(2, 5, 5))
     assert torch.equal(flat, nearby)
-    # Frame 0 lends all to frame 4, and frame 2 keeps its own
+    # Frame 4 adopts the pose of frame 0, and frame 2 keeps its own
     affinity = torch.zeros(1, 5, 5)
     affinity[0, 0, 4] = affinity[0, 2, 2] = 30.0
     weights = fusion_weights("pairwise", torch.zeros(1, 5), affinity=affinity)[0]

@@ -21,7 +21,8 @@ from deformer.network.losses import (
     smooth_loss,
     weighted_sum,
 )
-from deformer.network.model import DeformerOutput, HandMotion, pose_hands
+from deformer.network.model import DeformerOutput
+from deformer.network.posed_hands import HandMotion, pose_hands
 
 IS_LEFT = torch.tensor([False, True])
 
@@ -131,7 +132,7 @@ def test_every_term_is_a_scalar_that_has_a_weight(layer, T, point_loss):
         assert value.shape == () and value.isfinite(), name
         assert value > 0 or (T == 1 and name.startswith(("motion", "smooth"))), name
     total = weighted_sum(losses, LossWeights())
-    by_hand = sum(LossWeights().of(name) * float(value) for name, value in losses.items())
+    by_hand = sum(LossWeights().weight_of(name) * float(value) for name, value in losses.items())
     assert float(total) == pytest.approx(by_hand, rel=1e-5)
 
 
@@ -220,7 +221,7 @@ def test_every_weight_is_read_and_checked():
         with pytest.raises(ValueError, match=f"weight {field.name} is -1"):
             LossWeights(**{field.name: -1})
     weights = LossWeights(joints=3, monocular=2, motion=0)
-    assert weights.of("joints") == 3 and weights.of("monocular_joints") == 6
-    assert weights.of("motion_joints") == 0 and weights.of("joints_2d") == 1e2
+    assert weights.weight_of("joints") == 3 and weights.weight_of("monocular_joints") == 6
+    assert weights.weight_of("motion_joints") == 0 and weights.weight_of("joints_2d") == 1e2
     with pytest.raises(AttributeError):
         weighted_sum({"unknown": torch.tensor(1.0)}, weights)

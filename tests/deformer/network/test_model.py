@@ -197,7 +197,7 @@ def test_affinity_tells_pairs_of_frames_apart(layer):
 
 
 def test_motion_by_steps_sees_the_frame_that_it_leads_to(layer):
-    """In a window of which one frame changes: whose motions change with it."""
+    """One frame of a window changes: which motions change with it."""
     by_frame, by_step = (_model(layer, motion=motion) for motion in ("frame", "step"))
     for model in (by_frame, by_step):
         model.temporal_encoder.forward = lambda tokens, _: tokens  # else each frame sees all

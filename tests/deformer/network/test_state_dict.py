@@ -1,4 +1,4 @@
-"""Weights as others save them: wrapped, prefixed, damaged; told in a line where they do not fit."""
+"""Weights as others save them: wrapped, prefixed, damaged; misfits are reported in one line."""
 
 import argparse
 import gzip
@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from deformer.network.state_dict import load_state, part_of, read_tensors
+from deformer.network.state_dict import extract_network, load_state, read_tensors
 
 
 def small(channels: int = 4, layers: int = 2) -> nn.Module:
@@ -37,7 +37,7 @@ def body() -> nn.Module:
 
 
 def load(body: nn.Module, path: Path) -> None:
-    state = part_of(read_tensors(path), list(body.state_dict()), path)
+    state = extract_network(read_tensors(path), list(body.state_dict()), path)
     state = {key: value for key, value in state.items() if not key.startswith(("fc.", "head."))}
     load_state(body, state, f"{path} does not fit")
 
@@ -138,14 +138,16 @@ def test_a_program_is_told_in_a_line(tmp_path, body):
 
 def test_what_does_not_fit_is_told_without_all_names():
     module = nn.Sequential(*(nn.Linear(2, 2) for _ in range(100)))
-    with pytest.raises(ValueError, match=r"^mine: they lack 200 of 200 tensors \(0.weight") as told:
+    with pytest.raises(
+        ValueError, match=r"^mine: they lack 200 of 200 tensors \(0.weight"
+    ) as caught:
         load_state(module, {"x" * 10_000: torch.ones(1)}, "mine")
-    assert len(str(told.value)) < 400
+    assert len(str(caught.value)) < 400
 
 
 def _refused(body: nn.Module, path: Path, message: str) -> None:
-    with pytest.raises(ValueError, match=message) as told:
+    with pytest.raises(ValueError, match=message) as caught:
         load(body, path)
-    text = str(told.value)
+    text = str(caught.value)
     assert str(path) in text and "\n" not in text and len(text) < 400 + len(str(path))
     assert "weights_only" not in text and "safe_globals" not in text

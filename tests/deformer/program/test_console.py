@@ -48,8 +48,8 @@ def test_an_error_is_one_line(capsys, error, line):
         raise error
 
     assert run_command(work) == 1
-    (told,) = said(capsys).splitlines()
-    assert line in told
+    (message,) = said(capsys).splitlines()
+    assert line in message
 
 
 def test_a_mistake_of_ours_keeps_its_traceback():

@@ -26,8 +26,8 @@ with locked(Path(sys.argv[1]), "training"):
 
 def test_one_at_a_time(tmp_path):
     out = tmp_path / "new" / "run"
-    told = rf"another training \(process {os.getpid()} on "
-    with locked(out, "training"), pytest.raises(LockError, match=told), locked(out, "training"):
+    message = rf"another training \(process {os.getpid()} on "
+    with locked(out, "training"), pytest.raises(LockError, match=message), locked(out, "training"):
         pass
     assert list(out.iterdir()) == []
     with locked(out, "training"):
@@ -40,8 +40,8 @@ def test_the_lock_of_a_killed_process_goes_with_it_though_its_readers_live_on(tm
     )
     reader = int(process.stdout.readline())
     try:
-        told = f"process {process.pid} on "
-        with pytest.raises(LockError, match=told), locked(tmp_path, "training"):
+        message = f"process {process.pid} on "
+        with pytest.raises(LockError, match=message), locked(tmp_path, "training"):
             pass
         process.kill()
         process.wait()
@@ -54,14 +54,14 @@ def test_the_lock_of_a_killed_process_goes_with_it_though_its_readers_live_on(tm
 
 
 def test_no_room_for_the_lock(tmp_path):
-    told = pytest.raises(NoRoomError, match=LINE.format(tmp_path))
-    with little_room(0), told, locked(tmp_path, "build"):
+    refusal = pytest.raises(NoRoomError, match=LINE.format(tmp_path))
+    with little_room(0), refusal, locked(tmp_path, "build"):
         pass
     assert names(tmp_path) == []
 
 
 def test_a_folder_that_cannot_be_written(tmp_path):
     (tmp_path / "file").write_text("")
-    out, told = tmp_path / "file" / "run", "cannot be written.*give another by --out"
-    with pytest.raises(LockError, match=told), locked(out, "training"):
+    out, message = tmp_path / "file" / "run", "cannot be written.*give another by --out"
+    with pytest.raises(LockError, match=message), locked(out, "training"):
         pass

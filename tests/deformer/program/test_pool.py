@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from deformer.program.pool import allow_many_files, as_done
+from deformer.program.pool import allow_many_files, run_in_processes
 from tests.processes import assert_nothing_is_left, start_python
 
 
@@ -33,27 +33,27 @@ def sleep(value: int) -> None:
 
 
 def test_every_job_with_its_place():
-    assert dict(as_done(double, [(5,), (7,), (9,)], 2)) == {0: 10, 1: 14, 2: 18}
+    assert dict(run_in_processes(double, [(5,), (7,), (9,)], 2)) == {0: 10, 1: 14, 2: 18}
 
 
 def test_a_worker_that_is_killed_is_told_of_at_once():
     started = time.monotonic()
     with pytest.raises(ChildProcessError, match="a worker was killed: .*fewer --workers"):
-        list(as_done(die, [(0,), (1,)], 2))
+        list(run_in_processes(die, [(0,), (1,)], 2))
     assert time.monotonic() - started < 40
 
 
 def test_an_error_ends_the_other_jobs():
     with pytest.raises(ValueError, match="no such sequence"):
-        list(as_done(refuse, [(0,), (1,)], 2))
+        list(run_in_processes(refuse, [(0,), (1,)], 2))
 
 
 PROGRAM = """
-from deformer.program.pool import as_done
+from deformer.program.pool import run_in_processes
 from deformer.program.console import run_command
 from tests.deformer.program.test_pool import sleep
 import sys
-sys.exit(run_command(lambda: list(as_done(sleep, [(0,), (1,), (2,)], 2)), "run it again"))
+sys.exit(run_command(lambda: list(run_in_processes(sleep, [(0,), (1,), (2,)], 2)), "run it again"))
 """
 
 

@@ -50,9 +50,9 @@ def _damage(folder: Path, name: str = "model.safetensors") -> None:
 @pytest.mark.parametrize("damage", [b"{", b"[]", b'{"step": null}'])
 def test_a_damaged_note_of_the_best_is_told_in_a_line(tmp_path, damage):
     (tmp_path / "best.json").write_bytes(damage)
-    with pytest.raises(DamagedCheckpointError, match=r"best\.json.*delete it and choose") as told:
+    with pytest.raises(DamagedCheckpointError, match=r"best\.json.*delete it and choose") as caught:
         load_checkpoint(tmp_path, "best")
-    assert "\n" not in str(told.value)
+    assert "\n" not in str(caught.value)
 
 
 def test_what_is_read_is_what_was_written(tmp_path):
@@ -83,8 +83,8 @@ def test_only_the_files_that_are_asked_for_are_read(tmp_path):
 
 def test_no_room_for_a_checkpoint(tmp_path):
     _save(tmp_path, 1)
-    told = f"no space left on the disk of {tmp_path} .*run the same command with --resume$"
-    with little_room(500), pytest.raises(NoRoomError, match=told):
+    message = f"no space left on the disk of {tmp_path} .*run the same command with --resume$"
+    with little_room(500), pytest.raises(NoRoomError, match=message):
         _save(tmp_path, 2)
     assert names(tmp_path / "checkpoints") == ["step-00000001"]
     assert load_checkpoint(tmp_path).step == 1
@@ -162,9 +162,9 @@ def test_files_that_were_not_fetched_are_named_with_what_to_do(tmp_path, caplog,
     for step in (1, 2):
         path = _save(tmp_path, step) / name
         path.write_bytes(b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n")
-    with pytest.raises(DamagedCheckpointError) as told:
+    with pytest.raises(DamagedCheckpointError) as caught:
         load_checkpoint(tmp_path)
-    assert str(told.value) == (
+    assert str(caught.value) == (
         f"no checkpoint of {tmp_path} is whole: {path} is damaged: it is a Git LFS pointer: fetch "
         "the file itself by `git lfs pull`; bring its files back, or begin anew in another --out"
     )

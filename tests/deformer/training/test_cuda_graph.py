@@ -13,7 +13,7 @@ from tests.deformer.small_runs import VERY_SMALL
 
 
 def test_a_step_looks_at_no_value(hands, stream, monkeypatch):
-    """On the device `meta`, where there are none: whoever asks for one fails."""
+    """On the device `meta`, which has no values: reading one fails."""
     batch = next(stream.batches())
     learner = Learner(
         replace(VERY_SMALL, adversarial=False), hands, Place(torch.device("meta")), None

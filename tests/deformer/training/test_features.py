@@ -94,16 +94,16 @@ def temporal_run(tmp_path_factory, dataset, temporal):
 def test_frames_as_they_are_give_what_images_give(dataset, features, spatial_run, hands):
     config = VERY_SMALL.stream.for_evaluation("s0_val")
     direct = Stream(config, *open_store(dataset))
-    kept = Stream(config, *open_store(dataset), encoded=open_features(features).frames("s0_val"))
+    kept = Stream(config, *open_store(dataset), features=open_features(features).frames("s0_val"))
     checkpoint = load_checkpoint(spatial_run)
     config, weights = checkpoint.experiment.model, checkpoint.tensors["model"]
     model = open_network(config, weights, hands, "cpu", spatial_run)
     num = 0
     for batch, encoded in zip(direct.batches(), kept.batches(), strict=True):
-        told = batch._asdict()
+        expected = batch._asdict()
         for name, value in encoded._asdict().items():
             if name not in ("images", "photometric", "skipped"):
-                torch.testing.assert_close(value, told[name], rtol=0, atol=0, equal_nan=True)
+                torch.testing.assert_close(value, expected[name], rtol=0, atol=0, equal_nan=True)
         one = model(to_input(batch), batch.boxes_px, batch.is_left)
         other = model(unpack(encoded.images), encoded.boxes_px, encoded.is_left)
         for name in ("joints_2d", "confidence", "deformed", "weights"):
@@ -143,7 +143,7 @@ def test_copies_are_augmented_by_clip_labels_alike(dataset, features, hands):
 
 def test_windows_of_an_epoch_come_once_each_from_one_copy(dataset, features, temporal):
     encoded = open_features(features).frames("s0_train")
-    stream = Stream(temporal.stream, *open_store(dataset), encoded=encoded)
+    stream = Stream(temporal.stream, *open_store(dataset), features=encoded)
     alike = make_stream(dataset, TEMPORAL)
     copies = [open_features(features)._read(f"s0_train-{k}.safetensors") for k in range(3)]
     used = set()
@@ -213,7 +213,7 @@ def test_features_of_another_spatial_half_are_refused(whole, features, dataset, 
         ),
         (lambda e: changed("stream", e, augment=AugmentConfig(scale=0.1)), "with augment "),
         (lambda e: changed("model", e, roi_size=4), "with network "),
-        (lambda e: replace(e, features="gone"), "gone holds no encoded frames"),
+        (lambda e: replace(e, features="gone"), "gone holds no features"),
         (lambda e: changed("validation", e, split="all"), "shares frames|holds no all"),
         (lambda e: changed("stream", e, split="s1_train"), "holds no s1_train.safetensors, only"),
     ],
@@ -285,14 +285,14 @@ def test_the_command_tells_in_a_line_what_is_wrong(
     given = ["--checkpoint", str(spatial_run), "--data", str(dataset), "--out", str(out)]
     monkeypatch.setattr(sys, "argv", ["encode", *given, "--experiment", "dexycb_center"])
     assert encode_command.main() == 1
-    told = " ".join(capsys.readouterr().err.split())
-    assert "has backbone regnet_tiny, dexycb_center has resnet50" in told and not out.exists()
+    message = " ".join(capsys.readouterr().err.split())
+    assert "has backbone regnet_tiny, dexycb_center has resnet50" in message and not out.exists()
 
 
 def test_what_it_begins_with_is_told(temporal):
     assert temporal.begins_with == temporal.features
     assert SPATIAL_RUN.begins_with is None
-    with pytest.raises(ValueError, match="two beginnings: choose one"):
+    with pytest.raises(ValueError, match="exclude each other: choose one"):
         replace(temporal, start_from="runs/other")
     with pytest.raises(ValueError, match="vertex_stride is 0, must be 1 or more"):
         replace(temporal, vertex_stride=0)

@@ -149,8 +149,8 @@ def test_a_run_that_cools_down_is_resumed_to_the_same_end_alone(dataset, tmp_pat
 
 
 def test_two_trainings_into_one_folder(dataset, tmp_path, monkeypatch):
-    told = r"another training \(process \d+ on .*\) is writing"
-    with monkeypatch.context() as patch, pytest.raises(ValueError, match=told):
+    message = r"another training \(process \d+ on .*\) is writing"
+    with monkeypatch.context() as patch, pytest.raises(ValueError, match=message):
         patch.setattr(learner.Learner, "step", lambda *_: run(dataset, tmp_path / "run"))
         run(dataset, tmp_path / "run")
     assert not list(tmp_path.rglob(LOCK_FILE))
@@ -227,6 +227,6 @@ def test_the_log_holds_every_term_the_rate_and_the_speed(whole):
     assert first.keys() == terms | {"step", "kind", "rate", "windows_per_s", "data_wait"}
     weights = VERY_SMALL.losses
     beside = {"total", "grad_norm", "discriminator", "saturation"}
-    total = sum(weights.of(name) * first[name] for name in terms - beside)
+    total = sum(weights.weight_of(name) * first[name] for name in terms - beside)
     assert first["total"] == pytest.approx(total, rel=1e-5)
     assert first["windows_per_s"] > 0 and 0 <= first["data_wait"] <= 1

@@ -54,7 +54,7 @@ def test_a_run_from_the_command_line(main, dataset, tmp_path):
     status, said = main(*arguments(dataset, tmp_path / "run", "--steps", "1", "--resume"))
     assert status == 0
     for text in (
-        "has no checkpoint yet: beginning at step 0",
+        "has no checkpoint yet: starting at step 0",
         "tiny: ",
         "(synthetic) s0_train: 10 windows, 3 steps per epoch of 4",
         "1 process(es) on cpu, float32, 0 worker(s) each",

@@ -12,7 +12,7 @@ import pytest
 
 from deformer.video import detect
 from deformer.video.detect import HandDetector, read_model
-from tests.beside import SHARED
+from tests.shared_data import SHARED
 
 CONSTRAINTS = Path(__file__).parents[3] / "constraints.txt"
 CLIP = SHARED / "data" / "clips" / "coffee.mp4"

@@ -20,7 +20,7 @@ from deformer.video.hands import (
     boxes_in_image,
     boxes_of_inputs,
     crop_hands,
-    make_windows,
+    hand_windows,
     read_frames,
     see_hands,
     surest,
@@ -43,7 +43,7 @@ def test_the_surest_hand_of_a_side_that_is_whole_in_the_image_is_taken():
 
 def test_windows_stay_with_a_side_and_among_the_frames_it_was_seen_in():
     seen = seen_hands([0, 1, 2, 4, 1, 2, 3], [False] * 4 + [True] * 3, 5)
-    windows = make_windows(seen, WindowConfig(num_frames=3, gap=1))
+    windows = hand_windows(seen, WindowConfig(num_frames=3, gap=1))
     assert seen.frame[windows].tolist() == [
         [0, 0, 1], [0, 1, 2], [1, 2, 2], [4, 4, 4], [1, 1, 2], [1, 2, 3], [2, 3, 3],
     ]  # fmt: skip

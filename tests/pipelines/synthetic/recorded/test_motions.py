@@ -21,7 +21,6 @@ from pipelines.synthetic.plans import dexycb_plan
 from pipelines.synthetic.recorded.inverse_kinematics import JointModel, fit_betas, fit_pose
 from pipelines.synthetic.recorded.recording import Recordings, at_rest_first, sunk_m
 from pipelines.synthetic.recorded.retargeting import retarget_all
-from tests.beside import SHARED
 from tests.pipelines.synthetic.recorded.synth_motions import (
     CAMERA_ROTATION,
     FRAMES,
@@ -32,6 +31,7 @@ from tests.pipelines.synthetic.recorded.synth_motions import (
     write_motions,
 )
 from tests.pipelines.synthetic.roots import files_of
+from tests.shared_data import SHARED
 
 BETAS = np.array([0.8, -1.0, 0.5, 0, 0, 0, 0, 0, 0, 0], np.float32)
 RECORDED = SHARED / "data" / "dexycb_motions.npz"

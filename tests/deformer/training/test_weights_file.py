@@ -6,10 +6,10 @@ import pytest
 import torch
 from safetensors.torch import save, save_file
 
-from deformer import weights
+from deformer.training import weights_file
 from deformer.training.checkpoint import load_checkpoint
+from deformer.training.weights_file import find_weights, open_model, read_weights, write_weights
 from deformer.weights import __main__ as program
-from deformer.weights import find_weights, open_model, read_weights, write_weights
 from tests.deformer.small_runs import build_dataset, run
 
 
@@ -41,8 +41,8 @@ def test_a_file_is_the_checkpoint_in_half_precision(trained, file):
 
 
 def test_a_name_means_what_ships_and_a_path_a_run(trained, file, monkeypatch):
-    monkeypatch.setattr(weights, "FOLDER", file.parent)
-    assert weights.shipped() == ["mine"]
+    monkeypatch.setattr(weights_file, "FOLDER", file.parent)
+    assert weights_file.shipped() == ["mine"]
     assert open_model("mine").folder == file
     assert find_weights("elsewhere/mine") is None
     assert open_model(trained).folder.parent.parent == trained
@@ -71,9 +71,9 @@ def test_what_is_not_whole_or_not_ours_is_named(file, tmp_path):
         (save({"x": torch.zeros(1)}, {"deformer": '{"format": 1}'}), "is damaged .*'step'.*again"),
     ):
         (tmp_path / "broken.safetensors").write_bytes(broken)
-        with pytest.raises(ValueError, match=fault) as told:
+        with pytest.raises(ValueError, match=fault) as caught:
             read_weights(tmp_path / "broken.safetensors")
-        assert "broken.safetensors" in str(told.value) and "\n" not in str(told.value)
+        assert "broken.safetensors" in str(caught.value) and "\n" not in str(caught.value)
     save_file({"x": torch.zeros(1)}, tmp_path / "other.safetensors")
     with pytest.raises(ValueError, match="not those of a Deformer"):
         read_weights(tmp_path / "other.safetensors")

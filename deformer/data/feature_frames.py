@@ -1,19 +1,19 @@
-"""Frames that were encoded before, as batches of windows."""
+"""Features of frames, which stand in place of images, as batches of windows."""
 
 import numpy as np
 import torch
 
 from deformer.data.batch import Batch
 
-OF_WINDOW = ("is_left", "betas")
-"""Fields of `Batch` that a window has once, not for every frame."""
+FIELDS_PER_WINDOW = ("is_left", "betas")
+"""Fields of `Batch` that hold one value per window, not per frame."""
 
 
-class EncodedFrames:
-    """Frames of a split in memory, in one or several copies, as batches of windows."""
+class FeatureFrames:
+    """Features of a split in memory: one or several copies of the same frames."""
 
     def __init__(self, copies: list[dict[str, np.ndarray]]) -> None:
-        """copies: as `deformer.training.features.encode` gives them, of the same frames."""
+        """copies: arrays by name, of `deformer.training.features.encode_stream`."""
         self.num_copies = len(copies)
         rows = copies[0]["rows"]
         order = np.argsort(rows)
@@ -32,11 +32,11 @@ class EncodedFrames:
         return self.num_copies, len(self.rows)
 
     def places(self, rows: np.ndarray) -> np.ndarray:
-        """Where rows of the index stand here. Raises `ValueError` where some do not."""
+        """Positions of rows of the index. Raises `ValueError` where some have no features."""
         found = np.minimum(np.searchsorted(self.rows, rows), len(self.rows) - 1)
         if missing := np.unique(rows[self.rows[found] != rows]).size:
             raise ValueError(
-                f"{missing} frames of the windows were not encoded: another split, filter or "
+                f"{missing} frames of the windows have no features: another split, filter or "
                 "window, or images that are corrupt; encode them by python -m deformer.encode"
             )
         return found
@@ -44,12 +44,12 @@ class EncodedFrames:
     def batch(
         self, rows: np.ndarray, centre: int, copies: np.ndarray, is_padding: np.ndarray
     ) -> Batch:
-        """Windows rows (B, T), each of one of the copies (B,)."""
+        """Windows of rows (B, T), each from its copy (B,)."""
         found = self.places(rows)
         at = copies[:, None], found
         of_centre = copies, found[:, centre]
         values = {
-            name: torch.from_numpy(array[of_centre if name in OF_WINDOW else at])
+            name: torch.from_numpy(array[of_centre if name in FIELDS_PER_WINDOW else at])
             for name, array in self._arrays.items()
         }
         return Batch(

@@ -1,0 +1,119 @@
+"""A trained model as one small file: writing it, and reading it or a run.
+
+    open_model("lite_frames")         # deformer/weights/lite_frames.safetensors, which ships
+    open_model("mine.safetensors")    # a file that `python -m deformer.weights` wrote
+    open_model("runs/lite")           # a run, or one of its checkpoints
+
+A file holds the model's arrays in half precision. Its header holds experiment, hand and step, as
+`state.json` of a checkpoint does. A card of the same name says how the model was trained.
+"""
+
+import json
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+
+from deformer.files.foreign import describe_fault, one_line
+from deformer.files.wellformed import read_json_object
+from deformer.files.whole import write_whole
+from deformer.training.checkpoint import (
+    Checkpoint,
+    DamagedCheckpointError,
+    file_sha256,
+    from_state,
+    load_checkpoint,
+    load_experiment,
+    state_of,
+)
+
+FOLDER = Path(__file__).parents[1] / "weights"
+SUFFIX = ".safetensors"
+
+
+def shipped() -> list[str]:
+    """Names of the weights that come with the package."""
+    return sorted(path.stem for path in FOLDER.glob(f"*{SUFFIX}"))
+
+
+def find_weights(source: str | Path) -> Path | None:
+    """The file that a name or path stands for; None where it stands for a run's folder."""
+    path = Path(source)
+    if path.suffix == SUFFIX:
+        return path
+    ships = FOLDER / f"{source}{SUFFIX}"
+    return ships if str(source) == path.name and ships.is_file() and not path.is_dir() else None
+
+
+def open_model(source: str | Path, which: str = "last") -> Checkpoint:
+    """Read a model: the name of shipped weights, a file of weights, or a run.
+
+    which: of a run's checkpoints, as in `load_checkpoint`. Raises `FileNotFoundError` where there
+    is none, `ValueError` for another kind of file, `DamagedCheckpointError` for a damaged one.
+    """
+    path = find_weights(source)
+    return read_weights(path) if path else load_checkpoint(_run(source), which, ("model",))
+
+
+def open_experiment(source: str | Path) -> Checkpoint:
+    """As `open_model`, but without reading the tensors of a run's last checkpoint."""
+    path = find_weights(source)
+    return read_weights(path) if path else load_experiment(_run(source))
+
+
+def open_trained(source: str | Path, which: str = "best") -> Checkpoint:
+    """Read a model for use. "best" of a run that was never validated is its last checkpoint."""
+    has_best = which != "best" or (Path(source) / "best.json").exists()
+    return open_model(source, which if has_best else "last")
+
+
+def _run(source: str | Path) -> Path:
+    if Path(source).is_file():
+        raise ValueError(
+            f"{source} is a file, and no file of weights ({SUFFIX}): name one, or a run's folder"
+        )
+    if not Path(source).exists():
+        raise FileNotFoundError(
+            f"{source} is no run, no file of weights ({SUFFIX}) and none of those that ship "
+            f"({', '.join(shipped()) or 'none'})"
+        )
+    return Path(source)
+
+
+def write_weights(path: Path, checkpoint: Checkpoint) -> None:
+    """Write the model of a checkpoint in half precision."""
+    tensors = {
+        key: (value.half() if value.is_floating_point() else value).contiguous()
+        for key, value in checkpoint.tensors["model"].items()
+    }
+    for key, value in tensors.items():
+        if value.is_floating_point() and not torch.isfinite(value).all():
+            raise ValueError(
+                f"{key} has values that half precision cannot hold: nothing is written"
+            )
+    write_whole(path, save(tensors, {"deformer": json.dumps(state_of(checkpoint))}))
+
+
+def read_weights(path: Path) -> Checkpoint:
+    """The inverse, in float32. Raises as `open_model`."""
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such file; weights that ship: {', '.join(shipped())}")
+    try:
+        with safe_open(path, "pt") as file:
+            header = (file.metadata() or {}).get("deformer")
+            model = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+    except SafetensorError as error:
+        raise DamagedCheckpointError(
+            f"{path} is no whole safetensors file: {describe_fault(path.read_bytes(), error)}"
+        ) from None
+    if header is None:
+        raise ValueError(f"{path} holds arrays, but not those of a Deformer: it lacks its header")
+    try:
+        state = read_json_object(header.encode())
+    except ValueError as error:
+        raise DamagedCheckpointError(
+            f"the header of {path} is damaged ({one_line(error)}): download or copy it again"
+        ) from None
+    model = {key: v.float() if v.is_floating_point() else v for key, v in model.items()}
+    return from_state(state, path, {"model": model}, file_sha256(path))
