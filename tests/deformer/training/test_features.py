@@ -2,7 +2,10 @@
 them is a whole network."""
 
 import io
+import json
+import os
 import shutil
+import signal
 import sys
 from dataclasses import replace
 
@@ -38,11 +41,28 @@ from tests.deformer.small_runs import (
     records,
     run,
 )
+from tests.processes import assert_nothing_is_left, session_of, start_python, wait_until
 
 SPATIAL_RUN = replace(VERY_SMALL, name="very_small", adversarial=False)
 TEMPORAL = replace(
     VERY_SMALL, name="very_small_temporal", backbone_weights="none", vertex_stride=100
 )
+ENCODE_SLOWLY = """
+import sys, time
+from deformer import encode, experiments
+from deformer.data import batch
+from deformer.training import features
+from tests.deformer.training.test_features import TEMPORAL
+
+def without_padding(read):
+    time.sleep(0.5)
+    return batch.without_padding(read)
+
+if __name__ == "__main__":
+    features.without_padding = without_padding
+    experiments.EXPERIMENTS[TEMPORAL.name] = TEMPORAL
+    sys.exit(encode.main())
+"""
 
 
 @pytest.fixture(scope="module")
@@ -158,6 +178,34 @@ def test_windows_of_an_epoch_come_once_each_from_one_copy(dataset, features, tem
             assert sum(is_of) == 1
             used.add(is_of.index(True))
     assert used == {0, 1, 2}
+
+
+@pytest.mark.slow
+def test_ctrl_c_stops_encoding_with_workers_and_the_same_command_goes_on(
+    dataset, spatial_run, features, tmp_path
+):
+    out = tmp_path / "features"
+    arguments = ["--checkpoint", spatial_run, "--data", dataset, "--experiment", TEMPORAL.name]
+    arguments += ["--splits", "s0_test", "--copies", "3", "--workers", "2", "--device", "cpu"]
+    command = [ENCODE_SLOWLY, *map(str, arguments), "--out", str(out)]
+    process = start_python(*command)
+    copies = "s0_train-*.safetensors"
+    assert wait_until(lambda: any(out.glob(copies)) or process.poll() is not None, 120)
+    assert wait_until(lambda: len(session_of(process.pid)) >= 3, 60)  # workers of the next copy
+    os.killpg(process.pid, signal.SIGINT)  # a terminal sends it to every process
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130, errors
+    assert "interrupted; the same command goes on" in errors and "Traceback" not in errors
+    assert_nothing_is_left(process.pid)
+    assert 1 <= len(list(out.glob(copies))) < 3 and not list(out.glob(".*.part"))
+    first = (out / "s0_train-0.safetensors").stat().st_mtime_ns
+    process = start_python(*command)
+    _, errors = process.communicate(timeout=120)
+    assert process.returncode == 0, errors
+    assert (out / "s0_train-0.safetensors").stat().st_mtime_ns == first  # kept, not made again
+    assert_nothing_is_left(process.pid)
+    uninterrupted = json.loads((features / "features.json").read_text())["files"]
+    assert json.loads((out / "features.json").read_text())["files"] == uninterrupted
 
 
 def test_only_the_temporal_half_learns(temporal_run, spatial_run):
