@@ -39,9 +39,9 @@ demo: install
 	$(PY) benchmarks.report --data shards/demo shards/demo_ho3d
 	@echo "Open results/report.html. To go on: source .venv/bin/activate, then README.md"
 
-# The weights that ship, from nothing: drawn scenes, single frames, windows. SIZE is a percentage of
+# Weights like those that ship, from nothing: drawn scenes, single frames, windows. SIZE is a percentage of
 # all of it: 1 rehearses in minutes, 100 is for a GPU beside 16 cores (WORKERS=15) or for a night.
-# Interrupted, the same command goes on. Another SIZE wants the folders of the last one gone.
+# Interrupted, the same command goes on. Before another SIZE, delete the folders of the last.
 VARIED := --data shards/varied --stream.split train --stream.where "visibility > 0.1" \
 	--validation.split val --workers $(WORKERS) --resume
 weights: install
