@@ -1,4 +1,4 @@
-"""Everything that the project needs has a wheel for every Python that it names."""
+"""The wheel holds every file; what the project needs has a wheel for every Python it names."""
 
 import re
 import subprocess
@@ -60,6 +60,23 @@ def versions_with_wheels(name: str, python: str) -> list[str]:
     run = subprocess.run(command, capture_output=True, text=True)
     found = re.search(r"^Available versions: (.*)$", run.stdout, re.MULTILINE)
     return found[1].split(", ") if found else []
+
+
+def test_package_data_names_every_file_that_is_no_code():
+    """benchmarks/results are this repository's results, which no wheel carries."""
+    tools = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["tool"]
+    packed = {
+        path.relative_to(REPOSITORY).as_posix()
+        for package, patterns in tools["setuptools"]["package-data"].items()
+        for pattern in patterns
+        for path in REPOSITORY.joinpath(*package.split(".")).glob(pattern)
+    }
+    command = ["git", "-C", REPOSITORY, "ls-files", "deformer", "pipelines", "benchmarks"]
+    tracked = subprocess.run(command, capture_output=True, text=True)
+    if tracked.returncode:
+        pytest.skip("this is no git clone, so the tracked files are not known")
+    files = {path for path in tracked.stdout.splitlines() if not path.endswith(".py")}
+    assert {path for path in files if not path.startswith("benchmarks/results/")} - packed == set()
 
 
 @pytest.mark.slow
