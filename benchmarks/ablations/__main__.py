@@ -23,12 +23,13 @@ from rich.table import Table
 
 from benchmarks.ablations.jobs import Job, make_slots, run_jobs, visible_gpus
 from benchmarks.ablations.presets import Options, plan
-from benchmarks.evaluation.training_log import LOG_FILE, read_log
+from benchmarks.evaluation.training_log import read_log
 from benchmarks.speed.model import ModelSpeed, measure_model
 from deformer.experiments import get_experiment
 from deformer.program.console import PlainConsole, print_labelled, run_program
 from deformer.program.processor import usable_cores
 from deformer.program.stopping import STOPPED
+from deformer.training.log import LOG_FILE
 
 _FAREWELL = "stopped; the same command goes on"
 

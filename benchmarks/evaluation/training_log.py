@@ -8,9 +8,7 @@ import numpy as np
 from benchmarks.evaluation.result import Method, Run
 from deformer.training.checkpoint import Checkpoint, load_experiment
 from deformer.training.experiment import Experiment
-from deformer.training.log import read_records
-
-LOG_FILE = "log.jsonl"
+from deformer.training.log import LOG_FILE, read_records
 
 
 @dataclass(frozen=True, eq=False)

@@ -14,6 +14,7 @@ from tensorboard.summary.writer.record_writer import RecordWriter
 from deformer.files.foreign import UnreadableFileError, describe_other_file, one_line
 from deformer.files.whole import RESUME, room_for, whole_file, write_whole
 
+LOG_FILE = "log.jsonl"
 _SHOWN = ("vertices", "joints", "pose", "joints_2d", "motion_vertices", "adversarial")
 SATURATED = 0.95
 _PATIENCE = 20
@@ -36,7 +37,7 @@ class Journal:
 
     def __init__(self, run: Path, first_step: int, total_steps: int, console: Console) -> None:
         """first_step: later records, which a killed run left, are dropped."""
-        self.path, self.console = run / "log.jsonl", console
+        self.path, self.console = run / LOG_FILE, console
         self.total_steps = total_steps
         known = read_records(self.path) if first_step and self.path.exists() else []
         kept = [json.dumps(record) + "\n" for record in known if record["step"] <= first_step]
