@@ -26,7 +26,14 @@ from rich.console import Console
 from rich.table import Table
 
 from deformer.data.clip import SPLIT_COLUMNS, decode_labels
-from deformer.data.dataset import read_info, read_member, read_table, split_column, split_name
+from deformer.data.dataset import (
+    FRAMES_FILE,
+    read_info,
+    read_member,
+    read_table,
+    split_column,
+    split_name,
+)
 from deformer.data.occlusion_bins import EDGES, bin_of
 from deformer.files.images import decode_jpeg
 from deformer.files.whole import write_whole
@@ -71,7 +78,7 @@ class Options:
 
 def read_frames(folder: Path, info: dict, split: str | None) -> pa.Table:
     """The rows of `frames.parquet` in a split (None: all), without the halo; text as codes."""
-    path = folder / "frames.parquet"
+    path = folder / FRAMES_FILE
     frames = read_table(path, _COLUMNS, _TEXT_COLUMNS)
     wanted = pc.invert(frames["is_halo"])
     if selected := split_column(info, split):

@@ -106,10 +106,9 @@ def check_indices(folder: Path) -> list[str]:
     info = _read_whole_info(folder)
     try:
         problems = [
-            f"{table}.parquet has {n} row groups for {len(info['shards'])} shards"
+            f"{table} has {n} row groups for {len(info['shards'])} shards"
             for table in TABLES
-            if (n := pq.read_metadata(folder / f"{table}.parquet").num_row_groups)
-            != len(info["shards"])
+            if (n := pq.read_metadata(folder / table).num_row_groups) != len(info["shards"])
         ]
         counted = count_index(folder)
     except (OSError, ValueError, KeyError, pa.ArrowException) as error:
@@ -176,7 +175,7 @@ def _check_shard(job: tuple[Path, int, dict, str | None]) -> ShardReport:
         problems.append(f"{name} mixes parts of a split: {' and '.join(map(str, parts))}")
     clips = frames.filter(pc.equal(frames["clip_index"], 0))["clip"].to_pylist()
     for table, rows in zip(TABLES, (frames, annotations), strict=True):
-        in_indices += _check_rows(folder / f"{table}.parquet", position, rows)
+        in_indices += _check_rows(folder / table, position, rows)
     in_indices += [
         f"{name} holds {n} {key}, {DATASET_FILE} says {shard[key]}"
         for key, n in (("clips", len(set(clips))), ("frames", len(frames)))

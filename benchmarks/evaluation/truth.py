@@ -10,7 +10,14 @@ import torch
 
 from benchmarks.evaluation.protocol import Comparison
 from benchmarks.evaluation.result import Counts, Data
-from deformer.data.dataset import dataset_sha256, read_info, read_table, split_column
+from deformer.data.dataset import (
+    ANNOTATIONS_FILE,
+    FRAMES_FILE,
+    dataset_sha256,
+    read_info,
+    read_table,
+    split_column,
+)
 from deformer.data.store import Store
 from deformer.hand.conventions import NUM_VERTICES
 from deformer.hand.mano import HandLayer, Hands
@@ -64,7 +71,7 @@ def read_truth(folder: Path, split: str, rows: np.ndarray | None = None) -> Trut
     Raises `FileNotFoundError` without a dataset, `ValueError` for an unknown split.
     """
     info = read_info(folder)
-    frames = read_table(folder / "frames.parquet", _FRAMES_COLUMNS)
+    frames = read_table(folder / FRAMES_FILE, _FRAMES_COLUMNS)
     wanted = pc.invert(frames["is_halo"])
     if found := split_column(info, None if split == "all" else split):
         column, part = found
@@ -73,7 +80,7 @@ def read_truth(folder: Path, split: str, rows: np.ndarray | None = None) -> Trut
     if rows is not None:
         row = row[np.isin(row, rows)]
     labels = ["joints_cam_m", "pose_rotvec", "betas", "vertices_cam_m"]
-    wide = read_table(folder / "annotations.parquet", labels).take(row)
+    wide = read_table(folder / ANNOTATIONS_FILE, labels).take(row)
     vertices = wide["vertices_cam_m"]
     return Truth(
         info,

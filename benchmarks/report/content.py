@@ -25,6 +25,7 @@ from benchmarks.tables.rows import DAGGER, DASH, mean_text
 from deformer.data.clip import REASONS
 from deformer.data.dataset import (
     DATASET_FILE,
+    FRAMES_FILE,
     dataset_sha256,
     read_info,
     read_table,
@@ -141,7 +142,7 @@ def splits_grid(folder: Path) -> Grid:
     splits = info["counts"]["splits"]
     columns = {name: split_column(info, name) for name in splits}
     wanted = ["valid", "is_halo", "occlusion", *sorted({c for c, _ in columns.values()})]
-    frames = read_table(folder / "frames.parquet", wanted)
+    frames = read_table(folder / FRAMES_FILE, wanted)
     use = frames["valid"].to_numpy() & ~frames["is_halo"].to_numpy()
     occlusion = frames["occlusion"].to_numpy().astype(float)
     rows = []

@@ -14,6 +14,8 @@ from deformer.files.foreign import UnreadableFileError, check_folder_name, descr
 from deformer.hand.conventions import TIPS
 
 DATASET_FILE = "dataset.json"
+FRAMES_FILE = "frames.parquet"
+ANNOTATIONS_FILE = "annotations.parquet"
 
 
 def read_info(folder: str | Path) -> dict:

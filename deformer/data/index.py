@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from deformer.data.dataset import read_info, read_table, split_column
+from deformer.data.dataset import FRAMES_FILE, read_info, read_table, split_column
 from deformer.data.filter import Filter
 from deformer.data.windows import WindowConfig, clip_windows
 
@@ -75,7 +75,7 @@ def read_index(folder: str | Path) -> FrameIndex:
     folder = Path(folder)
     info = read_info(folder)
     columns = [*_TEXT, *_NUMBERS]
-    table = read_table(folder / "frames.parquet", columns)
+    table = read_table(folder / FRAMES_FILE, columns)
     clips, clip = _codes(table["clip"])
     shards, shard = _codes(table["shard"])
     sides, side = _codes(table["side"])
@@ -112,7 +112,7 @@ def select_rows(index: FrameIndex, split: str, where: str | None = None) -> np.n
     Raises `ValueError` for an unknown split, a bad filter, or when no row is left.
     """
     selected = index.numbers["valid"] & ~index.numbers["is_halo"]
-    path = index.folder / "frames.parquet"
+    path = index.folder / FRAMES_FILE
     if found := split_column(index.info, None if split == "all" else split):
         column, part = found
         values = read_table(path, [column])[column]

@@ -23,12 +23,12 @@ from fsspec import AbstractFileSystem
 from fsspec.implementations.local import LocalFileSystem
 
 from deformer.data.clip import decode_labels, image_member, labels_member
-from deformer.data.dataset import DATASET_FILE, read_member
+from deformer.data.dataset import ANNOTATIONS_FILE, DATASET_FILE, FRAMES_FILE, read_member
 from deformer.data.index import FrameIndex, read_index
 from deformer.files.whole import whole_file
 
 DEFAULT_CACHE = Path.home() / ".cache" / "deformer"
-_INDEX_FILES = (DATASET_FILE, "frames.parquet", "annotations.parquet")
+_INDEX_FILES = (DATASET_FILE, FRAMES_FILE, ANNOTATIONS_FILE)
 _LABELS = (
     "crop_xywh", "box_px", "K", "joints_cam_m", "joints_px", "pose_rotvec", "betas", "occlusion"
 )  # fmt: skip

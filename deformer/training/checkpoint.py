@@ -106,12 +106,17 @@ def state_of(content: Content) -> dict:
     return begin | {name: getattr(content, name) for name in names}
 
 
+def best_file(run: Path) -> Path:
+    """The note on its best checkpoint, there since the first validation."""
+    return run / "best.json"
+
+
 def _note_best(run: Path, content: Content) -> dict | None:
     """Update `best.json` and return its content; None before the first validation."""
     best, error = _best(run), content.metrics.get("pa_mpjpe_mm")
     if error is not None and (best is None or error < best["pa_mpjpe_mm"]):
         best = {"step": content.step, "pa_mpjpe_mm": error}
-        write_whole(run / "best.json", json.dumps(best) + "\n")
+        write_whole(best_file(run), json.dumps(best) + "\n")
     return best
 
 
@@ -133,7 +138,7 @@ def _step_of(folder: Path) -> int:
 
 
 def _best(run: Path) -> dict | None:
-    path = run / "best.json"
+    path = best_file(run)
     if not path.exists():
         return None
     try:

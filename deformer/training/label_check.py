@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from deformer.data.dataset import read_table
+from deformer.data.dataset import ANNOTATIONS_FILE, FRAMES_FILE, read_table
 from deformer.data.index import FrameIndex, WindowTable
 from deformer.hand.mano import HandLayer, Hands, load_hands
 from deformer.hand.rotations import rotvec_to_rotmat
@@ -60,13 +60,13 @@ def check_labels(
             "--model.fusion occlusion weighs frames by it: build the shards with object models, or "
             "choose another fusion"
         )
-        _check_given(index, windows, "frames.parquet", ["occlusion"], fault)
+        _check_given(index, windows, FRAMES_FILE, ["occlusion"], fault)
     fault = "training needs MANO labels; choose a split that has them"
-    _check_given(index, windows, "annotations.parquet", _MANO, fault)
+    _check_given(index, windows, ANNOTATIONS_FILE, _MANO, fault)
     rows = windows.centre_rows
     rows = rows[np.linspace(0, len(rows) - 1, min(_SAMPLES, len(rows))).astype(int)]
     columns = [*_MANO, "joints_cam_m"]
-    table = read_table(index.folder / "annotations.parquet", columns).take(rows)
+    table = read_table(index.folder / ANNOTATIONS_FILE, columns).take(rows)
     values = {name: torch.tensor(np.array(table[name].to_pylist(), np.float32)) for name in columns}
     is_left = torch.from_numpy(index.is_left[rows])
     rotmats = rotvec_to_rotmat(values["pose_rotvec"].view(-1, 16, 3))
@@ -88,7 +88,7 @@ def check_truth(index: FrameIndex, windows: WindowTable, split: str) -> None:
         "validation poses the true hands by them (HO-3D gives none for its evaluation set): choose "
         f"another --validation.split than {split}, or None; benchmarks.evaluate scores by joints"
     )
-    _check_given(index, windows, "annotations.parquet", _MANO, fault)
+    _check_given(index, windows, ANNOTATIONS_FILE, _MANO, fault)
 
 
 def _check_given(

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from deformer.data.dataset import read_table
+from deformer.data.dataset import ANNOTATIONS_FILE, read_table
 from deformer.data.index import FrameIndex, WindowTable
 from deformer.network.discriminator import NUM_FEATURES
 
@@ -25,7 +25,7 @@ class RealMotion:
     def __init__(self, index: FrameIndex, windows: WindowTable, seed: int) -> None:
         self.windows, self.is_left, self.seed = windows, index.is_left, seed
         used, self.rows = np.unique(windows.rows, return_inverse=True)
-        path = index.folder / "annotations.parquet"
+        path = index.folder / ANNOTATIONS_FILE
         column = read_table(path, ["pose_rotvec"])["pose_rotvec"].combine_chunks()
         # `check_labels` refuses a set in which one is null
         self.poses = column.take(used).flatten().to_numpy().reshape(len(used), 48)

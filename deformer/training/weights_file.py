@@ -21,6 +21,7 @@ from deformer.files.whole import write_whole
 from deformer.training.checkpoint import (
     Checkpoint,
     DamagedCheckpointError,
+    best_file,
     file_sha256,
     from_state,
     load_checkpoint,
@@ -64,7 +65,7 @@ def open_experiment(source: str | Path) -> Checkpoint:
 
 def open_trained(source: str | Path, which: str = "best") -> Checkpoint:
     """Read a model for use. "best" of a run that was never validated is its last checkpoint."""
-    has_best = which != "best" or (Path(source) / "best.json").exists()
+    has_best = which != "best" or best_file(Path(source)).exists()
     return open_model(source, which if has_best else "last")
 
 

@@ -11,7 +11,13 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from deformer.data.clip import ANNOTATIONS_SCHEMA, FRAMES_SCHEMA, SPLIT_COLUMNS
-from deformer.data.dataset import DATASET_FILE, read_table, split_name
+from deformer.data.dataset import (
+    ANNOTATIONS_FILE,
+    DATASET_FILE,
+    FRAMES_FILE,
+    read_table,
+    split_name,
+)
 from deformer.files.whole import whole_file
 from pipelines.building.shard import (
     BUILD_FOLDER,
@@ -23,7 +29,7 @@ from pipelines.building.shard import (
 )
 from pipelines.datasets.source import UnusableInputError
 
-TABLES = {"frames": FRAMES_SCHEMA, "annotations": ANNOTATIONS_SCHEMA}
+TABLES = {FRAMES_FILE: FRAMES_SCHEMA, ANNOTATIONS_FILE: ANNOTATIONS_SCHEMA}
 
 LIKELY_CAUSES = {
     "no_hand": "the labels have a hand in no frame: is the side the other one, are joints or box "
@@ -94,9 +100,9 @@ def write_indices(out: Path, rows: Iterable[tuple[pa.Table, pa.Table]]) -> None:
     """Write `frames.parquet` and `annotations.parquet`, one row group per shard, in shard order."""
     with ExitStack() as stack:
         writers = []
-        for table, schema in TABLES.items():
-            temporary = out / BUILD_FOLDER / f"{table}.parquet.tmp"
-            file = stack.enter_context(whole_file(out / f"{table}.parquet", temporary))
+        for name, schema in TABLES.items():
+            temporary = out / BUILD_FOLDER / f"{name}.tmp"
+            file = stack.enter_context(whole_file(out / name, temporary))
             writer = pq.ParquetWriter(file, schema, compression="zstd", write_page_checksum=True)
             writers.append(stack.enter_context(writer))
         for tables in rows:
@@ -110,7 +116,7 @@ def count_index(out: Path) -> dict:
     Halo rows are counted apart and nowhere else: each is the centre of its own clip elsewhere.
     """
     columns = ["clip", "is_halo", "valid", "reason", *SPLIT_COLUMNS]
-    frames = read_table(out / "frames.parquet", columns)
+    frames = read_table(out / FRAMES_FILE, columns)
     is_halo = frames["is_halo"]
     centres = frames.filter(pc.invert(is_halo))
     invalid = centres.filter(pc.invert(centres["valid"]))

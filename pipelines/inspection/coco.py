@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 from pycocotools import mask as coco_mask
 
 from deformer.data.clip import SCHEMA_VERSION, image_member
-from deformer.data.dataset import read_info, split_column
+from deformer.data.dataset import ANNOTATIONS_FILE, FRAMES_FILE, read_info, split_column
 from deformer.files.whole import whole_file
 from deformer.hand.conventions import JOINT_NAMES, JOINT_PARENTS, NUM_JOINTS
 
@@ -96,8 +96,8 @@ def _head(info: dict, split: str | None) -> dict:
 def _entries(folder: Path, selected: tuple[str, str] | None) -> Iterator[tuple[dict, dict]]:
     """Images and their annotations, one row group in memory at a time."""
     with (
-        pq.ParquetFile(folder / "frames.parquet") as frames,
-        pq.ParquetFile(folder / "annotations.parquet") as annotations,
+        pq.ParquetFile(folder / FRAMES_FILE) as frames,
+        pq.ParquetFile(folder / ANNOTATIONS_FILE) as annotations,
     ):
         row = 0
         for group in range(frames.num_row_groups):
@@ -111,8 +111,8 @@ def _entries(folder: Path, selected: tuple[str, str] | None) -> Iterator[tuple[d
                 wide = annotations.read_row_group(group, _ANNOTATIONS_COLUMNS)
                 if len(wide) != len(narrow):
                     raise ValueError(
-                        f"{folder}: row group {group} has {len(narrow)} rows in frames.parquet, "
-                        f"{len(wide)} in annotations.parquet; run python -m pipelines.verify"
+                        f"{folder}: row group {group} has {len(narrow)} rows in {FRAMES_FILE}, "
+                        f"{len(wide)} in {ANNOTATIONS_FILE}; run python -m pipelines.verify"
                     )
                 yield from _group_entries(narrow.take(rows), wide.take(rows), row + rows + 1)
             row += len(narrow)
