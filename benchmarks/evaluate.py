@@ -53,13 +53,12 @@ from deformer.data.stream import Stream
 from deformer.experiments import choices_of
 from deformer.files.foreign import check_folder_name
 from deformer.hand.camera import is_at_nearest
-from deformer.hand.mano import Hands
+from deformer.hand.mano import Hands, load_hands_of
 from deformer.inference import Combine
 from deformer.program.console import PlainConsole, run_program, this_command
 from deformer.program.least import check_least
 from deformer.training.checkpoint import Checkpoint, check_hand
 from deformer.training.distributed import Place, process_group
-from deformer.training.label_check import load_hands_of
 from deformer.training.weights_file import open_trained
 
 

@@ -38,11 +38,11 @@ from deformer.files.whole import write_whole
 from deformer.hand.box import hand_box, tight_box
 from deformer.hand.camera import project
 from deformer.hand.conventions import FINGERS_RGB, JOINT_PARENTS
+from deformer.hand.mano import load_same_hands
 from deformer.inference import open_network
 from deformer.network.model import Deformer
 from deformer.program.console import PlainConsole, run_program
 from deformer.training.checkpoint import Checkpoint
-from deformer.training.label_check import load_same_hands
 from deformer.training.weights_file import open_trained
 from deformer.video.hands import (
     FOCAL_PER_SIDE,

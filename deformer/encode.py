@@ -26,6 +26,7 @@ from deformer.data.store import open_store
 from deformer.data.stream import Stream
 from deformer.experiments import get_experiment
 from deformer.files.whole import claim_folder, write_whole
+from deformer.hand.mano import load_hands_of
 from deformer.inference import open_network
 from deformer.program.console import PlainConsole, run_program, this_command
 from deformer.program.least import check_least
@@ -43,7 +44,6 @@ from deformer.training.features import (
     single_frames,
     spatial_half,
 )
-from deformer.training.label_check import load_hands_of
 from deformer.training.weights_file import open_trained
 
 _BATCH = 32

@@ -29,7 +29,7 @@ from deformer.data.store import open_store
 from deformer.data.stream import Stream
 from deformer.files.foreign import check_folder_name
 from deformer.files.whole import write_whole
-from deformer.hand.mano import Hands
+from deformer.hand.mano import Hands, load_hands_of
 from deformer.network.discriminator import saturation
 from deformer.network.model import count_parameters
 from deformer.program.console import PlainConsole, run_command, this_command
@@ -46,7 +46,7 @@ from deformer.training.distributed import (
     wait_for_all,
 )
 from deformer.training.features import Features, open_features
-from deformer.training.label_check import check_labels, check_truth, load_hands_of
+from deformer.training.label_check import check_labels, check_truth
 from deformer.training.learner import Learner, NonFiniteError
 from deformer.training.log import Journal
 from deformer.training.motion import RealMotion

@@ -16,8 +16,7 @@ from benchmarks.figures import curves, hands
 from benchmarks.figures.curves import Line
 from benchmarks.figures.examples import GROUPS, largest_gain, typical_frames, view_window
 from deformer.data.store import CorruptMemberError
-from deformer.hand.mano import Hands
-from deformer.training.label_check import load_hands_of
+from deformer.hand.mano import Hands, load_hands_of
 
 
 @dataclass(frozen=True, eq=False)

@@ -12,11 +12,11 @@ import torch
 from deformer.data.store import open_store
 from deformer.data.stream import Stream
 from deformer.experiments import get_experiment
+from deformer.hand.mano import load_hands_of
 from deformer.program.processor import usable_cores
 from deformer.training.distributed import Place
 from deformer.training.experiment import Experiment
 from deformer.training.features import open_features
-from deformer.training.label_check import load_hands_of
 from deformer.training.learner import Learner
 from deformer.training.motion import RealMotion
 

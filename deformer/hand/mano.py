@@ -111,6 +111,36 @@ def load_hands(source: str | Path | None = None) -> Hands:
     return Hands(name, right, left, digest.hexdigest())
 
 
+def load_hands_of(info: dict, mano_dir: Path | None = None) -> Hands:
+    """The hand model that a dataset was built with.
+
+    info: of `dataset.json`. mano_dir: MANO's folder, by default `$MANO_DIR`. Raises `ValueError`
+    for a dataset that was built without a hand model or with another one, `FileNotFoundError`
+    when MANO's files are missing.
+    """
+    name, sha256 = info["parameters"]["hand"], info["parameters"]["hand_sha256"]
+    if name == "none":
+        raise ValueError(
+            "these shards were built with --hand none, so they hold no MANO labels: build them "
+            "with --mano-dir"
+        )
+    return load_same_hands(name, sha256, "these shards were built", mano_dir)
+
+
+def load_same_hands(name: str, sha256: str, made: str, mano_dir: Path | None) -> Hands:
+    """The hand model of this name and hash. made: what was made with it, for the message.
+
+    Raises `ValueError` when the files hold another model.
+    """
+    hands = load_hands("standin" if name == "standin" else mano_dir)
+    if hands.sha256 != sha256:
+        raise ValueError(
+            f"{made} with another hand model: {name} {sha256[:12]}, here is "
+            f"{hands.name} {hands.sha256[:12]}; name the same files by --mano-dir, or make it anew"
+        )
+    return hands
+
+
 def find_mano(folder: str | Path | None = None) -> Path:
     """The folder of MANO's files: `folder`, by default `$MANO_DIR`, or a place in it where the
     download or smplx puts them. `folder` may also be one of the two files.

@@ -1,49 +1,17 @@
 """Check before the first step that the labels of a dataset belong to the hand model."""
 
-from pathlib import Path
-
 import numpy as np
 import torch
 
 from deformer.data.dataset import ANNOTATIONS_FILE, FRAMES_FILE, read_table
 from deformer.data.index import FrameIndex, WindowTable
-from deformer.hand.mano import HandLayer, Hands, load_hands
+from deformer.hand.mano import HandLayer, Hands
 from deformer.hand.rotations import rotvec_to_rotmat
 from deformer.network.model import DeformerConfig
 
 _MANO = ["pose_rotvec", "betas"]
 _SAMPLES = 64
 _TOLERANCE_MM = 3.0
-
-
-def load_hands_of(info: dict, mano_dir: Path | None = None) -> Hands:
-    """The hand model that a dataset was built with.
-
-    info: of `dataset.json`. mano_dir: MANO's folder, by default `$MANO_DIR`. Raises `ValueError`
-    for a dataset that was built without a hand model or with another one, `FileNotFoundError`
-    when MANO's files are missing.
-    """
-    name, sha256 = info["parameters"]["hand"], info["parameters"]["hand_sha256"]
-    if name == "none":
-        raise ValueError(
-            "these shards were built with --hand none, so they hold no MANO labels: build them "
-            "with --mano-dir"
-        )
-    return load_same_hands(name, sha256, "these shards were built", mano_dir)
-
-
-def load_same_hands(name: str, sha256: str, made: str, mano_dir: Path | None) -> Hands:
-    """The hand model of this name and hash. made: what was made with it, for the message.
-
-    Raises `ValueError` when the files hold another model.
-    """
-    hands = load_hands("standin" if name == "standin" else mano_dir)
-    if hands.sha256 != sha256:
-        raise ValueError(
-            f"{made} with another hand model: {name} {sha256[:12]}, here is "
-            f"{hands.name} {hands.sha256[:12]}; name the same files by --mano-dir, or make it anew"
-        )
-    return hands
 
 
 def check_labels(

@@ -17,7 +17,7 @@ from smplx.utils import Struct
 from deformer.files.foreign import UnreadableFileError
 from deformer.files.safe_pickle import load_pickle
 from deformer.hand.conventions import MANO_PARENTS, MANO_TO_DATASET, SIDES, TIP_VERTICES
-from deformer.hand.mano import HandLayer, find_mano, load_hands
+from deformer.hand.mano import HandLayer, Hands, find_mano, load_hands, load_hands_of
 from deformer.hand.rotations import rotvec_to_rotmat
 
 
@@ -222,3 +222,20 @@ def test_the_layer_is_smplx_s(hands):
         torch.testing.assert_close(
             in_mano_order[:, :16], expected.joints[:, :16], rtol=0, atol=1e-6
         )
+
+
+def test_the_hand_model_is_the_one_that_shards_were_built_with(hands, mano_folder, monkeypatch):
+    def of(mano_dir: Path | None = None, **parameters) -> Hands:
+        built_with = {"hand": "standin", "hand_sha256": hands.sha256}
+        return load_hands_of({"parameters": built_with | parameters}, mano_dir)
+
+    assert of().name == "standin"
+    assert of(mano_folder, hand="mano").sha256 == hands.sha256  # with the stand-in's numbers
+    monkeypatch.setenv("MANO_DIR", str(mano_folder))
+    assert of(hand="mano").name == "mano"
+    with pytest.raises(ValueError, match="mano 222222222222, here is mano .* --mano-dir"):
+        of(hand="mano", hand_sha256="2" * 64)
+    with pytest.raises(ValueError, match="another hand model: standin 111111111111, here is"):
+        of(hand_sha256="1" * 64)
+    with pytest.raises(ValueError, match="built with --hand none, so they hold no MANO labels"):
+        of(hand="none", hand_sha256=None)

@@ -2,7 +2,6 @@
 
 import shutil
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -10,9 +9,9 @@ import pytest
 
 from deformer.data.dataset import read_table
 from deformer.files.foreign import UnreadableFileError
-from deformer.hand.mano import Hands
+from deformer.hand.mano import Hands, load_hands_of
 from deformer.training import label_check
-from deformer.training.label_check import check_labels, check_truth, load_hands_of
+from deformer.training.label_check import check_labels, check_truth
 from deformer.training.motion import RealMotion
 from tests.deformer.small_runs import VERY_SMALL, with_column
 
@@ -91,21 +90,3 @@ def test_the_fusion_by_occlusion_needs_it(stream, hands, monkeypatch):
     monkeypatch.setattr(label_check, "read_table", no_occlusion)
     with pytest.raises(ValueError, match=r"frames have no occlusion: --model.fusion occlusion"):
         check_labels(stream.index, stream.windows, hands, by_occlusion)
-
-
-def test_the_hand_model_is_the_one_that_shards_were_built_with(
-    stream, hands, mano_folder, monkeypatch
-):
-    def of(mano_dir: Path | None = None, **parameters) -> Hands:
-        info = stream.index.info
-        return load_hands_of(info | {"parameters": info["parameters"] | parameters}, mano_dir)
-
-    assert of(mano_folder, hand="mano").sha256 == hands.sha256  # with the stand-in's numbers
-    monkeypatch.setenv("MANO_DIR", str(mano_folder))
-    assert of(hand="mano").name == "mano"
-    with pytest.raises(ValueError, match="mano 222222222222, here is mano .* --mano-dir"):
-        of(hand="mano", hand_sha256="2" * 64)
-    with pytest.raises(ValueError, match="another hand model: standin 111111111111, here is"):
-        of(hand_sha256="1" * 64)
-    with pytest.raises(ValueError, match="built with --hand none, so they hold no MANO labels"):
-        of(hand="none", hand_sha256=None)
