@@ -27,7 +27,7 @@ from pipelines.synthetic.scene.cameras import MASTER_SERIAL, Camera, intrinsics,
 from pipelines.synthetic.scene.sequence import Sequence, compose, compose_recorded
 from pipelines.synthetic.scene.setting import Setting
 from pipelines.synthetic.scene.world import Person, SequenceSpec
-from pipelines.synthetic.standin_hand import generator
+from pipelines.synthetic.seeds import generator
 from pipelines.synthetic.things.ycb import CLASS_IDS
 
 HAND_LABEL = 255

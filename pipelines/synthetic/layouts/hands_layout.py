@@ -33,7 +33,8 @@ from pipelines.synthetic.scene.sequence import compose
 from pipelines.synthetic.scene.varied_cameras import draw_cameras, image_size
 from pipelines.synthetic.scene.varied_scene import draw_scene, frame_times
 from pipelines.synthetic.scene.world import Person, SequenceSpec
-from pipelines.synthetic.standin_hand import generator, standin_hands
+from pipelines.synthetic.seeds import generator
+from pipelines.synthetic.standin_hand import standin_hands
 
 VERSION = 4
 """Raised whenever the same parameters give other files."""

@@ -24,7 +24,7 @@ from pipelines.synthetic.render.table_views import table_views
 from pipelines.synthetic.scene.cameras import table_camera
 from pipelines.synthetic.scene.sequence import Sequence, compose
 from pipelines.synthetic.scene.world import Person, SequenceSpec
-from pipelines.synthetic.standin_hand import generator
+from pipelines.synthetic.seeds import generator
 from pipelines.synthetic.things.ycb import CLASS_IDS
 
 DEPTH_SCALE_M = 0.00012498664727900177

@@ -11,7 +11,7 @@ from pipelines.synthetic.render.surroundings import body_parts, table_surroundin
 from pipelines.synthetic.scene.cameras import Camera
 from pipelines.synthetic.scene.scene import HandTrack, Held, Scene
 from pipelines.synthetic.scene.sequence import Sequence
-from pipelines.synthetic.standin_hand import generator
+from pipelines.synthetic.seeds import generator
 
 
 def table_views(sequence: Sequence) -> SceneViews:

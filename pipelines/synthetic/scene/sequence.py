@@ -10,7 +10,8 @@ from pipelines.synthetic.hand.motion import TABLE_EDGE_Y_M, Motion, held_motion,
 from pipelines.synthetic.scene.cameras import Camera
 from pipelines.synthetic.scene.clutter import SweptPath
 from pipelines.synthetic.scene.world import SequenceSpec, World, build_world
-from pipelines.synthetic.standin_hand import generator, standin_hands
+from pipelines.synthetic.seeds import generator
+from pipelines.synthetic.standin_hand import standin_hands
 from pipelines.synthetic.things.objects import distance_field, surface_samples_m
 from pipelines.synthetic.things.ycb import YCB_OBJECTS
 

@@ -18,7 +18,7 @@ from pipelines.synthetic.render.table_views import table_views
 from pipelines.synthetic.scene.cameras import rig
 from pipelines.synthetic.scene.sequence import clearance_m, compose
 from pipelines.synthetic.scene.world import Person, SequenceSpec
-from pipelines.synthetic.standin_hand import generator
+from pipelines.synthetic.seeds import generator
 from pipelines.synthetic.things.objects import distance_field, surface_samples_m
 from pipelines.synthetic.things.ycb import CLASS_IDS, YCB_OBJECTS
 
