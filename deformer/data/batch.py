@@ -27,7 +27,7 @@ class Batch(NamedTuple):
 
     images: Tensor
     """(B, T, H, W, 3) uint8, RGB; see `to_input`. Or features in their place, (B, T, width + 42)
-    float32; see `features.unpack`."""
+    float32; see `deformer.training.features.unpack`."""
     photometric: Tensor
     """(B, 5): the colour augmentation that `to_input` applies."""
     boxes_px: Tensor

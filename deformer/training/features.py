@@ -1,6 +1,7 @@
 """Features: the spatial half's output for single frames, stored to train the temporal half.
 
     features/NAME/
+        making.json                written first: only the same encoding may go on in this folder
         s3_train-0.safetensors …   an augmented copy of every frame of the split, a draw per clip
         s3_val.safetensors         without augmentation
         spatial.safetensors        the weights of the spatial half
