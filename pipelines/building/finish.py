@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from deformer.data.clip import ANNOTATIONS_SCHEMA, FRAMES_SCHEMA, SPLIT_COLUMNS
+from deformer.data.clip import SPLIT_COLUMNS
 from deformer.data.dataset import (
     ANNOTATIONS_FILE,
     DATASET_FILE,
@@ -18,6 +18,7 @@ from deformer.data.dataset import (
     read_table,
     split_name,
 )
+from deformer.data.index_rows import ANNOTATIONS_SCHEMA, FRAMES_SCHEMA
 from deformer.files.whole import whole_file
 from pipelines.building.shard import (
     BUILD_FOLDER,

@@ -24,7 +24,8 @@ import pyarrow.compute as pc
 from webdataset import TarWriter
 
 from deformer.data import clip as contract
-from deformer.data.clip import Clip, ClipMeta, Locator
+from deformer.data.clip import Clip, ClipMeta
+from deformer.data.index_rows import ANNOTATIONS_SCHEMA, FRAMES_SCHEMA, Locator, clip_rows
 from deformer.files.wellformed import read_json_object
 from deformer.files.whole import room_for, whole_file, write_whole
 from deformer.hand.box import AugmentationRange
@@ -252,11 +253,11 @@ def index_shard(path: Path, name: str) -> tuple[pa.Table, pa.Table]:
 
     Raises `CorruptShardError` when the tar is cut off or not a sequence of whole clips.
     """
-    rows = [(contract.FRAMES_SCHEMA.empty_table(), contract.ANNOTATIONS_SCHEMA.empty_table())]
+    rows = [(FRAMES_SCHEMA.empty_table(), ANNOTATIONS_SCHEMA.empty_table())]
     for meta, labels, _, places in read_clips(path, name):
         located = [places.get(contract.image_member(meta.key, i)) for i in range(meta.num_frames)]
         labels_at = places[contract.labels_member(meta.key)]
-        rows.append(contract.clip_rows(meta, labels, name, located, labels_at))
+        rows.append(clip_rows(meta, labels, name, located, labels_at))
     return tuple(pa.concat_tables(tables).combine_chunks() for tables in zip(*rows, strict=True))
 
 

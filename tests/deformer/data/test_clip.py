@@ -4,7 +4,7 @@ import io
 import numpy as np
 import pytest
 
-from deformer.data import clip
+from deformer.data import clip, index_rows
 
 
 def labels(n: int = 3) -> dict:
@@ -130,12 +130,12 @@ def test_changed_bytes_are_a_value_error_or_nothing(data, decode):
 
 
 def test_rows_hold_null_for_nan_and_lead_to_the_bytes():
-    located = [clip.Locator(512, 100, 7), None, clip.Locator(1024, 50, 8)]
-    at = clip.Locator(2048, 500, 9)
+    located = [index_rows.Locator(512, 100, 7), None, index_rows.Locator(1024, 50, 8)]
+    at = index_rows.Locator(2048, 500, 9)
     decoded = clip.decode_labels(clip.encode_labels(labels(), 3))
-    frames, annotations = clip.clip_rows(META, decoded, "000000.tar", located, at)
-    assert frames.schema == clip.FRAMES_SCHEMA
-    assert annotations.schema == clip.ANNOTATIONS_SCHEMA
+    frames, annotations = index_rows.clip_rows(META, decoded, "000000.tar", located, at)
+    assert frames.schema == index_rows.FRAMES_SCHEMA
+    assert annotations.schema == index_rows.ANNOTATIONS_SCHEMA
     row = frames.to_pylist()
     assert [r["offset"] for r in row] == [512, None, 1024]
     assert [r["labels_offset"] for r in row] == [2048] * 3
@@ -150,6 +150,6 @@ def test_rows_hold_null_for_nan_and_lead_to_the_bytes():
 
 
 def test_every_column_says_what_it_means():
-    for schema in (clip.FRAMES_SCHEMA, clip.ANNOTATIONS_SCHEMA):
+    for schema in (index_rows.FRAMES_SCHEMA, index_rows.ANNOTATIONS_SCHEMA):
         assert schema.metadata[b"deformer.schema_version"] == b"1"
         assert all(column.metadata[b"meaning"] for column in schema)

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from deformer.data.clip import ANNOTATIONS_SCHEMA, FIELD, FIELDS, FRAMES_SCHEMA, REASONS, ClipMeta
+from deformer.data.clip import FIELD, FIELDS, REASONS, ClipMeta
+from deformer.data.index_rows import ANNOTATIONS_SCHEMA, FRAMES_SCHEMA
 from deformer.hand.conventions import JOINT_NAMES
 
 ROOT = Path(__file__).parents[3]
