@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 from typing import get_args
 
@@ -181,3 +182,14 @@ def test_a_wrong_option_is_named(capsys, wrong, said):
     error = " ".join(capsys.readouterr().err.replace("│", " ").split())
     for text in said:
         assert text in error
+
+
+def test_what_it_begins_with_is_told():
+    tiny = get_experiment("tiny")
+    on_features = replace(tiny, features="features/tiny")
+    assert on_features.begins_with == "features/tiny"
+    assert tiny.begins_with is None
+    with pytest.raises(ValueError, match="exclude each other: choose one"):
+        replace(on_features, start_from="runs/other")
+    with pytest.raises(ValueError, match="vertex_stride is 0, must be 1 or more"):
+        replace(tiny, vertex_stride=0)

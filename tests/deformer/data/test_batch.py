@@ -15,7 +15,7 @@ from deformer.data.stream import Stream, StreamConfig
 from deformer.data.windows import WindowConfig
 from deformer.hand.box import hand_box, tight_box
 from deformer.hand.camera import project
-from tests.deformer.conftest import labelled_clip
+from tests.deformer.data.conftest import labelled_clip
 from tests.pipelines.handmade import CROP_SIZE, build_dataset
 
 SIZE = 64

@@ -11,7 +11,7 @@ from deformer.data.filter import Filter
 from deformer.data.index import make_windows, read_index, select_rows
 from deformer.data.windows import WindowConfig
 from deformer.files.foreign import UnreadableFileError
-from tests.deformer.conftest import labelled_clip
+from tests.deformer.data.conftest import labelled_clip
 from tests.pipelines.handmade import build_dataset, make_clip
 
 T3 = WindowConfig(num_frames=3, gap=2)

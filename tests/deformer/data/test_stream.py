@@ -14,7 +14,7 @@ from deformer.data.order import OrderConfig
 from deformer.data.store import open_store
 from deformer.data.stream import Stream, StreamConfig
 from deformer.data.windows import WindowConfig
-from tests.deformer.conftest import labelled_clip
+from tests.deformer.data.conftest import labelled_clip
 from tests.pipelines.handmade import build_dataset
 
 TRAIN = StreamConfig(size=32, window=WindowConfig(3, 2), order=OrderConfig(8, mix_clips=3), seed=1)

@@ -337,15 +337,6 @@ def test_the_command_tells_in_a_line_what_is_wrong(
     assert "has backbone regnet_tiny, dexycb_center has resnet50" in message and not out.exists()
 
 
-def test_what_it_begins_with_is_told(temporal):
-    assert temporal.begins_with == temporal.features
-    assert SPATIAL_RUN.begins_with is None
-    with pytest.raises(ValueError, match="exclude each other: choose one"):
-        replace(temporal, start_from="runs/other")
-    with pytest.raises(ValueError, match="vertex_stride is 0, must be 1 or more"):
-        replace(temporal, vertex_stride=0)
-
-
 def test_speed_is_measured_on_features(dataset, temporal, tmp_path, monkeypatch):
     monkeypatch.setitem(experiments.EXPERIMENTS, TEMPORAL.name, replace(temporal, features="gone"))
     config = ModelSpeed(
