@@ -161,7 +161,7 @@ def _draw_bones(image: np.ndarray, points_px: np.ndarray, finger_rgb: tuple) -> 
         cv2.line(image, *ends, finger_rgb[(j - 1) // 4], 1, cv2.LINE_AA, _ZOOM_IN)
 
 
-def draw_hands(
+def _draw_hands(
     video: Path, seen: SeenHands, predicted: PredictedHands, tiles: np.ndarray, faces: np.ndarray
 ) -> np.ndarray:
     """The hands `tiles` (places among the seen hands) in rows of four; the last row is filled up
@@ -182,7 +182,7 @@ def draw_hands(
 # ---------------------------------------------------------------------------------- the command
 
 
-def measure_video(options: Options) -> dict:
+def _measure_video(options: Options) -> dict:
     """Measure, write both files, and return the content of the JSON."""
     checkpoint, model, faces = load_network(options)
     seen = see_hands(options.video, checkpoint.experiment.stream.size)
@@ -205,7 +205,7 @@ def measure_video(options: Options) -> dict:
     }
     write_whole(options.out / "real_video.json", json.dumps(result, indent=1) + "\n")
     tiles = np.unique(np.linspace(0, len(seen.frame) - 1, _TILES).astype(int))  # of both sides
-    sheet = draw_hands(options.video, seen, window, tiles, faces)
+    sheet = _draw_hands(options.video, seen, window, tiles, faces)
     _, png = cv2.imencode(".png", cv2.cvtColor(sheet, cv2.COLOR_RGB2BGR))
     write_whole(options.out / "real_video.png", png.tobytes())
     return result
@@ -222,7 +222,7 @@ def _as_table(result: dict) -> Table:
 
 def run(options: Options) -> None:
     """Measure, and print the shares."""
-    result, console = measure_video(options), PlainConsole()
+    result, console = _measure_video(options), PlainConsole()
     console.print(_as_table(result))
     console.print(f"→ {options.out}", soft_wrap=True)
 

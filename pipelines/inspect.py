@@ -141,7 +141,7 @@ def _facts_table(folder: Path, info: dict, frames: pa.Table, valid: np.ndarray) 
     shards = [shard for shard in info["shards"] if shard["name"] in names]
     size = sum(shard["size"] for shard in shards)
     table = Table(title=str(folder), show_header=False, title_justify="left")
-    table.add_row("dataset", f"{parameters['dataset']}, {describe_origin(info)}")
+    table.add_row("dataset", f"{parameters['dataset']}, {_describe_origin(info)}")
     table.add_row("hand model", parameters["hand"])
     table.add_row("shards", f"{len(shards):,}, {size / 1e6:,.1f} MB")
     table.add_row("clips", f"{len(pc.unique(frames['clip'])):,}")
@@ -159,7 +159,7 @@ def _facts_table(folder: Path, info: dict, frames: pa.Table, valid: np.ndarray) 
     return table
 
 
-def describe_origin(info: dict) -> str:
+def _describe_origin(info: dict) -> str:
     """Where a dataset's images come from, in words."""
     if info["synthetic"] is None:
         return "recorded"
@@ -233,7 +233,7 @@ def _write_sheet(path: Path, folder: Path, info: dict, frames: pa.Table, options
             f"{where} holds no valid frame, so there is nothing to draw: the table above says why"
         )
     tiles = [load_tile(folder, row) for row in frames.take(rows).to_pylist()]
-    dataset, source = info["parameters"]["dataset"], describe_origin(info)
+    dataset, source = info["parameters"]["dataset"], _describe_origin(info)
     parts = (folder.resolve().name, options.split, dataset, source)
     title = " · ".join(part for part in parts if part)
     sheet = draw_sheet(tiles, options.columns, title)

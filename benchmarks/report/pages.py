@@ -58,7 +58,7 @@ def render(name: str, **values: object) -> str:
         undefined=StrictUndefined,
         keep_trailing_newline=True,
     )
-    filters = {"blocks": blocks, "embedded": embedded, "grid": grid, "unbroken": _unbroken}
+    filters = {"blocks": blocks, "embedded": _embedded, "grid": grid, "unbroken": _unbroken}
     environment.filters |= filters
     return environment.get_template(name).render(legend=LEGEND, **values)
 
@@ -209,7 +209,7 @@ def draw_training(group: list[TrainingLog], measured: Measured) -> Drawn:
     return Drawn(f"training/{group[0].name}", f"Training, {name}", TRAINING_CAPTION, figure)
 
 
-def embedded(drawn: Drawn) -> str:
+def _embedded(drawn: Drawn) -> str:
     """A figure as the source of an `img`: SVG, or PNG if it has photos."""
     if drawn.is_photo:
         return _data("image/png", figure_bytes(drawn.figure, "png", _PHOTO_DPI))

@@ -45,7 +45,7 @@ def check_clips(path: Path, name: str, hand: HandModel | None) -> Iterator[str]:
             unknown = [b""] * n if field.dtype == "rle" else np.full((n, *field.shape), np.nan)
             labels.setdefault(field.name, unknown)
         try:
-            problems = [*_check_images(labels, meta, members), *broken_rules(labels, meta)]
+            problems = [*_check_images(labels, meta, members), *_broken_rules(labels, meta)]
             problems += _check_reprojection(labels, meta, hand)
         except Exception as error:  # damaged labels may fail anywhere: that is a finding
             raise CorruptShardError(f"{name}: {meta_member(meta.key)}: {error}") from error
@@ -86,7 +86,7 @@ class Check:
     """All labels of a clip → (F,) bool, true where the rule is broken."""
 
 
-def broken_rules(labels: dict, meta: ClipMeta) -> Iterator[str]:
+def _broken_rules(labels: dict, meta: ClipMeta) -> Iterator[str]:
     """Messages of the rules that a clip breaks. `labels` holds every field of the contract."""
     for name, value, allowed in (
         ("side", meta.side, ("right", "left")),

@@ -65,7 +65,7 @@ def write_sequence(folder: Path, plan: SequencePlan, config: SynthesisConfig) ->
             write_part(folder / "seg" / f"{frame:04d}.png", mask)
         meta = _meta(sequence, labels, frame, version, evaluation, bool(listed[frame]))
         write_part(folder / "meta" / f"{frame:04d}.pkl", _pickle(meta))
-    with whole_file(truth_folder(config.out) / f"{plan.name}.npz") as file:
+    with whole_file(_truth_folder(config.out) / f"{plan.name}.npz") as file:
         np.savez(file, listed=listed, xyz=labels["handJoints3D"], verts=labels["vertices"])
 
 
@@ -75,16 +75,16 @@ def _pickle(meta: dict) -> bytes:
     return pickle.dumps(meta, _PROTOCOL).replace(b"cnumpy._core.", b"cnumpy.core.")
 
 
-def truth_folder(root: Path) -> Path:
+def _truth_folder(root: Path) -> Path:
     """The folder in which finished sequences keep material for the lists and JSON files."""
     return root / _TRUTH_FOLDER
 
 
 def finish_lists(root: Path, plans: list[SequencePlan]) -> None:
     """Write the lists when all sequences are there, unless an earlier run has done so."""
-    if truth_folder(root).is_dir():
+    if _truth_folder(root).is_dir():
         _write_lists(root, plans)
-        shutil.rmtree(truth_folder(root))
+        shutil.rmtree(_truth_folder(root))
 
 
 def _write_lists(root: Path, plans: list[SequencePlan]) -> None:
@@ -92,7 +92,7 @@ def _write_lists(root: Path, plans: list[SequencePlan]) -> None:
     for split in ("train", "evaluation"):
         lines, xyz, verts = [], [], []
         for plan in sorted((p for p in plans if p.split == split), key=lambda p: p.name):
-            with np.load(truth_folder(root) / f"{plan.name}.npz") as truth:
+            with np.load(_truth_folder(root) / f"{plan.name}.npz") as truth:
                 frames = np.flatnonzero(truth["listed"])
                 lines += [f"{plan.name}/{frame:04d}" for frame in frames]
                 if split == "evaluation":

@@ -115,7 +115,7 @@ class Recordings:
         arrays, betas = getattr(self.hands, plan.side), self.betas[plan.subject, plan.side]
         rig = HandRig(self.hands, self._layer, plan.side, betas)
         fits = []
-        for run in stretches_with_hand(recording.valid):
+        for run in _stretches_with_hand(recording.valid):
             fit = fit_pose(arrays, plan.side, betas, recording.joints_m[run])
             fits.append(_lifted(rig, fit))
         # In frames without a hand, use the nearest recorded pose
@@ -186,7 +186,7 @@ def _last_frames(recording: RecordedSequence, num_frames: int) -> RecordedSequen
     return replace(recording, **{key: getattr(recording, key)[rows] for key in keys})
 
 
-def stretches_with_hand(valid: np.ndarray) -> list[slice]:
+def _stretches_with_hand(valid: np.ndarray) -> list[slice]:
     """The stretches of consecutive frames with a hand in valid (F,)."""
     edges = np.diff(np.concatenate([[0], valid.astype(int), [0]]))
     return [

@@ -61,7 +61,7 @@ def steady_lens(rng: np.random.Generator, size, times, shutter: tuple[float, flo
         np.zeros(2),
         rng.uniform(*shutter),
         _drift(rng, times),
-        tone_curves(gain * balance, 1.0, rng.uniform(-0.1, 0.25)),
+        _tone_curves(gain * balance, 1.0, rng.uniform(-0.1, 0.25)),
         None,
         None,
         _noise_sheet(rng, size, rng.uniform(0.8, 2.8)),
@@ -74,7 +74,7 @@ def _drift(rng, times: np.ndarray) -> np.ndarray:
     return np.exp2(0.055 * smooth_noise(rng, times, 1, 25)[:, 0])
 
 
-def tone_curves(gain: np.ndarray, gamma: float, contrast: float, low=0.0, high=1.0) -> np.ndarray:
+def _tone_curves(gain: np.ndarray, gamma: float, contrast: float, low=0.0, high=1.0) -> np.ndarray:
     """Exposure, white balance, gamma and contrast: 8-bit value → value in BGR, (256, 1, 3) uint8.
 
     gain (3,): of linear light in BGR; low, high: output for black and white.
@@ -90,7 +90,7 @@ def _tone_curves(rng) -> np.ndarray:
     gain = np.exp2(rng.choice([rng.normal(0.35, 0.35), rng.uniform(-1.5, 1.2)], p=[0.7, 0.3]))
     balance, gamma = np.exp(rng.normal(0, 0.07, 3)), np.exp(rng.normal(0, 0.12))
     contrast, low = rng.normal(0.2, 0.25), rng.uniform(0, 0.06)
-    return tone_curves(gain * balance, gamma, contrast, low, 1 - rng.uniform(0, 0.04))
+    return _tone_curves(gain * balance, gamma, contrast, low, 1 - rng.uniform(0, 0.04))
 
 
 def _colour_mix(rng) -> np.ndarray:
