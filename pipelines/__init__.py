@@ -1,1 +1,1 @@
-"""Raw datasets to verified shards."""
+"""Raw datasets, recorded or synthesized → verified shards."""

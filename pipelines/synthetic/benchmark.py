@@ -1,4 +1,4 @@
-"""The benchmark `occluded-hands`: its split, and the material of each part's scenes.
+"""The benchmark `occluded-hands`: its split, and the setting of each part's scenes.
 
 Train, val and test are those of DexYCB's setup s3 (unseen objects), so every tool that knows the
 official splits knows these. The parts share no sequence, no object (grasped or around it) and no

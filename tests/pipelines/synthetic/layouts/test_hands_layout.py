@@ -1,4 +1,4 @@
-"""The synthesizer's wide sequences in the layout hands, their reader, and the way into shards."""
+"""The synthesizer's varied sequences in the layout hands, their reader, and the way into shards."""
 
 import io
 import json
