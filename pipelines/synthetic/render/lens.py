@@ -44,7 +44,7 @@ def draw_lens(rng: np.random.Generator, size: tuple[int, int], times: np.ndarray
         shake,
         rng.uniform(0.05, 0.7),
         _drift(rng, times),
-        _tone_curves(rng),
+        _drawn_tone_curves(rng),
         _colour_mix(rng),
         cv2.merge([shading] * 3),
         _noise_sheet(rng, size, np.exp(rng.uniform(np.log(0.3), np.log(6)))),
@@ -86,7 +86,7 @@ def _tone_curves(gain: np.ndarray, gamma: float, contrast: float, low=0.0, high=
     return np.clip(np.round((low + value * (high - low)) * 255), 0, 255).astype(np.uint8)[:, None]
 
 
-def _tone_curves(rng) -> np.ndarray:
+def _drawn_tone_curves(rng) -> np.ndarray:
     gain = np.exp2(rng.choice([rng.normal(0.35, 0.35), rng.uniform(-1.5, 1.2)], p=[0.7, 0.3]))
     balance, gamma = np.exp(rng.normal(0, 0.07, 3)), np.exp(rng.normal(0, 0.12))
     contrast, low = rng.normal(0.2, 0.25), rng.uniform(0, 0.06)
