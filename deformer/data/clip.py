@@ -206,6 +206,11 @@ def decode_labels(data: bytes, names: Collection[str] | None = None) -> dict[str
     for field in fields:
         if field.dtype == "rle" and field.name in arrays:
             offsets, runs = arrays.pop(f"{field.name}_offsets"), arrays[field.name].tobytes()
+            if offsets[0] != 0 or offsets[-1] != len(runs) or (np.diff(offsets) < 0).any():
+                raise ValueError(
+                    f"{field.name}_offsets do not rise from 0 to the {len(runs)} bytes of "
+                    f"{field.name}"
+                )
             arrays[field.name] = [runs[a:b] for a, b in pairwise(offsets)]
     return arrays
 

@@ -89,6 +89,8 @@ def npz_with(**changes) -> bytes:
         ({"reason": np.zeros(3, np.int32)}, "reason of the labels is int32 .*, must be <U32"),
         ({"mask_hand": np.zeros((2, 3), np.uint8)}, r"mask_hand .* of shape \(2, 3\), must be"),
         ({"mask_hand_offsets": np.zeros(3, np.int32)}, r"mask_hand_offsets .* must be .* \(4,\)"),
+        ({"mask_hand_offsets": np.int32([0, 3, 2, 5])}, "do not rise from 0 to the 5 bytes"),
+        ({"mask_hand": None}, "mask_hand_offsets of the labels is .* must be absent"),
         ({"frame": np.array([1, "a", None], object)}, "not a whole npz"),
     ],
 )
