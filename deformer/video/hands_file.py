@@ -1,0 +1,179 @@
+"""`<stem>.hands.parquet`: the hands of a video, a row per frame and hand.
+
+Metres, radians, pixels (centres at integers); camera frame x right, y down, z forward; joints in
+dataset order. The file's footer says where everything came from (`HandsInfo`).
+"""
+
+import json
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from deformer.data.dataset import read_table
+from deformer.files.foreign import UnreadableFileError
+from deformer.files.whole import whole_file
+from deformer.hand.conventions import SIDES
+
+HANDS_SUFFIX = ".hands.parquet"
+FORMAT = 1
+_KEY = b"deformer_hands"
+_AGAIN = "python -m deformer.predict writes it again"
+
+
+class HandRows(NamedTuple):
+    """N hands in the order of frames, then of tracks; at most one row per frame and track."""
+
+    frame: np.ndarray
+    """(N,) int64, from 0."""
+    time_s: np.ndarray
+    """(N,) float64, of the frame, from the first frame."""
+    track: np.ndarray
+    """(N,) int64, from 0: one hand of one person for as long as it is followed."""
+    is_left: np.ndarray
+    """(N,) bool, constant in a track."""
+    is_observed: np.ndarray
+    """(N,) bool: whether the hand was found in this frame. If not, the fusion filled it in."""
+    detection: np.ndarray
+    """(N,) float32 in [0, 1]: the detector's confidence; NaN where it does not give one."""
+    box_px: np.ndarray
+    """(N, 4) float32: square box that the network saw, x0 y0 x1 y1; may exceed the image."""
+    joints_px: np.ndarray
+    """(N, 21, 2) float32: the network's 2D joints."""
+    joints_cam_m: np.ndarray
+    """(N, 21, 3) float32: joints of the mesh, placed so that they project best on `joints_px`."""
+    pose_rotvec: np.ndarray
+    """(N, 48) float32: MANO pose, 16 axis-angles."""
+    betas: np.ndarray
+    """(N, 10) float32: MANO shape."""
+    scale: np.ndarray
+    """(N,) float32: factor on the hand that pose and shape give; 1 without a measured length."""
+    weights: np.ndarray
+    """(N, T) float32: how much each frame of the window counts in the pose."""
+    spread_mm: np.ndarray
+    """(N,) float32: how far the window's frames disagree about the pose: the weighted root mean
+    square distance of their joints, wrist-aligned, from the fused ones."""
+
+    @property
+    def wrist_cam_m(self) -> np.ndarray:
+        """(N, 3)."""
+        return self.joints_cam_m[:, 0]
+
+    def at(self, chosen: np.ndarray) -> "HandRows":
+        """Rows by mask or index."""
+        return HandRows(*(value[chosen] for value in self))
+
+
+@dataclass(frozen=True)
+class HandsInfo:
+    """Where the hands of a file came from."""
+
+    source: str
+    """Name of the video, without its folder."""
+    fps: float
+    width: int
+    height: int
+    num_frames: int
+    K: tuple[tuple[float, float, float], ...]
+    """Intrinsics, 3 × 3."""
+    K_from: str
+    """"given", or how it was assumed."""
+    checkpoint: str
+    checkpoint_sha256: str
+    licence: str
+    """Of the checkpoint."""
+    hand_model: str
+    hand_model_sha256: str
+    detector: str
+    smoothed: bool
+    config_sha256: str
+    """Hash of all options that shape the rows."""
+
+
+_MEANINGS = {
+    "frame": (pa.int32(), "frame number, from 0"),
+    "time_s": (pa.float64(), "time of the frame, s"),
+    "track": (pa.int32(), "one hand for as long as it is followed"),
+    "side": (pa.string(), "right or left, of the person"),
+    "is_observed": (pa.bool_(), "found in this frame; otherwise filled in from its neighbours"),
+    "detection": (pa.float32(), "the detector's confidence, 0 to 1; NaN: none given"),
+    "box_px": (4, "square hand box, x0 y0 x1 y1, px"),
+    "joints_px": (42, "21 × 2, px"),
+    "joints_cam_m": (63, "21 × 3, camera frame, m"),
+    "wrist_cam_m": (3, "the first of joints_cam_m"),
+    "pose_rotvec": (48, "MANO pose, 16 axis-angles, rad"),
+    "betas": (10, "MANO shape"),
+    "scale": (pa.float32(), "factor on the hand of pose and betas"),
+    "weights": (0, "how much each frame of the window counts in the pose"),
+    "spread_mm": (pa.float32(), "how far the frames of the window disagree, mm"),
+}
+
+
+def _type(kind: int | pa.DataType) -> pa.DataType:
+    if isinstance(kind, int):  # a vector; 0: as long as the window
+        return pa.list_(pa.float32(), kind) if kind else pa.list_(pa.float32())
+    return kind
+
+
+SCHEMA = pa.schema(
+    [
+        pa.field(name, _type(kind), nullable=False, metadata={"meaning": meaning})
+        for name, (kind, meaning) in _MEANINGS.items()
+    ]
+)
+
+
+def write_hands(path: Path, hands: HandRows, info: HandsInfo) -> None:
+    """Write the file whole or not at all. No rows make an empty, valid file."""
+    columns = {
+        field.name: _column(field.type, getattr(hands, field.name))
+        for field in SCHEMA
+        if field.name != "side"
+    }
+    columns["side"] = pa.array([SIDES[int(left)] for left in hands.is_left], pa.string())
+    footer = json.dumps({"format": FORMAT} | asdict(info))
+    table = pa.table(columns, schema=SCHEMA.with_metadata({_KEY: footer}))
+    with whole_file(path) as file:
+        pq.write_table(table, file, write_page_checksum=True)
+
+
+def _column(dtype: pa.DataType, values: np.ndarray) -> pa.Array:
+    if pa.types.is_fixed_size_list(dtype):
+        flat = np.ascontiguousarray(values, np.float32).reshape(-1)
+        return pa.FixedSizeListArray.from_arrays(pa.array(flat), dtype.list_size)
+    if pa.types.is_list(dtype):
+        return pa.array(list(np.asarray(values, np.float32)), dtype)
+    return pa.array(values, dtype)
+
+
+def read_hands(path: Path) -> tuple[HandRows, HandsInfo]:
+    """Raises `FileNotFoundError` for a missing file, `UnreadableFileError` for a damaged one or one
+    of something else."""
+    table = read_table(path, again=_AGAIN)
+    footer = (table.schema.metadata or {}).get(_KEY)
+    if footer is None or table.schema.remove_metadata() != SCHEMA.remove_metadata():
+        raise UnreadableFileError(f"{path} holds no predicted hands: {_AGAIN}")
+    content = json.loads(footer)
+    if (version := content.pop("format", None)) != FORMAT:
+        raise UnreadableFileError(
+            f"{path} has format {version}, this program reads {FORMAT}: {_AGAIN}"
+        )
+    content["K"] = tuple(tuple(row) for row in content["K"])
+    info = HandsInfo(**{field.name: content[field.name] for field in fields(HandsInfo)})
+    columns = {name: _array(table[name].combine_chunks()) for name in table.schema.names}
+    columns["is_left"] = columns.pop("side") == SIDES[1]
+    for name in ("joints_px", "joints_cam_m"):
+        columns[name] = columns[name].reshape(len(table), 21, columns[name].shape[1] // 21)
+    return HandRows(**{name: columns[name] for name in HandRows._fields}), info
+
+
+def _array(column: pa.Array) -> np.ndarray:
+    if not (pa.types.is_list(column.type) or pa.types.is_fixed_size_list(column.type)):
+        return column.to_numpy(zero_copy_only=False)
+    flat, num_rows = column.flatten().to_numpy(), len(column)
+    if pa.types.is_fixed_size_list(column.type):
+        return flat.reshape(num_rows, column.type.list_size)
+    return flat.reshape(num_rows, len(flat) // max(num_rows, 1))
