@@ -19,7 +19,7 @@ from deformer.video.stream import StreamHands
 
 
 @torch.no_grad()
-def fill_gaps(
+def fill_hands(
     model: Deformer, hands: StreamHands, frames: np.ndarray, is_left: bool, K: np.ndarray, gap: int
 ) -> StreamHands:
     """The hands of other frames of a track.

@@ -1,9 +1,9 @@
 """Intrinsics of a video's camera: given, from a field of view, or assumed. Never in silence.
 
-    --intrinsics 1432.1,1431.0,959.5,539.5      fx, fy, cx, cy, px of the video
-    --intrinsics camera.json                    {"K": [[…], […], […]], "width": …, "height": …}, or
-                                                "fx", "fy", "cx", "cy" in place of "K"
-    --fov 60                                    degrees, across the image's width
+--intrinsics 1432.1,1431.0,959.5,539.5      fx, fy, cx, cy, px of the video
+--intrinsics camera.json                    {"K": [[…], […], […]], "width": …, "height": …}, or
+                                            "fx", "fy", "cx", "cy" in place of "K"
+--fov 60                                    degrees, across the image's width
 """
 
 from math import atan, degrees, isfinite, radians, tan

@@ -6,8 +6,8 @@
     hands = predict("clip.mp4")            # or predict(frames): RGB arrays (H, W, 3) uint8
     print(hands.joints_cam_m.shape)        # (N, 21, 3), a row per frame and hand: see HandRows
 
-Two passes over the video: the first finds the hands and their tracks, the second predicts them. Each
-frame of a hand is encoded once.
+Two passes over the video: the first finds the hands and their tracks, the second predicts them.
+Each frame of a hand is encoded once.
 """
 
 from collections import deque
@@ -23,7 +23,7 @@ from deformer.data.batch import as_float
 from deformer.data.windows import WindowConfig
 from deformer.inference import encode
 from deformer.network.model import FrameFeatures
-from deformer.video.fill import fill_gaps
+from deformer.video.fill import fill_hands
 from deformer.video.frames import ASSUMED_FPS, Video, VideoFrame, VideoInfo
 from deformer.video.hands import boxes_in_image, boxes_of_inputs, crop_hands
 from deformer.video.hands_file import HandRows
@@ -35,7 +35,6 @@ from deformer.video.stream import (
     StreamHands,
     WindowStream,
     decode_ready,
-    place_in_window,
     window_at,
 )
 from deformer.video.track import Track, TrackOptions, detect_video, follow, read_boxes
@@ -63,8 +62,8 @@ class HandOptions:
     fov: float | None = None
     """The camera's field of view across the image's width, degrees, in place of --intrinsics."""
     hand_length: float | None = None
-    """Length of the flat hand from the wrist to the tip of the middle finger, mm. It sets the scale,
-    which one camera cannot see. Without it hands are as large as the network takes them for."""
+    """Length of the flat hand from the wrist to the tip of the middle finger, mm. It sets the
+    scale, which one camera cannot see. Without it the network guesses the size."""
     smooth: bool = False
     """Smooth tracks over time. The hands as predicted are kept beside them."""
     delay: int | None = None
@@ -97,8 +96,8 @@ class Frames:
         self._images = images if isinstance(images, np.ndarray | list | tuple) else list(images)
         if not len(self._images):
             raise ValueError("there are no frames: give RGB arrays, (H, W, 3) uint8")
-        for k, image in enumerate(self._images):
-            image, first = np.asarray(image), np.asarray(self._images[0])
+        first = np.asarray(self._images[0])
+        for k, image in enumerate(map(np.asarray, self._images)):
             if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
                 raise ValueError(
                     f"frame {k} has shape {image.shape} of {image.dtype}, must be (H, W, 3), uint8"
@@ -135,13 +134,13 @@ class Predictor:
             video = Video(Path(frames), fps)
         else:
             video = Frames(frames, fps or ASSUMED_FPS)
-        K = camera_of(self.options.intrinsics, self.options.fov, _size(video.info)).K
-        found = find_tracks(video, self.options)
+        K = camera_of(self.options.intrinsics, self.options.fov, size_of(video.info)).K
+        found = find_tracks(video, self.network, self.options)
         rows = predict_tracks(video, found.tracks, self.network, K, self.options)
         return smoothed(rows, self.network) if self.options.smooth else rows
 
 
-# ---------------------------------------------------------------------------------------- two passes
+# --------------------------------------------------------------------------------------- two passes
 
 
 class Found(NamedTuple):
@@ -151,9 +150,14 @@ class Found(NamedTuple):
     num_frames: int
 
 
-def find_tracks(video: Video | Frames, options: HandOptions, progress: Progress = silent) -> Found:
-    """The first pass: where hands are. Raises `ModuleNotFoundError` without MediaPipe,
-    `ValueError` for boxes of another video."""
+def find_tracks(
+    video: Video | Frames, network: VideoNetwork, options: HandOptions, progress: Progress = silent
+) -> Found:
+    """The first pass: where hands are. Gaps are filled in up to half a window, or up to one step of
+    a network of single frames.
+
+    Raises `ModuleNotFoundError` without MediaPipe, `ValueError` for boxes of another video.
+    """
     times: list[float] = []
 
     def frames() -> Iterator[VideoFrame]:
@@ -164,10 +168,12 @@ def find_tracks(video: Video | Frames, options: HandOptions, progress: Progress 
 
     if options.boxes is not None:
         deque(frames(), maxlen=0)
-        tracks = read_boxes(options.boxes, len(times), _size(video.info))
+        tracks = read_boxes(options.boxes, len(times), size_of(video.info))
     else:
+        window = window_at(network.window, video.info.fps)
+        fill = TrackOptions(fill_frames=max(window.reach, window.gap))
         detections = detect_video(frames())
-        tracks = follow(detections, _size(video.info), np.array(times), TrackOptions())
+        tracks = follow(detections, size_of(video.info), np.array(times), fill)
     return Found(tracks, len(times))
 
 
@@ -180,7 +186,6 @@ def predict_tracks(
     K (3, 3). Of a video that is cut off, frames that cannot be read have no hands.
     """
     window = window_at(network.window, video.info.fps)
-    place_in_window(window, options.delay)
     decoding = _Decoding(network, tracks, K, window, options.delay)
     times = {}
     by_frame: dict[int, list[tuple[int, int]]] = {}
@@ -273,7 +278,7 @@ class _Decoding:
                 self._hands[i].append(hands.at(np.array(tracks) == i))
 
 
-# ---------------------------------------------------------------------------------------------- rows
+# --------------------------------------------------------------------------------------------- rows
 
 
 def _rows(
@@ -285,7 +290,7 @@ def _rows(
     is_read = np.isin(track.frames, list(times))
     gaps = track.frames[is_read & ~track.is_observed]
     is_left = bool(track.is_left)
-    filled = fill_gaps(network.model, hands, gaps, is_left, K, window.gap)
+    filled = fill_hands(network.model, hands, gaps, is_left, K, window.gap)
     hands = StreamHands(*map(np.concatenate, zip(hands, filled, strict=True)))
     hands = hands.at(np.argsort(hands.frame))
     row = np.searchsorted(track.frames, hands.frame)
@@ -318,11 +323,11 @@ def _in_order(parts: list[HandRows], num_weights: int) -> HandRows:
 
 
 def _no_rows(num_weights: int) -> HandRows:
-    shapes = HandRows(
-        *[()] * 6, (4,), (21, 2), (21, 3), (48,), (10,), (), (num_weights,), ()
+    shapes = HandRows(*[()] * 6, (4,), (21, 2), (21, 3), (48,), (10,), (), (num_weights,), ())
+    return HandRows(
+        *(np.zeros((0, *shape), kind) for shape, kind in zip(shapes, _DTYPES, strict=True))
     )
-    return HandRows(*(np.zeros((0, *shape), kind) for shape, kind in zip(shapes, _DTYPES, strict=True)))
 
 
-def _size(info: VideoInfo) -> tuple[int, int]:
+def size_of(info: VideoInfo) -> tuple[int, int]:
     return info.width, info.height

@@ -59,7 +59,9 @@ def fit_lines(times_s: np.ndarray, values: np.ndarray, sigma_s: float) -> np.nda
     last = np.searchsorted(times_s, times_s + _FARTHEST * sigma_s, "right")
     for i in range(N):
         near = slice(first[i], last[i])
-        fitted[i] = np.tensordot(_line_weights(times_s[near] - times_s[i], sigma_s), values[near], 1)
+        fitted[i] = np.tensordot(
+            _line_weights(times_s[near] - times_s[i], sigma_s), values[near], 1
+        )
     return fitted
 
 

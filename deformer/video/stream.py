@@ -205,7 +205,9 @@ def _motions(output: DeformerOutput, place: int) -> tuple[np.ndarray, np.ndarray
     """The fused pose of a position before Gram-Schmidt, and its motions by one step, (B, 16, 6)."""
     deformed = output.deformed.double()
     T = deformed.shape[1]
-    fused = torch.einsum("bi,bikc->bkc", output.weights[:, :, place].double(), deformed[:, :, place])
+    fused = torch.einsum(
+        "bi,bikc->bkc", output.weights[:, :, place].double(), deformed[:, :, place]
+    )
     own = deformed[:, place, place]
     ahead = deformed[:, place, place + 1] - own if place + 1 < T else torch.zeros_like(own)
     back = deformed[:, place, place - 1] - own if place > 0 else torch.zeros_like(own)
@@ -219,9 +221,7 @@ def _spread_mm(
     B, T = output.weights.shape[:2]
     rotmats = rot6d_to_rotmat(output.deformed[:, :, place]).flatten(0, 1)
     betas = output.fused.betas[:, place].repeat_interleave(T, 0)
-    _, joints = model.hand_layer(
-        rotmats, betas, is_left.repeat_interleave(T), model.config.tips
-    )
+    _, joints = model.hand_layer(rotmats, betas, is_left.repeat_interleave(T), model.config.tips)
     joints = (joints - joints[:, :1]).unflatten(0, (B, T))
     square = (joints - output.fused.joints_m[:, None, place]).square().sum(-1).mean(-1)  # (B, T)
     spread = (output.weights[:, :, place] * square).sum(1).sqrt()
