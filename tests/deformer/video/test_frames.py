@@ -263,7 +263,7 @@ def test_a_folder_of_pictures_is_one_video_in_natural_order(tmp_path):
     assert video.info.name == "recording" and "frame5.png is no whole picture" in video.fault
 
 
-# -------------------------------------------------------------------------------------- which videos
+# ------------------------------------------------------------------------------------- which videos
 
 
 def test_find_videos_of_a_folder(tmp_path, caplog):
