@@ -33,7 +33,7 @@ def random_features(num: int, seed: int = 0) -> FrameFeatures:
 
 
 def write_random_weights(
-    path: Path, window: WindowConfig = WindowConfig(3, 2), fusion: str = "dynamic"
+    path: Path, window: WindowConfig, fusion: str = "dynamic"
 ) -> Path:  # fmt: skip
     """A file of weights for `open_for_videos`."""
     experiment = changed("stream", changed("model", fusion=fusion), window=window)

@@ -19,7 +19,7 @@ def test_nothing_given_is_assumed_and_said():
 
 def test_a_field_of_view_is_across_the_width():
     K, how = camera_of(None, 90, WH)
-    assert K == pytest.approx(np.array([[320, 0, 319.5], [0, 320, 239.5], [0, 0, 1]]))
+    np.testing.assert_allclose(K, [[320, 0, 319.5], [0, 320, 239.5], [0, 0, 1]])
     assert how == "given: field of view 90°"
 
 

@@ -40,7 +40,9 @@ def test_lines_stay_and_noise_falls():
     np.testing.assert_allclose(fit_lines(times, line, 0.1), line, atol=1e-9)
     noise = np.random.default_rng(1).normal(size=40)
     even = np.arange(40) / FPS
-    ratio = np.abs(np.diff(fit_lines(even, noise, 0.05), 2)).mean() / np.abs(np.diff(noise, 2)).mean()
+    ratio = (
+        np.abs(np.diff(fit_lines(even, noise, 0.05), 2)).mean() / np.abs(np.diff(noise, 2)).mean()
+    )
     assert ratio < 0.15
 
 

@@ -80,7 +80,7 @@ def test_with_less_delay_the_window_slides_back(delay, place):
     assert place_in_window(window, delay) == place
     hands, when = streamed(model, window, np.ones(N, bool), delay=delay)
     steps = (np.arange(5) - place) * 2
-    whole = [k for k in range(N) if 0 <= k + steps[0] and k + steps[-1] < N]
+    whole = [k for k in range(N) if k >= -steps[0] and k < N - steps[-1]]
     expected = decoded(model, np.array(whole)[:, None] + steps, place)
     assert_same(hands.at(np.isin(hands.frame, whole)), expected)
     assert hands.frame.tolist() == list(range(N))
