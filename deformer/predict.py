@@ -88,12 +88,8 @@ def run(options: Options) -> int:
             _print_outcome(outcome, options, console)
             cameras.add(outcome.K_from)
     for camera in sorted(cameras - {"given"}):
-        print_labelled(
-            "camera:",
-            camera + (_ASSUMED if camera.startswith("assumed") else ""),
-            console,
-            "yellow",
-        )
+        advice = _ASSUMED if camera.startswith("assumed") else ""
+        print_labelled("camera:", camera + advice, console, "yellow")
     if num_failed:
         console.print(f"{num_failed} of {len(videos)} videos failed", soft_wrap=True)
     return min(num_failed, 1)

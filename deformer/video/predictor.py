@@ -23,6 +23,8 @@ from deformer.data.batch import as_float
 from deformer.data.windows import WindowConfig
 from deformer.inference import encode
 from deformer.network.model import FrameFeatures
+from deformer.video.boxes_file import read_boxes
+from deformer.video.detect import MOST_HANDS, detect_video
 from deformer.video.fill import fill_hands
 from deformer.video.frames import ASSUMED_FPS, Video, VideoFrame, VideoInfo
 from deformer.video.hands import boxes_in_image, boxes_of_inputs, crop_hands
@@ -37,7 +39,7 @@ from deformer.video.stream import (
     decode_ready,
     window_at,
 )
-from deformer.video.track import Track, TrackOptions, detect_video, follow, read_boxes
+from deformer.video.track import Track, TrackOptions, follow
 
 _HANDS_AT_ONCE = 16
 """Crops per batch of the network, and windows likewise: few, so that memory stays small."""
@@ -56,6 +58,8 @@ class HandOptions:
     boxes: Path | None = None
     """A file of hand boxes (Parquet or CSV: frame, track, side, x0 y0 x1 y1, tight around the
     joints) in place of MediaPipe's detections and their tracks."""
+    num_hands: int = 2
+    """The most hands that MediaPipe looks for in a frame, 1 to 4."""
     intrinsics: str | None = None
     """The camera: fx,fy,cx,cy in pixels of the video, or a JSON file with these or K, and width and
     height. Without it and --fov a field of view is assumed, and all distances depend on it."""
@@ -75,6 +79,8 @@ class HandOptions:
     def __post_init__(self) -> None:
         if self.intrinsics is not None and self.fov is not None:
             raise ValueError("--intrinsics and --fov exclude each other: give one")
+        if not 1 <= self.num_hands <= MOST_HANDS:
+            raise ValueError(f"--num-hands is {self.num_hands}, must be 1 to {MOST_HANDS}")
         if self.hand_length is not None and not 50 <= self.hand_length <= 300:
             raise ValueError(
                 f"--hand-length is {self.hand_length:g}, must be 50 to 300 mm: from the wrist to "
@@ -166,14 +172,14 @@ def find_tracks(
             times.append(frame.time_s)
             yield frame
 
+    window, size = window_at(network.window, video.info.fps), size_of(video.info)
+    fill_frames = max(window.reach, window.gap)
     if options.boxes is not None:
         deque(frames(), maxlen=0)
-        tracks = read_boxes(options.boxes, len(times), size_of(video.info))
+        tracks = read_boxes(options.boxes, len(times), size, fill_frames)
     else:
-        window = window_at(network.window, video.info.fps)
-        fill = TrackOptions(fill_frames=max(window.reach, window.gap))
-        detections = detect_video(frames())
-        tracks = follow(detections, size_of(video.info), np.array(times), fill)
+        detections = detect_video(frames(), options.num_hands)
+        tracks = follow(detections, size, np.array(times), TrackOptions(fill_frames=fill_frames))
     return Found(tracks, len(times))
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from deformer.files.foreign import UnreadableFileError
 from deformer.hand.mano import HandLayer
 from deformer.training.checkpoint import file_sha256
-from deformer.video.draw import draw_video
+from deformer.video.draw import OVERLAY_SUFFIX, draw_video
 from deformer.video.frames import Video
 from deformer.video.hands_file import HANDS_SUFFIX, HandRows, HandsInfo, read_hands, write_hands
 from deformer.video.intrinsics import Camera, camera_of
@@ -29,7 +29,6 @@ from deformer.video.predictor import (
     smoothed,
 )
 
-OVERLAY_SUFFIX = ".hands.mp4"
 RAW_SUFFIX = ".raw.parquet"
 _METHOD = 1
 """Counted up when the same options give other rows."""

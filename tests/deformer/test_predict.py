@@ -176,7 +176,7 @@ def test_a_bad_video_does_not_stop_the_others(place, monkeypatch):
     make_video(folder / "b.mp4")
     (folder / "a.mp4").write_bytes(b"")
     monkeypatch.setattr(predict, "HandDetector", FakeDetector)
-    monkeypatch.setattr(predictor, "detect_video", lambda frames: [[] for _ in frames])
+    monkeypatch.setattr(predictor, "detect_video", lambda frames, num_hands: [[] for _ in frames])
     status, printed = place.run("--boxes", "None", source=folder)
     assert status == 1
     assert "error: a.mp4: " in printed and "1 of 2 videos failed" in printed

@@ -38,7 +38,7 @@ TRACKS = [track(0, 0, 23, False, (7, 8)), track(1, 5, 20, True)]
 def tracks(monkeypatch) -> list[Track]:
     """MediaPipe finds these."""
     found = list(TRACKS)
-    monkeypatch.setattr(predictor, "detect_video", lambda frames: [[] for _ in frames])
+    monkeypatch.setattr(predictor, "detect_video", lambda frames, num_hands: [[] for _ in frames])
     monkeypatch.setattr(predictor, "follow", lambda detections, wh, times_s, options: found)
     return found
 
@@ -135,7 +135,7 @@ def test_gaps_are_filled_up_to_half_a_window(tmp_path, monkeypatch):
         asked[num] = options.fill_frames
         return []
 
-    monkeypatch.setattr(predictor, "detect_video", lambda frames: [[] for _ in frames])
+    monkeypatch.setattr(predictor, "detect_video", lambda frames, num_hands: [[] for _ in frames])
     monkeypatch.setattr(predictor, "follow", follow)
     for num in (1, 7):
         path = write_random_weights(tmp_path / f"{num}.safetensors", WindowConfig(num, 10))
@@ -204,6 +204,7 @@ def test_a_hand_that_is_never_seen_has_no_rows(weights, tracks):
     ("options", "message"),
     [
         ({"hand_length": 18.5}, "--hand-length is 18.5, must be 50 to 300 mm"),
+        ({"num_hands": 5}, "--num-hands is 5, must be 1 to 4"),
         ({"delay": -1}, "--delay is -1"),
         ({"fps": 0}, "--fps is 0"),
         ({"fov": 60, "intrinsics": "1,1,1,1"}, "exclude each other"),
