@@ -170,7 +170,7 @@ def _predict(
         K=tuple(map(tuple, camera.K.tolist())), K_from=camera.K_from, checkpoint=network.name,
         checkpoint_sha256=network.sha256, licence=network.licence, hand_model=network.hands.name,
         hand_model_sha256=network.hands.sha256, detector=detector_of(options),
-        smoothed=False, config_sha256=config,
+        smoothed=False, config_sha256=config, tips=network.model.config.tips,
     )  # fmt: skip
     for suffix in (HANDS_SUFFIX, OVERLAY_SUFFIX, PAGE_SUFFIX, RAW_SUFFIX):  # of other options
         Path(f"{stem}{suffix}").unlink(missing_ok=True)
