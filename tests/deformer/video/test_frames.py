@@ -1,6 +1,7 @@
 """Videos of all kinds, good and bad, are read as they were recorded; written ones play."""
 
 import re
+import struct
 from fractions import Fraction
 from pathlib import Path
 
@@ -133,6 +134,25 @@ def test_hdr_is_shown_as_a_screen_shows_it(tmp_path):
     ((_, _, shown),) = Video(path)
     assert shown[:, 60:].mean() > 240
     assert 90 < shown[:, :40].mean() < 112
+
+
+@pytest.mark.parametrize("turns", range(4))
+def test_videos_of_phones_are_turned_upright(tmp_path, turns):
+    """The container says by how much to turn the stored pictures, in quarter turns clockwise."""
+    path = record(tmp_path / "phone.mp4", 2)
+    data = bytearray(path.read_bytes())
+    matrix = data.index(b"tkhd") + 44
+    cos, sin = ((1, 0), (0, 1), (-1, 0), (0, -1))[turns]
+    one = 1 << 16
+    numbers_ = cos * one, sin * one, 0, -sin * one, cos * one, 0, 0, 0, 1 << 30
+    data[matrix : matrix + 36] = struct.pack(">9i", *numbers_)
+    path.write_bytes(data)
+    video = Video(path)
+    frame = next(iter(video))
+    size = (WIDTH, HEIGHT) if turns % 2 == 0 else (HEIGHT, WIDTH)
+    assert (video.info.width, video.info.height) == size == frame.image_rgb.shape[1::-1]
+    back = np.rot90(frame.image_rgb, turns)
+    assert number(back) == 0 and back[-8:, :, 0].min() > 150
 
 
 def test_frames_of_another_size_are_scaled_to_the_first(tmp_path):
