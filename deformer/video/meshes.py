@@ -108,12 +108,11 @@ def shade(
     values = np.stack([_FULL * light, 255 * steep, depth, np.full(len(faces), 255.0)], 1)
     triangles = list(fixed[faces[order]])
     canvas = _filled(triangles, np.clip(values[order], 0, 255), (height * s, width * s))
-    shares = cv2.resize(canvas, (width, height), interpolation=cv2.INTER_AREA).astype(np.float32)
-    light, steep, depth, cover = cv2.split(shares * np.float32(1 / 255))
-    length = max(height, width)
-    light, steep = (_soft(value, cover, 0.012 * length) for value in (light, steep))
-    depth /= np.maximum(cover, 1e-3)
-    around = _soft(depth * cover, cover, 0.03 * length + 1)
+    shares = cv2.resize(canvas, (width, height), interpolation=cv2.INTER_AREA)
+    shares = shares.astype(np.float32) * np.float32(1 / 255)
+    length, cover = max(height, width), shares[..., 3]
+    light, steep, depth, _ = cv2.split(_soft(shares, 0.009 * length))
+    around, _ = cv2.split(_soft(shares[..., 2:], 0.035 * length + 1))
     fold = np.clip((depth - around) * ((far - near) / _FOLD_M), 0, 1)
     light *= (1 - 0.45 * fold) * (255 / _FULL)
     colour = np.asarray(rgb, np.float32)
@@ -166,7 +165,7 @@ def _light(
     halfway = (_LIGHT + towards) / np.linalg.norm(_LIGHT + towards)
     highlight = np.clip(smooth @ halfway, 0, 1) ** 30
     steep = (1 - np.clip(smooth @ towards, 0, 1)) ** 2
-    light = 0.45 + 0.55 * lit**1.3 + gloss * (0.25 * highlight + 0.3 * steep)
+    light = 0.4 + 0.6 * lit**1.3 + gloss * (0.25 * highlight + 0.3 * steep)
     return light, steep, middles[:, 2], _is_shown(flat, middles - mean, is_away, towards)
 
 
@@ -193,8 +192,15 @@ def _sums(faces: bytes, num_vertices: int) -> csr_matrix:
     return csr_matrix((ones, (vertices, np.repeat(np.arange(num), 3))), (num_vertices, num))
 
 
-def _soft(values: np.ndarray, cover: np.ndarray, sigma: float) -> np.ndarray:
-    """Values that are multiplied by the cover, blurred within what is covered, then divided by
-    it."""
-    blurred, share = (cv2.GaussianBlur(value, (0, 0), sigma) for value in (values, cover))
-    return blurred / np.maximum(share, 1e-3)
+def _soft(values: np.ndarray, sigma: float) -> np.ndarray:
+    """Channels (H, W, C), blurred and then divided by the last one, which is the cover: so only
+    what is covered counts. Wide blurs are computed on fewer pixels."""
+    height, width, _ = values.shape
+    fewer = max(int(sigma / 2), 1)
+    if fewer > 1:
+        small = max(width // fewer, 1), max(height // fewer, 1)
+        values = cv2.resize(values, small, interpolation=cv2.INTER_AREA)
+    values = cv2.GaussianBlur(values, (0, 0), sigma / fewer)
+    if fewer > 1:
+        values = cv2.resize(values, (width, height), interpolation=cv2.INTER_LINEAR)
+    return values / np.maximum(values[..., -1:], 1e-3)

@@ -51,10 +51,12 @@ def test_hands_are_drawn_in_their_tracks_colours_where_they_are():
         hands = track_rows(track, [3], is_left)
         frame, panel = drawn(hands)
         assert frame.shape == (HEIGHT, WIDTH, 3)
-        corners = [np.nonzero(is_of(frame, track).any(axis))[0][[0, -1]] for axis in (0, 1)]
+        # more than the dot of the label in a row or column
+        is_hand = [is_of(frame, track).sum(axis) > 10 for axis in (0, 1)]
+        corners = [np.flatnonzero(values)[[0, -1]] for values in is_hand]
         pixels = project(hand_vertices(hands, MODEL[0])[0], np.array(INFO.K))
         expected = (np.stack([pixels.min(0), pixels.max(0)], 1) + 0.5) * WIDTH / 96
-        assert np.abs(corners - expected).max() < 6
+        assert np.abs(corners - expected).max() < 12
         assert is_of(panel, track).sum() > 500
         assert not is_of(frame, 1 - track).any() and not is_of(panel, 1 - track).any()
         assert (frame[-40:, :40] == 128).all()
