@@ -15,6 +15,9 @@ from deformer.files.foreign import UnreadableFileError
 from deformer.files.whole import NoRoomError
 from deformer.video.frames import Video, find_videos, video_writer
 from tests.full_disk import LINE, little_room, names
+from tests.shared_data import SHARED
+
+CLIP = SHARED / "data" / "clips" / "coffee.mp4"
 
 WIDTH, HEIGHT = 96, 64
 
@@ -89,7 +92,7 @@ def test_every_format_gives_the_recorded_pictures(tmp_path, name, codec, pixels)
 
 @pytest.mark.parametrize("size", [(95, 63), (3840, 2160)])
 def test_odd_and_large_sizes(tmp_path, size):
-    path = record(tmp_path / "a.mkv", 2, "ffv1", "yuv444p", size=size)
+    path = record(tmp_path / "a.avi", 2, "mjpeg", "yuvj444p", size=size)
     video = Video(path)
     assert (video.info.width, video.info.height) == size
     assert numbers(video) == [0, 1]
@@ -164,6 +167,15 @@ def test_frames_of_another_size_are_scaled_to_the_first(tmp_path):
     frames = list(Video(tmp_path / "both.ts"))
     assert {frame.image_rgb.shape for frame in frames} == {(64, 96, 3)}
     assert [number(frame.image_rgb) for frame in frames] == [0, 1, 2] * 2
+
+
+@pytest.mark.skipif(not CLIP.is_file(), reason="needs the clip")
+def test_a_real_clip():
+    video = Video(CLIP)
+    times = [frame.time_s for frame in video]
+    assert video.info == ("coffee.mp4", 30000 / 1001, 1280, 720, 287, True)
+    assert times == pytest.approx([1.001 * k / 30 for k in range(287)], abs=1e-4)
+    assert video.fault is None
 
 
 # ----------------------------------------------------------------------------------- damaged videos
