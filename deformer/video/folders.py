@@ -33,8 +33,8 @@ def videos_below(root: Path, without: Path | None = None) -> list[Path]:
 
 
 def _videos_in(folder: Path, files: list[str], has_pictures: bool) -> list[Path]:
-    visible = [folder / f for f in files if f[0] != "."]
-    videos = [f for f in visible if f.suffix.lower() in VIDEOS and not f.name.endswith(OVERLAY_SUFFIX)]
+    ours = [f for f in files if f[0] != "." and not f.endswith(OVERLAY_SUFFIX)]
+    videos = [folder / f for f in ours if Path(f).suffix.lower() in VIDEOS]
     return find_videos(str(folder)) if has_pictures and not videos else videos
 
 

@@ -33,7 +33,8 @@ class PlanOptions:
     """What to build, from where, to where."""
 
     dataset: str
-    """dexycb, ho3d, hands, videos, or the name of a module of your own: my_hands, my_package.my_hands."""
+    """dexycb, ho3d, hands, videos, or the name of a module of your own: my_hands,
+    my_package.my_hands."""
     root: Path | None = None
     """The raw dataset; by default what $DEX_YCB_DIR, $HO3D_DIR, $HANDS_DIR or
     $HAND_VIDEOS_DIR names."""
