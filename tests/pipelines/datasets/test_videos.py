@@ -11,14 +11,17 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from deformer.data.clip import decode_labels, decode_meta
 from deformer.data.dataset import labels_of, read_info
+from deformer.data.order import OrderConfig
+from deformer.data.store import open_store
+from deformer.data.stream import Stream, StreamConfig
+from deformer.data.windows import WindowConfig
 from deformer.files.images import decode_image
 from deformer.hand.camera import project
 from deformer.hand.mano import HandLayer, load_hands
 from deformer.hand.rotations import rotvec_to_rotmat
 from deformer.video.frames import video_writer
-from deformer.video.hands_file import HandRows, HandsInfo, read_hands, write_hands
+from deformer.video.hands_file import HandRows, HandsInfo, write_hands
 from pipelines import inspect, verify
 from pipelines.build_shards import Options, build
 from pipelines.building.shard import read_clips
@@ -143,3 +146,166 @@ def test_labels_are_marked_as_predicted(root, capsys):
     assert verify.run(verify.Options(folder, workers=0)) == 0
     inspect.run(inspect.Options(folder, sheet=root.parent / "sheet.png"))
     assert "recorded, predicted labels" in capsys.readouterr().out
+
+
+def test_a_stream_reads_them(root):
+    add(root, "one.mp4", both())
+    build_videos(root)
+    config = StreamConfig("train", size=64, window=WindowConfig(3, 2), order=OrderConfig(8))
+    stream = Stream(config, *open_store(root.parent / "built"))
+    batches = list(stream.batches())
+    assert sum(int((~batch.is_padding).sum()) for batch in batches) == 2 * FRAMES
+    for batch in batches:
+        pixels = torch.einsum("btij,btkj->btki", batch.K, batch.joints_cam_m)
+        pixels = pixels[..., :2] / pixels[..., 2:]
+        torch.testing.assert_close(pixels, batch.joints_px, atol=0.02, rtol=0)
+
+
+def test_only_sure_frames_are_valid(root):
+    rows = hands_of(FRAMES, False, 0, -0.05)
+    rows.is_observed[2] = False
+    rows.detection[:4] = [np.nan, 0.7, np.nan, 0.9]
+    rows.spread_mm[4:6] = [12, np.nan]
+    rows = rows.at(np.arange(FRAMES) != 6)  # a gap
+    add(root, "one.mp4", rows)
+    build_videos(root)
+    expected = ["", "labels_uncertain", "labels_filled_in", "", "labels_uncertain",
+                "labels_uncertain", "labels_none", ""]  # fmt: skip
+    assert [frame["reason"] for frame in frames_of(root)] == expected
+
+
+def test_limits_are_settings(root):
+    rows = hands_of(FRAMES, False, 0, -0.05)
+    rows.spread_mm[:] = np.arange(FRAMES)
+    rows.detection[:] = 0.3
+    add(root, "one.mp4", rows)
+    settings = {"max_spread_mm": 3, "min_detection": 0, "labels": "corrected"}
+    (root / "videos.json").write_text(json.dumps(settings))
+    info = build_videos(root)
+    assert info["counts"]["invalid"] == {"labels_uncertain": 4}
+    assert labels_of(info) == "corrected"
+    for name, value in {"min_detection": 2, "labels": "true", "spread": 1}.items():
+        (root / "videos.json").write_text(json.dumps({name: value}))
+        with pytest.raises(UnusableInputError, match=rf"videos\.json: {name} is"):
+            videos.list_clips(root)
+
+
+@pytest.mark.parametrize(
+    ("fps", "used", "numbers"),
+    [(60, [0, 2, 4, 6], [0, 1, 2, 3]), (25, [*range(8)], [*range(8)]), (15, [*range(8)],
+     [*range(0, 16, 2)]), (10, [*range(8)], [*range(0, 16, 2)])],
+)  # fmt: skip
+def test_frame_numbers_are_thirtieths_of_a_second(root, fps, used, numbers):
+    rows = hands_of(FRAMES, True, 1, 0.0)  # left only
+    add(root, "one.mp4", rows, fps)
+    build_videos(root)
+    frames = frames_of(root)
+    assert [frame["frame"] for frame in frames] == numbers
+    assert all(frame["valid"] and frame["side"] == "left" for frame in frames)
+    (ref,) = videos.list_clips(root)
+    raws = list(videos.read_clip(root, ref))
+    for k, raw in zip(used, raws, strict=True):
+        np.testing.assert_array_equal(raw.joints_cam_m, rows.joints_cam_m[k])
+        assert abs(np.median(decode_image(raw.image())) - (40 + 10 * k)) <= 3
+
+
+def test_images_may_be_asked_for_again(root):
+    add(root, "one.mp4", both())
+    raws = list(videos.read_clip(root, videos.list_clips(root)[0]))
+    assert raws[5].image() == raws[5].image() != raws[2].image()
+
+
+# ------------------------------------------------------------------------------------- bad input
+
+
+def test_a_video_without_hands_to_read_is_a_row(root, caplog):
+    add(root, "good.mp4", both())
+    write_video(root / "bare.mp4", both())
+    shutil.copy(root / "bare.mp4", root / "cut.mp4")
+    (root / "cut.hands.parquet").write_bytes((root / "good.hands.parquet").read_bytes()[:999])
+    (root / "broken.mp4").write_bytes(b"no video")
+    info = build_videos(root)
+    assert "bare.mp4 has no labels" in caplog.text and "cut.mp4 has no labels" in caplog.text
+    assert info["counts"]["invalid"] == {"labels_corrupt": 1, "labels_missing": 2}
+    reasons = {f["sequence"]: f["reason"] for f in frames_of(root) if not f["valid"]}
+    assert reasons == {
+        "bare.mp4": "labels_missing", "broken.mp4": "labels_missing", "cut.mp4": "labels_corrupt",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "other", [{"num_frames": 9}, {"width": 320}, {"fps": 24.0}, {"height": 90, "num_frames": 20}]
+)
+def test_hands_of_another_video_are_not_valid(root, other):
+    add(root, "good.mp4", both())
+    write_hands(add(root, "other.mp4", both()), both(), info_of("other.mp4", **other))
+    info = build_videos(root)
+    assert info["counts"]["valid"] == 16 and info["counts"]["invalid"] == {"labels_corrupt": 16}
+
+
+def test_a_video_that_is_gone_or_broken(root):
+    add(root, "good.mp4", both())
+    add(root, "broken.mp4", both())
+    (root / "broken.mp4").write_bytes(b"no video")
+    assert build_videos(root)["counts"]["invalid"] == {"image_corrupt": 16}
+
+
+def _changed(**columns) -> HandRows:
+    return both()._replace(**columns)
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        (_changed(frame=np.zeros(16, int)), "two hands of one track in one frame"),
+        (_changed(is_left=np.arange(16) % 3 == 0), "a track that changes its side"),
+        (_changed(frame=both().frame + 1), "frames that are none of its 8"),
+    ],
+)
+def test_a_table_of_no_tracks(root, rows, message, caplog):
+    add(root, "good.mp4", both())
+    add(root, "bad.mp4", rows)
+    assert build_videos(root)["counts"]["invalid"] == {"labels_corrupt": 1}
+    assert message in caplog.text
+
+
+def test_hands_of_a_measured_length_are_refused(root):
+    rows = both()
+    path = add(root, "one.mp4", rows._replace(scale=np.full(16, 1.1, np.float32)))
+    with pytest.raises(UnusableInputError, match=rf"{path}.*without --hand-length"):
+        build_videos(root)
+
+
+def test_nothing_to_build(root, tmp_path):
+    root.mkdir()
+    with pytest.raises(UnusableInputError, match="hold no video"):
+        build_videos(root)
+    write_video(root / "one.mp4", both())
+    with pytest.raises(UnusableInputError, match=r"no video of .* pipelines\.predict_videos"):
+        build_videos(root)
+    add(root, "one.mp4", both().at(np.zeros(16, bool)))
+    with pytest.raises(UnusableInputError, match="holds no clip"):
+        build_videos(root)
+
+
+def test_two_hand_models_are_two_datasets(root):
+    add(root, "one.mp4", both())
+    add(root, "two.mp4", both(), hand_model_sha256="another")
+    with pytest.raises(UnusableInputError, match="of different hand models"):
+        build_videos(root)
+    shutil.rmtree(root)
+    add(root, "two.mp4", both(), hand_model_sha256="another")
+    with pytest.raises(ValueError, match="made with another hand model"):
+        build_videos(root)
+    info = build_videos(root, hand="none")
+    assert info["parameters"]["hand"] == "none" and info["counts"]["valid"] == 16
+
+
+def test_a_folder_of_pictures_is_a_video(root):
+    rows = both()
+    folder = root / "shots"
+    folder.mkdir(parents=True)
+    for k in range(FRAMES):
+        cv2.imwrite(str(folder / f"{k}.png"), np.full((SIZE[1], SIZE[0], 3), 40, np.uint8))
+    write_hands(root / "shots.hands.parquet", rows, info_of("shots"))
+    assert build_videos(root)["counts"]["valid"] == 16
