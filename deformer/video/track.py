@@ -4,7 +4,8 @@
 
 Three steps. Detections in neighbouring frames whose landmarks are near each other make pieces.
 Pieces that are no hands are dropped: a phantom on a face or a table is short, flickers, changes its
-side, or jumps in size. Pieces of the same side and near in place and time make tracks.
+side, or jumps in size. (What is steady and looks like a hand, such as a poster of one, stays.)
+Pieces of the same side and near in place and time make tracks.
 """
 
 from dataclasses import dataclass, replace
@@ -26,6 +27,8 @@ _SIDE_COST = 0.3
 """What it costs, in sizes of the hand, to take a detection of the other side."""
 _DOUBT = 8
 """As many sure frames may be outvoted at most where pieces of different sides are joined."""
+_RECENT = 100
+"""Frames beside a gap that say which side was there."""
 _LEAST_SEEN, _MOST_JUMPS, _JUMP = 0.4, 0.2, 1.35
 """A hand is seen in this share of a piece's frames, and its size changes by more than a factor of
 1.35 in at most a fifth of its steps."""
@@ -97,7 +100,7 @@ def follow(
 
     detections: of every frame. times_s (number of frames,): rising.
     """
-    frame_s = float(np.median(np.diff(times_s))) if len(times_s) > 1 else 1.0
+    frame_s = max(float(np.median(np.diff(times_s))), 1e-3) if len(times_s) > 1 else 1.0
     num_least = int(np.clip(round(options.min_length_s / frame_s), 1, max(len(times_s), 1)))
     seen = [
         _distinct([_Seen(k, float(times_s[k]), hand, _vote(hand)) for hand in hands], image_wh)
@@ -190,7 +193,7 @@ def _join(pieces: list[_Piece], remember_s: float) -> list[_Piece]:
         ended = [
             (_join_cost(track, piece), k)
             for k, track in enumerate(tracks)
-            if 0 < piece[0].time_s - track[-1].time_s <= remember_s
+            if track[-1].frame < piece[0].frame and piece[0].time_s - track[-1].time_s <= remember_s
         ]
         cost, k = min(ended, default=(np.inf, 0))
         if cost <= 1:
@@ -205,7 +208,7 @@ def _join_cost(track: _Piece, piece: _Piece) -> float:
     frames that would be outvoted about the side as a share of what may be."""
     last, first = track[-1], piece[0]
     distance = np.linalg.norm(first.centre - last.centre) / max(first.size, last.size)
-    votes = [sum(one.vote for one in part) for part in (track, piece)]
+    votes = [sum(one.vote for one in part) for part in (track[-_RECENT:], piece[:_RECENT])]
     outvoted = min(map(abs, votes)) if votes[0] * votes[1] < 0 else 0.0
     return distance / _reach(first.time_s - last.time_s) + outvoted / _DOUBT
 

@@ -197,6 +197,13 @@ def test_times_count_not_frames():
     assert at_60 == [] and len(followed(scene)) == 1
 
 
+def test_a_video_whose_frames_have_one_time_or_uneven_times_is_followed():
+    scene = Scene(40, seed=0)
+    scene.add_hand(0, False, still(PLACES[0], 40), 90)
+    for times_s in (np.zeros(40), np.cumsum(np.tile([0.01, 0.09], 20))):
+        assert describe(follow(scene.detections, IMAGE_WH, times_s)) == [(False, 0, 39, 40)]
+
+
 # ----------------------------------------------------------------------------------------- crossing
 
 
