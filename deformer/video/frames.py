@@ -326,7 +326,7 @@ def video_writer(
     ):
         stream = container.add_stream("libx264", Fraction(fps).limit_denominator(1001))
         stream.width, stream.height, stream.pix_fmt = width + right, height + below, "yuv420p"
-        stream.options = {"preset": "veryfast", "crf": "20"}
+        stream.options = {"preset": "superfast", "crf": "22"}
         context = stream.codec_context
         context.time_base = Fraction(1, _TICKS)
         context.colorspace = context.color_primaries = context.color_trc = _BT709

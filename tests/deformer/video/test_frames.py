@@ -1,6 +1,7 @@
 """Videos of all kinds, good and bad, are read as they were recorded; written ones play."""
 
 import re
+import struct
 from fractions import Fraction
 from pathlib import Path
 
@@ -14,6 +15,9 @@ from deformer.files.foreign import UnreadableFileError
 from deformer.files.whole import NoRoomError
 from deformer.video.frames import Video, find_videos, video_writer
 from tests.full_disk import LINE, little_room, names
+from tests.shared_data import SHARED
+
+CLIP = SHARED / "data" / "clips" / "coffee.mp4"
 
 WIDTH, HEIGHT = 96, 64
 
@@ -88,7 +92,7 @@ def test_every_format_gives_the_recorded_pictures(tmp_path, name, codec, pixels)
 
 @pytest.mark.parametrize("size", [(95, 63), (3840, 2160)])
 def test_odd_and_large_sizes(tmp_path, size):
-    path = record(tmp_path / "a.mkv", 2, "ffv1", "yuv444p", size=size)
+    path = record(tmp_path / "a.avi", 2, "mjpeg", "yuvj444p", size=size)
     video = Video(path)
     assert (video.info.width, video.info.height) == size
     assert numbers(video) == [0, 1]
@@ -135,6 +139,25 @@ def test_hdr_is_shown_as_a_screen_shows_it(tmp_path):
     assert 90 < shown[:, :40].mean() < 112
 
 
+@pytest.mark.parametrize("turns", range(4))
+def test_videos_of_phones_are_turned_upright(tmp_path, turns):
+    """The container says by how much to turn the stored pictures, in quarter turns clockwise."""
+    path = record(tmp_path / "phone.mp4", 2)
+    data = bytearray(path.read_bytes())
+    matrix = data.index(b"tkhd") + 44
+    cos, sin = ((1, 0), (0, 1), (-1, 0), (0, -1))[turns]
+    one = 1 << 16
+    numbers_ = cos * one, sin * one, 0, -sin * one, cos * one, 0, 0, 0, 1 << 30
+    data[matrix : matrix + 36] = struct.pack(">9i", *numbers_)
+    path.write_bytes(data)
+    video = Video(path)
+    frame = next(iter(video))
+    size = (WIDTH, HEIGHT) if turns % 2 == 0 else (HEIGHT, WIDTH)
+    assert (video.info.width, video.info.height) == size == frame.image_rgb.shape[1::-1]
+    back = np.rot90(frame.image_rgb, turns)
+    assert number(back) == 0 and back[-8:, :, 0].min() > 150
+
+
 def test_frames_of_another_size_are_scaled_to_the_first(tmp_path):
     parts = [
         record(tmp_path / f"{k}.ts", 3, size=size).read_bytes()
@@ -144,6 +167,15 @@ def test_frames_of_another_size_are_scaled_to_the_first(tmp_path):
     frames = list(Video(tmp_path / "both.ts"))
     assert {frame.image_rgb.shape for frame in frames} == {(64, 96, 3)}
     assert [number(frame.image_rgb) for frame in frames] == [0, 1, 2] * 2
+
+
+@pytest.mark.skipif(not CLIP.is_file(), reason="needs the clip")
+def test_a_real_clip():
+    video = Video(CLIP)
+    times = [frame.time_s for frame in video]
+    assert video.info == ("coffee.mp4", 30000 / 1001, 1280, 720, 287, True)
+    assert times == pytest.approx([1.001 * k / 30 for k in range(287)], abs=1e-4)
+    assert video.fault is None
 
 
 # ----------------------------------------------------------------------------------- damaged videos
