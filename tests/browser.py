@@ -21,7 +21,7 @@ _FLAGS = (
     "--disable-dev-shm-usage", "--enable-unsafe-swiftshader", "--use-angle=swiftshader",
     "--remote-debugging-port=0", "--remote-allow-origins=*",
 )  # fmt: skip
-_WAIT_S = 60
+_WAIT_S = 120
 
 
 class Page:

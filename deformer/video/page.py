@@ -9,7 +9,7 @@ import base64
 import gzip
 from collections.abc import Iterable
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -19,7 +19,10 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from deformer.files.whole import write_whole
 from deformer.hand.conventions import JOINT_PARENTS, SIDES
 from deformer.hand.mano import HandLayer
+from deformer.video.frames import VideoFrame
 from deformer.video.hands_file import HandRows, HandsInfo
+from deformer.video.ink import track_rgb
+from deformer.video.meshes import hand_vertices
 
 PAGE_SUFFIX = ".hands.html"
 MOST_FRAMES, MOST_BYTES = 400, 12_000_000
@@ -29,15 +32,6 @@ _LONGER_SIDE, _QUALITY = 512, 72
 _STEP_M = 1e-4
 _PARTS_PER_PX = 16
 _TIPS, _THUMB, _INDEX = np.array([4, 8, 12, 16, 20]), 4, 8
-_TRACKS_RGB = ("#4a90ff", "#ff9f43", "#2ecc9b", "#e858ff", "#ffdd33", "#ff5252")
-
-
-class Frame(Protocol):
-    """A frame of a video; `VideoFrame` is one."""
-
-    index: int
-    time_s: float
-    image_rgb: np.ndarray
 
 
 class Shown(NamedTuple):
@@ -55,7 +49,7 @@ class Shown(NamedTuple):
 
 
 def write_page(
-    path: Path, frames: Iterable[Frame], hands: HandRows, info: HandsInfo, layer: HandLayer,
+    path: Path, frames: Iterable[VideoFrame], hands: HandRows, info: HandsInfo, layer: HandLayer,
     faces: np.ndarray,
 ) -> None:  # fmt: skip
     """Write the page whole or not at all.
@@ -84,7 +78,7 @@ def write_page(
     write_whole(path, page)
 
 
-def thin(frames: Iterable[Frame], most_frames: int, most_bytes: int) -> Shown:
+def thin(frames: Iterable[VideoFrame], most_frames: int, most_bytes: int) -> Shown:
     """All frames, or so evenly every 2nd, 4th, … one that few enough of them are left."""
     kept: list[tuple[int, float, bytes]] = []
     every, shape = 1, None
@@ -130,8 +124,8 @@ def _content(
         "jpegs": [base64.b64encode(jpeg).decode() for jpeg in shown.jpegs],
         "size": [shown.width, shown.height],
         "tracks": [
-            {"name": f"{k} {SIDES[is_left[k]]}", "rgb": _TRACKS_RGB[i % len(_TRACKS_RGB)]}
-            for i, k in enumerate(tracks.tolist())
+            {"name": f"{k} {SIDES[is_left[k]]}", "rgb": "#" + bytes(track_rgb(k)).hex()}
+            for k in tracks.tolist()
         ],
         "parents": JOINT_PARENTS,
         "faces": faces.ravel().tolist(),
@@ -173,20 +167,3 @@ def pack(values: np.ndarray) -> str:
     whole = np.rint(values).clip(limits.min, limits.max).astype("<i2")
     differences = np.concatenate([whole[:1], np.diff(whole, axis=0)])  # int16 wraps around
     return base64.b64encode(gzip.compress(differences.tobytes(), 6, mtime=0)).decode()
-
-
-def hand_vertices(hands: HandRows, layer: HandLayer) -> np.ndarray:
-    import torch
-
-    from deformer.hand.rotations import rotvec_to_rotmat
-
-    with torch.no_grad():
-        rot = rotvec_to_rotmat(
-            torch.from_numpy(np.asarray(hands.pose_rotvec, np.float32)).reshape(-1, 16, 3)
-        )
-        v, j = layer(
-            rot,
-            torch.from_numpy(np.asarray(hands.betas, np.float32)),
-            torch.from_numpy(hands.is_left),
-        )
-    return (v - j[:, :1]).numpy() * hands.scale[:, None, None] + hands.joints_cam_m[:, :1]

@@ -6,15 +6,15 @@ import json
 import re
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from deformer.hand.mano import HandLayer, load_hands
-from deformer.video.hands import read_frames
+from deformer.video.frames import Video, VideoFrame
 from deformer.video.hands_file import HandRows, HandsInfo
-from deformer.video.page import hand_vertices, pack, thin, write_page
+from deformer.video.meshes import hand_vertices
+from deformer.video.page import pack, thin, write_page
 from tests.browser import CHROMIUM, open_page
 from tests.shared_data import SHARED
 
@@ -42,7 +42,7 @@ def layer(hand_model):
 def frames(num: int = NUM_FRAMES, width: int = WIDTH, height: int = HEIGHT):
     for k in range(num):
         image = np.full((height, width, 3), 10 * k % 250, np.uint8)
-        yield SimpleNamespace(index=k, time_s=k / 25, image_rgb=image)
+        yield VideoFrame(k, k / 25, image)
 
 
 def moving_hands(num_frames: int = NUM_FRAMES) -> HandRows:
@@ -279,11 +279,9 @@ def test_a_real_clip_has_a_page_of_some_megabytes(write):
     clip = SHARED / "data/clips/coffee.mp4"
     if not clip.is_file():
         pytest.skip(f"{clip} is not there")
-    shown = (
-        SimpleNamespace(index=k, time_s=t, image_rgb=i)
-        for k, (i, t) in enumerate(read_frames(clip))
+    path = write(
+        Video(clip), moving_hands(287), replace(INFO, width=1280, height=720, num_frames=287)
     )
-    path = write(shown, moving_hands(287), replace(INFO, width=1280, height=720, num_frames=287))
     assert path.stat().st_size < 9e6
     with open_page(path) as page:
         assert page.run(READY)
