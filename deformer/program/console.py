@@ -64,7 +64,7 @@ def this_command(module: str) -> str:
 
 
 def called_as(module: str) -> str:
-    """How this process was started: `python -m module`, or `deformer NAME` (`deformer.__main__`)."""
+    """How this process was started: `python -m module`, or `deformer NAME`."""
     name = module.partition(".")[2].replace("_", "-")
     return sys.argv[0] if sys.argv[0] == f"deformer {name}" else f"python -m {module}"
 
