@@ -94,7 +94,8 @@ def to_onnx(half: nn.Module, example: Callable[[int], tuple[Tensor, ...]], about
     """One half as a file's content, after ONNX Runtime has agreed with PyTorch on it.
 
     half: a `FrameHalf` or `WindowHalf`; example: batch size → inputs; about: strings for the
-    metadata. Raises `ModuleNotFoundError` that says what to install, `ValueError` where they differ.
+    metadata. Raises `ModuleNotFoundError` that says what to install, `ValueError` where they
+    differ.
     """
     onnx, runtime = _import_onnx()
     names = (*half.inputs, *half.outputs)
@@ -114,8 +115,8 @@ def to_onnx(half: nn.Module, example: Callable[[int], tuple[Tensor, ...]], about
     difference = _difference(runtime, content, half, example(5))
     if not difference < _AGREES:
         raise ValueError(
-            f"ONNX Runtime differs from PyTorch by {difference:.2g} (at most {_AGREES} is rounding): "
-            "nothing is written; try other versions of onnx and onnxruntime"
+            f"ONNX Runtime differs from PyTorch by {difference:.2g}, and at most {_AGREES} is "
+            "rounding: nothing is written; try other versions of onnx and onnxruntime"
         )
     return content
 
@@ -128,9 +129,7 @@ def _difference(
     found = session.run(list(half.outputs), feed)
     with torch.no_grad():
         expected = half(*inputs)
-    return max(
-        float(np.abs(a - b.numpy()).max()) for a, b in zip(found, expected, strict=True)
-    )
+    return max(float(np.abs(a - b.numpy()).max()) for a, b in zip(found, expected, strict=True))
 
 
 def _import_onnx() -> tuple[ModuleType, ModuleType]:
