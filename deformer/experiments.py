@@ -129,6 +129,43 @@ def lite_temporal() -> Experiment:
     )
 
 
+def lite_windows() -> Experiment:
+    """The temporal half of the weights that ship: on encoded frames of the varied set."""
+    base, frames = lite_temporal(), lite_frames()
+    return replace(
+        base,
+        name="lite_windows",
+        summary="windows after lite_frames, on encoded frames of the varied set",
+        features="features/varied",
+        point_loss="huber",
+        losses=frames.losses,
+        stream=replace(
+            base.stream,
+            split="train",
+            where="visibility > 0.1",
+            augment=frames.stream.augment,
+            order=replace(base.stream.order, global_batch=64),
+        ),
+        optim=replace(base.optim, lr=1e-3, cooldown=0.6),
+        validation=ValidationConfig(split="val", every=500, limit=1024),
+    )
+
+
+def demo() -> Experiment:
+    """`lite_temporal` on the frames of `make demo`: everybody's first training, two minutes long,
+    so it starts from what the weights that ship see."""
+    base = lite_temporal()
+    return replace(
+        base,
+        name="demo",
+        summary="the temporal half of lite on encoded frames of make demo",
+        features="features/demo",
+        stream=replace(base.stream, split="s0_train"),
+        optim=replace(base.optim, cooldown=0.5),
+        validation=ValidationConfig(split="s0_val", every=100),
+    )
+
+
 def tiny() -> Experiment:
     return Experiment(
         "tiny",
@@ -171,8 +208,9 @@ BASES = (
     tiny(),
     on_ho3d(tiny()),
     lite_temporal(),
+    demo(),
 )
-STARTS = {"lite_frames": lite_frames()}
+STARTS = {"lite_frames": lite_frames(), "lite_windows": lite_windows()}
 """Experiments whose models others start from; comparisons have no row for them."""
 
 # ---------------------------------------------------------------------------------------- variants

@@ -162,7 +162,7 @@ def _read_features(folder: Path, checkpoint: Checkpoint, stream: Stream) -> dict
     would be encoded here."""
     features = open_features(folder)
     features.check(checkpoint.experiment, stream.store.folder)
-    features.check_made_by(checkpoint.tensors["model"])
+    features.check_made_by(checkpoint.tensors["model"], "the checkpoint")
     return features.plain(stream.config.split)
 
 

@@ -44,15 +44,17 @@ METRICS = (
     ),
     "accel_mm_per_frame2", "accel_m_per_s2",
 )  # fmt: skip
-"""Every metric of a result. mpjpe: error of joints; ra: after the wrist is subtracted; pa: after
-Procrustes alignment (rotation, translation, scale). mpvpe: error of vertices, aligned by
-themselves; f5, f15: their F-scores at 5 and 15 mm. auc: area under the PCK curve of these errors,
-0-1. accel: acceleration error of the root-aligned joints, also in m/s² at 30 frames/s. Formulas and
-averaging: `benchmarks.evaluation.metrics`."""
+"""Every metric of a result. mpjpe: error of joints in the camera frame, unaligned, which newer
+papers call CS-MPJPE; ra: after the wrist is subtracted; pa: after Procrustes alignment (rotation,
+translation, scale). mpvpe: error of vertices, aligned by themselves; f5, f15: their F-scores at 5
+and 15 mm. auc: area under the PCK curve of these errors, 0-1. accel: acceleration error of the
+root-aligned joints, also in m/s² at 30 frames/s. Formulas and averaging:
+`benchmarks.evaluation.metrics`."""
 
 HEADLINE = {
     "pa_mpjpe_mm": ("PA-MPJPE", "mm"),
     "official_pa_mpjpe_mm": ("as the official evaluators align", "mm"),
+    "mpjpe_mm": ("CS-MPJPE", "mm"),
     "ra_mpjpe_mm": ("root-aligned MPJPE", "mm"),
     "accel_mm_per_frame2": ("acceleration error", "mm/frame²"),
 }

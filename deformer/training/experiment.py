@@ -82,7 +82,7 @@ class Experiment:
     that this run starts from, in place of `backbone_weights`."""
     features: str | None = None
     """A folder of `deformer.encode`. Its features replace images: the spatial half that made them
-    stays unchanged, and the temporal half is trained from random weights."""
+    stays unchanged, and the temporal half is trained, from random weights or `start_from`."""
     vertex_stride: int = 1
     """Losses use every n-th vertex of a mesh, and the fingertips. On features, posing meshes takes
     most of the time."""
@@ -99,8 +99,6 @@ class Experiment:
 
     def __post_init__(self) -> None:
         check_least(self, vertex_stride=1)
-        if self.features is not None and self.start_from is not None:
-            raise ValueError("features and start_from exclude each other: choose one")
 
     @property
     def begins_with(self) -> str | None:

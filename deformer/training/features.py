@@ -177,12 +177,12 @@ class Features:
             raise ValueError(f"{path} is damaged or gone: take {self.folder} away and encode again")
         return load_file(path)
 
-    def check_made_by(self, tensors: dict[str, Tensor]) -> None:
-        """Raises `ValueError` where a model has another spatial half than made these features."""
+    def check_made_by(self, tensors: dict[str, Tensor], what: str) -> None:
+        """Raises `ValueError` where `what`, a model, has another spatial half than made these."""
         if _sha256(spatial_half(tensors)) != self.info["spatial_sha256"]:
             raise ValueError(
-                f"{self.folder} was encoded by another spatial half than the checkpoint has: leave "
-                "--features away, or name the features that it was trained on"
+                f"{self.folder} was encoded by another spatial half than {what} has: leave "
+                "--features away, or name the features of its own spatial half"
             )
 
     def check(self, experiment: Experiment, data: Path) -> None:

@@ -32,8 +32,8 @@ def load_start(
     """Load the weights that a run starts from into the learner.
 
     With `resume` this is the last checkpoint of the folder `run`. If there is none, it is the model
-    of the experiment's `start_from`, or the spatial half of its `features`. total_steps: of the
-    whole run. Raises `ValueError` and `OSError`.
+    of the experiment's `start_from`, or else the spatial half of its `features`. total_steps: of
+    the whole run. Raises `ValueError` and `OSError`.
     """
     has_begun = any((run / "checkpoints").glob("step-*"))
     if has_begun and not resume:
@@ -45,11 +45,10 @@ def load_start(
     if has_begun:
         return _resume(run, learner, stream, origin)
     message = f"{run} has no checkpoint yet: starting at step 0" if resume else ""
-    if features is not None:
-        learner.start_temporal(features.spatial())
-        return Start(0, origin, message)
     start_from = learner.experiment.start_from
     if start_from is None:
+        if features is not None:
+            learner.start_temporal(features.spatial())
         return Start(0, origin, message)
     try:
         start = open_model(start_from)
@@ -60,6 +59,8 @@ def load_start(
             f"{start_from} was trained with the hand {start.hand['name']}, the shards are labelled "
             f"with {hands.name}: training must adapt its poses"
         )
+    if features is not None:
+        features.check_made_by(start.tensors["model"], f"--start-from {start_from}")
     learner.start(start.tensors["model"])
     return Start(0, origin | {"start_sha256": start.model_sha256}, message)
 

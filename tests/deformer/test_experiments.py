@@ -8,7 +8,7 @@ from deformer.data.augment import AugmentConfig
 from deformer.data.order import OrderConfig
 from deformer.data.stream import StreamConfig
 from deformer.data.windows import WindowConfig
-from deformer.experiments import BASES, EXPERIMENTS, VARIANTS, get_experiment
+from deformer.experiments import BASES, EXPERIMENTS, STARTS, VARIANTS, get_experiment
 from deformer.hand.box import AugmentationRange
 from deformer.network.discriminator import DiscriminatorConfig
 from deformer.network.fusion import FusionVariant
@@ -23,7 +23,7 @@ def test_every_base_has_every_ablation():
     bases = [base.name for base in BASES]
     assert {"dexycb", "ho3d", "dexycb_fast", "ho3d_fast", "lite_temporal", "tiny"} <= set(bases)
     names = {f"{base}_{ablation}" for base in bases for ablation in [*VARIANTS][1:]}
-    assert EXPERIMENTS.keys() == names | {*bases, "lite_frames"}
+    assert EXPERIMENTS.keys() == names | {*bases, *STARTS}
     assert all(get_experiment(name).name == name for name in EXPERIMENTS)
     assert len({experiment.summary for experiment in EXPERIMENTS.values()}) == len(EXPERIMENTS)
 
@@ -145,8 +145,8 @@ def test_help_lists_bases_and_then_ablations_once(capsys):
     summaries = dict(line.split(maxsplit=1) for line in bases)
     assert summaries == {name: get_experiment(name).summary for name in summaries}
     suffixes = ["", *(line.split()[0] for line in ablations[1:])]
-    names = {base + suffix for base in summaries if base != "lite_frames" for suffix in suffixes}
-    assert names | {"lite_frames"} == set(EXPERIMENTS)
+    names = {base + suffix for base in summaries if base not in STARTS for suffix in suffixes}
+    assert names | set(STARTS) == set(EXPERIMENTS)
     assert all(len(line) < 120 for line in bases + ablations)
 
 
@@ -189,7 +189,6 @@ def test_what_it_begins_with_is_told():
     on_features = replace(tiny, features="features/tiny")
     assert on_features.begins_with == "features/tiny"
     assert tiny.begins_with is None
-    with pytest.raises(ValueError, match="exclude each other: choose one"):
-        replace(on_features, start_from="runs/other")
+    assert replace(on_features, start_from="runs/other").begins_with == "runs/other"
     with pytest.raises(ValueError, match="vertex_stride is 0, must be 1 or more"):
         replace(tiny, vertex_stride=0)

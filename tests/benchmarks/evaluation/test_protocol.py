@@ -99,6 +99,20 @@ def test_means_go_over_joints_then_frames(rng):
     assert low < errors.mean() < high
 
 
+def test_camera_space_error_counts_place_and_size_and_aligned_errors_do_not(rng):
+    truth = random_hands(rng, 3)
+    moved = truth + [[[0.03, 0, 0.04]], [[0, 0, -0.2]], [[0, 0, 0]]]  # by 50, 200 and 0 mm
+    moved[2, 7] += [0.021, 0, 0]  # one of 21 joints by 21 mm: 1 mm on average
+    scores = score(compare(rng, 3, joints_m=moved, truth_joints_m=truth))["all"]
+    assert scores["mpjpe_mm"]["mean"] == pytest.approx((50 + 200 + 1) / 3)
+    assert scores["ra_mpjpe_mm"]["mean"] == pytest.approx(1 / 3)
+    as_far = truth * 1.1  # seen alike, but a tenth larger and farther away
+    scores = score(compare(rng, 3, joints_m=as_far, truth_joints_m=truth))["all"]
+    distance_mm = 1e3 * np.linalg.norm(truth, axis=-1).mean()
+    assert scores["mpjpe_mm"]["mean"] == pytest.approx(distance_mm / 10)
+    assert scores["pa_mpjpe_mm"]["mean"] == pytest.approx(0, abs=1e-6)
+
+
 def test_a_bin_holds_its_lower_border_and_the_last_one_also_1(rng):
     occlusion = np.array([0, 0.2499, 0.25, 0.4999, 0.5, 0.75, 1, np.nan, np.nan])
     result = score(compare(rng, 9, occlusion=occlusion))

@@ -31,6 +31,13 @@ def test_round_trip(path):
     assert [p.name for p in path.parent.iterdir()] == ["evaluation.json"]
 
 
+def test_the_headline_has_the_error_in_camera_space_beside_the_aligned_one(path):
+    assert read_evaluation(path).headline == (
+        "40 frames of dexycb s0_test: PA-MPJPE 6.54 mm, as the official evaluators align 6.43 mm, "
+        "CS-MPJPE 30.00 mm, root-aligned MPJPE 14.57 mm, acceleration error 2.22 mm/frame²"
+    )
+
+
 @pytest.mark.parametrize(("fusion", "motion"), [("dynamic", "frame"), ("pairwise", "step")])
 def test_a_result_written_before_motion_was_stored_still_opens(path, fusion, motion):
     content = json.loads(path.read_text())

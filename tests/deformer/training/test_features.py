@@ -247,9 +247,21 @@ def test_evaluation_is_that_of_the_whole_network(temporal_run, dataset, features
         np.testing.assert_allclose(one[name], other[name], atol=1e-5)
 
 
-def test_features_of_another_spatial_half_are_refused(whole, features, dataset, tmp_path):
-    with pytest.raises(ValueError, match="was encoded by another spatial half"):
+def test_features_of_another_spatial_half_are_refused(whole, features, dataset, tmp_path, temporal):
+    with pytest.raises(ValueError, match="by another spatial half than the checkpoint has"):
         evaluate(dataset, whole, tmp_path / "out", features)
+    begun = replace(temporal, start_from=str(whole))
+    with pytest.raises(ValueError, match=f"by another spatial half than --start-from {whole} has"):
+        run(dataset, tmp_path / "run", begun)
+
+
+def test_a_run_on_features_starts_from_another(dataset, temporal, temporal_run, tmp_path):
+    """The temporal half as well: before the first step, it is that run."""
+    begun = replace(temporal, start_from=str(temporal_run))
+    assert run(dataset, tmp_path / "run", begun, steps=1) == 0
+    scores = [record for record in records(tmp_path / "run") if record["kind"] == "validation"]
+    last = [record for record in records(temporal_run) if record["kind"] == "validation"][-1]
+    assert scores[0]["mpjpe_mm"] == pytest.approx(last["mpjpe_mm"], rel=1e-5)
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """Weights as one file: what is written is read, and what is not weights is named."""
 
 import sys
+from dataclasses import replace
 
 import pytest
 import torch
@@ -8,7 +9,13 @@ from safetensors.torch import save, save_file
 
 from deformer.training import weights_file
 from deformer.training.checkpoint import load_checkpoint
-from deformer.training.weights_file import find_weights, open_model, read_weights, write_weights
+from deformer.training.weights_file import (
+    find_weights,
+    mean_model,
+    open_model,
+    read_weights,
+    write_weights,
+)
 from deformer.weights import __main__ as program
 from tests.deformer.small_runs import build_dataset, run
 
@@ -38,6 +45,29 @@ def test_a_file_is_the_checkpoint_in_half_precision(trained, file):
         assert value.dtype == model[key].dtype
         assert torch.allclose(value, model[key], rtol=1e-3, atol=1e-6)
     assert file.stat().st_size < 0.6 * sum(v.numel() * v.element_size() for v in model.values())
+
+
+def test_the_mean_of_models_is_that_of_each_array(trained):
+    one = load_checkpoint(trained)
+    model = one.tensors["model"]
+    shifted = {k: v + 2 if v.is_floating_point() else v for k, v in model.items()}
+    other = replace(one, tensors=one.tensors | {"model": shifted}, step=7)
+    mean = mean_model([one, other])
+    assert mean.step == 7 and mean.experiment == one.experiment
+    for key, value in mean.tensors["model"].items():
+        expected = model[key] + 1 if value.is_floating_point() else model[key]
+        assert value.dtype == model[key].dtype
+        assert torch.allclose(value, expected, atol=1e-6)
+
+
+def test_the_mean_of_different_networks_is_refused(trained):
+    one = load_checkpoint(trained)
+    smaller = dict(list(one.tensors["model"].items())[1:])
+    other = replace(one, tensors=one.tensors | {"model": smaller})
+    with pytest.raises(ValueError, match="are of different networks"):
+        mean_model([other, one])
+    with pytest.raises(ValueError, match="learned different hand models"):
+        mean_model([replace(one, hand=one.hand | {"sha256": "0"}), one])
 
 
 def test_a_name_means_what_ships_and_a_path_a_run(trained, file, monkeypatch):

@@ -3,6 +3,7 @@
 import hashlib
 import re
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -11,7 +12,8 @@ import numpy as np
 import pytest
 
 from deformer.video import detect
-from deformer.video.detect import HandDetector, read_model
+from deformer.video.detect import HandDetector, detect_video, read_model
+from tests.deformer.video.detections import detection
 from tests.shared_data import SHARED
 
 CONSTRAINTS = Path(__file__).parents[3] / "constraints.txt"
@@ -103,3 +105,62 @@ def test_hands_of_a_person_who_faces_the_camera(mediapipe, mode):
         assert np.abs(middle - seen_at).max() < 30
     thumb, little = hands["left"].landmarks_px[[4, 20], 1]
     assert thumb < little, "the thumb of the hand with the mug is up"
+
+
+def test_more_hands_than_it_can_find_are_refused():
+    with pytest.raises(ValueError, match="num_hands is 5, must be 1 to 4"):
+        HandDetector(num_hands=5)
+
+
+@dataclass
+class _Faked:
+    """A detector of one mode; frames hold what it sees."""
+
+    mode: str
+    num_hands: int
+    calls = []
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        pass
+
+    def detect(self, seen, time_s=None):
+        self.calls.append((self.mode, seen["number"]))
+        return list(seen[self.mode])
+
+
+def searched(monkeypatch, seen: list[tuple[list, list]]) -> tuple[list[list], list[int]]:
+    """What is found where both modes see these hands, and the frames that were also searched
+    alone."""
+    monkeypatch.setattr(detect, "HandDetector", _Faked)
+    monkeypatch.setattr(_Faked, "calls", [])
+    frames = [
+        SimpleNamespace(image_rgb={"number": k, "video": video, "image": image}, time_s=k / 30)
+        for k, (video, image) in enumerate(seen)
+    ]
+    found = detect_video(frames)
+    return found, [number for mode, number in _Faked.calls if mode == "image"]
+
+
+def test_single_images_are_searched_after_a_loss_and_only_then(monkeypatch):
+    a, b = (detection(np.array(place), 50.0) for place in ([50, 50], [200, 50]))
+    again = detection(np.array([204, 50]), 50.0, "left", 0.7)  # b, on the other side
+    both, lost, nothing = ([a, b], []), ([b], [a, again]), ([b], [b])
+    found, alone = searched(monkeypatch, [both, lost, lost, *[nothing] * 9, both, both, nothing])
+    assert alone == [1, 2, 3, 4, 5, 6, 7, 14]  # found twice; then missed five times
+    assert found[:4] == [[a, b], [b, a], [b, a], [b]] and found[12] == [a, b]
+
+
+def test_nothing_is_searched_alone_where_no_hand_was_lost(monkeypatch):
+    a = detection(np.array([50, 50]), 50.0)
+    found, alone = searched(monkeypatch, [([], [a]), ([], [a]), ([a], []), ([a], [])])
+    assert alone == [] and found == [[], [], [a], [a]]
+
+
+def test_images_at_one_time_are_followed_too(mediapipe):
+    black = np.zeros((64, 64, 3), np.uint8)
+    with HandDetector("video", num_hands=4) as detector:
+        for time_s in (0.0, 0.0, 0.0001, 0.0005, 0.0015, 1.0, 0.5):
+            assert detector.detect(black, time_s) == []
