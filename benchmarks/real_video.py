@@ -31,7 +31,6 @@ import numpy as np
 import torch
 from rich.table import Table
 
-from benchmarks.figures.draw_hand import draw_mesh, is_in_front
 from deformer.data.augment import Draw, crop_to_input, warp_to_input
 from deformer.data.windows import WindowConfig
 from deformer.files.whole import write_whole
@@ -44,6 +43,7 @@ from deformer.network.model import Deformer
 from deformer.program.console import PlainConsole, run_program
 from deformer.training.checkpoint import Checkpoint
 from deformer.training.weights_file import open_trained
+from deformer.video.frames import Video
 from deformer.video.hands import (
     FOCAL_PER_SIDE,
     PredictedHands,
@@ -51,9 +51,10 @@ from deformer.video.hands import (
     encode_hands,
     guess_intrinsics,
     predict_hands,
-    read_frames,
     see_hands,
 )
+from deformer.video.ink import TRACKS_RGB
+from deformer.video.meshes import Look, draw_mesh, is_in_front
 
 WITHIN = (0.1, 0.2)
 _TILES, _COLUMNS = 12, 4
@@ -61,6 +62,7 @@ _TILE = 240
 _ZOOM_IN = 4
 """OpenCV takes line ends in units of 2⁻⁴ px, so that lines can end between pixels."""
 _WHITE = (255, 255, 255)
+_LOOK = Look(0.75, 0.75)
 
 
 @dataclass(frozen=True)
@@ -70,7 +72,7 @@ class Options:
     checkpoint: Path
     """A run, one of its checkpoints, a file of weights, or the name of weights that ship."""
     video: Path
-    """A file that OpenCV reads. It must not be mirrored, or left and right hands are confused."""
+    """A file that FFmpeg reads. It must not be mirrored, or left and right hands are confused."""
     out: Path = Path("results/real_video")
     """The folder of the result."""
     which: str = "best"
@@ -150,7 +152,7 @@ def _draw_pair(
     cv2.putText(lines, label, (5, 14), cv2.FONT_HERSHEY_SIMPLEX, 0.42, _WHITE, 1, cv2.LINE_AA)
     mesh = tile
     if is_in_front(vertices_cam_m):
-        mesh = draw_mesh(tile, vertices_cam_m, faces, affine @ K, opacity=0.75)
+        mesh = draw_mesh(tile, vertices_cam_m, faces, affine @ K, TRACKS_RGB[0], _LOOK)
     return np.concatenate([lines, mesh], 1)
 
 
@@ -169,7 +171,7 @@ def _draw_hands(
     K = guess_intrinsics(seen.image_wh)
     empty = np.zeros((_TILE, 2 * _TILE, 3), np.uint8)
     pairs = [empty] * (len(tiles) + -len(tiles) % _COLUMNS)
-    for k, (image, _) in enumerate(read_frames(video)):
+    for k, _, image in Video(video):
         for place in np.flatnonzero(seen.frame[tiles] == k).tolist():
             i = tiles[place]
             values = predicted.joints_px[i], predicted.vertices_cam_m[i]

@@ -3,19 +3,13 @@
 from collections.abc import Callable
 
 import numpy as np
+from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
 from benchmarks.evaluation.result import Data
-from benchmarks.figures.draw_hand import (
-    HAND_RGB,
-    TRUTH_RGB,
-    draw_mesh,
-    error_colours,
-    is_in_front,
-)
 from benchmarks.figures.examples import FrameView
 from benchmarks.figures.style import (
     ERROR_MAP,
@@ -28,6 +22,9 @@ from benchmarks.figures.style import (
     styled,
 )
 from deformer.hand.align import align_procrustes, point_errors_mm
+from deformer.video.meshes import Look, draw_mesh, is_in_front
+
+_HAND_RGB, _TRUTH_RGB = (86, 156, 214), (190, 193, 199)
 
 _SMALL = 10.5
 _WORST_MM = 20.0
@@ -87,11 +84,11 @@ def _image(frame: FrameView) -> np.ndarray:
 
 
 def _true(frame: FrameView) -> np.ndarray | None:
-    return _drawn(frame.image, frame, frame.true_m, TRUTH_RGB, 0.9)
+    return _drawn(frame.image, frame, frame.true_m, _TRUTH_RGB, 0.9)
 
 
 def _predicted(frame: FrameView) -> np.ndarray | None:
-    return _drawn(frame.image, frame, frame.predicted_m, HAND_RGB, 0.9)
+    return _drawn(frame.image, frame, frame.predicted_m, _HAND_RGB, 0.9)
 
 
 def _error(frame: FrameView) -> np.ndarray | None:
@@ -99,8 +96,13 @@ def _error(frame: FrameView) -> np.ndarray | None:
     if frame.true_m is None or frame.predicted_m is None:
         return None
     aligned_m = align_procrustes(frame.predicted_m[None], frame.true_m[None])[0]
-    colours = error_colours(point_errors_mm(aligned_m, frame.true_m), _WORST_MM)
+    colours = _error_colours(point_errors_mm(aligned_m, frame.true_m))
     return _drawn(np.full_like(frame.image, 255), frame, aligned_m, colours)
+
+
+def _error_colours(errors_mm: np.ndarray) -> np.ndarray:
+    """RGB 0-255 (..., 3)."""
+    return 255 * colormaps[ERROR_MAP](np.clip(errors_mm / _WORST_MM, 0, 1))[..., :3]
 
 
 def _drawn(
@@ -109,7 +111,7 @@ def _drawn(
     """The image with a mesh over it; None without a mesh in front of the camera."""
     if vertices_m is None or not is_in_front(vertices_m):
         return None
-    return draw_mesh(image, vertices_m, frame.faces, frame.K, rgb, opacity)
+    return draw_mesh(image, vertices_m, frame.faces, frame.K, rgb, Look(opacity, opacity))
 
 
 def _show(ax: Axes, image: np.ndarray | None, is_marked: bool = False) -> None:

@@ -1,7 +1,8 @@
 """Image files: stored pixels, JPEG headers, lossless crops of JPEGs.
 
-No other module decodes images or uses a JPEG library. EXIF orientation is ignored, because labels
-belong to the stored pixels. Two libraries can cut crops; both give the same bytes.
+No other module decodes images or uses a JPEG library. EXIF orientation of datasets' images is
+ignored, because labels belong to the stored pixels. Two libraries can cut crops; both give the same
+bytes.
 """
 
 import ctypes
@@ -120,6 +121,17 @@ def decode_image(image: bytes) -> np.ndarray:
     pixels = cv2.imdecode(data, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
     if pixels is None:
         raise ValueError(f"{len(image)} bytes are no image that OpenCV decodes")
+    return pixels
+
+
+def decode_upright(image: bytes) -> np.ndarray:
+    """The pixels of a picture as people see it, turned by its EXIF orientation: (height, width, 3)
+    uint8 RGB, from any format of OpenCV. Raises `ValueError` for other files; OpenCV fills in
+    missing data of a truncated one."""
+    data = np.frombuffer(image, np.uint8)
+    pixels = cv2.imdecode(data, cv2.IMREAD_COLOR_RGB) if len(data) else None
+    if pixels is None:
+        raise ValueError(f"{len(image)} bytes are no picture that OpenCV decodes")
     return pixels
 
 

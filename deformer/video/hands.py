@@ -1,11 +1,8 @@
 """The hands of a video: detection by MediaPipe, prediction by a network."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import count
 from pathlib import Path
 
-import cv2
 import numpy as np
 import torch
 from rich.progress import track
@@ -18,6 +15,7 @@ from deformer.hand.box import hand_box, tight_box
 from deformer.hand.conventions import SIDES
 from deformer.network.model import Deformer, FrameFeatures
 from deformer.video.detect import Detection, HandDetector
+from deformer.video.frames import Video
 
 FOCAL_PER_SIDE = 1.2
 """Assumed focal length of an unknown camera, in units of the image's longer side."""
@@ -58,35 +56,13 @@ class PredictedHands:
 # ------------------------------------------------------------------------------ the hands to see
 
 
-def read_frames(video: Path) -> Iterator[tuple[np.ndarray, float]]:
-    """The frames (H, W, 3) of a video, RGB uint8, and their times, s.
-
-    OpenCV turns them upright by the rotation that phones write into the container. (Images of
-    datasets are never turned, because labels belong to the stored pixels.)
-
-    Raises `FileNotFoundError` for a missing file, `ValueError` when no frame can be read.
-    """
-    if not video.is_file():
-        raise FileNotFoundError(f"--video {video}: there is no such file")
-    reader = cv2.VideoCapture(str(video))
-    rate = reader.get(cv2.CAP_PROP_FPS)
-    ok, frame = reader.read()
-    if not ok or not rate > 0:
-        raise ValueError(f"--video {video}: no frame of it can be read; name a video file")
-    for k in count():
-        yield cv2.cvtColor(frame, cv2.COLOR_BGR2RGB), k / rate
-        ok, frame = reader.read()
-        if not ok:
-            return
-
-
 def see_hands(video: Path, size: int) -> SeenHands:
     """Detect the hands of a video and crop them. Raises `ValueError` if there are none."""
     frames, is_left, landmarks, inputs = [], [], [], []
     num_detections = 0
-    next(read_frames(video))  # refuse an unreadable video before MediaPipe starts
+    recording = Video(video)
     with HandDetector("video") as detector:
-        for k, (image, time_s) in enumerate(track(read_frames(video), "finding hands")):
+        for k, time_s, image in track(recording, "finding hands", recording.info.num_frames):
             detections = detector.detect(image, time_s)
             num_detections += len(detections)
             for hand in surest(detections, image.shape[1::-1]):

@@ -31,6 +31,10 @@ _PIXELS_EVERY = 4
 """Every n-th row and column counts in the statistics of images."""
 
 
+_KEYFRAME_EVERY = 2
+"""As in LeRobot: frames are read one by one, in any order."""
+
+
 def _axes(names: Sequence[str]) -> list[str]:
     return [f"{name}_{axis}" for name in names for axis in "xyz"]
 
@@ -201,7 +205,8 @@ def _write_video(folder: Path, source: Path, clip: Clip, episode: int, fps: floa
     path = folder / "videos" / CAMERA / f"{_FILE.format(chunk_index=chunk, file_index=file)}.mp4"
     video, F = Video(source), clip.info.num_frames
     histogram, num_frames = np.zeros((3, 256), np.int64), 0
-    with video_writer(path, fps, (video.info.width, video.info.height)) as write_frame:
+    size = video.info.width, video.info.height
+    with video_writer(path, fps, size, _KEYFRAME_EVERY) as write_frame:
         for frame in video:
             write_frame(frame.image_rgb, frame.index / fps)
             seen = frame.image_rgb[::_PIXELS_EVERY, ::_PIXELS_EVERY]

@@ -6,7 +6,7 @@ import numpy as np
 from scipy.spatial.transform import Rotation
 
 from deformer.hand.conventions import JOINT_NAMES
-from deformer.video.export.clip import Clip, arrays_of
+from deformer.video.export.clip import Clip, Track, arrays_of
 from deformer.video.export.npz import write_arrays
 
 _INDEX, _MIDDLE = (JOINT_NAMES.index(name) for name in ("index_1", "middle_1"))
@@ -20,9 +20,7 @@ def write(clip: Clip, out: Path) -> list[Path]:
         arrays = {
             "joints_m": hands.joints_cam_m - hands.joints_cam_m[:, :1],
             "wrist_rotmat": wrist_frame(hands.joints_cam_m),
-            "wrist_quat_wxyz": Rotation.from_rotvec(hands.pose_rotvec[:, :3])
-            .as_quat(scalar_first=True)
-            .astype(np.float32),
+            "wrist_quat_wxyz": _quaternions(track),
         }
         path = out / f"{clip.stem}.{track.name}.retarget.npz"
         paths.append(write_arrays(path, arrays | dict(arrays_of(clip, track))))
@@ -41,6 +39,15 @@ def wrist_frame(joints_m: np.ndarray) -> np.ndarray:
     aside = joints_m[:, _INDEX] - middle
     z = _unit(aside - (aside * x).sum(-1, keepdims=True) * x)
     return np.stack([x, np.cross(z, x), z], -1)
+
+
+def _quaternions(track: Track) -> np.ndarray:
+    """MANO's global rotations (N, 4), w first. MANO's left fingers point along x, not -x, and
+    dex-retargeting takes the right hand's axes for both: so a left hand is turned about its z."""
+    turns = Rotation.from_rotvec(track.hands.pose_rotvec[:, :3])
+    if track.side == "left":
+        turns = turns * Rotation.from_rotvec([0, 0, np.pi])
+    return turns.as_quat(scalar_first=True).astype(np.float32)
 
 
 def _unit(vectors: np.ndarray) -> np.ndarray:

@@ -19,7 +19,6 @@ from benchmarks.figures.curves import (
     mean_by_occlusion,
     training_curves,
 )
-from benchmarks.figures.draw_hand import draw_mesh
 from benchmarks.figures.examples import largest_gain, typical_frames
 from deformer.experiments import VARIANTS, choices_of, get_experiment
 from tests.benchmarks.drawn_results import made_up, write_result, write_run
@@ -213,22 +212,6 @@ def test_a_part_of_a_split_is_drawn(data, result, tmp_path):
 
 
 # ------------------------------------------------------------------------------------ the pieces
-
-
-def test_nearer_triangles_hide_farther_ones():
-    K = np.array([[100.0, 0, 31.5], [0, 100.0, 31.5], [0, 0, 1]])
-    near = np.array([[-0.2, -0.2, 1], [0.2, -0.2, 1], [0, 0.2, 1.0]])
-    vertices = np.concatenate([near, near * [4, 4, 2]])  # twice as far, twice as large on screen
-    red, blue = (255, 0, 0), (0, 0, 255)
-    image = draw_mesh(
-        np.full((64, 64, 3), 255, np.uint8), vertices, np.arange(6).reshape(2, 3), K,
-        np.array([red] * 3 + [blue] * 3),
-    )  # fmt: skip
-    assert image[31, 31].argmax() == 0 and image[31, 31, 2] == 0
-    assert image[2, 5].argmax() == 2 and image[2, 5, 0] == 0
-    assert (image[60, 2] == 255).all()
-    with pytest.raises(ValueError, match="not in front of the camera"):
-        draw_mesh(image, vertices - [0, 0, 3], np.arange(6).reshape(2, 3), K)
 
 
 def test_the_curves_of_a_training(tmp_path):

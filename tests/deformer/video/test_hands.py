@@ -1,9 +1,7 @@
-"""The hands of a video, their windows, and videos that cannot be read."""
+"""The hands of a video and their windows."""
 
-import struct
 from pathlib import Path
 
-import cv2
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
@@ -21,7 +19,6 @@ from deformer.video.hands import (
     boxes_of_inputs,
     crop_hands,
     hand_windows,
-    read_frames,
     see_hands,
     surest,
 )
@@ -48,23 +45,6 @@ def test_windows_stay_with_a_side_and_among_the_frames_it_was_seen_in():
         [0, 0, 1], [0, 1, 2], [1, 2, 2], [4, 4, 4], [1, 1, 2], [1, 2, 3], [2, 3, 3],
     ]  # fmt: skip
     assert (seen.is_left[windows] == seen.is_left[:, None]).all()
-
-
-def test_videos_of_phones_are_turned_upright(tmp_path):
-    path, (width, height) = tmp_path / "phone.mp4", (160, 120)
-    writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*"mp4v"), 20, (width, height))
-    stored = np.zeros((height, width, 3), np.uint8)
-    stored[:, : width // 2] = 200
-    writer.write(stored)
-    writer.release()
-    data = bytearray(path.read_bytes())
-    matrix = data.index(b"tkhd") + 44  # of the track: a quarter turn clockwise
-    turn = (0, 1 << 16, 0, -1 << 16, 0, 0, height << 16, 0, 1 << 30)
-    data[matrix : matrix + 36] = struct.pack(">9i", *turn)
-    path.write_bytes(data)
-    ((image, _),) = read_frames(path)
-    assert image.shape == (width, height, 3)
-    assert image[: width // 2 - 8].min() > 150 and image[width // 2 + 8 :].max() < 50
 
 
 def test_hands_are_right_ones_first_each_side_by_frame(video, monkeypatch):

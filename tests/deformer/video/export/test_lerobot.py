@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import av
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
@@ -126,6 +127,9 @@ def test_videos_are_frame_for_frame_at_the_timestamps(dataset):
         for frame in frames:
             assert abs(frame.time_s - frame.index / 30) < 1e-4  # LeRobot's own tolerance
             assert abs(frame.image_rgb.mean() - shade * frame.index) < 4
+        with av.open(path) as container:
+            is_key = [packet.is_keyframe for packet in container.demux(video=0) if packet.size]
+        assert sum(is_key) == (len(is_key) + 1) // 2
         assert episode[f"videos/{CAMERA}/from_timestamp"] == 0
         assert np.isclose(episode[f"videos/{CAMERA}/to_timestamp"], len(frames) / 30)
 
