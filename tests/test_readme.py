@@ -25,8 +25,9 @@ PAGES += sorted((ROOT / "docs").glob("*.md"))
 SPEEDS = {"pipeline": Pipeline, "stream": StreamSpeed, "model": ModelSpeed}
 TOO_LONG = {
     "pipelines.build_shards", "pipelines.synthesize", "deformer.train", "deformer.encode",
-    "deformer.weights", "benchmarks.evaluate", "benchmarks.ablations", "benchmarks.figures",
-    "benchmarks.report", "benchmarks.real_video", "benchmarks.speed",
+    "deformer.weights", "deformer.export", "deformer.export_onnx", "benchmarks.evaluate",
+    "benchmarks.ablations", "benchmarks.figures", "benchmarks.report",
+    "benchmarks.real_video", "benchmarks.speed",
 }  # fmt: skip
 OF_OTHER_PROGRAMS = {"export", "dask", "srun"}
 """What else a page may show: first words."""
