@@ -193,7 +193,7 @@ def test_the_wheel_finds_hands_in_another_folder(installed, tmp_path):
     make_video(tmp_path / "clip.mp4")
     run([installed / "deformer", "predict", "clip.mp4"], tmp_path)
     rows, info = read_hands(tmp_path / "hands" / "clip.hands.parquet")
-    assert len(rows.frame) == 0 and info.detector.startswith("MediaPipe")
+    assert len(rows.frame) == 0 and info.detector.startswith("mediapipe")
 
 
 @pytest.mark.slow
