@@ -8,7 +8,7 @@ import pytest
 
 from deformer.hand.conventions import SIDES
 from deformer.video.detect import Detection, detect_video
-from deformer.video.hands import read_frames
+from deformer.video.frames import Video
 from deformer.video.track import Track, TrackOptions, fill_gaps, follow
 from tests.deformer.video.detections import IMAGE_WH, Scene, crossing, detection, hand_shape
 from tests.shared_data import SHARED
@@ -253,18 +253,13 @@ def test_options_are_checked():
 # ------------------------------------------------------------------------------------ a real video
 
 
-class _Frame:
-    def __init__(self, image_rgb: np.ndarray, time_s: float) -> None:
-        self.image_rgb, self.time_s = image_rgb, time_s
-
-
 @pytest.mark.slow
 def test_two_hands_of_a_real_video_are_two_tracks_of_constant_sides():
     """The right hand takes a kettle and leaves by the upper border after 2.5 s."""
     pytest.importorskip("mediapipe")
     if not Path(CLIP).is_file():
         pytest.skip(f"the clip is not at {CLIP}")
-    frames = [_Frame(image, time_s) for image, time_s in read_frames(CLIP)]
+    frames = list(Video(CLIP))
     found: list[list[Detection]] = detect_video(frames)
     times_s = np.array([frame.time_s for frame in frames])
     right, left = follow(found, frames[0].image_rgb.shape[1::-1], times_s)
