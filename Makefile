@@ -105,12 +105,12 @@ NO_FINDING := "MediaPipe could not be installed (above is why): hands in videos 
 .venv/installed: pyproject.toml constraints.txt
 	@if command -v uv >/dev/null; then \
 		uv venv --quiet --allow-existing --python $(PYTHON) .venv && \
-		uv pip install --quiet --python $(BIN)/python --constraint constraints.txt --editable '.[dev,imagenet]' && \
+		uv pip install --quiet --python $(BIN)/python --constraint constraints.txt --editable '.[train,dev,imagenet]' && \
 		{ uv pip install --quiet --python $(BIN)/python --constraint constraints.txt $(FINDS_HANDS) || \
 			echo $(NO_FINDING); }; \
 	else \
 		$(PYTHON) -m venv .venv && \
-		$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev,imagenet]' && \
+		$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[train,dev,imagenet]' && \
 		{ $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt $(FINDS_HANDS) || \
 			echo $(NO_FINDING); }; \
 	fi
