@@ -315,8 +315,8 @@ def video_writer(
     """Write an mp4 that browsers play: H.264, 4:2:0, its index first. Whole or not at all.
 
     Gives a function of an image (H, W, 3) uint8 and its time in seconds, which rises. size: (width,
-    height) of the images; odd ones get a pixel more. keyframe_every: frames, so that at most so many
-    are decoded to reach one. Raises `NoRoomError` when the disk is full.
+    height) of the images; odd ones get a pixel more. keyframe_every: as many frames at
+    most are decoded to reach one. Raises `NoRoomError` when the disk is full.
     """
     width, height = size
     right, below = width % 2, height % 2

@@ -64,8 +64,22 @@ class Place:
 
 @pytest.fixture
 def place(tmp_path, capsys, monkeypatch) -> Place:
+    """Overlays and pages are a word, because drawing takes long."""
     monkeypatch.setattr(sys, "argv", [])
+    monkeypatch.setattr(results, "draw_video", lambda *given: given[-1].write_text("drawn"))
+    monkeypatch.setattr(results, "write_page", lambda path, *_: path.write_text("page"))
     return Place(tmp_path, capsys)
+
+
+@pytest.mark.slow
+def test_drawings_are_of_the_video_and_its_hands(place, monkeypatch):
+    monkeypatch.undo()
+    make_video(place.video, 3)
+    make_boxes(place.boxes, range(2))
+    monkeypatch.setattr(sys, "argv", [])
+    assert place.run()[0] == 0
+    assert len(list(Video(place.file(".hands.mp4")))) == 3
+    assert "</html>" in place.file(".hands.html").read_text(encoding="utf-8")
 
 
 def test_a_video_becomes_a_table_an_overlay_and_a_page(place):

@@ -16,7 +16,7 @@ K = ((100.0, 0.0, 47.5), (0.0, 100.0, 31.5), (0.0, 0.0, 1.0))
 INFO = HandsInfo(
     source="clip.mp4", fps=30.0, width=96, height=64, num_frames=12, K=K, K_from="given",
     checkpoint="lite", checkpoint_sha256="0" * 64, licence="Apache-2.0", hand_model="standin",
-    hand_model_sha256=load_hands("standin").sha256, detector="boxes", smoothed=False,
+    hand_model_sha256=load_hands("standin").sha256, detector="boxes", fitted=False, smoothed=False,
     config_sha256="1" * 64,
 )  # fmt: skip
 WITH_GAP = [0, 1, 2, 3, 6, 7, 8, 9]
