@@ -52,7 +52,7 @@ def examine() -> Iterator[Finding]:
         try:
             yield from check()
         except Exception as error:
-            yield Finding("missing", subject, _line(error))
+            yield Finding("missing", subject, f"cannot be looked at: {_line(error)}")
 
 
 def _line(error: Exception) -> str:
@@ -62,16 +62,25 @@ def _line(error: Exception) -> str:
 def _packages() -> Iterator[Finding]:
     python = f"Python {platform.python_version()}, {platform.system()} {platform.machine()}"
     yield Finding("ok", "deformer", f"{_version('deformer-hands')} in {_folder()}; {python}")
-    found = []
+    found, absent = [], []
     for module, package in _NEEDED.items():
         try:
             import_module(module)
         except Exception as error:
-            fault = f"{module} cannot be imported ({_line(error)}): {_reinstall(package)}"
-            yield Finding("missing", "packages", fault)
+            lacks = error.name.partition(".")[0] if isinstance(error, ModuleNotFoundError) else None
+            if lacks and find_spec(lacks) is None:  # itself, or what it needs
+                absent.append(_NEEDED.get(lacks, lacks))
+            else:
+                fault = f"{module} cannot be imported ({_line(error)}): {_reinstall(package)}"
+                yield Finding("missing", "packages", fault)
         else:
             found.append(f"{package} {_version(package)}")
-    yield Finding("ok", "packages", ", ".join(found))
+    if absent:
+        names = dict.fromkeys(absent)
+        fault = f"not installed: {', '.join(names)}: pip install {' '.join(names)}"
+        yield Finding("missing", "packages", fault)
+    if found:
+        yield Finding("ok", "packages", ", ".join(found))
 
 
 def _folder() -> Path:
@@ -210,7 +219,7 @@ def _extras() -> Iterator[Finding]:
     for extra, (purpose, modules) in _EXTRAS.items():
         lacking = [name for name in modules if find_spec(name) is None]
         if lacking:
-            text = f"{', '.join(lacking)}: only {purpose} needs it"
+            text = f"{', '.join(lacking)}: not installed, only {purpose} would use it"
             yield Finding("note", extra, f"{text}: pip install 'deformer-hands[{extra}]'")
         else:
             yield Finding("ok", extra, f"installed, for {purpose}")

@@ -1,5 +1,6 @@
 """The doctor finds what is missing, says what to do, and never fails itself."""
 
+import re
 import shutil
 import sys
 from types import SimpleNamespace
@@ -152,6 +153,20 @@ def test_a_library_that_cannot_be_loaded_is_a_line_with_its_mend(others, seen, m
     )
 
 
+def test_what_a_library_needs_is_named_when_it_is_not_installed(seen, monkeypatch):
+    load = doctor.import_module
+
+    def without_filelock(name: str):
+        if name == "torch":
+            raise ModuleNotFoundError("No module named 'no_filelock'", name="no_filelock")
+        return load(name)
+
+    monkeypatch.setattr(doctor, "import_module", without_filelock)
+    status, found = seen()
+    assert status == 1
+    assert found["packages"][0].endswith("not installed: no_filelock: pip install no_filelock")
+
+
 def test_ffmpeg_without_the_encoder(seen, monkeypatch):
     def refuse(name: str, mode: str):
         raise av.codec.codec.UnknownCodecError(name)
@@ -196,7 +211,9 @@ sys.exit(main())
     out, err = process.communicate(timeout=60)
     assert (process.returncode, err) == (1, "")
     lines = out.splitlines()
-    for module, package in doctor._NEEDED.items():
-        (line,) = [line for line in lines if f" {module} cannot be imported" in line]
-        assert line.startswith("missing") and line.endswith(f"--no-deps {package}")
+    (line,) = [line for line in lines if "not installed: torch" in line]
+    assert line.startswith("missing")
+    assert line.endswith(f": pip install {' '.join(doctor._NEEDED.values())}")
+    for subject in ("weights", "hand", "detector", "video", "GPU"):
+        assert any(re.match(f"missing +{subject} +cannot be looked at: ", line) for line in lines)
     assert lines[-1].startswith("predict cannot run")
