@@ -1,6 +1,6 @@
 """Write a network as two ONNX files, for programs without PyTorch.
 
-    python -m deformer.export_onnx --checkpoint lite_frames --out onnx
+    python -m deformer.export_onnx --checkpoint lite --out onnx
 
 `frames.onnx` encodes frames, each once; `windows.onnx` turns windows of T frames into hands. The
 batch is free; the image's side and T are those of the training and stand in the files' metadata,

@@ -1,6 +1,6 @@
 """A trained model as one small file: writing it, and reading it or a run.
 
-    open_model("lite_frames")         # deformer/weights/lite_frames.safetensors, which ships
+    open_model("lite")         # deformer/weights/lite.safetensors, which ships
     open_model("mine.safetensors")    # a file that `python -m deformer.weights` wrote
     open_model("runs/lite")           # a run, or one of its checkpoints
 

@@ -2,7 +2,7 @@
 
     from deformer.video.predictor import Predictor
 
-    predict = Predictor("lite_frames")
+    predict = Predictor("lite")
     hands = predict("clip.mp4")            # or predict(frames): RGB arrays (H, W, 3) uint8
     print(hands.joints_cam_m.shape)        # (N, 21, 3), a row per frame and hand: see HandRows
 
@@ -128,7 +128,7 @@ class Predictor:
     """Predicts the hands of videos with one network."""
 
     def __init__(
-        self, checkpoint: str | Path = "lite_frames", *, which: str = "best",
+        self, checkpoint: str | Path = "lite", *, which: str = "best",
         mano_dir: Path | None = None, device: str | None = None, **options,
     ) -> None:  # fmt: skip
         """checkpoint, which, mano_dir, device: as in `open_for_videos`; options: fields of
