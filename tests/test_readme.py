@@ -56,7 +56,7 @@ def _dry_run(*arguments: str) -> str:
 
 
 LINES = list(dict.fromkeys(line for page in PAGES for line in _lines_of(page)))
-OURS = [line for line in LINES if re.match(r"(python|torchrun|deformer) ", line)]
+OURS = [line for line in LINES if re.match(r"(\.venv/bin/)?(python|torchrun|deformer) ", line)]
 
 
 def _words(line: str) -> tuple[str, list[str]]:
