@@ -10,7 +10,7 @@ SEEDS ?= 0 1 2
 STEPS ?=
 MOTIONS ?=
 AT_ONCE ?= 2
-SPATIAL ?= lite_frames
+SPATIAL ?= lite
 KEPT ?= results/occluded/kept
 SIZE ?= 100
 WORKERS ?= 2
@@ -18,7 +18,8 @@ WEIGHTS := runs/weights
 
 .PHONY: demo weights ablations test test-all lint format install clean
 
-# Everything on synthetic data, from nothing to the report. What is there already is not made again.
+# Everything on synthetic data: shards, then a training that starts from the weights that ship, tables, a
+# clip's hands, and the report. What is there already is not made again.
 demo: install
 	$(PY) pipelines.synthesize --layout dexycb --out $(DEMO)/dexycb --cameras 3 --frames 48
 	$(PY) pipelines.build_shards --dataset dexycb --root $(DEMO)/dexycb --out shards/demo
@@ -28,14 +29,17 @@ demo: install
 	$(PY) pipelines.build_shards --dataset ho3d --root $(DEMO)/ho3d --out shards/demo_ho3d
 	$(PY) pipelines.verify shards/demo_ho3d
 	$(PY) pipelines.inspect shards/demo_ho3d --sheet results/demo_ho3d/shards.png
-	$(PY) deformer.train --experiment tiny --data shards/demo --out runs/demo --workers 0 \
-		--steps $(DEMO_STEPS) --validation.every 50 --resume
+	$(PY) deformer.encode --checkpoint lite --data shards/demo --experiment demo --copies 3 \
+		--splits s0_test --out features/demo
+	$(PY) deformer.train --experiment demo --data shards/demo --start-from lite --out runs/demo \
+		--steps $(DEMO_STEPS) --workers 0 --resume
 	$(PY) benchmarks.evaluate --checkpoint runs/demo --data shards/demo --split s0_test \
-		--out results/demo --workers 0
+		--features features/demo --out results/demo --workers 0
 	$(PY) benchmarks.evaluate --checkpoint runs/demo --data shards/demo_ho3d --split evaluation \
 		--root $(DEMO)/ho3d --out results/demo_ho3d --workers 0
 	$(PY) benchmarks.tables
 	$(PY) benchmarks.figures --data shards/demo shards/demo_ho3d
+	$(PY) deformer.predict $(DEMO)/ho3d/evaluation/SM1/rgb --out results/clip
 	$(PY) benchmarks.report --data shards/demo shards/demo_ho3d
 	@echo "Open results/report.html. To go on: source .venv/bin/activate, then README.md"
 
@@ -51,8 +55,10 @@ weights: install
 	$(PY) pipelines.inspect shards/varied --sheet results/weights/shards.png
 	$(PY) deformer.train --experiment lite_frames $(VARIED) --out $(WEIGHTS)/frames \
 		--steps $$((60 * $(SIZE)))
-	$(PY) deformer.train --experiment lite $(VARIED) --start-from $(WEIGHTS)/frames \
-		--out $(WEIGHTS)/windows --steps $$((10 * $(SIZE)))
+	$(PY) deformer.encode --checkpoint $(WEIGHTS)/frames --which last --data shards/varied \
+		--experiment lite_windows --out features/varied
+	$(PY) deformer.train --experiment lite_windows --data shards/varied --out $(WEIGHTS)/windows \
+		--start-from $(WEIGHTS)/frames --steps $$((20 * $(SIZE))) --workers 0 --resume
 	$(PY) benchmarks.evaluate --checkpoint $(WEIGHTS)/windows --data shards/varied --split val \
 		--out results/weights --workers $(WORKERS)
 	$(PY) deformer.weights --checkpoint $(WEIGHTS)/windows --out $(WEIGHTS)/lite.safetensors
@@ -105,17 +111,17 @@ NO_FINDING := "MediaPipe could not be installed (above is why): hands in videos 
 .venv/installed: pyproject.toml constraints.txt
 	@if command -v uv >/dev/null; then \
 		uv venv --quiet --allow-existing --python $(PYTHON) .venv && \
-		uv pip install --quiet --python $(BIN)/python --constraint constraints.txt --editable '.[dev,imagenet]' && \
+		uv pip install --quiet --python $(BIN)/python --constraint constraints.txt --editable '.[train,dev,imagenet]' && \
 		{ uv pip install --quiet --python $(BIN)/python --constraint constraints.txt $(FINDS_HANDS) || \
 			echo $(NO_FINDING); }; \
 	else \
 		$(PYTHON) -m venv .venv && \
-		$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev,imagenet]' && \
+		$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[train,dev,imagenet]' && \
 		{ $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt $(FINDS_HANDS) || \
 			echo $(NO_FINDING); }; \
 	fi
 	@touch $@
 
 clean:
-	rm -rf .venv $(DEMO) shards/demo shards/demo_ho3d runs/demo \
+	rm -rf .venv $(DEMO) shards/demo shards/demo_ho3d features/demo runs/demo results/clip \
 		results/demo results/demo_ho3d results/tables results/figures results/report.html

@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Literal
 
 import torch
-from rich.console import Console
 from safetensors.torch import save
 
 from deformer.data.augment import NO_AUGMENTATION
@@ -77,7 +76,7 @@ class Options:
         check_least(self, "--", copies=1)
 
 
-def make_features(options: Options, device: torch.device, console: Console) -> None:
+def make_features(options: Options, device: torch.device) -> None:
     """Write the missing files of a folder of features. Raises `ValueError` and `OSError`."""
     experiment = get_experiment(options.experiment)
     store, index = open_store(str(options.data))
@@ -91,7 +90,7 @@ def make_features(options: Options, device: torch.device, console: Console) -> N
     info = description(experiment, spatial, options.data, options.copies)
     info["checkpoint"] = {"run": str(options.checkpoint), "step": checkpoint.step}
 
-    def frames_of(split: str, copy: int | None) -> dict[str, torch.Tensor]:
+    def frames_of(name: str, split: str, copy: int | None) -> dict[str, torch.Tensor]:
         order = OrderConfig(global_batch=_BATCH, streams=1)
         config = experiment.stream.for_evaluation(split, order=order)
         stream = Stream(config, store, index, workers=options.workers)
@@ -99,7 +98,7 @@ def make_features(options: Options, device: torch.device, console: Console) -> N
         frames = single_frames(stream, augment)
         first = (copy or 0) * frames.steps_per_epoch
         last = first + frames.steps_per_epoch
-        arrays = encode_stream(model, frames, first, last, device)
+        arrays = encode_stream(model, frames, first, last, device, label=name)
         return {name: torch.from_numpy(value) for name, value in arrays.items()}
 
     wanted = {file_name(*which): which for which in _wanted(options, experiment)}
@@ -108,8 +107,7 @@ def make_features(options: Options, device: torch.device, console: Console) -> N
         _write(options.out / SPATIAL_FILE, spatial)
         for name, which in wanted.items():
             if not (options.out / name).exists():
-                console.print(f"{options.out / name}", soft_wrap=True)
-                _write(options.out / name, frames_of(*which))
+                _write(options.out / name, frames_of(name, *which))
         info["command"] = this_command("deformer.encode")
         info["files"] = {name: file_sha256(options.out / name) for name in (SPATIAL_FILE, *wanted)}
         write_whole(options.out / FEATURES_FILE, json.dumps(info, indent=1) + "\n")
@@ -150,10 +148,9 @@ def _write(path: Path, tensors: dict[str, torch.Tensor]) -> None:
 
 def run(options: Options) -> None:
     """Encode, and print the folder."""
-    console = PlainConsole()
     with process_group(options.device) as place:
-        make_features(options, place.device, console)
-    console.print(f"done: {options.out}", soft_wrap=True)
+        make_features(options, place.device)
+    PlainConsole().print(f"done: {options.out}", soft_wrap=True)
 
 
 def main() -> int:

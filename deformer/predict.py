@@ -47,7 +47,7 @@ class Options(ResultOptions):
 
     source: tyro.conf.Positional[str]
     """A video, a picture, a folder or a pattern of these, or the number of a webcam."""
-    checkpoint: str = "lite_frames"
+    checkpoint: str = "lite"
     """The name of weights that ship, a file of weights, or a run."""
     out: Path = Path("hands")
     """The folder of the results."""

@@ -3,6 +3,7 @@
 import re
 import tomllib
 from pathlib import Path
+from typing import get_args
 
 import duckdb
 import numpy as np
@@ -10,10 +11,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
+import tyro
 
 from benchmarks.submissions.file_order import dexycb_order
+from deformer import export_onnx
 from deformer.data.occlusion_bins import BINS, is_in_bin
-from tests.test_readme import PAGES, ROOT
+from deformer.export import Format, export
+from deformer.export import Options as ExportOptions
+from tests.test_readme import PAGES, ROOT, _lines_of, _words
 
 CARDS = sorted(ROOT.glob("deformer/*/*.md"))
 
@@ -46,6 +51,29 @@ def test_the_stream_by_itself(demo, capsys):
     assert "torch.Size([8, 7, 3, 256, 256])" in capsys.readouterr().out
     exec(clips, {})
     assert re.search(r"\S+ (\d+) \(\1, 21, 2\)", capsys.readouterr().out)
+
+
+def test_the_exports_are_as_their_page_says(tmp_path, monkeypatch):
+    """The page's commands, then its Python, but for the network's."""
+    from tests.deformer.video.hand_rows import write_clip, write_video
+
+    monkeypatch.chdir(tmp_path)
+    write_clip(Path(), num_frames=write_video(Path("clip.mp4")))
+    lines = [line for line in _lines_of(ROOT / "docs" / "exports.md") if "deformer.export " in line]
+    assert len(lines) == len(get_args(Format))
+    for line in lines:
+        export(tyro.cli(ExportOptions, args=_words(line)[1]))
+    *blocks, _ = _python_of("exports.md")
+    assert sum(block.count("assert ") for block in blocks) > 15
+    exec("\n".join(blocks), {})
+
+
+@pytest.mark.slow  # writing 27 MB of network takes 10 s
+def test_the_exported_network_is_called_as_its_page_says(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (line,) = [x for x in _lines_of(ROOT / "docs" / "exports.md") if "deformer.export_onnx" in x]
+    export_onnx.run(tyro.cli(export_onnx.Options, args=_words(line)[1]))
+    exec("import numpy as np\n" + _python_of("exports.md")[-1], {})
 
 
 def test_frames_of_the_occlusion_bins_are_those_of_the_protocol(tmp_path, monkeypatch):

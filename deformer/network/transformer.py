@@ -135,7 +135,7 @@ class Decoder(nn.Module):
         """memory (N, L, width), positions (L, width) → (N, width)."""
         memory = self.norm_memory(memory)
         keys = memory + positions
-        query = self.query.expand(len(memory), 1, -1)
+        query = self.query.expand(memory.shape[0], 1, -1)
         for layer in self.layers:
             query = layer(query, keys, memory)
         return self.norm(query).squeeze(1)

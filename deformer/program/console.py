@@ -63,6 +63,12 @@ def this_command(module: str) -> str:
     return f"{launch} -m {module} {shlex.join(sys.argv[1:])}"
 
 
+def called_as(module: str) -> str:
+    """How this process was started: `python -m module`, or `deformer NAME`."""
+    name = module.partition(".")[2].replace("_", "-")
+    return sys.argv[0] if sys.argv[0] == f"deformer {name}" else f"python -m {module}"
+
+
 def run_command(work: Callable[[], int | None], interrupted: str = "interrupted") -> int:
     """Run a program's work and return the exit status: the work's result, 0 for None, or 1 after an
     error of input or machine, which is printed in one line.
@@ -92,13 +98,13 @@ def run_program(
     description: str | None,
     interrupted: str = "interrupted",
 ) -> int:
-    """`run_command` for `python -m module`, with options from the command line.
+    """`run_command` for `python -m module`, or `deformer NAME`, with options from the command line.
 
     kind: a dataclass with a field per option; description: text of --help.
     """
 
     def read_and_work() -> int | None:
-        return work(tyro.cli(kind, prog=f"python -m {module}", description=description))
+        return work(tyro.cli(kind, prog=called_as(module), description=description))
 
     return run_command(read_and_work, interrupted)
 

@@ -78,7 +78,7 @@ class Experiment:
     backbone_weights: str = "imagenet"
     """"imagenet", the path of a state dict of the same network, or "none"."""
     start_from: str | None = None
-    """A run (its last checkpoint), a checkpoint, or weights that ship ("lite_frames"): the model
+    """A run (its last checkpoint), a checkpoint, or weights that ship ("lite"): the model
     that this run starts from, in place of `backbone_weights`."""
     features: str | None = None
     """A folder of `deformer.encode`. Its features replace images: the spatial half that made them

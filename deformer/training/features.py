@@ -18,6 +18,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from rich.progress import track
 from safetensors.numpy import load_file
 from torch import Tensor
 
@@ -69,12 +70,15 @@ def single_frames(stream: Stream, augment: AugmentConfig, rank: int = 0, num_ran
 
 def encode_stream(
     model: Deformer, frames: Stream, first: int, last: int, device: torch.device,
-    autocast: torch.autocast | None = None,
+    autocast: torch.autocast | None = None, label: str | None = None,
 ) -> dict[str, np.ndarray]:  # fmt: skip
     """Encode the steps first … last − 1 of a stream of single frames → arrays (M, …) by name:
-    `hand`, `joints_2d`, and the fields of `Batch` except images. Empty if all is padding."""
+    `hand`, `joints_2d`, and the fields of `Batch` except images. Empty if all is padding.
+
+    label: of a progress bar; None: no bar."""
     encoded: list[dict[str, Tensor]] = []
-    for read in frames.batches(first, last):
+    batches = frames.batches(first, last)
+    for read in track(batches, label or "", last - first, disable=label is None):
         if read.is_padding.all():
             continue
         batch = without_padding(read)

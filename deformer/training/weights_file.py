@@ -1,6 +1,6 @@
 """A trained model as one small file: writing it, and reading it or a run.
 
-    open_model("lite_frames")         # deformer/weights/lite_frames.safetensors, which ships
+    open_model("lite")         # deformer/weights/lite.safetensors, which ships
     open_model("mine.safetensors")    # a file that `python -m deformer.weights` wrote
     open_model("runs/lite")           # a run, or one of its checkpoints
 
@@ -9,6 +9,7 @@ A file holds the model's arrays in half precision. Its header holds experiment, 
 """
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -46,6 +47,16 @@ def find_weights(source: str | Path) -> Path | None:
         return path
     ships = FOLDER / f"{source}{SUFFIX}"
     return ships if str(source) == path.name and ships.is_file() and not path.is_dir() else None
+
+
+def on_card(weights: Path, key: str) -> str | None:
+    """What the card beside a file of weights states in a row of its table, such as `licence`; None
+    where there is no card or no such row."""
+    card = weights.with_suffix(".md")
+    if not card.is_file():
+        return None
+    row = re.search(rf"^\|\s*{re.escape(key)}\s*\|\s*(.+?)\s*\|", card.read_text("utf-8"), re.M)
+    return row[1] if row else None
 
 
 def open_model(source: str | Path, which: str = "last") -> Checkpoint:

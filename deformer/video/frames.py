@@ -310,12 +310,13 @@ _PQ_TO_SDR = _pq_to_sdr()
 
 @contextmanager
 def video_writer(
-    path: Path, fps: float, size: tuple[int, int]
+    path: Path, fps: float, size: tuple[int, int], keyframe_every: int = 250
 ) -> Iterator[Callable[[np.ndarray, float], None]]:
     """Write an mp4 that browsers play: H.264, 4:2:0, its index first. Whole or not at all.
 
     Gives a function of an image (H, W, 3) uint8 and its time in seconds, which rises. size: (width,
-    height) of the images; odd ones get a pixel more. Raises `NoRoomError` when the disk is full.
+    height) of the images; odd ones get a pixel more. keyframe_every: as many frames at
+    most are decoded to reach one. Raises `NoRoomError` when the disk is full.
     """
     width, height = size
     right, below = width % 2, height % 2
@@ -328,6 +329,7 @@ def video_writer(
         stream.width, stream.height, stream.pix_fmt = width + right, height + below, "yuv420p"
         stream.options = {"preset": "superfast", "crf": "22"}
         context = stream.codec_context
+        context.gop_size = keyframe_every
         context.time_base = Fraction(1, _TICKS)
         context.colorspace = context.color_primaries = context.color_trc = _BT709
         context.color_range = ColorRange.MPEG

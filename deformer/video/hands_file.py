@@ -42,7 +42,7 @@ class HandRows(NamedTuple):
     box_px: np.ndarray
     """(N, 4) float32: square box that the network saw, x0 y0 x1 y1; may exceed the image."""
     joints_px: np.ndarray
-    """(N, 21, 2) float32: the network's 2D joints."""
+    """(N, 21, 2) float32: 2D joints, of the network, or the projection of a fitted hand."""
     joints_cam_m: np.ndarray
     """(N, 21, 3) float32: joints of the mesh, placed so that they project best on `joints_px`."""
     pose_rotvec: np.ndarray
@@ -88,6 +88,8 @@ class HandsInfo:
     hand_model: str
     hand_model_sha256: str
     detector: str
+    fitted: bool
+    """Whether hands were moved onto the detector's landmarks."""
     smoothed: bool
     config_sha256: str
     """Hash of all options that shape the rows."""
@@ -183,7 +185,12 @@ def _info(path: Path, schema: pa.Schema) -> HandsInfo:
         )
     content["K"] = tuple(tuple(row) for row in content["K"])
     known = {field.name for field in fields(HandsInfo)}
-    return HandsInfo(**{name: value for name, value in content.items() if name in known})
+    try:
+        return HandsInfo(**{name: value for name, value in content.items() if name in known})
+    except TypeError:
+        raise UnreadableFileError(
+            f"{path} does not say where its hands are from: {_AGAIN}"
+        ) from None
 
 
 def _array(column: pa.Array) -> np.ndarray:

@@ -1,6 +1,5 @@
 """A trained network, ready for videos: its hand model, its licence, and the length of its hands."""
 
-import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +11,7 @@ from deformer.hand.conventions import JOINT_NAMES, NUM_MANO_JOINTS
 from deformer.hand.mano import Hands, load_same_hands
 from deformer.inference import open_network
 from deformer.network.model import Deformer
-from deformer.training.weights_file import find_weights, open_trained
+from deformer.training.weights_file import find_weights, on_card, open_trained
 
 _ONLY_TIPS = 1 << 20  # vertex stride: rows hold no meshes
 _MIDDLE_TIP = JOINT_NAMES.index("middle_tip")
@@ -79,11 +78,7 @@ def _device(name: str | None) -> torch.device:
 def licence_of(checkpoint: str | Path) -> str:
     """The licence that the card beside a file of weights states."""
     file = find_weights(checkpoint)
-    card = file.with_suffix(".md") if file else None
-    stated = None
-    if card is not None and card.is_file():
-        stated = re.search(r"^\|\s*licence\s*\|\s*(.+?)\s*\|", card.read_text("utf-8"), re.M)
-    return stated[1] if stated else "not stated"
+    return (file and on_card(file, "licence")) or "not stated"
 
 
 @torch.no_grad()

@@ -2,7 +2,7 @@
 
     from deformer.video.predictor import Predictor
 
-    predict = Predictor("lite_frames")
+    predict = Predictor("lite")
     hands = predict("clip.mp4")            # or predict(frames): RGB arrays (H, W, 3) uint8
     print(hands.joints_cam_m.shape)        # (N, 21, 3), a row per frame and hand: see HandRows
 
@@ -26,6 +26,7 @@ from deformer.network.model import FrameFeatures
 from deformer.video.boxes_file import read_boxes
 from deformer.video.detect import MOST_HANDS, detect_video
 from deformer.video.fill import fill_hands
+from deformer.video.fit import fit_to_landmarks
 from deformer.video.frames import ASSUMED_FPS, Video, VideoFrame, VideoInfo
 from deformer.video.hands import boxes_in_image, boxes_of_inputs, crop_hands
 from deformer.video.hands_file import HandRows
@@ -68,8 +69,11 @@ class HandOptions:
     hand_length: float | None = None
     """Length of the flat hand from the wrist to the tip of the middle finger, mm. It sets the
     scale, which one camera cannot see. Without it the network guesses the size."""
+    fit: bool = True
+    """Move hands onto the detector's landmarks: see `deformer.video.fit`. --no-fit leaves them as
+    the network predicts them."""
     smooth: bool = False
-    """Smooth tracks over time. The hands as predicted are kept beside them."""
+    """Smooth tracks over time. The hands before that are kept beside them."""
     delay: int | None = None
     """Frames to look ahead at most: 0 uses past frames only, as on a live camera. By default the
     whole window around a frame. A network of single frames never looks ahead."""
@@ -124,7 +128,7 @@ class Predictor:
     """Predicts the hands of videos with one network."""
 
     def __init__(
-        self, checkpoint: str | Path = "lite_frames", *, which: str = "best",
+        self, checkpoint: str | Path = "lite", *, which: str = "best",
         mano_dir: Path | None = None, device: str | None = None, **options,
     ) -> None:  # fmt: skip
         """checkpoint, which, mano_dir, device: as in `open_for_videos`; options: fields of
@@ -143,6 +147,8 @@ class Predictor:
         K = camera_of(self.options.intrinsics, self.options.fov, size_of(video.info)).K
         found = find_tracks(video, self.network, self.options)
         rows = predict_tracks(video, found.tracks, self.network, K, self.options)
+        if self.options.fit:
+            rows = fitted(rows, found.tracks, self.network, K)
         return smoothed(rows, self.network) if self.options.smooth else rows
 
 
@@ -212,6 +218,11 @@ def predict_tracks(
         if hands is not None
     ]
     return _in_order(parts, window.num_frames)
+
+
+def fitted(rows: HandRows, tracks: list[Track], network: VideoNetwork, K: np.ndarray) -> HandRows:
+    model = network.model
+    return fit_to_landmarks(rows, tracks, K, model.hand_layer, model.config.tips)
 
 
 def smoothed(rows: HandRows, network: VideoNetwork) -> HandRows:

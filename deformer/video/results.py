@@ -23,6 +23,7 @@ from deformer.video.predictor import (
     HandOptions,
     Progress,
     find_tracks,
+    fitted,
     predict_tracks,
     silent,
     size_of,
@@ -164,13 +165,17 @@ def _predict(
         rows = predict_tracks(
             video, found.tracks, network, camera.K, options, found.num_frames, progress
         )
+    if options.fit:
+        with _timed(seconds, "fitting"):
+            rows = fitted(rows, found.tracks, network, camera.K)
     info = HandsInfo(
         source=video.path.name, fps=video.info.fps, width=video.info.width,
         height=video.info.height, num_frames=found.num_frames,
         K=tuple(map(tuple, camera.K.tolist())), K_from=camera.K_from, checkpoint=network.name,
         checkpoint_sha256=network.sha256, licence=network.licence, hand_model=network.hands.name,
         hand_model_sha256=network.hands.sha256, detector=detector_of(options),
-        smoothed=False, config_sha256=config, tips=network.model.config.tips,
+        fitted=options.fit and options.boxes is None, smoothed=False,
+        config_sha256=config, tips=network.model.config.tips,
     )  # fmt: skip
     for suffix in (HANDS_SUFFIX, OVERLAY_SUFFIX, PAGE_SUFFIX, RAW_SUFFIX):  # of other options
         Path(f"{stem}{suffix}").unlink(missing_ok=True)

@@ -68,6 +68,9 @@ class Track:
     """(N,) bool: false where the box is interpolated."""
     detection: np.ndarray
     """(N,) float32: the detector's confidence; NaN where there is none."""
+    landmarks_px: np.ndarray | None = None
+    """(N, 21, 2) float64: the detector's 2D joints; NaN where the box is interpolated. None: boxes
+    that no detector gave."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -214,13 +217,15 @@ def _join_cost(track: _Piece, piece: _Piece) -> float:
 
 
 def _track(number: int, piece: _Piece) -> Track:
+    landmarks = np.stack([one.hand.landmarks_px for one in piece])
     return Track(
         number,
         _mean_vote(piece) > 0,
         np.array([one.frame for one in piece]),
-        tight_box(np.stack([one.hand.landmarks_px for one in piece])),
+        tight_box(landmarks),
         np.ones(len(piece), bool),
         np.array([one.hand.score for one in piece], np.float32),
+        landmarks,
     )
 
 
@@ -235,6 +240,11 @@ def fill_gaps(tracks: list[Track], fill_frames: int) -> list[Track]:
         chosen = is_seen | (gap <= fill_frames)
         detection = np.full(len(every), np.nan, np.float32)
         detection[is_seen] = track.detection
+        landmarks = None
+        if track.landmarks_px is not None:
+            landmarks = np.full((len(every), 21, 2), np.nan)
+            landmarks[is_seen] = track.landmarks_px
+            landmarks = landmarks[chosen]
         boxes = [np.interp(every, track.frames, side) for side in track.boxes_px.T]
         filled.append(
             replace(
@@ -243,6 +253,7 @@ def fill_gaps(tracks: list[Track], fill_frames: int) -> list[Track]:
                 boxes_px=np.stack(boxes, 1)[chosen],
                 is_observed=is_seen[chosen],
                 detection=detection[chosen],
+                landmarks_px=landmarks,
             )
         )
     return filled

@@ -127,6 +127,16 @@ def test_recordings_are_called_recordings(tmp_path, result):
     assert "synthetic" not in top.split("<body>")[1].lower()
 
 
+def test_predicted_clips_are_linked(tmp_path):
+    page = tmp_path / "clip" / "a & b.hands.html"
+    page.parent.mkdir()
+    page.write_text("")
+    report.run(report.Options(tmp_path, tmp_path / "none"))
+    html = (tmp_path / "report.html").read_text()
+    assert '<a href="clip/a%20%26%20b.hands.html">a &amp; b.hands.html</a>' in html
+    assert '<a href="clip/a%20%26%20b.hands.mp4">the overlay</a>' in html
+
+
 # -------------------------------------------------------------------------------- runs that compare
 
 

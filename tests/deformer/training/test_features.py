@@ -82,7 +82,7 @@ def temporal_has_a_name():
 def encode_frames(dataset, spatial_run, out, **more) -> None:
     given = {"splits": ("s0_test",), "copies": 3, "device": "cpu"} | more
     options = Options(spatial_run, dataset, TEMPORAL.name, out, **given)
-    make_features(options, torch.device("cpu"), quiet())
+    make_features(options, torch.device("cpu"))
 
 
 @pytest.fixture(scope="module")

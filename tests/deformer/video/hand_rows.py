@@ -9,13 +9,14 @@ import torch
 from deformer.hand.camera import project
 from deformer.hand.mano import HandLayer, load_hands
 from deformer.hand.rotations import rotvec_to_rotmat
+from deformer.video.frames import video_writer
 from deformer.video.hands_file import HandRows, HandsInfo, write_hands
 
 K = ((100.0, 0.0, 47.5), (0.0, 100.0, 31.5), (0.0, 0.0, 1.0))
 INFO = HandsInfo(
     source="clip.mp4", fps=30.0, width=96, height=64, num_frames=12, K=K, K_from="given",
     checkpoint="lite", checkpoint_sha256="0" * 64, licence="Apache-2.0", hand_model="standin",
-    hand_model_sha256=load_hands("standin").sha256, detector="boxes", smoothed=False,
+    hand_model_sha256=load_hands("standin").sha256, detector="boxes", fitted=False, smoothed=False,
     config_sha256="1" * 64,
 )  # fmt: skip
 WITH_GAP = [0, 1, 2, 3, 6, 7, 8, 9]
@@ -60,3 +61,12 @@ def write_clip(folder: Path, stem: str = "clip", hands: HandRows | None = None, 
     path = folder / f"{stem}.hands.parquet"
     write_hands(path, two_hands() if hands is None else hands, replace(INFO, **info))
     return path
+
+
+def write_video(path: Path, num_frames: int = 12, shade: int = 20) -> int:
+    """A grey video that brightens; the number of its frames."""
+    with video_writer(path, INFO.fps, (INFO.width, INFO.height)) as write:
+        for k in range(num_frames):
+            image = np.full((INFO.height, INFO.width, 3), min(shade * k, 255), np.uint8)
+            write(image, k / INFO.fps)
+    return num_frames

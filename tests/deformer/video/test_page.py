@@ -23,7 +23,8 @@ INFO = HandsInfo(
     source="clip.mp4", fps=25, width=WIDTH, height=HEIGHT, num_frames=NUM_FRAMES,
     K=((200, 0, 80), (0, 200, 45), (0, 0, 1)), K_from="given", checkpoint="lite_frames",
     checkpoint_sha256="a" * 64, licence="Apache-2.0", hand_model="standin",
-    hand_model_sha256="b" * 64, detector="boxes", smoothed=False, config_sha256="c" * 64,
+    hand_model_sha256="b" * 64, detector="boxes", fitted=False, smoothed=False,
+    config_sha256="c" * 64,
 )  # fmt: skip
 NASTY = "</script><img src=x onerror=alert(1)>\"&'{{ 7 * 7 }}\u2028日本\udcff.mp4"
 GAP, MUCH = 5, 10**9

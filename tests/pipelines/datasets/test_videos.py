@@ -67,7 +67,7 @@ def info_of(name: str, **changes) -> HandsInfo:
         source=name, fps=30.0, width=SIZE[0], height=SIZE[1], num_frames=FRAMES,
         K=tuple(map(tuple, K.tolist())), K_from="given", checkpoint="tiny", checkpoint_sha256="0",
         licence="none to speak of", hand_model="standin", hand_model_sha256=HANDS.sha256,
-        detector="by hand", smoothed=False, config_sha256="1",
+        detector="by hand", fitted=False, smoothed=False, config_sha256="1",
     )  # fmt: skip
     return replace(made, **changes)
 
