@@ -21,7 +21,7 @@ from tests.shared_data import SHARED
 WIDTH, HEIGHT, NUM_FRAMES = 160, 90, 24
 INFO = HandsInfo(
     source="clip.mp4", fps=25, width=WIDTH, height=HEIGHT, num_frames=NUM_FRAMES,
-    K=((200, 0, 80), (0, 200, 45), (0, 0, 1)), K_from="given", checkpoint="lite_frames",
+    K=((200, 0, 80), (0, 200, 45), (0, 0, 1)), K_from="given", checkpoint="lite",
     checkpoint_sha256="a" * 64, licence="Apache-2.0", hand_model="standin",
     hand_model_sha256="b" * 64, detector="boxes", fitted=False, smoothed=False,
     config_sha256="c" * 64,
@@ -168,7 +168,7 @@ def test_facts_are_those_of_the_footer(write):
         "24 frames at 25 per second, 160 × 90 px",
         "43 in 2 tracks, 7 of them filled in; not smoothed",
         "given: fx 200.0, fy 200.0, cx 80.0, cy 45.0 px",
-        "lite_frames (aaaaaaaaaaaa)",
+        "lite (aaaaaaaaaaaa)",
         "<dt>Its licence</dt><dd>Apache-2.0</dd>",
         "mano (bbbbbbbbbbbb): the meshes in this file are under MANO's licence",
         "<dd>boxes</dd>",
