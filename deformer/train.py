@@ -24,6 +24,7 @@ import torch
 from rich.console import Console
 
 from deformer.data.batch import Batch
+from deformer.data.dataset import labels_of
 from deformer.data.index import FrameIndex
 from deformer.data.store import open_store
 from deformer.data.stream import Stream
@@ -238,6 +239,8 @@ def _describe(
     parts = ", ".join(f"{name} {n / 1e6:.2f}" for name, n in counts.items() if name != "total")
     mixed, full = stream.clips_mixed()
     synthetic = " (synthetic)" if stream.index.info["synthetic"] else ""
+    if labels := labels_of(stream.index.info):
+        synthetic += f" ({labels} labels)"
     console.print(
         f"{options.experiment}: {options.config.summary}\n"
         f"{stream.store.url}{synthetic} {stream.config.split}: {len(stream.windows):,} windows, "

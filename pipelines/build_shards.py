@@ -11,7 +11,6 @@ wrong, 130 interrupted.
 """
 
 import logging
-import signal
 import sys
 import time
 import uuid
@@ -28,8 +27,8 @@ from rich.text import Text
 from deformer.data.dataset import DATASET_FILE, read_info
 from deformer.files.foreign import UnreadableFileError, read_json
 from deformer.program.console import PlainConsole, run_program
-from deformer.program.least import check_least
 from deformer.program.lock import locked
+from pipelines.building.cluster import WorkerOptions, dask_client
 from pipelines.building.finish import finish, remove_build
 from pipelines.building.plan import BuildPlan, PlanOptions, describe_changes, make_plan
 from pipelines.building.shard import (
@@ -44,23 +43,14 @@ from pipelines.building.shard import (
 )
 from pipelines.datasets.source import UnusableInputError
 
-SCHEDULER_TIMEOUT_S = 20
-
 
 @dataclass(frozen=True)
-class Options(PlanOptions):
+class Options(PlanOptions, WorkerOptions):
     """What to build, from where, to where, and on how many workers."""
 
-    workers: int | None = None
-    """Processes on this machine, one core each; by default all cores. 0: in this process."""
-    scheduler: str | None = None
-    """Address of a running Dask scheduler, instead of processes on this machine."""
-
     def __post_init__(self) -> None:
-        super().__post_init__()
-        check_least(self, "--", workers=0)
-        if self.workers is not None and self.scheduler is not None:
-            raise UnusableInputError("--workers and --scheduler exclude each other: give one")
+        PlanOptions.__post_init__(self)
+        WorkerOptions.__post_init__(self)
 
 
 def build(options: Options) -> dict:
@@ -141,7 +131,7 @@ def _run_all(
 
     topic = f"deformer-frames-{uuid.uuid4().hex}"
     parts = {task: task.parts() for task in tasks}
-    with _client(options, sum(map(len, parts.values()))) as client:
+    with dask_client(options, sum(map(len, parts.values()))) as client:
         client.subscribe_topic(topic, lambda event: report(*event[1]))
         shards = {}
         for task in tasks:
@@ -164,58 +154,11 @@ def _run_all(
             client.cancel(list(shards))
 
 
-@contextmanager
-def _client(options: Options, num_parts: int):
-    """A Dask client: of the running scheduler, or of a cluster of processes on this machine."""
-    from dask.distributed import Client, LocalCluster
-    from dask.system import CPU_COUNT
-
-    for name in ("distributed", "tornado"):  # after the import, which sets its own levels
-        logging.getLogger(name).setLevel(logging.CRITICAL)
-    if options.scheduler:
-        try:
-            client = Client(options.scheduler, timeout=SCHEDULER_TIMEOUT_S)
-            client.wait_for_workers(1, timeout=SCHEDULER_TIMEOUT_S)
-        except (OSError, ValueError) as error:
-            raise UnusableInputError(
-                f"--scheduler {options.scheduler}: no scheduler with a worker answers ({error})"
-            ) from None
-        with client:
-            yield client
-        return
-    try:
-        with _children_ignore_interrupts():
-            cluster = LocalCluster(
-                n_workers=min(options.workers or CPU_COUNT, num_parts),
-                threads_per_worker=1,
-                memory_limit=None,
-                dashboard_address=":0",
-                silence_logs=logging.CRITICAL,  # this process reports a failed task, once
-            )
-    except RuntimeError as error:
-        raise UnusableInputError(
-            f"no worker could be started ({error}); if /dev/shm is full or small (df /dev/shm), "
-            "make room there, or give --workers 0"
-        ) from None
-    with cluster, Client(cluster) as client:
-        yield client
-
-
 def _make_part(part: ShardTask, number: int, topic: str) -> Path:
     from dask.distributed import get_worker
 
     worker = get_worker()
     return make_part(part, lambda n: worker.log_event(topic, (part.index, number, n)))
-
-
-@contextmanager
-def _children_ignore_interrupts() -> Iterator[None]:
-    """Ctrl-C reaches every process of the terminal; this process stops the workers itself."""
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
 
 
 # ------------------------------------------------------------------------------ what a person sees

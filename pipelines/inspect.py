@@ -28,6 +28,7 @@ from rich.table import Table
 from deformer.data.clip import SPLIT_COLUMNS, decode_labels
 from deformer.data.dataset import (
     FRAMES_FILE,
+    labels_of,
     read_info,
     read_member,
     read_table,
@@ -162,7 +163,8 @@ def _facts_table(folder: Path, info: dict, frames: pa.Table, valid: np.ndarray) 
 def _describe_origin(info: dict) -> str:
     """Where a dataset's images come from, in words."""
     if info["synthetic"] is None:
-        return "recorded"
+        labels = labels_of(info)
+        return f"recorded, {labels} labels" if labels else "recorded"
     seed = info["synthetic"].get("seed")
     return "synthetic" if seed is None else f"synthetic (seed {seed})"
 

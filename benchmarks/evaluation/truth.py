@@ -1,5 +1,6 @@
 """The ground truth of a split, and predictions paired with it frame by frame."""
 
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +14,9 @@ from benchmarks.evaluation.result import Counts, Data
 from deformer.data.dataset import (
     ANNOTATIONS_FILE,
     FRAMES_FILE,
+    PREDICTED,
     dataset_sha256,
+    labels_of,
     read_info,
     read_table,
     split_column,
@@ -106,6 +109,11 @@ def _floats(column: pa.ChunkedArray) -> np.ndarray:
 def data_of(store: Store, truth: Truth, split: str, num_frames: int) -> Data:
     """The description of what was scored: `num_frames` frames of a built dataset. split: its name,
     followed by the filter."""
+    if labels_of(truth.info) == PREDICTED:
+        logging.warning(
+            f"the labels of {store.name} were predicted by a network, not measured: errors say how "
+            "far two networks differ"
+        )
     return Data(
         name=store.name,
         dataset=truth.frames["dataset"][0].as_py(),

@@ -39,6 +39,9 @@ REASONS = {
     "labels_missing": "the label file is absent",
     "labels_corrupt": "the label file is truncated, or an array is absent or of the wrong shape",
     "labels_none": "the dataset gives no annotation for this frame",
+    "labels_filled_in": "the hand was not found in this frame: its labels are a guess between "
+    "those of its neighbours",
+    "labels_uncertain": "the labels are predictions beyond the limits of quality",
     "labels_not_finite": "a label holds NaN or infinity",
     "labels_contradict": "the labels contradict each other: 3D joints, 2D joints, camera matrix, "
     "the posed hand, its size, or where the image shows it",

@@ -14,6 +14,8 @@ from deformer.files.foreign import UnreadableFileError, check_folder_name, descr
 from deformer.hand.conventions import TIPS
 
 DATASET_FILE = "dataset.json"
+PREDICTED = "predicted"
+"""Labels that a network made, in place of measured ones: `labels_of`."""
 FRAMES_FILE = "frames.parquet"
 ANNOTATIONS_FILE = "annotations.parquet"
 
@@ -93,6 +95,12 @@ def tips_of(info: dict) -> str:
             f"in ({' or '.join(TIPS)}): build the dataset again"
         )
     return tips
+
+
+def labels_of(info: dict) -> str:
+    """How the labels of a dataset were made: "predicted" and "corrected" by videos' readers, ""
+    where they are the dataset's own. info: of `dataset.json`."""
+    return info["parameters"].get("source", {}).get("labels", "")
 
 
 def check_reach(info: dict, reach: int, url: str) -> None:

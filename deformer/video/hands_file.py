@@ -93,6 +93,8 @@ class HandsInfo:
     smoothed: bool
     config_sha256: str
     """Hash of all options that shape the rows."""
+    tips: str = "dexycb"
+    """Fingertips of the joints, as the network's: "dexycb" or "ho3d"."""
 
 
 _MEANINGS = {
@@ -155,8 +157,26 @@ def read_hands(path: Path) -> tuple[HandRows, HandsInfo]:
     """Raises `FileNotFoundError` for a missing file, `UnreadableFileError` for a damaged one or one
     of something else."""
     table = read_table(path, again=_AGAIN)
-    footer = (table.schema.metadata or {}).get(_KEY)
-    if footer is None or table.schema.remove_metadata() != SCHEMA.remove_metadata():
+    info = _info(path, table.schema)
+    columns = {name: _array(table[name].combine_chunks()) for name in table.schema.names}
+    columns["is_left"] = columns.pop("side") == SIDES[1]
+    for name in ("joints_px", "joints_cam_m"):
+        columns[name] = columns[name].reshape(len(table), 21, columns[name].shape[1] // 21)
+    return HandRows(**{name: columns[name] for name in HandRows._fields}), info
+
+
+def read_hands_info(path: Path) -> HandsInfo:
+    """Only the footer; raises as `read_hands`."""
+    try:
+        schema = pq.read_schema(path)
+    except (pa.ArrowException, OSError):
+        return read_hands(path)[1]  # says what is wrong
+    return _info(path, schema)
+
+
+def _info(path: Path, schema: pa.Schema) -> HandsInfo:
+    footer = (schema.metadata or {}).get(_KEY)
+    if footer is None or schema.remove_metadata() != SCHEMA.remove_metadata():
         raise UnreadableFileError(f"{path} holds no predicted hands: {_AGAIN}")
     content = json.loads(footer)
     if (version := content.pop("format", None)) != FORMAT:
@@ -164,12 +184,13 @@ def read_hands(path: Path) -> tuple[HandRows, HandsInfo]:
             f"{path} has format {version}, this program reads {FORMAT}: {_AGAIN}"
         )
     content["K"] = tuple(tuple(row) for row in content["K"])
-    info = HandsInfo(**{field.name: content[field.name] for field in fields(HandsInfo)})
-    columns = {name: _array(table[name].combine_chunks()) for name in table.schema.names}
-    columns["is_left"] = columns.pop("side") == SIDES[1]
-    for name in ("joints_px", "joints_cam_m"):
-        columns[name] = columns[name].reshape(len(table), 21, columns[name].shape[1] // 21)
-    return HandRows(**{name: columns[name] for name in HandRows._fields}), info
+    known = {field.name for field in fields(HandsInfo)}
+    try:
+        return HandsInfo(**{name: value for name, value in content.items() if name in known})
+    except TypeError:
+        raise UnreadableFileError(
+            f"{path} does not say where its hands are from: {_AGAIN}"
+        ) from None
 
 
 def _array(column: pa.Array) -> np.ndarray:

@@ -175,7 +175,7 @@ def _predict(
         checkpoint_sha256=network.sha256, licence=network.licence, hand_model=network.hands.name,
         hand_model_sha256=network.hands.sha256, detector=detector_of(options),
         fitted=options.fit and options.boxes is None, smoothed=False,
-        config_sha256=config,
+        config_sha256=config, tips=network.model.config.tips,
     )  # fmt: skip
     for suffix in (HANDS_SUFFIX, OVERLAY_SUFFIX, PAGE_SUFFIX, RAW_SUFFIX):  # of other options
         Path(f"{stem}{suffix}").unlink(missing_ok=True)

@@ -4,7 +4,7 @@ Pure: no file is read or written here. `hand=None` makes everything that needs n
 fields, amodal masks and occlusion ratios are then null.
 """
 
-from dataclasses import fields
+from dataclasses import fields, replace
 
 import numpy as np
 from pycocotools import mask as coco_mask
@@ -51,6 +51,8 @@ def annotate_clip(
     judged are `least_frames` or more.
     """
     _check_frames(ref, raw_frames)
+    if hand is not None:
+        raw_frames = [_placed(raw, ref.side, hand) for raw in raw_frames]
     n = len(raw_frames)
     labels = empty_labels(n)
     labels["frame"][:] = ref.frames
@@ -92,6 +94,15 @@ def _check_frames(ref: ClipRef, raw_frames: list[RawFrame]) -> None:
             )
 
 
+def _placed(raw: RawFrame, side: str, hand: HandModel) -> RawFrame:
+    """The frame with its pose's trans_m, where it states the wrist instead."""
+    if raw.pose is None or raw.pose.wrist_cam_m is None:
+        return raw
+    rest_m = getattr(hand.hands, side).wrist_m(np.asarray(raw.pose.betas))
+    trans_m = raw.pose.wrist_cam_m - rest_m
+    return replace(raw, pose=replace(raw.pose, trans_m=trans_m, wrist_cam_m=None))
+
+
 def _clip_meta(ref: ClipRef, num_frames: int, hand: HandModel | None) -> ClipMeta:
     known = vars(ref) | {
         "splits": dict(ref.splits),
@@ -123,7 +134,7 @@ def _not_usable(raw: RawFrame) -> str:
         return "no_hand"
     stated = [raw.K, raw.joints_cam_m, raw.joints_px, raw.box_px, raw.vertices_cam_m]
     if raw.pose is not None:
-        stated += [raw.pose.global_rotvec, raw.pose.fingers, raw.pose.betas, raw.pose.trans_m]
+        stated += vars(raw.pose).values()
     if not all(np.isfinite(value).all() for value in stated if value is not None):
         return "labels_not_finite"
     return "" if raw.image is not None else "image_missing"
@@ -208,12 +219,12 @@ def _hand_mesh(posed_m: np.ndarray, raw: RawFrame, side: str, hand) -> Mesh | No
 
 def _fill_crop(labels: dict, i: int, raw: RawFrame, box, image_size, limits) -> bytes | None:
     """The crop's image; or None, with the reason filled in."""
-    rectangle = crop_rectangle(box, image_size, limits, mcu_size(raw.image))
-    if not rectangle[2]:
-        labels["reason"][i] = "hand_outside_image"
-        return None
     try:
-        image = crop_image(raw.image, rectangle, image_size)
+        source = raw.image() if callable(raw.image) else raw.image
+        rectangle = crop_rectangle(box, image_size, limits, mcu_size(source))
+        if not rectangle[2]:
+            raise BadFrameError("hand_outside_image")
+        image = crop_image(source, rectangle, image_size)
     except BadFrameError as error:
         labels["reason"][i] = error.reason
         return None

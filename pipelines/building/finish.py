@@ -47,6 +47,9 @@ LIKELY_CAUSES = {
     "labels_corrupt": "the label files are cut off, or their arrays have other names, shapes or "
     "kinds than the reader's layout says",
     "labels_none": "the dataset publishes no annotation of these frames: take another split",
+    "labels_filled_in": "the hands were found in no frame: predict the videos again",
+    "labels_uncertain": "the limits are too strict, or the network is not made for such videos "
+    "(videos.json in the root, see pipelines/datasets/videos.py)",
     "labels_not_finite": "joints, K, box or pose hold NaN or infinity; leave an optional array out "
     "where the dataset does not state it",
     "labels_contradict": "a camera, hand or unit is another than the reader says",

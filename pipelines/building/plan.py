@@ -17,7 +17,7 @@ from typing import Literal
 from deformer.data.clip import SCHEMA_VERSION
 from deformer.files.foreign import check_folder_name
 from deformer.hand.box import BOX_SCALE, AugmentationRange
-from deformer.hand.mano import find_mano, load_hands
+from deformer.hand.mano import find_mano, load_hands, load_same_hands
 from deformer.program.least import check_least
 from pipelines.building.shard import ShardTask, group_by_frames
 from pipelines.datasets.source import (
@@ -33,9 +33,11 @@ class PlanOptions:
     """What to build, from where, to where."""
 
     dataset: str
-    """dexycb, ho3d, hands, or the name of a module of your own: my_hands, my_package.my_hands."""
+    """dexycb, ho3d, hands, videos, or the name of a module of your own: my_hands,
+    my_package.my_hands."""
     root: Path | None = None
-    """The raw dataset; by default what $DEX_YCB_DIR, $HO3D_DIR or $HANDS_DIR names."""
+    """The raw dataset; by default what $DEX_YCB_DIR, $HO3D_DIR, $HANDS_DIR or
+    $HAND_VIDEOS_DIR names."""
     out: Path | None = None
     """The folder to build; by default shards/<dataset>."""
     mano_dir: Path | None = None
@@ -77,15 +79,20 @@ class HandChoice:
     sha256: str | None
 
 
-def choose_hand(root: Path, hand: str | None, mano_dir: Path | None) -> HandChoice:
+def choose_hand(
+    root: Path, hand: str | None, mano_dir: Path | None, made_with: tuple[str, str] | None = None
+) -> HandChoice:
     """The hand model that the labels under `root` were made with.
 
     A synthesized root was made with the stand-in, a recorded one with MANO; reading labels with
-    the other's model would give wrong hands without a word, so it is refused.
+    the other's model would give wrong hands without a word, so it is refused. made_with: name and
+    sha256 of the model, where the dataset's module says it (`hand_of`).
     Raises `UnusableInputError` for the wrong model, `FileNotFoundError` when MANO is not there.
     """
     if hand == "none":
         return HandChoice("none", "none", None)
+    if made_with is not None:
+        return _stated_hand(root, hand, mano_dir, *made_with)
     mark = synthetic_mark(root)
     if mark is None:
         if hand == "standin":
@@ -107,6 +114,18 @@ def choose_hand(root: Path, hand: str | None, mano_dir: Path | None) -> HandChoi
             f"({mark['hand_sha256'][:12]}…, here {hands.sha256[:12]}…); synthesize it again"
         )
     return HandChoice(mark["hand"], hands.name, hands.sha256)
+
+
+def _stated_hand(
+    root: Path, hand: str | None, mano_dir: Path | None, name: str, sha256: str
+) -> HandChoice:
+    if hand is not None and hand != name:
+        raise UnusableInputError(
+            f"--hand {hand}: the labels under {root} were made with the hand model {name!r}; leave "
+            "--hand out"
+        )
+    hands = load_same_hands(name, sha256, f"the labels under {root} were made", mano_dir)
+    return HandChoice(name if name == "standin" else str(find_mano(mano_dir)), name, hands.sha256)
 
 
 def choose_clips(refs: list[ClipRef], limit: int | None) -> list[ClipRef]:
@@ -159,8 +178,9 @@ def make_plan(options: PlanOptions) -> BuildPlan:
             f"clips of {dataset} have a halo, and its module does not say how far it reaches: give "
             "it HALO_FRAMES, and list_clips the argument halo_frames (docs/adding-a-dataset.md)"
         )
-    describe = getattr(module, "describe", None)
-    choice = choose_hand(root, options.hand, options.mano_dir)
+    describe, hand_of = (getattr(module, name, None) for name in ("describe", "hand_of"))
+    made_with = hand_of(root) if hand_of and options.hand != "none" else None
+    choice = choose_hand(root, options.hand, options.mano_dir, made_with)
     parameters = {
         "schema_version": SCHEMA_VERSION,
         "dataset": dataset,

@@ -13,9 +13,12 @@ A module may have three more:
                                            side, as far as the recording goes; list_clips then
                                            takes another number as halo_frames
     DOWNLOAD: str                          the page where the dataset can be downloaded
+    hand_of(root: Path) -> tuple[str, str]        name and sha256 of the hand model of the labels;
+                                           without it MANO, or what a synthesized root says
     describe(root: Path) -> dict[str, str]        what in the root, beyond the list of clips, shapes
                                            the result, such as files that may be absent; cheap, and
-                                           the place to warn of what the result will lack
+                                           the place to warn of what the result will lack; "labels":
+                                           "predicted" marks labels that nobody measured
 
 Everything after that (hand model, boxes, crops, occlusion, tar, index) is common to all datasets.
 What is wrong with one frame is data: `RawFrame(frame, reason=…)`. What makes the whole folder
@@ -132,9 +135,13 @@ class ManoPose:
     fingers: np.ndarray  # (45,) axis-angle, or PCA coefficients
     fingers_are_pca: bool
     betas: np.ndarray  # (10,)
-    trans_m: np.ndarray  # (3,), the wrist stands at trans_m + J_0(betas)
+    trans_m: np.ndarray | None  # (3,), the wrist stands at trans_m + J_0(betas)
+    wrist_cam_m: np.ndarray | None = None  # (3,), in place of trans_m
 
     def __post_init__(self) -> None:
+        if (self.trans_m is None) == (self.wrist_cam_m is None):
+            raise ValueError("a pose needs either trans_m or wrist_cam_m")
+        _check_arrays(self, wrist_cam_m=(3,))
         _check_arrays(self, global_rotvec=(3,), fingers=(45,), betas=(10,), trans_m=(3,))
 
 
@@ -164,8 +171,10 @@ class RawFrame:
     frame: int
     reason: str = ""
     """Why the frame cannot be used (a key of `deformer.data.clip.REASONS`); empty where it can."""
-    image: bytes | None = None
-    """The image file as it is: JPEG or PNG."""
+    image: bytes | Callable[[], bytes] | None = None
+    """The image file as it is: JPEG or PNG. Or a function that reads it, so that long clips need
+    not fit into memory: it is called for frames that are kept, in their order, and may raise
+    `BadFrameError`."""
     K: np.ndarray | None = None  # (3, 3)
     joints_cam_m: np.ndarray | None = None  # (21, 3) in dataset order
     joints_px: np.ndarray | None = None
@@ -198,7 +207,7 @@ class RawFrame:
             raise ValueError(f"segmentation is {self.segmentation.dtype}, not uint8")
 
 
-_OURS = ("dexycb", "ho3d", "hands")
+_OURS = ("dexycb", "ho3d", "hands", "videos")
 
 
 def load_dataset(name: str) -> ModuleType:

@@ -11,9 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from pipelines import build_shards
 from pipelines.build_shards import build
-from pipelines.building import shard
+from pipelines.building import cluster, shard
 from pipelines.datasets.source import UnusableInputError
 from tests.pipelines.building.test_build import REPOSITORY, bytes_of, command, options
 from tests.processes import assert_nothing_is_left, session_of
@@ -134,6 +133,6 @@ def test_a_scheduler_that_is_already_running(raw_root, built, tmp_path):
 
 
 def test_a_scheduler_that_is_not_there(raw_root, tmp_path, monkeypatch):
-    monkeypatch.setattr(build_shards, "SCHEDULER_TIMEOUT_S", 1)
+    monkeypatch.setattr(cluster, "SCHEDULER_TIMEOUT_S", 1)
     with pytest.raises(UnusableInputError, match=r"tcp://127\.0\.0\.1:9.*no scheduler"):
         build(options(raw_root, tmp_path, workers=None, scheduler="tcp://127.0.0.1:9"))

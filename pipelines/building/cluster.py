@@ -1,0 +1,78 @@
+"""Dask: on this machine, or on a cluster that is already up."""
+
+import logging
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from deformer.program.least import check_least
+from pipelines.datasets.source import UnusableInputError
+
+if TYPE_CHECKING:
+    from dask.distributed import Client
+
+SCHEDULER_TIMEOUT_S = 20
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorkerOptions:
+    """Who does the work."""
+
+    workers: int | None = None
+    """Processes on this machine, one core each; by default all cores. 0: in this process."""
+    scheduler: str | None = None
+    """Address of a running Dask scheduler, instead of processes on this machine."""
+
+    def __post_init__(self) -> None:
+        check_least(self, "--", workers=0)
+        if self.workers is not None and self.scheduler is not None:
+            raise UnusableInputError("--workers and --scheduler exclude each other: give one")
+
+
+@contextmanager
+def dask_client(options: WorkerOptions, num_tasks: int) -> Iterator["Client"]:
+    """A Dask client: of the running scheduler, or of a cluster of processes on this machine."""
+    from dask.distributed import Client, LocalCluster
+    from dask.system import CPU_COUNT
+
+    for name in ("distributed", "tornado"):  # after the import, which sets its own levels
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+    if options.scheduler:
+        try:
+            client = Client(options.scheduler, timeout=SCHEDULER_TIMEOUT_S)
+            client.wait_for_workers(1, timeout=SCHEDULER_TIMEOUT_S)
+        except (OSError, ValueError) as error:
+            raise UnusableInputError(
+                f"--scheduler {options.scheduler}: no scheduler with a worker answers ({error})"
+            ) from None
+        with client:
+            yield client
+        return
+    try:
+        with _children_ignore_interrupts():
+            cluster = LocalCluster(
+                n_workers=min(options.workers or CPU_COUNT, num_tasks),
+                threads_per_worker=1,
+                memory_limit=None,
+                dashboard_address=":0",
+                silence_logs=logging.CRITICAL,  # this process reports a failed task, once
+            )
+    except RuntimeError as error:
+        raise UnusableInputError(
+            f"no worker could be started ({error}); if /dev/shm is full or small (df /dev/shm), "
+            "make room there, or give --workers 0"
+        ) from None
+    with cluster, Client(cluster) as client:
+        yield client
+
+
+@contextmanager
+def _children_ignore_interrupts() -> Iterator[None]:
+    """Ctrl-C reaches every process of the terminal; this process stops the workers itself."""
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
