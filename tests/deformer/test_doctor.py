@@ -55,7 +55,8 @@ def test_all_is_well(seen):
     assert {"deformer", "packages", "weights", "hand", "detector", "video", "GPU", "cores", "disk",
             "onnx", "train"} == set(found)  # fmt: skip
     assert f"torch {torch.__version__.partition('+')[0]}" in found["packages"][0]
-    assert "lite," in found["weights"][0] and "Apache-2.0, whole" in found["weights"][0]
+    (used,) = [line for line in found["weights"] if "which predict uses" in line]
+    assert f" {_default()}, " in used and "Apache-2.0, whole" in used
     assert "libx264" in found["video"][0]
     assert found["hand"][1].startswith("note") and "$MANO_DIR is not set" in found["hand"][1]
 
