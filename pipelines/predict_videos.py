@@ -65,7 +65,7 @@ class Options(ResultOptions, WorkerOptions):
     out: Path
     """The folder of the results; it may be the same."""
     boxes: tyro.conf.Suppress[Path | None] = None
-    checkpoint: str = "lite_frames"
+    checkpoint: str = "lite"
     """The name of weights that ship, a file of weights, or a run."""
     which: str = "best"
     """Which checkpoint of a run: best, last, or a step. Without validation, best is the last."""

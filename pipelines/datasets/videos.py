@@ -13,7 +13,7 @@ limits of videos.json:
 | name | default | meaning |
 |---|---|---|
 | `min_detection` | 0.8 | least confidence of the detector, where it gives one |
-| `max_spread_mm` | 10 | most that the frames of a window disagree |
+| `max_spread_mm` | 20 | most that the frames of a window disagree |
 | `labels` | "predicted" | "corrected" if somebody looked at them all |
 
 Videos in `<root>/train`, `<root>/val` and `<root>/test` are of these splits, all others of train.
@@ -48,7 +48,7 @@ from pipelines.datasets.source import (
 
 ROOT_VARIABLE = "HAND_VIDEOS_DIR"
 SETTINGS_FILE = "videos.json"
-_SETTINGS = {"min_detection": 0.8, "max_spread_mm": 10.0, "labels": PREDICTED}
+_SETTINGS = {"min_detection": 0.8, "max_spread_mm": 20.0, "labels": PREDICTED}
 _PARTS = ("train", "val", "test")
 _NO_TRACK = "none"
 """In the key of the one frame that stands for a video without hands to read."""

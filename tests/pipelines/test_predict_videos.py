@@ -13,8 +13,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import deformer.predict
 from deformer.data.windows import WindowConfig
 from deformer.files.whole import NoRoomError
+from deformer.training.weights_file import find_weights
 from deformer.video.frames import video_writer
 from deformer.video.hands_file import read_hands
 from pipelines import build_shards, predict_videos
@@ -274,6 +276,12 @@ def test_a_scheduler_that_is_already_running(predict, detector, root, tmp_path):
     assert [row.state for row in rows.values()] == ["done", "failed", "done", "done"]
     predict(out=tmp_path / "reference")
     assert bytes_of(tmp_path / "out") == bytes_of(tmp_path / "reference")
+
+
+def test_the_network_is_that_of_predict(root, tmp_path):
+    checkpoint = Options(root=root, out=tmp_path).checkpoint
+    assert checkpoint == deformer.predict.Options(source="").checkpoint
+    assert find_weights(checkpoint).is_file()
 
 
 def test_marks_hold_no_times(predict, detector, tmp_path):

@@ -165,7 +165,7 @@ def test_only_sure_frames_are_valid(root):
     rows = hands_of(FRAMES, False, 0, -0.05)
     rows.is_observed[2] = False
     rows.detection[:4] = [np.nan, 0.7, np.nan, 0.9]
-    rows.spread_mm[4:6] = [12, np.nan]
+    rows.spread_mm[4:6] = [21, np.nan]
     rows = rows.at(np.arange(FRAMES) != 6)  # a gap
     add(root, "one.mp4", rows)
     build_videos(root)
