@@ -25,8 +25,9 @@ PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "shards" / "README
 PAGES += sorted((ROOT / "docs").glob("*.md"))
 SPEEDS = {"pipeline": Pipeline, "stream": StreamSpeed, "model": ModelSpeed}
 TOO_LONG = {
-    "pipelines.build_shards", "pipelines.synthesize", "deformer.train", "deformer.encode",
-    "deformer.weights", "deformer.export", "deformer.export_onnx", "deformer.predict",
+    "pipelines.build_shards", "pipelines.synthesize", "pipelines.predict_videos",
+    "deformer.train", "deformer.encode", "deformer.weights",
+    "deformer.export", "deformer.export_onnx", "deformer.predict",
     "deformer.draw", "deformer.doctor", "benchmarks.evaluate",
     "benchmarks.ablations", "benchmarks.figures", "benchmarks.report",
     "benchmarks.real_video", "benchmarks.speed",

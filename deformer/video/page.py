@@ -13,9 +13,9 @@ from typing import NamedTuple
 
 import cv2
 import numpy as np
-import simplejpeg
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from deformer.files.images import encode_jpeg
 from deformer.files.whole import write_whole
 from deformer.hand.conventions import JOINT_PARENTS, SIDES
 from deformer.hand.mano import HandLayer
@@ -87,7 +87,7 @@ def thin(frames: Iterable[VideoFrame], most_frames: int, most_bytes: int) -> Sho
             continue
         small = _small(frame.image_rgb)
         shape = shape or small.shape
-        jpeg = simplejpeg.encode_jpeg(small, _QUALITY, colorsubsampling="420")
+        jpeg = encode_jpeg(np.ascontiguousarray(small[..., ::-1]), _QUALITY)
         kept.append((frame.index, frame.time_s, jpeg))
         while len(kept) > most_frames or sum(len(jpeg) for *_, jpeg in kept) > most_bytes:
             if len(kept) == 1:
