@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PY := $(BIN)/python -m
 DEMO := data/demo
-DEMO_STEPS ?= 300
+DEMO_STEPS ?= 200
 PRESET ?= temporal
 SEEDS ?= 0 1 2
 STEPS ?=
@@ -39,7 +39,8 @@ demo: install
 		--root $(DEMO)/ho3d --out results/demo_ho3d --workers 0
 	$(PY) benchmarks.tables
 	$(PY) benchmarks.figures --data shards/demo shards/demo_ho3d
-	$(PY) deformer.predict $(DEMO)/ho3d/evaluation/SM1/rgb --out results/clip
+	$(PY) pipelines.synthesize --layout hands --out $(DEMO)/clip --sequences 1 --frames 60 --stride 2 --seed 6
+	$(PY) deformer.predict $(DEMO)/clip/train/000000/0 --fps 15 --out results/clip
 	$(PY) benchmarks.report --data shards/demo shards/demo_ho3d
 	@echo "Open results/report.html. To go on: source .venv/bin/activate, then README.md"
 

@@ -161,8 +161,8 @@ def demo() -> Experiment:
         summary="the temporal half of lite on encoded frames of make demo",
         features="features/demo",
         stream=replace(base.stream, split="s0_train"),
-        optim=replace(base.optim, cooldown=0.5),
-        validation=ValidationConfig(split="s0_val", every=100),
+        optim=replace(base.optim, lr=2e-4, cooldown=0.5),
+        validation=ValidationConfig(split="s0_val", every=50),
     )
 
 
