@@ -189,8 +189,10 @@ def predict_one(name: str, options: Options) -> Row:
             row = _predict(name, video, folder, marks / "done.json", options, network)
     except NoRoomError:
         raise
-    except (ValueError, OSError) as error:
+    except Exception as error:  # whatever a library raises on one video, the others go on
         reason = " ".join(str(error).split()).replace(str(video), name)
+        if not isinstance(error, ValueError | OSError):
+            reason = f"{type(error).__name__}: {reason}"
         return Row(name, "failed", reason)
     return row
 

@@ -16,9 +16,14 @@ def videos_below(root: Path, without: Path | None = None) -> list[Path]:
     without: a folder below root to leave out. Hidden folders are left out too, and overlays. Raises
     `FileNotFoundError` if there is none.
     """
-    videos = []
+    videos, visited = [], set()
     for name, folders, files in os.walk(root, followlinks=True):
         folder = Path(name)
+        state = folder.stat()
+        if (state.st_dev, state.st_ino) in visited:  # a link to a folder above
+            folders.clear()
+            continue
+        visited.add((state.st_dev, state.st_ino))
         folders[:] = [f for f in folders if f[0] != "." and folder / f != without]
         suffixes = {Path(f).suffix.lower() for f in files if f[0] != "."}
         has_pictures = folder != root and bool(suffixes & set(PICTURES))

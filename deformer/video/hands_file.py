@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from deformer.data.dataset import read_table
-from deformer.files.foreign import UnreadableFileError
+from deformer.files.foreign import UnreadableFileError, one_line
 from deformer.files.whole import whole_file
 from deformer.hand.conventions import SIDES
 
@@ -158,6 +158,10 @@ def read_hands(path: Path) -> tuple[HandRows, HandsInfo]:
     of something else."""
     table = read_table(path, again=_AGAIN)
     info = _info(path, table.schema)
+    try:  # other programs write other kinds of lists and numbers
+        table = table.select(SCHEMA.names).cast(SCHEMA)
+    except (pa.ArrowException, ValueError) as error:
+        raise UnreadableFileError(f"{path}: {one_line(error)}; {_AGAIN}") from None
     columns = {name: _array(table[name].combine_chunks()) for name in table.schema.names}
     columns["is_left"] = columns.pop("side") == SIDES[1]
     for name in ("joints_px", "joints_cam_m"):
@@ -176,8 +180,15 @@ def read_hands_info(path: Path) -> HandsInfo:
 
 def _info(path: Path, schema: pa.Schema) -> HandsInfo:
     footer = (schema.metadata or {}).get(_KEY)
-    if footer is None or schema.remove_metadata() != SCHEMA.remove_metadata():
-        raise UnreadableFileError(f"{path} holds no predicted hands: {_AGAIN}")
+    if missing := [name for name in SCHEMA.names if name not in schema.names]:
+        raise UnreadableFileError(
+            f"{path} holds no predicted hands (no {', '.join(missing)}): {_AGAIN}"
+        )
+    if footer is None:
+        raise UnreadableFileError(
+            f"{path} has lost its footer, which says where its hands are from: correct hands by "
+            "read_hands and write_hands of deformer.video.hands_file, which keep it"
+        )
     content = json.loads(footer)
     if (version := content.pop("format", None)) != FORMAT:
         raise UnreadableFileError(

@@ -21,10 +21,12 @@ import torch
 
 from deformer.data.batch import as_float
 from deformer.data.windows import WindowConfig
+from deformer.hand.conventions import NUM_VERTICES
+from deformer.hand.mano import HandLayer
 from deformer.inference import encode
 from deformer.network.model import FrameFeatures
 from deformer.video.boxes_file import read_boxes
-from deformer.video.detect import MOST_HANDS, detect_video
+from deformer.video.detect import MOST_HANDS, Detection, detect_video
 from deformer.video.fill import fill_hands
 from deformer.video.fit import fit_to_landmarks
 from deformer.video.frames import ASSUMED_FPS, Video, VideoFrame, VideoInfo
@@ -75,8 +77,9 @@ class HandOptions:
     smooth: bool = False
     """Smooth tracks over time. The hands before that are kept beside them."""
     delay: int | None = None
-    """Frames to look ahead at most: 0 uses past frames only, as on a live camera. By default the
-    whole window around a frame. A network of single frames never looks ahead."""
+    """Frames that the network's windows look ahead at most; 0: past frames only. By default the
+    whole window around a frame. A network of single frames never looks ahead. Sides, gaps and the
+    fit use the whole video all the same."""
     fps: float | None = None
     """Frame rate of pictures and of videos without time stamps; by default 30."""
 
@@ -146,7 +149,7 @@ class Predictor:
             video = Frames(frames, fps or ASSUMED_FPS)
         K = camera_of(self.options.intrinsics, self.options.fov, size_of(video.info)).K
         found = find_tracks(video, self.network, self.options)
-        rows = predict_tracks(video, found.tracks, self.network, K, self.options)
+        rows = predict_tracks(video, found, self.network, K, self.options)
         if self.options.fit:
             rows = fitted(rows, found.tracks, self.network, K)
         return smoothed(rows, self.network) if self.options.smooth else rows
@@ -160,6 +163,9 @@ class Found(NamedTuple):
 
     tracks: list[Track]
     num_frames: int
+    fps: float
+    """What frames are apart, mostly. The rate in a file may be another, of a browser's recording
+    even 1000 frames a second."""
 
 
 def find_tracks(
@@ -171,6 +177,7 @@ def find_tracks(
     Raises `ModuleNotFoundError` without MediaPipe, `ValueError` for boxes of another video.
     """
     times: list[float] = []
+    size = size_of(video.info)
 
     def frames() -> Iterator[VideoFrame]:
         title = "finding hands" if options.boxes is None else "counting frames"
@@ -178,33 +185,47 @@ def find_tracks(
             times.append(frame.time_s)
             yield frame
 
-    window, size = window_at(network.window, video.info.fps), size_of(video.info)
-    fill_frames = max(window.reach, window.gap)
+    detections: list[list[Detection]] = []
     if options.boxes is not None:
         deque(frames(), maxlen=0)
-        tracks = read_boxes(options.boxes, len(times), size, fill_frames)
     else:
         detections = detect_video(frames(), options.num_hands)
+    fps = rate_of(times, video.info.fps)
+    window = window_at(network.window, fps)
+    fill_frames = max(window.reach, window.gap)
+    if options.boxes is not None:
+        tracks = read_boxes(options.boxes, len(times), size, fill_frames)
+    else:
         tracks = follow(detections, size, np.array(times), TrackOptions(fill_frames=fill_frames))
-    return Found(tracks, len(times))
+    return Found(tracks, len(times), fps)
+
+
+def rate_of(times_s: list[float], stated_fps: float) -> float:
+    """Frames per second by the median of their distances; as the file states it, if that is the
+    same within a twentieth (files may round times to ms), or if there are no distances."""
+    apart = np.diff(times_s)
+    if not (apart > 0).any():
+        return stated_fps
+    fps = 1 / float(np.median(apart[apart > 0]))
+    return stated_fps if abs(fps / stated_fps - 1) < 0.05 else fps
 
 
 def predict_tracks(
-    video: Video | Frames, tracks: list[Track], network: VideoNetwork, K: np.ndarray,
-    options: HandOptions, num_frames: int | None = None, progress: Progress = silent,
+    video: Video | Frames, found: Found, network: VideoNetwork, K: np.ndarray,
+    options: HandOptions, progress: Progress = silent,
 ) -> HandRows:  # fmt: skip
     """The second pass: the hands of all frames of the tracks.
 
     K (3, 3). Of a video that is cut off, frames that cannot be read have no hands.
     """
-    window = window_at(network.window, video.info.fps)
+    tracks, window = found.tracks, window_at(network.window, found.fps)
     decoding = _Decoding(network, tracks, K, window, options.delay)
     times = {}
     by_frame: dict[int, list[tuple[int, int]]] = {}
     for i, track in enumerate(tracks):
         for row in np.flatnonzero(track.is_observed).tolist():
             by_frame.setdefault(int(track.frames[row]), []).append((i, row))
-    for frame in progress(video, "predicting hands", num_frames or video.info.num_frames):
+    for frame in progress(video, "predicting hands", found.num_frames):
         times[frame.index] = frame.time_s
         here = by_frame.get(frame.index, [])
         if here:
@@ -221,8 +242,8 @@ def predict_tracks(
 
 
 def fitted(rows: HandRows, tracks: list[Track], network: VideoNetwork, K: np.ndarray) -> HandRows:
-    model = network.model
-    return fit_to_landmarks(rows, tracks, K, model.hand_layer, model.config.tips)
+    layer = HandLayer(network.hands, vertex_stride=NUM_VERTICES)  # joints are enough
+    return fit_to_landmarks(rows, tracks, K, layer.to(network.device), network.model.config.tips)
 
 
 def smoothed(rows: HandRows, network: VideoNetwork) -> HandRows:

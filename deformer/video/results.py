@@ -31,7 +31,7 @@ from deformer.video.predictor import (
 )
 
 RAW_SUFFIX = ".raw.parquet"
-_METHOD = 1
+_METHOD = 2
 """Counted up when the same options give other rows."""
 _END_BYTES = 1 << 20
 
@@ -162,14 +162,12 @@ def _predict(
     with _timed(seconds, "finding hands"):
         found = find_tracks(video, network, options, progress)
     with _timed(seconds, "predicting hands"):
-        rows = predict_tracks(
-            video, found.tracks, network, camera.K, options, found.num_frames, progress
-        )
+        rows = predict_tracks(video, found, network, camera.K, options, progress)
     if options.fit:
         with _timed(seconds, "fitting"):
             rows = fitted(rows, found.tracks, network, camera.K)
     info = HandsInfo(
-        source=video.path.name, fps=video.info.fps, width=video.info.width,
+        source=video.path.name, fps=found.fps, width=video.info.width,
         height=video.info.height, num_frames=found.num_frames,
         K=tuple(map(tuple, camera.K.tolist())), K_from=camera.K_from, checkpoint=network.name,
         checkpoint_sha256=network.sha256, licence=network.licence, hand_model=network.hands.name,
@@ -177,7 +175,7 @@ def _predict(
         fitted=options.fit and options.boxes is None, smoothed=False,
         config_sha256=config, tips=network.model.config.tips,
     )  # fmt: skip
-    for suffix in (HANDS_SUFFIX, OVERLAY_SUFFIX, PAGE_SUFFIX, RAW_SUFFIX):  # of other options
+    for suffix in (OVERLAY_SUFFIX, PAGE_SUFFIX, RAW_SUFFIX):  # of other options
         Path(f"{stem}{suffix}").unlink(missing_ok=True)
     if options.smooth:
         write_hands(Path(f"{stem}{RAW_SUFFIX}"), rows, info)

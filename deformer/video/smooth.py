@@ -30,7 +30,7 @@ def smooth(hands: HandRows, hand_layer: HandLayer, tips: str, sigma_s: float = S
     tips: the fingertip convention of the joints.
     """
     columns = {name: value.copy() for name, value in hands._asdict().items()}
-    pose = torch.from_numpy(hands.pose_rotvec).double().unflatten(-1, (16, 3))
+    pose = torch.from_numpy(columns["pose_rotvec"]).double().unflatten(-1, (16, 3))
     rot6d = rotmat_to_rot6d(rotvec_to_rotmat(pose)).flatten(1).numpy()
     wrist = hands.wrist_cam_m.astype(np.float64)
     for track in np.unique(hands.track):

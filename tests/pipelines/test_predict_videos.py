@@ -17,6 +17,7 @@ import deformer.predict
 from deformer.data.windows import WindowConfig
 from deformer.files.whole import NoRoomError
 from deformer.training.weights_file import find_weights
+from deformer.video.folders import videos_below
 from deformer.video.frames import video_writer
 from deformer.video.hands_file import read_hands
 from pipelines import build_shards, predict_videos
@@ -288,3 +289,9 @@ def test_marks_hold_no_times(predict, detector, tmp_path):
     predict()
     mark = json.loads((tmp_path / "out" / MARKS_FOLDER / "a.mp4" / "done.json").read_text())
     assert mark.keys() == {"config", "row"}
+
+
+def test_a_link_to_a_folder_above_is_followed_once(tmp_path):
+    (tmp_path / "clip.mp4").write_bytes(b"")
+    (tmp_path / "loop").symlink_to(tmp_path, target_is_directory=True)
+    assert videos_below(tmp_path) == [tmp_path / "clip.mp4"]

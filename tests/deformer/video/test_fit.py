@@ -98,7 +98,7 @@ def test_hands_without_landmarks_move_with_their_neighbours(layer):
     landmarks[4:7] = np.nan
     fitted = fit_to_landmarks(begun, [track_of(begun, landmarks)], K, layer, "dexycb")
     assert distance_px(begun, truth.joints_px)[4:7].min() > 0.1
-    assert distance_px(fitted, truth.joints_px)[4:7].max() < 0.02
+    assert distance_px(fitted, truth.joints_px)[4:7].max() < 0.03
 
 
 def test_noise_of_landmarks_does_not_become_jitter(layer):
@@ -109,6 +109,18 @@ def test_noise_of_landmarks_does_not_become_jitter(layer):
     landmarks = truth.joints_px + rng.normal(0, 0.02, (N, 21, 2)) * side
     fitted = fit_to_landmarks(truth, [track_of(truth, landmarks)], K, layer, "dexycb")
     assert distance_px(fitted, truth.joints_px).mean() < 0.5 * distance_px(truth, landmarks).mean()
+
+
+def test_noise_of_landmarks_does_not_become_a_trembling_depth(layer):
+    rng = np.random.default_rng(11)
+    away = np.array([[0.0, 0.0, 0.5]]) + np.linspace(0, 0.06, N)[:, None] * [0, 0, 1]
+    truth = rows_of(layer, poses(rng), away)
+    side = (truth.box_px[:, 2] - truth.box_px[:, 0])[:, None, None]
+    landmarks = truth.joints_px + rng.normal(0, 0.01, (N, 21, 2)) * side
+    fitted = fit_to_landmarks(truth, [track_of(truth, landmarks)], K, layer, "dexycb")
+    depth = fitted.wrist_cam_m[:, 2]
+    assert np.abs(np.diff(depth, 2)).max() < 0.002  # a single frame's own fit: 0.01
+    assert np.polyfit(np.arange(N), depth, 1)[0] == pytest.approx(0.06 / (N - 1), rel=0.3)
 
 
 def test_boxes_without_landmarks_change_nothing(layer):

@@ -14,7 +14,7 @@ from deformer.network.model import Deformer
 from deformer.video import predictor
 from deformer.video.hands import boxes_in_image, boxes_of_inputs, crop_hands
 from deformer.video.network import flat_length_m
-from deformer.video.predictor import HandOptions, Predictor
+from deformer.video.predictor import HandOptions, Predictor, rate_of
 from deformer.video.track import Track
 from tests.deformer.small_runs import VERY_SMALL
 from tests.deformer.video.networks import write_random_weights
@@ -221,3 +221,16 @@ def test_the_network_knows_its_inputs(weights):
     assert network.licence == "not stated"
     with pytest.raises(ValueError, match="--device nothing cannot be used"):
         Predictor(weights, device="nothing")
+
+
+@pytest.mark.parametrize(
+    ("times", "stated", "expected"),
+    [
+        (np.arange(9) / 30, 1000, 30),  # a browser's recording
+        ([0, 1 / 30, 2 / 30, 8, 8 + 1 / 30], 3.9, 30),  # a pause
+        (np.round(np.arange(9) / 29.97, 3), 29.97, 29.97),
+        ([0.0], 25, 25),
+    ],
+)
+def test_the_rate_is_that_of_most_frames(times, stated, expected):
+    assert rate_of(list(times), stated) == pytest.approx(expected, rel=1e-6)
