@@ -79,11 +79,12 @@ def run(options: Options) -> int:
                 outcome = predict_video(path, options.out, options, network, progress)
         except NoRoomError:
             raise
-        except (ValueError, OSError) as error:
+        except Exception as error:  # whatever a library raises on one video, the others go on
             if len(videos) == 1:
                 raise
             num_failed += 1
-            print_error(f"{path.name}: {error}", console)
+            kind = "" if isinstance(error, ValueError | OSError) else f"{type(error).__name__}: "
+            print_error(f"{path.name}: {kind}{error}", console)
         else:
             _print_outcome(outcome, options, console)
             cameras.add(outcome.K_from)

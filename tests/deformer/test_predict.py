@@ -197,6 +197,27 @@ def test_a_bad_video_does_not_stop_the_others(place, monkeypatch):
     assert place.file(stem="b").exists()
 
 
+def test_an_odd_error_of_one_video_does_not_stop_the_others(place, monkeypatch):
+    folder = place.folder / "videos"
+    folder.mkdir()
+    for name in ("a.mp4", "b.mp4"):
+        make_video(folder / name)
+    predict_video = predict.predict_video
+
+    def sometimes(path, *given):
+        if path.name == "a.mp4":
+            raise RuntimeError("the library is confused")
+        return predict_video(path, *given)
+
+    monkeypatch.setattr(predict, "HandDetector", FakeDetector)
+    monkeypatch.setattr(predict, "predict_video", sometimes)
+    monkeypatch.setattr(predictor, "detect_video", lambda frames, num_hands: [[] for _ in frames])
+    status, printed = place.run("--boxes", "None", source=folder)
+    assert status == 1
+    assert "error: a.mp4: RuntimeError: the library is confused" in printed
+    assert place.file(stem="b").exists()
+
+
 class FakeDetector:
     def __enter__(self):
         return self
