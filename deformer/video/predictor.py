@@ -17,35 +17,27 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-import torch
 
-from deformer.data.batch import as_float
 from deformer.data.windows import WindowConfig
 from deformer.hand.conventions import NUM_VERTICES
 from deformer.hand.mano import HandLayer
-from deformer.inference import encode
-from deformer.network.model import FrameFeatures
 from deformer.video.boxes_file import read_boxes
+from deformer.video.decoding import Decoding
 from deformer.video.detect import MOST_HANDS, Detection, detect_video
 from deformer.video.fill import fill_hands
 from deformer.video.fit import fit_to_landmarks
 from deformer.video.frames import ASSUMED_FPS, Video, VideoFrame, VideoInfo
-from deformer.video.hands import boxes_in_image, boxes_of_inputs, crop_hands
+from deformer.video.hands import boxes_in_image, crop_hands
 from deformer.video.hands_file import HandRows
 from deformer.video.intrinsics import camera_of
 from deformer.video.network import VideoNetwork, flat_length_m, open_for_videos
 from deformer.video.smooth import smooth
 from deformer.video.stream import (
-    ReadyWindow,
     StreamHands,
-    WindowStream,
-    decode_ready,
     window_at,
 )
 from deformer.video.track import Track, TrackOptions, follow
 
-_HANDS_AT_ONCE = 16
-"""Crops per batch of the network, and windows likewise: few, so that memory stays small."""
 Progress = Callable[[Iterable, str, int | None], Iterable]
 """Passes items on and shows how many have passed: progress(items, what is done, their number)."""
 
@@ -219,7 +211,7 @@ def predict_tracks(
     K (3, 3). Of a video that is cut off, frames that cannot be read have no hands.
     """
     tracks, window = found.tracks, window_at(network.window, found.fps)
-    decoding = _Decoding(network, tracks, K, window, options.delay)
+    decoding = Decoding(network, tracks, K, window, options.delay)
     times = {}
     by_frame: dict[int, list[tuple[int, int]]] = {}
     for i, track in enumerate(tracks):
@@ -248,72 +240,6 @@ def fitted(rows: HandRows, tracks: list[Track], network: VideoNetwork, K: np.nda
 
 def smoothed(rows: HandRows, network: VideoNetwork) -> HandRows:
     return smooth(rows, network.model.hand_layer, network.model.config.tips)
-
-
-class _Decoding:
-    """Crops of all tracks → encoded in batches → windows of each track → decoded in batches."""
-
-    def __init__(
-        self, network: VideoNetwork, tracks: list[Track], K: np.ndarray, window: WindowConfig,
-        delay: int | None,
-    ) -> None:  # fmt: skip
-        self._network, self._tracks = network, tracks
-        self._streams = [WindowStream(track.is_left, K, window, delay) for track in tracks]
-        self._next = [int(track.frames[0]) for track in tracks]
-        """The frame that each stream expects."""
-        self._crops: list[tuple[int, int, np.ndarray]] = []
-        self._ready: list[tuple[int, ReadyWindow]] = []
-        self._hands: list[list[StreamHands]] = [[] for _ in tracks]
-
-    def push(self, i: int, row: int, crop: np.ndarray) -> None:
-        """An input image (size, size, 3) uint8 for a row of track i; rows of a track in order."""
-        self._crops.append((i, row, crop))
-        if len(self._crops) >= _HANDS_AT_ONCE:
-            self._encode()
-
-    def finish(self) -> list[StreamHands | None]:
-        """All hands of each track."""
-        if self._crops:
-            self._encode()
-        for i, stream in enumerate(self._streams):
-            self._ready += [(i, window) for window in stream.finish()]
-            self._decode(_HANDS_AT_ONCE)
-        self._decode(1)
-        return [
-            StreamHands(*map(np.concatenate, zip(*parts, strict=True))) if parts else None
-            for parts in self._hands
-        ]
-
-    def _encode(self) -> None:
-        tracks, rows, crops = zip(*self._crops, strict=True)
-        self._crops.clear()
-        images = as_float(torch.from_numpy(np.stack(crops)).to(self._network.device))
-        images = images.contiguous(memory_format=torch.channels_last)
-        boxes = torch.from_numpy(boxes_of_inputs(len(images), images.shape[-1]))
-        is_left = torch.tensor([bool(self._tracks[i].is_left) for i in tracks])
-        features = encode(self._network.model, images, boxes, is_left)
-        for k, (i, row) in enumerate(zip(tracks, rows, strict=True)):
-            track = self._tracks[i]
-            for _ in range(self._next[i], int(track.frames[row])):
-                self._push(i, None, None)
-            one = FrameFeatures(*(value[k : k + 1] for value in features))
-            self._push(i, one, boxes_in_image(track.boxes_px[row][None])[0])
-            self._next[i] = int(track.frames[row]) + 1
-        self._decode(_HANDS_AT_ONCE)
-
-    def _push(self, i: int, features: FrameFeatures | None, box_px: np.ndarray | None) -> None:
-        window = self._streams[i].push(features, box_px)
-        if window is not None:
-            self._ready.append((i, window))
-
-    def _decode(self, least: int) -> None:
-        """Decode what is ready, in batches of `least` or more."""
-        while len(self._ready) >= least:
-            part, self._ready = self._ready[:_HANDS_AT_ONCE], self._ready[_HANDS_AT_ONCE:]
-            tracks, windows = zip(*part, strict=True)
-            hands = decode_ready(self._network.model, list(windows))
-            for i in set(tracks):
-                self._hands[i].append(hands.at(np.array(tracks) == i))
 
 
 # --------------------------------------------------------------------------------------------- rows
