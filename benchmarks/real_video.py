@@ -37,12 +37,10 @@ from deformer.files.whole import write_whole
 from deformer.hand.box import hand_box, tight_box
 from deformer.hand.camera import project
 from deformer.hand.conventions import FINGERS_RGB, JOINT_PARENTS
-from deformer.hand.mano import load_same_hands
 from deformer.inference import open_network
 from deformer.network.model import Deformer
 from deformer.program.console import PlainConsole, run_program
 from deformer.training.checkpoint import Checkpoint
-from deformer.training.weights_file import open_trained
 from deformer.video.frames import Video
 from deformer.video.hands import (
     FOCAL_PER_SIDE,
@@ -55,6 +53,7 @@ from deformer.video.hands import (
 )
 from deformer.video.ink import TRACKS_RGB
 from deformer.video.meshes import Look, draw_mesh, is_in_front
+from deformer.video.network import trained_for_videos
 
 WITHIN = (0.1, 0.2)
 _TILES, _COLUMNS = 12, 4
@@ -90,16 +89,7 @@ def load_network(options: Options) -> tuple[Checkpoint, Deformer, np.ndarray]:
     Raises `ValueError` if the network was trained with another hand model, or needs to know how
     much of a hand is hidden.
     """
-    checkpoint = open_trained(options.checkpoint, options.which)
-    if checkpoint.experiment.model.fusion == "occlusion":
-        raise ValueError(
-            f"--checkpoint {options.checkpoint} fuses by occlusion, which nobody knows of a video: "
-            "choose a network of another fusion"
-        )
-    made = f"--checkpoint {options.checkpoint} was trained"
-    hands = load_same_hands(
-        checkpoint.hand["name"], checkpoint.hand["sha256"], made, options.mano_dir
-    )
+    checkpoint, hands = trained_for_videos(options.checkpoint, options.which, options.mano_dir)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     weights = checkpoint.tensors["model"]
     model = open_network(checkpoint.experiment.model, weights, hands, device, checkpoint.folder)

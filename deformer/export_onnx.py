@@ -25,13 +25,12 @@ from torch import Tensor, nn
 
 from deformer.files.whole import write_whole
 from deformer.hand.conventions import JOINT_NAMES, MANO_JOINT_NAMES, NUM_VERTICES
-from deformer.hand.mano import load_same_hands
 from deformer.hand.rotations import rotmat_to_rot6d, rotmat_to_rotvec
 from deformer.inference import open_network
 from deformer.network.model import Deformer, FrameFeatures
 from deformer.program.console import PlainConsole, run_program
 from deformer.training.checkpoint import Checkpoint
-from deformer.training.weights_file import open_trained
+from deformer.video.network import trained_for_videos
 
 _OPSET = 17
 _AGREES = 1e-3
@@ -184,16 +183,8 @@ def run(options: Options) -> None:
     """Write both halves, and print where."""
     console = PlainConsole()
     _import_onnx()  # before anything takes time
-    checkpoint = open_trained(options.checkpoint, options.which)
-    config = checkpoint.experiment.model
-    if config.fusion == "occlusion":
-        raise ValueError(
-            f"--checkpoint {options.checkpoint} fuses by occlusion, which nobody knows of a video: "
-            "choose a network of another fusion"
-        )
-    made = f"--checkpoint {options.checkpoint} was trained"
-    hand = checkpoint.hand
-    hands = load_same_hands(hand["name"], hand["sha256"], made, options.mano_dir)
+    checkpoint, hands = trained_for_videos(options.checkpoint, options.which, options.mano_dir)
+    config, hand = checkpoint.experiment.model, checkpoint.hand
     # Of the mesh, joints need the fingertips alone
     model = open_network(
         config, checkpoint.tensors["model"], hands, "cpu", checkpoint.folder, NUM_VERTICES

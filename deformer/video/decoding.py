@@ -3,11 +3,9 @@
 import numpy as np
 import torch
 
-from deformer.data.batch import as_float
 from deformer.data.windows import WindowConfig
-from deformer.inference import encode
 from deformer.network.model import FrameFeatures
-from deformer.video.hands import boxes_in_image, boxes_of_inputs
+from deformer.video.hands import boxes_in_image, encode_crops
 from deformer.video.network import VideoNetwork
 from deformer.video.stream import ReadyWindow, StreamHands, WindowStream, decode_ready
 from deformer.video.track import Track
@@ -53,11 +51,8 @@ class Decoding:
     def _encode(self) -> None:
         tracks, rows, crops = zip(*self._crops, strict=True)
         self._crops.clear()
-        images = as_float(torch.from_numpy(np.stack(crops)).to(self._network.device))
-        images = images.contiguous(memory_format=torch.channels_last)
-        boxes = torch.from_numpy(boxes_of_inputs(len(images), images.shape[-1]))
         is_left = torch.tensor([bool(self._tracks[i].is_left) for i in tracks])
-        features = encode(self._network.model, images, boxes, is_left)
+        features = encode_crops(self._network.model, np.stack(crops), is_left)
         for k, (i, row) in enumerate(zip(tracks, rows, strict=True)):
             track = self._tracks[i]
             for _ in range(self._next[i], int(track.frames[row])):

@@ -116,17 +116,21 @@ def boxes_in_image(tight_boxes_px: np.ndarray) -> np.ndarray:
     return np.concatenate([centre - half, centre + half], 1)
 
 
+def encode_crops(model: Deformer, crops: np.ndarray, is_left: torch.Tensor) -> FrameFeatures:
+    """Features of crops (N, size, size, 3) uint8 of `crop_hands`; is_left (N,) bool."""
+    images = as_float(torch.from_numpy(crops).to(next(model.parameters()).device))
+    images = images.contiguous(memory_format=torch.channels_last)
+    boxes = torch.from_numpy(boxes_of_inputs(len(images), images.shape[-1]))
+    return inference.encode(model, images, boxes, is_left)
+
+
 def encode_hands(model: Deformer, seen: SeenHands) -> FrameFeatures:
     """Features of all hands."""
-    device = next(model.parameters()).device
     is_left = torch.from_numpy(seen.is_left)
     features = []
     for i in track(range(0, len(seen.inputs), _AT_ONCE), "encoding hands"):
         part = slice(i, i + _AT_ONCE)
-        images = as_float(torch.from_numpy(seen.inputs[part]).to(device))
-        images = images.contiguous(memory_format=torch.channels_last)
-        boxes = torch.from_numpy(boxes_of_inputs(len(images), images.shape[-1]))
-        features.append(inference.encode(model, images, boxes, is_left[part]))
+        features.append(encode_crops(model, seen.inputs[part], is_left[part]))
     return FrameFeatures(*(torch.cat(values) for values in zip(*features, strict=True)))
 
 

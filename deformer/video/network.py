@@ -7,13 +7,13 @@ import numpy as np
 import torch
 
 from deformer.data.windows import WindowConfig
-from deformer.hand.conventions import JOINT_NAMES, NUM_MANO_JOINTS
+from deformer.hand.conventions import JOINT_NAMES, NUM_MANO_JOINTS, NUM_VERTICES
 from deformer.hand.mano import Hands, load_same_hands
 from deformer.inference import open_network
 from deformer.network.model import Deformer
+from deformer.training.checkpoint import Checkpoint
 from deformer.training.weights_file import find_weights, on_card, open_trained
 
-_ONLY_TIPS = 1 << 20  # vertex stride: rows hold no meshes
 _MIDDLE_TIP = JOINT_NAMES.index("middle_tip")
 
 
@@ -45,23 +45,30 @@ def open_for_videos(
     device: by default a GPU if there is one. Raises `ValueError` if the network was trained with
     another hand model, or needs to know how much of a hand is hidden.
     """
-    trained = open_trained(checkpoint, which)
-    config = trained.experiment.model
-    if config.fusion == "occlusion":
-        raise ValueError(
-            f"--checkpoint {checkpoint} fuses by occlusion, which nobody knows of a video: choose "
-            "a network of another fusion"
-        )
-    made = f"--checkpoint {checkpoint} was trained"
-    hands = load_same_hands(trained.hand["name"], trained.hand["sha256"], made, mano_dir)
-    model = open_network(
-        config, trained.tensors["model"], hands, _device(device), trained.folder, _ONLY_TIPS
-    )
+    trained, hands = trained_for_videos(checkpoint, which, mano_dir)
+    model = open_network(  # rows hold no meshes: of the vertices, joints need the fingertips alone
+        trained.experiment.model, trained.tensors["model"], hands, _device(device), trained.folder,
+        NUM_VERTICES,
+    )  # fmt: skip
     stream = trained.experiment.stream
     licence = licence_of(checkpoint)
     return VideoNetwork(
         str(checkpoint), model, hands, trained.model_sha256, licence, stream.window, stream.size
     )
+
+
+def trained_for_videos(
+    checkpoint: str | Path, which: str, mano_dir: Path | None
+) -> tuple[Checkpoint, Hands]:
+    """A trained model and its hand model. Raises as `open_for_videos`."""
+    trained = open_trained(checkpoint, which)
+    if trained.experiment.model.fusion == "occlusion":
+        raise ValueError(
+            f"--checkpoint {checkpoint} fuses by occlusion, which nobody knows of a video: choose "
+            "a network of another fusion"
+        )
+    made = f"--checkpoint {checkpoint} was trained"
+    return trained, load_same_hands(trained.hand["name"], trained.hand["sha256"], made, mano_dir)
 
 
 def _device(name: str | None) -> torch.device:

@@ -19,8 +19,6 @@ from typing import NamedTuple
 import numpy as np
 
 from deformer.data.windows import WindowConfig
-from deformer.hand.conventions import NUM_VERTICES
-from deformer.hand.mano import HandLayer
 from deformer.video.boxes_file import read_boxes
 from deformer.video.decoding import Decoding
 from deformer.video.detect import MOST_HANDS, Detection, detect_video
@@ -34,6 +32,7 @@ from deformer.video.network import VideoNetwork, flat_length_m, open_for_videos
 from deformer.video.smooth import smooth
 from deformer.video.stream import (
     StreamHands,
+    rate_of,
     window_at,
 )
 from deformer.video.track import Track, TrackOptions, follow
@@ -192,16 +191,6 @@ def find_tracks(
     return Found(tracks, len(times), fps)
 
 
-def rate_of(times_s: list[float], stated_fps: float) -> float:
-    """Frames per second by the median of their distances; as the file states it, if that is the
-    same within a twentieth (files may round times to ms), or if there are no distances."""
-    apart = np.diff(times_s)
-    if not (apart > 0).any():
-        return stated_fps
-    fps = 1 / float(np.median(apart[apart > 0]))
-    return stated_fps if abs(fps / stated_fps - 1) < 0.05 else fps
-
-
 def predict_tracks(
     video: Video | Frames, found: Found, network: VideoNetwork, K: np.ndarray,
     options: HandOptions, progress: Progress = silent,
@@ -234,8 +223,8 @@ def predict_tracks(
 
 
 def fitted(rows: HandRows, tracks: list[Track], network: VideoNetwork, K: np.ndarray) -> HandRows:
-    layer = HandLayer(network.hands, vertex_stride=NUM_VERTICES)  # joints are enough
-    return fit_to_landmarks(rows, tracks, K, layer.to(network.device), network.model.config.tips)
+    model = network.model
+    return fit_to_landmarks(rows, tracks, K, model.hand_layer, model.config.tips)
 
 
 def smoothed(rows: HandRows, network: VideoNetwork) -> HandRows:

@@ -73,6 +73,16 @@ class StreamHands(NamedTuple):
         return StreamHands(*(value[chosen] for value in self))
 
 
+def rate_of(times_s: list[float], stated_fps: float) -> float:
+    """Frames per second by the median of their distances; as the file states it, if that is the
+    same within a twentieth (files may round times to ms), or if there are no distances."""
+    apart = np.diff(times_s)
+    if not (apart > 0).any():
+        return stated_fps
+    fps = 1 / float(np.median(apart[apart > 0]))
+    return stated_fps if abs(fps / stated_fps - 1) < 0.05 else fps
+
+
 def window_at(config: WindowConfig, fps: float) -> WindowConfig:
     """The window that spans as much time at this frame rate as in training, at 30 frames/s."""
     gap = max(1, round(config.gap * fps / _FPS_OF_TRAINING))

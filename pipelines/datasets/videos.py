@@ -37,6 +37,7 @@ from deformer.hand.conventions import SIDES
 from deformer.video.folders import hands_beside, videos_below
 from deformer.video.frames import Video
 from deformer.video.hands_file import HANDS_SUFFIX, HandRows, HandsInfo, read_hands, read_hands_info
+from deformer.video.stream import rate_of
 from pipelines.datasets.source import (
     BadFrameError,
     ClipRef,
@@ -266,9 +267,11 @@ def _same_video(path: Path, info: HandsInfo) -> Video:
         raise BadFrameError("image_corrupt") from None
     found = video.info
     is_same = (found.width, found.height) == (info.width, info.height)
-    is_same &= abs(found.fps / info.fps - 1) < _SAME_FPS
-    if is_same and found.num_frames != info.num_frames:  # not stated, or cut off
-        is_same = sum(1 for _ in video) == info.num_frames
+    is_stated = abs(found.fps / info.fps - 1) < _SAME_FPS and found.num_frames == info.num_frames
+    if is_same and not is_stated:  # not stated, or otherwise than the frames are
+        times = [frame.time_s for frame in video]
+        is_same = len(times) == info.num_frames
+        is_same &= abs(rate_of(times, found.fps) / info.fps - 1) < _SAME_FPS
     if not is_same:
         raise BadFrameError("labels_corrupt")
     return video

@@ -14,7 +14,8 @@ from deformer.network.model import Deformer
 from deformer.video import predictor
 from deformer.video.hands import boxes_in_image, boxes_of_inputs, crop_hands
 from deformer.video.network import flat_length_m
-from deformer.video.predictor import HandOptions, Predictor, rate_of
+from deformer.video.predictor import HandOptions, Predictor
+from deformer.video.stream import rate_of
 from deformer.video.track import Track
 from tests.deformer.small_runs import VERY_SMALL
 from tests.deformer.video.networks import write_random_weights

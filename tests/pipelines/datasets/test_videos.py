@@ -20,7 +20,7 @@ from deformer.files.images import decode_image
 from deformer.hand.camera import project
 from deformer.hand.mano import HandLayer, load_hands
 from deformer.hand.rotations import rotvec_to_rotmat
-from deformer.video.frames import video_writer
+from deformer.video.frames import Video, video_writer
 from deformer.video.hands_file import HandRows, HandsInfo, write_hands
 from pipelines import inspect, verify
 from pipelines.build_shards import Options, build
@@ -241,6 +241,18 @@ def test_hands_of_another_video_are_not_valid(root, other):
     write_hands(add(root, "other.mp4", both()), both(), info_of("other.mp4", **other))
     info = build_videos(root)
     assert info["counts"]["valid"] == 16 and info["counts"]["invalid"] == {"labels_corrupt": 16}
+
+
+def test_the_rate_of_the_frames_counts_not_the_stated_one(root):
+    """A recording with a long pause: its file states a fraction of the rate of its frames."""
+    add(root, "one.mp4", both())
+    path = root / "one.mp4"
+    with video_writer(path, 30, SIZE) as write:
+        for k in range(FRAMES):
+            write(np.zeros((SIZE[1], SIZE[0], 3), np.uint8), k / 30 + 8 * (k > FRAMES // 2))
+    assert Video(path).info.fps < 10
+    build_videos(root)
+    assert {row["valid"] for row in frames_of(root)} == {True}
 
 
 def test_a_video_that_is_gone_or_broken(root):
