@@ -236,7 +236,9 @@ def _read_file(path: Path, faults: list[str]) -> Iterator[_Stored]:
             (value or 0) / av.time_base for value in (container.start_time, container.duration)
         )
         is_short = num_frames > 0 and end_s and end_s - begin < length - _TAIL_S
-        if num_bad or is_short:
+        # FFmpeg decodes the rest of a cut packet by chance; transport streams have whole ones
+        size, is_ts = path.stat().st_size, container.format.name == "mpegts"
+        if num_bad or is_short or (is_ts and all(size % packet for packet in (188, 192, 204))):
             found = f"{num_bad} of its packets are damaged; " if num_bad else ""
             found += f"its header says {length:.1f} s; " if is_short else ""
             faults.append(f"{path} is damaged or cut off: {found}{num_frames} frames could be read")
