@@ -53,9 +53,9 @@ def _perfect(layer, T: int) -> tuple[DeformerOutput, Targets]:
         weights=torch.full((2, T, T), 1 / T),
     )
     visible, repeat = torch.ones(2, T, 21, dtype=torch.bool), torch.zeros(2, T - 1)
-        view = View(torch.zeros(2, T, 4), torch.eye(3).expand(2, T, 3, 3))
-        nowhere = torch.zeros(2, T, 21, 3)
-        return output, Targets(truth, joints_2d, visible, repeat.bool(), nowhere, view)
+    view = View(torch.zeros(2, T, 4), torch.eye(3).expand(2, T, 3, 3))
+    nowhere = torch.zeros(2, T, 21, 3)
+    return output, Targets(truth, joints_2d, visible, repeat.bool(), nowhere, view)
 
 
 def test_max_mse_by_hand():
