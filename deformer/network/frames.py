@@ -4,16 +4,17 @@ so have those rivals that learn from the same features.
 Source: the paper's section 3.1; comments mark choices that it leaves open.
 """
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor, nn
 
 from deformer.hand.conventions import NUM_JOINTS, NUM_MANO_JOINTS
 from deformer.hand.mano import HandLayer
-from deformer.network.backbone import Backbone, crop_features
 from deformer.network.config import DeformerConfig
 from deformer.network.network import Network
 from deformer.network.output import FrameFeatures
-from deformer.network.sides import mirror_left
+from deformer.network.posed_hands import HandMotion
 from deformer.network.transformer import MLP, Decoder, Encoder, sine_positions_2d, soft_argmax
 
 NUM_BETAS = 10
@@ -28,15 +29,13 @@ class SpatialNetwork(Network):
     the rest starts at random."""
 
     spatial_parts = (
-        "backbone", "spatial_encoder", "heatmap_head", "memory_projection", "spatial_decoder",
-        "monocular_head",
+        "spatial_encoder", "heatmap_head", "memory_projection", "spatial_decoder", "monocular_head",
     )  # fmt: skip
 
     def __init__(self, config: DeformerConfig, hand_layer: HandLayer) -> None:
         super().__init__(config, hand_layer)
         width = config.width
         shape = (width, config.heads, config.ffn, config.layers)
-        self.backbone = Backbone(config.backbone, config.norm, width, config.frozen_stages)
         self.spatial_encoder = Encoder(*shape)
         self.heatmap_head = MLP(width, width, NUM_JOINTS, gain=1.0)
         self.memory_projection = nn.Linear(width + NUM_JOINTS, width)
@@ -46,16 +45,10 @@ class SpatialNetwork(Network):
         positions = sine_positions_2d(config.roi_size, width)
         self.register_buffer("positions_2d", positions, persistent=False)
 
-    def encode_frames(self, images: Tensor, boxes_px: Tensor, is_left: Tensor) -> FrameFeatures:
-        """The spatial half, frame by frame: images (N, 3, H, W), boxes_px (N, 4), is_left (N,).
-
-        Overlapping windows share frames: encode each frame once, then gather the windows for
-        `decode_windows`.
-        """
+    def encode_maps(self, maps: Tensor) -> FrameFeatures:
+        """maps (N, width, size, size) → F⁺ and 2D joints."""
         size = self.config.roi_size
-        images, boxes_px = mirror_left(images, boxes_px, is_left)
-        features = crop_features(self.backbone(images), boxes_px, size)  # (N, width, size, size)
-        tokens = features.flatten(2).transpose(1, 2)  # (N, size², width)
+        tokens = maps.flatten(2).transpose(1, 2)  # (N, size², width)
         tokens = self.spatial_encoder(tokens, self.positions_2d)
         logits = self.heatmap_head(tokens).float()  # (N, size², 21)
         joints_2d = soft_argmax(logits, size)
@@ -65,6 +58,23 @@ class SpatialNetwork(Network):
         if self.config.placed_memory:
             memory = memory + self.positions_2d
         return FrameFeatures(self.spatial_decoder(memory, self.positions_2d), joints_2d)
+
+    def monocular(self, frames: FrameFeatures, is_left: Tensor) -> HandMotion:
+        """Hands of single frames, for supervision of the spatial half: features (B, T, …)."""
+        predicted = self.monocular_head(frames.hand)
+        with torch.autocast(frames.hand.device.type, enabled=False):
+            rot6d, betas = predicted.float().split([POSE, 2 * NUM_BETAS], -1)
+            return self.pose(rot6d.unflatten(-1, (-1, 6)), betas, is_left)
+
+
+class SpatialOutput(NamedTuple):
+    """Of a network that has the Deformer's spatial half."""
+
+    hands: HandMotion
+    monocular: HandMotion
+    """Of each frame alone; for supervision."""
+    joints_2d: Tensor
+    """(B, T, 21, 2) x, y in [0, 1] of the hand box."""
 
 
 def start_open(head: MLP) -> None:

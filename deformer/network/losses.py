@@ -175,11 +175,14 @@ def shape_loss(hand: HandMotion, target: HandMotion, point_loss: PointLoss) -> T
     return point_loss(hand.betas[..., None], target.betas[..., None])
 
 
-def hand_losses(hand: HandMotion, target: HandMotion, point_loss: PointLoss) -> dict[str, Tensor]:
-    """The terms of a posed hand, scalars: `vertices`, `joints` (metres²), `pose` and `shape`."""
+def hand_losses(
+    hand: HandMotion, target: HandMotion, point_loss: PointLoss, prefix: str = ""
+) -> dict[str, Tensor]:
+    """The terms of a posed hand, scalars: `vertices`, `joints` (metres²), `pose` and `shape`, with
+    the prefix before each name."""
     terms = _mesh_losses(hand, target, point_loss)
     terms["shape"] = shape_loss(hand, target, point_loss)
-    return {name: value.mean() for name, value in terms.items()}
+    return {prefix + name: value.mean() for name, value in terms.items()}
 
 
 def joints_2d_loss(joints_2d: Tensor, target: Tensor, joints_in_image: Tensor) -> Tensor:
@@ -222,8 +225,7 @@ def deformer_losses(
     `smooth`. `weighted_sum` adds them.
     """
     losses = hand_losses(output.fused, targets.hand, point_loss)
-    monocular = hand_losses(output.monocular, targets.hand, point_loss)
-    losses |= {f"monocular_{name}": value for name, value in monocular.items()}
+    losses |= hand_losses(output.monocular, targets.hand, point_loss, "monocular_")
     motion = motion_losses(output, targets.hand, targets.is_repeat, point_loss)
     losses |= {f"motion_{name}": value for name, value in motion.items()}
     losses["joints_2d"] = joints_2d_loss(

@@ -1,9 +1,10 @@
 """What every network of this project is: the Deformer, and its rivals in `benchmarks.rivals`.
 
-    images, boxes, sides ── encode_frames ──► FrameFeatures ── decode_windows ──► Output ── losses
+    images ── crop_maps ──► maps ── encode_maps ──► FrameFeatures ── decode_windows ──► Output
 
-Frames are encoded one by one, so overlapping windows share them; windows are decoded from features.
-The stream, the learner, checkpoints and evaluation know a network by this alone.
+`crop_maps` is the backbone, which all share; the rest, and `losses`, are a network's own. Frames
+are encoded one by one, so overlapping windows share them; windows are decoded from features. The
+stream, the learner, checkpoints and evaluation know a network by this alone.
 """
 
 from abc import abstractmethod
@@ -14,11 +15,12 @@ from torch import Tensor, nn
 
 from deformer.hand.mano import HandLayer
 from deformer.hand.rotations import mirror_rot6d, rot6d_to_rotmat
+from deformer.network.backbone import Backbone, crop_features
 from deformer.network.config import DeformerConfig
 from deformer.network.losses import PointLoss, Targets
-from deformer.network.output import FrameFeatures, View
+from deformer.network.output import FrameFeatures, Maps, View
 from deformer.network.posed_hands import HandMotion, pose_hands
-from deformer.network.sides import of_side
+from deformer.network.sides import mirror_left, of_side
 
 
 class Output(Protocol):
@@ -47,8 +49,7 @@ class Network(nn.Module):
     """
 
     spatial_parts: ClassVar[tuple[str, ...]]
-    """Names of the child modules that see single frames: they make features, which training on
-    features leaves as they are."""
+    """Names of the child modules behind the backbone that see single frames."""
     channels: ClassVar[int] = 3
     """Of its images."""
     own_weights: ClassVar[dict[str, float]] = {}
@@ -58,10 +59,12 @@ class Network(nn.Module):
         super().__init__()
         self.config = config
         self.hand_layer = hand_layer
+        self.backbone = Backbone(config.backbone, config.norm, config.width, config.frozen_stages)
 
     @abstractmethod
-    def encode_frames(self, images: Tensor, boxes_px: Tensor, is_left: Tensor) -> FrameFeatures:
-        """Frame by frame: images (N, channels, H, W), boxes_px (N, 4), is_left (N,)."""
+    def encode_maps(self, maps: Tensor) -> FrameFeatures:
+        """Frame by frame: maps (N, width, size, size), float32, of right or mirrored hands; size is
+        the config's `roi_size`."""
 
     @abstractmethod
     def decode_windows(
@@ -78,9 +81,24 @@ class Network(nn.Module):
     def losses(self, output: Output, targets: Targets, point_loss: PointLoss) -> dict[str, Tensor]:
         """Unweighted terms, scalars. point_loss: for the terms of points and parameters."""
 
+    def crop_maps(self, images: Tensor, boxes_px: Tensor, is_left: Tensor) -> Tensor:
+        """What the backbone sees in the hand boxes, frame by frame: images (N, channels, H, W),
+        boxes_px (N, 4), is_left (N,) → maps (N, width, size, size)."""
+        images, boxes_px = mirror_left(images, boxes_px, is_left)
+        return crop_features(self.backbone(images), boxes_px, self.config.roi_size)
+
+    def encode_frames(self, images: Tensor, boxes_px: Tensor, is_left: Tensor) -> FrameFeatures:
+        """The spatial half, frame by frame: images (N, channels, H, W), boxes_px (N, 4), is_left
+        (N,).
+
+        Overlapping windows share frames: encode each frame once, then gather the windows for
+        `decode_windows`.
+        """
+        return self.encode_maps(self.crop_maps(images, boxes_px, is_left))
+
     def forward(
         self,
-        images: Tensor | FrameFeatures,
+        images: Tensor | Maps | FrameFeatures,
         boxes_px: Tensor,
         is_left: Tensor,
         occlusion: Tensor | None = None,
@@ -89,8 +107,8 @@ class Network(nn.Module):
     ) -> Output:
         """Predict the hands of a batch of windows.
 
-        images (B, T, channels, H, W): RGB, float in [0, 1], in order of time, T ≥ 1; or features of
-        `encode_frames`, (B, T, …).
+        images (B, T, channels, H, W): RGB, float in [0, 1], in order of time, T ≥ 1; or what
+        `crop_maps` or `encode_frames` makes of them, (B, T, …).
         boxes_px (B, T, 4): square hand boxes, x0 y0 x1 y1, px of these images; not clipped.
         is_left (B,) bool: one side per window.
         occlusion (B, T): hidden share of the hand, in [0, 1]; only the fusion `occlusion` needs it.
@@ -104,6 +122,11 @@ class Network(nn.Module):
         view = None if K is None else View(boxes_px, K)
         if isinstance(images, FrameFeatures):
             return self.decode_windows(images, is_left, occlusion, view)
+        if isinstance(images, Maps):
+            B, T = images.maps.shape[:2]
+            encoded = self.encode_maps(images.maps.flatten(0, 1))
+            windows = FrameFeatures(*(value.unflatten(0, (B, T)) for value in encoded))
+            return self.decode_windows(windows, is_left, occlusion, view)
         B, T = images.shape[:2]
         for name, tensor, shape in (
             ("images", images, (B, T, self.channels, *images.shape[3:5])),

@@ -7,6 +7,13 @@ from torch import Tensor
 from deformer.network.posed_hands import HandMotion
 
 
+class Maps(NamedTuple):
+    """What the backbone sees in the hand boxes; left hands are mirrored."""
+
+    maps: Tensor
+    """(B, T, width, size, size)."""
+
+
 class FrameFeatures(NamedTuple):
     """Features of single frames, independent of windows; left hands are mirrored."""
 

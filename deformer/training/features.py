@@ -98,12 +98,16 @@ def file_name(split: str, copy: int | None = None) -> str:
 
 def spatial_half(network: type[Network], tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     """The weights of the spatial half, out of those of a network of this class."""
-    return {k: v for k, v in tensors.items() if k.partition(".")[0] in network.spatial_parts}
+    return {
+        k: v
+        for k, v in tensors.items()
+        if k.partition(".")[0] in ("backbone", *network.spatial_parts)
+    }
 
 
 def freeze_spatial(model: Network) -> None:
     """Exclude the spatial half from training."""
-    for name in model.spatial_parts:
+    for name in ("backbone", *model.spatial_parts):
         getattr(model, name).requires_grad_(False)
 
 
