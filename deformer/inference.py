@@ -55,7 +55,8 @@ class Predicted(NamedTuple):
     vertices_m: np.ndarray
     """(M, V, 3) likewise; V as in the model's hand layer."""
     wrist_cam_m: np.ndarray
-    """(M, 3): the place from which the joints project best onto `joints_px`."""
+    """(M, 3): where the joints project best onto `joints_px` and fill the hand box as they should
+    (`fit_translation`)."""
     pose_rotvec: np.ndarray
     """(M, 48); averaged as rot6d, then made orthonormal."""
     betas: np.ndarray
@@ -170,6 +171,7 @@ def _values(output: DeformerOutput, boxes_px: np.ndarray, K: np.ndarray) -> dict
         joints.reshape(B * T, 21, 3),
         joints_px.reshape(B * T, 21, 2),
         K.reshape(B * T, 3, 3).astype(np.float64),
+        boxes_px.reshape(B * T, 4).astype(np.float64),
     )
     return {
         "joints_px": joints_px,
