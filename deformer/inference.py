@@ -47,7 +47,8 @@ class Predicted(NamedTuple):
     joints_m: np.ndarray
     """(M, 21, 3), relative to the wrist, in the camera's axes."""
     wrist_cam_m: np.ndarray
-    """(M, 3): the place from which the joints project best onto `joints_px`."""
+    """(M, 3): where the joints project best onto `joints_px` and fill the hand box as they should
+    (`fit_translation`)."""
     vertices_m: np.ndarray | None = None
     """(M, V, 3) as the joints; V as in the model's hand layer. None: it predicts no mesh."""
     pose_rotvec: np.ndarray | None = None
@@ -156,6 +157,7 @@ def _values(output: Output, boxes_px: np.ndarray, K: np.ndarray) -> dict[str, np
         joints.reshape(B * T, 21, 3),
         joints_px.reshape(B * T, 21, 2),
         K.reshape(B * T, 3, 3).astype(np.float64),
+        boxes_px.reshape(B * T, 4).astype(np.float64),
     )
     values = {
         "joints_px": joints_px, "joints_m": joints, "wrist_cam_m": wrist.reshape(B, T, 3)
