@@ -8,7 +8,8 @@ Tables, figures and the report know a run by its `evaluation.json` alone:
              "config": …}
             or, for a method without a checkpoint, {"method": …, "predictions": …},
      "data": {"name": …, "dataset": …, "split": …, "synthetic": …, "frames": …, "sha256": …},
-     "counts": {"predicted": …, "borrowed": …, "lost": …, "corrupt": …, "behind": …},
+     "counts": {"predicted": …, "borrowed": …, "lost": …, "corrupt": …, "behind": …,
+                "not_found": …},
      "command": "python -m benchmarks.evaluate …",
      "metrics": what `benchmarks.evaluation.protocol.score` returns}
 """
@@ -117,6 +118,8 @@ class Counts:
     """There is an image, but the window needs a corrupt member of a shard."""
     behind: int = 0
     """Scored hands whose pixels fit best behind the camera; they were put `NEAREST_M` in front."""
+    not_found: int = 0
+    """Scored frames in which the method, a detector, found no hand; another hand stands in."""
 
     @property
     def scored(self) -> int:
@@ -133,6 +136,8 @@ class Counts:
             f"{self.borrowed} of {self.scored} labelled frames have no image of the hand: each "
             "takes the prediction of the nearest frame of its clip": self.borrowed,
             f"{self.behind} hands fit best behind the camera: put {NEAREST_M} m away": self.behind,
+            f"in {self.not_found} of {self.scored} labelled frames no hand was found: another "
+            "stands in": self.not_found,
         }
         return [sentence for sentence, number in found.items() if number]
 
@@ -196,8 +201,7 @@ def read_evaluation(path: Path) -> Evaluation:
         parts = dict.fromkeys(("run", "data", "counts", "metrics"), dict)
         check_types(content, parts | {"command": str})
         kind = Method if "method" in content["run"] else Run
-        if kind is Run:
-            _complete_older(content["run"])
+        _complete_older(content, kind)
         for part, of in (("run", kind), ("data", Data), ("counts", Counts)):
             check_types(content[part], get_type_hints(of))
             content[part] = of(**content[part])
@@ -209,9 +213,13 @@ def read_evaluation(path: Path) -> Evaluation:
         ) from error
 
 
-def _complete_older(run: dict[str, Any]) -> None:
-    """Older files lack `motion`: they get the motion of the variant with their fusion. They also
-    have a field `row`, which nothing uses."""
+def _complete_older(content: dict[str, Any], kind: type[Run | Method]) -> None:
+    """Older files lack the count `not_found`. Runs of still older ones lack `motion`: they get the
+    motion of the variant with their fusion. They also have a field `row`, which nothing uses."""
+    content["counts"].setdefault("not_found", 0)
+    if kind is Method:
+        return
+    run = content["run"]
     run.pop("row", None)
     run.setdefault("motion", VARIANTS.get(str(run.get("fusion")), VARIANTS[FULL]).motion)
 
