@@ -8,8 +8,8 @@ the side. It was trained on recorded hands and marks joints on the skin, not whe
 
 Picture: the whole stored crop, wider than the hand box that networks see. MediaPipe first searches
 the image for a palm, and needs surroundings for that: of 181 frames of occluded-hands it finds 42 %
-in the box, 61 % in the box times 1.6 and 63 % in the crop, with the same errors; 256 or 512 px
-make no difference. Of two hands the one of the labelled side counts, then the nearer to the box.
+in the box, 61 % in the box times 1.6 and 63 % in the crop, with much the same errors;
+256 or 512 px make no difference. Of two hands the one of the labelled side counts, then the nearer to the box.
 
 Joints: its world landmarks, at the place from which they project best onto its landmarks in the
 image. These, read as 3D, have no size; resized, they are better aligned (17.1 instead of 19.8 mm in
@@ -19,8 +19,9 @@ gains aligned (33 → 23 mm) and loses root-aligned (55 → 120).
 
 Where it finds no hand, the nearest frame of the clip with one lends its joints, as if nothing had
 moved. A clip without any takes the mean of all found hands (`benchmarks.constant_hand`). So every
-frame is scored, as in the rows beside it: leaving out what is hard would flatter, and the labels'
-mean hand would too. The row's source says how many hands were found, by occlusion bin.
+frame is scored, as in the rows beside it. Leaving out what is hard would flatter, and so would the
+labels' mean hand, which is nearer than what MediaPipe finds. The row's source says how many hands
+were found, by occlusion bin.
 """
 
 import sys
