@@ -8,8 +8,8 @@ the side. It was trained on recorded hands and marks joints on the skin, not whe
 
 Picture: the whole stored crop, wider than the hand box that networks see. MediaPipe first searches
 the image for a palm, and needs surroundings for that: of 181 frames of occluded-hands it finds 42 %
-in the box, 61 % in the box times 1.6 and 63 % in the crop, with much the same errors;
-256 or 512 px make no difference. Of two hands the one of the labelled side counts, then the nearer to the box.
+in the box, 61 % in the box times 1.6 and 63 % in the crop, with much the same errors; 256 or 512 px
+make no difference. Of two hands the one of the labelled side counts, then the nearer to the box.
 
 Joints: its world landmarks, at the place from which they project best onto its landmarks in the
 image. These, read as 3D, have no size; resized, they are better aligned (17.1 instead of 19.8 mm in

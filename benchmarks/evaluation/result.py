@@ -58,6 +58,8 @@ class Run:
     """Dataset and split, as "dexycb s0_train"."""
     precision: str
     """Of the evaluation: "float32" or "bf16"."""
+    network: str
+    """Its name: see `deformer.network.registry`."""
     config: str
     """Hash of everything else that shaped the run (`config_hash`). Only runs with the same hash are
     compared, or averaged over seeds."""
@@ -201,7 +203,9 @@ def read_evaluation(path: Path) -> Evaluation:
         parts = dict.fromkeys(("run", "data", "counts", "metrics"), dict)
         check_types(content, parts | {"command": str})
         kind = Method if "method" in content["run"] else Run
-        _complete_older(content, kind)
+        if kind is Run:
+            _complete_older(content["run"])
+        content["counts"].setdefault("not_found", 0)  # older files lack it
         for part, of in (("run", kind), ("data", Data), ("counts", Counts)):
             check_types(content[part], get_type_hints(of))
             content[part] = of(**content[part])
@@ -213,14 +217,11 @@ def read_evaluation(path: Path) -> Evaluation:
         ) from error
 
 
-def _complete_older(content: dict[str, Any], kind: type[Run | Method]) -> None:
-    """Older files lack the count `not_found`. Runs of still older ones lack `motion`: they get the
-    motion of the variant with their fusion. They also have a field `row`, which nothing uses."""
-    content["counts"].setdefault("not_found", 0)
-    if kind is Method:
-        return
-    run = content["run"]
+def _complete_older(run: dict[str, Any]) -> None:
+    """Older files lack `network`, which is the Deformer, and `motion`: they get the motion of the
+    variant with their fusion. They also have a field `row`, which nothing uses."""
     run.pop("row", None)
+    run.setdefault("network", "deformer")
     run.setdefault("motion", VARIANTS.get(str(run.get("fusion")), VARIANTS[FULL]).motion)
 
 

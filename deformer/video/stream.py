@@ -22,7 +22,8 @@ from torch import Tensor
 from deformer.data.windows import WindowConfig
 from deformer.hand.camera import fit_translation
 from deformer.hand.rotations import rot6d_to_rotmat, rotmat_to_rotvec
-from deformer.network.model import Deformer, DeformerOutput, FrameFeatures
+from deformer.network.model import Deformer
+from deformer.network.output import DeformerOutput, FrameFeatures
 
 _FPS_OF_TRAINING = 30
 

@@ -10,9 +10,9 @@ from deformer.data.stream import StreamConfig
 from deformer.data.windows import WindowConfig
 from deformer.experiments import BASES, EXPERIMENTS, STARTS, VARIANTS, get_experiment
 from deformer.hand.box import AugmentationRange
+from deformer.network.config import DeformerConfig
 from deformer.network.discriminator import DiscriminatorConfig
 from deformer.network.fusion import FusionVariant
-from deformer.network.model import DeformerConfig
 from deformer.train import parse
 from deformer.training.experiment import OptimConfig, ValidationConfig, differences
 

@@ -26,10 +26,10 @@ from deformer.data.stream import Stream
 from deformer.encode import Options, make_features
 from deformer.hand.mano import HandLayer
 from deformer.hand.rotations import rotvec_to_rotmat
-from deformer.inference import open_network
 from deformer.program.lock import locked
 from deformer.training.checkpoint import load_checkpoint
 from deformer.training.features import open_features, unpack
+from deformer.training.weights_file import open_network
 from tests.deformer.small_runs import (
     CPU,
     VERY_SMALL,
@@ -115,9 +115,7 @@ def test_frames_as_they_are_give_what_images_give(dataset, features, spatial_run
     config = VERY_SMALL.stream.for_evaluation("s0_val")
     direct = Stream(config, *open_store(dataset))
     kept = Stream(config, *open_store(dataset), features=open_features(features).frames("s0_val"))
-    checkpoint = load_checkpoint(spatial_run)
-    config, weights = checkpoint.experiment.model, checkpoint.tensors["model"]
-    model = open_network(config, weights, hands, "cpu", spatial_run)
+    model = open_network(load_checkpoint(spatial_run), hands, "cpu")
     num = 0
     for batch, encoded in zip(direct.batches(), kept.batches(), strict=True):
         expected = batch._asdict()

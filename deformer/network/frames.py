@@ -1,0 +1,73 @@
+"""The spatial half: an image of a hand → one feature vector and 2D joints. The Deformer has it, and
+so have those rivals that learn from the same features.
+
+Source: the paper's section 3.1; comments mark choices that it leaves open.
+"""
+
+import torch
+from torch import Tensor, nn
+
+from deformer.hand.conventions import NUM_JOINTS, NUM_MANO_JOINTS
+from deformer.hand.mano import HandLayer
+from deformer.network.backbone import Backbone, crop_features
+from deformer.network.config import DeformerConfig
+from deformer.network.network import Network
+from deformer.network.output import FrameFeatures
+from deformer.network.sides import mirror_left
+from deformer.network.transformer import MLP, Decoder, Encoder, sine_positions_2d, soft_argmax
+
+NUM_BETAS = 10
+POSE = NUM_MANO_JOINTS * 6
+"""Numbers of a pose, as rot6d."""
+SMALL = 0.01
+"""Gain of outputs, so that they start at their bias: open hand, no motion."""
+
+
+class SpatialNetwork(Network):
+    """A network with the Deformer's spatial half. `load_backbone_weights` initialises the backbone;
+    the rest starts at random."""
+
+    spatial_parts = (
+        "backbone", "spatial_encoder", "heatmap_head", "memory_projection", "spatial_decoder",
+        "monocular_head",
+    )  # fmt: skip
+
+    def __init__(self, config: DeformerConfig, hand_layer: HandLayer) -> None:
+        super().__init__(config, hand_layer)
+        width = config.width
+        shape = (width, config.heads, config.ffn, config.layers)
+        self.backbone = Backbone(config.backbone, config.norm, width, config.frozen_stages)
+        self.spatial_encoder = Encoder(*shape)
+        self.heatmap_head = MLP(width, width, NUM_JOINTS, gain=1.0)
+        self.memory_projection = nn.Linear(width + NUM_JOINTS, width)
+        self.spatial_decoder = Decoder(*shape)
+        self.monocular_head = MLP(width, *config.regressor, POSE + 2 * NUM_BETAS, gain=SMALL)
+        start_open(self.monocular_head)
+        positions = sine_positions_2d(config.roi_size, width)
+        self.register_buffer("positions_2d", positions, persistent=False)
+
+    def encode_frames(self, images: Tensor, boxes_px: Tensor, is_left: Tensor) -> FrameFeatures:
+        """The spatial half, frame by frame: images (N, 3, H, W), boxes_px (N, 4), is_left (N,).
+
+        Overlapping windows share frames: encode each frame once, then gather the windows for
+        `decode_windows`.
+        """
+        size = self.config.roi_size
+        images, boxes_px = mirror_left(images, boxes_px, is_left)
+        features = crop_features(self.backbone(images), boxes_px, size)  # (N, width, size, size)
+        tokens = features.flatten(2).transpose(1, 2)  # (N, size², width)
+        tokens = self.spatial_encoder(tokens, self.positions_2d)
+        logits = self.heatmap_head(tokens).float()  # (N, size², 21)
+        joints_2d = soft_argmax(logits, size)
+        # Heatmaps with peak 1 stay bounded, however sharp they become
+        heatmaps = (logits - logits.amax(1, keepdim=True)).exp()
+        memory = self.memory_projection(torch.cat([tokens, heatmaps.to(tokens)], -1))
+        if self.config.placed_memory:
+            memory = memory + self.positions_2d
+        return FrameFeatures(self.spatial_decoder(memory, self.positions_2d), joints_2d)
+
+
+def start_open(head: MLP) -> None:
+    """Let the first numbers of a head start at rotations near the identity: an open hand."""
+    with torch.no_grad():
+        head[-1].bias[:POSE] = torch.tensor([1.0, 0, 0, 0, 1, 0]).repeat(NUM_MANO_JOINTS)
