@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass, replace
 
+from benchmarks.rivals.liu import Liu
+from benchmarks.rivals.temporal import LiuOverTime
 from benchmarks.rivals.vibe import Vibe
 from deformer.experiments import BASES
 from deformer.network.losses import PointLossName
@@ -56,6 +58,16 @@ RIVALS = {
             "vibe", "VIBE", Vibe, dict.fromkeys((1, 2, 3), "VIBE [29]"),
             "VIBE: a recurrent network over the features of frames",
             num_frames=None, adversarial=True,
+        ),
+        Rival(
+            "liu", "Liu et al.", Liu, dict.fromkeys((1, 3), "[36]"),
+            "Liu et al.: attention in the hand's box, heatmaps, then MANO, frame by frame",
+        ),
+        Rival(
+            "liu_temporal", "Liu et al. + temporal", LiuOverTime,
+            {2: "[36]+Temporal Transformer+maxMSE"},
+            "Liu et al. with a temporal transformer and maxMSE",
+            num_frames=None, point_loss="max_mse",
         ),
     )
 }  # fmt: skip
