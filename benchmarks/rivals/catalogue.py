@@ -65,6 +65,13 @@ RIVALS = {
 }  # fmt: skip
 """In the order of the tables."""
 
+
+def rival_of(network: str) -> Rival | None:
+    """The rival that a network's name stands for; None for the Deformer and networks of others."""
+    package, _, name = network.rpartition(":")
+    return RIVALS.get(name) if package == "benchmarks.rivals" else None
+
+
 NETWORKS = {name: rival.network for name, rival in RIVALS.items()}
 
 EXPERIMENTS = {
