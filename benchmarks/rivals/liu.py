@@ -9,15 +9,14 @@ pooling down to 2×2, and an MLP regresses pose and shape from that.
 
 Differs from the original: a batch has no box, mesh or pose of an object, so the object's branch is
 left out. The original's attention lets the object's features ask the region where hand and object
-meet, and reaches the hand through the shared backbone alone; without an object to learn, that would
-change nothing. So here the map of the hand's box, which shows what the hand holds, stands for both,
-and every place asks all others. The 2×2 codes are projected to one normed vector of `width`
-numbers, which a temporal transformer can read; heatmaps have peak 1, not sum 1; GroupNorm stands
-for batch statistics. The semi-supervised rounds on unlabelled videos are left out, as every rival
-learns from the same frames.
+meet, and reaches the hand through the shared backbone alone; without an object it would have
+nothing to learn from. So here the map of the hand's box, which shows what the hand holds, stands
+for both, and every place asks all others. The 2×2 codes are projected to one normed vector of
+`width` numbers, which a temporal transformer can read; heatmaps have peak 1, not sum 1; GroupNorm
+stands for batch statistics. The semi-supervised rounds on unlabelled videos are left out, as every
+rival learns from the same frames.
 """
 
-import torch
 from torch import Tensor, nn
 
 from benchmarks.rivals.convolutions import (
@@ -27,19 +26,16 @@ from benchmarks.rivals.convolutions import (
     group_norm,
     num_halvings,
 )
+from benchmarks.rivals.frame_regressor import FrameRegressor
 from deformer.hand.conventions import NUM_JOINTS
 from deformer.hand.mano import HandLayer
 from deformer.network.config import DeformerConfig
-from deformer.network.frames import NUM_BETAS, POSE, SMALL, start_open
-from deformer.network.losses import PointLoss, Targets, hand_losses, joints_2d_loss
-from deformer.network.network import HandOutput, Network
-from deformer.network.output import FrameFeatures, View
-from deformer.network.sides import mirror_joints_2d
-from deformer.network.transformer import MLP, Encoder, sine_positions_2d, soft_argmax
+from deformer.network.output import FrameFeatures
+from deformer.network.transformer import Encoder, sine_positions_2d, soft_argmax
 
 
 class HandHead(nn.Module):
-    """Maps of a hand → its joints in 2D and one vector, by way of heatmaps."""
+    """Maps of a hand → 2D joints and one vector, by way of heatmaps; HandOccNet has it too."""
 
     def __init__(self, width: int, size: int) -> None:
         super().__init__()
@@ -66,43 +62,19 @@ class HandHead(nn.Module):
         return FrameFeatures(self.to_vector(code.flatten(1)).float(), joints_2d)
 
 
-class Liu(Network):
-    """Attention, `HandHead`, MLP. `FrameFeatures.hand` is one vector of `width` numbers."""
+class Liu(FrameRegressor):
+    """Attention, `HandHead`, and an MLP. `FrameFeatures.hand` is one vector of `width` numbers."""
 
     spatial_parts = ("context", "hand_head", "mano_head")
 
     def __init__(self, config: DeformerConfig, hand_layer: HandLayer) -> None:
         super().__init__(config, hand_layer)
-        width = config.width
+        width, size = config.width, config.roi_size
         self.context = Encoder(width, config.heads, config.ffn, layers=1)
-        self.hand_head = HandHead(width, config.roi_size)
-        self.mano_head = MLP(width, *config.regressor, POSE + 2 * NUM_BETAS, gain=SMALL)
-        start_open(self.mano_head)
-        positions = sine_positions_2d(config.roi_size, width)
-        self.register_buffer("positions_2d", positions, persistent=False)
+        self.hand_head = HandHead(width, size)
+        self.register_buffer("positions_2d", sine_positions_2d(size, width), persistent=False)
 
     def encode_maps(self, maps: Tensor) -> FrameFeatures:
         """As `Network`."""
         tokens = self.context(maps.flatten(2).transpose(1, 2), self.positions_2d)
         return self.hand_head(tokens.transpose(1, 2).unflatten(-1, maps.shape[-2:]))
-
-    def decode_windows(
-        self,
-        frames: FrameFeatures,
-        is_left: Tensor,
-        occlusion: Tensor | None = None,
-        view: View | None = None,
-    ) -> HandOutput:
-        """As `Network`; frame by frame."""
-        predicted = self.mano_head(frames.hand)
-        with torch.autocast(frames.hand.device.type, enabled=False):
-            rot6d, betas = predicted.float().split([POSE, 2 * NUM_BETAS], -1)
-            hands = self.pose(rot6d.unflatten(-1, (-1, 6)), betas, is_left)
-        return HandOutput(hands, mirror_joints_2d(frames.joints_2d, is_left))
-
-    def losses(
-        self, output: HandOutput, targets: Targets, point_loss: PointLoss
-    ) -> dict[str, Tensor]:
-        """Mesh, joints, pose, shape and 2D joints: the original's terms of the hand."""
-        joints_2d = joints_2d_loss(output.joints_2d, targets.joints_2d, targets.joints_in_image)
-        return hand_losses(output.hands, targets.hand, point_loss) | {"joints_2d": joints_2d}

@@ -17,13 +17,15 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from benchmarks.rivals.frame_regressor import FrameRegressor
+from benchmarks.rivals.handoccnet import HandOccNet
 from benchmarks.rivals.liu import Liu
 from deformer.hand.conventions import NUM_JOINTS
 from deformer.hand.mano import HandLayer
 from deformer.network.config import DeformerConfig
 from deformer.network.frames import NUM_BETAS, POSE, SMALL, start_open
 from deformer.network.losses import PointLoss, Targets, hand_losses
-from deformer.network.network import Network, Output
+from deformer.network.network import HandOutput
 from deformer.network.output import FrameFeatures, View
 from deformer.network.posed_hands import HandMotion
 from deformer.network.transformer import MLP, Decoder, Encoder, sine_positions_1d
@@ -33,7 +35,7 @@ class TemporalOutput(NamedTuple):
     """Of a rival with a temporal transformer."""
 
     hands: HandMotion
-    frames: Output
+    frames: HandOutput
     """What the rival gives for each frame alone; for supervision."""
     joints_2d: Tensor
     """(B, T, 21, 2) x, y in [0, 1] of the hand box."""
@@ -64,12 +66,11 @@ class TemporalTransformer(nn.Module):
         return rot6d, betas[:, None].expand(-1, T, -1)
 
 
-class OverTime(Network):
+class OverTime(FrameRegressor):
     """To be put before a rival of single frames, as in `class LiuOverTime(OverTime, Liu)`.
 
-    The rival's `FrameFeatures.hand` must be one vector of `width` numbers, and its losses those of
-    `hand_losses`, maybe with others. Its `spatial_parts` stay what they are, so features and
-    weights of a trained rival can be used here.
+    The rival's `spatial_parts` stay what they are, so features and weights of a trained rival can
+    be used here.
     """
 
     def __init__(self, config: DeformerConfig, hand_layer: HandLayer) -> None:
@@ -103,3 +104,7 @@ class OverTime(Network):
 
 class LiuOverTime(OverTime, Liu):
     """[36] + temporal transformer."""
+
+
+class HandOccNetOverTime(OverTime, HandOccNet):
+    """[40] + temporal transformer."""
