@@ -79,7 +79,8 @@ def encode_stream(
     padding.
 
     label: of a progress bar; None: no bar."""
-    encoded: list[dict[str, Tensor]] = []
+    encoded: dict[str, np.ndarray] = {}
+    count = 0
     batches = frames.batches(first, last)
     for read in track(batches, label or "", last - first, disable=label is None):
         if read.is_padding.all():
@@ -93,10 +94,17 @@ def encode_stream(
             for name, value in batch._asdict().items()
             if name not in _NOT_KEPT
         }
-        encoded.append(arrays | features._asdict())
-    if not encoded:
-        return {}
-    return {name: torch.cat([part[name] for part in encoded]).numpy() for name in encoded[0]}
+        arrays |= features._asdict()
+        # Filled, not appended: small arrays kept between large ones would scatter the memory
+        if not encoded:
+            size = (last - first) * frames.config.order.global_batch
+            encoded = {
+                k: np.empty((size, *v.shape[1:]), v.numpy().dtype) for k, v in arrays.items()
+            }
+        for name, value in arrays.items():
+            encoded[name][count : count + len(value)] = value.numpy()
+        count += len(images)
+    return {name: value[:count] for name, value in encoded.items()}
 
 
 def file_name(split: str, copy: int | None = None) -> str:
