@@ -99,6 +99,8 @@ class Experiment:
 
     def __post_init__(self) -> None:
         check_least(self, vertex_stride=1)
+        if self.stream.input != "rgb":
+            raise ValueError(f"stream.input is {self.stream.input}, the Deformer takes rgb alone")
 
     @property
     def begins_with(self) -> str | None:

@@ -90,6 +90,7 @@ def test_a_fast_variant_differs_in_the_size_alone(base):
         (OrderConfig, {"mix_clips": 0}, "mix_clips is 0, must be 1 or more"),
         (OrderConfig, {"global_batch": 12}, r"global_batch is 12, must be a multiple .* \(8\)"),
         (StreamConfig, {"size": 31}, "size is 31, must be 32 or more"),
+        (StreamConfig, {"input": "x"}, "stream.input is 'x', must be rgb or depth"),
         (WindowConfig, {"gap": 0}, "gap is 0"),
         (WindowConfig, {"edge": "x"}, "edge is 'x'"),
         (OptimConfig, {"lr": 0.0}, "optim.lr is 0.0, must be more than 0"),
@@ -102,6 +103,11 @@ def test_a_fast_variant_differs_in_the_size_alone(base):
 def test_bad_configuration_is_named(kind, change, text):
     with pytest.raises(ValueError, match=text):
         kind(**change)
+
+
+def test_the_deformer_takes_no_depth():
+    with pytest.raises(ValueError, match="stream.input is depth, the Deformer takes rgb alone"):
+        replace(get_experiment("tiny"), stream=StreamConfig(input="depth"))
 
 
 @pytest.mark.parametrize(

@@ -29,7 +29,8 @@ from deformer.hand.rotations import rotvec_to_rotmat
 from deformer.inference import open_network
 from deformer.program.lock import locked
 from deformer.training.checkpoint import load_checkpoint
-from deformer.training.features import open_features, unpack
+from deformer.training.experiment import Experiment
+from deformer.training.features import description, open_features, unpack
 from tests.deformer.small_runs import (
     CPU,
     VERY_SMALL,
@@ -281,6 +282,15 @@ def test_a_run_on_features_starts_from_another(dataset, temporal, temporal_run, 
 def test_what_was_not_encoded_is_refused(dataset, temporal, tmp_path, change, message):
     with pytest.raises(ValueError, match=message):
         run(dataset, tmp_path / "run", change(temporal))
+
+
+def test_features_of_depth_are_others(dataset, features, monkeypatch):
+    monkeypatch.setattr(Experiment, "__post_init__", lambda _: None)  # it refuses depth
+    depth = changed("stream", TEMPORAL, input="depth")
+    of_depth, of_colour = (description(e, {}, dataset, 3) for e in (depth, TEMPORAL))
+    assert of_depth == of_colour | {"input": "depth"} and "input" not in of_colour
+    with pytest.raises(ValueError, match="with input rgb, very_small_temporal has depth: encode"):
+        open_features(features).check(depth, dataset)
 
 
 def test_a_damaged_file_is_refused(dataset, features, temporal, tmp_path):
