@@ -147,7 +147,7 @@ def evaluate(options: Options, place: Place, console: Console) -> Evaluation | N
     rows = stream.windows.centre_rows if is_part else None
     truth = read_truth(store.folder, options.split, rows)
     predictions = read_predictions(path)
-    if options.vertices and "vertices_m" not in predictions:
+    if options.vertices and "vertices_m" not in predictions and "pose_rotvec" in predictions:
         every = np.arange(len(row := predictions["row"]))
         add_vertices(path, _posed(hands, predictions, every, index.is_left[row]))
     return _score_run(options, store, checkpoint, hands, truth, predictions, console)
@@ -170,8 +170,10 @@ def _score_run(
     counts = replace(paired.counts, behind=int(is_at_nearest(joints).sum()))
     _warn(console, *counts.sentences(options.data))
     wants_mesh = truth.dataset == "ho3d" if options.mesh is None else options.mesh
+    vertices = None
     if wants_mesh:
         vertices = _vertices_cam_m(hands, predictions, source, truth.is_left[at])
+    if vertices is not None:
         meshes = vertices, _known(true_meshes(truth, at, hands), console)
     metrics = score(compare(truth, at, joints, *meshes))
     run = _run_of(options, checkpoint, hands)
@@ -187,6 +189,7 @@ def _run_of(options: Options, checkpoint: Checkpoint, hands: Hands) -> Run:
         checkpoint=str(options.checkpoint),
         step=checkpoint.step,
         seed=experiment.stream.seed,
+        network=experiment.network,
         hand=hands.name,
         **choices_of(experiment),
         trained_on=f"{checkpoint.stream['dataset']} {experiment.stream.split}",
@@ -217,9 +220,15 @@ def _posed(hands: Hands, predictions: dict, source: np.ndarray, is_left: np.ndar
 
 def _vertices_cam_m(
     hands: Hands, predictions: dict, source: np.ndarray, is_left: np.ndarray
-) -> np.ndarray:
-    wrist = predictions["wrist_cam_m"][source].astype(np.float64)[:, None]
-    return _posed(hands, predictions, source, is_left) + wrist
+) -> np.ndarray | None:
+    """Vertices (M, 778, 3), camera frame; None where the network predicts joints alone."""
+    if "vertices_m" in predictions:
+        vertices = predictions["vertices_m"][source].reshape(len(source), -1, 3)
+    elif "pose_rotvec" in predictions:
+        vertices = _posed(hands, predictions, source, is_left)
+    else:
+        return None
+    return vertices + predictions["wrist_cam_m"][source].astype(np.float64)[:, None]
 
 
 _NO_TRUTH = (

@@ -37,10 +37,10 @@ from deformer.files.whole import write_whole
 from deformer.hand.box import hand_box, tight_box
 from deformer.hand.camera import project
 from deformer.hand.conventions import FINGERS_RGB, JOINT_PARENTS
-from deformer.inference import open_network
 from deformer.network.model import Deformer
 from deformer.program.console import PlainConsole, run_program
 from deformer.training.checkpoint import Checkpoint
+from deformer.training.weights_file import open_network
 from deformer.video.frames import Video
 from deformer.video.hands import (
     FOCAL_PER_SIDE,
@@ -91,8 +91,7 @@ def load_network(options: Options) -> tuple[Checkpoint, Deformer, np.ndarray]:
     """
     checkpoint, hands = trained_for_videos(options.checkpoint, options.which, options.mano_dir)
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    weights = checkpoint.tensors["model"]
-    model = open_network(checkpoint.experiment.model, weights, hands, device, checkpoint.folder)
+    model = open_network(checkpoint, hands, device)
     return checkpoint, model, hands.right.faces
 
 

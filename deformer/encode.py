@@ -26,7 +26,7 @@ from deformer.data.stream import Stream
 from deformer.experiments import get_experiment
 from deformer.files.whole import claim_folder, write_whole
 from deformer.hand.mano import load_hands_of
-from deformer.inference import open_network
+from deformer.network.registry import network_class
 from deformer.program.console import PlainConsole, run_program, this_command
 from deformer.program.least import check_least
 from deformer.program.lock import locked
@@ -43,7 +43,7 @@ from deformer.training.features import (
     single_frames,
     spatial_half,
 )
-from deformer.training.weights_file import open_trained
+from deformer.training.weights_file import open_network, open_trained
 
 _BATCH = 32
 
@@ -84,9 +84,8 @@ def make_features(options: Options, device: torch.device) -> None:
     checkpoint = open_trained(options.checkpoint, options.which)
     check_hand(checkpoint, hands)
     _check_network(checkpoint, experiment)
-    config, weights = checkpoint.experiment.model, checkpoint.tensors["model"]
-    model = open_network(config, weights, hands, device, checkpoint.folder)
-    spatial = spatial_half(weights)
+    model = open_network(checkpoint, hands, device)
+    spatial = spatial_half(type(model), checkpoint.tensors["model"])
     info = description(experiment, spatial, options.data, options.copies)
     info["checkpoint"] = {"run": str(options.checkpoint), "step": checkpoint.step}
 
@@ -115,6 +114,14 @@ def make_features(options: Options, device: torch.device) -> None:
 
 def _check_network(checkpoint: Checkpoint, experiment: Experiment) -> None:
     """Raises `ValueError` where checkpoint and experiment have different spatial halves."""
+    networks = (checkpoint.experiment.network, experiment.network)
+    found, asked = (network_class(name).spatial_parts for name in networks)
+    if found != asked:
+        raise ValueError(
+            f"{checkpoint.folder} is of the network {networks[0]}, whose features "
+            f"{experiment.name} ({networks[1]}) does not read: choose the experiment that belongs "
+            "to it"
+        )
     for name in SPATIAL_FIELDS:
         found, asked = (getattr(e.model, name) for e in (checkpoint.experiment, experiment))
         if found != asked:

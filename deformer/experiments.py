@@ -6,14 +6,15 @@ changes. `EXPERIMENTS` holds every base with its ablations, as `<base>_<ablation
 
 import difflib
 from dataclasses import dataclass, replace
+from importlib import import_module
 
 from deformer.data.augment import AugmentConfig
 from deformer.data.order import OrderConfig
 from deformer.data.stream import StreamConfig
+from deformer.network.config import DeformerConfig, MotionSource
 from deformer.network.discriminator import DiscriminatorConfig
 from deformer.network.fusion import FusionVariant
 from deformer.network.losses import LossWeights, PointLossName
-from deformer.network.model import DeformerConfig, MotionSource
 from deformer.training.experiment import Experiment, OptimConfig, ValidationConfig
 
 OCCLUDED_HANDS = "occluded-hands"
@@ -330,9 +331,20 @@ def describe_experiments() -> str:
 
 
 def get_experiment(name: str) -> Experiment:
-    """Raises `ValueError` that suggests similar names for an unknown one."""
-    if name not in EXPERIMENTS:
-        near = difflib.get_close_matches(name, EXPERIMENTS, n=3)
+    """An experiment of `EXPERIMENTS`; or "package:name", one of another package's EXPERIMENTS, such
+    as "benchmarks.rivals:tiny_vibe". Raises `ValueError` that suggests similar names for an unknown
+    one."""
+    package, _, own = name.rpartition(":")
+    known = EXPERIMENTS
+    if package:
+        try:
+            known, name = import_module(package).EXPERIMENTS, own
+        except (ImportError, AttributeError) as error:
+            raise ValueError(
+                f"{name!r}: {package} is no package of experiments ({error})"
+            ) from None
+    if name not in known:
+        near = difflib.get_close_matches(name, known, n=3)
         hint = f" (did you mean {' or '.join(near)}?)" if near else ""
         raise ValueError(f"there is no experiment {name!r}{hint}; --experiment help lists them")
-    return EXPERIMENTS[name]
+    return known[name]

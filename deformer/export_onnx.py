@@ -26,10 +26,11 @@ from torch import Tensor, nn
 from deformer.files.whole import write_whole
 from deformer.hand.conventions import JOINT_NAMES, MANO_JOINT_NAMES, NUM_VERTICES
 from deformer.hand.rotations import rotmat_to_rot6d, rotmat_to_rotvec
-from deformer.inference import open_network
-from deformer.network.model import Deformer, FrameFeatures
+from deformer.network.model import Deformer
+from deformer.network.output import FrameFeatures
 from deformer.program.console import PlainConsole, run_program
 from deformer.training.checkpoint import Checkpoint
+from deformer.training.weights_file import open_network
 from deformer.video.network import trained_for_videos
 
 _OPSET = 17
@@ -186,9 +187,7 @@ def run(options: Options) -> None:
     checkpoint, hands = trained_for_videos(options.checkpoint, options.which, options.mano_dir)
     config, hand = checkpoint.experiment.model, checkpoint.hand
     # Of the mesh, joints need the fingertips alone
-    model = open_network(
-        config, checkpoint.tensors["model"], hands, "cpu", checkpoint.folder, NUM_VERTICES
-    )
+    model = open_network(checkpoint, hands, "cpu", NUM_VERTICES)
     stream, metadata = checkpoint.experiment.stream, about(checkpoint, options.checkpoint)
     windows = window_example(stream.window.num_frames, config.width)
     for name, half, example in (

@@ -13,15 +13,9 @@ from rich.progress import track
 from torch import Tensor
 
 from deformer.hand.camera import fit_translation
-from deformer.hand.mano import HandLayer, Hands
 from deformer.hand.rotations import rot6d_to_rotmat, rotmat_to_rot6d, rotmat_to_rotvec
-from deformer.network.model import (
-    Deformer,
-    DeformerConfig,
-    DeformerOutput,
-    FrameFeatures,
-)
-from deformer.network.state_dict import load_state
+from deformer.network.network import Network, Output
+from deformer.network.output import FrameFeatures, View
 
 Combine = Literal["centre", "overlap"]
 _WINDOWS_AT_ONCE = 64
@@ -52,35 +46,23 @@ class Predicted(NamedTuple):
     """(M, 21, 2)."""
     joints_m: np.ndarray
     """(M, 21, 3), relative to the wrist, in the camera's axes."""
-    vertices_m: np.ndarray
-    """(M, V, 3) likewise; V as in the model's hand layer."""
     wrist_cam_m: np.ndarray
-    """(M, 3): the place from which the joints project best onto `joints_px`."""
-    pose_rotvec: np.ndarray
-    """(M, 48); averaged as rot6d, then made orthonormal."""
-    betas: np.ndarray
-    """(M, 10)."""
-    weights: np.ndarray
-    """(M, T): weight of each frame of the window around this frame in its pose."""
-
-
-def open_network(
-    config: DeformerConfig, tensors: dict[str, Tensor], hands: Hands, device: torch.device | str,
-    source: object, vertex_stride: int = 1,
-) -> Deformer:  # fmt: skip
-    """A network with these weights, for inference.
-
-    source: their origin, for the `ValueError` about weights of another network. vertex_stride: as
-    in `HandLayer`.
-    """
-    model = Deformer(config, HandLayer(hands, vertex_stride=vertex_stride))
-    load_state(model, tensors, f"{source} is of another network")
-    return model.to(device, memory_format=torch.channels_last).eval()
+    """(M, 3): where the joints project best onto `joints_px` and fill the hand box as they should
+    (`fit_translation`)."""
+    vertices_m: np.ndarray | None = None
+    """(M, V, 3) as the joints; V as in the model's hand layer. None: it predicts no mesh."""
+    pose_rotvec: np.ndarray | None = None
+    """(M, 48); averaged as rot6d, then made orthonormal. None: it does not predict MANO."""
+    betas: np.ndarray | None = None
+    """(M, 10), likewise."""
+    weights: np.ndarray | None = None
+    """(M, T): weight of each frame of the window around this frame in its pose. None: it does not
+    fuse."""
 
 
 @torch.no_grad()
 def encode(
-    model: Deformer, images: Tensor, boxes_px: Tensor, is_left: Tensor,
+    model: Network, images: Tensor, boxes_px: Tensor, is_left: Tensor,
     autocast: AbstractContextManager | None = None,
 ) -> FrameFeatures:  # fmt: skip
     """Images (N, 3, H, W) as `model.encode_frames` takes them, boxes (N, 4), is_left (N,) → float32
@@ -94,7 +76,7 @@ def encode(
 
 @torch.no_grad()
 def decode(
-    model: Deformer, frames: Frames, windows: np.ndarray, centre: int, combine: Combine = "centre",
+    model: Network, frames: Frames, windows: np.ndarray, centre: int, combine: Combine = "centre",
     autocast: AbstractContextManager | None = None,
 ) -> Predicted:  # fmt: skip
     """Decode windows (W, T), indices into `frames` → hands of their centre frames.
@@ -104,12 +86,14 @@ def decode(
     """
     N, (_, T) = len(frames.is_left), windows.shape
     count, is_centre = np.zeros(N), np.zeros(N, bool)  # overlap also covers other frames
-    weights = np.zeros((N, T), np.float32)
+    weights: np.ndarray | None = None
     sums: dict[str, np.ndarray] = {}
     for part in _decoded(model, frames, windows, centre, autocast):
         chosen = part.windows
         is_centre[chosen[:, centre]] = True
-        weights[chosen[:, centre]] = part.weights
+        if part.weights is not None:
+            weights = np.zeros((N, T), np.float32) if weights is None else weights
+            weights[chosen[:, centre]] = part.weights
         if combine == "overlap":  # a frame that a window repeats counts once
             counts = np.diff(chosen, axis=1, prepend=-1) != 0
         else:
@@ -124,14 +108,12 @@ def decode(
         name: value[is_centre] / count.reshape(-1, *[1] * (value.ndim - 1))
         for name, value in sums.items()
     }
-    rotmats = rot6d_to_rotmat(torch.from_numpy(means.pop("rot6d")))
-    return Predicted(
-        place=np.flatnonzero(is_centre),
-        num_windows=count.astype(np.int64),
-        pose_rotvec=rotmat_to_rotvec(rotmats).numpy().reshape(-1, 48),
-        weights=weights[is_centre],
-        **means,
-    )
+    if "rot6d" in means:
+        rotmats = rot6d_to_rotmat(torch.from_numpy(means.pop("rot6d")))
+        means["pose_rotvec"] = rotmat_to_rotvec(rotmats).numpy().reshape(-1, 48)
+    if weights is not None:
+        means["weights"] = weights[is_centre]
+    return Predicted(place=np.flatnonzero(is_centre), num_windows=count.astype(np.int64), **means)
 
 
 class _Decoded(NamedTuple):
@@ -139,11 +121,11 @@ class _Decoded(NamedTuple):
 
     windows: np.ndarray  # (B, T)
     values: dict[str, np.ndarray]  # (B, T, …), of all frames
-    weights: np.ndarray  # (B, T), for the centre frame
+    weights: np.ndarray | None  # (B, T), for the centre frame
 
 
 def _decoded(
-    model: Deformer, frames: Frames, windows: np.ndarray, centre: int,
+    model: Network, frames: Frames, windows: np.ndarray, centre: int,
     autocast: AbstractContextManager | None,
 ) -> Iterator[_Decoded]:  # fmt: skip
     device = next(model.parameters()).device
@@ -154,28 +136,34 @@ def _decoded(
         occlusion = None
         if frames.occlusion is not None:
             occlusion = torch.from_numpy(frames.occlusion[chosen]).to(device)
+        boxes_px, K = frames.boxes_px[chosen], frames.K[chosen]
+        view = View(*(torch.from_numpy(value).float().to(device) for value in (boxes_px, K)))
         with autocast or nullcontext():
-            output = model.decode_windows(features, is_left, occlusion)
-        values = _values(output, frames.boxes_px[chosen], frames.K[chosen])
-        yield _Decoded(chosen, values, output.weights[:, :, centre].float().cpu().numpy())
+            output = model.decode_windows(features, is_left, occlusion, view)
+        weights = getattr(output, "weights", None)
+        if weights is not None:
+            weights = weights[:, :, centre].float().cpu().numpy()
+        yield _Decoded(chosen, _values(output, boxes_px, K), weights)
 
 
-def _values(output: DeformerOutput, boxes_px: np.ndarray, K: np.ndarray) -> dict[str, np.ndarray]:
+def _values(output: Output, boxes_px: np.ndarray, K: np.ndarray) -> dict[str, np.ndarray]:
     """Arrays (B, T, …) of all frames; boxes_px (B, T, 4), K (B, T, 3, 3)."""
     B, T, _ = boxes_px.shape
-    joints = output.fused.joints_m.double().cpu().numpy()
+    hands = output.hands
+    joints = hands.joints_m.double().cpu().numpy()
     corner, opposite = np.split(boxes_px[:, :, None], 2, -1)  # (B, T, 1, 2)
     joints_px = corner + output.joints_2d.double().cpu().numpy() * (opposite - corner)
     wrist = fit_translation(
         joints.reshape(B * T, 21, 3),
         joints_px.reshape(B * T, 21, 2),
         K.reshape(B * T, 3, 3).astype(np.float64),
+        boxes_px.reshape(B * T, 4).astype(np.float64),
     )
-    return {
-        "joints_px": joints_px,
-        "joints_m": joints,
-        "vertices_m": output.fused.vertices_m.double().cpu().numpy(),
-        "wrist_cam_m": wrist.reshape(B, T, 3),
-        "rot6d": rotmat_to_rot6d(output.fused.rotmats).double().cpu().numpy(),
-        "betas": output.fused.betas.double().cpu().numpy(),
-    }
+    values = {
+        "joints_px": joints_px, "joints_m": joints, "wrist_cam_m": wrist.reshape(B, T, 3)
+    }  # fmt: skip
+    optional = {"vertices_m": hands.vertices_m, "betas": hands.betas}
+    if hands.rotmats is not None:
+        optional["rot6d"] = rotmat_to_rot6d(hands.rotmats)
+    known = {name: value for name, value in optional.items() if value is not None}
+    return values | {name: value.double().cpu().numpy() for name, value in known.items()}

@@ -32,7 +32,7 @@ from deformer.files.foreign import check_folder_name
 from deformer.files.whole import write_whole
 from deformer.hand.mano import Hands, load_hands_of
 from deformer.network.discriminator import saturation
-from deformer.network.model import count_parameters
+from deformer.network.network import count_parameters
 from deformer.program.console import PlainConsole, run_command, this_command
 from deformer.program.lock import locked
 from deformer.program.stopping import STOPPED, Stopping

@@ -20,7 +20,8 @@ class Options:
     data: str
     """A built dataset: a folder, or any fsspec URL."""
     experiment: str = "dexycb"
-    """Name of the experiment; "help" lists them."""
+    """Name of the experiment; "help" lists them. One of another package has its package's name
+    before it: benchmarks.rivals:tiny_vibe."""
     out: Path | None = None
     """The run's folder; by default runs/<experiment>."""
     config: Annotated[Experiment, tyro.conf.arg(name="")] = field(
@@ -60,7 +61,7 @@ class Options:
 
     @property
     def run(self) -> Path:
-        return self.out or Path("runs") / self.experiment
+        return self.out or Path("runs") / self.config.name
 
 
 def parse(arguments: list[str], description: str = "") -> Options:

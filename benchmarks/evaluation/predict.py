@@ -24,11 +24,14 @@ from deformer.data.stream import Stream
 from deformer.files.whole import claim_folder, whole_file
 from deformer.hand.conventions import NUM_VERTICES
 from deformer.hand.mano import Hands
-from deformer.inference import Combine, Frames, decode, open_network
-from deformer.network.model import Deformer, DeformerConfig, FrameFeatures
+from deformer.inference import Combine, Frames, decode
+from deformer.network.config import DeformerConfig
+from deformer.network.network import Network
+from deformer.network.output import FrameFeatures
 from deformer.training.checkpoint import Checkpoint
 from deformer.training.distributed import Place, wait_for_all
 from deformer.training.features import encode_stream, open_features, single_frames
+from deformer.training.weights_file import open_network
 
 Precision = Literal["float32", "bf16"]
 _INPUTS_KEY = "deformer.job"
@@ -71,8 +74,7 @@ def predict(
             _keep_parts(parts, inputs, stream, place)
         wait_for_all()
         # Only joints and poses are kept, so of the mesh only the fingertips are needed
-        weights, source = checkpoint.tensors["model"], checkpoint.folder
-        model = open_network(config, weights, hands, place.device, source, NUM_VERTICES)
+        model = open_network(checkpoint, hands, place.device, NUM_VERTICES, config.tips)
         autocast = torch.autocast(place.device.type, torch.bfloat16, enabled=precision == "bf16")
         if features is None:
             singles = single_frames(stream, NO_AUGMENTATION, place.rank, place.num_ranks)
@@ -102,7 +104,8 @@ def _inputs_of(
     checkpoint: Checkpoint, config: DeformerConfig, stream: Stream, combine: Combine,
     precision: Precision,
 ) -> Inputs:  # fmt: skip
-    network = json.dumps([asdict(config), stream.config.size], sort_keys=True).encode()
+    about = [asdict(config), stream.config.size, checkpoint.experiment.network]
+    network = json.dumps(about, sort_keys=True).encode()
     windows = hashlib.sha256(np.ascontiguousarray(stream.windows.rows).tobytes())
     windows.update(json.dumps(stream.index.info["shards"], sort_keys=True).encode())
     return Inputs(
@@ -136,7 +139,7 @@ def _keep_parts(parts: Path, inputs: Inputs, stream: Stream, place: Place) -> No
 
 
 def _encode_parts(
-    model: Deformer, frames: Stream, place: Place, parts: Path, autocast: torch.autocast
+    model: Network, frames: Stream, place: Place, parts: Path, autocast: torch.autocast
 ) -> None:
     steps = range(0, frames.steps_per_epoch, _STEPS_PER_PART)
     names = [(s, parts / f"rank-{place.rank:03d}-step-{s:08d}.npz") for s in steps]
@@ -167,7 +170,7 @@ def _read_features(folder: Path, checkpoint: Checkpoint, stream: Stream) -> dict
 
 
 def _decode(
-    model: Deformer, stream: Stream, frames: dict[str, np.ndarray], combine: Combine,
+    model: Network, stream: Stream, frames: dict[str, np.ndarray], combine: Combine,
     autocast: torch.autocast,
 ) -> pa.Table:  # fmt: skip
     """All windows → the rows of their centre frames, without windows that lack a readable frame."""

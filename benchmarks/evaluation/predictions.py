@@ -35,16 +35,20 @@ SCHEMA = pa.schema(
         _fixed("num_windows", pa.int32(), "windows that saw the frame; values are their mean"),
         _fixed("joints_m", _vector(63), "21 × 3, relative to the wrist, axes of the camera, m"),
         _fixed("wrist_cam_m", _vector(3), "fitted to the predicted 2D joints under K, m"),
+        # A network without MANO, or without fusion, lacks the following
         _fixed("pose_rotvec", _vector(48), "MANO pose, 16 axis-angles, rad"),
         _fixed("betas", _vector(10), "MANO shape"),
         pa.field("weights", pa.list_(pa.float32()), metadata={
             "meaning": "how much each frame of the window around this one counts in its pose"}),
+        # Vertices that no pose gives, or that --vertices asks for
+        _fixed("vertices_m", _vector(3 * NUM_VERTICES), "778 × 3, relative to the wrist, m"),
     ]
 )  # fmt: skip
 
 
 def as_rows(index: FrameIndex, row: np.ndarray, predicted: Predicted) -> pa.Table:
-    """Predictions of M frames, rows (M,) of `frames.parquet` → a table of `SCHEMA`."""
+    """Predictions of M frames, rows (M,) of `frames.parquet` → a table of those columns of `SCHEMA`
+    that the network predicts."""
     columns = {
         "clip": pa.array([index.clips[c] for c in index.clip[row]]),
         "frame": pa.array(index.numbers["frame"][row], pa.int32()),
@@ -52,11 +56,15 @@ def as_rows(index: FrameIndex, row: np.ndarray, predicted: Predicted) -> pa.Tabl
         "num_windows": pa.array(predicted.num_windows, pa.int32()),
         "joints_m": _vectors(predicted.joints_m),
         "wrist_cam_m": _vectors(predicted.wrist_cam_m),
-        "pose_rotvec": _vectors(predicted.pose_rotvec),
-        "betas": _vectors(predicted.betas),
-        "weights": pa.array(list(predicted.weights), pa.list_(pa.float32())),
     }
-    return pa.table(columns, schema=SCHEMA)
+    if predicted.pose_rotvec is not None:
+        columns["pose_rotvec"] = _vectors(predicted.pose_rotvec)
+        columns["betas"] = _vectors(predicted.betas)
+    elif predicted.vertices_m is not None:
+        columns["vertices_m"] = _vectors(predicted.vertices_m)
+    if predicted.weights is not None:
+        columns["weights"] = pa.array(list(predicted.weights), pa.list_(pa.float32()))
+    return pa.table(columns, pa.schema([field for field in SCHEMA if field.name in columns]))
 
 
 def _vectors(values: np.ndarray) -> pa.FixedSizeListArray:
@@ -87,6 +95,6 @@ def joints_cam_m(predictions: dict[str, np.ndarray], source: np.ndarray) -> np.n
 def add_vertices(path: Path, vertices_m: np.ndarray) -> None:
     """Add the column `vertices_m`, 778 × 3 float32 relative to the wrist, to an existing file."""
     table = read_table(path, again=_AGAIN)
-    field = _fixed("vertices_m", _vector(3 * NUM_VERTICES), "778 × 3, relative to the wrist, m")
     with whole_file(path) as file:
+        field = SCHEMA.field("vertices_m")
         pq.write_table(table.append_column(field, _vectors(vertices_m)), file)

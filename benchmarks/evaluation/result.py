@@ -37,7 +37,7 @@ MAY_DIFFER = (
     "point_loss", "adversarial",
 )  # fmt: skip
 """Compared runs may differ in these fields of an experiment."""
-_ADDED = (("stream.input", "rgb"),)
+_ADDED = (("stream.input", "rgb"), ("network", "deformer"))
 """Values of later fields that stand for what runs did before; the hash leaves them out."""
 
 
@@ -59,6 +59,8 @@ class Run:
     """Dataset and split, as "dexycb s0_train"."""
     precision: str
     """Of the evaluation: "float32" or "bf16"."""
+    network: str
+    """Its name: see `deformer.network.registry`."""
     config: str
     """Hash of everything else that shaped the run (`config_hash`). Only runs with the same hash are
     compared, or averaged over seeds."""
@@ -213,9 +215,10 @@ def read_evaluation(path: Path) -> Evaluation:
 
 
 def _complete_older(run: dict[str, Any]) -> None:
-    """Older files lack `motion`: they get the motion of the variant with their fusion. They also
-    have a field `row`, which nothing uses."""
+    """Older files lack `network`, which is the Deformer, and `motion`: they get the motion of the
+    variant with their fusion. They also have a field `row`, which nothing uses."""
     run.pop("row", None)
+    run.setdefault("network", "deformer")
     run.setdefault("motion", VARIANTS.get(str(run.get("fusion")), VARIANTS[FULL]).motion)
 
 

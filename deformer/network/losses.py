@@ -7,9 +7,10 @@ Source: the paper's section 3.2. Its Eq. 6 and 10 are sums; means make the weigh
 and of the number of joints in the image.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from math import isfinite
+from types import MappingProxyType
 from typing import Literal, NamedTuple
 
 import torch
@@ -18,7 +19,7 @@ from torch import Tensor
 from deformer.hand.conventions import Tips
 from deformer.hand.mano import HandLayer
 from deformer.hand.rotations import rotvec_to_rotmat
-from deformer.network.model import DeformerOutput
+from deformer.network.output import DeformerOutput, View
 from deformer.network.posed_hands import HandMotion, pose_hands
 
 PointLoss = Callable[[Tensor, Tensor], Tensor]
@@ -68,6 +69,9 @@ class Targets(NamedTuple):
     """(B, T, 21) bool: joints inside the image."""
     is_repeat: Tensor
     """(B, T−1) bool: window positions t and t+1 hold the same frame (`Batch.is_repeat`)."""
+    joints_cam_m: Tensor
+    """(B, T, 21, 3): camera frame, dataset order."""
+    view: View
 
 
 @torch.no_grad()
@@ -80,14 +84,17 @@ def make_targets(
     boxes_px: Tensor,
     joints_in_image: Tensor,
     is_repeat: Tensor,
+    joints_cam_m: Tensor,
+    K: Tensor,
     tips: Tips,
 ) -> Targets:
     """Turn labels into targets for the predictions.
 
     pose_rotvec (B, T, 48): axis-angle of the 16 joints, mean pose included, radians, turned with
     the image. betas (B, 10). is_left (B,) bool. joints_px (B, T, 21, 2) and boxes_px (B, T, 4):
-    px of the network's input. joints_in_image (B, T, 21) bool, is_repeat (B, T−1) bool: as in
-    `Targets`. tips: "dexycb" or "ho3d", as the model's configuration.
+    px of the network's input. joints_in_image (B, T, 21) bool, is_repeat (B, T−1) bool,
+    joints_cam_m (B, T, 21, 3): as in `Targets`. K (B, T, 3, 3). tips: "dexycb" or "ho3d", as the
+    model's configuration.
     """
     B, T, _ = pose_rotvec.shape
     with torch.autocast(pose_rotvec.device.type, enabled=False):
@@ -97,7 +104,8 @@ def make_targets(
         )
     corner, opposite = boxes_px[..., None, :2], boxes_px[..., None, 2:]  # (B, T, 1, 2)
     joints_2d = (joints_px - corner) / (opposite - corner)
-    return Targets(hand, joints_2d, joints_in_image, is_repeat)
+    view = View(boxes_px, K)
+    return Targets(hand, joints_2d, joints_in_image, is_repeat, joints_cam_m, view)
 
 
 # ------------------------------------------------------------------------------ losses of points
@@ -167,6 +175,16 @@ def shape_loss(hand: HandMotion, target: HandMotion, point_loss: PointLoss) -> T
     return point_loss(hand.betas[..., None], target.betas[..., None])
 
 
+def hand_losses(
+    hand: HandMotion, target: HandMotion, point_loss: PointLoss, prefix: str = ""
+) -> dict[str, Tensor]:
+    """The terms of a posed hand, scalars: `vertices`, `joints` (metres²), `pose` and `shape`, with
+    the prefix before each name."""
+    terms = _mesh_losses(hand, target, point_loss)
+    terms["shape"] = shape_loss(hand, target, point_loss)
+    return {prefix + name: value.mean() for name, value in terms.items()}
+
+
 def joints_2d_loss(joints_2d: Tensor, target: Tensor, joints_in_image: Tensor) -> Tensor:
     """Mean squared distance of joints inside the image, in units of the box's side.
 
@@ -206,11 +224,8 @@ def deformer_losses(
     `pose`, `shape`; the same with `monocular_`; the first three with `motion_`; `joints_2d`;
     `smooth`. `weighted_sum` adds them.
     """
-    losses = {}
-    for prefix, hand in (("", output.fused), ("monocular_", output.monocular)):
-        terms = _mesh_losses(hand, targets.hand, point_loss)
-        terms["shape"] = shape_loss(hand, targets.hand, point_loss)
-        losses |= {prefix + name: value.mean() for name, value in terms.items()}
+    losses = hand_losses(output.fused, targets.hand, point_loss)
+    losses |= hand_losses(output.monocular, targets.hand, point_loss, "monocular_")
     motion = motion_losses(output, targets.hand, targets.is_repeat, point_loss)
     losses |= {f"motion_{name}": value for name, value in motion.items()}
     losses["joints_2d"] = joints_2d_loss(
@@ -220,9 +235,15 @@ def deformer_losses(
     return losses
 
 
-def weighted_sum(losses: dict[str, Tensor], weights: LossWeights) -> Tensor:
-    """Σ weight · loss. Raises `AttributeError` for a term that has no weight."""
-    return sum(weights.weight_of(name) * value for name, value in losses.items())
+def weighted_sum(
+    losses: dict[str, Tensor], weights: LossWeights, own: Mapping[str, float] = MappingProxyType({})
+) -> Tensor:
+    """Σ weight · loss. own: weights of terms that `LossWeights` does not have. Raises
+    `AttributeError` for a term that has no weight."""
+    return sum(
+        (own[name] if name in own else weights.weight_of(name)) * value
+        for name, value in losses.items()
+    )
 
 
 # --------------------------------------------------------------------------------- adversarial

@@ -9,13 +9,15 @@ from deformer.hand.mano import HandLayer
 
 
 class HandMotion(NamedTuple):
-    """Posed hands of B windows and T frames."""
+    """Hands of B windows and T frames. A network that predicts no MANO parameters has no rotations
+    and shapes, one without a mesh no vertices: None. Labels, and what `pose_hands` returns, have
+    all of them."""
 
-    rotmats: Tensor
+    rotmats: Tensor | None
     """(B, T, 16, 3, 3) joint rotations in MANO's order, the first from hand to camera frame."""
-    betas: Tensor
+    betas: Tensor | None
     """(B, T, 10) MANO shape."""
-    vertices_m: Tensor
+    vertices_m: Tensor | None
     """(B, T, V, 3) metres from the wrist, in the camera's axes; V as in the `HandLayer`."""
     joints_m: Tensor
     """(B, T, 21, 3) metres from the wrist, dataset order; the wrist itself is 0."""

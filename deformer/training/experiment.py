@@ -8,9 +8,9 @@ from typing import Any, get_origin, get_type_hints
 import tyro
 
 from deformer.data.stream import StreamConfig
+from deformer.network.config import DeformerConfig
 from deformer.network.discriminator import DiscriminatorConfig
 from deformer.network.losses import LossWeights, PointLossName
-from deformer.network.model import DeformerConfig
 from deformer.program.least import check_least
 
 FIELDS_WITHOUT_EFFECT = ("summary", "optim.micro_batch", "stream.max_skipped")
@@ -75,6 +75,8 @@ class Experiment:
 
     name: tyro.conf.Fixed[str]
     summary: tyro.conf.Fixed[str]
+    network: tyro.conf.Fixed[str] = "deformer"
+    """Name of the network: see `deformer.network.registry`."""
     backbone_weights: str = "imagenet"
     """"imagenet", the path of a state dict of the same network, or "none"."""
     start_from: str | None = None
@@ -99,8 +101,6 @@ class Experiment:
 
     def __post_init__(self) -> None:
         check_least(self, vertex_stride=1)
-        if self.stream.input != "rgb":
-            raise ValueError(f"stream.input is {self.stream.input}, the Deformer takes rgb alone")
 
     @property
     def begins_with(self) -> str | None:

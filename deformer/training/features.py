@@ -31,7 +31,8 @@ from deformer.data.index import WindowTable
 from deformer.data.stream import Stream
 from deformer.data.windows import WindowConfig
 from deformer.files.foreign import UnreadableFileError, read_json
-from deformer.network.model import Deformer, FrameFeatures
+from deformer.network.network import Network
+from deformer.network.output import FrameFeatures
 from deformer.training.checkpoint import file_sha256
 from deformer.training.experiment import Experiment
 
@@ -42,11 +43,6 @@ SPATIAL_FIELDS = (
     "backbone", "norm", "width", "heads", "layers", "ffn", "roi_size", "placed_memory", "regressor",
 )  # fmt: skip
 """Fields of `DeformerConfig` that shape the spatial half."""
-_SPATIAL_PARTS = (
-    "backbone", "spatial_encoder", "heatmap_head", "memory_projection", "spatial_decoder",
-    "monocular_head",
-)  # fmt: skip
-"""Parts of the model that see single frames; all others are the temporal half."""
 _NOT_KEPT = ("images", "photometric", "is_repeat", "is_padding", "skipped")
 
 # ---------------------------------------------------------------------------------------- encoding
@@ -69,7 +65,7 @@ def single_frames(stream: Stream, augment: AugmentConfig, rank: int = 0, num_ran
 
 
 def encode_stream(
-    model: Deformer, frames: Stream, first: int, last: int, device: torch.device,
+    model: Network, frames: Stream, first: int, last: int, device: torch.device,
     autocast: torch.autocast | None = None, label: str | None = None,
 ) -> dict[str, np.ndarray]:  # fmt: skip
     """Encode the steps first … last − 1 of a stream of single frames → arrays (M, …) by name:
@@ -100,14 +96,18 @@ def file_name(split: str, copy: int | None = None) -> str:
     return f"{split}.safetensors" if copy is None else f"{split}-{copy}.safetensors"
 
 
-def spatial_half(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The weights of the spatial half, out of a model's."""
-    return {k: v for k, v in tensors.items() if k.partition(".")[0] in _SPATIAL_PARTS}
+def spatial_half(network: type[Network], tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The weights of the spatial half, out of those of a network of this class."""
+    return {
+        k: v
+        for k, v in tensors.items()
+        if k.partition(".")[0] in ("backbone", *network.spatial_parts)
+    }
 
 
-def freeze_spatial(model: Deformer) -> None:
+def freeze_spatial(model: Network) -> None:
     """Exclude the spatial half from training."""
-    for name in _SPATIAL_PARTS:
+    for name in ("backbone", *model.spatial_parts):
         getattr(model, name).requires_grad_(False)
 
 
@@ -185,7 +185,8 @@ class Features:
 
     def check_made_by(self, tensors: dict[str, Tensor], what: str) -> None:
         """Raises `ValueError` where `what`, a model, has another spatial half than made these."""
-        if _sha256(spatial_half(tensors)) != self.info["spatial_sha256"]:
+        here = {name: tensors[name] for name in self.spatial() if name in tensors}
+        if _sha256(here) != self.info["spatial_sha256"]:
             raise ValueError(
                 f"{self.folder} was encoded by another spatial half than {what} has: leave "
                 "--features away, or name the features of its own spatial half"

@@ -7,7 +7,7 @@ from deformer.data.dataset import ANNOTATIONS_FILE, FRAMES_FILE, read_table
 from deformer.data.index import FrameIndex, WindowTable
 from deformer.hand.mano import HandLayer, Hands
 from deformer.hand.rotations import rotvec_to_rotmat
-from deformer.network.model import DeformerConfig
+from deformer.network.config import DeformerConfig
 
 _MANO = ["pose_rotvec", "betas"]
 _SAMPLES = 64

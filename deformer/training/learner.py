@@ -16,18 +16,19 @@ from deformer.network.losses import (
     POINT_LOSSES,
     Targets,
     adversarial_loss,
-    deformer_losses,
     discriminator_loss,
     make_targets,
     weighted_sum,
 )
-from deformer.network.model import Deformer, DeformerOutput, FrameFeatures
+from deformer.network.network import Network, Output
+from deformer.network.output import FrameFeatures
+from deformer.network.registry import network_class
 from deformer.network.state_dict import load_state
 from deformer.training.checkpoint import load_optimizer, optimizer_tensors
 from deformer.training.cuda_graph import CudaGraphStep
 from deformer.training.distributed import Place
 from deformer.training.experiment import Experiment
-from deformer.training.features import freeze_spatial, spatial_half, unpack
+from deformer.training.features import freeze_spatial, unpack
 from deformer.training.motion import RealMotion
 
 
@@ -63,7 +64,8 @@ class Learner:
         Raises as `load_backbone_weights`, and `ValueError` where graphs are impossible."""
         self.experiment, self.place, self.motion, self.bf16 = experiment, place, motion, bf16
         torch.manual_seed(experiment.stream.seed)
-        self.model = Deformer(experiment.model, HandLayer(hands, experiment.vertex_stride))
+        layer = HandLayer(hands, experiment.vertex_stride)
+        self.model = network_class(experiment.network)(experiment.model, layer)
         if experiment.features is not None:  # `start_temporal` or `load` fills the spatial half
             freeze_spatial(self.model)
         elif experiment.start_from is None:  # else `start` or `load` fills the whole model
@@ -109,7 +111,7 @@ class Learner:
 
     def start_temporal(self, spatial: dict[str, Tensor]) -> None:
         """Take a spatial half, which training does not change; the temporal half is random."""
-        self.model.load_state_dict(self.model.state_dict() | spatial_half(spatial))
+        self.model.load_state_dict(self.model.state_dict() | spatial)
 
     # ------------------------------------------------------------------------------- one step
 
@@ -147,9 +149,9 @@ class Learner:
         for k, piece in enumerate(pieces):
             with self._synchronised(self._model, k == len(pieces) - 1):
                 output, losses = self._losses(piece)
-                total = weighted_sum(losses, self.experiment.losses)
+                total = self.weighted(losses)
                 (piece.share * total).backward()
-            fused.append(output.fused.rotmats.detach())
+            fused.append(output.hands.rotmats.detach())
             _add(terms, {**losses, "total": total}, piece.share)
         norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.experiment.optim.clip_norm)
         return terms, norm, fused
@@ -176,17 +178,17 @@ class Learner:
         if self.discriminator is not None:
             self.optimizer_d.param_groups[0]["lr"] = optim.lr_discriminator * rate
 
-    def _losses(self, piece: _Piece) -> tuple[DeformerOutput, dict[str, Tensor]]:
+    def _losses(self, piece: _Piece) -> tuple[Output, dict[str, Tensor]]:
         output, targets = self.predict(piece.batch)
-        losses = deformer_losses(output, targets, POINT_LOSSES[self.experiment.point_loss])
+        losses = self.losses(output, targets)
         if self.discriminator is not None:
-            seen = motion_features(output.fused.rotmats, piece.batch.is_left) + piece.noise[0]
+            seen = motion_features(output.hands.rotmats, piece.batch.is_left) + piece.noise[0]
             with self._autocast():
                 scores = self.discriminator(seen)
             losses["adversarial"] = adversarial_loss(scores)
         return output, losses
 
-    def predict(self, batch: Batch) -> tuple[DeformerOutput, Targets]:
+    def predict(self, batch: Batch) -> tuple[Output, Targets]:
         """Predictions and ground truth of a batch of `move_batch`."""
         if self.experiment.features is None:
             images = to_input(batch, self.place.device)
@@ -195,7 +197,9 @@ class Learner:
         occlusion = batch.occlusion if self.experiment.model.fusion == "occlusion" else None
         model = self._model if self.model.training else self.model
         with self._autocast():
-            output = model(images, batch.boxes_px, batch.is_left, occlusion, batch.is_repeat)
+            output = model(
+                images, batch.boxes_px, batch.is_left, occlusion, batch.is_repeat, batch.K
+            )
         targets = make_targets(
             self.model.hand_layer,
             batch.pose_rotvec,
@@ -205,9 +209,19 @@ class Learner:
             batch.boxes_px,
             batch.joints_in_image,
             batch.is_repeat.to(self.place.device),
+            batch.joints_cam_m,
+            batch.K,
             self.experiment.model.tips,
         )
         return output, targets
+
+    def losses(self, output: Output, targets: Targets) -> dict[str, Tensor]:
+        """All terms except the adversarial one, unweighted."""
+        return self.model.losses(output, targets, POINT_LOSSES[self.experiment.point_loss])
+
+    def weighted(self, losses: dict[str, Tensor]) -> Tensor:
+        """Their weighted sum."""
+        return weighted_sum(losses, self.experiment.losses, self.model.own_weights)
 
     def _step_discriminator(
         self, pieces: list[_Piece], fused: list[Tensor], step: int, terms: dict[str, Tensor]
@@ -286,7 +300,7 @@ class Learner:
             )
 
 
-def _compile_training(model: Deformer) -> None:
+def _compile_training(model: Network) -> None:
     """Compile the spatial half for training only: for validation it would have to be compiled
     again, which takes longer than validation."""
     plain = model.encode_frames

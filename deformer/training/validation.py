@@ -8,22 +8,19 @@ from deformer.data.batch import without_padding
 from deformer.data.occlusion_bins import OCCLUDED
 from deformer.data.stream import Stream
 from deformer.hand.align import align_procrustes, align_root, point_errors_mm
-from deformer.network.losses import POINT_LOSSES, deformer_losses, weighted_sum
 from deformer.training.distributed import sum_over_ranks
 from deformer.training.learner import Learner, move_batch
 
 
 @torch.no_grad()
 def validate(learner: Learner, stream: Stream) -> dict[str, float]:
-    """Errors of the fused pose in centre frames, over all processes.
+    """Errors of the hands in centre frames, over all processes.
 
     Returns `loss` (weighted, without the adversarial term), and in mm `mpjpe_mm` (root-aligned),
     `pa_mpjpe_mm` (Procrustes-aligned) and `pa_mpjpe_occluded_mm` (of occluded hands; absent if
     there are none). Means over joints, then over windows, each window once.
     """
     learner.model.eval()
-    weights = learner.experiment.losses
-    point_loss = POINT_LOSSES[learner.experiment.point_loss]
     centre = learner.experiment.stream.window.centre
     sums: Counter[str] = Counter()
     for read in stream.batches():
@@ -32,9 +29,9 @@ def validate(learner: Learner, stream: Stream) -> dict[str, float]:
         batch = move_batch(without_padding(read), learner.place.device)
         output, targets = learner.predict(batch)
         num = len(batch.images)
-        loss = weighted_sum(deformer_losses(output, targets, point_loss), weights)
+        loss = learner.weighted(learner.losses(output, targets))
         predicted, truth = (
-            hand.joints_m[:, centre].double().cpu().numpy() for hand in (output.fused, targets.hand)
+            hand.joints_m[:, centre].double().cpu().numpy() for hand in (output.hands, targets.hand)
         )
         rooted = point_errors_mm(align_root(predicted), align_root(truth)).mean(-1)
         aligned = point_errors_mm(align_procrustes(predicted, truth), truth).mean(-1)

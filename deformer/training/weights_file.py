@@ -20,6 +20,11 @@ from safetensors.torch import save
 from deformer.files.foreign import describe_fault, one_line
 from deformer.files.wellformed import read_json_object
 from deformer.files.whole import write_whole
+from deformer.hand.conventions import Tips
+from deformer.hand.mano import HandLayer, Hands
+from deformer.network.network import Network
+from deformer.network.registry import network_class
+from deformer.network.state_dict import load_state
 from deformer.training.checkpoint import (
     Checkpoint,
     DamagedCheckpointError,
@@ -92,6 +97,24 @@ def _run(source: str | Path) -> Path:
             f"({', '.join(shipped()) or 'none'})"
         )
     return Path(source)
+
+
+def open_network(
+    checkpoint: Checkpoint, hands: Hands, device: torch.device | str, vertex_stride: int = 1,
+    tips: Tips | None = None,
+) -> Network:  # fmt: skip
+    """The network of a checkpoint with its weights, for inference.
+
+    vertex_stride: as in `HandLayer`. tips: other fingertips than those it was trained with: it
+    predicts poses, and each dataset says which vertices are the tips. Raises `ValueError` for
+    weights of another network.
+    """
+    config = checkpoint.experiment.model
+    model = network_class(checkpoint.experiment.network)(
+        replace(config, tips=tips or config.tips), HandLayer(hands, vertex_stride=vertex_stride)
+    )
+    load_state(model, checkpoint.tensors["model"], f"{checkpoint.folder} is of another network")
+    return model.to(device, memory_format=torch.channels_last).eval()
 
 
 def mean_model(models: list[Checkpoint]) -> Checkpoint:

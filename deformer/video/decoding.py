@@ -4,7 +4,7 @@ import numpy as np
 import torch
 
 from deformer.data.windows import WindowConfig
-from deformer.network.model import FrameFeatures
+from deformer.network.output import FrameFeatures
 from deformer.video.hands import boxes_in_image, encode_crops
 from deformer.video.network import VideoNetwork
 from deformer.video.stream import ReadyWindow, StreamHands, WindowStream, decode_ready

@@ -13,7 +13,8 @@ from deformer.data.batch import as_float
 from deformer.data.windows import WindowConfig, clip_windows
 from deformer.hand.box import hand_box, tight_box
 from deformer.hand.conventions import SIDES
-from deformer.network.model import Deformer, FrameFeatures
+from deformer.network.model import Deformer
+from deformer.network.output import FrameFeatures
 from deformer.video.detect import Detection, HandDetector
 from deformer.video.frames import Video
 

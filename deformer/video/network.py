@@ -9,10 +9,9 @@ import torch
 from deformer.data.windows import WindowConfig
 from deformer.hand.conventions import JOINT_NAMES, NUM_MANO_JOINTS, NUM_VERTICES
 from deformer.hand.mano import Hands, load_same_hands
-from deformer.inference import open_network
 from deformer.network.model import Deformer
 from deformer.training.checkpoint import Checkpoint
-from deformer.training.weights_file import find_weights, on_card, open_trained
+from deformer.training.weights_file import find_weights, on_card, open_network, open_trained
 
 _MIDDLE_TIP = JOINT_NAMES.index("middle_tip")
 
@@ -46,10 +45,8 @@ def open_for_videos(
     another hand model, or needs to know how much of a hand is hidden.
     """
     trained, hands = trained_for_videos(checkpoint, which, mano_dir)
-    model = open_network(  # rows hold no meshes: of the vertices, joints need the fingertips alone
-        trained.experiment.model, trained.tensors["model"], hands, _device(device), trained.folder,
-        NUM_VERTICES,
-    )  # fmt: skip
+    # Rows hold no meshes: of the vertices, joints need the fingertips alone
+    model = open_network(trained, hands, _device(device), NUM_VERTICES)
     stream = trained.experiment.stream
     licence = licence_of(checkpoint)
     return VideoNetwork(

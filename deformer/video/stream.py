@@ -22,7 +22,8 @@ from torch import Tensor
 from deformer.data.windows import WindowConfig
 from deformer.hand.camera import fit_translation
 from deformer.hand.rotations import rot6d_to_rotmat, rotmat_to_rotvec
-from deformer.network.model import Deformer, DeformerOutput, FrameFeatures
+from deformer.network.model import Deformer
+from deformer.network.output import DeformerOutput, FrameFeatures
 
 _FPS_OF_TRAINING = 30
 
@@ -189,10 +190,11 @@ def decode_ready(model: Deformer, windows: list[ReadyWindow]) -> StreamHands:
     features = FrameFeatures(*(torch.stack(values).to(device) for values in features))
     is_left = torch.tensor([window.is_left for window in windows], device=device)
     output = model.decode_windows(features, is_left)
-    boxes = np.stack([window.box_px for window in windows]).astype(np.float64)[:, None]
+    boxes = np.stack([window.box_px for window in windows]).astype(np.float64)
     joints = output.fused.joints_m[:, place].double().cpu().numpy()
     joints_px = output.joints_2d[:, place].double().cpu().numpy()
-    joints_px = boxes[..., :2] + joints_px * (boxes[..., 2:] - boxes[..., :2])
+    corner, opposite = np.split(boxes[:, None], 2, -1)  # (B, 1, 2)
+    joints_px = corner + joints_px * (opposite - corner)
     K = np.stack([window.K for window in windows]).astype(np.float64)
     rotmats = output.fused.rotmats[:, place].double()
     fused, ahead, back = _motions(output, place)
@@ -200,7 +202,7 @@ def decode_ready(model: Deformer, windows: list[ReadyWindow]) -> StreamHands:
         frame=np.array([window.frame for window in windows]),
         joints_px=joints_px,
         joints_m=joints,
-        wrist_cam_m=fit_translation(joints, joints_px, K),
+        wrist_cam_m=fit_translation(joints, joints_px, K, boxes),
         pose_rotvec=rotmat_to_rotvec(rotmats).flatten(1).cpu().numpy(),
         betas=output.fused.betas[:, place].double().cpu().numpy(),
         weights=output.weights[:, :, place].float().cpu().numpy(),

@@ -38,6 +38,7 @@ def make_evaluation(
         "experiment": "dexycb", "checkpoint": "runs/dexycb", "step": 1234, "seed": 0,
         "hand": "mano", "fusion": "dynamic", "motion": "frame", "point_loss": "max_mse",
         "adversarial": True, "trained_on": "dexycb s0_train", "precision": "float32", "config": "0",
+        "network": "deformer",
     }  # fmt: skip
     recordings = {
         "name": "dexycb", "dataset": "dexycb", "split": "s0_test", "synthetic": False,

@@ -82,7 +82,7 @@ def test_overlap_is_the_mean_of_all_windows_that_see_a_frame(data, run, result, 
 def test_hands_that_fit_best_behind_the_camera_are_put_before_it_and_counted(
     data, run, tmp_path, monkeypatch
 ):
-    def mirrored(points_m, points_px, K):
+    def mirrored(points_m, points_px, K, boxes_px):
         points_px[::2] = 2 * points_px[::2, :1] - points_px[::2]
         return fit_translation(points_m, points_px, K)
 

@@ -21,8 +21,8 @@ from deformer.data.store import open_store
 from deformer.data.stream import Stream, StreamConfig
 from deformer.data.windows import WindowConfig
 from deformer.experiments import get_experiment
+from deformer.network.config import DeformerConfig
 from deformer.network.discriminator import DiscriminatorConfig
-from deformer.network.model import DeformerConfig
 from deformer.train import Options, train
 from deformer.training.checkpoint import load_checkpoint
 from deformer.training.distributed import Place

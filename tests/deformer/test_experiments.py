@@ -10,9 +10,9 @@ from deformer.data.stream import StreamConfig
 from deformer.data.windows import WindowConfig
 from deformer.experiments import BASES, EXPERIMENTS, STARTS, VARIANTS, get_experiment
 from deformer.hand.box import AugmentationRange
+from deformer.network.config import DeformerConfig
 from deformer.network.discriminator import DiscriminatorConfig
 from deformer.network.fusion import FusionVariant
-from deformer.network.model import DeformerConfig
 from deformer.train import parse
 from deformer.training.experiment import OptimConfig, ValidationConfig, differences
 
@@ -103,11 +103,6 @@ def test_a_fast_variant_differs_in_the_size_alone(base):
 def test_bad_configuration_is_named(kind, change, text):
     with pytest.raises(ValueError, match=text):
         kind(**change)
-
-
-def test_the_deformer_takes_no_depth():
-    with pytest.raises(ValueError, match="stream.input is depth, the Deformer takes rgb alone"):
-        replace(get_experiment("tiny"), stream=StreamConfig(input="depth"))
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,9 @@ from deformer.export_onnx import (
     window_example,
 )
 from deformer.hand.mano import HandLayer
-from deformer.network.model import Deformer, DeformerConfig, FrameFeatures
+from deformer.network.config import DeformerConfig
+from deformer.network.model import Deformer
+from deformer.network.output import FrameFeatures
 from deformer.training.weights_file import open_trained
 
 TINY = DeformerConfig(

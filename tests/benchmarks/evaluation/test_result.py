@@ -15,7 +15,7 @@ from benchmarks.evaluation.result import (
     write_evaluation,
 )
 from deformer.training.checkpoint import Content, load_checkpoint, save_checkpoint
-from deformer.training.experiment import Experiment, shaping_fields
+from deformer.training.experiment import shaping_fields
 from tests.benchmarks.evaluations import make_evaluation
 from tests.deformer.small_runs import VERY_SMALL
 
@@ -76,13 +76,12 @@ def test_runs_of_another_precision_or_start_are_not_alike_and_of_another_machine
     assert len({hashed(origin) for origin in [full, *others]}) == 4
 
 
-def test_depth_is_another_configuration_and_colour_that_of_before_there_was_depth(monkeypatch):
-    monkeypatch.setattr(Experiment, "__post_init__", lambda _: None)  # it refuses depth
+def test_depth_is_another_configuration_and_colour_that_of_before_there_was_a_choice(monkeypatch):
     depth = replace(VERY_SMALL, stream=replace(VERY_SMALL.stream, input="depth"))
     hashes = [config_hash(SimpleNamespace(experiment=e, origin={})) for e in (VERY_SMALL, depth)]
     assert len(set(hashes)) == 2
     before = shaping_fields(VERY_SMALL)
-    assert before.pop("stream.input") == "rgb"
+    assert (before.pop("stream.input"), before.pop("network")) == ("rgb", "deformer")
     monkeypatch.setattr(result, "shaping_fields", lambda _: before)
     assert config_hash(SimpleNamespace(experiment=VERY_SMALL, origin={})) == hashes[0]
 

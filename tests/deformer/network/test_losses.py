@@ -21,7 +21,7 @@ from deformer.network.losses import (
     smooth_loss,
     weighted_sum,
 )
-from deformer.network.model import DeformerOutput
+from deformer.network.output import DeformerOutput, View
 from deformer.network.posed_hands import HandMotion, pose_hands
 
 IS_LEFT = torch.tensor([False, True])
@@ -53,7 +53,9 @@ def _perfect(layer, T: int) -> tuple[DeformerOutput, Targets]:
         weights=torch.full((2, T, T), 1 / T),
     )
     visible, repeat = torch.ones(2, T, 21, dtype=torch.bool), torch.zeros(2, T - 1)
-    return output, Targets(truth, joints_2d, visible, repeat.bool())
+    view = View(torch.zeros(2, T, 4), torch.eye(3).expand(2, T, 3, 3))
+    nowhere = torch.zeros(2, T, 21, 3)
+    return output, Targets(truth, joints_2d, visible, repeat.bool(), nowhere, view)
 
 
 def test_max_mse_by_hand():
@@ -206,6 +208,8 @@ def test_targets_are_what_the_labels_say(layer):
         boxes_px=boxes,
         joints_in_image=torch.ones(2, T, 21, dtype=torch.bool),
         is_repeat=torch.zeros(2, T - 1, dtype=torch.bool),
+        joints_cam_m=torch.zeros(2, T, 21, 3),
+        K=torch.eye(3).expand(2, T, 3, 3),
         tips="ho3d",
     )
     assert torch.allclose(targets.joints_2d, torch.tensor([0.25, 0.75]))

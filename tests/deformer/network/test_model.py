@@ -6,16 +6,14 @@ import torch
 
 from deformer.hand.conventions import NUM_JOINTS
 from deformer.hand.rotations import rot6d_to_rotmat
+from deformer.network.config import DeformerConfig
 from deformer.network.fusion import FusionVariant
 from deformer.network.losses import LossWeights, deformer_losses, make_targets, weighted_sum
-from deformer.network.model import (
-    Deformer,
-    DeformerConfig,
-    FrameFeatures,
-    count_parameters,
-    pose_hands,
-    soft_argmax,
-)
+from deformer.network.model import Deformer
+from deformer.network.network import count_parameters
+from deformer.network.output import FrameFeatures
+from deformer.network.posed_hands import pose_hands
+from deformer.network.transformer import soft_argmax
 
 TINY = DeformerConfig(
     backbone="resnet18",
@@ -64,6 +62,8 @@ def _targets(layer, inputs):
         boxes_px=boxes,
         joints_in_image=torch.ones(B, T, NUM_JOINTS, dtype=torch.bool),
         is_repeat=torch.zeros(B, T - 1, dtype=torch.bool),
+        joints_cam_m=torch.randn(B, T, NUM_JOINTS, 3, generator=generator),
+        K=torch.eye(3).expand(B, T, 3, 3),
         tips="dexycb",
     )
 

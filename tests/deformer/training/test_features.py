@@ -26,11 +26,10 @@ from deformer.data.stream import Stream
 from deformer.encode import Options, make_features
 from deformer.hand.mano import HandLayer
 from deformer.hand.rotations import rotvec_to_rotmat
-from deformer.inference import open_network
 from deformer.program.lock import locked
 from deformer.training.checkpoint import load_checkpoint
-from deformer.training.experiment import Experiment
 from deformer.training.features import description, open_features, unpack
+from deformer.training.weights_file import open_network
 from tests.deformer.small_runs import (
     CPU,
     VERY_SMALL,
@@ -116,9 +115,7 @@ def test_frames_as_they_are_give_what_images_give(dataset, features, spatial_run
     config = VERY_SMALL.stream.for_evaluation("s0_val")
     direct = Stream(config, *open_store(dataset))
     kept = Stream(config, *open_store(dataset), features=open_features(features).frames("s0_val"))
-    checkpoint = load_checkpoint(spatial_run)
-    config, weights = checkpoint.experiment.model, checkpoint.tensors["model"]
-    model = open_network(config, weights, hands, "cpu", spatial_run)
+    model = open_network(load_checkpoint(spatial_run), hands, "cpu")
     num = 0
     for batch, encoded in zip(direct.batches(), kept.batches(), strict=True):
         expected = batch._asdict()
@@ -284,8 +281,7 @@ def test_what_was_not_encoded_is_refused(dataset, temporal, tmp_path, change, me
         run(dataset, tmp_path / "run", change(temporal))
 
 
-def test_features_of_depth_are_others(dataset, features, monkeypatch):
-    monkeypatch.setattr(Experiment, "__post_init__", lambda _: None)  # it refuses depth
+def test_features_of_depth_are_others(dataset, features):
     depth = changed("stream", TEMPORAL, input="depth")
     of_depth, of_colour = (description(e, {}, dataset, 3) for e in (depth, TEMPORAL))
     assert of_depth == of_colour | {"input": "depth"} and "input" not in of_colour

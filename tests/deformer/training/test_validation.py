@@ -50,7 +50,8 @@ def expected(learner, dataset):
             output = learner.model(to_input(batch), batch.boxes_px, batch.is_left)
             targets = make_targets(
                 learner.model.hand_layer, batch.pose_rotvec, batch.betas, batch.is_left,
-                batch.joints_px, batch.boxes_px, batch.joints_in_image, batch.is_repeat, "dexycb",
+                batch.joints_px, batch.boxes_px, batch.joints_in_image, batch.is_repeat,
+                batch.joints_cam_m, batch.K, "dexycb",
             )  # fmt: skip
             loss = weighted_sum(deformer_losses(output, targets, max_mse), VERY_SMALL.losses)
             points = output.fused.joints_m[0, 1].double().numpy()

@@ -8,7 +8,8 @@ import torch
 
 from deformer.data.windows import WindowConfig
 from deformer.hand.mano import HandLayer, load_hands
-from deformer.network.model import Deformer, FrameFeatures
+from deformer.network.model import Deformer
+from deformer.network.output import FrameFeatures
 from deformer.training.checkpoint import Checkpoint
 from deformer.training.weights_file import write_weights
 from tests.deformer.small_runs import VERY_SMALL, changed

@@ -10,7 +10,8 @@ from deformer import inference
 from deformer.data.windows import WindowConfig, clip_windows
 from deformer.hand.mano import HandLayer, load_hands
 from deformer.hand.rotations import rot6d_to_rotmat
-from deformer.network.model import Deformer, FrameFeatures
+from deformer.network.model import Deformer
+from deformer.network.output import FrameFeatures
 from deformer.video.stream import (
     DeformerStream,
     StreamHands,

@@ -1,0 +1,70 @@
+"""The rivals by name, and their experiments."""
+
+from dataclasses import dataclass, replace
+
+from benchmarks.rivals.vibe import Vibe
+from deformer.experiments import BASES
+from deformer.network.losses import PointLossName
+from deformer.network.network import Network
+from deformer.training.experiment import Experiment
+
+
+@dataclass(frozen=True, eq=False)
+class Rival:
+    """A method, its rows in the tables, and how its experiments differ from their base."""
+
+    name: str
+    """The experiment is `<base>_<name>`."""
+    label: str
+    """For figures."""
+    network: type[Network]
+    rows: dict[int, str]
+    """Number of a table of the paper → the row that it fills."""
+    summary: str
+    num_frames: int | None = 1
+    """Frames of a window; None: those of the base. A rival of single frames has windows of 1, and
+    as many frames per step as the base has."""
+    point_loss: PointLossName = "mse"
+    adversarial: bool = False
+    """Whether it is trained with the motion discriminator."""
+
+    def applied_to(self, base: Experiment) -> Experiment:
+        """The base experiment with this method in the Deformer's place."""
+        window, order = base.stream.window, base.stream.order
+        num_frames = self.num_frames or window.num_frames
+        batch = order.global_batch * window.num_frames // num_frames
+        stream = replace(
+            base.stream,
+            window=replace(window, num_frames=num_frames),
+            order=replace(order, global_batch=batch),
+        )
+        return replace(
+            base,
+            name=f"{base.name}_{self.name}",
+            summary=f"{base.name}, but {self.summary}",
+            network=f"benchmarks.rivals:{self.name}",
+            point_loss=self.point_loss,
+            adversarial=self.adversarial,
+            stream=stream,
+        )
+
+
+RIVALS = {
+    rival.name: rival
+    for rival in (
+        Rival(
+            "vibe", "VIBE", Vibe, dict.fromkeys((1, 2, 3), "VIBE [29]"),
+            "VIBE: a recurrent network over the features of frames",
+            num_frames=None, adversarial=True,
+        ),
+    )
+}  # fmt: skip
+"""In the order of the tables."""
+
+NETWORKS = {name: rival.network for name, rival in RIVALS.items()}
+
+EXPERIMENTS = {
+    experiment.name: experiment
+    for base in BASES
+    for experiment in (rival.applied_to(base) for rival in RIVALS.values())
+}

@@ -1,0 +1,59 @@
+"""What passes between the parts of a network, and what the Deformer gives."""
+
+from typing import NamedTuple
+
+from torch import Tensor
+
+from deformer.network.posed_hands import HandMotion
+
+
+class Maps(NamedTuple):
+    """What the backbone sees in the hand boxes; left hands are mirrored."""
+
+    maps: Tensor
+    """(B, T, width, size, size)."""
+
+
+class FrameFeatures(NamedTuple):
+    """Features of single frames, independent of windows; left hands are mirrored."""
+
+    hand: Tensor
+    """(N, C): what a network keeps of a hand; the Deformer's is F⁺, of `width` numbers."""
+    joints_2d: Tensor
+    """(N, 21, 2) x, y in [0, 1] of the hand box."""
+
+
+class View(NamedTuple):
+    """How windows were photographed; px of the images, which left hands do not mirror here."""
+
+    boxes_px: Tensor
+    """(B, T, 4): square hand boxes, x0 y0 x1 y1."""
+    K: Tensor
+    """(B, T, 3, 3); may have a skew."""
+
+
+class DeformerOutput(NamedTuple):
+    """Predictions for B windows of T frames."""
+
+    fused: HandMotion
+    """The result: fused poses of all T frames, with one shape per window."""
+    monocular: HandMotion
+    """Poses and shapes of each frame alone; for supervision."""
+    forward: HandMotion
+    """T−1 frames: [:, t] is frame t deformed by one step, so it predicts frame t+1."""
+    backward: HandMotion
+    """T−1 frames: [:, t] is frame t+1 deformed by one step back, so it predicts frame t."""
+    joints_2d: Tensor
+    """(B, T, 21, 2) x, y in [0, 1] of the hand box, dataset order."""
+    confidence: Tensor
+    """(B, T) logits; only dynamic, nearby and pairwise fusion use them."""
+    deformed: Tensor
+    """(B, T, T, 16, 6) rot6d, MANO's order: [:, i, j] is the pose of frame i deformed to frame j,
+    before fusion; [:, i, i] is the pose of frame i."""
+    weights: Tensor
+    """(B, T, T): [:, i, j] is the weight of frame i in the fused pose of frame j."""
+
+    @property
+    def hands(self) -> HandMotion:
+        """As every `Output`."""
+        return self.fused

@@ -1,0 +1,30 @@
+"""Networks by name.
+
+The Deformer is "deformer". Networks of other packages are named "package:name": the package has a
+dictionary NETWORKS. It must have been imported, because a name may come from somebody's checkpoint,
+and a checkpoint must not import anything.
+"""
+
+import sys
+
+from deformer.network.model import Deformer
+from deformer.network.network import Network
+
+NETWORKS: dict[str, type[Network]] = {"deformer": Deformer}
+
+
+def network_class(network: str) -> type[Network]:
+    """Raises `ValueError` for an unknown name."""
+    package, _, name = network.rpartition(":")
+    if not package:
+        known = NETWORKS
+    elif package in sys.modules:
+        known = getattr(sys.modules[package], "NETWORKS", {})
+    else:
+        raise ValueError(
+            f"its network is {name} of the package {package}, which this command does not know: "
+            "the commands of benchmarks know their rivals"
+        )
+    if name not in known:
+        raise ValueError(f"there is no network {network!r}; known are {', '.join(known) or 'none'}")
+    return known[name]
