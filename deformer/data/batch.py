@@ -27,7 +27,7 @@ class Batch(NamedTuple):
 
     images: Tensor
     """(B, T, H, W, 3) uint8, RGB; or depth, (B, T, H, W, 1) uint16, mm, 0 where it is unknown; see
-    `to_input`. Or features in their place, (B, T, width + 42) float32; see
+    `to_input`. Or features in their place; see
     `deformer.training.features.unpack`."""
     photometric: Tensor
     """(B, 5): the colour augmentation that `to_input` applies."""
