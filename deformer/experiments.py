@@ -148,6 +148,17 @@ def lite_maps() -> Experiment:
     )
 
 
+def lite_video() -> Experiment:
+    """`lite_temporal` on frames that `lite_maps` encodes: for comparisons with rivals, whose
+    spatial halves are trained like that one."""
+    return replace(
+        lite_temporal(),
+        name="lite_video",
+        summary="lite_temporal on frames encoded by lite_maps, for comparisons with rivals",
+        features="features/lite_maps",
+    )
+
+
 def lite_windows() -> Experiment:
     """The temporal half of the weights that ship: on encoded frames of the varied set."""
     base, frames = lite_temporal(), lite_frames()
@@ -227,6 +238,7 @@ BASES = (
     tiny(),
     on_ho3d(tiny()),
     lite_temporal(),
+    lite_video(),
     demo(),
 )
 STARTS = {e.name: e for e in (lite_frames(), lite_windows(), lite_maps())}
