@@ -152,6 +152,8 @@ def description(
         "copies": {experiment.stream.split: copies},
         "augment": asdict(experiment.stream.augment),
     }
+    if experiment.stream.input != "rgb":  # left out otherwise, as before there was a choice
+        content["input"] = experiment.stream.input
     return json.loads(json.dumps(content))  # tuples become lists, as in the file
 
 
@@ -223,11 +225,12 @@ class Features:
     def check(self, experiment: Experiment, data: Path) -> None:
         """Raises `ValueError` where an experiment needs other features."""
         asked = description(experiment, {}, data, 0)
-        for name in ("dataset_sha256", "network", "size", "augment"):
-            if asked[name] != (here := self.info[name]):
+        for name in ("dataset_sha256", "network", "size", "augment", "input"):
+            here, wanted = ({"input": "rgb"} | content for content in (self.info, asked))
+            if wanted[name] != here[name]:
                 raise ValueError(
-                    f"{self.folder} was encoded with {name} {here}, {experiment.name} has "
-                    f"{asked[name]}: encode again into another folder"
+                    f"{self.folder} was encoded with {name} {here[name]}, {experiment.name} has "
+                    f"{wanted[name]}: encode again into another folder"
                 )
 
 
