@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, replace
 
+from benchmarks.rivals.graphormer import MeshGraphormer
 from benchmarks.rivals.vibe import Vibe
 from deformer.experiments import BASES
 from deformer.network.losses import PointLossName
@@ -56,6 +57,11 @@ RIVALS = {
             "vibe", "VIBE", Vibe, dict.fromkeys((1, 2, 3), "VIBE [29]"),
             "VIBE: a recurrent network over the features of frames",
             num_frames=None, adversarial=True,
+        ),
+        Rival(
+            "graphormer", "MeshGraphormer", MeshGraphormer,
+            dict.fromkeys((1, 2), "MeshGraphormer [33]"),
+            "MeshGraphormer: vertices and joints as tokens of a transformer with graph convolution",
         ),
     )
 }  # fmt: skip

@@ -143,7 +143,7 @@ class Learner:
 
     def _backward(self, pieces: list[_Piece]) -> tuple[dict[str, Tensor], Tensor, list[Tensor]]:
         """Compute and clip the gradient over all pieces. Returns unweighted losses, the norm before
-        clipping, and the fused rotations of each piece."""
+        clipping, and for a discriminator the rotations of each piece."""
         terms: dict[str, Tensor] = {}
         fused = []
         for k, piece in enumerate(pieces):
@@ -151,7 +151,8 @@ class Learner:
                 output, losses = self._losses(piece)
                 total = self.weighted(losses)
                 (piece.share * total).backward()
-            fused.append(output.hands.rotmats.detach())
+            if self.discriminator is not None:
+                fused.append(output.hands.rotmats.detach())
             _add(terms, {**losses, "total": total}, piece.share)
         norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.experiment.optim.clip_norm)
         return terms, norm, fused
