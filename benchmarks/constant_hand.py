@@ -64,6 +64,12 @@ def constant_hand(joints_m: np.ndarray, is_left: np.ndarray) -> np.ndarray:
     return align_root(_resized(turned, _size(rooted).mean())) + right[:, 0].mean(0)
 
 
+def of_sides(hand_m: np.ndarray, is_left: np.ndarray) -> np.ndarray:
+    """A right hand (21, 3) of `constant_hand` for frames is_left (N,): (N, 21, 3), left ones
+    mirrored."""
+    return np.where(is_left[:, None, None], hand_m * _MIRROR, hand_m)
+
+
 def _size(points_m: np.ndarray) -> np.ndarray:
     """Root of the mean squared distance from the centroid: (..., P, 3) → (...)."""
     centred = points_m - points_m.mean(-2, keepdims=True)
@@ -83,7 +89,7 @@ def evaluate(options: Options) -> Evaluation:
     train = _labelled(store.folder, options.train)[0]
     hand = constant_hand(train.joints_m[train.is_labelled], train.is_left[train.is_labelled])
     truth, at = _labelled(store.folder, options.split)
-    joints = np.where(truth.is_left[at, None, None], hand * _MIRROR, hand)
+    joints = of_sides(hand, truth.is_left[at])
     data = data_of(store, truth, options.split, len(at))
     method = Method(NAME, f"the mean hand of {options.train}")
     command = this_command("benchmarks.constant_hand")

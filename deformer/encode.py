@@ -7,6 +7,9 @@ The experiment is the one to train on the features. Frames of its split are enco
 with its augmentation, one draw per clip. Frames of its validation split and of --splits are encoded
 without augmentation. After an interruption, the same command goes on and keeps finished files.
 
+With --level maps it keeps what the backbone sees, for different spatial halves; with --features
+FOLDER it encodes such maps, in minutes, instead of images.
+
 Exit status: 0 done, 1 unusable input, 2 wrong option.
 """
 
@@ -16,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
 import torch
 from safetensors.torch import save
 
@@ -37,9 +41,13 @@ from deformer.training.features import (
     FEATURES_FILE,
     SPATIAL_FIELDS,
     SPATIAL_FILE,
+    Features,
+    Level,
     description,
+    encode_maps,
     encode_stream,
     file_name,
+    open_features,
     single_frames,
     spatial_half,
 )
@@ -62,7 +70,11 @@ class Options:
     splits: tuple[str, ...] = ()
     """More splits to encode without augmentation, for evaluation."""
     copies: int = 4
-    """Copies of the training frames, each augmented anew."""
+    """Copies of the training frames, each augmented anew; of --features those that are there."""
+    level: Level = "frames"
+    """frames: by the whole spatial half. maps: by the backbone alone."""
+    features: Path | None = None
+    """Maps by this checkpoint's backbone, to encode in place of images."""
     which: str = "best"
     """Checkpoint of a run: best, last, or a step. Without validation, best is the last."""
     mano_dir: Path | None = None
@@ -74,6 +86,8 @@ class Options:
 
     def __post_init__(self) -> None:
         check_least(self, "--", copies=1)
+        if self.features is not None and self.level == "maps":
+            raise ValueError(f"--features {self.features} holds maps already: leave --level away")
 
 
 def make_features(options: Options, device: torch.device) -> None:
@@ -85,11 +99,15 @@ def make_features(options: Options, device: torch.device) -> None:
     check_hand(checkpoint, hands)
     _check_network(checkpoint, experiment)
     model = open_network(checkpoint, hands, device)
-    spatial = spatial_half(type(model), checkpoint.tensors["model"])
-    info = description(experiment, spatial, options.data, options.copies)
+    spatial = spatial_half(type(model), checkpoint.tensors["model"], options.level)
+    maps = options.features and _open_maps(options.features, checkpoint, experiment, store.folder)
+    copies = maps.info["copies"][experiment.stream.split] if maps else options.copies
+    info = description(experiment, spatial, options.data, copies, options.level)
     info["checkpoint"] = {"run": str(options.checkpoint), "step": checkpoint.step}
 
-    def frames_of(name: str, split: str, copy: int | None) -> dict[str, torch.Tensor]:
+    def frames_of(name: str, split: str, copy: int | None) -> dict[str, np.ndarray]:
+        if maps:
+            return encode_maps(model, maps.read(split, copy))
         order = OrderConfig(global_batch=_BATCH, streams=1)
         config = experiment.stream.for_evaluation(split, order=order)
         stream = Stream(config, store, index, workers=options.workers)
@@ -97,16 +115,17 @@ def make_features(options: Options, device: torch.device) -> None:
         frames = single_frames(stream, augment)
         first = (copy or 0) * frames.steps_per_epoch
         last = first + frames.steps_per_epoch
-        arrays = encode_stream(model, frames, first, last, device, label=name)
-        return {name: torch.from_numpy(value) for name, value in arrays.items()}
+        return encode_stream(model, frames, first, last, device, None, name, options.level)
 
-    wanted = {file_name(*which): which for which in _wanted(options, experiment)}
+    wanted = {file_name(*which): which for which in _wanted(options, experiment, copies)}
     with locked(options.out, "encoding"):
         _begin(options.out, info)
         _write(options.out / SPATIAL_FILE, spatial)
         for name, which in wanted.items():
             if not (options.out / name).exists():
-                _write(options.out / name, frames_of(name, *which))
+                arrays = frames_of(name, *which)
+                tensors = {name: torch.from_numpy(value) for name, value in arrays.items()}
+                _write(options.out / name, tensors)
         info["command"] = this_command("deformer.encode")
         info["files"] = {name: file_sha256(options.out / name) for name in (SPATIAL_FILE, *wanted)}
         write_whole(options.out / FEATURES_FILE, json.dumps(info, indent=1) + "\n")
@@ -131,10 +150,22 @@ def _check_network(checkpoint: Checkpoint, experiment: Experiment) -> None:
             )
 
 
-def _wanted(options: Options, experiment: Experiment) -> list[tuple[str, int | None]]:
+def _open_maps(
+    folder: Path, checkpoint: Checkpoint, experiment: Experiment, data: Path
+) -> Features:
+    """Raises `ValueError` where a folder does not hold the maps that would be made here."""
+    features = open_features(folder)
+    if features.level != "maps":
+        raise ValueError(f"{folder} holds no maps: encode them by --level maps")
+    features.check(experiment, data)
+    features.check_made_by(checkpoint.tensors["model"], str(checkpoint.folder))
+    return features
+
+
+def _wanted(options: Options, experiment: Experiment, copies: int) -> list[tuple[str, int | None]]:
     """Split and copy of every file; copy None: without augmentation."""
     plain = dict.fromkeys(filter(None, (experiment.validation.split, *options.splits)))
-    augmented = [(experiment.stream.split, copy) for copy in range(options.copies)]
+    augmented = [(experiment.stream.split, copy) for copy in range(copies)]
     return augmented + [(split, None) for split in plain]
 
 

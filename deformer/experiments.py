@@ -130,6 +130,35 @@ def lite_temporal() -> Experiment:
     )
 
 
+def lite_maps() -> Experiment:
+    """What is behind the backbone of `lite`, on single frames of `OCCLUDED_HANDS` whose maps are
+    kept: different spatial halves with one start and one budget, minutes a run."""
+    base = lite_temporal()
+    return replace(
+        base,
+        name="lite_maps",
+        summary=f"single frames behind the backbone of lite, on kept maps of {OCCLUDED_HANDS}",
+        features="features/maps",
+        point_loss="huber",
+        adversarial=False,
+        losses=lite_frames().losses,
+        stream=replace(base.stream, window=replace(base.stream.window, num_frames=1)),
+        model=replace(base.model, fusion="center"),
+        optim=replace(base.optim, epochs=2, cooldown=0.5),
+    )
+
+
+def lite_video() -> Experiment:
+    """`lite_temporal` on frames that `lite_maps` encodes: for comparisons with rivals, whose
+    spatial halves are trained like that one."""
+    return replace(
+        lite_temporal(),
+        name="lite_video",
+        summary="lite_temporal on frames encoded by lite_maps, for comparisons with rivals",
+        features="features/lite_maps",
+    )
+
+
 def lite_windows() -> Experiment:
     """The temporal half of the weights that ship: on encoded frames of the varied set."""
     base, frames = lite_temporal(), lite_frames()
@@ -209,9 +238,10 @@ BASES = (
     tiny(),
     on_ho3d(tiny()),
     lite_temporal(),
+    lite_video(),
     demo(),
 )
-STARTS = {"lite_frames": lite_frames(), "lite_windows": lite_windows()}
+STARTS = {e.name: e for e in (lite_frames(), lite_windows(), lite_maps())}
 """Experiments whose models others start from; comparisons have no row for them."""
 
 # ---------------------------------------------------------------------------------------- variants

@@ -15,10 +15,11 @@ from torch import Tensor
 from deformer.hand.camera import fit_translation
 from deformer.hand.rotations import rot6d_to_rotmat, rotmat_to_rot6d, rotmat_to_rotvec
 from deformer.network.network import Network, Output
-from deformer.network.output import FrameFeatures, View
+from deformer.network.output import FrameFeatures, Maps, View
 
 Combine = Literal["centre", "overlap"]
 _WINDOWS_AT_ONCE = 64
+_MAPS_AT_ONCE = 64
 
 
 class Frames(NamedTuple):
@@ -72,6 +73,28 @@ def encode(
             images, boxes_px.to(images.device), is_left.to(images.device)
         )
     return FrameFeatures(*(value.float().cpu() for value in features))
+
+
+@torch.no_grad()
+def crop_maps(
+    model: Network, images: Tensor, boxes_px: Tensor, is_left: Tensor,
+    autocast: AbstractContextManager | None = None,
+) -> Maps:  # fmt: skip
+    """As `encode`, but only to what the backbone sees, in half precision."""
+    with autocast or nullcontext():
+        maps = model.crop_maps(images, boxes_px.to(images.device), is_left.to(images.device))
+    return Maps(maps.half().cpu())
+
+
+@torch.no_grad()
+def encode_maps(model: Network, maps: Tensor) -> FrameFeatures:
+    """Maps (N, …) of `crop_maps` → float32 features on the CPU."""
+    device = next(model.parameters()).device
+    parts = [
+        model.encode_maps(maps[i : i + _MAPS_AT_ONCE].float().to(device))
+        for i in track(range(0, len(maps), _MAPS_AT_ONCE), "encoding maps")
+    ]
+    return FrameFeatures(*(torch.cat(values).cpu() for values in zip(*parts, strict=True)))
 
 
 @torch.no_grad()

@@ -107,7 +107,10 @@ def _open(options: Options, place: Place, console: Console, held: ExitStack) -> 
     bf16 = options.precision == "bf16" or (
         options.precision == "auto" and place.device.type == "cuda"
     )
-    learner = Learner(experiment, hands, place, motion, bf16, options.compile, options.cuda_graph)
+    frozen = features.spatial().keys() if features else ()
+    learner = Learner(
+        experiment, hands, place, motion, bf16, options.compile, options.cuda_graph, frozen
+    )
     total_steps = options.steps or experiment.optim.epochs * stream.steps_per_epoch
     if place.is_first:
         held.enter_context(locked(run, "training"))

@@ -30,7 +30,7 @@ TOO_LONG = {
     "deformer.export", "deformer.export_onnx", "deformer.predict",
     "deformer.draw", "deformer.doctor", "benchmarks.evaluate",
     "benchmarks.ablations", "benchmarks.figures", "benchmarks.report",
-    "benchmarks.real_video", "benchmarks.speed",
+    "benchmarks.real_video", "benchmarks.mediapipe_hands", "benchmarks.speed",
 }  # fmt: skip
 OF_OTHER_PROGRAMS = {"export", "dask", "srun", "pip"}
 """What else a page may show: first words."""

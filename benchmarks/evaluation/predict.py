@@ -30,7 +30,12 @@ from deformer.network.network import Network
 from deformer.network.output import FrameFeatures
 from deformer.training.checkpoint import Checkpoint
 from deformer.training.distributed import Place, wait_for_all
-from deformer.training.features import encode_stream, open_features, single_frames
+from deformer.training.features import (
+    encode_maps,
+    encode_stream,
+    open_features,
+    single_frames,
+)
 from deformer.training.weights_file import open_network
 
 Precision = Literal["float32", "bf16"]
@@ -84,7 +89,7 @@ def predict(
             if features is None:
                 frames = _read_parts(parts)
             else:
-                frames = _read_features(features, checkpoint, stream)
+                frames = _read_features(features, checkpoint, model, stream)
             table = _decode(model, stream, frames, combine, autocast)
             metadata = {_INPUTS_KEY: json.dumps(asdict(inputs))}
             with whole_file(path) as file:
@@ -160,13 +165,16 @@ def _read_parts(parts: Path) -> dict[str, np.ndarray]:
     return {name: np.concatenate([part[name] for part in read])[order] for name in read[0]}
 
 
-def _read_features(folder: Path, checkpoint: Checkpoint, stream: Stream) -> dict[str, np.ndarray]:
+def _read_features(
+    folder: Path, checkpoint: Checkpoint, model: Network, stream: Stream
+) -> dict[str, np.ndarray]:
     """Frames of the stream's split from a folder, after checking that they are the frames that
     would be encoded here."""
     features = open_features(folder)
     features.check(checkpoint.experiment, stream.store.folder)
     features.check_made_by(checkpoint.tensors["model"], "the checkpoint")
-    return features.plain(stream.config.split)
+    frames = features.plain(stream.config.split)
+    return encode_maps(model, frames) if features.level == "maps" else frames
 
 
 def _decode(

@@ -8,7 +8,8 @@ Tables, figures and the report know a run by its `evaluation.json` alone:
              "config": …}
             or, for a method without a checkpoint, {"method": …, "predictions": …},
      "data": {"name": …, "dataset": …, "split": …, "synthetic": …, "frames": …, "sha256": …},
-     "counts": {"predicted": …, "borrowed": …, "lost": …, "corrupt": …, "behind": …},
+     "counts": {"predicted": …, "borrowed": …, "lost": …, "corrupt": …, "behind": …,
+                "not_found": …},
      "command": "python -m benchmarks.evaluate …",
      "metrics": what `benchmarks.evaluation.protocol.score` returns}
 """
@@ -119,6 +120,8 @@ class Counts:
     """There is an image, but the window needs a corrupt member of a shard."""
     behind: int = 0
     """Scored hands whose pixels fit best behind the camera; they were put `NEAREST_M` in front."""
+    not_found: int = 0
+    """Scored frames in which the method, a detector, found no hand; another hand stands in."""
 
     @property
     def scored(self) -> int:
@@ -135,6 +138,8 @@ class Counts:
             f"{self.borrowed} of {self.scored} labelled frames have no image of the hand: each "
             "takes the prediction of the nearest frame of its clip": self.borrowed,
             f"{self.behind} hands fit best behind the camera: put {NEAREST_M} m away": self.behind,
+            f"in {self.not_found} of {self.scored} labelled frames no hand was found: another "
+            "stands in": self.not_found,
         }
         return [sentence for sentence, number in found.items() if number]
 
@@ -200,6 +205,7 @@ def read_evaluation(path: Path) -> Evaluation:
         kind = Method if "method" in content["run"] else Run
         if kind is Run:
             _complete_older(content["run"])
+        content["counts"].setdefault("not_found", 0)  # older files lack it
         for part, of in (("run", kind), ("data", Data), ("counts", Counts)):
             check_types(content[part], get_type_hints(of))
             content[part] = of(**content[part])

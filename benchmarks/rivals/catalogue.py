@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 
 from benchmarks.rivals.graphormer import MeshGraphormer
 from benchmarks.rivals.vibe import Vibe
-from deformer.experiments import BASES
+from deformer.experiments import BASES, FULL, STARTS
 from deformer.network.losses import PointLossName
 from deformer.network.network import Network
 from deformer.training.experiment import Experiment
@@ -25,7 +25,11 @@ class Rival:
     num_frames: int | None = 1
     """Frames of a window; None: those of the base. A rival of single frames has windows of 1, and
     as many frames per step as the base has."""
+    frames: str | None = None
+    """For a rival that can read windows of kept features: the rival whose spatial half it has, or
+    "full" for the Deformer's. None: it needs images."""
     point_loss: PointLossName = "mse"
+    """In place of maxMSE; a base with another loss keeps that."""
     adversarial: bool = False
     """Whether it is trained with the motion discriminator."""
 
@@ -44,7 +48,7 @@ class Rival:
             name=f"{base.name}_{self.name}",
             summary=f"{base.name}, but {self.summary}",
             network=f"benchmarks.rivals:{self.name}",
-            point_loss=self.point_loss,
+            point_loss=self.point_loss if base.point_loss == "max_mse" else base.point_loss,
             adversarial=self.adversarial,
             stream=stream,
         )
@@ -56,7 +60,7 @@ RIVALS = {
         Rival(
             "vibe", "VIBE", Vibe, dict.fromkeys((1, 2, 3), "VIBE [29]"),
             "VIBE: a recurrent network over the features of frames",
-            num_frames=None, adversarial=True,
+            num_frames=None, frames=FULL, adversarial=True,
         ),
         Rival(
             "graphormer", "MeshGraphormer", MeshGraphormer,
@@ -67,10 +71,17 @@ RIVALS = {
 }  # fmt: skip
 """In the order of the tables."""
 
+
+def rival_of(network: str) -> Rival | None:
+    """The rival that a network's name stands for; None for the Deformer and networks of others."""
+    package, _, name = network.rpartition(":")
+    return RIVALS.get(name) if package == "benchmarks.rivals" else None
+
+
 NETWORKS = {name: rival.network for name, rival in RIVALS.items()}
 
 EXPERIMENTS = {
     experiment.name: experiment
-    for base in BASES
+    for base in (*BASES, STARTS["lite_maps"])
     for experiment in (rival.applied_to(base) for rival in RIVALS.values())
 }

@@ -77,15 +77,17 @@ def _measure(
     experiment: Experiment, config: ModelSpeed, device: torch.device, precision: str, mode: str
 ) -> dict:
     store, index = open_store(config.data)
-    encoded = None
+    encoded, frozen = None, ()
     if experiment.features is not None:
-        encoded = open_features(experiment.features).frames(experiment.stream.split)
+        features = open_features(experiment.features)
+        encoded, frozen = features.frames(experiment.stream.split), features.spatial().keys()
     stream = Stream(experiment.stream, store, index, features=encoded)
     motion = RealMotion(index, stream.windows, 0) if experiment.adversarial else None
     hands, place = load_hands_of(index.info), Place(device)
     learner = Learner(
         experiment, hands, place, motion,
         bf16=precision == "bf16", compile="compile" in mode, cuda_graph="graph" in mode,
+        frozen=frozen,
     )  # fmt: skip
     batches = list(stream.batches(0, 4))
     if device.type == "cuda":

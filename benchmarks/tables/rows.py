@@ -186,7 +186,7 @@ def _number(group: tuple[Evaluation, ...], column: Column, quantity: Quantity) -
 
 
 def _source(group: tuple[Evaluation, ...]) -> str:
-    """Dataset, split and frames; then the checkpoint and hand model, or the file."""
+    """Dataset, split and frames; then the checkpoint and hand model, or the predictions."""
     run, data = group[0].run, group[0].data
     words = [f"measured: {data.name} ({data.dataset}) {data.split}, {data.frames:,} frames"]
     if data.synthetic:
@@ -202,5 +202,5 @@ def _source(group: tuple[Evaluation, ...]) -> str:
             f"seed{'s (mean ± standard deviation)' if len(group) > 1 else ''} {seeds}",
         ]
     else:
-        words.append(f"file {run.predictions}")
+        words.append(f"predictions: {run.predictions}")
     return "; ".join(words)

@@ -26,8 +26,8 @@ class Batch(NamedTuple):
     """B windows of T frames. Pixels are those of the input images, centres at integers."""
 
     images: Tensor
-    """(B, T, H, W, 3) uint8, RGB; see `to_input`. Or features in their place, (B, T, width + 42)
-    float32; see `deformer.training.features.unpack`."""
+    """(B, T, H, W, 3) uint8, RGB; see `to_input`. Or features in their place; see
+    `deformer.training.features.unpack`."""
     photometric: Tensor
     """(B, 5): the colour augmentation that `to_input` applies."""
     boxes_px: Tensor

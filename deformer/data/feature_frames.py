@@ -24,12 +24,15 @@ class FeatureFrames:
             name: np.stack([copy[name][np.argsort(copy["rows"])] for copy in copies])
             for name in copies[0]
         }
-        packed = [self._arrays.pop("hand"), self._arrays.pop("joints_2d").reshape(*self._shape, 42)]
-        self._arrays["images"] = np.concatenate(packed, -1)
+        self._arrays["images"] = self._packed()
 
-    @property
-    def _shape(self) -> tuple[int, int]:
-        return self.num_copies, len(self.rows)
+    def _packed(self) -> np.ndarray:
+        """In place of images: maps (copies, N, C, s, s), or hand with 2D joints (copies, N, C +
+        42)."""
+        if "maps" in self._arrays:
+            return self._arrays.pop("maps")
+        hand, joints = self._arrays.pop("hand"), self._arrays.pop("joints_2d")
+        return np.concatenate([hand, joints.reshape(*hand.shape[:2], 42)], -1)
 
     def places(self, rows: np.ndarray) -> np.ndarray:
         """Positions of rows of the index. Raises `ValueError` where some have no features."""

@@ -11,7 +11,7 @@ class Maps(NamedTuple):
     """What the backbone sees in the hand boxes; left hands are mirrored."""
 
     maps: Tensor
-    """(B, T, width, size, size)."""
+    """(B, T, width, size, size), or (N, width, size, size) of single frames."""
 
 
 class FrameFeatures(NamedTuple):

@@ -83,8 +83,9 @@ class Experiment:
     """A run (its last checkpoint), a checkpoint, or weights that ship ("lite"): the model
     that this run starts from, in place of `backbone_weights`."""
     features: str | None = None
-    """A folder of `deformer.encode`. Its features replace images: the spatial half that made them
-    stays unchanged, and the temporal half is trained, from random weights or `start_from`."""
+    """A folder of `deformer.encode`. Its features replace images: what made them, the backbone or
+    the spatial half, stays unchanged, and what comes behind is trained, from random weights or
+    `start_from`."""
     vertex_stride: int = 1
     """Losses use every n-th vertex of a mesh, and the fingertips. On features, posing meshes takes
     most of the time."""

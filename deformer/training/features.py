@@ -1,20 +1,24 @@
-"""Features: the spatial half's output for single frames, stored to train the temporal half.
+"""Features: what a network made of single frames, stored to train what comes behind it.
 
     features/NAME/
         making.json                written first: only the same encoding may go on in this folder
         s3_train-0.safetensors …   an augmented copy of every frame of the split, a draw per clip
         s3_val.safetensors         without augmentation
-        spatial.safetensors        the weights of the spatial half
+        spatial.safetensors        the weights that made them
         features.json              written last: weights, network, dataset, draws, files
 
-Fusion, motion and discriminator need only the features of frames, so training on these takes
-minutes where images take hours. `python -m deformer.encode` writes a folder.
+At the level "frames" they are `FrameFeatures`, by the spatial half: fusion, motion and
+discriminator need no more, so training takes minutes where images take hours. At the level "maps"
+they are what the backbone sees in the hand boxes, 82 KB a frame: different spatial halves can be
+trained behind the same backbone, several times faster than from images.
+`python -m deformer.encode` writes a folder.
 """
 
 import hashlib
 import json
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
@@ -32,13 +36,15 @@ from deformer.data.stream import Stream
 from deformer.data.windows import WindowConfig
 from deformer.files.foreign import UnreadableFileError, read_json
 from deformer.network.network import Network
-from deformer.network.output import FrameFeatures
+from deformer.network.output import FrameFeatures, Maps
 from deformer.training.checkpoint import file_sha256
 from deformer.training.experiment import Experiment
 
+Level = Literal["frames", "maps"]
 FEATURES_FILE = "features.json"
 SPATIAL_FILE = "spatial.safetensors"
 FORMAT = 1
+_MAKER = {"frames": "spatial half", "maps": "backbone"}
 SPATIAL_FIELDS = (
     "backbone", "norm", "width", "heads", "layers", "ffn", "roi_size", "placed_memory", "regressor",
 )  # fmt: skip
@@ -66,10 +72,11 @@ def single_frames(stream: Stream, augment: AugmentConfig, rank: int = 0, num_ran
 
 def encode_stream(
     model: Network, frames: Stream, first: int, last: int, device: torch.device,
-    autocast: torch.autocast | None = None, label: str | None = None,
+    autocast: torch.autocast | None = None, label: str | None = None, level: Level = "frames",
 ) -> dict[str, np.ndarray]:  # fmt: skip
     """Encode the steps first … last − 1 of a stream of single frames → arrays (M, …) by name:
-    `hand`, `joints_2d`, and the fields of `Batch` except images. Empty if all is padding.
+    `hand` and `joints_2d`, or `maps`; and the fields of `Batch` except images. Empty if all is
+    padding.
 
     label: of a progress bar; None: no bar."""
     encoded: list[dict[str, Tensor]] = []
@@ -79,7 +86,8 @@ def encode_stream(
             continue
         batch = without_padding(read)
         images = to_input(batch, device)[:, 0]
-        features = inference.encode(model, images, batch.boxes_px[:, 0], batch.is_left, autocast)
+        make = inference.encode if level == "frames" else inference.crop_maps
+        features = make(model, images, batch.boxes_px[:, 0], batch.is_left, autocast)
         arrays = {
             name: value if name in FIELDS_PER_WINDOW else value[:, 0]
             for name, value in batch._asdict().items()
@@ -96,19 +104,19 @@ def file_name(split: str, copy: int | None = None) -> str:
     return f"{split}.safetensors" if copy is None else f"{split}-{copy}.safetensors"
 
 
-def spatial_half(network: type[Network], tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The weights of the spatial half, out of those of a network of this class."""
-    return {
-        k: v
-        for k, v in tensors.items()
-        if k.partition(".")[0] in ("backbone", *network.spatial_parts)
-    }
+def encode_maps(model: Network, frames: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Features at the level of maps → at the level of frames, by a network with their backbone."""
+    others = {name: value for name, value in frames.items() if name != "maps"}
+    features = inference.encode_maps(model, torch.from_numpy(frames["maps"]))
+    return others | {name: value.numpy() for name, value in features._asdict().items()}
 
 
-def freeze_spatial(model: Network) -> None:
-    """Exclude the spatial half from training."""
-    for name in ("backbone", *model.spatial_parts):
-        getattr(model, name).requires_grad_(False)
+def spatial_half(
+    network: type[Network], tensors: dict[str, Tensor], level: Level = "frames"
+) -> dict[str, Tensor]:
+    """The weights that make features, out of those of a network of this class."""
+    parts = ("backbone", *(network.spatial_parts if level == "frames" else ()))
+    return {k: v for k, v in tensors.items() if k.partition(".")[0] in parts}
 
 
 def _sha256(tensors: dict[str, Tensor]) -> str:
@@ -119,13 +127,15 @@ def _sha256(tensors: dict[str, Tensor]) -> str:
 
 
 def description(
-    experiment: Experiment, tensors: dict[str, Tensor], data: Path, copies: int
-) -> dict:
+    experiment: Experiment, tensors: dict[str, Tensor], data: Path, copies: int,
+    level: Level = "frames",
+) -> dict:  # fmt: skip
     """Everything that shapes features, for `features.json`.
 
-    experiment: of the temporal half; tensors: weights of the spatial half."""
+    experiment: to be trained on them; tensors: the weights that make them."""
     content = {
         "format": FORMAT,
+        "level": level,
         "spatial_sha256": _sha256(tensors),
         "network": {name: getattr(experiment.model, name) for name in SPATIAL_FIELDS},
         "dataset_sha256": dataset_sha256(data),
@@ -140,8 +150,11 @@ def description(
 # ---------------------------------------------------------------------------------------- decoding
 
 
-def unpack(packed: Tensor) -> FrameFeatures:
-    """Features from `Batch.images`, (B, T, width + 42), where they replace images."""
+def unpack(packed: Tensor) -> FrameFeatures | Maps:
+    """Features from `Batch.images`, where they replace images: (B, T, C + 42), or maps (B, T, C, s,
+    s)."""
+    if packed.ndim == 5:
+        return Maps(packed.float())
     return FrameFeatures(packed[..., :-42], packed[..., -42:].unflatten(-1, (21, 2)))
 
 
@@ -154,6 +167,11 @@ class Features:
     sha256: str
     """Hash of `features.json`, which holds the hash of every file."""
 
+    @property
+    def level(self) -> Level:
+        """Older folders do not say it; they hold features of frames."""
+        return self.info.get("level", "frames")
+
     def frames(self, split: str) -> FeatureFrames:
         """All copies of a split. Raises `ValueError` for a missing split or a damaged file."""
         copies = self.info["copies"].get(split)
@@ -162,12 +180,16 @@ class Features:
 
     def plain(self, split: str) -> dict[str, np.ndarray]:
         """A split without augmentation, as `encode_stream` returns it, in the order of rows."""
-        frames = self._read(file_name(split))
+        frames = self.read(split)
         order = np.argsort(frames["rows"])
         return {name: value[order] for name, value in frames.items()}
 
+    def read(self, split: str, copy: int | None = None) -> dict[str, np.ndarray]:
+        """One file, as `encode_stream` returned it."""
+        return self._read(file_name(split, copy))
+
     def spatial(self) -> dict[str, Tensor]:
-        """The weights of the spatial half."""
+        """The weights that made them."""
         return {name: torch.from_numpy(value) for name, value in self._read(SPATIAL_FILE).items()}
 
     def _read(self, name: str) -> dict[str, np.ndarray]:
@@ -182,12 +204,12 @@ class Features:
         return load_file(path)
 
     def check_made_by(self, tensors: dict[str, Tensor], what: str) -> None:
-        """Raises `ValueError` where `what`, a model, has another spatial half than made these."""
+        """Raises `ValueError` where `what`, a model, has other weights than made these."""
         here = {name: tensors[name] for name in self.spatial() if name in tensors}
         if _sha256(here) != self.info["spatial_sha256"]:
             raise ValueError(
-                f"{self.folder} was encoded by another spatial half than {what} has: leave "
-                "--features away, or name the features of its own spatial half"
+                f"{self.folder} was encoded by another {_MAKER[self.level]} than {what} has: leave "
+                f"--features away, or name the features of its own {_MAKER[self.level]}"
             )
 
     def check(self, experiment: Experiment, data: Path) -> None:

@@ -1,5 +1,6 @@
 """A training step: the model, then the motion discriminator, each with its own Adam."""
 
+from collections.abc import Collection
 from contextlib import nullcontext
 from typing import NamedTuple
 
@@ -28,7 +29,7 @@ from deformer.training.checkpoint import load_optimizer, optimizer_tensors
 from deformer.training.cuda_graph import CudaGraphStep
 from deformer.training.distributed import Place
 from deformer.training.experiment import Experiment
-from deformer.training.features import freeze_spatial, unpack
+from deformer.training.features import unpack
 from deformer.training.motion import RealMotion
 
 
@@ -57,18 +58,21 @@ class Learner:
         bf16: bool = False,
         compile: bool = False,
         cuda_graph: bool = False,
+        frozen: Collection[str] = (),
     ) -> None:
         """Starts from the experiment's seed and backbone weights. motion: for the discriminator;
-        None: no discriminator. cuda_graph: record the model's part of a step and replay it.
+        None: no discriminator. cuda_graph: record the model's part of a step and replay it. frozen:
+        names of weights that stay as they are, those that made the experiment's features.
 
         Raises as `load_backbone_weights`, and `ValueError` where graphs are impossible."""
         self.experiment, self.place, self.motion, self.bf16 = experiment, place, motion, bf16
         torch.manual_seed(experiment.stream.seed)
         layer = HandLayer(hands, experiment.vertex_stride)
         self.model = network_class(experiment.network)(experiment.model, layer)
-        if experiment.features is not None:  # `start_temporal` or `load` fills the spatial half
-            freeze_spatial(self.model)
-        elif experiment.start_from is None:  # else `start` or `load` fills the whole model
+        for name, parameter in self.model.named_parameters():
+            parameter.requires_grad_(parameter.requires_grad and name not in frozen)
+        if experiment.features is None and experiment.start_from is None:
+            # else `start`, `start_behind` or `load` fills the model
             load_backbone_weights(self.model.backbone, experiment.backbone_weights)
         self.model.to(place.device, memory_format=torch.channels_last)
         optim = experiment.optim
@@ -109,9 +113,10 @@ class Learner:
         )
         load_state(self.model, tensors, misfit)
 
-    def start_temporal(self, spatial: dict[str, Tensor]) -> None:
-        """Take a spatial half, which training does not change; the temporal half is random."""
-        self.model.load_state_dict(self.model.state_dict() | spatial)
+    def start_behind(self, spatial: dict[str, Tensor]) -> None:
+        """Take the weights that made the features; what comes behind them is random."""
+        state = self.model.state_dict()
+        load_state(self.model, state | spatial, "the features are of another network")
 
     # ------------------------------------------------------------------------------- one step
 

@@ -32,7 +32,7 @@ def load_start(
     """Load the weights that a run starts from into the learner.
 
     With `resume` this is the last checkpoint of the folder `run`. If there is none, it is the model
-    of the experiment's `start_from`, or else the spatial half of its `features`. total_steps: of
+    of the experiment's `start_from`, or else the weights that made its `features`. total_steps: of
     the whole run. Raises `ValueError` and `OSError`.
     """
     has_begun = any((run / "checkpoints").glob("step-*"))
@@ -48,7 +48,7 @@ def load_start(
     start_from = learner.experiment.start_from
     if start_from is None:
         if features is not None:
-            learner.start_temporal(features.spatial())
+            learner.start_behind(features.spatial())
         return Start(0, origin, message)
     try:
         start = open_model(start_from)

@@ -1,4 +1,4 @@
-"""Detection of hands by MediaPipe: side and 21 landmarks.
+"""Detection of hands by MediaPipe: side and 21 landmarks, in pixels and in metres.
 
     with HandDetector() as detector:
         for hand in detector.detect(image_rgb):
@@ -48,6 +48,9 @@ class Detection:
     """MediaPipe's confidence in the side, in [0, 1]. The detection has no score."""
     landmarks_px: np.ndarray
     """(21, 2) float64, dataset order, pixel centres at integers; may be outside the image."""
+    landmarks_m: np.ndarray | None = None
+    """(21, 3) float64, MediaPipe's "world landmarks": dataset order, axes of the camera, m, from an
+    origin in the hand; None in detections of others."""
 
     @property
     def box_px(self) -> np.ndarray:
@@ -141,17 +144,18 @@ class HandDetector:
             self._last_ms = max(round(time_s * 1000), self._last_ms + 1)
             result = self._landmarker.detect_for_video(image, self._last_ms)
         size = np.array(image_rgb.shape[1::-1])
-        return [
-            _detection(handedness[0], landmarks, size)
-            for handedness, landmarks in zip(result.handedness, result.hand_landmarks, strict=True)
-        ]
+        hands = zip(
+            result.handedness, result.hand_landmarks, result.hand_world_landmarks, strict=True
+        )
+        return [_detection(handedness[0], *landmarks, size) for handedness, *landmarks in hands]
 
 
-def _detection(side, landmarks: list, size: np.ndarray) -> Detection:
+def _detection(side, landmarks: list, world_landmarks: list, size: np.ndarray) -> Detection:
     """From MediaPipe's category and landmarks; size (2,): width and height of the image."""
     # 0 and 1 are the image's edges, half a pixel outside the outermost pixel centres
     shares = np.array([[point.x, point.y] for point in landmarks])
-    return Detection(side.category_name.lower(), float(side.score), shares * size - 0.5)
+    metres = np.array([[point.x, point.y, point.z] for point in world_landmarks])
+    return Detection(side.category_name.lower(), float(side.score), shares * size - 0.5, metres)
 
 
 def read_model() -> bytes:

@@ -50,6 +50,14 @@ def test_a_result_written_before_motion_was_stored_still_opens(path, fusion, mot
     assert "row" not in json.loads(path.read_text())["run"]
 
 
+@pytest.mark.parametrize("run", [None, {"method": "[36]", "predictions": "hpe.txt"}])
+def test_a_result_written_before_hands_not_found_were_counted_still_opens(path, run):
+    content = json.loads(path.read_text())
+    del content["counts"]["not_found"]
+    path.write_text(json.dumps(content | ({"run": run} if run else {})))
+    assert read_evaluation(path) == make_evaluation(run)
+
+
 def test_evaluations_are_found_in_order(tmp_path, path):
     other = tmp_path / "results" / "a" / "b" / "evaluation.json"
     write_evaluation(other, make_evaluation({"seed": 1}))
@@ -84,8 +92,8 @@ def put(path: str, value) -> Callable[[dict], dict]:
 FAULTS = [
     ("{", "this is not JSON"),
     (put("format", 1), "it has format 1, this program reads 2"),
-    (put("counts.borrowed", 3), r"Counts\(predicted=40, borrowed=3, lost=0, corrupt=0, behind=0\) "
-     "do not add up to 40"),
+    (put("counts.borrowed", 3), r"Counts\(predicted=40, borrowed=3, lost=0, corrupt=0, behind=0, "
+     r"not_found=0\) do not add up to 40"),
     (put("extra", 1), "names lacking or unknown: extra"),
     (put("data", {}), "names lacking or unknown: dataset, frames"),
     (put("run.adversarial", "yes"), "adversarial is 'yes'"),

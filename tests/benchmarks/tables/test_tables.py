@@ -186,7 +186,7 @@ def test_methods_stand_in_the_papers_order_with_their_input_then_others():
     assert [(row.name, row.input) for row in rows] == [
         ("A2J [55]", "Depth"), ("[36]", "Monocular"), ("Ours", "Sequence"), ("New", "–"),
     ]  # fmt: skip
-    assert rows[0].source.endswith("40 frames; file 2.txt")
+    assert rows[0].source.endswith("40 frames; predictions: 2.txt")
 
 
 # -------------------------------------------------------------------------------------- the formats

@@ -84,10 +84,13 @@ def test_what_it_says_to_install_is_what_the_project_is_tested_with():
 def test_landmarks_are_pixels_with_centres_at_integers():
     """MediaPipe's 0 and 1 are the image's edges, its first pixel's centre half a pixel in."""
     points = [SimpleNamespace(x=x, y=y) for x, y in ((0, 0), (1, 1), (0.25, 0.5))]
-    hand = detect._detection(SimpleNamespace(category_name="Left", score=0.75), points, (8, 4))
+    world = [SimpleNamespace(x=0.01, y=-0.02, z=0.03 * k) for k in range(3)]
+    side = SimpleNamespace(category_name="Left", score=0.75)
+    hand = detect._detection(side, points, world, (8, 4))
     assert np.array_equal(hand.landmarks_px, [[-0.5, -0.5], [7.5, 3.5], [1.5, 1.5]])
     assert np.array_equal(hand.box_px, [-0.5, -0.5, 7.5, 3.5])
     assert (hand.side, hand.score) == ("left", 0.75)
+    assert np.allclose(hand.landmarks_m[2], [0.01, -0.02, 0.06])
 
 
 @pytest.mark.parametrize("mode", ["image", "video"])
