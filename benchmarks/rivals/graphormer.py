@@ -126,7 +126,7 @@ class MeshGraphormer(Network):
         mesh = coarse_mesh(hand_layer.right)
         # Derived from the hand model, so none of it is in checkpoints
         self.register_buffer("rest_m", _at_rest(hand_layer, mesh), persistent=False)
-        self.register_buffer("cell", torch.from_numpy(mesh.cell), persistent=False)
+        self.register_buffer("nearest", torch.eye(_COARSE)[mesh.cell], persistent=False)
         self.to_queries = nn.Linear(width + 3, width)
         self.blocks = nn.ModuleList()
         fan_in = width
@@ -169,8 +169,7 @@ class MeshGraphormer(Network):
             points = frames.hand.float().unflatten(-1, (_POINTS, 3))
             points = points - points[:, :, :1]
             joints, coarse = points.split([NUM_JOINTS, _COARSE], 2)
-            correction = self.upsample(coarse.transpose(2, 3)).transpose(2, 3)
-            vertices = coarse[:, :, self.cell] + correction  # (B, T, 778, 3)
+            vertices = (self.nearest + self.upsample.weight) @ coarse  # (B, T, 778, 3)
         vertices, joints = (mirror_points(value, is_left) for value in (vertices, joints))
         hands = HandMotion(None, None, vertices, joints)
         return HandOutput(hands, mirror_joints_2d(frames.joints_2d, is_left))
@@ -179,7 +178,7 @@ class MeshGraphormer(Network):
         self, output: HandOutput, targets: Targets, point_loss: PointLoss
     ) -> dict[str, Tensor]:
         """The vertices that targets have, joints and 2D joints."""
-        vertices_m = output.hands.vertices_m[:, :, self.hand_layer.kept]
+        vertices_m = output.hands.vertices_m.index_select(2, self.hand_layer.kept)
         return {
             "vertices": point_loss(vertices_m, targets.hand.vertices_m).mean(),
             "joints": point_loss(output.hands.joints_m, targets.hand.joints_m).mean(),

@@ -1,6 +1,8 @@
 """What holds for every rival. What is particular to one is tested in a file of its name."""
 
 import math
+import subprocess
+import sys
 from dataclasses import replace
 
 import pytest
@@ -120,6 +122,16 @@ def test_windows_of_a_batch_do_not_see_each_other(learner, batch):
     one = {name: getattr(batch, name)[1:2] for name in ("boxes_px", "is_left", "K")}
     alone = _predict(learner.model, batch, images=to_input(batch)[1:2], **one)
     torch.testing.assert_close(alone.hands.joints_m, whole[1:2], **TOLERANCE)
+
+
+@pytest.mark.slow
+def test_the_commands_of_benchmarks_know_it(rival):
+    lines = (
+        "import benchmarks.evaluate",
+        "from deformer.network.registry import network_class",
+        f"network_class('benchmarks.rivals:{rival.name}')",
+    )
+    subprocess.run([sys.executable, "-c", "\n".join(lines)], check=True)
 
 
 def test_it_names_its_network_and_its_rows(rival):
