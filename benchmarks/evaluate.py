@@ -23,7 +23,6 @@ import numpy as np
 import torch
 from rich.console import Console
 
-import benchmarks.rivals  # noqa: F401, so that their checkpoints can be opened
 from benchmarks.evaluation.predict import Precision, predict
 from benchmarks.evaluation.predictions import add_vertices, joints_cam_m, read_predictions
 from benchmarks.evaluation.protocol import score

@@ -143,7 +143,7 @@ def lite_maps() -> Experiment:
         adversarial=False,
         losses=lite_frames().losses,
         stream=replace(base.stream, window=replace(base.stream.window, num_frames=1)),
-        model=replace(base.model, fusion="center"),
+        model=replace(base.model, fusion="center", roi_size=8),  # a quarter of the tokens
         optim=replace(base.optim, epochs=2, cooldown=0.5),
     )
 
@@ -156,6 +156,7 @@ def lite_video() -> Experiment:
         name="lite_video",
         summary="lite_temporal on frames encoded by lite_maps, for comparisons with rivals",
         features="features/lite_maps",
+        model=replace(lite_temporal().model, roi_size=8),
     )
 
 
@@ -370,9 +371,7 @@ def get_experiment(name: str) -> Experiment:
         try:
             known, name = import_module(package).EXPERIMENTS, own
         except (ImportError, AttributeError) as error:
-            raise ValueError(
-                f"{name!r}: {package} is no package of experiments ({error})"
-            ) from None
+            raise ValueError(f"{name!r}: {package} has no experiments ({error})") from None
     if name not in known:
         near = difflib.get_close_matches(name, known, n=3)
         hint = f" (did you mean {' or '.join(near)}?)" if near else ""

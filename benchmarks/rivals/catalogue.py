@@ -3,6 +3,10 @@
 from dataclasses import dataclass, replace
 
 from benchmarks.rivals.graphormer import MeshGraphormer
+from benchmarks.rivals.handoccnet import HandOccNet
+from benchmarks.rivals.hasson import Hasson
+from benchmarks.rivals.liu import Liu
+from benchmarks.rivals.temporal import HandOccNetOverTime, LiuOverTime
 from benchmarks.rivals.vibe import Vibe
 from deformer.experiments import BASES, FULL, STARTS
 from deformer.network.losses import PointLossName
@@ -58,14 +62,38 @@ RIVALS = {
     rival.name: rival
     for rival in (
         Rival(
+            "hasson", "Hasson et al.", Hasson, {3: "[20]"},
+            "Hasson et al.: MANO from one vector of the image, with priors",
+        ),
+        Rival(
+            "graphormer", "MeshGraphormer", MeshGraphormer,
+            dict.fromkeys((1, 2), "MeshGraphormer [33]"),
+            "MeshGraphormer: vertices as tokens of a transformer with graph convolution",
+        ),
+        Rival(
+            "liu", "Liu et al.", Liu, dict.fromkeys((1, 3), "[36]"),
+            "Liu et al.: attention in the hand's box, heatmaps, then MANO",
+        ),
+        Rival(
+            "handoccnet", "HandOccNet", HandOccNet, {1: "[40]", 3: "[40]"},
+            "HandOccNet: features of what is seen injected where the hand is hidden",
+        ),
+        Rival(
             "vibe", "VIBE", Vibe, dict.fromkeys((1, 2, 3), "VIBE [29]"),
             "VIBE: a recurrent network over the features of frames",
             num_frames=None, frames=FULL, adversarial=True,
         ),
         Rival(
-            "graphormer", "MeshGraphormer", MeshGraphormer,
-            dict.fromkeys((1, 2), "MeshGraphormer [33]"),
-            "MeshGraphormer: vertices and joints as tokens of a transformer with graph convolution",
+            "liu_temporal", "Liu et al. + temporal", LiuOverTime,
+            {2: "[36]+Temporal Transformer+maxMSE"},
+            "Liu et al. with a temporal transformer and maxMSE",
+            num_frames=None, frames="liu", point_loss="max_mse",
+        ),
+        Rival(
+            "handoccnet_temporal", "HandOccNet + temporal", HandOccNetOverTime,
+            {2: "[40]+Temporal Transformer+maxMSE"},
+            "HandOccNet with a temporal transformer and maxMSE",
+            num_frames=None, frames="handoccnet", point_loss="max_mse",
         ),
     )
 }  # fmt: skip
