@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, replace
 
+from benchmarks.rivals.graphormer import MeshGraphormer
 from benchmarks.rivals.hampali import Hampali
 from benchmarks.rivals.handoccnet import HandOccNet
 from benchmarks.rivals.hasson import Hasson
@@ -83,6 +84,11 @@ RIVALS = {
         Rival(
             "hasson", "Hasson et al.", Hasson, {3: "[20]"},
             "Hasson et al.: MANO from one vector of the image, with priors",
+        ),
+        Rival(
+            "graphormer", "MeshGraphormer", MeshGraphormer,
+            dict.fromkeys((1, 2), "MeshGraphormer [33]"),
+            "MeshGraphormer: vertices as tokens of a transformer with graph convolution",
         ),
         Rival(
             "liu", "Liu et al.", Liu, dict.fromkeys((1, 3), "[36]"),
