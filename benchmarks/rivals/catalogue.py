@@ -2,6 +2,9 @@
 
 from dataclasses import dataclass, replace
 
+from benchmarks.rivals.s2hand import S2Hand
+from benchmarks.rivals.tcmr import Tcmr
+from benchmarks.rivals.tempclr import TempClr
 from benchmarks.rivals.vibe import Vibe
 from deformer.experiments import BASES
 from deformer.network.losses import PointLossName
@@ -22,8 +25,8 @@ class Rival:
     """Number of a table of the paper → the row that it fills."""
     summary: str
     num_frames: int | None = 1
-    """Frames of a window; None: those of the base. A rival of single frames has windows of 1, and
-    as many frames per step as the base has."""
+    """Frames of a window; None: those of the base. A rival of single frames has windows of 1. A
+    step has as many frames as the base's, but for a few where its order allows no such number."""
     point_loss: PointLossName = "mse"
     adversarial: bool = False
     """Whether it is trained with the motion discriminator."""
@@ -33,6 +36,7 @@ class Rival:
         window, order = base.stream.window, base.stream.order
         num_frames = self.num_frames or window.num_frames
         batch = order.global_batch * window.num_frames // num_frames
+        batch -= batch % order.streams  # as an order demands
         stream = replace(
             base.stream,
             window=replace(window, num_frames=num_frames),
@@ -53,9 +57,24 @@ RIVALS = {
     rival.name: rival
     for rival in (
         Rival(
+            "s2hand", "S2HAND(V)", S2Hand, dict.fromkeys((1, 2), "S2HAND(V) [51]"),
+            "S2HAND(V): single frames, from 2D joints and what stays the same over time",
+            num_frames=None,
+        ),
+        Rival(
             "vibe", "VIBE", Vibe, dict.fromkeys((1, 2, 3), "VIBE [29]"),
             "VIBE: a recurrent network over the features of frames",
             num_frames=None, adversarial=True,
+        ),
+        Rival(
+            "tcmr", "TCMR", Tcmr, dict.fromkeys((1, 2, 3), "TCMR [10]"),
+            "TCMR: past and future of a frame, integrated with a recurrent network over both",
+            num_frames=None,
+        ),
+        Rival(
+            "tempclr", "TempCLR", TempClr, {3: "TempCLR [61]"},
+            "TempCLR: single frames, made coherent over time by a contrastive loss",
+            num_frames=2,
         ),
     )
 }  # fmt: skip
