@@ -5,7 +5,7 @@ BIN := .venv/bin
 PY := $(BIN)/python -m
 DEMO := data/demo
 DEMO_STEPS ?= 200
-PRESET ?= temporal
+PRESET ?= lite
 SEEDS ?= 0 1 2
 STEPS ?=
 MOTIONS ?=
@@ -73,7 +73,7 @@ ablations: install
 	$(PY) pipelines.synthesize --layout dexycb --out data/occluded --benchmark occluded-hands \
 		--sequences 200 --cameras 2 --no-depth $(if $(MOTIONS),--motions $(MOTIONS))
 	$(PY) pipelines.build_shards --dataset dexycb --root data/occluded --out shards/occluded
-	$(if $(filter temporal,$(PRESET)),$(PY) deformer.encode --checkpoint $(SPATIAL) \
+	$(if $(filter lite,$(PRESET)),$(PY) deformer.encode --checkpoint $(SPATIAL) \
 		--data shards/occluded --experiment lite_temporal --splits s3_test --out features/lite)
 	$(PY) benchmarks.ablations --preset $(PRESET) --data shards/occluded --seeds $(SEEDS) \
 		$(if $(STEPS),--steps $(STEPS)) --at-once $(AT_ONCE)

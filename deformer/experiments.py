@@ -143,8 +143,20 @@ def lite_maps() -> Experiment:
         adversarial=False,
         losses=lite_frames().losses,
         stream=replace(base.stream, window=replace(base.stream.window, num_frames=1)),
-        model=replace(base.model, fusion="center"),
+        model=replace(base.model, fusion="center", roi_size=8),  # a quarter of the tokens
         optim=replace(base.optim, epochs=2, cooldown=0.5),
+    )
+
+
+def lite_video() -> Experiment:
+    """`lite_temporal` on frames that `lite_maps` encodes: for comparisons with rivals, whose
+    spatial halves are trained like that one."""
+    return replace(
+        lite_temporal(),
+        name="lite_video",
+        summary="lite_temporal on frames encoded by lite_maps, for comparisons with rivals",
+        features="features/lite_maps",
+        model=replace(lite_temporal().model, roi_size=8),
     )
 
 
@@ -227,6 +239,7 @@ BASES = (
     tiny(),
     on_ho3d(tiny()),
     lite_temporal(),
+    lite_video(),
     demo(),
 )
 STARTS = {e.name: e for e in (lite_frames(), lite_windows(), lite_maps())}

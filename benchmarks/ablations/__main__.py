@@ -1,6 +1,8 @@
-"""Train and evaluate every run that Tables 4, 5 and 6 need.
+"""Train and evaluate every run that the tables need: the ablations of Tables 4 to 6, and with
+--tables 1 2 3 the whole method and its rivals.
 
-    python -m benchmarks.ablations --preset temporal --data shards/occluded --dry-run
+    python -m benchmarks.ablations --preset lite --data shards/occluded --dry-run
+    python -m benchmarks.ablations --preset lite --data shards/occluded --tables 1 2 3
     python -m benchmarks.ablations --preset paper --data shards/dexycb --seeds 0 1 2
     python -m benchmarks.ablations --preset paper --data shards/ho3d
 
@@ -21,8 +23,9 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.ablations.jobs import Job, make_slots, run_jobs, visible_gpus
+from benchmarks.ablations.jobs import Job, Work, make_slots, run_jobs, visible_gpus
 from benchmarks.ablations.presets import Options, plan
+from benchmarks.ablations.rivals import plan_rivals
 from benchmarks.evaluation.training_log import read_log
 from benchmarks.speed.model import ModelSpeed, measure_model
 from deformer.experiments import get_experiment
@@ -56,15 +59,28 @@ def estimate_seconds_per_step(options: Options, jobs: list[Job], console: Consol
     return row["batch"] / row["windows_per_second"] / options.processes
 
 
-def print_plan(options: Options, jobs: list[Job], console: Console) -> None:
+def plan_stages(options: Options) -> list[list[Work]]:
+    """All work; each stage needs the one before it."""
+    wanted = set(options.tables)
+    stages = plan_rivals(options) if wanted & {1, 2, 3} else []
+    if wanted & {4, 5, 6}:
+        stages.append(plan(options))
+    return [stage for stage in stages if stage]
+
+
+def print_plan(options: Options, stages: list[list[Work]], console: Console) -> None:
     """Print every job with its state, and the estimated time left."""
-    left = sum(job.left_steps for job in jobs)
-    table = Table("experiment", "seed", "steps", "state", title=f"{len(jobs)} runs, {options.data}")
-    for job in jobs:
-        state = "done" if job.is_done else f"{job.trained_steps:,} trained"
-        steps = f"{job.steps:,}" if job.steps else "its epochs"
-        table.add_row(job.experiment, str(job.seed), steps, state)
+    works = [work for stage in stages for work in stage]
+    runs = [work for work in works if isinstance(work, Job)]
+    table = Table("run", "steps", "state", title=f"{len(runs)} runs, {options.data}")
+    for work in works:
+        steps, state = "", "to do"
+        if isinstance(work, Job):
+            steps = f"{work.steps:,}" if work.steps else "its epochs"
+            state = f"{work.trained_steps:,} trained"
+        table.add_row(work.name, steps, "done" if work.is_done else state)
     console.print(table)
+    left = sum(job.left_steps for job in runs)
     if not options.is_built:
         console.print(
             f"{options.data} is not built yet (python -m pipelines.build_shards), so nobody knows "
@@ -72,22 +88,31 @@ def print_plan(options: Options, jobs: list[Job], console: Console) -> None:
             soft_wrap=True,
         )
     elif left:
-        hours = left * estimate_seconds_per_step(options, jobs, console) / 3600
-        console.print(
-            f"{left:,} steps left: about {hours:.1f} hours of training here, one run at a time"
-        )
+        seconds, unknown = 0.0, 0
+        for stage in stages:
+            jobs = [work for work in stage if isinstance(work, Job) and work.left_steps]
+            steps = sum(job.left_steps for job in jobs)
+            if jobs and jobs[0].has_input:
+                seconds += steps * estimate_seconds_per_step(options, jobs, console)
+            else:
+                unknown += steps
+        words = f"{left:,} steps left: about {seconds / 3600:.1f} hours of training here, one run "
+        words += "at a time"
+        if unknown:
+            words += f", and {unknown:,} steps on features that are not made yet"
+        console.print(words, soft_wrap=True)
 
 
 def run(options: Options) -> int:
     """Run the unfinished jobs; returns the exit status."""
     console = PlainConsole()
-    jobs = plan(options)
-    print_plan(options, jobs, console)
+    stages = plan_stages(options)
+    print_plan(options, stages, console)
     if options.dry_run:
         return 0
     slots = make_slots(options.at_once, options.processes, usable_cores(), visible_gpus())
     try:
-        failures = run_jobs(jobs, console, slots)
+        failures = [words for stage in stages for words in run_jobs(stage, console, slots)]
     except KeyboardInterrupt:
         console.print(_FAREWELL)
         return STOPPED

@@ -20,6 +20,7 @@ from deformer.data.dataset import dataset_sha256
 from deformer.experiments import get_experiment
 from deformer.training.checkpoint import DamagedCheckpointError, load_experiment
 from deformer.training.experiment import Experiment
+from deformer.training.features import FEATURES_FILE
 from deformer.training.resume import check_run, check_start
 
 CONSOLE_FILE = "console.log"
@@ -42,6 +43,34 @@ class Job:
     """The split to evaluate on."""
     features: str | None = None
     """The folder of encoded frames that it learns from; None: it learns from images."""
+
+    @property
+    def name(self) -> str:
+        return f"{get_experiment(self.experiment).name}, seed {self.seed}"
+
+    @property
+    def commands(self) -> dict[str, list[str]]:
+        return {"training": self.train, "evaluation": self.evaluate}
+
+    @property
+    def log(self) -> Path:
+        """The output of its commands, if other runs run at the same time."""
+        return self.run / CONSOLE_FILE
+
+    @property
+    def where(self) -> str:
+        return f"at step {self.trained_steps:,}"
+
+    @property
+    def outcome(self) -> str:
+        path = self.result / EVALUATION_FILE  # HO-3D's evaluation set may have no truth
+        scores = read_evaluation(path).headline if path.exists() else "not scored"
+        return f"step {self.trained_steps:,}, {scores} → {self.result}"
+
+    @property
+    def has_input(self) -> bool:
+        """Whether its features are there, if it learns from features."""
+        return self.features is None or (Path(self.features) / FEATURES_FILE).exists()
 
     @property
     def trained_steps(self) -> int:
@@ -88,6 +117,44 @@ class Job:
             return False
         return True
 
+
+@dataclass(frozen=True)
+class Encoding:
+    """Features to make, for the runs of a later stage."""
+
+    out: Path
+    command: list[str]
+
+    @property
+    def name(self) -> str:
+        return f"encoding {self.out}"
+
+    @property
+    def commands(self) -> dict[str, list[str]]:
+        return {"encoding": self.command}
+
+    @property
+    def log(self) -> Path:
+        return self.out / CONSOLE_FILE
+
+    @property
+    def where(self) -> str:
+        return ""
+
+    @property
+    def outcome(self) -> str:
+        return "done"
+
+    @property
+    def left_steps(self) -> int:
+        return 0
+
+    @property
+    def is_done(self) -> bool:
+        return (self.out / FEATURES_FILE).exists()
+
+
+Work = Job | Encoding
 
 # -------------------------------------------------------------------------------- what each may use
 
@@ -148,7 +215,7 @@ class _Commands:
                 process.terminate()
 
 
-def run_jobs(jobs: Sequence[Job], console: Console, slots: Sequence[Slot]) -> list[str]:
+def run_jobs(jobs: Sequence[Work], console: Console, slots: Sequence[Slot]) -> list[str]:
     """Run the unfinished jobs, one in each slot at a time.
 
     Returns a line for each failure; the other jobs go on. On an interruption it ends the commands,
@@ -159,10 +226,10 @@ def run_jobs(jobs: Sequence[Job], console: Console, slots: Sequence[Slot]) -> li
     for slot in slots:
         free.put(slot)
 
-    def run(job: Job) -> str | None:
+    def run(job: Work) -> str | None:
         slot = free.get()
         try:
-            return _run(job, commands, console, slot, None if is_alone else job.run / CONSOLE_FILE)
+            return _run(job, commands, console, slot, None if is_alone else job.log)
         finally:
             free.put(slot)
 
@@ -177,29 +244,26 @@ def run_jobs(jobs: Sequence[Job], console: Console, slots: Sequence[Slot]) -> li
 
 
 def _run(
-    job: Job, commands: _Commands, console: Console, slot: Slot, log: Path | None
+    job: Work, commands: _Commands, console: Console, slot: Slot, log: Path | None
 ) -> str | None:
-    """Train and evaluate; returns the failure, with the name of the run. log: the file for the
+    """Run the commands of a job; returns the failure, with the job's name. log: the file for the
     commands' output; None: the terminal."""
-    name = f"{job.experiment}, seed {job.seed}"
-    console.rule(name)
+    console.rule(job.name)
     try:
-        failure = _train_and_evaluate(job, commands, slot, log)
-        path = job.result / EVALUATION_FILE  # HO-3D's evaluation set may have no truth
-        scores = read_evaluation(path).headline if path.exists() else "not scored"
-        words = f"{name}, step {job.trained_steps:,}, {scores} → {job.result}"
+        failure = _call_all(job, commands, slot, log)
+        words = f"{job.name}, {job.outcome}"
     except (OSError, ValueError) as error:
         failure = str(error)
     if failure and commands.is_ending:
-        words, failure = f"{name}: stopped at step {job.trained_steps:,}", None
+        words, failure = f"{job.name}: stopped {job.where}".rstrip(), None
     elif failure:
-        words = failure = f"{name}: {failure}"
+        words = failure = f"{job.name}: {failure}"
     style = "red" if failure else None
     console.print(words, style=style, soft_wrap=True, markup=False, highlight=False)
     return failure
 
 
-def _train_and_evaluate(job: Job, commands: _Commands, slot: Slot, log: Path | None) -> str | None:
+def _call_all(job: Work, commands: _Commands, slot: Slot, log: Path | None) -> str | None:
     """Returns the failure of a command, also if it could no longer start. Raises `OSError` if a
     command or log cannot be opened."""
     settings = {"env": os.environ | slot}
@@ -208,7 +272,7 @@ def _train_and_evaluate(job: Job, commands: _Commands, slot: Slot, log: Path | N
             log.parent.mkdir(parents=True, exist_ok=True)
             file = stack.enter_context(log.open("a"))
             settings |= {"stdout": file, "stderr": subprocess.STDOUT}
-        for what, command in (("training", job.train), ("evaluation", job.evaluate)):
+        for what, command in job.commands.items():
             if status := commands.call(command, **settings):
                 words = "" if log is None else f": {_last_line(log)} ({log})"
                 return f"{what} ended with status {status}{words}"

@@ -1,4 +1,5 @@
-"""The runs of the ablations: presets by kind of data, and one job for each run of Tables 4-6."""
+"""What to run: presets by kind of data, and one job for each run of Tables 4-6; those of Tables 1-3
+are planned in `rivals.py`."""
 
 import sys
 from dataclasses import dataclass
@@ -7,6 +8,7 @@ from typing import Literal
 
 from benchmarks.ablations.jobs import Job
 from benchmarks.evaluation.protocol import EVALUATION_SPLITS
+from benchmarks.rivals import RIVALS
 from deformer.data.dataset import DATASET_FILE, read_info
 from deformer.data.store import open_store
 from deformer.data.stream import Stream
@@ -34,7 +36,7 @@ class Preset:
 
 PRESETS = {
     "tiny": Preset({"dexycb": "tiny", "ho3d": "tiny_ho3d"}, 600, 1),
-    "temporal": Preset({OCCLUDED_HANDS: "lite_temporal"}, None, 1),
+    "lite": Preset({OCCLUDED_HANDS: "lite_temporal"}, None, 1),
     "paper": Preset({"dexycb": "dexycb", "ho3d": "ho3d"}, None, 8),
 }
 
@@ -45,8 +47,10 @@ class Options:
 
     data: Path
     """A built dataset: DexYCB (or its layout) for Tables 4 and 5, HO-3D for Table 6."""
-    preset: Literal["tiny", "temporal", "paper"] = "tiny"
-    """tiny: a CPU. temporal: a CPU, on encoded frames of occluded-hands. paper: 8 GPUs."""
+    preset: Literal["tiny", "lite", "paper"] = "tiny"
+    """tiny: a CPU. lite: a CPU, on encoded frames of occluded-hands. paper: 8 GPUs."""
+    tables: tuple[int, ...] = (4, 5, 6)
+    """4 to 6: the ablations. 1 to 3: the whole method and its rivals."""
     base: str | None = None
     """The experiment that the ablations vary; by default the preset's for this data. For your own
     dataset add one to BASES in deformer/experiments.py, with your splits as stream.split and
@@ -61,8 +65,8 @@ class Options:
     experiment's."""
     seeds: tuple[int, ...] = (0,)
     only: tuple[str, ...] = ()
-    """Ablations by name, such as center mse; "full" is the whole method. By default all in the
-    tables, and on occluded-hands also our own, nearby and pairwise."""
+    """Ablations and rivals by name, such as center mse vibe; "full" is the whole method. By default
+    all in the tables, and on occluded-hands also our own, nearby and pairwise."""
     steps: int | None = None
     """Instead of the preset's."""
     num_processes: int | None = None
@@ -76,10 +80,13 @@ class Options:
     """Print the plan and stop; if --data is built, with an estimate of the time."""
 
     def __post_init__(self) -> None:
-        if unknown := set(self.only) - set(VARIANTS):
+        if unknown := set(self.only) - VARIANTS.keys() - RIVALS.keys():
             raise ValueError(
-                f"--only {' '.join(sorted(unknown))}: the ablations are {', '.join(VARIANTS)}"
+                f"--only {' '.join(sorted(unknown))}: the ablations are {', '.join(VARIANTS)}; the "
+                f"rivals are {', '.join(RIVALS)}"
             )
+        if unknown := set(self.tables) - set(range(1, 7)):
+            raise ValueError(f"--tables {' '.join(map(str, unknown))}: the tables are 1 to 6")
         check_least(self, "--", at_once=1)
         if not self.seeds:
             raise ValueError("--seeds needs one at least")
@@ -100,12 +107,10 @@ class Options:
 
 def plan(options: Options) -> list[Job]:
     """All jobs in the order of running: seed by seed, the whole method first."""
-    preset, kind = PRESETS[options.preset], _kind_of(options)
-    base, split = _base(options, kind), options.split or EVALUATION_SPLITS.get(kind)
-    if split is None:
-        raise ValueError(f"{options.data} is {kind}: give --split, what to evaluate on")
-    steps = options.steps or preset.steps or _whole_steps(options, base)
-    tables = (6,) if kind == "ho3d" else (4, 5)
+    kind = kind_of(options)
+    base, split = base_of_data(options, kind), split_of(options, kind)
+    steps = steps_of(options, base)
+    tables = set(options.tables) & ({6} if kind == "ho3d" else {4, 5})
     is_ours = kind == OCCLUDED_HANDS
     variants = [
         variant
@@ -114,17 +119,30 @@ def plan(options: Options) -> list[Job]:
         and (variant.name in options.only if options.only else variant.in_paper or is_ours)
     ]
     jobs = [
-        _job(options, variant.applied_to(base).name, seed, steps, split)
+        make_job(options, variant.applied_to(base).name, seed, steps, split)
         for seed in options.seeds
         for variant in variants
     ]
+    check_steps(options, jobs)
+    return jobs
+
+
+def split_of(options: Options, kind: str) -> str:
+    """The split to evaluate on. Raises `ValueError` where nothing says it."""
+    split = options.split or EVALUATION_SPLITS.get(kind)
+    if split is None:
+        raise ValueError(f"{options.data} is {kind}: give --split, what to evaluate on")
+    return split
+
+
+def check_steps(options: Options, jobs: list[Job]) -> None:
+    """Raises `ValueError` for runs that were trained for more steps than are asked for."""
     for job in jobs:
         if options.is_built and job.trained_steps > job.steps:
             raise ValueError(
                 f"{job.run} was trained for {job.trained_steps:,} steps, and {job.steps:,} are "
                 "asked for: give its --steps, or other --runs and --results"
             )
-    return jobs
 
 
 def preset_of(experiment: str) -> str | None:
@@ -133,7 +151,7 @@ def preset_of(experiment: str) -> str | None:
     return next((name for name, p in PRESETS.items() if base in p.bases.values()), None)
 
 
-def _base(options: Options, kind: str) -> Experiment:
+def base_of_data(options: Options, kind: str) -> Experiment:
     """The experiment that the ablations vary. Raises `ValueError` if there is none."""
     bases = PRESETS[options.preset].bases
     if options.base is None:
@@ -163,7 +181,7 @@ def _features(options: Options, experiment: Experiment) -> str | None:
     return experiment.features if options.features is None else str(options.features)
 
 
-def _kind_of(options: Options) -> str:
+def kind_of(options: Options) -> str:
     """Of the data; of those that are to be built, for --dry-run, by their name."""
     if options.dry_run and not options.is_built:
         kinds = PRESETS[options.preset].bases
@@ -173,18 +191,30 @@ def _kind_of(options: Options) -> str:
     return mark.get("benchmark") or info["parameters"]["dataset"]
 
 
-def _whole_steps(options: Options, experiment: Experiment) -> int:
-    """Of its epochs; 0 where the dataset is not built."""
+def steps_of(options: Options, experiment: Experiment) -> int:
+    """How long an experiment is trained: its epochs, where nothing else is asked for; 0 where the
+    dataset is not built."""
+    if given := options.steps or PRESETS[options.preset].steps:
+        return given
     if not options.is_built:
         return 0
     stream = Stream(experiment.stream, *open_store(options.data))
     return experiment.optim.epochs * stream.steps_per_epoch
 
 
-def _job(options: Options, experiment: str, seed: int, steps: int, split: str) -> Job:
-    place = Path(options.data.name) / f"{experiment}-seed{seed}"
+def place_of(options: Options, experiment: str, seed: int) -> Path:
+    """Where a run and its result go, below --runs and --results."""
+    return Path(options.data.name) / f"{get_experiment(experiment).name}-seed{seed}"
+
+
+def make_job(
+    options: Options, experiment: str, seed: int, steps: int, split: str,
+    features: str | None = None,
+) -> Job:  # fmt: skip
+    """One run. features: instead of those of --features or of the experiment."""
+    place = place_of(options, experiment, seed)
     run, result, data = options.runs / place, options.results / place, str(options.data)
-    features = _features(options, get_experiment(experiment))
+    features = features or _features(options, get_experiment(experiment))
     encoded = [] if features is None else ["--features", features]
     launch = [sys.executable, "-m"]
     if options.processes > 1:

@@ -11,6 +11,7 @@ from typing import TypeVar
 
 from benchmarks.evaluation.result import Data, Evaluation, Method, Run
 from benchmarks.evaluation.scored import Scored
+from benchmarks.rivals import RIVALS, rival_of
 from deformer.experiments import EXPERIMENTS, VARIANTS, base_of, choices_of, variant_of
 
 T = TypeVar("T", Evaluation, Scored)
@@ -37,8 +38,10 @@ def _setup_of(run: Run) -> Setup:
 
 
 def kind_of(run: Run) -> str:
-    """The name of the variant. A run that is no variant gets its experiment's name, with the
+    """The name of the rival or variant. A run that is neither gets its experiment's name, with the
     choices that were changed by hand: `dexycb, motion step`."""
+    if (rival := rival_of(run.network)) is not None:
+        return rival.name
     if (variant := variant_of(run.choices)) is not None:
         return variant.name
     known = EXPERIMENTS.get(run.experiment)
@@ -48,8 +51,8 @@ def kind_of(run: Run) -> str:
 
 
 def _rank_of(kind: str) -> int:
-    """Sort key: the whole method first."""
-    names = list(VARIANTS)
+    """Sort key: the whole method first, rivals after the variants."""
+    names = [*VARIANTS, *RIVALS]
     return names.index(kind) if kind in names else len(names)
 
 
@@ -58,7 +61,8 @@ def label_of(run: Run | Method) -> str:
     if isinstance(run, Method):
         return run.method
     kind = kind_of(run)
-    return VARIANTS[kind].label if kind in VARIANTS else kind
+    known = VARIANTS | RIVALS
+    return known[kind].label if kind in known else kind
 
 
 # ------------------------------------------------------------------------------- runs beside runs

@@ -4,6 +4,6 @@ A rival is one file with a `Network`, and one entry of `RIVALS`. It is trained b
 `python -m deformer.train --experiment benchmarks.rivals:<base>_<rival>` and evaluated as any run.
 """
 
-from benchmarks.rivals.catalogue import EXPERIMENTS, NETWORKS, RIVALS, Rival
+from benchmarks.rivals.catalogue import EXPERIMENTS, NETWORKS, RIVALS, Rival, rival_of
 
-__all__ = ["EXPERIMENTS", "NETWORKS", "RIVALS", "Rival"]
+__all__ = ["EXPERIMENTS", "NETWORKS", "RIVALS", "Rival", "rival_of"]

@@ -2,11 +2,13 @@
 
 from dataclasses import dataclass, replace
 
+from benchmarks.rivals.handoccnet import HandOccNet
+from benchmarks.rivals.hasson import Hasson
 from benchmarks.rivals.s2hand import S2Hand
 from benchmarks.rivals.tcmr import Tcmr
 from benchmarks.rivals.tempclr import TempClr
 from benchmarks.rivals.vibe import Vibe
-from deformer.experiments import BASES
+from deformer.experiments import BASES, FULL, STARTS
 from deformer.network.losses import PointLossName
 from deformer.network.network import Network
 from deformer.training.experiment import Experiment
@@ -26,8 +28,12 @@ class Rival:
     summary: str
     num_frames: int | None = 1
     """Frames of a window; None: those of the base. A rival of single frames has windows of 1. A
-    step has as many frames as the base's, but for a few where its order allows no such number."""
+    step has as many frames as the base's, or nearly, as its order demands."""
+    frames: str | None = None
+    """For a rival that can read windows of kept features: the rival whose spatial half it has, or
+    "full" for the Deformer's. None: it needs images."""
     point_loss: PointLossName = "mse"
+    """In place of maxMSE; a base with another loss keeps that."""
     adversarial: bool = False
     """Whether it is trained with the motion discriminator."""
 
@@ -35,8 +41,8 @@ class Rival:
         """The base experiment with this method in the Deformer's place."""
         window, order = base.stream.window, base.stream.order
         num_frames = self.num_frames or window.num_frames
-        batch = order.global_batch * window.num_frames // num_frames
-        batch -= batch % order.streams  # as an order demands
+        num_windows = order.global_batch * window.num_frames / num_frames
+        batch = order.streams * max(1, round(num_windows / order.streams))
         stream = replace(
             base.stream,
             window=replace(window, num_frames=num_frames),
@@ -47,7 +53,7 @@ class Rival:
             name=f"{base.name}_{self.name}",
             summary=f"{base.name}, but {self.summary}",
             network=f"benchmarks.rivals:{self.name}",
-            point_loss=self.point_loss,
+            point_loss=self.point_loss if base.point_loss == "max_mse" else base.point_loss,
             adversarial=self.adversarial,
             stream=stream,
         )
@@ -57,19 +63,27 @@ RIVALS = {
     rival.name: rival
     for rival in (
         Rival(
+            "hasson", "Hasson et al.", Hasson, {3: "[20]"},
+            "Hasson et al.: MANO from one vector of the image, with priors",
+        ),
+        Rival(
+            "handoccnet", "HandOccNet", HandOccNet, {1: "[40]", 3: "[40]"},
+            "HandOccNet: features of what is seen injected where the hand is hidden",
+        ),
+        Rival(
             "s2hand", "S2HAND(V)", S2Hand, dict.fromkeys((1, 2), "S2HAND(V) [51]"),
             "S2HAND(V): single frames, from 2D joints and what stays the same over time",
-            num_frames=None,
+            num_frames=4,
         ),
         Rival(
             "vibe", "VIBE", Vibe, dict.fromkeys((1, 2, 3), "VIBE [29]"),
             "VIBE: a recurrent network over the features of frames",
-            num_frames=None, adversarial=True,
+            num_frames=None, frames=FULL, adversarial=True,
         ),
         Rival(
             "tcmr", "TCMR", Tcmr, dict.fromkeys((1, 2, 3), "TCMR [10]"),
             "TCMR: past and future of a frame, integrated with a recurrent network over both",
-            num_frames=None,
+            num_frames=None, frames=FULL,
         ),
         Rival(
             "tempclr", "TempCLR", TempClr, {3: "TempCLR [61]"},
@@ -80,10 +94,17 @@ RIVALS = {
 }  # fmt: skip
 """In the order of the tables."""
 
+
+def rival_of(network: str) -> Rival | None:
+    """The rival that a network's name stands for; None for the Deformer and networks of others."""
+    package, _, name = network.rpartition(":")
+    return RIVALS.get(name) if package == "benchmarks.rivals" else None
+
+
 NETWORKS = {name: rival.network for name, rival in RIVALS.items()}
 
 EXPERIMENTS = {
     experiment.name: experiment
-    for base in BASES
+    for base in (*BASES, STARTS["lite_maps"])
     for experiment in (rival.applied_to(base) for rival in RIVALS.values())
 }

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 from benchmarks.evaluation.protocol import EVALUATION_SPLITS
 from benchmarks.evaluation.result import Method, Run
+from benchmarks.rivals import RIVALS, rival_of
 from deformer.data.occlusion_bins import BINS
 from deformer.experiments import FULL, VARIANTS, variant_of
 
@@ -61,8 +62,8 @@ class Table:
         """The row that an evaluation belongs to; None if it belongs to none."""
         if isinstance(run, Method):
             return None if self.is_ablation else run.method
-        variant = variant_of(run.choices)
-        return variant and variant.rows.get(self.number)
+        method = rival_of(run.network) or variant_of(run.choices)
+        return method and method.rows.get(self.number)
 
 
 def _mm(metric: str, decimals: int) -> Quantity:
@@ -154,6 +155,9 @@ def command_for(table: Table, row: str) -> str:
         return f"python -m benchmarks.ablations --preset paper {data}"
     if table.dataset == "ho3d":
         evaluate += " --root RAW"
+    if any(row == rival.rows.get(table.number) for rival in RIVALS.values()):
+        tables = f"--tables {table.number}"
+        return f"python -m benchmarks.ablations --preset paper {tables} {data}"
     if row != OUR_ROW:
         return f"{evaluate} --predictions FILE --method NAME --out results/NAME"
     run = f"runs/{table.dataset}"

@@ -41,7 +41,7 @@ def occluded(data, monkeypatch) -> Path:
 
 
 def test_on_encoded_frames_every_run_begins_by_itself(occluded, tmp_path):
-    options = _options(occluded, tmp_path, preset="temporal", features=Path("f"), steps=5)
+    options = _options(occluded, tmp_path, preset="lite", features=Path("f"), steps=5)
     jobs = plan(options)
     assert len(jobs) == 9 and jobs[0].experiment == "lite_temporal"
     assert "lite_temporal_nearby" in [job.experiment for job in jobs]
@@ -52,7 +52,7 @@ def test_on_encoded_frames_every_run_begins_by_itself(occluded, tmp_path):
         for command in (job.train, job.evaluate):
             assert command[command.index("--features") + 1] == "f"
         assert parse(job.train[job.train.index("deformer.train") + 1 :]).config == job.asked
-    (by_default, *_) = plan(_options(occluded, tmp_path, preset="temporal", steps=5))
+    (by_default, *_) = plan(_options(occluded, tmp_path, preset="lite", steps=5))
     assert by_default.features == by_default.asked.features == "features/lite"
     with pytest.raises(ValueError, match="--features f: tiny learns from images"):
         plan(_options(occluded, tmp_path, base="tiny", features=Path("f"), steps=5))
@@ -60,7 +60,7 @@ def test_on_encoded_frames_every_run_begins_by_itself(occluded, tmp_path):
 
 def test_the_preset_of_an_experiment():
     assert preset_of("tiny") == preset_of("tiny_ho3d_mse_noadv") == "tiny"
-    assert preset_of("lite_temporal_nearby") == "temporal"
+    assert preset_of("lite_temporal_nearby") == "lite"
     assert preset_of("ho3d_center") == "paper" and preset_of("my_own") is None
 
 
@@ -155,7 +155,7 @@ def test_the_estimate_comes_from_the_log_of_a_run(data, tmp_path):
     line = '{"step": 10, "kind": "train", "windows_per_s": 4.0}\n'
     (job.run / "log.jsonl").write_text(line + '{"step": 20, "ki')  # cut off by a kill
     console = Console(record=True, width=200)
-    ablations.print_plan(options, [job], console)
+    ablations.print_plan(options, [[job]], console)
     assert "3,600 steps left: about 2.0 hours" in console.export_text()  # 8 windows a step
 
 

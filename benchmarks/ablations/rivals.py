@@ -1,0 +1,105 @@
+"""The runs of Tables 1 to 3: the whole method and its rivals, with equal budgets and starts.
+
+From images, every method is one run. On kept features (preset lite) there are stages, each of which
+needs the one before it:
+
+    maps      what the backbone of the weights that ship sees of every frame, once
+    frames    everything that sees single frames, trained on the maps; then those spatial halves
+              encode the frames for the methods that read windows
+    windows   the Deformer and the video rivals, trained on these features
+
+All seeds of the last stage read the features of the first seed of the stage before.
+"""
+
+import sys
+from pathlib import Path
+
+from benchmarks.ablations.jobs import Encoding, Job, Work
+from benchmarks.ablations.presets import (
+    Options,
+    base_of_data,
+    check_steps,
+    kind_of,
+    make_job,
+    place_of,
+    split_of,
+    steps_of,
+)
+from benchmarks.rivals import RIVALS, Rival
+from deformer.experiments import FULL, get_experiment
+from deformer.training.experiment import Experiment
+
+_SPATIAL = "lite"
+"""The weights whose backbone makes the maps."""
+
+
+def plan_rivals(options: Options) -> list[list[Work]]:
+    """The stages; all work of a stage may be done at once."""
+    kind = kind_of(options)
+    # Rivals that the paper has on HO-3D alone are measured on other data as well
+    tables = set(options.tables) & ({3} if kind == "ho3d" else {1, 2, 3})
+    rivals = [rival for rival in RIVALS.values() if rival.rows.keys() & tables]
+    if options.only:
+        rivals = [rival for rival in rivals if rival.name in options.only]
+    has_ours = not options.only or FULL in options.only
+    if options.preset != "lite":
+        base = base_of_data(options, kind)
+        names = [base.name] * has_ours + [_experiment(rival, base) for rival in rivals]
+        return [_jobs(options, names, base)]
+    return _stages_on_features(options, rivals, has_ours)
+
+
+def _stages_on_features(options: Options, rivals: list[Rival], has_ours: bool) -> list[list[Work]]:
+    frames, windows = get_experiment("lite_maps"), get_experiment("lite_video")
+    singles = [rival for rival in rivals if rival.frames is None]
+    video = [rival for rival in rivals if rival.frames is not None]
+    encoders = {rival.frames for rival in video} | ({FULL} if has_ours else set())
+    names = {name: _experiment(RIVALS[name], frames) for name in RIVALS}
+    names[FULL] = frames.name
+    first = dict.fromkeys([*sorted(encoders), *(rival.name for rival in singles)])
+    maps = Path("features/maps")
+    stages: list[list[Work]] = [
+        [_encoding(options, _SPATIAL, frames.name, maps, ["--level", "maps", "--copies", "1"])],
+        _jobs(options, [names[name] for name in first], frames),
+    ]
+    made, encodings = {}, []
+    for encoder in sorted(encoders):
+        run = options.runs / place_of(options, names[encoder], options.seeds[0])
+        reader = next((rival for rival in video if rival.frames == encoder), None)
+        experiment = _experiment(reader, windows) if reader else windows.name
+        made[encoder] = Path("features") / get_experiment(names[encoder]).name
+        how = ["--which", "last", "--features", str(maps)]
+        encodings.append(_encoding(options, str(run), experiment, made[encoder], how))
+    jobs = _jobs(options, [windows.name], windows, made[FULL]) if has_ours else []
+    for rival in video:
+        jobs += _jobs(options, [_experiment(rival, windows)], windows, made[rival.frames])
+    return [*stages, encodings, jobs]
+
+
+def _experiment(rival: Rival, base: Experiment) -> str:
+    return f"benchmarks.rivals:{base.name}_{rival.name}"
+
+
+def _jobs(
+    options: Options, names: list[str], base: Experiment, features: Path | None = None
+) -> list[Job]:
+    steps, split = steps_of(options, base), split_of(options, kind_of(options))
+    jobs = [
+        make_job(options, name, seed, steps, split, features and str(features))
+        for seed in options.seeds
+        for name in names
+    ]
+    check_steps(options, jobs)
+    return jobs
+
+
+def _encoding(
+    options: Options, checkpoint: str, experiment: str, out: Path, how: list[str]
+) -> Encoding:
+    split = split_of(options, kind_of(options))
+    command = [
+        sys.executable, "-m", "deformer.encode", "--checkpoint", checkpoint,
+        "--data", str(options.data), "--experiment", experiment, "--splits", split,
+        "--out", str(out), *how,
+    ]  # fmt: skip
+    return Encoding(out, command)

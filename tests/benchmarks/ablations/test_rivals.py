@@ -1,0 +1,99 @@
+"""The plan of Tables 1 to 3: the whole method and its rivals, from images or in stages."""
+
+from pathlib import Path
+
+import pytest
+
+from benchmarks.ablations import __main__ as ablations
+from benchmarks.ablations import presets
+from benchmarks.ablations.jobs import Encoding, Job
+from benchmarks.ablations.presets import Options
+from benchmarks.ablations.rivals import plan_rivals
+from benchmarks.rivals import RIVALS
+from deformer.data.dataset import read_info
+from deformer.experiments import get_experiment
+from deformer.train import parse
+
+
+def _options(data: Path, tmp_path: Path, **more) -> Options:
+    return Options(
+        data,
+        runs=tmp_path / "runs",
+        results=tmp_path / "results",
+        tables=(1, 2, 3),
+        steps=5,
+        **more,
+    )
+
+
+@pytest.fixture
+def occluded(data, monkeypatch) -> Path:
+    """The same shards, said to be of the benchmark."""
+    info = read_info(data)
+    marked = {**info, "synthetic": {**info["synthetic"], "benchmark": "occluded-hands"}}
+    monkeypatch.setattr(presets, "read_info", lambda _: marked)
+    return data
+
+
+def test_from_images_every_method_is_one_run(data, tmp_path):
+    (jobs,) = plan_rivals(_options(data, tmp_path, seeds=(0, 1)))
+    rivals = {f"tiny_{name}" for name in RIVALS}
+    names = [get_experiment(job.experiment).name for job in jobs]
+    assert set(names) == {"tiny", *rivals} and len(names) == 2 * len(set(names))
+    assert names[0] == "tiny" and len({job.run for job in jobs}) == len(jobs)
+    for job in jobs:
+        arguments = job.train[job.train.index("deformer.train") + 1 :]
+        assert parse(arguments).config == job.asked
+
+
+def _where(command: list[str], option: str) -> str:
+    return command[command.index(option) + 1]
+
+
+def test_on_features_every_stage_makes_what_the_next_reads(occluded, tmp_path):
+    options = _options(occluded, tmp_path, preset="lite", seeds=(3, 4))
+    maps, frames, encodings, windows = plan_rivals(options)
+    assert [work.out for work in maps] == [Path("features/maps")]
+    assert all(job.features == "features/maps" for job in frames)
+    runs = {str(job.run) for job in frames}
+    made = {str(work.out) for work in encodings}
+    for work in encodings:
+        assert _where(work.command, "--features") == "features/maps"
+        assert _where(work.command, "--checkpoint") in runs  # the first seed's
+        assert _where(work.command, "--checkpoint").endswith("-seed3")
+    for job in windows:
+        assert job.features in made and _where(job.evaluate, "--features") == job.features
+        assert get_experiment(job.experiment).stream.window.num_frames == 7
+    names = {get_experiment(job.experiment).name for job in [*frames, *windows]}
+    for rival in RIVALS.values():
+        base = "lite_maps" if rival.frames is None else "lite_video"
+        assert f"{base}_{rival.name}" in names
+    assert {"lite_maps", "lite_video"} <= names
+
+
+def test_the_encoder_of_a_video_rival_has_its_spatial_half(occluded, tmp_path):
+    for rival in RIVALS.values():
+        if rival.frames is None:
+            continue
+        plan = plan_rivals(_options(occluded, tmp_path, preset="lite", only=(rival.name,)))
+        (encoding,) = plan[2]
+        encoder = RIVALS[rival.frames].network if rival.frames in RIVALS else None
+        if encoder:
+            assert encoder.spatial_parts == rival.network.spatial_parts
+        assert get_experiment(_where(encoding.command, "--experiment")).name.startswith(
+            "lite_video"
+        )
+
+
+def test_one_command_plans_all_tables(occluded, tmp_path):
+    options = Options(occluded, preset="lite", tables=(1, 4), only=("vibe", "full"), steps=5)
+    *first, last = ablations.plan_stages(options)
+    assert [type(stage[0]) for stage in first] == [Encoding, Job, Encoding, Job]
+    assert [job.experiment for job in last] == ["lite_temporal"]
+
+
+def test_unknown_names_and_tables_are_refused(data, tmp_path):
+    with pytest.raises(ValueError, match="the rivals are .*vibe"):
+        _options(data, tmp_path, only=("wibe",))
+    with pytest.raises(ValueError, match="--tables 7: the tables are 1 to 6"):
+        Options(data, tables=(7,))
