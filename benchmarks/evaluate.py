@@ -41,6 +41,7 @@ from benchmarks.evaluation.truth import (
     data_of,
     pair_predictions,
     pose_meshes,
+    predicted_meshes,
     read_truth,
     true_meshes,
 )
@@ -148,8 +149,9 @@ def evaluate(options: Options, place: Place, console: Console) -> Evaluation | N
     truth = read_truth(store.folder, options.split, rows)
     predictions = read_predictions(path)
     if options.vertices and "vertices_m" not in predictions and "pose_rotvec" in predictions:
-        every = np.arange(len(row := predictions["row"]))
-        add_vertices(path, _posed(hands, predictions, every, index.is_left[row]))
+        pose, betas = predictions["pose_rotvec"], predictions["betas"]
+        is_left = index.is_left[predictions["row"]]
+        add_vertices(path, pose_meshes(hands, pose, betas, is_left))
     return _score_run(options, store, checkpoint, hands, truth, predictions, console)
 
 
@@ -172,7 +174,7 @@ def _score_run(
     wants_mesh = truth.dataset == "ho3d" if options.mesh is None else options.mesh
     vertices = None
     if wants_mesh:
-        vertices = _vertices_cam_m(hands, predictions, source, truth.is_left[at])
+        vertices = predicted_meshes(predictions, source, hands, truth.is_left[at])
     if vertices is not None:
         meshes = vertices, _known(true_meshes(truth, at, hands), console)
     metrics = score(compare(truth, at, joints, *meshes))
@@ -212,25 +214,6 @@ def _known(vertices: np.ndarray, console: Console) -> np.ndarray | None:
     return None
 
 
-def _posed(hands: Hands, predictions: dict, source: np.ndarray, is_left: np.ndarray) -> np.ndarray:
-    """Vertices (M, 778, 3) relative to the wrist, m, of the rows `source` (M,)."""
-    pose, betas = predictions["pose_rotvec"][source], predictions["betas"][source]
-    return pose_meshes(hands, pose, betas, is_left)
-
-
-def _vertices_cam_m(
-    hands: Hands, predictions: dict, source: np.ndarray, is_left: np.ndarray
-) -> np.ndarray | None:
-    """Vertices (M, 778, 3), camera frame; None where the network predicts joints alone."""
-    if "vertices_m" in predictions:
-        vertices = predictions["vertices_m"][source].reshape(len(source), -1, 3)
-    elif "pose_rotvec" in predictions:
-        vertices = _posed(hands, predictions, source, is_left)
-    else:
-        return None
-    return vertices + predictions["wrist_cam_m"][source].astype(np.float64)[:, None]
-
-
 _NO_TRUTH = (
     "no frame of {} has labelled joints, so nothing can be scored: for HO-3D's evaluation set put "
     "evaluation_xyz.json and evaluation_verts.json into the raw folder and build again"
@@ -256,7 +239,7 @@ def _without_truth(
         )
     source = np.searchsorted(predictions["row"], truth.row)
     joints = joints_cam_m(predictions, source)
-    vertices = _vertices_cam_m(hands, predictions, source, truth.is_left)
+    vertices = predicted_meshes(predictions, source, hands, truth.is_left)
     _write_submission(options, truth, np.arange(len(source)), joints, vertices, console)
     console.print(
         "the ground truth of HO-3D's evaluation set is not there: upload pred.zip to the "

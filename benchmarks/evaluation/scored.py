@@ -47,7 +47,7 @@ class Scored:
     """(M,) bool: the frame has no image and takes the prediction of the nearest frame."""
     windows: np.ndarray | None
     """(P, T) rows of `frames.parquet`: the window around each predicted frame; None if the windows
-    are not known."""
+    are not known, or the network fuses no poses."""
     centre: int
     """The window's column that holds the predicted frame itself."""
 
@@ -180,6 +180,8 @@ def _windows(
     run: Run, predictions: dict[str, np.ndarray], data: Path
 ) -> tuple[np.ndarray | None, int]:
     """The windows around the predicted frames, as the checkpoint shapes them, and their centre."""
+    if "weights" not in predictions:
+        return None, 0
     try:
         config = load_experiment(run.checkpoint, str(run.step)).experiment.stream.window
     except (OSError, ValueError):  # the checkpoint is gone

@@ -207,6 +207,21 @@ def true_meshes(truth: Truth, at: np.ndarray, hands: Hands | None) -> np.ndarray
     return posed + truth.joints_m[at, :1]
 
 
+def predicted_meshes(
+    predictions: dict[str, np.ndarray], source: np.ndarray, hands: Hands, is_left: np.ndarray
+) -> np.ndarray | None:
+    """Vertices (M, 778, 3) of the rows `source` (M,) of `predictions.parquet`, camera frame, m: the
+    network's own, else posed from its MANO parameters; None where it predicts joints alone."""
+    if "vertices_m" in predictions:
+        relative = predictions["vertices_m"][source].reshape(-1, NUM_VERTICES, 3)
+    elif "pose_rotvec" in predictions:
+        pose, betas = predictions["pose_rotvec"][source], predictions["betas"][source]
+        relative = pose_meshes(hands, pose, betas, is_left)
+    else:
+        return None
+    return relative + predictions["wrist_cam_m"][source].astype(np.float64)[:, None]
+
+
 def pose_meshes(
     hands: Hands, pose_rotvec: np.ndarray, betas: np.ndarray, is_left: np.ndarray
 ) -> np.ndarray:

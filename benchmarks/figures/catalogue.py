@@ -93,7 +93,8 @@ def _draw_hands(scored: Scored, models: Hands) -> Iterator[Drawn]:
         yield Drawn(
             f"{_file_name(scored.name)}/hands",
             "Predicted hands, seen and hidden",
-            "Frames with the predicted mesh over them and its Procrustes-aligned error. Their "
+            "Frames with the predicted mesh (or its joints, of networks without one) over them and "
+            "the Procrustes-aligned error of the joints. Their "
             "errors are nearest to the median of their group, the hands seen well or hidden.",
             hands.predicted_hands(groups, scored.evaluation.data),
             is_photo=True,

@@ -1,11 +1,13 @@
 """The frames that figures show, chosen by a rule instead of by hand, and what is drawn of them."""
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
+from benchmarks.evaluation.predictions import joints_cam_m
 from benchmarks.evaluation.scored import Scored, read_dataset
-from benchmarks.evaluation.truth import pose_meshes, true_meshes
+from benchmarks.evaluation.truth import predicted_meshes, true_meshes
 from deformer.data.augment import Draw
 from deformer.data.batch import collate, read_window
 from deformer.data.occlusion_bins import BINS, HIDDEN, SEEN, is_in_bin
@@ -94,7 +96,9 @@ class FrameView:
     faces: np.ndarray
     true_m: np.ndarray | None
     predicted_m: np.ndarray | None
-    """The prediction of the frame's own window."""
+    """The prediction of the frame's own window; None also where the network predicts no mesh."""
+    joints_m: np.ndarray | None
+    """(21, 3) likewise: every network predicts them."""
     pa_mm: float
     """Procrustes-aligned error of the joints; NaN if not known."""
 
@@ -122,30 +126,38 @@ def view_window(scored: Scored, hands: Hands, at: int, whole: bool = True) -> li
         FrameView(
             images[i], read.K[0, i].double().numpy(), int(index.numbers["frame"][distinct[i]]),
             i == centre, float(read.occlusion[0, i]), float(summed[i]), faces,
-            *_meshes(scored, hands, int(distinct[i])),
+            *_points(scored, hands, int(distinct[i])),
         )
         for i in range(len(distinct))
     ]  # fmt: skip
 
 
-def _meshes(
-    scored: Scored, hands: Hands, row: int
-) -> tuple[np.ndarray | None, np.ndarray | None, float]:
-    """True and predicted vertices of a row of `frames.parquet`, and the error of its joints."""
+class _Points(NamedTuple):
+    """The last fields of `FrameView`."""
+
+    true_m: np.ndarray | None = None
+    predicted_m: np.ndarray | None = None
+    joints_m: np.ndarray | None = None
+    pa_mm: float = np.nan
+
+
+def _points(scored: Scored, hands: Hands, row: int) -> _Points:
+    """True and predicted points of a row of `frames.parquet`."""
     truth, i = scored.truth, _position(scored.truth.row, row)
     if i is None or not truth.is_labelled[i]:
-        return None, None, np.nan
+        return _Points()
     (true_m,) = true_meshes(truth, np.array([i]), hands)
     if not np.isfinite(true_m).all():
         true_m = None
     p = _position(scored.predictions["row"], row)
     if p is None:
-        return true_m, None, np.nan
-    pose, betas = (scored.predictions[k][p : p + 1] for k in ("pose_rotvec", "betas"))
-    relative = pose_meshes(hands, pose, betas, truth.is_left[i : i + 1])[0]
+        return _Points(true_m)
+    source = np.array([p])
+    meshes = predicted_meshes(scored.predictions, source, hands, truth.is_left[[i]])
+    (joints_m,) = joints_cam_m(scored.predictions, source)
     m = _position(scored.row, row)
     pa_mm = np.nan if m is None else float(scored.pa_mm[m])
-    return true_m, relative + scored.predictions["wrist_cam_m"][p].astype(np.float64), pa_mm
+    return _Points(true_m, None if meshes is None else meshes[0], joints_m, pa_mm)
 
 
 def _position(rows: np.ndarray, row: int) -> int | None:

@@ -22,18 +22,21 @@ from benchmarks.figures.style import (
     styled,
 )
 from deformer.hand.align import align_procrustes, point_errors_mm
+from deformer.hand.camera import project
+from deformer.video.ink import draw_skeleton
 from deformer.video.meshes import Look, draw_mesh, is_in_front
 
 _HAND_RGB, _TRUTH_RGB = (86, 156, 214), (190, 193, 199)
 
 _SMALL = 10.5
+_BONE_PX = 2.0
 _WORST_MM = 20.0
 """The darkest colour of an error."""
 
 
 @styled
 def predicted_hands(groups: dict[str, list[FrameView]], data: Data) -> Figure:
-    """Images, and the predicted meshes over them: two rows for each named group."""
+    """Images, and the predicted hands over them: two rows for each named group."""
     columns = max(map(len, groups.values()))
     figure = new_figure(max(WIDTH_IN, 1.7 * columns), 3.7 * len(groups) + 0.8)
     set_title(figure, "Predicted hands, seen and hidden", data)
@@ -88,7 +91,12 @@ def _true(frame: FrameView) -> np.ndarray | None:
 
 
 def _predicted(frame: FrameView) -> np.ndarray | None:
-    return _drawn(frame.image, frame, frame.predicted_m, _HAND_RGB, 0.9)
+    """The mesh; the skeleton of a network that predicts joints alone."""
+    if frame.predicted_m is not None or frame.joints_m is None:
+        return _drawn(frame.image, frame, frame.predicted_m, _HAND_RGB, 0.9)
+    image = frame.image.copy()
+    draw_skeleton(image, project(frame.joints_m, frame.K), _HAND_RGB, _BONE_PX, 1.0)
+    return image
 
 
 def _error(frame: FrameView) -> np.ndarray | None:

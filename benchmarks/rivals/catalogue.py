@@ -2,11 +2,15 @@
 
 from dataclasses import dataclass, replace
 
+from benchmarks.rivals.graphormer import MeshGraphormer
 from benchmarks.rivals.hampali import Hampali
 from benchmarks.rivals.handoccnet import HandOccNet
 from benchmarks.rivals.hasson import Hasson
 from benchmarks.rivals.liu import Liu
+from benchmarks.rivals.s2hand import S2Hand
 from benchmarks.rivals.spurr import Spurr
+from benchmarks.rivals.tcmr import Tcmr
+from benchmarks.rivals.tempclr import TempClr
 from benchmarks.rivals.temporal import HandOccNetOverTime, LiuOverTime
 from benchmarks.rivals.vibe import Vibe
 from deformer.experiments import BASES, FULL, STARTS
@@ -29,8 +33,8 @@ class Rival:
     """Number of a table of the paper → the row that it fills."""
     summary: str
     num_frames: int | None = 1
-    """Frames of a window; None: those of the base. A rival of single frames has windows of 1, and
-    as many frames per step as the base has."""
+    """Frames of a window; None: those of the base. A rival of single frames has windows of 1. A
+    step has as many frames as the base's, or nearly, as its order demands."""
     frames: str | None = None
     """For a rival that can read windows of kept features: the rival whose spatial half it has, or
     "full" for the Deformer's. None: it needs images."""
@@ -45,7 +49,8 @@ class Rival:
         """The base experiment with this method in the Deformer's place."""
         window, order = base.stream.window, base.stream.order
         num_frames = self.num_frames or window.num_frames
-        batch = order.global_batch * window.num_frames // num_frames
+        num_windows = order.global_batch * window.num_frames / num_frames
+        batch = order.streams * max(1, round(num_windows / order.streams))
         stream = replace(
             base.stream,
             window=replace(window, num_frames=num_frames),
@@ -85,6 +90,11 @@ RIVALS = {
             "Hasson et al.: MANO from one vector of the image, with priors",
         ),
         Rival(
+            "graphormer", "MeshGraphormer", MeshGraphormer,
+            dict.fromkeys((1, 2), "MeshGraphormer [33]"),
+            "MeshGraphormer: vertices as tokens of a transformer with graph convolution",
+        ),
+        Rival(
             "liu", "Liu et al.", Liu, dict.fromkeys((1, 3), "[36]"),
             "Liu et al.: attention in the hand's box, heatmaps, then MANO",
         ),
@@ -93,9 +103,24 @@ RIVALS = {
             "HandOccNet: features of what is seen injected where the hand is hidden",
         ),
         Rival(
+            "s2hand", "S2HAND(V)", S2Hand, dict.fromkeys((1, 2), "S2HAND(V) [51]"),
+            "S2HAND(V): single frames, from 2D joints and what stays the same over time",
+            num_frames=4,
+        ),
+        Rival(
             "vibe", "VIBE", Vibe, dict.fromkeys((1, 2, 3), "VIBE [29]"),
             "VIBE: a recurrent network over the features of frames",
             num_frames=None, frames=FULL, adversarial=True,
+        ),
+        Rival(
+            "tcmr", "TCMR", Tcmr, dict.fromkeys((1, 2, 3), "TCMR [10]"),
+            "TCMR: past and future of a frame, integrated with a recurrent network over both",
+            num_frames=None, frames=FULL,
+        ),
+        Rival(
+            "tempclr", "TempCLR", TempClr, {3: "TempCLR [61]"},
+            "TempCLR: single frames, made coherent over time by a contrastive loss",
+            num_frames=2,
         ),
         Rival(
             "liu_temporal", "Liu et al. + temporal", LiuOverTime,

@@ -36,8 +36,8 @@ _PARAMETERS = POSE + 2 * NUM_BETAS
 
 
 class IterativeRegressor(nn.Module):
-    """Starts at a mean hand and corrects it from what it sees: HMR's regressor, which VIBE and TCMR
-    share."""
+    """Starts at a mean hand and corrects it from what it sees: HMR's regressor, which VIBE, TCMR
+    and TempCLR share."""
 
     def __init__(self, width: int, hidden: tuple[int, int]) -> None:
         super().__init__()

@@ -262,8 +262,10 @@ class HandLayer(nn.Module):
         tip_ids = np.unique(list(TIP_VERTICES.values()))
         kept = np.union1d(np.arange(0, NUM_VERTICES, vertex_stride), tip_ids)
         self.num_vertices = len(kept)
+        self.right = hands.right  # for networks that build a mesh of their own
         sides = [getattr(hands, side) for side in SIDES]
         tables = {
+            "kept": kept,  # (V,) numbers of the computed vertices
             "vertex_basis": np.concatenate([_vertex_basis(hand, kept) for hand in sides]),
             "joint_basis": np.concatenate([_joint_basis(hand) for hand in sides]),
             "weights": np.concatenate([hand.weights[kept] for hand in sides], 1),

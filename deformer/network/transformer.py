@@ -86,10 +86,13 @@ class EncoderLayer(nn.Module):
         self.norm1, self.norm2 = nn.LayerNorm(width), nn.LayerNorm(width)
 
     def forward(self, tokens: Tensor, positions: Tensor) -> Tensor:
+        tokens = self.attend(tokens, positions)
+        return tokens + self.feed_forward(self.norm2(tokens))
+
+    def attend(self, tokens: Tensor, positions: Tensor) -> Tensor:
         normed = self.norm1(tokens)
         placed = normed + positions
-        tokens = tokens + self.attention(placed, placed, normed)
-        return tokens + self.feed_forward(self.norm2(tokens))
+        return tokens + self.attention(placed, placed, normed)
 
 
 class Encoder(nn.Module):

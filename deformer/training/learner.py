@@ -148,7 +148,7 @@ class Learner:
 
     def _backward(self, pieces: list[_Piece]) -> tuple[dict[str, Tensor], Tensor, list[Tensor]]:
         """Compute and clip the gradient over all pieces. Returns unweighted losses, the norm before
-        clipping, and the fused rotations of each piece."""
+        clipping, and for a discriminator the rotations of each piece."""
         terms: dict[str, Tensor] = {}
         fused = []
         for k, piece in enumerate(pieces):

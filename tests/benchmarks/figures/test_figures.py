@@ -6,20 +6,22 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 
 from benchmarks.evaluation.result import find_evaluations, write_evaluation
 from benchmarks.evaluation.scored import load_scored, parse_split
 from benchmarks.evaluation.training_log import find_logs
 from benchmarks.figures import __main__ as figures
-from benchmarks.figures.catalogue import draw_all, draw_split, lines_of
+from benchmarks.figures.catalogue import draw_all, draw_run, draw_split, lines_of
 from benchmarks.figures.curves import (
     Line,
     error_by_occlusion,
     mean_by_occlusion,
     training_curves,
 )
-from benchmarks.figures.examples import largest_gain, typical_frames
+from benchmarks.figures.examples import largest_gain, typical_frames, view_window
+from benchmarks.figures.hands import _predicted
 from deformer.experiments import VARIANTS, choices_of, get_experiment
 from tests.benchmarks.drawn_results import made_up, write_result, write_run
 from tests.benchmarks.evaluations import make_evaluation
@@ -209,6 +211,17 @@ def test_a_part_of_a_split_is_drawn(data, result, tmp_path):
     assert parse_split("s0_test") == ("s0_test", False)
     for part in ("where occlusion > 0.5", "limit 100", "where occlusion > 0.5 limit 100"):
         assert parse_split(f"s0_test {part}") == ("s0_test", True)
+
+
+def test_joints_alone_are_drawn_as_a_skeleton(data, result, hands, tmp_path):
+    write_result(tmp_path / "a", result, write_run(tmp_path / "run"))
+    path = tmp_path / "a" / "predictions.parquet"
+    pq.write_table(pq.read_table(path).drop_columns(["pose_rotvec", "betas", "weights"]), path)
+    scored, problems = load_scored(find_evaluations(tmp_path), tmp_path, [data])
+    (frame,) = view_window(scored[0], hands, 0)
+    assert frame.predicted_m is None and not np.array_equal(_predicted(frame), frame.image)
+    names = [drawn.name for drawn in draw_run(scored[0], None, problems)]
+    assert problems == {} and names == ["a/hands"]
 
 
 # ------------------------------------------------------------------------------------ the pieces
