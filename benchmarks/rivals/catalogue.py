@@ -31,6 +31,8 @@ class Rival:
     """In place of maxMSE; a base with another loss keeps that."""
     adversarial: bool = False
     """Whether it is trained with the motion discriminator."""
+    differs: str = ""
+    """For the report, in a few words: what is left out or otherwise than in the original."""
 
     def applied_to(self, base: Experiment) -> Experiment:
         """The base experiment with this method in the Deformer's place."""
@@ -60,6 +62,7 @@ RIVALS = {
             "vibe", "VIBE", Vibe, dict.fromkeys((1, 2, 3), "VIBE [29]"),
             "VIBE: a recurrent network over the features of frames",
             num_frames=None, frames=FULL, adversarial=True,
+            differs="MANO for SMPL; frames encoded by the Deformer's spatial half",
         ),
     )
 }  # fmt: skip
