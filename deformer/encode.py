@@ -15,7 +15,7 @@ Exit status: 0 done, 1 unusable input, 2 wrong option.
 
 import json
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -97,6 +97,9 @@ def make_features(options: Options, device: torch.device) -> None:
     hands = load_hands_of(index.info, options.mano_dir)
     checkpoint = open_trained(options.checkpoint, options.which)
     check_hand(checkpoint, hands)
+    if options.level == "maps":  # of any size: a backbone knows no size
+        config = replace(checkpoint.experiment.model, roi_size=experiment.model.roi_size)
+        checkpoint = replace(checkpoint, experiment=replace(checkpoint.experiment, model=config))
     _check_network(checkpoint, experiment)
     model = open_network(checkpoint, hands, device)
     spatial = spatial_half(type(model), checkpoint.tensors["model"], options.level)

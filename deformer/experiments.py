@@ -143,7 +143,7 @@ def lite_maps() -> Experiment:
         adversarial=False,
         losses=lite_frames().losses,
         stream=replace(base.stream, window=replace(base.stream.window, num_frames=1)),
-        model=replace(base.model, fusion="center"),
+        model=replace(base.model, fusion="center", roi_size=8),  # a quarter of the tokens
         optim=replace(base.optim, epochs=2, cooldown=0.5),
     )
 
@@ -156,6 +156,7 @@ def lite_video() -> Experiment:
         name="lite_video",
         summary="lite_temporal on frames encoded by lite_maps, for comparisons with rivals",
         features="features/lite_maps",
+        model=replace(lite_temporal().model, roi_size=8),
     )
 
 

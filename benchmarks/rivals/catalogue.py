@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass, replace
 
+from benchmarks.rivals.handoccnet import HandOccNet
+from benchmarks.rivals.hasson import Hasson
 from benchmarks.rivals.vibe import Vibe
 from deformer.experiments import BASES, FULL, STARTS
 from deformer.network.losses import PointLossName
@@ -58,6 +60,14 @@ class Rival:
 RIVALS = {
     rival.name: rival
     for rival in (
+        Rival(
+            "hasson", "Hasson et al.", Hasson, {3: "[20]"},
+            "Hasson et al.: MANO from one vector of the image, with priors",
+        ),
+        Rival(
+            "handoccnet", "HandOccNet", HandOccNet, {1: "[40]", 3: "[40]"},
+            "HandOccNet: features of what is seen injected where the hand is hidden",
+        ),
         Rival(
             "vibe", "VIBE", Vibe, dict.fromkeys((1, 2, 3), "VIBE [29]"),
             "VIBE: a recurrent network over the features of frames",
