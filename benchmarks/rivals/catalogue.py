@@ -63,10 +63,12 @@ RIVALS = {
         Rival(
             "hasson", "Hasson et al.", Hasson, {3: "[20]"},
             "Hasson et al.: MANO from one vector of the image, with priors",
+            differs="no object branch, no terms of contact; joint rotations for PCA coefficients",
         ),
         Rival(
             "handoccnet", "HandOccNet", HandOccNet, {1: "[40]", 3: "[40]"},
             "HandOccNet: features of what is seen injected where the hand is hidden",
+            differs="smaller transformers, fewer numbers a frame, GroupNorm",
         ),
         Rival(
             "vibe", "VIBE", Vibe, dict.fromkeys((1, 2, 3), "VIBE [29]"),
