@@ -30,16 +30,14 @@ from deformer.program.console import PlainConsole, run_program
 from deformer.program.lock import locked
 from pipelines.building.cluster import WorkerOptions, dask_client
 from pipelines.building.finish import finish, remove_build
+from pipelines.building.marks import BUILD_FOLDER, read_mark, write_json
 from pipelines.building.plan import BuildPlan, PlanOptions, describe_changes, make_plan
 from pipelines.building.shard import (
-    BUILD_FOLDER,
     ShardTask,
     build_shard,
     join_parts,
     make_part,
-    read_mark,
     remove_parts,
-    write_json,
 )
 from pipelines.datasets.source import UnusableInputError
 

@@ -4,10 +4,10 @@
     python -m pipelines.verify shards/dexycb --repair --root $DEX_YCB_DIR
 
 Checked: that every shard is there, of its size and sha256, and a sequence of whole clips of one
-part of every split; that every image decodes and has its crop's size; that the labels keep the
-rules of `pipelines.inspection.checks`, a hand's size among them; that MANO's joints are the stated
-ones (to 0.5 mm and 0.5 px); that the indices hold exactly the rows of the tars; the counts, and
-that any frame is valid; that there is no extra tar.
+part of every split; that every image decodes and has its crop's size, and every depth image in a
+build with depth; that the labels keep the rules of `pipelines.inspection.checks`, a hand's size
+among them; that MANO's joints are the stated ones (to 0.5 mm and 0.5 px); that the indices hold
+exactly the rows of the tars; the counts, and that any frame is valid; that there is no extra tar.
 
 Exit status: 0 all well, 1 broken, or not to be checked.
 """
@@ -27,7 +27,7 @@ import tyro
 from rich.progress import track
 
 from deformer.data.clip import SPLIT_COLUMNS
-from deformer.data.dataset import DATASET_FILE, read_info
+from deformer.data.dataset import DATASET_FILE, has_depth, read_info
 from deformer.hand.mano import load_hands
 from deformer.program.console import PlainConsole, print_labelled, run_program
 from deformer.program.pool import run_in_processes, single_threaded
@@ -75,7 +75,8 @@ def verify(folder: Path, hand: str | None, workers: int | None = None) -> list[S
     Raises `FileNotFoundError` or `ValueError` when the folder is no dataset of this schema.
     """
     info = _read_whole_info(folder)
-    jobs = [(folder, i, shard, hand) for i, shard in enumerate(info["shards"])]
+    with_depth = has_depth(info["parameters"])
+    jobs = [(folder, i, shard, hand, with_depth) for i, shard in enumerate(info["shards"])]
     if workers == 0:
         done = enumerate(map(_check_shard, jobs))
     else:
@@ -143,8 +144,8 @@ def _read_whole_info(folder: Path) -> dict:
 # --------------------------------------------------------------------------------------- one shard
 
 
-def _check_shard(job: tuple[Path, int, dict, str | None]) -> ShardReport:
-    folder, position, shard, hand = job
+def _check_shard(job: tuple[Path, int, dict, str | None, bool]) -> ShardReport:
+    folder, position, shard, hand, with_depth = job
     single_threaded()
     name, path = shard["name"], folder / shard["name"]
     problems: list[str] = []
@@ -156,8 +157,8 @@ def _check_shard(job: tuple[Path, int, dict, str | None]) -> ShardReport:
             problems.append(f"{name} has {size} bytes, {DATASET_FILE} says {shard['size']}")
         elif differs:
             problems.append(f"{name} has sha256 {sha256}, {DATASET_FILE} says {shard['sha256']}")
-        problems += check_clips(path, name, _hand_model(hand) if hand else None)
-        frames, annotations = index_shard(path, name)
+        problems += check_clips(path, name, _hand_model(hand) if hand else None, with_depth)
+        frames, annotations = index_shard(path, name, with_depth)
     except CorruptShardError as error:
         problems.append(str(error))
     except FileNotFoundError:

@@ -48,7 +48,7 @@ def _lines_of(page: Path) -> list[str]:
 
 
 def _makefile_lines() -> list[str]:
-    targets = ["demo", "ablations", "rivals", "weights", "MOTIONS=motions.npz", "PRESET=temporal"]
+    targets = ["demo", "ablations", "rivals", "weights", "MOTIONS=motions.npz", "PRESET=lite"]
     recipes = _dry_run("--always-make", *targets).replace("\\\n", " ")
     recipes = re.sub(r"\$\(\((\d+) \* (\d+)\)\)", lambda m: str(int(m[1]) * int(m[2])), recipes)
     return re.findall(r"^.*-m (?:pipelines|deformer|benchmarks)\..*$", recipes, re.MULTILINE)

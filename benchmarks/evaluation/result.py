@@ -38,6 +38,8 @@ MAY_DIFFER = (
     "point_loss", "adversarial",
 )  # fmt: skip
 """Compared runs may differ in these fields of an experiment."""
+_ADDED = (("stream.input", "rgb"), ("network", "deformer"))
+"""Values of later fields that stand for what runs did before; the hash leaves them out."""
 
 
 @dataclass(frozen=True)
@@ -182,6 +184,7 @@ def config_hash(checkpoint: Checkpoint) -> str:
     its planned number of steps and of its precision."""
     fields = shaping_fields(checkpoint.experiment)
     shared = {name: value for name, value in fields.items() if name not in MAY_DIFFER}
+    shared = {name: value for name, value in shared.items() if (name, value) not in _ADDED}
     text = json.dumps([shared, checkpoint.origin], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 

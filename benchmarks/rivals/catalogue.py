@@ -4,6 +4,8 @@ from dataclasses import dataclass, replace
 
 from benchmarks.rivals.handoccnet import HandOccNet
 from benchmarks.rivals.hasson import Hasson
+from benchmarks.rivals.liu import Liu
+from benchmarks.rivals.temporal import HandOccNetOverTime, LiuOverTime
 from benchmarks.rivals.vibe import Vibe
 from deformer.experiments import BASES, FULL, STARTS
 from deformer.network.losses import PointLossName
@@ -66,6 +68,11 @@ RIVALS = {
             differs="no object branch, no terms of contact; joint rotations for PCA coefficients",
         ),
         Rival(
+            "liu", "Liu et al.", Liu, dict.fromkeys((1, 3), "[36]"),
+            "Liu et al.: attention in the hand's box, heatmaps, then MANO",
+            differs="no object branch, no unlabelled videos; attention inside the hand's box",
+        ),
+        Rival(
             "handoccnet", "HandOccNet", HandOccNet, {1: "[40]", 3: "[40]"},
             "HandOccNet: features of what is seen injected where the hand is hidden",
             differs="smaller transformers, fewer numbers a frame, GroupNorm",
@@ -75,6 +82,20 @@ RIVALS = {
             "VIBE: a recurrent network over the features of frames",
             num_frames=None, frames=FULL, adversarial=True,
             differs="MANO for SMPL; frames encoded by the Deformer's spatial half",
+        ),
+        Rival(
+            "liu_temporal", "Liu et al. + temporal", LiuOverTime,
+            {2: "[36]+Temporal Transformer+maxMSE"},
+            "Liu et al. with a temporal transformer and maxMSE",
+            num_frames=None, frames="liu", point_loss="max_mse",
+            differs="the paper gives no more than the name; sizes are the Deformer's",
+        ),
+        Rival(
+            "handoccnet_temporal", "HandOccNet + temporal", HandOccNetOverTime,
+            {2: "[40]+Temporal Transformer+maxMSE"},
+            "HandOccNet with a temporal transformer and maxMSE",
+            num_frames=None, frames="handoccnet", point_loss="max_mse",
+            differs="the paper gives no more than the name; sizes are the Deformer's",
         ),
     )
 }  # fmt: skip

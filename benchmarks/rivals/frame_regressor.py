@@ -6,6 +6,7 @@ from torch import Tensor
 from deformer.hand.mano import HandLayer
 from deformer.network.config import DeformerConfig
 from deformer.network.frames import NUM_BETAS, POSE, SMALL, start_open
+from deformer.network.losses import PointLoss, Targets, hand_losses, joints_2d_loss
 from deformer.network.network import HandOutput, Network
 from deformer.network.output import FrameFeatures, View
 from deformer.network.posed_hands import HandMotion
@@ -39,3 +40,10 @@ class FrameRegressor(Network):
         """As `Network`."""
         joints_2d = mirror_joints_2d(frames.joints_2d, is_left)
         return HandOutput(self.regress(frames.hand, is_left), joints_2d)
+
+    def losses(
+        self, output: HandOutput, targets: Targets, point_loss: PointLoss
+    ) -> dict[str, Tensor]:
+        """Mesh, joints, pose, shape and 2D joints."""
+        joints_2d = joints_2d_loss(output.joints_2d, targets.joints_2d, targets.joints_in_image)
+        return hand_losses(output.hands, targets.hand, point_loss) | {"joints_2d": joints_2d}

@@ -8,8 +8,8 @@ ones, of all else, hidden regions among them; nothing but the task teaches it. I
 injecting transformer (FIT), each place of the secondary map asks the primary one: softmax
 attention says what to take from where, and a sigmoid of the correlation with the whole primary map
 how much, because softmax always takes something. The self-enhancing transformer (SET) is
-self-attention over the result. An hourglass makes 2D heatmaps of it; features and heatmaps become
-one vector, and that becomes MANO's parameters.
+self-attention over the result. The hand head of Liu et al. makes 2D heatmaps of it, and one vector
+of features and heatmaps, which becomes MANO's parameters.
 
 Differs from the original: the backbone, the crop and the transformers' sizes are this project's, as
 for the Deformer; positions are sines, not learned; SET is the Deformer's encoder, with
@@ -24,15 +24,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from benchmarks.rivals.convolutions import Hourglass, MapEncoder, group_norm, num_halvings
+from benchmarks.rivals.convolutions import group_norm
 from benchmarks.rivals.frame_regressor import FrameRegressor
-from deformer.hand.conventions import NUM_JOINTS
+from benchmarks.rivals.liu import HandHead
 from deformer.hand.mano import HandLayer
 from deformer.network.config import DeformerConfig
-from deformer.network.losses import PointLoss, Targets, hand_losses, joints_2d_loss
-from deformer.network.network import HandOutput
 from deformer.network.output import FrameFeatures
-from deformer.network.transformer import Encoder, FeedForward, sine_positions_2d, soft_argmax
+from deformer.network.transformer import Encoder, FeedForward, sine_positions_2d
 
 
 class SpatialAttention(nn.Module):
@@ -109,10 +107,7 @@ class InjectingTransformer(nn.Module):
 class HandOccNet(FrameRegressor):
     """FIT, SET, heatmaps, and a vector for each frame from which `mano_head` regresses the hand."""
 
-    spatial_parts = (
-        "attention", "injecting", "enhancing", "hourglass", "heatmap_head", "joining",
-        "map_encoder", "to_vector",
-    )  # fmt: skip
+    spatial_parts = ("attention", "injecting", "enhancing", "hand_head", "mano_head")
 
     def __init__(self, config: DeformerConfig, hand_layer: HandLayer) -> None:
         super().__init__(config, hand_layer)
@@ -121,35 +116,14 @@ class HandOccNet(FrameRegressor):
         self.attention = SpatialAttention(width)
         self.injecting = InjectingTransformer(*shape)
         self.enhancing = Encoder(*shape)
-        self.hourglass = Hourglass(width, max(1, num_halvings(size)))
-        self.heatmap_head = nn.Linear(width, NUM_JOINTS)
-        self.joining = nn.Conv2d(width + NUM_JOINTS, width, 1)
-        self.map_encoder = MapEncoder(width, size)
-        num = width * self.map_encoder.side**2
-        self.to_vector = nn.Sequential(nn.Linear(num, width), nn.LayerNorm(width))
+        self.hand_head = HandHead(width, size)
         self.register_buffer("positions_2d", sine_positions_2d(size, width), persistent=False)
 
     def encode_maps(self, maps: Tensor) -> FrameFeatures:
         """maps (N, width, size, size) → vectors of `width` numbers, and 2D joints."""
         maps = self.injecting(*self.attention(maps), self.positions_2d)
-        maps = _maps(self.enhancing(_tokens(maps), self.positions_2d), maps)
-        maps = self.hourglass(maps)
-        logits = self.heatmap_head(_tokens(maps)).float()  # (N, size², 21)
-        joints_2d = soft_argmax(logits, self.config.roi_size)
-        heatmaps = (logits - logits.amax(1, keepdim=True)).exp()  # with peak 1, as the Deformer's
-        joined = self.joining(torch.cat([maps, _maps(heatmaps, maps).to(maps)], 1))
-        vectors = self.to_vector(self.map_encoder(joined).flatten(1))
-        return FrameFeatures(vectors.float(), joints_2d)
-
-    def losses(
-        self, output: HandOutput, targets: Targets, point_loss: PointLoss
-    ) -> dict[str, Tensor]:
-        """Mesh, joints, pose, shape and 2D joints."""
-        return hand_losses(output.hands, targets.hand, point_loss) | {
-            "joints_2d": joints_2d_loss(
-                output.joints_2d, targets.joints_2d, targets.joints_in_image
-            )
-        }
+        tokens = self.enhancing(_tokens(maps), self.positions_2d)
+        return self.hand_head(_maps(tokens, maps))
 
 
 def _tokens(maps: Tensor) -> Tensor:

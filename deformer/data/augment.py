@@ -98,10 +98,12 @@ def crop_to_input(centre_px: np.ndarray, side_px: np.ndarray, drawn: Draw, size:
     return affine
 
 
-def warp_to_input(image: np.ndarray, affine: np.ndarray, size: int) -> np.ndarray:
-    """Warp an image (H, W, C) by an affine map (3, 3) of `crop_to_input` to the square input
-    (size, size, C). Pixels outside the image are 0."""
-    return cv2.warpAffine(image, affine[:2], (size, size), flags=cv2.INTER_LINEAR)
+def warp_to_input(
+    image: np.ndarray, affine: np.ndarray, size: int, interpolation: int = cv2.INTER_LINEAR
+) -> np.ndarray:
+    """Warp an image (H, W, C) or (H, W) by an affine map (3, 3) of `crop_to_input` to the square
+    input (size, size, C) or (size, size). Pixels outside the image are 0."""
+    return cv2.warpAffine(image, affine[:2], (size, size), flags=interpolation)
 
 
 def turn_intrinsics(K: np.ndarray, affine: np.ndarray, turn: np.ndarray) -> np.ndarray:

@@ -1,7 +1,7 @@
 """A window as arrays: frames decoded and warped to the network's input, labels turned alike."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import cv2
 import numpy as np
@@ -18,7 +18,7 @@ from deformer.data.augment import (
     warp_to_input,
 )
 from deformer.data.store import ClipReader, CorruptMemberError
-from deformer.files.images import decode_jpeg
+from deformer.files.images import decode_depth, decode_jpeg
 from deformer.hand.box import hand_box, tight_box
 
 
@@ -26,7 +26,8 @@ class Batch(NamedTuple):
     """B windows of T frames. Pixels are those of the input images, centres at integers."""
 
     images: Tensor
-    """(B, T, H, W, 3) uint8, RGB; see `to_input`. Or features in their place; see
+    """(B, T, H, W, 3) uint8, RGB; or depth, (B, T, H, W, 1) uint16, mm, 0 where it is unknown; see
+    `to_input`. Or features in their place; see
     `deformer.training.features.unpack`."""
     photometric: Tensor
     """(B, 5): the colour augmentation that `to_input` applies."""
@@ -80,7 +81,7 @@ def collate(
     is_padding: Sequence[bool],
     skipped: Sequence[str] = (),
 ) -> Batch:
-    """Make a batch of windows and their images (B, T, H, W, 3); labels turn with the images.
+    """Make a batch of windows and their images (B, T, H, W, C); labels turn with the images.
 
     All windows are computed at once: one by one takes as long as decoding.
     """
@@ -115,7 +116,7 @@ def collate(
         "is_repeat": rows[:, 1:] == rows[:, :-1],
         "is_padding": np.array(is_padding, bool),
     }
-    kept = (np.uint8, np.int64, bool)
+    kept = (np.uint8, np.uint16, np.int64, bool)
     arrays = {k: v if v.dtype in kept else v.astype(np.float32) for k, v in fields.items()}
     return Batch(**{k: torch.from_numpy(v) for k, v in arrays.items()}, skipped=tuple(skipped))
 
@@ -131,10 +132,13 @@ def without_padding(batch: Batch) -> Batch:
 
 
 def to_input(batch: Batch, device: torch.device | str | None = None) -> Tensor:
-    """The network's input: (B, T, 3, H, W) float in [0, 1], colours augmented, channels last."""
-    images = as_float(batch.images.to(device, non_blocking=True))
+    """The network's input, float, channels last: (B, T, 3, H, W) in [0, 1], colours augmented; of
+    depth images (B, T, 1, H, W), m."""
+    images = batch.images.to(device, non_blocking=True)
+    is_depth = images.dtype == torch.uint16
+    images = images.movedim(-1, -3).float() / 1000 if is_depth else as_float(images)
     # Skip neutral draws; on a GPU the test itself would wait for the device
-    if batch.photometric.is_cuda or (batch.photometric != _NEUTRAL).any():
+    if not is_depth and (batch.photometric.is_cuda or (batch.photometric != _NEUTRAL).any()):
         images = adjust_colours(images, batch.photometric.to(device, non_blocking=True))
     return images.flatten(0, 1).contiguous(memory_format=torch.channels_last).unflatten(
         0, images.shape[:2]
@@ -156,10 +160,17 @@ _SHAPES = {
 """Shapes per frame of the fields that a dataset may lack."""
 
 
+def empty_images(shape: tuple[int, ...], size: int, kind: Literal["rgb", "depth"]) -> np.ndarray:
+    """Room for images of a kind, shape + (size, size, C), as `Batch.images`."""
+    channels, dtype = (1, np.uint16) if kind == "depth" else (3, np.uint8)
+    return np.empty((*shape, size, size, channels), dtype)
+
+
 def read_window(
     reader: ClipReader, rows: np.ndarray, centre: int, drawn: Draw, images: np.ndarray
 ) -> Window:
-    """Read one window by its rows (T,) of `frames.parquet`; fills images (T, size, size, 3) uint8.
+    """Read one window by its rows (T,) of `frames.parquet`; fills images (T, size, size, C), of
+    `empty_images`, by their kind.
 
     A repeated frame is decoded once. Raises `CorruptMemberError`.
     """
@@ -173,10 +184,11 @@ def read_window(
     labels |= {name: of_clip[name][i] for name in ("box_px", "crop_xywh")}
     boxes = hand_box(labels["box_px"].astype(np.float64))
     affine = crop_to_input(*boxes, drawn, images.shape[1])
+    fill = _decode_and_warp if images.dtype == np.uint8 else _decode_and_warp_depth
     first: dict[int, int] = {}
     for t, row in enumerate(rows.tolist()):
         if first.setdefault(row, t) == t:
-            _decode_and_warp(reader, row, affine[t], images[t])
+            fill(reader, row, affine[t], images[t])
         else:
             images[t] = images[first[row]]
     is_left, betas = bool(index.is_left[rows[centre]]), labels.pop("betas")[centre]
@@ -193,3 +205,16 @@ def _decode_and_warp(reader: ClipReader, row: int, affine: np.ndarray, out: np.n
         raise CorruptMemberError(f"{reader.member_name(row)}: {error}") from None
     warped = warp_to_input(crop, affine, len(out))
     cv2.cvtColor(warped, cv2.COLOR_RGBA2RGB, dst=out)
+
+
+def _decode_and_warp_depth(
+    reader: ClipReader, row: int, affine: np.ndarray, out: np.ndarray
+) -> None:
+    """As `_decode_and_warp`, for a frame's depth image and `out` (size, size, 1). Values are not
+    blended: between two surfaces there is none."""
+    png = reader.depth(row)
+    try:
+        crop = decode_depth(png)
+    except ValueError as error:
+        raise CorruptMemberError(f"{reader.member_name(row, 'depth_')}: {error}") from None
+    out[..., 0] = warp_to_input(crop, affine, len(out), cv2.INTER_NEAREST)

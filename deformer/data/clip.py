@@ -3,6 +3,7 @@
 One clip is a run of frames of one camera of one sequence. In a shard it is one WebDataset sample:
 
     <key>.000000.jpg, <key>.000001.jpg, …   the cropped frames; a frame without a crop has none
+    <key>.000000.depth.png, …               in a build with depth: the same crops of depth images
     <key>.labels.npz                        the arrays of `FIELDS`, one row per frame
     <key>.json                              what is constant (`ClipMeta`)
 
@@ -36,6 +37,9 @@ REASONS = {
     "image_corrupt": "the image file is truncated or does not decode",
     "image_format": "the image is a JPEG of a kind that is not read, such as CMYK or 12 bits",
     "image_size": "the image has another size than the dataset's",
+    "depth_missing": "in a build with depth: the depth image is absent",
+    "depth_corrupt": "in a build with depth: the depth image is truncated, or no grey PNG of 16 "
+    "bits of the image's size",
     "labels_missing": "the label file is absent",
     "labels_corrupt": "the label file is truncated, or an array is absent or of the wrong shape",
     "labels_none": "the dataset gives no annotation for this frame",
@@ -131,6 +135,8 @@ class Clip:
     meta: ClipMeta
     labels: dict[str, np.ndarray]
     images: list[bytes | None]
+    depths: list[bytes | None] | None = None
+    """In a build with depth, one depth image just where there is an image: PNG, uint16, mm."""
 
 
 # ---------------------------------------------------------------------------- members of a sample
@@ -138,6 +144,10 @@ class Clip:
 
 def image_member(key: str, index: int) -> str:
     return f"{key}.{index:06d}.jpg"
+
+
+def depth_member(key: str, index: int) -> str:
+    return f"{key}.{index:06d}.depth.png"
 
 
 def labels_member(key: str) -> str:

@@ -103,6 +103,11 @@ def labels_of(info: dict) -> str:
     return info["parameters"].get("source", {}).get("labels", "")
 
 
+def has_depth(parameters: dict) -> bool:
+    """Whether a dataset was built with depth images. parameters: of `dataset.json`."""
+    return parameters.get("depth", False)
+
+
 def check_reach(info: dict, reach: int, url: str) -> None:
     """Raises `ValueError` when windows reach beyond the halo of clips, where frames are missing.
 

@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from deformer.data.dataset import FRAMES_FILE, read_info, read_table, split_column
+from deformer.data.dataset import FRAMES_FILE, has_depth, read_info, read_table, split_column
 from deformer.data.filter import Filter
 from deformer.data.windows import WindowConfig, clip_windows
 
@@ -19,6 +19,7 @@ _NUMBERS = (
     "clip_index", "frame", "is_halo", "valid", "offset", "size", "crc32",
     "labels_offset", "labels_size", "labels_crc32",
 )  # fmt: skip
+_DEPTH_NUMBERS = ("depth_offset", "depth_size", "depth_crc32")
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,7 +41,8 @@ class FrameIndex:
     is_left: np.ndarray
     """(N,) bool."""
     numbers: dict[str, np.ndarray]
-    """The numeric columns by name, (N,) each; 0 for null."""
+    """The numeric columns by name, (N,) each; 0 for null. Those of depth are there only in a build
+    with depth."""
 
     @property
     def clip_bounds(self) -> np.ndarray:
@@ -74,15 +76,15 @@ def read_index(folder: str | Path) -> FrameIndex:
     """
     folder = Path(folder)
     info = read_info(folder)
-    columns = [*_TEXT, *_NUMBERS]
-    table = read_table(folder / FRAMES_FILE, columns)
+    names = (*_NUMBERS, *_DEPTH_NUMBERS) if has_depth(info["parameters"]) else _NUMBERS
+    table = read_table(folder / FRAMES_FILE, [*_TEXT, *names])
     clips, clip = _codes(table["clip"])
     shards, shard = _codes(table["shard"])
     sides, side = _codes(table["side"])
     return FrameIndex(
         folder, info, clips, shards, clip, shard,
         is_left=np.array([name == "left" for name in sides], bool)[side],
-        numbers={name: _numbers(table[name]) for name in _NUMBERS},
+        numbers={name: _numbers(table[name]) for name in names},
     )  # fmt: skip
 
 

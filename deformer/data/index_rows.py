@@ -73,6 +73,12 @@ FRAMES_SCHEMA = pa.schema(
     metadata=_FOOTER,
 )
 
+_DEPTH_COLUMNS = (
+    _column("depth_offset", pa.int64(), "of the depth image in the tar, bytes", nullable=True),
+    _column("depth_size", pa.int32(), "of the depth image, bytes", nullable=True),
+    _column("depth_crc32", pa.uint32(), "of the depth image", nullable=True),
+)
+
 ANNOTATIONS_SCHEMA = pa.schema(
     [
         _column("clip", pa.string(), "key of the clip"),
@@ -81,6 +87,13 @@ ANNOTATIONS_SCHEMA = pa.schema(
     ],
     metadata=_FOOTER,
 )
+
+
+def frames_schema(with_depth: bool) -> pa.Schema:
+    """Of `frames.parquet`: `FRAMES_SCHEMA`, and in a build with depth three columns more."""
+    if not with_depth:
+        return FRAMES_SCHEMA
+    return pa.schema([*FRAMES_SCHEMA, *_DEPTH_COLUMNS], metadata=_FOOTER)
 
 
 def _values(field: Field, labels: dict, num_frames: int) -> pa.Array:
@@ -107,16 +120,21 @@ def clip_rows(
     shard: str,
     images: list[Locator | None],
     labels_at: Locator,
+    depths: list[Locator | None] | None = None,
 ) -> tuple[pa.Table, pa.Table]:
-    """The rows of a clip in `frames.parquet` and in `annotations.parquet`."""
+    """The rows of a clip in `frames.parquet` and in `annotations.parquet`.
+
+    images, depths: places of the frames' members; depths None: of a build without depth.
+    """
     n = meta.num_frames
     of_clip = {"clip": meta.key, "shard": shard}
     of_clip |= {name: getattr(meta, name) for name in _IDENTITY}
     of_clip |= {name: meta.splits.get(name) for name in SPLIT_COLUMNS}
     of_clip |= {f"labels_{key}": value for key, value in asdict(labels_at).items()}
     columns = {name: [value] * n for name, value in of_clip.items()}
-    for key in ("offset", "size", "crc32"):
-        columns[key] = [image and getattr(image, key) for image in images]
+    for prefix, places in (("", images), ("depth_", depths or [])):
+        for key in ("offset", "size", "crc32"):
+            columns[prefix + key] = [place and getattr(place, key) for place in places]
     columns["clip_index"] = list(range(n))
 
     def column(spec: pa.Field) -> pa.Array:
@@ -126,5 +144,5 @@ def clip_rows(
 
     return tuple(
         pa.Table.from_arrays([column(spec) for spec in schema], schema=schema)
-        for schema in (FRAMES_SCHEMA, ANNOTATIONS_SCHEMA)
+        for schema in (frames_schema(depths is not None), ANNOTATIONS_SCHEMA)
     )

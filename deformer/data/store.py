@@ -22,7 +22,7 @@ import fsspec
 from fsspec import AbstractFileSystem
 from fsspec.implementations.local import LocalFileSystem
 
-from deformer.data.clip import decode_labels, image_member, labels_member
+from deformer.data.clip import decode_labels, depth_member, image_member, labels_member
 from deformer.data.dataset import ANNOTATIONS_FILE, DATASET_FILE, FRAMES_FILE, read_member
 from deformer.data.index import FrameIndex, read_index
 from deformer.files.whole import whole_file
@@ -223,6 +223,11 @@ class ClipReader:
         """The JPEG of a valid frame. Raises `CorruptMemberError`."""
         return self._member(row)
 
+    def depth(self, row: int) -> bytes:
+        """The depth image of a valid frame, in a build with depth: PNG, uint16, mm. Raises
+        `CorruptMemberError`."""
+        return self._member(row, "depth_")
+
     def _read_labels(self, clip: int) -> dict:
         """The fields of a clip that windows need, by name. Raises `CorruptMemberError`."""
         row = int(self._first_rows[clip])
@@ -243,11 +248,13 @@ class ClipReader:
             raise CorruptMemberError(f"{self.member_name(row, prefix)}: {error}") from None
 
     def member_name(self, row: int, prefix: str = "") -> str:
-        """Name of a frame's image, or with the prefix "labels_" of its clip's labels."""
+        """Name of a frame's image; with the prefix "depth_" of its depth image, with "labels_" of
+        its clip's labels."""
         clip = self.index.clips[self.index.clip[row]]
-        if prefix:
+        if prefix == "labels_":
             return labels_member(clip)
-        return image_member(clip, int(self.index.numbers["clip_index"][row]))
+        member = depth_member if prefix else image_member
+        return member(clip, int(self.index.numbers["clip_index"][row]))
 
     def _file(self, shard: int) -> BinaryIO:
         if shard in self._files:

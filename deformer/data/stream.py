@@ -20,8 +20,8 @@ import numpy as np
 import torch
 
 from deformer.data.augment import NO_AUGMENTATION, AugmentConfig, draw
-from deformer.data.batch import Batch, Window, collate, read_window
-from deformer.data.dataset import check_reach
+from deformer.data.batch import Batch, Window, collate, empty_images, read_window
+from deformer.data.dataset import check_reach, has_depth
 from deformer.data.feature_frames import FeatureFrames
 from deformer.data.index import FrameIndex, WindowTable, make_windows, select_rows
 from deformer.data.order import OrderConfig, clips_mixed, epoch_order, step_places, steps_per_epoch
@@ -49,6 +49,8 @@ class StreamConfig:
     """At most this many windows, spread evenly over the split."""
     size: int = 512
     """Side of the square images, px."""
+    input: Literal["rgb", "depth"] = "rgb"
+    """Which images: colour, or depth, which takes shards built with --depth."""
     seed: int = 0
     """Seed of order and augmentation, and of the weights of a training."""
     max_skipped: int = 100
@@ -59,12 +61,14 @@ class StreamConfig:
 
     def __post_init__(self) -> None:
         check_least(self, size=32, seed=0, max_skipped=0, limit=1)
+        if self.input not in ("rgb", "depth"):
+            raise ValueError(f"stream.input is {self.input!r}, must be rgb or depth")
 
     def for_evaluation(
         self, split: str, limit: int | None = None, where: str | None = None,
         order: OrderConfig | None = None,
     ) -> "StreamConfig":  # fmt: skip
-        """The same input size for other windows, without augmentation, in the order of the index.
+        """The same input for other windows, without augmentation, in the order of the index.
 
         order: batch and streams, by default those of this configuration.
         """
@@ -95,9 +99,15 @@ class Stream:
         per epoch. features: replace images; each window draws a copy. They need no workers.
 
         Raises `ValueError` when split or filter leave no window, the ranks do not divide the
-        canonical streams, the windows reach beyond the halo of clips, or the crops are too small
-        for the augmentation; `FileNotFoundError` or `ValueError` for missing or damaged shards.
+        canonical streams, the windows reach beyond the halo of clips, the crops are too small for
+        the augmentation, or depth is asked of shards without depth; `FileNotFoundError` or
+        `ValueError` for missing or damaged shards.
         """
+        if config.input == "depth" and not has_depth(index.info["parameters"]):
+            raise ValueError(
+                f"stream.input is depth, but {store.url} is built without depth: build shards with "
+                "--depth into another folder"
+            )
         limits = index.info["parameters"].get("augmentation", {})
         for name, most in limits.items():
             if (value := getattr(config.augment, name)) > most:
@@ -239,8 +249,8 @@ class _Steps:
             self._reader = ClipReader(self.store, self.index, pool)
         epoch, places = self.places(step)
         skipped: list[str] = []
-        size = self.config.size
-        images = np.empty((len(places), self.windows.rows.shape[1], size, size, 3), np.uint8)
+        shape = (len(places), self.windows.rows.shape[1])
+        images = empty_images(shape, self.config.size, self.config.input)
         windows, is_padding = zip(
             *(
                 self._window(epoch, int(place), images[k], skipped)

@@ -24,6 +24,10 @@ ENCODED_QUALITY = 95
 
 
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+_PNG_END = b"IEND\xaeB`\x82"
+_PNG_HEADER_BYTES = 24
+# Fast, and rows stored as differences to the row above: twice as fast again for depth images
+_PNG = cv2.IMWRITE_PNG_COMPRESSION, 1, cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_UP
 _JPEG_SIGNATURE = b"\xff\xd8\xff"
 
 
@@ -142,6 +146,26 @@ def encode_jpeg(image_bgr: np.ndarray, quality: int = ENCODED_QUALITY) -> bytes:
         *(cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_420),
     ]
     return cv2.imencode(".jpg", image_bgr, options)[1].tobytes()
+
+
+def encode_png(image: np.ndarray) -> bytes:
+    """(H, W) uint16 or (H, W, 3) uint8 BGR → PNG; the same bytes at every call."""
+    return cv2.imencode(".png", image, _PNG)[1].tobytes()
+
+
+def is_cut_off(png: bytes) -> bool:
+    """Whether a PNG file ends before its last chunk. OpenCV fills in missing data."""
+    return len(png) < _PNG_HEADER_BYTES or not png.rstrip(b"\0").endswith(_PNG_END)
+
+
+def decode_depth(png: bytes) -> np.ndarray:
+    """The pixels of a depth image, a grey PNG of 16 bits, (height, width) uint16. Raises
+    `ValueError` for other and for damaged files."""
+    is_whole = png.startswith(PNG_SIGNATURE) and not is_cut_off(png)
+    pixels = cv2.imdecode(np.frombuffer(png, np.uint8), cv2.IMREAD_UNCHANGED) if is_whole else None
+    if pixels is None or pixels.dtype != np.uint16 or pixels.ndim != 2:
+        raise ValueError(f"{len(png)} bytes are no whole grey PNG of 16 bits")
+    return pixels
 
 
 # -------------------------------------------------------------------------------------------- crops

@@ -79,7 +79,8 @@ def encode_stream(
     padding.
 
     label: of a progress bar; None: no bar."""
-    encoded: list[dict[str, Tensor]] = []
+    encoded: dict[str, np.ndarray] = {}
+    count = 0
     batches = frames.batches(first, last)
     for read in track(batches, label or "", last - first, disable=label is None):
         if read.is_padding.all():
@@ -93,10 +94,17 @@ def encode_stream(
             for name, value in batch._asdict().items()
             if name not in _NOT_KEPT
         }
-        encoded.append(arrays | features._asdict())
-    if not encoded:
-        return {}
-    return {name: torch.cat([part[name] for part in encoded]).numpy() for name in encoded[0]}
+        arrays |= features._asdict()
+        # Filled, not appended: small arrays kept between large ones would scatter the memory
+        if not encoded:
+            size = (last - first) * frames.config.order.global_batch
+            encoded = {
+                k: np.empty((size, *v.shape[1:]), v.numpy().dtype) for k, v in arrays.items()
+            }
+        for name, value in arrays.items():
+            encoded[name][count : count + len(value)] = value.numpy()
+        count += len(images)
+    return {name: value[:count] for name, value in encoded.items()}
 
 
 def file_name(split: str, copy: int | None = None) -> str:
@@ -144,6 +152,8 @@ def description(
         "copies": {experiment.stream.split: copies},
         "augment": asdict(experiment.stream.augment),
     }
+    if experiment.stream.input != "rgb":  # left out otherwise, as before there was a choice
+        content["input"] = experiment.stream.input
     return json.loads(json.dumps(content))  # tuples become lists, as in the file
 
 
@@ -215,11 +225,12 @@ class Features:
     def check(self, experiment: Experiment, data: Path) -> None:
         """Raises `ValueError` where an experiment needs other features."""
         asked = description(experiment, {}, data, 0)
-        for name in ("dataset_sha256", "network", "size", "augment"):
-            if asked[name] != (here := self.info[name]):
+        for name in ("dataset_sha256", "network", "size", "augment", "input"):
+            here, wanted = ({"input": "rgb"} | content for content in (self.info, asked))
+            if wanted[name] != here[name]:
                 raise ValueError(
-                    f"{self.folder} was encoded with {name} {here}, {experiment.name} has "
-                    f"{asked[name]}: encode again into another folder"
+                    f"{self.folder} was encoded with {name} {here[name]}, {experiment.name} has "
+                    f"{wanted[name]}: encode again into another folder"
                 )
 
 

@@ -20,7 +20,7 @@ from pipelines.building.contradictions import (
     Stated,
     find_contradictions,
 )
-from pipelines.building.crops import crop_image, crop_rectangle, mcu_size
+from pipelines.building.crops import crop_depth, crop_image, crop_rectangle, mcu_size
 from pipelines.building.hand_model import HandModel
 from pipelines.datasets.source import (
     GRASPED_OBJECT,
@@ -43,9 +43,11 @@ def annotate_clip(
     hand: HandModel | None,
     limits: AugmentationRange,
     least_frames: int = FRAMES_TO_REFUSE,
+    with_depth: bool = False,
 ) -> Clip:
     """Make the clip of `ref` from its raw frames, in order.
 
+    with_depth: crop depth images too; a frame without one is then not valid.
     Raises `ValueError` naming the clip where the raw frames are not those of `ref`, and
     `UnusableInputError` where the labels of most frames contradict each other, if those that can be
     judged are `least_frames` or more.
@@ -59,6 +61,7 @@ def annotate_clip(
     labels["is_halo"][:] = [frame in ref.halo for frame in ref.frames]
     labels["reason"][:] = [raw.reason or _not_usable(raw) for raw in raw_frames]
     images: list[bytes | None] = [None] * n
+    depths: list[bytes | None] = [None] * n
     at = _with_labels(labels)
     posed = _pose(ref, raw_frames, at, hand)
     stated = _stated(ref, raw_frames, at, posed, hand)
@@ -70,13 +73,15 @@ def annotate_clip(
         if i in at:
             tight_px = _fill_geometry(labels, i, raw, ref.image_size)
         if not labels["reason"][i]:
-            images[i] = _fill_crop(labels, i, raw, tight_px, ref.image_size, limits)
+            images[i], depths[i] = _fill_crop(
+                labels, i, raw, tight_px, ref.image_size, limits, with_depth
+            )
         _to_crop_pixels(labels, i)
         if images[i] is not None:
             mesh = _hand_mesh(posed["vertices_cam_m"][i], raw, ref.side, hand)
             _fill_masks(labels, i, raw, mesh)
     labels["valid"][:] = labels["reason"] == ""
-    return Clip(_clip_meta(ref, n, hand), labels, images)
+    return Clip(_clip_meta(ref, n, hand), labels, images, depths if with_depth else None)
 
 
 def _check_frames(ref: ClipRef, raw_frames: list[RawFrame]) -> None:
@@ -217,19 +222,28 @@ def _hand_mesh(posed_m: np.ndarray, raw: RawFrame, side: str, hand) -> Mesh | No
     return Mesh(vertices.astype(np.float32), getattr(hand.hands, side).faces)
 
 
-def _fill_crop(labels: dict, i: int, raw: RawFrame, box, image_size, limits) -> bytes | None:
-    """The crop's image; or None, with the reason filled in."""
+def _fill_crop(
+    labels: dict, i: int, raw: RawFrame, box, image_size, limits, with_depth: bool
+) -> tuple[bytes | None, bytes | None]:
+    """The crop's image and depth image; or None and None, with the reason filled in."""
     try:
         source = raw.image() if callable(raw.image) else raw.image
         rectangle = crop_rectangle(box, image_size, limits, mcu_size(source))
         if not rectangle[2]:
             raise BadFrameError("hand_outside_image")
         image = crop_image(source, rectangle, image_size)
+        depth = _depth_crop(raw, rectangle, image_size) if with_depth else None
     except BadFrameError as error:
         labels["reason"][i] = error.reason
-        return None
+        return None, None
     labels["crop_xywh"][i] = rectangle
-    return image
+    return image, depth
+
+
+def _depth_crop(raw: RawFrame, rectangle, image_size) -> bytes:
+    if raw.depth is None:
+        raise BadFrameError("depth_missing")
+    return crop_depth(raw.depth(), rectangle, image_size)
 
 
 def _to_crop_pixels(labels: dict, i: int) -> None:

@@ -13,8 +13,11 @@ from deformer.files.images import (
     PNG_SIGNATURE,
     UnsupportedJpegError,
     crop_jpeg,
+    decode_depth,
     decode_image,
     encode_jpeg,
+    encode_png,
+    is_cut_off,
     read_jpeg_header,
 )
 from deformer.hand.box import AugmentationRange, hand_box, reach_px
@@ -81,8 +84,8 @@ def crop_image(
 
 
 def _crop_png(image: bytes, rectangle, image_size: tuple[int, int]) -> bytes:
-    if len(image) < 24 or not image.rstrip(b"\0").endswith(b"IEND\xaeB`\x82"):
-        raise BadFrameError("image_corrupt")  # OpenCV would fill a truncated file with black
+    if is_cut_off(image):
+        raise BadFrameError("image_corrupt")
     if struct.unpack(">II", image[16:24]) != tuple(image_size):
         raise BadFrameError("image_size")
     try:
@@ -91,3 +94,18 @@ def _crop_png(image: bytes, rectangle, image_size: tuple[int, int]) -> bytes:
         raise BadFrameError("image_corrupt") from None
     x, y, width, height = rectangle
     return encode_jpeg(np.ascontiguousarray(pixels[y : y + height, x : x + width]))
+
+
+def crop_depth(
+    depth: bytes, rectangle: tuple[int, int, int, int], image_size: tuple[int, int]
+) -> bytes:
+    """The rectangle (x, y, width, height) of a grey PNG of 16 bits, likewise and without loss.
+    Raises `BadFrameError` with the reason "depth_corrupt"."""
+    try:
+        pixels = decode_depth(depth)
+    except ValueError:
+        raise BadFrameError("depth_corrupt") from None
+    if pixels.shape != tuple(image_size)[::-1]:
+        raise BadFrameError("depth_corrupt")
+    x, y, width, height = rectangle
+    return encode_png(pixels[y : y + height, x : x + width])

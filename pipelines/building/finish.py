@@ -15,22 +15,17 @@ from deformer.data.dataset import (
     ANNOTATIONS_FILE,
     DATASET_FILE,
     FRAMES_FILE,
+    has_depth,
     read_table,
     split_name,
 )
-from deformer.data.index_rows import ANNOTATIONS_SCHEMA, FRAMES_SCHEMA
+from deformer.data.index_rows import ANNOTATIONS_SCHEMA, frames_schema
 from deformer.files.whole import whole_file
-from pipelines.building.shard import (
-    BUILD_FOLDER,
-    ShardMark,
-    read_rows,
-    remove_mark,
-    size_and_sha256,
-    write_json,
-)
+from pipelines.building.marks import BUILD_FOLDER, ShardMark, read_rows, remove_mark, write_json
+from pipelines.building.shard import size_and_sha256
 from pipelines.datasets.source import UnusableInputError
 
-TABLES = {FRAMES_FILE: FRAMES_SCHEMA, ANNOTATIONS_FILE: ANNOTATIONS_SCHEMA}
+TABLES = (FRAMES_FILE, ANNOTATIONS_FILE)
 
 LIKELY_CAUSES = {
     "no_hand": "the labels have a hand in no frame: is the side the other one, are joints or box "
@@ -42,6 +37,10 @@ LIKELY_CAUSES = {
     "image_format": "save the images as 8-bit JPEG, grey or YCbCr, or as PNG",
     "image_size": "the images have another size than the clips' image_size, which K and labels are "
     "of: take the images as recorded, or bring image_size, K and labels to the images' size",
+    "depth_missing": "the depth images are elsewhere, or have other names than the reader looks "
+    "for; or build without --depth",
+    "depth_corrupt": "the depth images are cut off, of another size than the images, or no grey "
+    "PNGs of 16 bits: copy or download them again; or build without --depth",
     "labels_missing": "the label files are elsewhere, or have other names than the reader looks "
     "for",
     "labels_corrupt": "the label files are cut off, or their arrays have other names, shapes or "
@@ -66,7 +65,7 @@ def finish(out: Path, parameters: dict, marks: list[ShardMark], synthetic: dict 
     Raises `UnusableInputError` naming a shard that is not what was written, or the likely cause
     where no frame is valid.
     """
-    write_indices(out, (_rows(out, mark) for mark in marks))
+    write_indices(out, (_rows(out, mark) for mark in marks), has_depth(parameters))
     counts = count_index(out)
     if fault := nothing_valid(counts):
         raise UnusableInputError(
@@ -100,11 +99,12 @@ def remove_build(out: Path) -> None:
     shutil.rmtree(out / BUILD_FOLDER, ignore_errors=True)
 
 
-def write_indices(out: Path, rows: Iterable[tuple[pa.Table, pa.Table]]) -> None:
+def write_indices(out: Path, rows: Iterable[tuple[pa.Table, pa.Table]], with_depth: bool) -> None:
     """Write `frames.parquet` and `annotations.parquet`, one row group per shard, in shard order."""
     with ExitStack() as stack:
         writers = []
-        for name, schema in TABLES.items():
+        schemas = frames_schema(with_depth), ANNOTATIONS_SCHEMA
+        for name, schema in zip(TABLES, schemas, strict=True):
             temporary = out / BUILD_FOLDER / f"{name}.tmp"
             file = stack.enter_context(whole_file(out / name, temporary))
             writer = pq.ParquetWriter(file, schema, compression="zstd", write_page_checksum=True)

@@ -54,6 +54,10 @@ class PlanOptions:
     """HO-3D: how many frame numbers a clip reaches beyond its centre frames on each side, enough
     for the widest window; by default 30, that of 7 frames with a gap of 10."""
 
+    depth: bool = False
+    """Also keep the crops of the depth images, without loss (dexycb). A frame without a depth image
+    is then not valid."""
+
     def __post_init__(self) -> None:
         check_least(self, "--", limit=1, frames_per_shard=1, halo_frames=0)
 
@@ -178,6 +182,8 @@ def make_plan(options: PlanOptions) -> BuildPlan:
             f"clips of {dataset} have a halo, and its module does not say how far it reaches: give "
             "it HALO_FRAMES, and list_clips the argument halo_frames (docs/adding-a-dataset.md)"
         )
+    if options.depth:
+        _check_depth(module, dataset, root, refs)
     describe, hand_of = (getattr(module, name, None) for name in ("describe", "hand_of"))
     made_with = hand_of(root) if hand_of and options.hand != "none" else None
     choice = choose_hand(root, options.hand, options.mano_dir, made_with)
@@ -196,10 +202,15 @@ def make_plan(options: PlanOptions) -> BuildPlan:
         "num_clips": len(refs),
         "clips_sha256": hashlib.sha256("\n".join(map(_describe, refs)).encode()).hexdigest(),
     }
+    if options.depth:  # absent otherwise, as in datasets of before there was a choice
+        parameters["depth"] = True
     tasks = [
-        ShardTask(i, clips, dataset, root, out, choice.source, choice.sha256, options.augmentation)
+        ShardTask(
+            i, clips, dataset, root, out, choice.source, choice.sha256, options.augmentation,
+            options.depth,
+        )
         for i, clips in enumerate(_plan_shards(refs, options.frames_per_shard))
-    ]
+    ]  # fmt: skip
     return BuildPlan(out, parameters, tasks, synthetic_mark(root))
 
 
@@ -226,6 +237,17 @@ def _halo_frames(module: ModuleType, dataset: str, wanted: int | None) -> int | 
             "width lie inside them; leave it out"
         )
     return default if wanted is None else wanted
+
+
+def _check_depth(module: ModuleType, dataset: str, root: Path, refs: list[ClipRef]) -> None:
+    has_depth = getattr(module, "has_depth", None)
+    if has_depth is None:
+        raise UnusableInputError(f"--depth: of {dataset} no depth images are read; leave it out")
+    if not any(has_depth(root, ref) for ref in refs):
+        raise UnusableInputError(
+            f"--depth: {root} holds no depth image of the clips; unpack or synthesize them too, or "
+            "leave it out"
+        )
 
 
 def _existing(root: Path | None, module: ModuleType) -> Path:

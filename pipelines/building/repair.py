@@ -9,12 +9,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from rich.progress import track
 
-from deformer.data.dataset import DATASET_FILE, read_info
+from deformer.data.dataset import DATASET_FILE, has_depth, read_info
 from deformer.hand.box import AugmentationRange
 from deformer.program.lock import locked
 from pipelines.building.finish import count_index, remove_build, write_indices
+from pipelines.building.marks import BUILD_FOLDER, write_json
 from pipelines.building.plan import PlanOptions, describe_changes, make_plan
-from pipelines.building.shard import BUILD_FOLDER, ShardTask, build_shard, index_shard, write_json
+from pipelines.building.shard import ShardTask, build_shard, index_shard
 from pipelines.datasets.source import UnusableInputError
 
 
@@ -31,7 +32,9 @@ def repair(folder: Path, root: Path | None, broken: set[str], mano_dir: Path | N
         try:
             if broken:
                 _rebuild(folder, root, broken, info, mano_dir)
-            write_indices(folder, _rows(folder, info["shards"]))
+            with_depth = has_depth(info["parameters"])
+            rows = _rows(folder, info["shards"], with_depth)
+            write_indices(folder, rows, with_depth)
             write_json(folder / DATASET_FILE, info | {"counts": count_index(folder)})
         finally:
             remove_build(folder)
@@ -57,10 +60,12 @@ def _rebuild(
         (beside / task.name).replace(folder / task.name)
 
 
-def _rows(folder: Path, shards: list[dict]) -> Iterator[tuple[pa.Table, pa.Table]]:
+def _rows(
+    folder: Path, shards: list[dict], with_depth: bool
+) -> Iterator[tuple[pa.Table, pa.Table]]:
     """The index rows of each shard, in order; its entry's counts are set to what it holds."""
     for shard in shards:
-        frames, annotations = index_shard(folder / shard["name"], shard["name"])
+        frames, annotations = index_shard(folder / shard["name"], shard["name"], with_depth)
         shard |= {"clips": pc.count_distinct(frames["clip"]).as_py(), "frames": len(frames)}
         yield frames, annotations
 
@@ -78,6 +83,7 @@ def _tasks(folder: Path, root: Path | None, info: dict, mano_dir: Path | None) -
             was["frames_per_shard"],
             AugmentationRange(**was["augmentation"]),
             was.get("halo_frames"),
+            has_depth(was),
         )
     )
     if difference := describe_changes(was, plan.parameters):

@@ -6,13 +6,12 @@ again from the tars alone.
 """
 
 import hashlib
-import json
 import shutil
 import tarfile
 import uuid
 import zlib
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import cache, partial
 from itertools import groupby
 from pathlib import Path
@@ -25,17 +24,16 @@ from webdataset import TarWriter
 
 from deformer.data import clip as contract
 from deformer.data.clip import Clip, ClipMeta
-from deformer.data.index_rows import ANNOTATIONS_SCHEMA, FRAMES_SCHEMA, Locator, clip_rows
-from deformer.files.wellformed import read_json_object
-from deformer.files.whole import room_for, whole_file, write_whole
+from deformer.data.index_rows import ANNOTATIONS_SCHEMA, Locator, clip_rows, frames_schema
+from deformer.files.whole import room_for, whole_file
 from deformer.hand.box import AugmentationRange
 from deformer.hand.mano import load_hands
 from deformer.program.pool import single_threaded
 from pipelines.building.annotate import HandModel, annotate_clip
+from pipelines.building.contradictions import FRAMES_TO_REFUSE
+from pipelines.building.marks import BUILD_FOLDER, ShardMark, read_mark, write_mark
 from pipelines.datasets.source import ClipRef, UnusableInputError, load_dataset
 
-BUILD_FOLDER = ".deformer-build"
-"""Inside a dataset while it is being built."""
 PART_FRAMES = 256
 """About a second's work, so that many workers stay busy with few shards."""
 
@@ -67,6 +65,7 @@ class ShardTask:
     """"standin", MANO's folder, or "none" to make what needs no hand model."""
     hand_sha256: str | None
     limits: AugmentationRange
+    with_depth: bool
 
     @property
     def name(self) -> str:
@@ -79,17 +78,6 @@ class ShardTask:
     def parts(self) -> list["ShardTask"]:
         """Tasks of some of the clips each, in order: one worker makes a part at a time."""
         return [replace(self, refs=refs) for refs in group_by_frames(self.refs, PART_FRAMES)]
-
-
-@dataclass(frozen=True)
-class ShardMark:
-    """The record of a finished shard."""
-
-    name: str
-    size: int
-    sha256: str
-    clips: int
-    frames: int
 
 
 class CorruptShardError(ValueError):
@@ -132,10 +120,10 @@ def make_part(task: ShardTask, report: Callable[[int], None]) -> Path:
     return write_clips(task.out, task.name, clips())
 
 
-def _make_clip(task: ShardTask, ref: ClipRef, *least_frames: int) -> Clip:
+def _make_clip(task: ShardTask, ref: ClipRef, least_frames: int = FRAMES_TO_REFUSE) -> Clip:
     raw_frames = list(load_dataset(task.dataset).read_clip(task.root, ref))
     hand = None if task.hand == "none" else _hand_model(task.hand, task.hand_sha256)
-    return annotate_clip(ref, raw_frames, hand, task.limits, *least_frames)
+    return annotate_clip(ref, raw_frames, hand, task.limits, least_frames, task.with_depth)
 
 
 @cache
@@ -167,8 +155,9 @@ def write_clips(out: Path, name: str, clips: Iterable[Clip]) -> Path:
 def _samples(clip: Clip) -> Iterator[dict]:
     """A clip for WebDataset's writer: two samples, as it sorts names and "json" must be last."""
     images = {f"{i:06d}.jpg": image for i, image in enumerate(clip.images) if image is not None}
+    depths = {f"{i:06d}.depth.png": d for i, d in enumerate(clip.depths or ()) if d is not None}
     labels = contract.encode_labels(clip.labels, clip.meta.num_frames)
-    yield {"__key__": clip.meta.key, **images, "labels.npz": labels}
+    yield {"__key__": clip.meta.key, **images, **depths, "labels.npz": labels}
     yield {"__key__": clip.meta.key, "json": contract.encode_meta(clip.meta)}
 
 
@@ -179,11 +168,16 @@ def join_parts(task: ShardTask, parts: list[Path]) -> ShardMark:
     """
     if mark := read_mark(task.out, task.name):  # by a worker that was presumed dead
         return mark
-    return assemble_shard(task.out, task.name, parts, partial(_refuse_contradictions, task))
+    check = partial(_refuse_contradictions, task)
+    return assemble_shard(task.out, task.name, parts, task.with_depth, check)
 
 
 def assemble_shard(
-    out: Path, name: str, parts: list[Path], check: Callable[[pa.Table], None] = lambda frames: None
+    out: Path,
+    name: str,
+    parts: list[Path],
+    with_depth: bool,
+    check: Callable[[pa.Table], None] = lambda frames: None,
 ) -> ShardMark:
     """As `join_parts`, for any parts; `check` gets the rows of `frames.parquet` before the shard
     has its name."""
@@ -195,15 +189,11 @@ def assemble_shard(
         end = 2 * tarfile.BLOCKSIZE
         file.write(bytes(end + -(file.tell() + end) % tarfile.RECORDSIZE))
         file.flush()
-        frames, annotations = index_shard(temporary, name)
+        frames, annotations = index_shard(temporary, name, with_depth)
         check(frames)
         size, sha256 = size_and_sha256(temporary)
-    with whole_file(_rows_path(out, name)) as file:
-        for table in (frames, annotations):
-            with pa.ipc.new_stream(file, table.schema) as stream:
-                stream.write_table(table)
     mark = ShardMark(name, size, sha256, len(pc.unique(frames["clip"])), len(frames))
-    write_json(_mark_path(out, name), asdict(mark))
+    write_mark(out, mark, (frames, annotations))
     return mark
 
 
@@ -248,16 +238,22 @@ def size_and_sha256(path: Path) -> tuple[int, str]:
         return file.tell(), sha256
 
 
-def index_shard(path: Path, name: str) -> tuple[pa.Table, pa.Table]:
+def index_shard(path: Path, name: str, with_depth: bool) -> tuple[pa.Table, pa.Table]:
     """Read a whole tar → its rows of `frames.parquet` and of `annotations.parquet`.
 
+    with_depth: of a build with depth, whose rows also say where the depth images are.
     Raises `CorruptShardError` when the tar is cut off or not a sequence of whole clips.
     """
-    rows = [(FRAMES_SCHEMA.empty_table(), ANNOTATIONS_SCHEMA.empty_table())]
+    rows = [(frames_schema(with_depth).empty_table(), ANNOTATIONS_SCHEMA.empty_table())]
     for meta, labels, _, places in read_clips(path, name):
-        located = [places.get(contract.image_member(meta.key, i)) for i in range(meta.num_frames)]
+        images, depths = (
+            [places.get(member(meta.key, i)) for i in range(meta.num_frames)]
+            for member in (contract.image_member, contract.depth_member)
+        )
         labels_at = places[contract.labels_member(meta.key)]
-        rows.append(clip_rows(meta, labels, name, located, labels_at))
+        rows.append(
+            clip_rows(meta, labels, name, images, labels_at, depths if with_depth else None)
+        )
     return tuple(pa.concat_tables(tables).combine_chunks() for tables in zip(*rows, strict=True))
 
 
@@ -310,40 +306,3 @@ def _decode(shard: str, member: str, decode: Callable, members: dict[str, bytes]
         return decode(members[member])
     except ValueError as error:
         raise CorruptShardError(f"{shard}: {member}: {error}") from error
-
-
-# -------------------------------------------------------------------------------- marks and indices
-
-
-def _mark_path(out: Path, name: str) -> Path:
-    return out / BUILD_FOLDER / f"{name}.json"
-
-
-def _rows_path(out: Path, name: str) -> Path:
-    return out / BUILD_FOLDER / f"{name}.arrow"
-
-
-def read_rows(out: Path, name: str) -> tuple[pa.Table, pa.Table]:
-    """The rows that `index_shard` read from a finished shard."""
-    with _rows_path(out, name).open("rb") as file:
-        return pa.ipc.open_stream(file).read_all(), pa.ipc.open_stream(file).read_all()
-
-
-def read_mark(out: Path, name: str) -> ShardMark | None:
-    """The mark of a finished shard; None when the shard is yet to be made."""
-    try:
-        mark = ShardMark(**read_json_object(_mark_path(out, name).read_bytes()))
-        is_there = (out / name).stat().st_size == mark.size and _rows_path(out, name).is_file()
-    except (FileNotFoundError, ValueError, TypeError):  # absent, or cut off by a power failure
-        return None
-    return mark if is_there else None
-
-
-def remove_mark(out: Path, name: str) -> None:
-    """Remove a shard's mark, so that it will be made again."""
-    _mark_path(out, name).unlink(missing_ok=True)
-
-
-def write_json(path: Path, content: dict) -> None:
-    """Write a JSON file so that it is whole or not there."""
-    write_whole(path, json.dumps(content, indent=1) + "\n")

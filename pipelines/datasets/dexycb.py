@@ -7,6 +7,7 @@ Hand Grasping of Objects", CVPR 2021. A clip is one camera of one sequence.
 import logging
 import re
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -229,6 +230,15 @@ def _read_betas(root: Path, mano_calib: str) -> np.ndarray:
     return betas
 
 
+def has_depth(root: Path, ref: ClipRef) -> bool:
+    """Whether depth images of the clip are there."""
+    return any((root / ref.subject / ref.sequence / ref.camera).glob(_depth_name("*")))
+
+
+def _depth_name(frame: str) -> str:
+    return f"aligned_depth_to_color_{frame}.png"
+
+
 def read_clip(root: Path, ref: ClipRef) -> Iterator[RawFrame]:
     """The frames of one camera of one sequence, in order."""
     sequence = root / ref.subject / ref.sequence
@@ -256,6 +266,7 @@ def _read_frame(folder: Path, frame: int, K, betas, codes) -> RawFrame:
         frame,
         reason,
         image=image,
+        depth=partial(read_bytes, folder / _depth_name(f"{frame:06d}"), "depth_missing"),
         K=K,
         joints_cam_m=joints,
         joints_px=labels["joint_2d"][0],

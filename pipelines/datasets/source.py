@@ -6,7 +6,7 @@ A dataset is a module with three names (see docs/adding-a-dataset.md):
     list_clips(root: Path) -> list[ClipRef]              cheap: folder names and meta files only
     read_clip(root: Path, ref: ClipRef) -> Iterator[RawFrame]     one per frame of ref, in order
 
-A module may have three more:
+A module may have more:
 
     HALO_FRAMES: int                       clips are parts of recordings; this is how many frame
                                            numbers they reach beyond their centre frames on each
@@ -19,6 +19,8 @@ A module may have three more:
                                            the result, such as files that may be absent; cheap, and
                                            the place to warn of what the result will lack; "labels":
                                            "predicted" marks labels that nobody measured
+    has_depth(root: Path, ref: ClipRef) -> bool   whether the clip has depth images, which read_clip
+                                           then gives; without it `build_shards --depth` is refused
 
 Everything after that (hand model, boxes, crops, occlusion, tar, index) is common to all datasets.
 What is wrong with one frame is data: `RawFrame(frame, reason=…)`. What makes the whole folder
@@ -175,6 +177,9 @@ class RawFrame:
     """The image file as it is: JPEG or PNG. Or a function that reads it, so that long clips need
     not fit into memory: it is called for frames that are kept, in their order, and may raise
     `BadFrameError`."""
+    depth: Callable[[], bytes] | None = None
+    """Reads the depth image of the same pixels as `image`, a grey PNG of 16 bits: mm along the
+    viewing axis, 0 where it is unknown. It is called as `image` is, in a build with depth."""
     K: np.ndarray | None = None  # (3, 3)
     joints_cam_m: np.ndarray | None = None  # (21, 3) in dataset order
     joints_px: np.ndarray | None = None

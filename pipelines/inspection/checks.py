@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -10,11 +11,12 @@ from deformer.data.clip import (
     FIELDS,
     REASONS,
     ClipMeta,
+    depth_member,
     image_member,
     labels_member,
     meta_member,
 )
-from deformer.files.images import decode_jpeg
+from deformer.files.images import decode_depth, decode_jpeg
 from deformer.hand.box import tight_box
 from deformer.hand.camera import project
 from deformer.hand.conventions import NUM_JOINTS
@@ -33,10 +35,13 @@ _ROUNDING_PX = 0.01
 _MASKS = ("mask_hand", "mask_object", "mask_amodal")
 
 
-def check_clips(path: Path, name: str, hand: HandModel | None) -> Iterator[str]:
+def check_clips(
+    path: Path, name: str, hand: HandModel | None, with_depth: bool = False
+) -> Iterator[str]:
     """What is wrong with the clips of the tar at `path`; `name` is its name in the messages.
 
     hand: the hand model that the labels were made with, or None: MANO's joints go unchecked.
+    with_depth: every image has a depth image beside it.
     Raises `CorruptShardError` naming shard and member where the members cannot be read.
     """
     for meta, labels, members, _ in read_clips(path, name):
@@ -45,31 +50,44 @@ def check_clips(path: Path, name: str, hand: HandModel | None) -> Iterator[str]:
             unknown = [b""] * n if field.dtype == "rle" else np.full((n, *field.shape), np.nan)
             labels.setdefault(field.name, unknown)
         try:
-            problems = [*_check_images(labels, meta, members), *_broken_rules(labels, meta)]
+            problems = [*_check_images(labels, meta, members, with_depth)]
+            problems += _broken_rules(labels, meta)
             problems += _check_reprojection(labels, meta, hand)
         except Exception as error:  # damaged labels may fail anywhere: that is a finding
             raise CorruptShardError(f"{name}: {meta_member(meta.key)}: {error}") from error
         yield from (f"{name}: {meta.key}: {problem}" for problem in problems)
 
 
-def _check_images(labels: dict, meta: ClipMeta, members: dict[str, bytes]) -> Iterator[str]:
+def _check_images(
+    labels: dict, meta: ClipMeta, members: dict[str, bytes], with_depth: bool
+) -> Iterator[str]:
     """An image exists exactly where a crop does, has its size, and nothing else is there."""
+    kinds = {"image": (image_member, partial(decode_jpeg, is_strict=True))}
+    if with_depth:
+        kinds["depth image"] = (depth_member, decode_depth)
     rest = members.keys() - {meta_member(meta.key), labels_member(meta.key)}
-    for member in sorted(rest - {image_member(meta.key, i) for i in range(meta.num_frames)}):
+    for member_of, _ in kinds.values():
+        rest -= {member_of(meta.key, i) for i in range(meta.num_frames)}
+    for member in sorted(rest):
         yield f"{member} is no member of this clip"
     for i, crop in enumerate(labels["crop_xywh"]):
-        image = members.get(image_member(meta.key, i))
-        if (crop[2] > 0) != (image is not None):
-            yield f"frame {i}: crop {crop.tolist()}, image {'absent' if image is None else 'there'}"
-        elif image is not None:
-            try:
-                pixels = decode_jpeg(image, is_strict=True)
-            except ValueError as error:
-                yield f"frame {i}: the image does not decode: {error}"
-            else:
-                if pixels.shape[:2] != (crop[3], crop[2]):
-                    size = pixels.shape[1::-1]
-                    yield f"frame {i}: the image is {size}, its crop {crop.tolist()}"
+        for kind, (member_of, decode) in kinds.items():
+            yield from _check_image(i, crop, kind, members.get(member_of(meta.key, i)), decode)
+
+
+def _check_image(
+    i: int, crop: np.ndarray, kind: str, image: bytes | None, decode: Callable
+) -> Iterator[str]:
+    if (crop[2] > 0) != (image is not None):
+        yield f"frame {i}: crop {crop.tolist()}, {kind} {'absent' if image is None else 'there'}"
+    elif image is not None:
+        try:
+            pixels = decode(image)
+        except ValueError as error:
+            yield f"frame {i}: the {kind} does not decode: {error}"
+        else:
+            if pixels.shape[:2] != (crop[3], crop[2]):
+                yield f"frame {i}: the {kind} is {pixels.shape[1::-1]}, its crop {crop.tolist()}"
 
 
 # ------------------------------------------------------------------------------ rules on the labels

@@ -90,6 +90,7 @@ def test_a_fast_variant_differs_in_the_size_alone(base):
         (OrderConfig, {"mix_clips": 0}, "mix_clips is 0, must be 1 or more"),
         (OrderConfig, {"global_batch": 12}, r"global_batch is 12, must be a multiple .* \(8\)"),
         (StreamConfig, {"size": 31}, "size is 31, must be 32 or more"),
+        (StreamConfig, {"input": "x"}, "stream.input is 'x', must be rgb or depth"),
         (WindowConfig, {"gap": 0}, "gap is 0"),
         (WindowConfig, {"edge": "x"}, "edge is 'x'"),
         (OptimConfig, {"lr": 0.0}, "optim.lr is 0.0, must be more than 0"),

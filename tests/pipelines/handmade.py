@@ -13,13 +13,15 @@ import numpy as np
 from pycocotools import mask as coco_mask
 
 from deformer.data.clip import SCHEMA_VERSION, Clip, ClipMeta
+from deformer.files.images import encode_png
 from deformer.hand.box import tight_box
 from deformer.hand.camera import project
 from deformer.hand.conventions import NUM_JOINTS
 from deformer.program.lock import locked
 from pipelines.building.annotate import empty_labels
 from pipelines.building.finish import finish
-from pipelines.building.shard import ShardMark, assemble_shard, remove_parts, write_clips
+from pipelines.building.marks import ShardMark
+from pipelines.building.shard import assemble_shard, remove_parts, write_clips
 from pipelines.datasets.source import GRASPED_OBJECT, HAND
 
 CROP_SIZE = (96, 80)
@@ -39,8 +41,12 @@ def make_clip(
     hand: str = "standin",
     invalid: Iterable[int] = (),
     halo: Iterable[int] = (),
+    depth: bool = False,
 ) -> Clip:
-    """A clip; with hand="none", amodal masks and occlusion are null, as in a real build."""
+    """A clip; with hand="none", amodal masks and occlusion are null, as in a real build.
+
+    depth: with the depth images that `depth_of` gives.
+    """
     rng = np.random.default_rng(seed)
     labels, images = empty_labels(num_frames), [None] * num_frames
     labels["frame"][:] = np.arange(num_frames)
@@ -57,12 +63,20 @@ def make_clip(
         side=side, object=object, splits=TRAIN if splits is None else splits,
         num_frames=num_frames, image_size=(640, 480), hand=hand, tips="dexycb",
     )  # fmt: skip
-    return Clip(meta, labels, images)
+    depths = [image and encode_png(depth_of(seed, i)) for i, image in enumerate(images)]
+    return Clip(meta, labels, images, depths if depth else None)
+
+
+def depth_of(seed: int, frame: int) -> np.ndarray:
+    """A depth image of `make_clip`, no two pixels of a row or a column alike."""
+    width, height = CROP_SIZE
+    y, x = np.mgrid[:height, :width]
+    return (1000 * (seed + 1) + 100 * frame + 7 * x + 311 * y).astype(np.uint16)
 
 
 def write_shard(out: Path, name: str, clips: Iterable[Clip]) -> ShardMark:
     """Write clips as the shard `out/name`, and its mark."""
-    mark = assemble_shard(out, name, [write_clips(out, name, clips)])
+    mark = assemble_shard(out, name, [write_clips(out, name, clips)], clips[0].depths is not None)
     remove_parts(out, name)
     return mark
 
@@ -81,6 +95,8 @@ def build_dataset(out: Path, shards: list[list[Clip]], synthetic: dict | None = 
             "hand_sha256": None,
             "halo_frames": 30,
         }
+        if shards[0][0].depths is not None:
+            parameters["depth"] = True
         with patch("pipelines.building.finish.nothing_valid", return_value=""):
             finish(out, parameters, marks, synthetic)
     return out

@@ -3,9 +3,10 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from deformer.data.clip import Clip, image_member
-from deformer.data.dataset import read_info
+from deformer.data.clip import Clip, depth_member, image_member
+from deformer.data.dataset import has_depth, read_info
 from pipelines.building import shard as shards
+from pipelines.building.marks import BUILD_FOLDER, write_json
 from pipelines.building.repair import repair
 from pipelines.verify import check_dataset, check_indices, verify
 from tests.pipelines.handmade import write_shard
@@ -20,16 +21,20 @@ def problems(folder: Path, hand: str | None = "standin") -> list[str]:
 
 def rewrite(folder: Path, change: Callable[[list[Clip]], None], name: str = "000000.tar") -> None:
     """Change the clips of a shard and make everything else agree with them."""
+    with_depth = has_depth(read_info(folder)["parameters"])
     clips = []
     for meta, labels, members, _ in shards.read_clips(folder / name, name):
-        images = [members.get(image_member(meta.key, i)) for i in range(meta.num_frames)]
-        clips.append(Clip(meta, labels, images))
+        images, depths = (
+            [members.get(member(meta.key, i)) for i in range(meta.num_frames)]
+            for member in (image_member, depth_member)
+        )
+        clips.append(Clip(meta, labels, images, depths if with_depth else None))
     change(clips)
-    (folder / shards.BUILD_FOLDER).mkdir(exist_ok=True)
+    (folder / BUILD_FOLDER).mkdir(exist_ok=True)
     mark = write_shard(folder, name, clips)
     info = read_info(folder)
     info["shards"][int(name[:6])] = vars(mark)
-    shards.write_json(folder / "dataset.json", info)
+    write_json(folder / "dataset.json", info)
     repair(folder, None, set())
 
 

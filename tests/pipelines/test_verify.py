@@ -14,6 +14,7 @@ import pytest
 from deformer.data.clip import Clip
 from deformer.data.dataset import read_info
 from pipelines.building import shard as shards
+from pipelines.building.marks import BUILD_FOLDER
 from pipelines.datasets.source import UnusableInputError
 from pipelines.verify import Options, run, verify
 from tests.pipelines.rewriting import bytes_of, problems, rewrite
@@ -190,7 +191,7 @@ def test_a_shard_that_comes_out_otherwise_is_left_as_it_is(own_root, own_built):
     with pytest.raises(UnusableInputError, match="what is there was left as it is"):
         run(Options(own_built, repair=True, root=own_root, workers=0))
     assert bytes_of(own_built) == before
-    assert not (own_built / shards.BUILD_FOLDER).exists()
+    assert not (own_built / BUILD_FOLDER).exists()
 
 
 def test_repair_that_is_stopped_leaves_what_was_there(raw_root, own_built, monkeypatch):

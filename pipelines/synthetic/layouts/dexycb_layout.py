@@ -12,12 +12,12 @@ import yaml
 from scipy.spatial.transform import Rotation
 
 from deformer.data.official import SERIALS
-from deformer.files.images import encode_jpeg
+from deformer.files.images import encode_jpeg, encode_png
 from deformer.files.whole import write_part, write_whole
 from deformer.hand.conventions import SIDES
 from pipelines.synthetic.config import SynthesisConfig
 from pipelines.synthetic.hand.motion import Motion
-from pipelines.synthetic.layouts.png_npz import encode_png, pack_npz
+from pipelines.synthetic.layouts.npz import pack_npz
 from pipelines.synthetic.plans import SequencePlan
 from pipelines.synthetic.recorded.recording import Recordings
 from pipelines.synthetic.render.camera_view import Picture

@@ -15,7 +15,7 @@ from deformer.hand.conventions import SIDES
 from pipelines.datasets.source import GRASPED_OBJECT, HAND, OTHER_OBJECT
 from pipelines.synthetic import benchmark
 from pipelines.synthetic.config import SynthesisConfig
-from pipelines.synthetic.layouts.png_npz import pack_npz
+from pipelines.synthetic.layouts.npz import pack_npz
 from pipelines.synthetic.plans import SequencePlan
 from pipelines.synthetic.render import layer
 from pipelines.synthetic.render.camera_view import CameraView, Picture, SceneViews

@@ -13,12 +13,11 @@ import cv2
 import numpy as np
 from scipy.spatial.transform import Rotation
 
-from deformer.files.images import encode_jpeg
+from deformer.files.images import encode_jpeg, encode_png
 from deformer.files.whole import whole_file, write_part, write_whole
 from deformer.hand.conventions import DATASET_TO_MANO, OPENGL_TO_OPENCV, TIP_VERTICES
 from pipelines.synthetic.config import SynthesisConfig
 from pipelines.synthetic.layouts.dexycb_layout import HAND_LABEL, segmentation
-from pipelines.synthetic.layouts.png_npz import encode_png
 from pipelines.synthetic.plans import SequencePlan
 from pipelines.synthetic.render.table_views import table_views
 from pipelines.synthetic.scene.cameras import table_camera

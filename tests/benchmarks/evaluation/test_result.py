@@ -2,9 +2,12 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 
+from benchmarks.evaluation import result
 from benchmarks.evaluation.result import (
     config_hash,
     find_evaluations,
@@ -12,6 +15,7 @@ from benchmarks.evaluation.result import (
     write_evaluation,
 )
 from deformer.training.checkpoint import Content, load_checkpoint, save_checkpoint
+from deformer.training.experiment import shaping_fields
 from tests.benchmarks.evaluations import make_evaluation
 from tests.deformer.small_runs import VERY_SMALL
 
@@ -78,6 +82,16 @@ def test_runs_of_another_precision_or_start_are_not_alike_and_of_another_machine
     assert hashed(full) == hashed(full, {"device": "NVIDIA H100"})
     others = [full | {"precision": "bf16"}, full | {"start_sha256": "cd"}, {}]
     assert len({hashed(origin) for origin in [full, *others]}) == 4
+
+
+def test_depth_is_another_configuration_and_colour_that_of_before_there_was_a_choice(monkeypatch):
+    depth = replace(VERY_SMALL, stream=replace(VERY_SMALL.stream, input="depth"))
+    hashes = [config_hash(SimpleNamespace(experiment=e, origin={})) for e in (VERY_SMALL, depth)]
+    assert len(set(hashes)) == 2
+    before = shaping_fields(VERY_SMALL)
+    assert (before.pop("stream.input"), before.pop("network")) == ("rgb", "deformer")
+    monkeypatch.setattr(result, "shaping_fields", lambda _: before)
+    assert config_hash(SimpleNamespace(experiment=VERY_SMALL, origin={})) == hashes[0]
 
 
 LFS = "version https://git-lfs.github.com/spec/v1"

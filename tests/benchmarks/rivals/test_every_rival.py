@@ -72,6 +72,7 @@ def test_a_step_reaches_every_parameter(hands, data, experiment, batch):
     assert not idle
 
 
+@pytest.mark.slow
 def test_one_batch_is_learned_by_heart(learner, batch):
     error = []
     for step in range(80):

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from deformer.data.clip import FIELD, FIELDS, REASONS, ClipMeta
-from deformer.data.index_rows import ANNOTATIONS_SCHEMA, FRAMES_SCHEMA
+from deformer.data.index_rows import ANNOTATIONS_SCHEMA, frames_schema
 from deformer.hand.conventions import JOINT_NAMES
 
 ROOT = Path(__file__).parents[3]
@@ -78,7 +78,10 @@ def test_every_column_that_is_no_field_is_documented_with_its_type():
 
 def columns_beside_fields() -> list[tuple[str, str, str, str]]:
     columns = {}
-    for table, schema in (("frames", FRAMES_SCHEMA), ("annotations", ANNOTATIONS_SCHEMA)):
+    for table, schema in (
+        ("frames", frames_schema(with_depth=True)),
+        ("annotations", ANNOTATIONS_SCHEMA),
+    ):
         for column in schema:
             if column.name not in FIELD:
                 where = "both" if column.name in columns else table

@@ -199,6 +199,14 @@ def test_fields_of_another_version_are_named(tmp_path):
         from_dict(experiment, Experiment, "here")
 
 
+def test_an_experiment_of_before_there_was_depth_reads_as_one_of_colour(tmp_path):
+    folder = _save(tmp_path, 1)
+    experiment = json.loads((folder / "state.json").read_text())["experiment"]
+    del experiment["stream"]["input"]
+    _edit_state(folder, experiment=experiment)
+    assert load_checkpoint(tmp_path).experiment.stream.input == "rgb"
+
+
 def test_torch_unpickles_nothing_but_weights():
     calls = []
     for package in ("deformer", "pipelines", "benchmarks"):

@@ -28,7 +28,7 @@ from deformer.hand.mano import HandLayer
 from deformer.hand.rotations import rotvec_to_rotmat
 from deformer.program.lock import locked
 from deformer.training.checkpoint import load_checkpoint
-from deformer.training.features import open_features, unpack
+from deformer.training.features import description, open_features, unpack
 from deformer.training.weights_file import open_network
 from tests.deformer.small_runs import (
     CPU,
@@ -279,6 +279,14 @@ def test_a_run_on_features_starts_from_another(dataset, temporal, temporal_run, 
 def test_what_was_not_encoded_is_refused(dataset, temporal, tmp_path, change, message):
     with pytest.raises(ValueError, match=message):
         run(dataset, tmp_path / "run", change(temporal))
+
+
+def test_features_of_depth_are_others(dataset, features):
+    depth = changed("stream", TEMPORAL, input="depth")
+    of_depth, of_colour = (description(e, {}, dataset, 3) for e in (depth, TEMPORAL))
+    assert of_depth == of_colour | {"input": "depth"} and "input" not in of_colour
+    with pytest.raises(ValueError, match="with input rgb, very_small_temporal has depth: encode"):
+        open_features(features).check(depth, dataset)
 
 
 def test_a_damaged_file_is_refused(dataset, features, temporal, tmp_path):

@@ -20,6 +20,7 @@ from deformer.program.lock import LockError, locked
 from pipelines import build_shards
 from pipelines.build_shards import Options, build
 from pipelines.building import plan, shard
+from pipelines.building.marks import BUILD_FOLDER
 from pipelines.datasets.source import ClipRef, UnusableInputError
 
 REPOSITORY = Path(__file__).parents[3]
@@ -119,7 +120,7 @@ def tar_changed_and_a_mark_cut_off(build_folder: Path) -> None:
 def test_damage_by_a_power_failure(raw_root, built, tmp_path, monkeypatch, damage):
     out = tmp_path / "out"
     build_all_but_the_end(raw_root, out, monkeypatch)
-    damage(out / shard.BUILD_FOLDER)
+    damage(out / BUILD_FOLDER)
     with pytest.raises(UnusableInputError, match=r"000000\.tar is no longer what was written"):
         build(options(raw_root, out))
     build(options(raw_root, out))

@@ -11,7 +11,7 @@ from deformer.hand.conventions import FINGERS
 from deformer.hand.mano import HandLayer
 from pipelines.rays import RayScene
 from pipelines.synthetic.hand.kinematics import SIDE_BY_SIDE_RAD, FingerBend, HandRig
-from pipelines.synthetic.layouts.png_npz import pack_npz
+from pipelines.synthetic.layouts.npz import pack_npz
 from pipelines.synthetic.plans import dexycb_plan
 from pipelines.synthetic.render.layer import ARM, HAND, THING
 from pipelines.synthetic.render.table_views import table_views
