@@ -371,9 +371,7 @@ def get_experiment(name: str) -> Experiment:
         try:
             known, name = import_module(package).EXPERIMENTS, own
         except (ImportError, AttributeError) as error:
-            raise ValueError(
-                f"{name!r}: {package} is no package of experiments ({error})"
-            ) from None
+            raise ValueError(f"{name!r}: {package} has no experiments ({error})") from None
     if name not in known:
         near = difflib.get_close_matches(name, known, n=3)
         hint = f" (did you mean {' or '.join(near)}?)" if near else ""

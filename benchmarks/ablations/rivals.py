@@ -8,6 +8,8 @@ needs the one before it:
               encode the frames for the methods that read windows
     windows   the Deformer and the video rivals, trained on these features
 
+A rival with a backbone of its own has no row there, because it cannot start from these maps.
+
 All seeds of the last stage read the features of the first seed of the stage before.
 """
 
@@ -59,6 +61,13 @@ def plan_rivals(options: Options) -> list[list[Work]]:
 
 
 def _stages_on_features(options: Options, rivals: list[Rival], has_ours: bool) -> list[list[Work]]:
+    own = [rival.name for rival in rivals if rival.backbone is not None]
+    if options.only and own:
+        raise ValueError(
+            f"--only {own[0]} has a backbone of its own, and preset lite keeps what that of lite "
+            "sees: choose preset tiny or paper"
+        )
+    rivals = [rival for rival in rivals if rival.name not in own]
     frames, windows = get_experiment(_FRAMES), get_experiment(_WINDOWS)
     singles = [rival for rival in rivals if rival.frames is None]
     video = [rival for rival in rivals if rival.frames is not None]

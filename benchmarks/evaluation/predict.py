@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 import torch
 from rich.progress import track
 
+import benchmarks.rivals  # noqa: F401 (so that `network_class` finds them)
 from benchmarks.evaluation.predictions import PREDICTIONS_FILE, as_rows
 from deformer.data.augment import NO_AUGMENTATION
 from deformer.data.dataset import tips_of

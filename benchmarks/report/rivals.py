@@ -13,7 +13,7 @@ from deformer.experiments import FULL, VARIANTS
 
 RIVALS_LEGEND = (
     "Other methods, written anew for this project and trained on the same data behind the same "
-    "backbone; what each does otherwise than its paper is in the last column, so these numbers "
+    "backbone, unless a name says another; what each does otherwise than its paper is in the last column, so these numbers "
     "judge what is here, not the papers. The differences are rival − ours in mm, on the same "
     "frames and of the seeds that both have: above 0 ours errs less. The verdict follows the 95 % "
     "interval, which covers the choice of recordings and, with several seeds, chance in training; "
@@ -26,13 +26,19 @@ RIVALS_LEGEND = (
 )
 _NAMES = {"pa_mpjpe_mm": "PA", "ra_mpjpe_mm": "root-aligned"}
 _BINS = tuple(dict.fromkeys(bin for _, bin in COMPARED))
+_WHERE = {bin: "all" if bin == "all" else f"{bin} % hidden" for bin in _BINS}
 _HEAD = (
-    "method", "fills", "trained as", "seeds",
-    *(f"PA / root-aligned, mm, {bin if bin == 'all' else f'{bin} % hidden'}" for bin in _BINS),
-    *(f"{_NAMES[metric]}, {bin}: rival − ours [95 %]" for metric, bin in COMPARED),
-    "parameters, M", "multiply-adds, G/frame", "frames/s", "remarks",
+    "method",
+    *(f"{_WHERE[bin]}: PA / root-aligned, mm" for bin in _BINS),
+    *(f"{_NAMES[metric]}, {_WHERE[bin]}: rival − ours [95 %]" for metric, bin in COMPARED),
+    "parameters, M", "multiply-adds, G/frame", "frames/s",
+    "fills", "trained as", "seeds", "remarks",
 )  # fmt: skip
-_WORDS = (0, 1, 2, *range(6, 6 + len(COMPARED)), len(_HEAD) - 1)
+_WORDS = (
+    0,
+    *(i for i, head in enumerate(_HEAD) if "−" in head),
+    *range(len(_HEAD) - 4, len(_HEAD)),
+)
 
 
 def rivals_grid(versus: Versus, costs: Mapping[str, Costs]) -> Grid:
@@ -64,10 +70,10 @@ def _row(
     cost = costs.of(run.network) if costs else None
     seeds = ", ".join(str(e.run.seed) for e in evaluations if isinstance(e.run, Run))
     return (
-        marked_label(evaluations[0]), _rows_text(rows), trained_as(run), seeds or DASH,
+        marked_label(evaluations[0]),
         *(error_text(evaluations, bin) for bin in _BINS),
         *(_difference_text(differences.get(of)) for of in COMPARED),
-        *_cost_texts(cost), differs or DASH,
+        *_cost_texts(cost), _rows_text(rows), trained_as(run), seeds or DASH, differs or DASH,
     )  # fmt: skip
 
 

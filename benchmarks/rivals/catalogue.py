@@ -2,12 +2,15 @@
 
 from dataclasses import dataclass, replace
 
+from benchmarks.rivals.hampali import Hampali
 from benchmarks.rivals.handoccnet import HandOccNet
 from benchmarks.rivals.hasson import Hasson
 from benchmarks.rivals.liu import Liu
+from benchmarks.rivals.spurr import Spurr
 from benchmarks.rivals.temporal import HandOccNetOverTime, LiuOverTime
 from benchmarks.rivals.vibe import Vibe
 from deformer.experiments import BASES, FULL, STARTS
+from deformer.network.backbone import BackboneName
 from deformer.network.losses import PointLossName
 from deformer.network.network import Network
 from deformer.training.experiment import Experiment
@@ -35,6 +38,8 @@ class Rival:
     """In place of maxMSE; a base with another loss keeps that."""
     adversarial: bool = False
     """Whether it is trained with the motion discriminator."""
+    backbone: BackboneName | None = None
+    """None: that of the base."""
     differs: str = ""
     """For the report, in a few words: what is left out or otherwise than in the original."""
 
@@ -48,6 +53,7 @@ class Rival:
             window=replace(window, num_frames=num_frames),
             order=replace(order, global_batch=batch),
         )
+        model = replace(base.model, backbone=self.backbone or base.model.backbone)
         return replace(
             base,
             name=f"{base.name}_{self.name}",
@@ -56,12 +62,29 @@ class Rival:
             point_loss=self.point_loss if base.point_loss == "max_mse" else base.point_loss,
             adversarial=self.adversarial,
             stream=stream,
+            model=model,
         )
 
 
 RIVALS = {
     rival.name: rival
     for rival in (
+        Rival(
+            "spurr", "Spurr et al.", Spurr, {1: "[49] + ResNet50"},
+            "2.5D heatmaps, lifted to 3D, and biomechanical losses",
+            differs="depths read from maps; predicts the hand's scale; all labels are used",
+        ),
+        Rival(
+            "spurr_hrnet", "Spurr et al., HRNet32", Spurr, {1: "[49] + HRNet32"},
+            "2.5D heatmaps of HRNet32, lifted to 3D, and biomechanical losses",
+            backbone="hrnet_w32",
+            differs="as with ResNet50",
+        ),
+        Rival(
+            "hampali", "Hampali et al.", Hampali, {3: "[17]"},
+            "2D joints and directions, to which MANO hands are fitted",
+            differs="stages behind the shared backbone; mean shape; a pull to the open hand for limits",
+        ),
         Rival(
             "hasson", "Hasson et al.", Hasson, {3: "[20]"},
             "Hasson et al.: MANO from one vector of the image, with priors",

@@ -20,9 +20,9 @@ LITE_MEAN, LITE_STD = (127 / 255,) * 3, (128 / 255,) * 3
 STRIDE = 4
 """Input pixels per pixel of the features."""
 
-BackboneName = Literal["resnet50", "resnet18", "efficientnet_lite0", "regnet_tiny"]
-"""`efficientnet_lite0` has ImageNet weights and suits CPUs: 2.9M parameters. `regnet_tiny` is for
-tests: 0.5M parameters, no weights."""
+BackboneName = Literal["resnet50", "resnet18", "hrnet_w32", "efficientnet_lite0", "regnet_tiny"]
+"""`hrnet_w32` is for rivals that are published with it. `efficientnet_lite0` has ImageNet weights
+and suits CPUs: 2.9M parameters. `regnet_tiny` is for tests: 0.5M parameters, no weights."""
 NormName = Literal["frozen", "sync", "group"]
 
 
@@ -49,6 +49,8 @@ def _make_body(name: BackboneName, norm: NormName) -> tuple[nn.Module, list[int]
     """The network, and the channels of its four stages at strides 4, 8, 16 and 32."""
     if name == "efficientnet_lite0":
         return _make_lite(norm)
+    if name == "hrnet_w32":
+        return _make_hrnet(norm)
     if name == "regnet_tiny":
         widths = [32, 64, 128, 256]
         blocks = BlockParams([1, 1, 2, 2], widths, [16] * 4, [1.0] * 4, [2] * 4)
@@ -80,6 +82,34 @@ def _make_lite(norm: NormName) -> tuple[nn.Module, list[int]]:
     return body, body.feature_info.channels()
 
 
+def _make_hrnet(norm: NormName) -> tuple[nn.Module, list[int]]:
+    """timm's HRNet up to its last stage, which has a branch at every stride, as for poses.
+
+    Source: Wang et al., "Deep High-Resolution Representation Learning for Visual Recognition",
+    PAMI 2020.
+    """
+    from timm import create_model  # takes seconds to import
+
+    body = create_model(
+        "hrnet_w32", features_only=True, feature_location="", out_indices=(1, 2, 3, 4)
+    )
+    for name, layer in list(body.named_modules()):
+        if isinstance(layer, nn.BatchNorm2d):
+            body.set_submodule(name, _NORMS[norm](layer.num_features))
+    return body, body.feature_info.channels()
+
+
+def _high_resolution_levels(body: nn.Module, x: Tensor) -> list[Tensor]:
+    """HRNet adds maps of neighbouring strides, which fit where 32 divides both sides."""
+    height, width = x.shape[-2:]
+    levels = body(functional.pad(x, (0, -width % 32, 0, -height % 32)))
+    strides = (4, 8, 16, 32)
+    return [
+        level[..., : -(-height // stride), : -(-width // stride)]
+        for level, stride in zip(levels, strides, strict=True)
+    ]
+
+
 class Backbone(nn.Module):
     """A network of four stages, and the top-down half of an FPN down to its finest level P2.
 
@@ -91,7 +121,8 @@ class Backbone(nn.Module):
     - "group": GroupNorm, for training without ImageNet weights; frames stay independent.
 
     frozen_stages: number of stages that never change, with all layers before them. They need no
-    backward pass, which takes most of a step's time on a CPU.
+    backward pass, which takes most of a step's time on a CPU. Not for hrnet_w32, whose strides
+    exchange features up to the end.
 
     Source: the paper's section 3.3; Lin et al., "Feature Pyramid Networks", CVPR 2017.
     """
@@ -103,10 +134,15 @@ class Backbone(nn.Module):
         for value, allowed in ((name, get_args(BackboneName)), (norm, get_args(NormName))):
             if value not in allowed:
                 raise ValueError(f"{value!r} is no part of a backbone, must be one of {allowed}")
+        if name == "hrnet_w32" and frozen_stages:
+            raise ValueError(
+                f"frozen_stages is {frozen_stages}, must be 0 for hrnet_w32: its strides exchange "
+                "features up to the end"
+            )
         self.name, self.norm = name, norm
         self.body, widths = _make_body(name, norm)
         self._num_frozen = frozen_stages + 1 if frozen_stages else 0
-        for part in self._parts()[: self._num_frozen]:
+        for part in self._parts()[: self._num_frozen] if frozen_stages else ():
             for layer in part:
                 layer.requires_grad_(False)
         # torchvision's FeaturePyramidNetwork would also compute P3 to P5
@@ -135,6 +171,8 @@ class Backbone(nn.Module):
         return self.output(top)
 
     def _stages(self, x: Tensor) -> list[Tensor]:
+        if self.name == "hrnet_w32":
+            return _high_resolution_levels(self.body, x)
         levels = []
         for k, part in enumerate(self._parts()):
             with torch.no_grad() if k < self._num_frozen else nullcontext():

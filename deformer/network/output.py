@@ -2,6 +2,7 @@
 
 from typing import NamedTuple
 
+import torch
 from torch import Tensor
 
 from deformer.network.posed_hands import HandMotion
@@ -30,6 +31,18 @@ class View(NamedTuple):
     """(B, T, 4): square hand boxes, x0 y0 x1 y1."""
     K: Tensor
     """(B, T, 3, 3); may have a skew."""
+
+    def rays(self, joints_2d: Tensor) -> Tensor:
+        """Where points of the images are in the camera frame, but for their depth: joints_2d
+        (B, T, P, 2) in [0, 1] of the boxes, not mirrored → (B, T, P, 3) with z = 1."""
+        corner, opposite = self.boxes_px.float()[..., None, :].chunk(2, -1)
+        K = self.K.float()[..., None, :, :]
+        x, y = (corner + joints_2d * (opposite - corner) - K[..., :2, 2]).unbind(-1)
+        # The inverse by hand, because torch's waits for the device
+        (fx, skew), (tilt, fy) = (row.unbind(-1) for row in K[..., :2, :2].unbind(-2))
+        rays = torch.stack([fy * x - skew * y, fx * y - tilt * x], -1)
+        rays = rays / (fx * fy - skew * tilt)[..., None]
+        return torch.cat([rays, torch.ones_like(rays[..., :1])], -1)
 
 
 class DeformerOutput(NamedTuple):

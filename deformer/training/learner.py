@@ -156,7 +156,8 @@ class Learner:
                 output, losses = self._losses(piece)
                 total = self.weighted(losses)
                 (piece.share * total).backward()
-            fused.append(output.hands.rotmats.detach())
+            if self.discriminator is not None:
+                fused.append(output.hands.rotmats.detach())
             _add(terms, {**losses, "total": total}, piece.share)
         norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.experiment.optim.clip_norm)
         return terms, norm, fused

@@ -67,7 +67,7 @@ def test_on_features_every_stage_makes_what_the_next_reads(occluded, tmp_path):
     names = {get_experiment(job.experiment).name for job in [*frames, *windows]}
     for rival in RIVALS.values():
         base = "lite_maps" if rival.frames is None else "lite_video"
-        assert f"{base}_{rival.name}" in names
+        assert (f"{base}_{rival.name}" in names) == (rival.backbone is None)
     assert {"lite_maps", "lite_video"} <= names
 
 
@@ -92,8 +92,10 @@ def test_one_command_plans_all_tables(occluded, tmp_path):
     assert [job.experiment for job in last] == ["lite_temporal"]
 
 
-def test_unknown_names_and_tables_are_refused(data, tmp_path):
+def test_what_is_unknown_or_impossible_is_refused(data, occluded, tmp_path):
     with pytest.raises(ValueError, match="the rivals are .*vibe"):
         _options(data, tmp_path, only=("wibe",))
+    with pytest.raises(ValueError, match="spurr_hrnet has a backbone of its own"):
+        plan_rivals(_options(occluded, tmp_path, preset="lite", only=("spurr_hrnet",)))
     with pytest.raises(ValueError, match="--tables 7: the tables are 1 to 6"):
         Options(data, tables=(7,))

@@ -16,9 +16,11 @@ SMALL = changed(
     "model", changed("stream", limit=None), width=32, regressor=(64, 32), ffn=32
 )  # wide enough to learn one batch by heart
 TOLERANCE = {"rtol": 1e-4, "atol": 1e-5}
+_EACH = [name for name, rival in RIVALS.items() if rival.backbone is None]
+"""Those with a backbone of their own share the network of another."""
 
 
-@pytest.fixture(scope="module", params=RIVALS)
+@pytest.fixture(scope="module", params=_EACH)
 def rival(request):
     return RIVALS[request.param]
 
@@ -124,6 +126,7 @@ def test_windows_of_a_batch_do_not_see_each_other(learner, batch):
     torch.testing.assert_close(alone.hands.joints_m, whole[1:2], **TOLERANCE)
 
 
+@pytest.mark.parametrize("rival", RIVALS.values(), ids=RIVALS)
 def test_it_stands_in_its_page_and_says_what_differs(rival):
     page = (Path(__file__).parents[3] / "docs" / "rivals.md").read_text("utf-8")
     file = f"{rival.network.__module__.replace('.', '/')}.py"
@@ -133,6 +136,7 @@ def test_it_stands_in_its_page_and_says_what_differs(rival):
     assert 0 < len(rival.differs) <= 100
 
 
+@pytest.mark.parametrize("rival", RIVALS.values(), ids=RIVALS)
 def test_it_names_its_network_and_its_rows(rival):
     assert NETWORKS[rival.name] is rival.network
     assert rival.rows.keys() <= {1, 2, 3}

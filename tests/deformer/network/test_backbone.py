@@ -1,12 +1,22 @@
 import pytest
+import timm
 import torch
 import torchvision
+from safetensors.torch import save_file
 
 from deformer.network.backbone import LITE_MEAN, Backbone, crop_features
 from deformer.network.backbone_weights import find_lite_weights, load_backbone_weights
 
 
-@pytest.mark.parametrize("name", ["resnet18", "regnet_tiny"])
+@pytest.fixture
+def small_hrnet(monkeypatch):
+    """HRNet of fewer channels and blocks under the name of the large one, as timm has it."""
+    real = timm.create_model
+    monkeypatch.setattr(timm, "create_model", lambda _, **how: real("hrnet_w18_small", **how))
+
+
+@pytest.mark.usefixtures("small_hrnet")
+@pytest.mark.parametrize("name", ["resnet18", "regnet_tiny", "hrnet_w32"])
 def test_features_at_a_quarter_of_any_size(name):
     backbone = Backbone(name, "group", 32)
     for height, width in ((64, 64), (70, 50)):
@@ -48,6 +58,36 @@ def test_imagenet_weights_that_cannot_be_fetched_are_an_error(monkeypatch):
     assert torch.equal(backbone.body.conv1.weight, before)
 
 
+@pytest.mark.usefixtures("small_hrnet")
+def test_hrnet_takes_the_published_file_without_what_follows_its_branches(tmp_path):
+    torch.manual_seed(0)
+    published = timm.create_model("hrnet_w32")  # with its classifier
+    for buffer in published.buffers():
+        if buffer.is_floating_point():
+            buffer.uniform_(0.5, 1.5)
+    save_file(published.state_dict(), tmp_path / "model.safetensors")
+    backbone = Backbone("hrnet_w32", "frozen", 16).eval()
+    load_backbone_weights(backbone, tmp_path / "model.safetensors")
+    images = torch.rand(1, 3, 64, 64)
+    published.eval()
+    branches = published.stages(
+        published.act2(published.bn2(published.conv2(
+            published.act1(published.bn1(published.conv1(images))))))
+    )  # fmt: skip
+    for level, branch in zip(backbone._stages(images), branches, strict=True):
+        torch.testing.assert_close(level, branch, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.usefixtures("small_hrnet")
+def test_hrnet_weights_that_cannot_be_fetched_are_named(monkeypatch):
+    def refuse(*_, **__):
+        raise OSError("no route to host")
+
+    monkeypatch.setattr("timm.models.load_state_dict_from_hf", refuse)
+    with pytest.raises(FileNotFoundError, match=r"hrnet_w32.ms_in1k.*--backbone-weights PATH"):
+        load_backbone_weights(Backbone("hrnet_w32", "frozen", 16), "imagenet")
+
+
 def _load(source, name="resnet18", norm="frozen") -> None:
     load_backbone_weights(Backbone(name, norm, 16), source)
 
@@ -65,6 +105,7 @@ LITE = "efficientnet_lite0"
         (lambda p: _load("imagenet", "regnet_tiny"), "no weights 'imagenet' for regnet_tiny"),
         (lambda p: _load(p / "resnet.pth", LITE), "(?s)^.{,300} another network: .* conv1.weight"),
         (lambda p: Backbone(LITE, "group", 32), "'frozen' or 'sync'"),
+        (lambda p: Backbone("hrnet_w32", "group", 16, 1), "must be 0 for hrnet_w32"),
         (lambda p: Backbone("resnet34", "group", 16), "'resnet34' is no part"),
         (lambda p: Backbone("resnet18", "batch", 16), "'batch' is no part"),
         (
