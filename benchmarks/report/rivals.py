@@ -13,9 +13,10 @@ from deformer.experiments import FULL, VARIANTS
 
 RIVALS_LEGEND = (
     "Other methods, written anew for this project and trained on the same data behind the same "
-    "backbone, unless a name says another; what each does otherwise than its paper is in the last column, so these numbers "
-    "judge what is here, not the papers. The differences are rival − ours in mm, on the same "
-    "frames and of the seeds that both have: above 0 ours errs less. The verdict follows the 95 % "
+    "backbone, unless a name says another. What each does otherwise than its paper is in the last "
+    "column, so these numbers judge what is here, not the papers. The differences are rival − ours "
+    "in mm, on the same frames and of the seeds that both have: above 0 ours errs less. The "
+    "verdict follows the 95 % "
     "interval, which covers the choice of recordings and, with several seeds, chance in training; "
     "where all seeds read features of one spatial half, its chance is not in it. By chance about "
     "one in twenty comparisons gets a verdict. A method without a checkpoint has no errors by "

@@ -83,7 +83,7 @@ RIVALS = {
         Rival(
             "hampali", "Hampali et al.", Hampali, {3: "[17]"},
             "2D joints and directions, to which MANO hands are fitted",
-            differs="stages behind the shared backbone; mean shape; a pull to the open hand for limits",
+            differs="stages behind the shared backbone; mean shape; a pull to the open hand",
         ),
         Rival(
             "hasson", "Hasson et al.", Hasson, {3: "[20]"},
