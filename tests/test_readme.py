@@ -15,6 +15,7 @@ import pytest
 import tyro
 
 from benchmarks.speed.model import ModelSpeed
+from benchmarks.speed.networks import NetworksCost
 from benchmarks.speed.pipeline import Pipeline
 from benchmarks.speed.stream import StreamSpeed
 from deformer import train
@@ -23,7 +24,9 @@ from deformer.__main__ import COMMANDS
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "shards" / "README.md"]
 PAGES += sorted((ROOT / "docs").glob("*.md"))
-SPEEDS = {"pipeline": Pipeline, "stream": StreamSpeed, "model": ModelSpeed}
+SPEEDS = {
+    "pipeline": Pipeline, "stream": StreamSpeed, "model": ModelSpeed, "networks": NetworksCost
+}  # fmt: skip
 TOO_LONG = {
     "pipelines.build_shards", "pipelines.synthesize", "pipelines.predict_videos",
     "deformer.train", "deformer.encode", "deformer.weights",
@@ -45,7 +48,7 @@ def _lines_of(page: Path) -> list[str]:
 
 
 def _makefile_lines() -> list[str]:
-    targets = ["demo", "ablations", "weights", "MOTIONS=motions.npz", "PRESET=lite"]
+    targets = ["demo", "ablations", "rivals", "weights", "MOTIONS=motions.npz", "PRESET=lite"]
     recipes = _dry_run("--always-make", *targets).replace("\\\n", " ")
     recipes = re.sub(r"\$\(\((\d+) \* (\d+)\)\)", lambda m: str(int(m[1]) * int(m[2])), recipes)
     return re.findall(r"^.*-m (?:pipelines|deformer|benchmarks)\..*$", recipes, re.MULTILINE)

@@ -33,6 +33,15 @@ from deformer.training.experiment import Experiment
 
 _SPATIAL = "lite"
 """The weights whose backbone makes the maps."""
+_FRAMES, _WINDOWS = "lite_maps", "lite_video"
+"""On kept features: the bases of what sees single frames and of what reads windows."""
+
+
+def whole_method_beside(experiment: str, rival: Rival) -> str:
+    """The experiment of the whole method that a rival's experiment is compared with: its base; on
+    kept features the one that reads windows, whatever the rival reads."""
+    base = experiment.removesuffix(f"_{rival.name}")
+    return _WINDOWS if base == _FRAMES else base
 
 
 def plan_rivals(options: Options) -> list[list[Work]]:
@@ -59,7 +68,7 @@ def _stages_on_features(options: Options, rivals: list[Rival], has_ours: bool) -
             "sees: choose preset tiny or paper"
         )
     rivals = [rival for rival in rivals if rival.name not in own]
-    frames, windows = get_experiment("lite_maps"), get_experiment("lite_video")
+    frames, windows = get_experiment(_FRAMES), get_experiment(_WINDOWS)
     singles = [rival for rival in rivals if rival.frames is None]
     video = [rival for rival in rivals if rival.frames is not None]
     encoders = {rival.frames for rival in video} | ({FULL} if has_ours else set())

@@ -10,11 +10,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from benchmarks.compare.comparable import Setup, group_by_data, group_by_kind
-from benchmarks.compare.paired import Estimate, mean_error, paired_difference, unevenness
+from benchmarks.compare.frames import check_same_frames, compare_frames
+from benchmarks.compare.paired import Estimate, mean_error, unevenness
 from benchmarks.compare.published import read_published
 from benchmarks.evaluation.result import Data
 from benchmarks.evaluation.scored import Scored
-from deformer.data.occlusion_bins import BINS, is_in_bin
 from deformer.experiments import FULL, VARIANTS
 
 
@@ -109,12 +109,7 @@ def group_comparable(scored: Iterable[Scored]) -> list[Comparable]:
     groups = [Comparable(setup, runs) for found in by_setup for setup, runs in found.items()]
     for group in groups:
         for s in (s for seeds in group.runs.values() for s in seeds.values()):
-            if not np.array_equal(group.first.row, s.row):
-                raise ValueError(
-                    f"{group.first.name} and {s.name} are of different frames of "
-                    f"{group.data.name} {group.data.split}, {len(group.first.row):,} and "
-                    f"{len(s.row):,}: evaluate both again"
-                )
+            check_same_frames(group.first, s)
     return groups
 
 
@@ -133,17 +128,8 @@ def judge(group: Comparable, claim: Claim) -> Finding:
     seeds = tuple(sorted(group.runs[claim.better].keys() & group.runs[claim.worse].keys()))
     if not seeds:
         return Finding(claim, missing=f"{claim.better} and {claim.worse} have no seed in common")
-
-    counts = is_in_bin(group.first.occlusion, BINS[claim.bin])
-    if not counts.any():
-        return Finding(claim, seeds, missing=f"no frame is hidden by {claim.bin} %")
-
-    def errors(kind: str) -> np.ndarray:
-        runs = (group.runs[kind][seed] for seed in seeds)
-        values = np.stack([run.values["pa_mpjpe_mm"][counts] for run in runs])  # (S, M, 21)
-        return values if claim.is_of_joints else values.mean(-1, keepdims=True)
-
-    sequence = np.unique(group.first.comparison.sequence[counts], return_inverse=True)[1]
+    better, worse = ([group.runs[kind][seed] for seed in seeds] for kind in kinds)
     statistic = unevenness if claim.is_of_joints else mean_error
-    estimate = paired_difference(errors(claim.better), errors(claim.worse), sequence, statistic)
-    return Finding(claim, seeds, estimate)
+    estimate = compare_frames(better, worse, "pa_mpjpe_mm", claim.bin, statistic)
+    missing = "" if estimate else f"no frame is hidden by {claim.bin} %"
+    return Finding(claim, seeds, estimate, missing)

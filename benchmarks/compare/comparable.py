@@ -14,7 +14,7 @@ from benchmarks.evaluation.scored import Scored
 from benchmarks.rivals import RIVALS, rival_of
 from deformer.experiments import EXPERIMENTS, VARIANTS, base_of, choices_of, variant_of
 
-T = TypeVar("T", Evaluation, Scored)
+T = TypeVar("T", bound=Evaluation | Scored)
 
 
 @dataclass(frozen=True, order=True)
@@ -68,7 +68,7 @@ def label_of(run: Run | Method) -> str:
 # ------------------------------------------------------------------------------- runs beside runs
 
 
-def _evaluation_of(item: Evaluation | Scored) -> Evaluation:
+def evaluation_of(item: Evaluation | Scored) -> Evaluation:
     return item if isinstance(item, Evaluation) else item.evaluation
 
 
@@ -76,7 +76,7 @@ def group_by_data(items: Iterable[T]) -> list[list[T]]:
     """Groups on the same frames of the same build, recordings first."""
     groups: dict[Data, list[T]] = {}
     for item in items:
-        groups.setdefault(_evaluation_of(item).data, []).append(item)
+        groups.setdefault(evaluation_of(item).data, []).append(item)
     ordered = sorted(groups, key=lambda data: (data.synthetic, data.name, data.split))
     return [groups[data] for data in ordered]
 
@@ -89,13 +89,13 @@ def group_by_kind(items: Iterable[T]) -> dict[Setup, dict[str, dict[int, T]]]:
     """
     found: dict[Setup, dict[str, dict[int, T]]] = {}
     for item in items:
-        evaluation = _evaluation_of(item)
+        evaluation = evaluation_of(item)
         if not isinstance(run := evaluation.run, Run):
             continue
         seeds = found.setdefault(_setup_of(run), {}).setdefault(kind_of(run), {})
         if run.seed in seeds:
             raise ValueError(
-                f"`{_evaluation_of(seeds[run.seed]).command}` and `{evaluation.command}` are both "
+                f"`{evaluation_of(seeds[run.seed]).command}` and `{evaluation.command}` are both "
                 f"of {run.experiment}, seed {run.seed}, step {run.step:,} on "
                 f"{evaluation.data.split}: the same run twice is no second sample; take one of "
                 "them away"

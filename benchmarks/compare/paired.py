@@ -51,10 +51,14 @@ class Estimate:
     @property
     def verdict(self) -> str:
         """`HOLDS` if the interval is below 0, `FAILS` if it is above, else `NOISY`."""
+        return self.verdict_as(HOLDS, FAILS)
+
+    def verdict_as(self, below: str, above: str) -> str:
+        """One of these words if the interval is below or above 0, else `NOISY`."""
         if self.interval is None:
             return f"{NOISY} (one recording)"
         low, high = self.interval
-        word = HOLDS if high < 0 else FAILS if low > 0 else NOISY
+        word = below if high < 0 else above if low > 0 else NOISY
         return f"{word} (one seed)" if len(self.better) == 1 else word
 
 

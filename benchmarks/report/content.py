@@ -21,6 +21,7 @@ from benchmarks.evaluation.scored import (
     result_name,
 )
 from benchmarks.evaluation.training_log import TrainingLog, find_logs, log_of
+from benchmarks.speed.networks import Costs, read_costs
 from benchmarks.tables.rows import DAGGER, DASH, mean_text
 from deformer.data.clip import REASONS
 from deformer.data.dataset import (
@@ -51,6 +52,14 @@ class Measured:
     """Run → why its frames are not here."""
     datasets: list[Path]
     logs: list[TrainingLog]
+    costs: dict[str, Costs]
+    """By the base experiment of the networks."""
+
+    @property
+    def items(self) -> list[Evaluation | Scored]:
+        """All evaluations, with their frames where these are here."""
+        scored = {s.name: s for s in self.scored}
+        return [scored.get(name, e) for name, e in self.evaluations.items()]
 
     @property
     def main(self) -> str | None:
@@ -87,7 +96,10 @@ def read_measured(results: Path, runs: Path, data: tuple[Path, ...] = ()) -> Mea
             continue  # `problems` has it
     if not datasets:
         datasets = dict.fromkeys(p.parent for p in sorted(Path("shards").glob(f"*/{DATASET_FILE}")))
-    return Measured(results, evaluations, scored, problems, list(datasets), find_logs(runs))
+    return Measured(
+        results, evaluations, scored, problems, list(datasets), find_logs(runs),
+        read_costs(results),
+    )  # fmt: skip
 
 
 # ------------------------------------------------------------------------------------------- grids
@@ -206,20 +218,34 @@ def results_grids(evaluations: Iterable[Evaluation]) -> list[Grid]:
 
 
 def _result(group: tuple[Evaluation, ...]) -> tuple[str, ...]:
-    def text(metric: str, bin: str) -> str:
-        summaries = [e.metrics[bin][metric] for e in group]
-        return DASH if None in summaries else mean_text([s["mean"] for s in summaries])
-
-    run = group[0].run
-    mark = f" {DAGGER}" if group[0].data.synthetic else ""
     seeds = [str(e.run.seed) for e in group if isinstance(e.run, Run)]
     return (
-        f"{label_of(run)}{mark}",
-        f"{run.experiment}, step {run.step:,}" if isinstance(run, Run) else DASH,
-        *(f"{text('pa_mpjpe_mm', bin)} / {text('ra_mpjpe_mm', bin)}" for bin in BINS),
-        text("accel_mm_per_frame2", "all"),
+        marked_label(group[0]),
+        trained_as(group[0].run),
+        *(error_text(group, bin) for bin in BINS),
+        _mean_text(group, "accel_mm_per_frame2", "all"),
         ", ".join(seeds) or DASH,
-    )  # fmt: skip
+    )
+
+
+def marked_label(evaluation: Evaluation) -> str:
+    """The label of its run, marked if the data are synthetic."""
+    return f"{label_of(evaluation.run)}{f' {DAGGER}' if evaluation.data.synthetic else ''}"
+
+
+def trained_as(run: Run | Method) -> str:
+    """`lite_video, step 1,000`; a dash for a method without a checkpoint."""
+    return f"{run.experiment}, step {run.step:,}" if isinstance(run, Run) else DASH
+
+
+def error_text(group: tuple[Evaluation, ...], bin: str) -> str:
+    """Errors of the joints over seeds, Procrustes-aligned / root-aligned."""
+    return f"{_mean_text(group, 'pa_mpjpe_mm', bin)} / {_mean_text(group, 'ra_mpjpe_mm', bin)}"
+
+
+def _mean_text(group: tuple[Evaluation, ...], metric: str, bin: str) -> str:
+    summaries = [e.metrics[bin][metric] for e in group]
+    return DASH if None in summaries else mean_text([s["mean"] for s in summaries])
 
 
 def claims_grid(group: Comparable, findings: Iterable[Finding]) -> Grid:
@@ -233,15 +259,15 @@ def claims_grid(group: Comparable, findings: Iterable[Finding]) -> Grid:
 
 def _claim(finding: Finding) -> tuple[str, ...]:
     claim, e = finding.claim, finding.estimate
-    interval = f" [{', '.join(map(_signed, e.interval))}]" if e.interval else ""
+    interval = f" [{', '.join(map(signed, e.interval))}]" if e.interval else ""
     return (
-        claim.source, claim.sentence, e.verdict, f"{_signed(e.difference)}{interval}",
-        DASH if claim.published is None else _signed(claim.published, 2),
+        claim.source, claim.sentence, e.verdict, f"{signed(e.difference)}{interval}",
+        DASH if claim.published is None else signed(claim.published, 2),
         mean_text(e.better), mean_text(e.worse),
     )  # fmt: skip
 
 
-def _signed(value: float, decimals: int = 3) -> str:
+def signed(value: float, decimals: int = 3) -> str:
     return f"{value:+.{decimals}f}".replace("-", "−")
 
 

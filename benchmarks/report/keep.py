@@ -2,6 +2,7 @@
 
 import csv
 import io
+import json
 import re
 from collections.abc import Iterator
 from dataclasses import asdict, replace
@@ -9,12 +10,14 @@ from pathlib import Path
 
 from benchmarks.compare.claims import group_comparable
 from benchmarks.compare.comparable import group_by_data, label_of
+from benchmarks.compare.versus import compare_rivals
 from benchmarks.evaluation.protocol import METRICS
 from benchmarks.evaluation.result import EVALUATION_FILE, Evaluation, Run
 from benchmarks.figures.catalogue import Drawn, draw_split
 from benchmarks.figures.style import figure_bytes
 from benchmarks.report.content import Measured, trained_on
 from benchmarks.report.pages import draw_training, kept_page, training_groups
+from benchmarks.speed.networks import Costs
 from benchmarks.tables.render import to_csv
 from benchmarks.tables.rows import fill_tables
 from deformer.files.whole import whole_folder, write_part
@@ -45,6 +48,7 @@ def check_can_keep(measured: Measured, out: Path, command: str) -> None:
             _check_relative(f"evaluation {line['name']}", str(value))
     _check_relative("this command", command)
     group_comparable(measured.scored)  # raises if comparable runs have different frames
+    compare_rivals(measured.items)  # likewise
 
 
 def write_kept_folder(measured: Measured, out: Path, command: str) -> None:
@@ -55,6 +59,7 @@ def write_kept_folder(measured: Measured, out: Path, command: str) -> None:
     files = {
         PAGE: kept_page(measured, figures, command).encode(),
         "evaluations.csv": _evaluations_csv(measured).encode(),
+        **{f"speed/{base}.json": _costs_json(costs) for base, costs in measured.costs.items()},
         **{f"tables/table{t.table.number}.csv": to_csv(t).encode() for t in tables},
         **{f"figures/{d.name}.png": figure_bytes(d.figure, "png") for d in figures},
     }
@@ -127,6 +132,10 @@ def _evaluations_csv(measured: Measured) -> str:
     writer.writeheader()
     writer.writerows(lines)
     return text.getvalue()
+
+
+def _costs_json(costs: Costs) -> bytes:
+    return (json.dumps(asdict(costs), indent=1) + "\n").encode()
 
 
 def _figures(measured: Measured) -> Iterator[Drawn]:

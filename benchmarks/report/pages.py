@@ -12,6 +12,7 @@ from benchmarks.ablations.presets import preset_of
 from benchmarks.compare.claims import judge_all
 from benchmarks.compare.comparable import group_by_data, label_of
 from benchmarks.compare.published import read_published
+from benchmarks.compare.versus import compare_rivals
 from benchmarks.evaluation.result import Run
 from benchmarks.evaluation.training_log import TrainingLog
 from benchmarks.figures.catalogue import Drawn, draw_run, draw_split
@@ -27,6 +28,7 @@ from benchmarks.report.content import (
     trained_on,
     trainings_grid,
 )
+from benchmarks.report.rivals import RIVALS_LEGEND, commands_of_costs, rivals_grid
 from benchmarks.tables.layout import OUR_ROW
 from benchmarks.tables.render import blocks, grid
 from benchmarks.tables.rows import DASH, FilledTable, fill_tables
@@ -131,15 +133,18 @@ def _shared_parts(measured: Measured) -> dict[str, object]:
     """The values that both pages show."""
     evaluations = measured.evaluations.values()
     try:
-        claims, error = _claims(measured), ""
+        claims, versus, error = _claims(measured), compare_rivals(measured.items), ""
     except ValueError as found:  # such as runs with different frames
-        claims, error = [], str(found)
+        claims, versus, error = [], [], str(found)
     return {
         "kinds": sorted({e.data.synthetic for e in evaluations}),
         "datasets": [_card(folder, measured.results) for folder in measured.datasets],
         "results": results_grids(evaluations),
         "claims": claims,
         "claims_error": error,
+        "rivals": [rivals_grid(v, measured.costs) for v in versus],
+        "rivals_legend": RIVALS_LEGEND,
+        "rivals_unmeasured": commands_of_costs(versus, measured.costs, str(measured.results)),
     }
 
 

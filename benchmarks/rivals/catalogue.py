@@ -44,6 +44,8 @@ class Rival:
     """Whether it is trained with the motion discriminator."""
     backbone: BackboneName | None = None
     """None: that of the base."""
+    differs: str = ""
+    """For the report, in a few words: what is left out or otherwise than in the original."""
 
     def applied_to(self, base: Experiment) -> Experiment:
         """The base experiment with this method in the Deformer's place."""
@@ -75,19 +77,23 @@ RIVALS = {
         Rival(
             "spurr", "Spurr et al.", Spurr, {1: "[49] + ResNet50"},
             "2.5D heatmaps, lifted to 3D, and biomechanical losses",
+            differs="depths read from maps; predicts the hand's scale; all labels are used",
         ),
         Rival(
             "spurr_hrnet", "Spurr et al., HRNet32", Spurr, {1: "[49] + HRNet32"},
             "2.5D heatmaps of HRNet32, lifted to 3D, and biomechanical losses",
             backbone="hrnet_w32",
+            differs="as with ResNet50",
         ),
         Rival(
             "hampali", "Hampali et al.", Hampali, {3: "[17]"},
             "2D joints and directions, to which MANO hands are fitted",
+            differs="stages behind the shared backbone; mean shape; a pull to the open hand",
         ),
         Rival(
             "hasson", "Hasson et al.", Hasson, {3: "[20]"},
             "Hasson et al.: MANO from one vector of the image, with priors",
+            differs="no object branch, no terms of contact; joint rotations for PCA coefficients",
         ),
         Rival(
             "graphormer", "MeshGraphormer", MeshGraphormer,
@@ -97,10 +103,12 @@ RIVALS = {
         Rival(
             "liu", "Liu et al.", Liu, dict.fromkeys((1, 3), "[36]"),
             "Liu et al.: attention in the hand's box, heatmaps, then MANO",
+            differs="no object branch, no unlabelled videos; attention inside the hand's box",
         ),
         Rival(
             "handoccnet", "HandOccNet", HandOccNet, {1: "[40]", 3: "[40]"},
             "HandOccNet: features of what is seen injected where the hand is hidden",
+            differs="smaller transformers, fewer numbers a frame, GroupNorm",
         ),
         Rival(
             "s2hand", "S2HAND(V)", S2Hand, dict.fromkeys((1, 2), "S2HAND(V) [51]"),
@@ -111,6 +119,7 @@ RIVALS = {
             "vibe", "VIBE", Vibe, dict.fromkeys((1, 2, 3), "VIBE [29]"),
             "VIBE: a recurrent network over the features of frames",
             num_frames=None, frames=FULL, adversarial=True,
+            differs="MANO for SMPL; frames encoded by the Deformer's spatial half",
         ),
         Rival(
             "tcmr", "TCMR", Tcmr, dict.fromkeys((1, 2, 3), "TCMR [10]"),
@@ -127,12 +136,14 @@ RIVALS = {
             {2: "[36]+Temporal Transformer+maxMSE"},
             "Liu et al. with a temporal transformer and maxMSE",
             num_frames=None, frames="liu", point_loss="max_mse",
+            differs="the paper gives no more than the name; sizes are the Deformer's",
         ),
         Rival(
             "handoccnet_temporal", "HandOccNet + temporal", HandOccNetOverTime,
             {2: "[40]+Temporal Transformer+maxMSE"},
             "HandOccNet with a temporal transformer and maxMSE",
             num_frames=None, frames="handoccnet", point_loss="max_mse",
+            differs="the paper gives no more than the name; sizes are the Deformer's",
         ),
     )
 }  # fmt: skip

@@ -1,8 +1,9 @@
-"""Measure speed and memory of preprocessing, of reading shards, and of training steps.
+"""Measure speed and memory of preprocessing, of reading shards, of training steps, and of networks.
 
     python -m benchmarks.speed pipeline --root data/demo/dexycb
     python -m benchmarks.speed stream --data shards/demo
     python -m benchmarks.speed model --data shards/demo --experiments dexycb dexycb_fast
+    python -m benchmarks.speed networks --base lite_video        # the whole method and its rivals
 
 Each prints its measurements as JSON and writes them to `results/speed`. Values are medians over
 repeats, because machines are noisy.
@@ -13,7 +14,7 @@ import sys
 
 import tyro
 
-from benchmarks.speed import model, pipeline, stream
+from benchmarks.speed import model, networks, pipeline, stream
 from deformer.files.whole import write_whole
 from deformer.program.console import run_command
 
@@ -21,11 +22,13 @@ SUBCOMMANDS = {
     "pipeline": pipeline.Pipeline,
     "stream": stream.StreamSpeed,
     "model": model.ModelSpeed,
+    "networks": networks.NetworksCost,
 }
 MEASURE = {
     pipeline.Pipeline: pipeline.measure_pipeline,
     stream.StreamSpeed: stream.measure_stream,
     model.ModelSpeed: model.measure_model,
+    networks.NetworksCost: networks.measure_networks,
 }
 
 

@@ -1,6 +1,7 @@
 """What is kept in the repository: whole, small, the same twice, and of no machine."""
 
 import csv
+import json
 import re
 import shlex
 import shutil
@@ -15,6 +16,7 @@ from benchmarks.report import __main__ as report
 from benchmarks.report.content import read_measured
 from benchmarks.report.keep import FIRST_LINE, check_is_ours, write_kept_folder
 from deformer.data.dataset import dataset_sha256
+from deformer.files.whole import write_whole
 from tests.benchmarks.drawn_results import write_result, write_run
 from tests.benchmarks.evaluations import make_evaluation
 from tests.commands import call
@@ -43,6 +45,8 @@ def root(tmp_path_factory, data, result) -> Path:
             run = write_run(Path("runs/tried") / name, 40, experiment, int(seed), start)
             fields = {"experiment": experiment, "seed": int(seed), **changed}
             write_result(Path("results/tried") / name, result, run, **fields)
+        costs = {"base": "tiny", "machine": "a processor", "torch": "2", "batch": 8, "rows": []}
+        write_whole(Path("results/tried/speed/networks.json"), json.dumps(costs))
         monkeypatch.setattr(report, "report_page", lambda *_: "drawn elsewhere")
         assert call(report.main, *COMMAND) == 0
     return root
@@ -70,7 +74,8 @@ def contents(folder: Path) -> dict[str, bytes]:
 def test_the_files_are_few(kept):
     figures = {f"figures/{name}.png" for name in ("error_by_occlusion", "pck", "training")}
     tables = {f"tables/table{number}.csv" for number in (1, 2, 4, 5)}
-    assert contents(kept).keys() == {"README.md", "evaluations.csv"} | figures | tables
+    few = {"README.md", "evaluations.csv", "speed/tiny.json"}
+    assert contents(kept).keys() == few | figures | tables
 
 
 def test_an_evaluation_is_a_line_for_each_range_of_occlusion(kept):

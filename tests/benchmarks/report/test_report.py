@@ -1,6 +1,6 @@
 """The report: one file that needs nothing else, says what is synthetic, and works without parts."""
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from benchmarks.compare.versus import compare_rivals
+from benchmarks.evaluation.result import write_evaluation
 from benchmarks.report import __main__ as report
 from benchmarks.report.content import read_measured, results_grids, trainings_grid
 from benchmarks.report.pages import (
@@ -17,6 +19,9 @@ from benchmarks.report.pages import (
     report_page,
     training_groups,
 )
+from benchmarks.report.rivals import commands_of_costs
+from benchmarks.rivals import RIVALS
+from benchmarks.speed.networks import Cost, Costs
 from tests.benchmarks.drawn_results import write_result, write_run
 from tests.benchmarks.evaluations import SYNTHETIC, make_evaluation, make_metrics
 from tests.commands import call
@@ -158,7 +163,42 @@ def test_the_claims_are_judged_where_runs_can_be_compared(tmp_path, data, result
     assert ">−0.41<" in rows[0] and "maxMSE errs less than MSE" in rows[0]
     assert "no run of center that was trained" in html
     assert "lite_frames" not in html  # nothing is ever compared with it
-    assert LEGEND in kept_page(measured, [], "this")
+    kept = kept_page(measured, [], "this")
+    assert LEGEND in kept and "## Rivals" not in kept and 'id="rivals"' not in page
+
+
+def test_rivals_stand_beside_the_whole_method_with_what_they_cost(tmp_path, data, result):
+    for name, changed in (
+        ("full", {}),
+        ("vibe", {"experiment": "tiny_vibe", "network": "benchmarks.rivals:vibe"}),
+    ):
+        write_result(tmp_path / name, result, write_run(tmp_path / "runs" / name), **changed)
+    path = tmp_path / "mp" / "evaluation.json"
+    data_of = read_measured(tmp_path, tmp_path).evaluations["full"].data
+    method = make_evaluation({"method": "MediaPipe", "predictions": "found: 62%"}, asdict(data_of))
+    write_evaluation(path, method)
+    measured = read_measured(tmp_path, tmp_path / "runs", (data,))
+    missing = "python -m benchmarks.speed networks --base tiny --out results/speed/tiny"
+    versus = compare_rivals(measured.items)
+    assert commands_of_costs(versus, measured.costs, "results") == [missing]
+
+    costs = Costs("tiny", "a processor, one thread", "2", 8, (
+        Cost("benchmarks.rivals:vibe", 128, 7, 1.304, 0.0902, 23.1),
+    ))  # fmt: skip
+    measured = replace(measured, costs={"tiny": costs})
+    page = report_page(measured, tmp_path, None, "this")
+    check_self_contained(page)
+    html = section(page, "rivals")
+    assert "Ours is tiny, step 40. Frames/s: a processor, one thread<" in html
+    assert "benchmarks.speed" not in html
+    lines = [line for line in kept_page(measured, [], "this").splitlines() if "PA" not in line]
+    (vibe,) = (line for line in lines if line.startswith("| VIBE † | 22."))
+    assert "| +0.00 [+0.00, +0.00]: too noisy to say (one seed) | – | +0.00" in vibe
+    costs, about = "1.30 | 0.0902 | 23.1", "VIBE [29] (Tables 1, 2, 3) | tiny_vibe, step 40 | 0"
+    assert vibe.endswith(f"| {costs} | {about} | {RIVALS['vibe'].differs} |")
+    (row,) = (line for line in lines if line.startswith("| MediaPipe † | 6.54 /"))
+    assert row.endswith("| – | – | – | – | – | – | found: 62% |") and ": too noisy" not in row
+    assert html.index("Dynamic †") < html.index("MediaPipe †") < html.index("VIBE †")
 
 
 def test_results_of_a_split_stand_in_one_grid_seeds_together():

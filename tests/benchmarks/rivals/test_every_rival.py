@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -123,6 +124,16 @@ def test_windows_of_a_batch_do_not_see_each_other(learner, batch):
     one = {name: getattr(batch, name)[1:2] for name in ("boxes_px", "is_left", "K")}
     alone = _predict(learner.model, batch, images=to_input(batch)[1:2], **one)
     torch.testing.assert_close(alone.hands.joints_m, whole[1:2], **TOLERANCE)
+
+
+@pytest.mark.parametrize("rival", RIVALS.values(), ids=RIVALS)
+def test_it_stands_in_its_page_and_says_what_differs(rival):
+    page = (Path(__file__).parents[3] / "docs" / "rivals.md").read_text("utf-8")
+    file = f"{rival.network.__module__.replace('.', '/')}.py"
+    rows = [line for line in page.splitlines() if line.startswith(f"| `{rival.name}` |")]
+    assert len(rows) == 1 and file in rows[0]
+    assert all(row in rows[0] for row in rival.rows.values())
+    assert 0 < len(rival.differs) <= 100
 
 
 @pytest.mark.parametrize("rival", RIVALS.values(), ids=RIVALS)
