@@ -25,6 +25,7 @@ from deformer.hand.conventions import (
     DATASET_TO_MANO,
     JOINT_NAMES,
     MANO_PARENTS,
+    MANO_TO_DATASET,
     NUM_JOINTS,
     NUM_MANO_JOINTS,
 )
@@ -46,11 +47,11 @@ from deformer.network.transformer import soft_argmax
 
 _STAGES = 3
 _STEPS = 8
-_IMAGE_M, _DIRECTION_RAD, _BEND_RAD = 0.005, 0.1, 1.0
+_IMAGE_M, _DIRECTION_RAD, _BEND_RAD = 0.01, 0.1, 1.0
 """Standard deviations of 2D joints, at the hand's depth, and of directions; of finger joints about
 the open hand."""
-_DAMPING = 0.01
-"""Of the least squares, for twists that nothing shows."""
+_DAMPING = 1.0
+"""Of a step, per rad² and m², for what nothing shows, such as depths of hands far away."""
 _FARTHEST_RAD = 0.5
 """A step turns a joint at most this far about each axis."""
 _LAST_BONES = (15, 3, 6, 12, 9)
@@ -84,6 +85,9 @@ class Hampali(Network):
         self.direction_head = _convolutions(seen, width, 3 * NUM_JOINTS)
         # Not in the state dict: it comes from the hand model
         self.register_buffer("rest_m", _rest(hand_layer, config), persistent=False)
+        open_hand = functional.normalize(self.rest_m[MANO_TO_DATASET], dim=-1)
+        with torch.no_grad():  # directions start at those of a hand, because a fit needs one
+            self.direction_head[-1].bias.copy_(open_hand.flatten())
 
     def encode_maps(self, maps: Tensor) -> FrameFeatures:
         """maps (N, width, size, size) → 2D joints of all stages, and directions."""
@@ -162,6 +166,8 @@ def fit(rest_m: Tensor, rays: Tensor, directions: Tensor, steps: int) -> Tensor:
     rest_m (21, 3): joints at rest, MANO's order; rays (N, 21, 3) with z = 1, directions
     (N, 21, 3): dataset order, right hands; steps: of Gauss-Newton → (N, 16, 3, 3).
     """
+    # In single precision, rounding would show where the least squares are badly conditioned
+    rest_m, rays, directions = rest_m.double(), rays.double(), directions.double()
     rays = rays[:, DATASET_TO_MANO]
     directions = functional.normalize(directions[:, DATASET_TO_MANO], dim=-1)
     turn = _palm_frame(directions) @ _palm_frame(rest_m).mT
@@ -177,7 +183,7 @@ def fit(rest_m: Tensor, rays: Tensor, directions: Tensor, steps: int) -> Tensor:
         change, shift = _step(by_turn, to_rays, to_directions, bend)
         change = (turns.mT @ change[..., None])[..., 0]
         rotmats, place = rotmats @ rotvec_to_rotmat(change), place + shift
-    return rotmats
+    return rotmats.float()
 
 
 def _palm_frame(vectors: Tensor) -> Tensor:
