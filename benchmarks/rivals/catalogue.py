@@ -1,7 +1,9 @@
 """The rivals by name, and their experiments."""
 
 from dataclasses import dataclass, replace
+from typing import Literal
 
+from benchmarks.rivals.a2j import A2J
 from benchmarks.rivals.graphormer import MeshGraphormer
 from benchmarks.rivals.hampali import Hampali
 from benchmarks.rivals.handoccnet import HandOccNet
@@ -17,6 +19,7 @@ from deformer.experiments import BASES, FULL, STARTS
 from deformer.network.backbone import BackboneName
 from deformer.network.losses import PointLossName
 from deformer.network.network import Network
+from deformer.network.registry import input_of
 from deformer.training.experiment import Experiment
 
 
@@ -45,18 +48,27 @@ class Rival:
     backbone: BackboneName | None = None
     """None: that of the base."""
 
+    @property
+    def input(self) -> Literal["rgb", "depth"]:
+        """Which images it takes."""
+        return input_of(self.network)
+
     def applied_to(self, base: Experiment) -> Experiment:
-        """The base experiment with this method in the Deformer's place."""
+        """The base experiment with this method in the Deformer's place. Kept features are of
+        colour, so a rival that takes depth learns from images."""
         window, order = base.stream.window, base.stream.order
         num_frames = self.num_frames or window.num_frames
         num_windows = order.global_batch * window.num_frames / num_frames
         batch = order.streams * max(1, round(num_windows / order.streams))
         stream = replace(
             base.stream,
+            input=self.input,
             window=replace(window, num_frames=num_frames),
             order=replace(order, global_batch=batch),
         )
         model = replace(base.model, backbone=self.backbone or base.model.backbone)
+        if self.input == "depth" and base.features is not None:
+            base = replace(base, features=None, backbone_weights="imagenet")
         return replace(
             base,
             name=f"{base.name}_{self.name}",
@@ -72,6 +84,10 @@ class Rival:
 RIVALS = {
     rival.name: rival
     for rival in (
+        Rival(
+            "a2j", "A2J", A2J, {1: "A2J [55]"},
+            "A2J: anchors that vote for the joints in a depth image",
+        ),
         Rival(
             "spurr", "Spurr et al.", Spurr, {1: "[49] + ResNet50"},
             "2.5D heatmaps, lifted to 3D, and biomechanical losses",
