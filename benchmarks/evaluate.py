@@ -56,6 +56,7 @@ from deformer.files.foreign import check_folder_name
 from deformer.hand.camera import is_at_nearest
 from deformer.hand.mano import Hands, load_hands_of
 from deformer.inference import Combine
+from deformer.network.registry import check_input
 from deformer.program.console import PlainConsole, run_program, this_command
 from deformer.program.least import check_least
 from deformer.training.checkpoint import Checkpoint, check_hand
@@ -127,6 +128,7 @@ def evaluate(options: Options, place: Place, console: Console) -> Evaluation | N
     if options.predictions is not None:
         return _evaluate_file(options, console) if place.is_first else None
     checkpoint = open_trained(options.checkpoint, options.which)
+    check_input(checkpoint.experiment.network, checkpoint.experiment.stream.input)
     store, index = open_store(options.data)
     hands = load_hands_of(index.info, options.mano_dir)
     check_hand(checkpoint, hands)

@@ -30,7 +30,7 @@ from deformer.data.stream import Stream
 from deformer.experiments import get_experiment
 from deformer.files.whole import claim_folder, write_whole
 from deformer.hand.mano import load_hands_of
-from deformer.network.registry import network_class
+from deformer.network.registry import check_input, network_class
 from deformer.program.console import PlainConsole, run_program, this_command
 from deformer.program.least import check_least
 from deformer.program.lock import locked
@@ -135,8 +135,10 @@ def make_features(options: Options, device: torch.device) -> None:
 
 
 def _check_network(checkpoint: Checkpoint, experiment: Experiment) -> None:
-    """Raises `ValueError` where checkpoint and experiment have different spatial halves."""
+    """Raises `ValueError` where checkpoint and experiment have different spatial halves, or the
+    experiment's images are not the checkpoint's."""
     networks = (checkpoint.experiment.network, experiment.network)
+    check_input(networks[0], experiment.stream.input)
     found, asked = (network_class(name).spatial_parts for name in networks)
     if found != asked:
         raise ValueError(

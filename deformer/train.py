@@ -33,6 +33,7 @@ from deformer.files.whole import write_whole
 from deformer.hand.mano import Hands, load_hands_of
 from deformer.network.discriminator import saturation
 from deformer.network.network import count_parameters
+from deformer.network.registry import check_input
 from deformer.program.console import PlainConsole, run_command, this_command
 from deformer.program.lock import locked
 from deformer.program.stopping import STOPPED, Stopping
@@ -89,6 +90,7 @@ def _open(options: Options, place: Place, console: Console, held: ExitStack) -> 
     """held: receives the lock of the run's folder, which is taken after all other checks."""
     experiment, run = options.config, options.run
     check_folder_name(run)
+    check_input(experiment.network, experiment.stream.input)
     store, index = open_store(options.data, options.cache, int(options.cache_gb * 1e9))
     hands = load_hands_of(index.info, options.mano_dir)
     features = None

@@ -25,7 +25,7 @@ from rich.table import Table
 
 from benchmarks.ablations.jobs import Job, Work, make_slots, run_jobs, visible_gpus
 from benchmarks.ablations.presets import Options, plan
-from benchmarks.ablations.rivals import plan_rivals
+from benchmarks.ablations.rivals import left_out, plan_rivals
 from benchmarks.evaluation.training_log import read_log
 from benchmarks.speed.model import ModelSpeed, measure_model
 from deformer.experiments import get_experiment
@@ -108,6 +108,8 @@ def run(options: Options) -> int:
     console = PlainConsole()
     stages = plan_stages(options)
     print_plan(options, stages, console)
+    for why in left_out(options).values():
+        console.print(f"left out: {why}", soft_wrap=True)
     if options.dry_run:
         return 0
     slots = make_slots(options.at_once, options.processes, usable_cores(), visible_gpus())

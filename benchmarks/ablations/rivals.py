@@ -8,7 +8,8 @@ needs the one before it:
               encode the frames for the methods that read windows
     windows   the Deformer and the video rivals, trained on these features
 
-A rival with a backbone of its own has no row there, because it cannot start from these maps.
+A rival with a backbone of its own has no row there, because it cannot start from these maps. One
+that takes depth is trained from images in the second stage, as long as the others.
 
 All seeds of the last stage read the features of the first seed of the stage before.
 """
@@ -28,6 +29,7 @@ from benchmarks.ablations.presets import (
     steps_of,
 )
 from benchmarks.rivals import RIVALS, Rival
+from deformer.data.dataset import has_depth, read_info
 from deformer.experiments import FULL, get_experiment
 from deformer.training.experiment import Experiment
 
@@ -46,12 +48,10 @@ def whole_method_beside(experiment: str, rival: Rival) -> str:
 
 def plan_rivals(options: Options) -> list[list[Work]]:
     """The stages; all work of a stage may be done at once."""
-    kind = kind_of(options)
-    # Rivals that the paper has on HO-3D alone are measured on other data as well
-    tables = set(options.tables) & ({3} if kind == "ho3d" else {1, 2, 3})
-    rivals = [rival for rival in RIVALS.values() if rival.rows.keys() & tables]
-    if options.only:
-        rivals = [rival for rival in rivals if rival.name in options.only]
+    kind, unfit = kind_of(options), left_out(options)
+    rivals = [rival for rival in _rivals_of(options) if rival.name not in unfit]
+    if options.only and unfit:
+        raise ValueError(next(iter(unfit.values())))
     has_ours = not options.only or FULL in options.only
     if options.preset != "lite":
         base = base_of_data(options, kind)
@@ -60,14 +60,32 @@ def plan_rivals(options: Options) -> list[list[Work]]:
     return _stages_on_features(options, rivals, has_ours)
 
 
+def left_out(options: Options) -> dict[str, str]:
+    """Rivals of the tables that cannot be trained here, and why."""
+    has_none = options.is_built and not has_depth(read_info(options.data)["parameters"])
+    why = {}
+    for rival in _rivals_of(options):
+        if rival.backbone is not None and options.preset == "lite":
+            why[rival.name] = (
+                f"{rival.name} has a backbone of its own, and preset lite keeps what that of lite "
+                "sees: choose preset tiny or paper"
+            )
+        if rival.input == "depth" and has_none:
+            why[rival.name] = (
+                f"{rival.name} takes depth, and {options.data} is built without: build shards with "
+                "--depth into another folder"
+            )
+    return why
+
+
+def _rivals_of(options: Options) -> list[Rival]:
+    # Rivals that the paper has on HO-3D alone are measured on other data as well
+    tables = set(options.tables) & ({3} if kind_of(options) == "ho3d" else {1, 2, 3})
+    rivals = [rival for rival in RIVALS.values() if rival.rows.keys() & tables]
+    return [rival for rival in rivals if not options.only or rival.name in options.only]
+
+
 def _stages_on_features(options: Options, rivals: list[Rival], has_ours: bool) -> list[list[Work]]:
-    own = [rival.name for rival in rivals if rival.backbone is not None]
-    if options.only and own:
-        raise ValueError(
-            f"--only {own[0]} has a backbone of its own, and preset lite keeps what that of lite "
-            "sees: choose preset tiny or paper"
-        )
-    rivals = [rival for rival in rivals if rival.name not in own]
     frames, windows = get_experiment(_FRAMES), get_experiment(_WINDOWS)
     singles = [rival for rival in rivals if rival.frames is None]
     video = [rival for rival in rivals if rival.frames is not None]
@@ -76,10 +94,11 @@ def _stages_on_features(options: Options, rivals: list[Rival], has_ours: bool) -
     names[FULL] = frames.name
     first = dict.fromkeys([*sorted(encoders), *(rival.name for rival in singles)])
     maps = Path("features/maps")
-    stages: list[list[Work]] = [
-        [_encoding(options, _SPATIAL, frames.name, maps, ["--level", "maps", "--copies", "1"])],
-        _jobs(options, [names[name] for name in first], frames),
-    ]
+    singly = _jobs(options, [names[name] for name in first], frames)
+    stages: list[list[Work]] = [[], singly]
+    if any(job.features for job in singly):
+        how = ["--level", "maps", "--copies", "1"]
+        stages[0].append(_encoding(options, _SPATIAL, frames.name, maps, how))
     made, encodings = {}, []
     for encoder in sorted(encoders):
         run = options.runs / place_of(options, names[encoder], options.seeds[0])

@@ -1,7 +1,9 @@
 """The rivals by name, and their experiments."""
 
 from dataclasses import dataclass, replace
+from typing import Literal
 
+from benchmarks.rivals.a2j import A2J
 from benchmarks.rivals.graphormer import MeshGraphormer
 from benchmarks.rivals.hampali import Hampali
 from benchmarks.rivals.handoccnet import HandOccNet
@@ -17,6 +19,7 @@ from deformer.experiments import BASES, FULL, STARTS
 from deformer.network.backbone import BackboneName
 from deformer.network.losses import PointLossName
 from deformer.network.network import Network
+from deformer.network.registry import input_of
 from deformer.training.experiment import Experiment
 
 
@@ -47,18 +50,27 @@ class Rival:
     differs: str = ""
     """For the report, in a few words: what is left out or otherwise than in the original."""
 
+    @property
+    def input(self) -> Literal["rgb", "depth"]:
+        """Which images it takes."""
+        return input_of(self.network)
+
     def applied_to(self, base: Experiment) -> Experiment:
-        """The base experiment with this method in the Deformer's place."""
+        """The base experiment with this method in the Deformer's place. Kept features are of
+        colour, so a rival that takes depth learns from images."""
         window, order = base.stream.window, base.stream.order
         num_frames = self.num_frames or window.num_frames
         num_windows = order.global_batch * window.num_frames / num_frames
         batch = order.streams * max(1, round(num_windows / order.streams))
         stream = replace(
             base.stream,
+            input=self.input,
             window=replace(window, num_frames=num_frames),
             order=replace(order, global_batch=batch),
         )
         model = replace(base.model, backbone=self.backbone or base.model.backbone)
+        if self.input == "depth" and base.features is not None:
+            base = replace(base, features=None, backbone_weights="imagenet")
         return replace(
             base,
             name=f"{base.name}_{self.name}",
@@ -74,6 +86,11 @@ class Rival:
 RIVALS = {
     rival.name: rival
     for rival in (
+        Rival(
+            "a2j", "A2J", A2J, {1: "A2J [55]"},
+            "A2J: anchors that vote for the joints in a depth image",
+            differs="no hand's centre is given; one anchor a cell; all branches read one map",
+        ),
         Rival(
             "spurr", "Spurr et al.", Spurr, {1: "[49] + ResNet50"},
             "2.5D heatmaps, lifted to 3D, and biomechanical losses",
@@ -99,6 +116,7 @@ RIVALS = {
             "graphormer", "MeshGraphormer", MeshGraphormer,
             dict.fromkeys((1, 2), "MeshGraphormer [33]"),
             "MeshGraphormer: vertices as tokens of a transformer with graph convolution",
+            differs="narrower encoders in steps of half; joints of its queries; no masked queries",
         ),
         Rival(
             "liu", "Liu et al.", Liu, dict.fromkeys((1, 3), "[36]"),
@@ -113,6 +131,7 @@ RIVALS = {
         Rival(
             "s2hand", "S2HAND(V)", S2Hand, dict.fromkeys((1, 2), "S2HAND(V) [51]"),
             "S2HAND(V): single frames, from 2D joints and what stays the same over time",
+            differs="labels' 2D joints for a detector's; no textures, light or photometric loss",
             num_frames=4,
         ),
         Rival(
@@ -124,11 +143,13 @@ RIVALS = {
         Rival(
             "tcmr", "TCMR", Tcmr, dict.fromkeys((1, 2, 3), "TCMR [10]"),
             "TCMR: past and future of a frame, integrated with a recurrent network over both",
+            differs="every frame of a window has its own past and future; frames as for VIBE",
             num_frames=None, frames=FULL,
         ),
         Rival(
             "tempclr", "TempCLR", TempClr, {3: "TempCLR [61]"},
             "TempCLR: single frames, made coherent over time by a contrastive loss",
+            differs="both losses in one training on the same frames; frames encoded as for VIBE",
             num_frames=2,
         ),
         Rival(

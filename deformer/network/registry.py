@@ -6,11 +6,26 @@ and a checkpoint must not import anything.
 """
 
 import sys
+from typing import Literal
 
 from deformer.network.model import Deformer
 from deformer.network.network import Network
 
 NETWORKS: dict[str, type[Network]] = {"deformer": Deformer}
+
+
+def input_of(network: type[Network]) -> Literal["rgb", "depth"]:
+    """Which images a network takes, as `StreamConfig.input`."""
+    return "depth" if network.channels == 1 else "rgb"
+
+
+def check_input(network: str, given: str) -> None:
+    """Raises `ValueError` where a network does not take the images of a stream."""
+    if given != (wanted := input_of(network_class(network))):
+        raise ValueError(
+            f"stream.input is {given}, but the network {network} takes {wanted}: choose "
+            f"--stream.input {wanted}, or another experiment"
+        )
 
 
 def network_class(network: str) -> type[Network]:

@@ -7,12 +7,23 @@ import pytest
 
 from deformer.training import features
 from tests.benchmarks.untrained import evaluated, save_untrained
+from tests.conftest import CLIPS
 from tests.deformer.small_runs import build_dataset, make_stream
+from tests.pipelines.dexycb_root import write_root
 
 
 @pytest.fixture(scope="session")
 def data(raw_root) -> Path:
     return build_dataset(raw_root)
+
+
+@pytest.fixture(scope="session")
+def data_with_depth(tmp_path_factory, hands, layer) -> Path:
+    """Three clips of s0_train with depth images."""
+    root = tmp_path_factory.mktemp("raw_with_depth") / "dexycb"
+    return build_dataset(
+        write_root(root, hands, layer, [CLIPS[0], *CLIPS[3:5]], depth=True), depth=True
+    )
 
 
 @pytest.fixture(scope="session")

@@ -52,10 +52,12 @@ SPEED = ("windows_per_s", "data_wait")
 
 
 @cache
-def build_dataset(raw_root: Path) -> Path:
+def build_dataset(raw_root: Path, depth: bool = False) -> Path:
     """Shards of 7 clips of 5 whole frames: 25 windows to train on (s0), 5 to validate on."""
     out = raw_root.parent / "built_for_training"
-    options = build_shards.Options("dexycb", root=raw_root, out=out, workers=0, frames_per_shard=12)
+    options = build_shards.Options(
+        "dexycb", root=raw_root, out=out, workers=0, frames_per_shard=12, depth=depth
+    )
     build_shards.build(options)
     return out
 

@@ -22,13 +22,16 @@ K = np.array([[616.0, 0, 312], [0, 615.5, 241], [0, 0, 1]])
 BETAS = np.linspace(-0.5, 0.5, 10)
 YCB_IDS = [5, 6, 13]
 GRASPED, OTHER, HAND = 6, 13, 255
+WALL_M = 1.5
 CALIBRATION = "20200709-subject-01_left"
 
 
 def write_root(
-    root: Path, hands: Hands, layer: HandLayer, clips: list[tuple[int, int, str]], num_frames=6
-) -> Path:
-    """Write cameras of sequences; clips: (subject index, sequence index, serial)."""
+    root: Path, hands: Hands, layer: HandLayer, clips: list[tuple[int, int, str]], num_frames=6,
+    depth: bool = False,
+) -> Path:  # fmt: skip
+    """Write cameras of sequences; clips: (subject index, sequence index, serial). depth: also depth
+    images, of the hand before a wall."""
     mark = {"hand": hands.name, "hand_sha256": hands.sha256}
     root.mkdir(parents=True, exist_ok=True)
     (root / "synthetic.json").write_text(json.dumps(mark))
@@ -47,7 +50,7 @@ def write_root(
         (folder / serial).mkdir()
         rng = np.random.default_rng([subject_index, sequence_index, int(serial)])
         for frame in range(num_frames):
-            write_frame(folder / serial, frame, side, hands, layer, rng)
+            write_frame(folder / serial, frame, side, hands, layer, rng, depth)
     return root
 
 
@@ -67,9 +70,9 @@ def write_meta(folder: Path, serial: str, num_frames: int, side: str, **changes)
     path.write_text(yaml.dump(meta | changes))
 
 
-def write_frame(folder: Path, frame: int, side: str, hands, layer, rng) -> None:
+def write_frame(folder: Path, frame: int, side: str, hands, layer, rng, depth=False) -> None:
     """One image and its labels; the first frame of a clip has no hand in it."""
-    seg = np.zeros((480, 640), np.uint8)
+    seg, seen = np.zeros((480, 640), np.uint8), np.full((480, 640), np.inf)
     pose_m = np.zeros((1, 51), np.float32)
     joint_3d = np.full((1, 21, 3), -1, np.float32)
     joint_2d = np.full((1, 21, 2), -1, np.float32)
@@ -84,13 +87,17 @@ def write_frame(folder: Path, frame: int, side: str, hands, layer, rng) -> None:
         vertices, joints = layer(rotmats, betas, torch.tensor([side == "left"]))
         vertices, joints = vertices[0].numpy() + pose_m[0, 48:], joints.numpy() + pose_m[0, 48:]
         joint_3d, joint_2d = joints, project(joints, K).astype(np.float32)
-        seg[np.isfinite(cast_depth(Mesh(vertices, hand.faces), K, (640, 480)))] = HAND
+        seen = cast_depth(Mesh(vertices, hand.faces), K, (640, 480))
+        seg[np.isfinite(seen)] = HAND
         x, y = np.clip(joint_2d[0, 9], 0, [600, 440]).astype(int)
         seg[y : y + 30, x : x + 30] = GRASPED
         seg[y - 15 : y, x : x + 20] = OTHER
     image = cv2.resize(rng.integers(0, 256, (60, 80, 3), np.uint8), (640, 480))
     image[seg == HAND] = (120, 150, 220)
     cv2.imwrite(str(folder / f"color_{frame:06d}.jpg"), image)
+    if depth:
+        depth_mm = np.rint(1000 * np.minimum(seen, WALL_M)).astype(np.uint16)
+        cv2.imwrite(str(folder / f"aligned_depth_to_color_{frame:06d}.png"), depth_mm)
     np.savez_compressed(
         folder / f"labels_{frame:06d}.npz",
         seg=seg,

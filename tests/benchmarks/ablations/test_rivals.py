@@ -27,17 +27,24 @@ def _options(data: Path, tmp_path: Path, **more) -> Options:
 
 
 @pytest.fixture
-def occluded(data, monkeypatch) -> Path:
-    """The same shards, said to be of the benchmark."""
-    info = read_info(data)
-    marked = {**info, "synthetic": {**info["synthetic"], "benchmark": "occluded-hands"}}
-    monkeypatch.setattr(presets, "read_info", lambda _: marked)
+def marked(monkeypatch) -> None:
+    """All shards are said to be of the benchmark."""
+
+    def read(folder: Path) -> dict:
+        info = read_info(folder)
+        return {**info, "synthetic": {**info["synthetic"], "benchmark": "occluded-hands"}}
+
+    monkeypatch.setattr(presets, "read_info", read)
+
+
+@pytest.fixture
+def occluded(data, marked) -> Path:
     return data
 
 
 def test_from_images_every_method_is_one_run(data, tmp_path):
     (jobs,) = plan_rivals(_options(data, tmp_path, seeds=(0, 1)))
-    rivals = {f"tiny_{name}" for name in RIVALS}
+    rivals = {f"tiny_{name}" for name, rival in RIVALS.items() if rival.input == "rgb"}
     names = [get_experiment(job.experiment).name for job in jobs]
     assert set(names) == {"tiny", *rivals} and len(names) == 2 * len(set(names))
     assert names[0] == "tiny" and len({job.run for job in jobs}) == len(jobs)
@@ -67,8 +74,33 @@ def test_on_features_every_stage_makes_what_the_next_reads(occluded, tmp_path):
     names = {get_experiment(job.experiment).name for job in [*frames, *windows]}
     for rival in RIVALS.values():
         base = "lite_maps" if rival.frames is None else "lite_video"
-        assert (f"{base}_{rival.name}" in names) == (rival.backbone is None)
+        is_there = rival.backbone is None and rival.input == "rgb"
+        assert (f"{base}_{rival.name}" in names) == is_there
     assert {"lite_maps", "lite_video"} <= names
+
+
+def test_a_rival_that_takes_depth_learns_from_images_where_there_is_depth(
+    data_with_depth, marked, tmp_path
+):
+    options = _options(data_with_depth, tmp_path, preset="lite", only=("a2j", "hasson"))
+    _, others, *_ = plan_rivals(options)
+    assert [job.features for job in others] == [None, "features/maps"]
+    one, other = (job.asked for job in others)
+    assert one.stream.input == "depth" and one.backbone_weights == "imagenet"
+    assert one.stream.order == other.stream.order and one.optim == other.optim
+    only = plan_rivals(_options(data_with_depth, tmp_path, preset="lite", only=("a2j",)))
+    assert [len(stage) for stage in only] == [0, 1, 0, 0]
+
+
+def test_without_depth_it_is_left_out_with_a_line(data, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(ablations, "estimate_seconds_per_step", lambda *_: 1.0)
+    options = _options(data, tmp_path, only=("a2j",))
+    with pytest.raises(
+        ValueError, match="a2j takes depth, and .* is built without: build .*--depth"
+    ):
+        plan_rivals(options)
+    ablations.run(_options(data, tmp_path, dry_run=True))
+    assert "left out: a2j takes depth" in capsys.readouterr().err
 
 
 def test_the_encoder_of_a_video_rival_has_its_spatial_half(occluded, tmp_path):

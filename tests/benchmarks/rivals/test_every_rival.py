@@ -26,6 +26,11 @@ def rival(request):
 
 
 @pytest.fixture(scope="module")
+def dataset(rival, request):
+    return request.getfixturevalue("data_with_depth" if rival.input == "depth" else "data")
+
+
+@pytest.fixture(scope="module")
 def experiment(rival):
     experiment = rival.applied_to(SMALL)
     optim = replace(experiment.optim, lr=2e-3, lr_discriminator=1e-4, warmup_steps=5)
@@ -33,13 +38,13 @@ def experiment(rival):
 
 
 @pytest.fixture(scope="module")
-def learner(hands, data, experiment):
-    return make_learner(hands, make_stream(data, experiment), experiment)
+def learner(hands, dataset, experiment):
+    return make_learner(hands, make_stream(dataset, experiment), experiment)
 
 
 @pytest.fixture(scope="module")
-def batch(data, experiment):
-    return next(iter(make_stream(data, experiment).batches(0, 1)))
+def batch(dataset, experiment):
+    return next(iter(make_stream(dataset, experiment).batches(0, 1)))
 
 
 def _predict(model, batch, **changed):
@@ -63,8 +68,8 @@ def test_output_has_the_documented_shapes(learner, batch):
         assert hands.rotmats.shape == (B, T, 16, 3, 3) and hands.betas.shape == (B, T, 10)
 
 
-def test_a_step_reaches_every_parameter(hands, data, experiment, batch):
-    learner = make_learner(hands, make_stream(data, experiment), experiment)
+def test_a_step_reaches_every_parameter(hands, dataset, experiment, batch):
+    learner = make_learner(hands, make_stream(dataset, experiment), experiment)
     before = {name: value.clone() for name, value in learner.model.named_parameters()}
     for step in range(3):  # behind outputs that start at 0, gradients are 0 in the first step
         terms = learner.step(batch, step, 1.0)
