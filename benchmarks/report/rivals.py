@@ -22,8 +22,8 @@ RIVALS_LEGEND = (
     "one in twenty comparisons gets a verdict. A method without a checkpoint has no errors by "
     "frame here, so its difference has no interval and no verdict. Multiply-adds are those of "
     "matrix products and convolutions for one frame: encoded once, and one window decoded for it. "
-    "Frames/s are of the machine in the title, without reading images, and vary by a quarter from "
-    "one measurement to the next where other programs run."
+    "Frames/s are of the machine in the title, without reading images; all networks took turns, so "
+    "these compare with each other, but another measurement may have all of them a quarter off."
 )
 _NAMES = {"pa_mpjpe_mm": "PA", "ra_mpjpe_mm": "root-aligned"}
 _BINS = tuple(dict.fromkeys(bin for _, bin in COMPARED))

@@ -5,13 +5,13 @@ it. Weights are random: no download is needed, and the cost is the same. On a pr
 works, and the seconds are its own, so other programs that run meanwhile hardly matter.
 """
 
-import statistics
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import get_type_hints
 
+import numpy as np
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -29,6 +29,8 @@ from deformer.program.processor import processor
 from deformer.training.experiment import Experiment
 
 COSTS_FILE = "networks.json"
+Steps = tuple[Callable[[], object], Callable[[], object]]
+"""What encodes a batch of frames, and what decodes a batch of windows."""
 
 
 @dataclass(frozen=True)
@@ -39,8 +41,8 @@ class NetworksCost:
     """The experiment of the whole method."""
     batch: int = 8
     """Frames encoded at a time, and windows decoded at a time."""
-    repeats: int = 5
-    """Measurements of time; medians are taken."""
+    repeats: int = 10
+    """Measurements of time; the least counts."""
     out: Path = Path("results/speed")
     """The folder for networks.json."""
 
@@ -79,48 +81,47 @@ class Costs:
         return next((cost for cost in self.rows if cost.network == network), None)
 
 
+@torch.no_grad()
 def measure_networks(config: NetworksCost) -> dict:
     """`Costs` as plain data; on a GPU where there is one."""
     base = get_experiment(config.base)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    experiments = [base, *(rival.applied_to(base) for rival in RIVALS.values())]
+    models = [_model(experiment) for experiment in experiments]
+    once = [_steps(model, 1, e) for model, e in zip(models, experiments, strict=True)]
+    multiply_adds = [sum(map(count_multiply_adds, steps)) for steps in once]
+    for model in models:
+        model.to(device, memory_format=torch.channels_last)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        experiments = [base, *(rival.applied_to(base) for rival in RIVALS.values())]
-        rows = [_measure(experiment, config, device) for experiment in experiments]
+        steps = [
+            _steps(model, config.batch, e) for model, e in zip(models, experiments, strict=True)
+        ]
+        seconds = _least_seconds(steps, config.repeats, device)
     finally:
         torch.set_num_threads(threads)
+    rows = tuple(
+        Cost(
+            e.network, e.stream.size, e.stream.window.num_frames,
+            count_parameters(model)["total"] / 1e6, num / 1e9, config.batch / least,
+        )
+        for e, model, num, least in zip(experiments, models, multiply_adds, seconds, strict=True)
+    )  # fmt: skip
     is_cuda = device.type == "cuda"
     machine = torch.cuda.get_device_name() if is_cuda else f"{processor()}, one thread"
-    return asdict(Costs(base.name, machine, torch.__version__, config.batch, tuple(rows)))
+    return asdict(Costs(base.name, machine, torch.__version__, config.batch, rows))
 
 
-@torch.no_grad()
-def _measure(experiment: Experiment, config: NetworksCost, device: torch.device) -> Cost:
+def _model(experiment: Experiment) -> Network:
     # as in an evaluation without a mesh: only the fingertips are needed of its vertices
     layer = HandLayer(load_hands("standin"), vertex_stride=NUM_VERTICES)
     model = network_class(experiment.network)(experiment.model, layer).eval()
-    model.requires_grad_(False)  # the counter fails on parameters that want gradients
-    window = experiment.stream.window.num_frames
-    once = _steps(model, 1, window, experiment.stream.size)
-    num = sum(count_multiply_adds(step) for step in once)  # on the CPU
-    model = model.to(device, memory_format=torch.channels_last)
-    steps = _steps(model, config.batch, window, experiment.stream.size)
-    seconds = sum(_median_seconds(step, config.repeats, device) for step in steps)
-    return Cost(
-        experiment.network,
-        experiment.stream.size,
-        window,
-        count_parameters(model)["total"] / 1e6,
-        num / 1e9,
-        config.batch / seconds,
-    )
+    return model.requires_grad_(False)  # the counter fails on parameters that want gradients
 
 
-def _steps(
-    model: Network, batch: int, num_frames: int, size: int
-) -> tuple[Callable[[], object], Callable[[], object]]:
-    """What encodes `batch` frames, and what decodes `batch` windows."""
+def _steps(model: Network, batch: int, experiment: Experiment) -> Steps:
+    size, num_frames = experiment.stream.size, experiment.stream.window.num_frames
     device = next(model.parameters()).device
     images = torch.rand(batch, model.channels, size, size, device=device)
     boxes_px = torch.tensor([0.1, 0.1, 0.9, 0.9], device=device).mul(size).expand(batch, 4)
@@ -147,16 +148,21 @@ def count_multiply_adds(step: Callable[[], object]) -> int:
     return counter.get_total_flops() // 2
 
 
-def _median_seconds(step: Callable[[], object], repeats: int, device: torch.device) -> float:
+def _least_seconds(steps: list[Steps], repeats: int, device: torch.device) -> list[float]:
+    """Of encoding and decoding with each network. They take turns, and the least time counts:
+    other programs only ever make it longer."""
     clock = time.perf_counter if device.type == "cuda" else time.process_time
     seconds = []
-    for _ in range(2 + repeats):  # the first two warm up
-        start = clock()
-        step()
-        if device.type == "cuda":
-            torch.cuda.synchronize()
-        seconds.append(clock() - start)
-    return statistics.median(seconds[2:])
+    for _ in range(1 + repeats):  # the first round warms up
+        seconds.append([])
+        for step in (step for pair in steps for step in pair):
+            start = clock()
+            step()
+            if device.type == "cuda":
+                torch.cuda.synchronize()
+            seconds[-1].append(clock() - start)
+    encoding_and_decoding = np.min(seconds[1:], 0).reshape(-1, 2)
+    return encoding_and_decoding.sum(1).tolist()
 
 
 def read_costs(folder: Path) -> dict[str, Costs]:
