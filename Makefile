@@ -90,7 +90,8 @@ rivals: occluded
 		--out results/occluded/constant
 	-$(PY) benchmarks.mediapipe_hands --data shards/occluded --split s3_test \
 		--out results/occluded/mediapipe
-	$(PY) benchmarks.speed networks --base lite_video --out results/occluded/speed
+	$(PY) benchmarks.speed networks --base lite_maps --out results/occluded/speed/lite_maps
+	$(PY) benchmarks.speed networks --base lite_video --out results/occluded/speed/lite_video
 	$(PY) benchmarks.tables --results results/occluded
 	$(PY) benchmarks.report --results results/occluded --runs runs/occluded --data shards/occluded \
 		--keep $(KEPT)

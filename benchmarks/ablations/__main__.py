@@ -49,7 +49,7 @@ def estimate_seconds_per_step(options: Options, jobs: list[Job], console: Consol
     console.print(f"no run like {experiment.name} has logged its speed: measuring three steps here")
     config = ModelSpeed(
         data=str(options.data),
-        experiments=(experiment.name,),
+        experiments=(jobs[0].experiment,),
         precisions=("bf16" if torch.cuda.is_available() else "float32",),
         split=experiment.stream.split,
         steps=3,
@@ -114,7 +114,11 @@ def run(options: Options) -> int:
         return 0
     slots = make_slots(options.at_once, options.processes, usable_cores(), visible_gpus())
     try:
-        failures = [words for stage in stages for words in run_jobs(stage, console, slots)]
+        failures = []
+        for stage in stages:
+            failures = run_jobs(stage, console, slots)
+            if failures:  # the next stage needs this one
+                break
     except KeyboardInterrupt:
         console.print(_FAREWELL)
         return STOPPED

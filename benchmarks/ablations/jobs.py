@@ -20,7 +20,7 @@ from deformer.data.dataset import dataset_sha256
 from deformer.experiments import get_experiment
 from deformer.training.checkpoint import DamagedCheckpointError, load_experiment
 from deformer.training.experiment import Experiment
-from deformer.training.features import FEATURES_FILE
+from deformer.training.features import FEATURES_FILE, open_features
 from deformer.training.resume import check_run, check_start
 
 CONSOLE_FILE = "console.log"
@@ -124,6 +124,11 @@ class Encoding:
 
     out: Path
     command: list[str]
+    data: Path
+    checkpoint: str
+    """What encodes: a run, or the name of weights."""
+    step: int | None
+    """Of the run; None for weights."""
 
     @property
     def name(self) -> str:
@@ -151,7 +156,13 @@ class Encoding:
 
     @property
     def is_done(self) -> bool:
-        return (self.out / FEATURES_FILE).exists()
+        """Whether they are there, by this checkpoint at this step, of this build of the dataset."""
+        if not (self.out / FEATURES_FILE).exists():
+            return False
+        info = open_features(self.out).info
+        made_by = info["checkpoint"]
+        is_asked = made_by["run"] == self.checkpoint and self.step in (None, made_by["step"])
+        return is_asked and info["dataset_sha256"] == dataset_sha256(self.data)
 
 
 Work = Job | Encoding

@@ -15,6 +15,7 @@ All seeds of the last stage read the features of the first seed of the stage bef
 """
 
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 from benchmarks.ablations.jobs import Encoding, Job, Work
@@ -39,13 +40,6 @@ _FRAMES, _WINDOWS = "lite_maps", "lite_video"
 """On kept features: the bases of what sees single frames and of what reads windows."""
 
 
-def whole_method_beside(experiment: str, rival: Rival) -> str:
-    """The experiment of the whole method that a rival's experiment is compared with: its base; on
-    kept features the one that reads windows, whatever the rival reads."""
-    base = experiment.removesuffix(f"_{rival.name}")
-    return _WINDOWS if base == _FRAMES else base
-
-
 def plan_rivals(options: Options) -> list[list[Work]]:
     """The stages; all work of a stage may be done at once."""
     kind, unfit = kind_of(options), left_out(options)
@@ -53,8 +47,16 @@ def plan_rivals(options: Options) -> list[list[Work]]:
     if options.only and unfit:
         raise ValueError(next(iter(unfit.values())))
     has_ours = not options.only or FULL in options.only
+    if not rivals and not has_ours:
+        tables = {name: sorted(RIVALS[name].rows) for name in options.only}
+        raise ValueError(f"no row of --tables {_words(options.tables)} is asked for: {tables}")
+    base = base_of_data(options, kind)  # refuses data that the preset is not for
+    if options.preset == "lite" and (options.base or options.features):
+        raise ValueError(
+            "--tables 1 2 3 on kept features makes its own, by its own experiments: leave --base "
+            "and --features away"
+        )
     if options.preset != "lite":
-        base = base_of_data(options, kind)
         names = [base.name] * has_ours + [_experiment(rival, base) for rival in rivals]
         return [_jobs(options, names, base)]
     return _stages_on_features(options, rivals, has_ours)
@@ -93,20 +95,21 @@ def _stages_on_features(options: Options, rivals: list[Rival], has_ours: bool) -
     names = {name: _experiment(RIVALS[name], frames) for name in RIVALS}
     names[FULL] = frames.name
     first = dict.fromkeys([*sorted(encoders), *(rival.name for rival in singles)])
-    maps = Path("features/maps")
-    singly = _jobs(options, [names[name] for name in first], frames)
+    made_for = Path("features") / options.data.name
+    maps = made_for / "maps"
+    singly = _jobs(options, [names[name] for name in first], frames, maps)
     stages: list[list[Work]] = [[], singly]
     if any(job.features for job in singly):
         how = ["--level", "maps", "--copies", "1"]
-        stages[0].append(_encoding(options, _SPATIAL, frames.name, maps, how))
+        stages[0].append(_encoding(options, _SPATIAL, None, frames.name, maps, how))
     made, encodings = {}, []
     for encoder in sorted(encoders):
         run = options.runs / place_of(options, names[encoder], options.seeds[0])
         reader = next((rival for rival in video if rival.frames == encoder), None)
         experiment = _experiment(reader, windows) if reader else windows.name
-        made[encoder] = Path("features") / get_experiment(names[encoder]).name
-        how = ["--which", "last", "--features", str(maps)]
-        encodings.append(_encoding(options, str(run), experiment, made[encoder], how))
+        made[encoder] = made_for / get_experiment(names[encoder]).name
+        how, steps = ["--which", "last", "--features", str(maps)], steps_of(options, frames)
+        encodings.append(_encoding(options, str(run), steps, experiment, made[encoder], how))
     jobs = _jobs(options, [windows.name], windows, made[FULL]) if has_ours else []
     for rival in video:
         jobs += _jobs(options, [_experiment(rival, windows)], windows, made[rival.frames])
@@ -122,7 +125,7 @@ def _jobs(
 ) -> list[Job]:
     steps, split = steps_of(options, base), split_of(options, kind_of(options))
     jobs = [
-        make_job(options, name, seed, steps, split, features and str(features))
+        make_job(options, name, seed, steps, split, _features_of(name, features))
         for seed in options.seeds
         for name in names
     ]
@@ -130,8 +133,17 @@ def _jobs(
     return jobs
 
 
+def _features_of(experiment: str, folder: Path | None) -> str | None:
+    """The folder, for an experiment that learns from features."""
+    return None if get_experiment(experiment).features is None else folder and str(folder)
+
+
+def _words(numbers: Iterable[int]) -> str:
+    return " ".join(map(str, numbers))
+
+
 def _encoding(
-    options: Options, checkpoint: str, experiment: str, out: Path, how: list[str]
+    options: Options, checkpoint: str, step: int | None, experiment: str, out: Path, how: list[str]
 ) -> Encoding:
     split = split_of(options, kind_of(options))
     command = [
@@ -139,4 +151,4 @@ def _encoding(
         "--data", str(options.data), "--experiment", experiment, "--splits", split,
         "--out", str(out), *how,
     ]  # fmt: skip
-    return Encoding(out, command)
+    return Encoding(out, command, options.data, checkpoint, step)

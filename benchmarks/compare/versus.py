@@ -1,8 +1,9 @@
-"""The whole method beside its rivals: by how much each errs more or less, on the same frames.
+"""The Deformer beside its rivals: by how much each errs more or less, on the same frames.
 
 Claims compare runs that differ in one choice. A rival is another network, with losses of its own,
-trained as its kind is trained. Both sides share data, frames, hand model, what they were trained on
-and the precision of their evaluation; what each was trained as has to be said beside the numbers.
+compared with the Deformer's experiment of the same base, which has the same start and budget: on
+kept features, rivals of single frames with the Deformer's spatial half alone. Both sides share
+data, frames, hand model, what they were trained on and the precision of their evaluation.
 """
 
 from collections.abc import Iterable
@@ -10,7 +11,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from benchmarks.ablations.rivals import whole_method_beside
 from benchmarks.compare.comparable import Setup, evaluation_of, group_by_data, group_by_kind
 from benchmarks.compare.frames import check_same_frames, compare_frames
 from benchmarks.evaluation.result import Data, Evaluation, Method, Run
@@ -85,7 +85,8 @@ def compare_rivals(items: Iterable[Evaluation | Scored]) -> list[Versus]:
     for same_data in group_by_data(items):
         methods = [item for item in same_data if isinstance(evaluation_of(item).run, Method)]
         runs = group_by_kind(same_data)
-        ours = {setup: kinds[FULL] for setup, kinds in runs.items() if _has_ours(kinds)}
+        found_ours = {setup: _ours(setup, kinds) for setup, kinds in runs.items()}
+        ours = {setup: seeds for setup, seeds in found_ours.items() if seeds is not None}
         beside: dict[Setup, list[Runs]] = {setup: [] for setup in ours}
         for setup, kinds in runs.items():
             for seeds in kinds.values():
@@ -97,8 +98,10 @@ def compare_rivals(items: Iterable[Evaluation | Scored]) -> list[Versus]:
     return found
 
 
-def _has_ours(kinds: dict[str, Runs]) -> bool:
-    return FULL in kinds and _first(kinds[FULL]).run.network == "deformer"
+def _ours(setup: Setup, kinds: dict[str, Runs]) -> Runs | None:
+    """The Deformer's runs of a base: the whole method, or on single frames its spatial half."""
+    runs = kinds.get(FULL) or kinds.get(setup.base)
+    return runs if runs and _first(runs).run.network == "deformer" else None
 
 
 def _first(runs: Runs) -> Evaluation:
@@ -115,7 +118,8 @@ def _whole_method_for(setup: Setup, seeds: Runs, ours: dict[Setup, Runs]) -> Set
     run = _first(seeds).run
     if (rival := rival_of(run.network)) is None:
         return None
-    wanted = (whole_method_beside(run.experiment, rival), run.hand, run.trained_on, run.precision)
+    base = run.experiment.removesuffix(f"_{rival.name}")
+    wanted = (base, run.hand, run.trained_on, run.precision)
     alike = [s for s in ours if (s.base, s.hand, s.trained_on, s.precision) == wanted]
     return max(alike, key=lambda s: (s.step == setup.step, s.step), default=None)
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 
+from benchmarks.compare.comparable import kind_of
 from benchmarks.compare.published import read_published
 from benchmarks.compare.versus import COMPARED, Difference, Opponent, Versus
 from benchmarks.evaluation.result import Evaluation, Method, Run
@@ -47,8 +48,9 @@ def rivals_grid(versus: Versus, costs: Mapping[str, Costs]) -> Grid:
     run, known = versus.run, costs.get(versus.base)
     title = f"{versus.data}. Ours is {trained_as(run)}"
     title += f". Frames/s: {known.machine}" if known else ""
-    ours = VARIANTS[FULL].rows
-    rows = [_row(versus.ours, {n: ours[n] for n in (1, 2, 3)}, {}, known, DASH)]
+    ours = VARIANTS[FULL].rows if kind_of(run) == FULL else {}
+    filled = {n: row for n, row in ours.items() if n in (1, 2, 3)}
+    rows = [_row(versus.ours, filled, {}, known, DASH)]
     rows += [_opponent(opponent, known) for opponent in versus.opponents]
     return Grid(_HEAD, rows, _WORDS, title)
 

@@ -38,6 +38,8 @@ class Rival:
     num_frames: int | None = 1
     """Frames of a window; None: those of the base. A rival of single frames has windows of 1. A
     step has as many frames as the base's, or nearly, as its order demands."""
+    gap: int | None = None
+    """Frames from one to the next in a window; None: as the base's."""
     frames: str | None = None
     """For a rival that can read windows of kept features: the rival whose spatial half it has, or
     "full" for the Deformer's. None: it needs images."""
@@ -62,10 +64,17 @@ class Rival:
         num_frames = self.num_frames or window.num_frames
         num_windows = order.global_batch * window.num_frames / num_frames
         batch = order.streams * max(1, round(num_windows / order.streams))
+        # Its epochs have fewer steps: as many more of them make as many steps, and equal rates
+        scale = batch / order.global_batch
+        optim = replace(
+            base.optim,
+            epochs=max(1, round(scale * base.optim.epochs)),
+            decay_epochs=max(1, round(scale * base.optim.decay_epochs)),
+        )
         stream = replace(
             base.stream,
             input=self.input,
-            window=replace(window, num_frames=num_frames),
+            window=replace(window, num_frames=num_frames, gap=self.gap or window.gap),
             order=replace(order, global_batch=batch),
         )
         model = replace(base.model, backbone=self.backbone or base.model.backbone)
@@ -80,6 +89,7 @@ class Rival:
             adversarial=self.adversarial,
             stream=stream,
             model=model,
+            optim=optim,
         )
 
 
@@ -132,7 +142,7 @@ RIVALS = {
             "s2hand", "S2HAND(V)", S2Hand, dict.fromkeys((1, 2), "S2HAND(V) [51]"),
             "S2HAND(V): single frames, from 2D joints and what stays the same over time",
             differs="labels' 2D joints for a detector's; no textures, light or photometric loss",
-            num_frames=4,
+            num_frames=4, gap=1,
         ),
         Rival(
             "vibe", "VIBE", Vibe, dict.fromkeys((1, 2, 3), "VIBE [29]"),
@@ -150,7 +160,7 @@ RIVALS = {
             "tempclr", "TempCLR", TempClr, {3: "TempCLR [61]"},
             "TempCLR: single frames, made coherent over time by a contrastive loss",
             differs="both losses in one training on the same frames; frames encoded as for VIBE",
-            num_frames=2,
+            num_frames=2, gap=1,
         ),
         Rival(
             "liu_temporal", "Liu et al. + temporal", LiuOverTime,

@@ -171,8 +171,10 @@ def fit(rest_m: Tensor, rays: Tensor, directions: Tensor, steps: int) -> Tensor:
     rays = rays[:, DATASET_TO_MANO]
     directions = functional.normalize(directions[:, DATASET_TO_MANO], dim=-1)
     turn = _palm_frame(directions) @ _palm_frame(rest_m).mT
-    flat = torch.eye(3).to(rays).expand(len(rays), NUM_MANO_JOINTS - 1, 3, 3)
-    rotmats, moves = torch.cat([turn[:, None], flat], 1), _moves().to(rays)
+    flat = torch.eye(3, dtype=rays.dtype, device=rays.device).expand(
+        len(rays), NUM_MANO_JOINTS - 1, 3, 3
+    )
+    rotmats, moves = torch.cat([turn[:, None], flat], 1), (_moves().to(rays) if steps else None)
     place = torch.zeros_like(rays[:, 0])  # found by the first step, as the fit is linear in it
     for _ in range(steps):
         turns, points = _posed(rotmats, rest_m)
@@ -248,7 +250,9 @@ def _pull_to_directions(points: Tensor, directions: Tensor) -> _Pull:
     """Errors are differences of unit vectors; points are from the wrist, which has no error."""
     lengths = points.norm(dim=-1)[..., None].clamp(min=1e-3)
     now = points / lengths
-    aside = (torch.eye(3).to(now) - now[..., None] * now[..., None, :]) / _DIRECTION_RAD**2
+    aside = (
+        torch.eye(3, dtype=now.dtype, device=now.device) - now[..., None] * now[..., None, :]
+    ) / _DIRECTION_RAD**2
     aside = torch.cat([torch.zeros_like(aside[:, :1]), aside[:, 1:]], 1)
     first = (aside @ (now - directions)[..., None])[..., 0] / lengths
     return _Pull(first, aside / lengths[..., None] ** 2)

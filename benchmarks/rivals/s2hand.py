@@ -159,7 +159,7 @@ class S2Hand(SpatialNetwork):
             "limits": output.excess.mean(),
             "mean_shape": betas.square().mean(),
             "shared_shape": (betas - betas.mean(1, keepdim=True)).square().mean(),
-            "turns": turns_loss(output.hands.rotmats),
+            "turns": turns_loss(output.hands.rotmats, targets.is_repeat),
         }
 
 
@@ -195,8 +195,9 @@ def _fingers(joints: Tensor) -> Tensor:
     return torch.cat([wrist[:, :, None].expand(-1, -1, 5, -1, -1), fingers], 3)
 
 
-def turns_loss(rotmats: Tensor) -> Tensor:
+def turns_loss(rotmats: Tensor, is_repeat: Tensor) -> Tensor:
     """Mean squared distance of a rotation from halfway between those before and after: rotmats (B,
-    T, 16, 3, 3) → scalar, 0 for T < 3."""
-    off = 0.5 * rotmats.diff(n=2, dim=1).square().sum((-2, -1))
-    return off.sum() / max(1, off.numel())
+    T, 16, 3, 3), is_repeat (B, T−1) bool → scalar, 0 for T < 3. Repeated frames do not count: they
+    stand still, whatever the hand does."""
+    off = 0.5 * rotmats.diff(n=2, dim=1).square().sum((-2, -1)).mean(-1)  # (B, T − 2)
+    return masked_mean(off, ~(is_repeat[:, 1:] | is_repeat[:, :-1]))

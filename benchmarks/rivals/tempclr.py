@@ -25,7 +25,13 @@ from benchmarks.rivals.vibe import IterativeRegressor
 from deformer.hand.mano import HandLayer
 from deformer.network.config import DeformerConfig
 from deformer.network.frames import SpatialNetwork
-from deformer.network.losses import PointLoss, Targets, hand_losses, joints_2d_loss
+from deformer.network.losses import (
+    PointLoss,
+    Targets,
+    hand_losses,
+    joints_2d_loss,
+    masked_mean,
+)
 from deformer.network.output import FrameFeatures, View
 from deformer.network.posed_hands import HandMotion
 from deformer.network.sides import mirror_joints_2d
@@ -78,16 +84,17 @@ class TempClr(SpatialNetwork):
             "joints_2d": joints_2d_loss(
                 output.joints_2d, targets.joints_2d, targets.joints_in_image
             ),
-            "contrastive": contrastive_loss(output.embeddings),
+            "contrastive": contrastive_loss(output.embeddings, targets.is_repeat),
         }
 
 
-def contrastive_loss(embeddings: Tensor) -> Tensor:
+def contrastive_loss(embeddings: Tensor, is_repeat: Tensor) -> Tensor:
     """Cross-entropy of finding a frame's neighbour among it and the frames of other windows
-    (InfoNCE), by cosines: embeddings (B, T, D) of B windows → scalar.
+    (InfoNCE), by cosines: embeddings (B, T, D) of B windows, is_repeat (B, T−1) bool → scalar.
 
-    Frames of one window that are not neighbours neither attract nor repel: the hand has moved. 0
-    for one window, and for T = 1.
+    Frames of one window that are not neighbours neither attract nor repel: the hand has moved.
+    Neighbours that are the same frame teach nothing and do not count. 0 for one window, and for
+    T = 1.
     """
     B, T, _ = embeddings.shape
     if T == 1:
@@ -100,4 +107,4 @@ def contrastive_loss(embeddings: Tensor) -> Tensor:
         others = cosines.masked_fill(is_own, -1e4).flatten(2).logsumexp(-1)  # (B, T)
         near = (unit[:, 1:] * unit[:, :-1]).sum(-1) / _TEMPERATURE  # (B, T − 1)
         terms = [functional.softplus(others[:, at] - near) for at in (slice(1, None), slice(-1))]
-        return torch.stack(terms).mean()
+        return masked_mean(torch.stack(terms).mean(0), ~is_repeat)

@@ -7,7 +7,7 @@ are encoded one by one, so overlapping windows share them; windows are decoded f
 stream, the learner, checkpoints and evaluation know a network by this alone.
 """
 
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 from typing import ClassVar, NamedTuple, Protocol
 
 import torch
@@ -42,7 +42,7 @@ class HandOutput(NamedTuple):
     joints_2d: Tensor
 
 
-class Network(nn.Module):
+class Network(nn.Module, ABC):
     """A network; `deformer.network.registry` finds one by name.
 
     Every image shows one hand; left hands are mirrored (`deformer.network.sides`).

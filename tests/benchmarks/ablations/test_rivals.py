@@ -1,8 +1,11 @@
 """The plan of Tables 1 to 3: the whole method and its rivals, from images or in stages."""
 
+import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 from benchmarks.ablations import __main__ as ablations
 from benchmarks.ablations import presets
@@ -10,7 +13,7 @@ from benchmarks.ablations.jobs import Encoding, Job
 from benchmarks.ablations.presets import Options
 from benchmarks.ablations.rivals import plan_rivals
 from benchmarks.rivals import RIVALS
-from deformer.data.dataset import read_info
+from deformer.data.dataset import dataset_sha256, read_info
 from deformer.experiments import get_experiment
 from deformer.train import parse
 
@@ -60,12 +63,13 @@ def _where(command: list[str], option: str) -> str:
 def test_on_features_every_stage_makes_what_the_next_reads(occluded, tmp_path):
     options = _options(occluded, tmp_path, preset="lite", seeds=(3, 4))
     maps, frames, encodings, windows = plan_rivals(options)
-    assert [work.out for work in maps] == [Path("features/maps")]
-    assert all(job.features == "features/maps" for job in frames)
+    kept = Path("features") / occluded.name / "maps"
+    assert [work.out for work in maps] == [kept]
+    assert all(job.features == str(kept) for job in frames)
     runs = {str(job.run) for job in frames}
     made = {str(work.out) for work in encodings}
     for work in encodings:
-        assert _where(work.command, "--features") == "features/maps"
+        assert _where(work.command, "--features") == str(kept)
         assert _where(work.command, "--checkpoint") in runs  # the first seed's
         assert _where(work.command, "--checkpoint").endswith("-seed3")
     for job in windows:
@@ -84,7 +88,8 @@ def test_a_rival_that_takes_depth_learns_from_images_where_there_is_depth(
 ):
     options = _options(data_with_depth, tmp_path, preset="lite", only=("a2j", "hasson"))
     _, others, *_ = plan_rivals(options)
-    assert [job.features for job in others] == [None, "features/maps"]
+    maps = Path("features") / data_with_depth.name / "maps"
+    assert [job.features for job in others] == [None, str(maps)]
     one, other = (job.asked for job in others)
     assert one.stream.input == "depth" and one.backbone_weights == "imagenet"
     assert one.stream.order == other.stream.order and one.optim == other.optim
@@ -131,3 +136,32 @@ def test_what_is_unknown_or_impossible_is_refused(data, occluded, tmp_path):
         plan_rivals(_options(occluded, tmp_path, preset="lite", only=("spurr_hrnet",)))
     with pytest.raises(ValueError, match="--tables 7: the tables are 1 to 6"):
         Options(data, tables=(7,))
+
+
+def test_features_of_another_run_or_dataset_are_made_again(occluded, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (work,), *_ = plan_rivals(_options(occluded, tmp_path, preset="lite"))
+    assert not work.is_done
+    made_by = {"run": "lite", "step": 7}
+    info = {"format": 1, "checkpoint": made_by, "dataset_sha256": dataset_sha256(occluded)}
+    work.out.mkdir(parents=True)
+    for change, is_done in ({}, True), ({"dataset_sha256": "0"}, False):
+        (work.out / "features.json").write_text(json.dumps(info | change))
+        assert work.is_done == is_done
+    (work.out / "features.json").write_text(json.dumps(info))
+    assert not replace(work, checkpoint="runs/other").is_done
+    assert not replace(work, step=8).is_done
+
+
+def test_what_the_stages_would_ignore_is_refused(occluded, data, tmp_path):
+    with pytest.raises(ValueError, match="leave --base and --features away"):
+        plan_rivals(_options(occluded, tmp_path, preset="lite", features=Path("f")))
+    with pytest.raises(ValueError, match="no row of --tables 1 2 is asked for: .*tempclr"):
+        options = _options(data, tmp_path, only=("tempclr",))
+        plan_rivals(replace(options, tables=(1, 2)))
+
+
+def test_the_time_of_one_rival_is_estimated(data, tmp_path, capsys):
+    options = _options(data, tmp_path, only=("hasson",))
+    ablations.print_plan(options, plan_rivals(options), Console())
+    assert "5 steps left: about" in capsys.readouterr().out

@@ -9,6 +9,7 @@ import torch
 
 from benchmarks.rivals import NETWORKS, RIVALS
 from deformer.data.batch import to_input
+from deformer.experiments import get_experiment
 from deformer.network.output import FrameFeatures, Maps
 from tests.deformer.small_runs import changed, make_learner, make_stream
 
@@ -146,3 +147,21 @@ def test_it_names_its_network_and_its_rows(rival):
     assert NETWORKS[rival.name] is rival.network
     assert rival.rows.keys() <= {1, 2, 3}
     assert rival.network.__module__.startswith("benchmarks.rivals.")
+
+
+@pytest.mark.parametrize("base", ["tiny", "dexycb", "ho3d_fast"])
+@pytest.mark.parametrize("rival", RIVALS.values(), ids=RIVALS)
+def test_its_rates_fall_as_those_of_its_base(rival, base):
+    """A batch of single frames makes epochs shorter; rates must not fall sooner for it."""
+    base = get_experiment(base)
+    experiment, num_windows = rival.applied_to(base), 448_000
+
+    def schedule(experiment):
+        steps = num_windows // experiment.stream.order.global_batch
+        total = experiment.optim.epochs * steps
+        shares = (0.1, 0.3, 0.5, 0.7, 0.9)
+        return total, [experiment.optim.rate(int(s * total), steps, total) for s in shares]
+
+    (total, rates), (expected_total, expected) = schedule(experiment), schedule(base)
+    assert rates == pytest.approx(expected)
+    assert total == pytest.approx(expected_total, rel=0.02)

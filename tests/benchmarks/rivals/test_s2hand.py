@@ -75,7 +75,10 @@ def test_bending_brings_fingertips_to_the_thumb(layer):
 def test_turning_evenly_is_steadier_than_turning_back():
     angles = torch.zeros(1, 3, 16, 3)
     angles[0, :, 0, 2] = torch.tensor([0.0, 0.2, 0.4])
-    even = turns_loss(rotvec_to_rotmat(angles))
+    none = torch.zeros(angles.shape[0], angles.shape[1] - 1, dtype=torch.bool)
+    even = turns_loss(rotvec_to_rotmat(angles), none)
     angles[0, 2, 0, 2] = 0.0
-    assert even < 0.1 * turns_loss(rotvec_to_rotmat(angles))
-    assert turns_loss(rotvec_to_rotmat(angles[:, :2])) == 0
+    assert even < 0.1 * turns_loss(rotvec_to_rotmat(angles), none)
+    assert turns_loss(rotvec_to_rotmat(angles[:, :2]), none[:, :1]) == 0
+    still = torch.tensor([[False, True]])  # the last frame is the one before it
+    assert turns_loss(rotvec_to_rotmat(angles), still) == 0
