@@ -375,5 +375,6 @@ def get_experiment(name: str) -> Experiment:
     if name not in known:
         near = difflib.get_close_matches(name, known, n=3)
         hint = f" (did you mean {' or '.join(near)}?)" if near else ""
-        raise ValueError(f"there is no experiment {name!r}{hint}; --experiment help lists them")
+        listed = f"{package}.EXPERIMENTS has them" if package else "--experiment help lists them"
+        raise ValueError(f"there is no experiment {name!r}{hint}; {listed}")
     return known[name]

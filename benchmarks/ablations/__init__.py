@@ -1,2 +1,2 @@
-"""All runs of Tables 4-6: their list, and how they share the machine.
-`python -m benchmarks.ablations` trains and evaluates them."""
+"""All runs of the tables: their list, in stages where one needs another, and how they share the
+machine. `python -m benchmarks.ablations` trains and evaluates them."""

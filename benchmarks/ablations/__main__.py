@@ -38,8 +38,8 @@ _FAREWELL = "stopped; the same command goes on"
 
 
 def estimate_seconds_per_step(options: Options, jobs: list[Job], console: Console) -> float:
-    """Seconds per step from the first run's log, or else from three measured steps. All ablations
-    of an experiment take about the same time."""
+    """Seconds per step from the first run's log, or else from three measured steps. Ablations of an
+    experiment take about the same time; rivals do not, so for them it is a first guess."""
     experiment = get_experiment(jobs[0].experiment)
     for job in jobs:
         if (job.run / LOG_FILE).exists():

@@ -36,7 +36,7 @@ class Output(Protocol):
 
 
 class HandOutput(NamedTuple):
-    """The least output."""
+    """For a network whose losses need no more."""
 
     hands: HandMotion
     joints_2d: Tensor
