@@ -30,7 +30,7 @@ from deformer.network.backbone import crop_features
 from deformer.network.config import DeformerConfig
 from deformer.network.losses import PointLoss, Targets
 from deformer.network.network import Network
-from deformer.network.output import FrameFeatures, View
+from deformer.network.output import FrameFeatures, Window
 from deformer.network.posed_hands import HandMotion
 from deformer.network.sides import mirror_joints_2d, mirror_left
 from deformer.network.transformer import soft_argmax
@@ -65,6 +65,7 @@ class A2J(Network):
     """Three branches over the anchors, and their weighted mean, lifted by `View`."""
 
     channels = 1
+    needs_view = True
     spatial_parts = ("offset_branch", "depth_branch", "anchor_branch")
     # 1.5, 3 and 1 for pixels of an image of 176² and millimetres
     own_weights = {"in_plane": 1.5, "depths": 3 * 1000 / 176, "anchors": 1.0}
@@ -100,20 +101,12 @@ class A2J(Network):
         hand = torch.cat([depths_m, anchors_2d.flatten(1)], -1)
         return FrameFeatures(hand, anchors_2d + offsets)
 
-    def decode_windows(
-        self,
-        frames: FrameFeatures,
-        is_left: Tensor,
-        occlusion: Tensor | None = None,
-        view: View | None = None,
-    ) -> A2JOutput:
-        """As `Network`. Raises `ValueError` without a view."""
-        if view is None:
-            raise ValueError("K is None, but this network lifts 2D joints to 3D: give K")
-        joints_2d = mirror_joints_2d(frames.joints_2d, is_left)
+    def decode(self, frames: FrameFeatures, window: Window) -> A2JOutput:
+        """As `Network`."""
+        joints_2d = mirror_joints_2d(frames.joints_2d, window.is_left)
         depths_m, anchors_2d = frames.hand.split([NUM_JOINTS, 2 * NUM_JOINTS], -1)
-        anchors_2d = mirror_joints_2d(anchors_2d.unflatten(-1, (NUM_JOINTS, 2)), is_left)
-        points_m = view.rays(joints_2d) * depths_m[..., None]
+        anchors_2d = mirror_joints_2d(anchors_2d.unflatten(-1, (NUM_JOINTS, 2)), window.is_left)
+        points_m = window.view.rays(joints_2d) * depths_m[..., None]
         hands = HandMotion(None, None, None, points_m - points_m[..., :1, :])
         return A2JOutput(hands, joints_2d, depths_m, anchors_2d)
 

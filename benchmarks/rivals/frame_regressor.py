@@ -8,7 +8,7 @@ from deformer.network.config import DeformerConfig
 from deformer.network.frames import NUM_BETAS, POSE, SMALL, start_open
 from deformer.network.losses import PointLoss, Targets, hand_losses, joints_2d_loss
 from deformer.network.network import HandOutput, Network
-from deformer.network.output import FrameFeatures, View
+from deformer.network.output import FrameFeatures, Window
 from deformer.network.posed_hands import HandMotion
 from deformer.network.sides import mirror_joints_2d
 from deformer.network.transformer import MLP
@@ -30,16 +30,10 @@ class FrameRegressor(Network):
             rot6d, betas = predicted.float().split([POSE, 2 * NUM_BETAS], -1)
             return self.pose(rot6d.unflatten(-1, (-1, 6)), betas, is_left)
 
-    def decode_windows(
-        self,
-        frames: FrameFeatures,
-        is_left: Tensor,
-        occlusion: Tensor | None = None,
-        view: View | None = None,
-    ) -> HandOutput:
+    def decode(self, frames: FrameFeatures, window: Window) -> HandOutput:
         """As `Network`."""
-        joints_2d = mirror_joints_2d(frames.joints_2d, is_left)
-        return HandOutput(self.regress(frames.hand, is_left), joints_2d)
+        joints_2d = mirror_joints_2d(frames.joints_2d, window.is_left)
+        return HandOutput(self.regress(frames.hand, window.is_left), joints_2d)
 
     def losses(
         self, output: HandOutput, targets: Targets, point_loss: PointLoss

@@ -33,7 +33,7 @@ from deformer.network.config import DeformerConfig
 from deformer.network.frames import SMALL
 from deformer.network.losses import PointLoss, Targets, joints_2d_loss
 from deformer.network.network import HandOutput, Network
-from deformer.network.output import FrameFeatures, View
+from deformer.network.output import FrameFeatures, Window
 from deformer.network.posed_hands import HandMotion
 from deformer.network.sides import mirror_joints_2d, mirror_points
 from deformer.network.transformer import MLP, Encoder, EncoderLayer
@@ -157,22 +157,16 @@ class MeshGraphormer(Network):
         points_m = self.rest_m + _UNIT_M * points.float()
         return FrameFeatures(points_m.flatten(1), 0.5 + self.to_joints_2d(joints_2d).float())
 
-    def decode_windows(
-        self,
-        frames: FrameFeatures,
-        is_left: Tensor,
-        occlusion: Tensor | None = None,
-        view: View | None = None,
-    ) -> HandOutput:
+    def decode(self, frames: FrameFeatures, window: Window) -> HandOutput:
         """As `Network`; the mesh has all 778 vertices, whatever the hand layer computes."""
         with torch.autocast(frames.hand.device.type, enabled=False):
             points = frames.hand.float().unflatten(-1, (_POINTS, 3))
             points = points - points[:, :, :1]
             joints, coarse = points.split([NUM_JOINTS, _COARSE], 2)
             vertices = (self.nearest + self.upsample.weight) @ coarse  # (B, T, 778, 3)
-        vertices, joints = (mirror_points(value, is_left) for value in (vertices, joints))
+        vertices, joints = (mirror_points(value, window.is_left) for value in (vertices, joints))
         hands = HandMotion(None, None, vertices, joints)
-        return HandOutput(hands, mirror_joints_2d(frames.joints_2d, is_left))
+        return HandOutput(hands, mirror_joints_2d(frames.joints_2d, window.is_left))
 
     def losses(
         self, output: HandOutput, targets: Targets, point_loss: PointLoss

@@ -40,7 +40,7 @@ from deformer.network.config import DeformerConfig
 from deformer.network.frames import NUM_BETAS
 from deformer.network.losses import PointLoss, Targets, joints_2d_loss
 from deformer.network.network import Network
-from deformer.network.output import FrameFeatures, View
+from deformer.network.output import FrameFeatures, Window
 from deformer.network.posed_hands import HandMotion
 from deformer.network.sides import mirror_joints_2d, mirror_points
 from deformer.network.transformer import soft_argmax
@@ -73,6 +73,7 @@ class HampaliOutput(NamedTuple):
 class Hampali(Network):
     """Heatmaps in stages, directions, and a fit."""
 
+    needs_view = True
     spatial_parts = ("stages", "direction_head")
     own_weights = {"directions": 100.0}
 
@@ -103,28 +104,20 @@ class Hampali(Network):
         kept = [*(joints.flatten(1) for joints in stages), directions.flatten(1)]
         return FrameFeatures(torch.cat(kept, -1), stages[-1])
 
-    def decode_windows(
-        self,
-        frames: FrameFeatures,
-        is_left: Tensor,
-        occlusion: Tensor | None = None,
-        view: View | None = None,
-    ) -> HampaliOutput:
-        """As `Network`. Raises `ValueError` without a view."""
-        if view is None:
-            raise ValueError("K is None, but this network fits hands to 2D joints: give K")
+    def decode(self, frames: FrameFeatures, window: Window) -> HampaliOutput:
+        """As `Network`."""
         stages, directions = frames.hand.split([_STAGES * 2 * NUM_JOINTS, 3 * NUM_JOINTS], -1)
-        stages = mirror_joints_2d(stages.unflatten(-1, (-1, 2)), is_left)
+        stages = mirror_joints_2d(stages.unflatten(-1, (-1, 2)), window.is_left)
         directions = directions.unflatten(-1, (NUM_JOINTS, 3))
-        joints_2d = mirror_joints_2d(frames.joints_2d, is_left)
-        rays = mirror_points(view.rays(joints_2d), is_left)  # again of right hands
+        joints_2d = mirror_joints_2d(frames.joints_2d, window.is_left)
+        rays = mirror_points(window.view.rays(joints_2d), window.is_left)  # again of right hands
         B, T = rays.shape[:2]
         with torch.no_grad(), torch.autocast(rays.device.type, enabled=False):
             steps = 0 if self.training else _STEPS
             rotmats = fit(self.rest_m, rays.flatten(0, 1), directions.flatten(0, 1), steps)
             rot6d = rotmat_to_rot6d(rotmats).unflatten(0, (B, T))
-            hands = self.pose(rot6d, rot6d.new_zeros(B, T, 2 * NUM_BETAS), is_left)
-        return HampaliOutput(hands, joints_2d, stages, mirror_points(directions, is_left))
+            hands = self.pose(rot6d, rot6d.new_zeros(B, T, 2 * NUM_BETAS), window.is_left)
+        return HampaliOutput(hands, joints_2d, stages, mirror_points(directions, window.is_left))
 
     def losses(
         self, output: HampaliOutput, targets: Targets, point_loss: PointLoss

@@ -30,7 +30,7 @@ from deformer.hand.rotations import rot6d_to_rotmat
 from deformer.network.config import DeformerConfig
 from deformer.network.frames import NUM_BETAS, POSE, SMALL, SpatialNetwork, start_open
 from deformer.network.losses import PointLoss, Targets, joints_2d_loss, masked_mean
-from deformer.network.output import FrameFeatures, View
+from deformer.network.output import FrameFeatures, View, Window
 from deformer.network.posed_hands import HandMotion
 from deformer.network.sides import mirror_joints_2d
 from deformer.network.transformer import MLP
@@ -125,23 +125,17 @@ class S2Hand(SpatialNetwork):
             self.monocular_head[-1].bias[:6] = torch.tensor(_FROM_BEHIND)
         self.limits = FingerLimits(hand_layer)
 
-    def decode_windows(
-        self,
-        frames: FrameFeatures,
-        is_left: Tensor,
-        occlusion: Tensor | None = None,
-        view: View | None = None,
-    ) -> S2HandOutput:
+    def decode(self, frames: FrameFeatures, window: Window) -> S2HandOutput:
         """As `Network`."""
         predicted = self.monocular_head(frames.hand)
         with torch.autocast(frames.hand.device.type, enabled=False):
             pose, betas, place, size = predicted.float().split([POSE, 2 * NUM_BETAS, 2, 1], -1)
             rot6d = pose.unflatten(-1, (-1, 6))
-            hands = self.pose(rot6d, betas, is_left)
+            hands = self.pose(rot6d, betas, window.is_left)
             excess = self.limits(rot6d_to_rotmat(rot6d[..., 1:, :]))
-            wrist_2d = mirror_joints_2d(0.5 + place[..., None, :], is_left)
+            wrist_2d = mirror_joints_2d(0.5 + place[..., None, :], window.is_left)
             boxes_per_m = (log(_BOXES_PER_M) + size.squeeze(-1)).exp()
-        joints_2d = mirror_joints_2d(frames.joints_2d, is_left)
+        joints_2d = mirror_joints_2d(frames.joints_2d, window.is_left)
         return S2HandOutput(hands, joints_2d, wrist_2d, boxes_per_m, excess)
 
     def losses(

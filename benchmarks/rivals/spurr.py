@@ -30,7 +30,7 @@ from deformer.network.config import DeformerConfig
 from deformer.network.frames import NUM_BETAS, SMALL
 from deformer.network.losses import PointLoss, Targets, joints_2d_loss
 from deformer.network.network import Network
-from deformer.network.output import FrameFeatures, View
+from deformer.network.output import FrameFeatures, Window
 from deformer.network.posed_hands import HandMotion
 from deformer.network.sides import mirror_joints_2d, mirror_points
 from deformer.network.transformer import MLP, soft_argmax
@@ -77,6 +77,7 @@ class SpurrOutput(NamedTuple):
 class Spurr(Network):
     """2.5D heatmaps of 21 joints, lifted by `View`."""
 
+    needs_view = True
     spatial_parts = ("heatmap_head", "reference_head")
     own_weights = {
         "depths": 10.0, "wrist_depth": 1.0, "reference": 10.0,
@@ -112,25 +113,17 @@ class Spurr(Network):
         hand = torch.cat([depths - depths[:, :1], log_reference_m], -1)
         return FrameFeatures(hand, soft_argmax(logits, self.config.roi_size))
 
-    def decode_windows(
-        self,
-        frames: FrameFeatures,
-        is_left: Tensor,
-        occlusion: Tensor | None = None,
-        view: View | None = None,
-    ) -> SpurrOutput:
-        """As `Network`. Raises `ValueError` without a view."""
-        if view is None:
-            raise ValueError("K is None, but this network lifts 2D joints to 3D: give K")
-        joints_2d = mirror_joints_2d(frames.joints_2d, is_left)
+    def decode(self, frames: FrameFeatures, window: Window) -> SpurrOutput:
+        """As `Network`."""
+        joints_2d = mirror_joints_2d(frames.joints_2d, window.is_left)
         depths, log_reference_m = frames.hand.split([NUM_JOINTS, 1], -1)
-        rays = mirror_points(view.rays(joints_2d), is_left)  # again of right hands
+        rays = mirror_points(window.view.rays(joints_2d), window.is_left)  # again of right hands
         wrist_depth = self._wrist_depth(rays, depths)
         points = rays * (wrist_depth + depths)[..., None]
         points = (points - points[..., :1, :]) * log_reference_m.exp()[..., None]
-        hands = HandMotion(None, None, None, mirror_points(points, is_left))
+        hands = HandMotion(None, None, None, mirror_points(points, window.is_left))
         return SpurrOutput(
-            hands, joints_2d, depths, wrist_depth[..., 0], log_reference_m[..., 0], is_left
+            hands, joints_2d, depths, wrist_depth[..., 0], log_reference_m[..., 0], window.is_left
         )
 
     def _wrist_depth(self, rays: Tensor, depths: Tensor) -> Tensor:

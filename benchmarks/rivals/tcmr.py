@@ -27,7 +27,7 @@ from deformer.hand.mano import HandLayer
 from deformer.network.config import DeformerConfig
 from deformer.network.frames import SpatialNetwork
 from deformer.network.losses import PointLoss, Targets, hand_losses, joints_2d_loss
-from deformer.network.output import FrameFeatures, View
+from deformer.network.output import FrameFeatures, Window
 from deformer.network.posed_hands import HandMotion
 from deformer.network.sides import mirror_joints_2d
 from deformer.network.transformer import MLP
@@ -77,23 +77,19 @@ class Tcmr(SpatialNetwork):
         self.attention = MLP(3 * width, width, 3, gain=1.0)
         self.regressor = IterativeRegressor(width, config.regressor)
 
-    def decode_windows(
-        self,
-        frames: FrameFeatures,
-        is_left: Tensor,
-        occlusion: Tensor | None = None,
-        view: View | None = None,
-    ) -> TcmrOutput:
+    def decode(self, frames: FrameFeatures, window: Window) -> TcmrOutput:
         """As `Network`."""
         T = frames.hand.shape[1]
         integrated, past, future = self.integrate(frames.hand)
         rot6d, betas = self.regressor(torch.cat([integrated, past[:, 1:], future[:, :-1]], 1))
         with torch.autocast(frames.hand.device.type, enabled=False):
-            posed = self.pose(rot6d, betas, is_left)
+            posed = self.pose(rot6d, betas, window.is_left)
         parts = zip(*(value.split([T, 2 * T - 2], 1) for value in posed), strict=True)
-        joints_2d = mirror_joints_2d(frames.joints_2d, is_left)
+        joints_2d = mirror_joints_2d(frames.joints_2d, window.is_left)
         return TcmrOutput(
-            *(HandMotion(*part) for part in parts), self.monocular(frames, is_left), joints_2d
+            *(HandMotion(*part) for part in parts),
+            self.monocular(frames, window.is_left),
+            joints_2d,
         )
 
     def integrate(self, features: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -32,7 +32,7 @@ from deformer.network.losses import (
     joints_2d_loss,
     masked_mean,
 )
-from deformer.network.output import FrameFeatures, View
+from deformer.network.output import FrameFeatures, Window
 from deformer.network.posed_hands import HandMotion
 from deformer.network.sides import mirror_joints_2d
 from deformer.network.transformer import MLP
@@ -61,18 +61,12 @@ class TempClr(SpatialNetwork):
         self.monocular_head = IterativeRegressor(width, config.regressor)
         self.projection = MLP(width, width, width, gain=1.0)
 
-    def decode_windows(
-        self,
-        frames: FrameFeatures,
-        is_left: Tensor,
-        occlusion: Tensor | None = None,
-        view: View | None = None,
-    ) -> TempClrOutput:
+    def decode(self, frames: FrameFeatures, window: Window) -> TempClrOutput:
         """As `Network`."""
         rot6d, betas = self.monocular_head(frames.hand)
         with torch.autocast(frames.hand.device.type, enabled=False):
-            hands = self.pose(rot6d, betas, is_left)
-        joints_2d = mirror_joints_2d(frames.joints_2d, is_left)
+            hands = self.pose(rot6d, betas, window.is_left)
+        joints_2d = mirror_joints_2d(frames.joints_2d, window.is_left)
         return TempClrOutput(hands, joints_2d, self.projection(frames.hand).float())
 
     def losses(

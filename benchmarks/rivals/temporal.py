@@ -26,7 +26,7 @@ from deformer.network.config import DeformerConfig
 from deformer.network.frames import NUM_BETAS, POSE, SMALL, start_open
 from deformer.network.losses import PointLoss, Targets, hand_losses
 from deformer.network.network import HandOutput
-from deformer.network.output import FrameFeatures, View
+from deformer.network.output import FrameFeatures, Window
 from deformer.network.posed_hands import HandMotion
 from deformer.network.transformer import MLP, Decoder, Encoder, sine_positions_1d
 
@@ -77,18 +77,12 @@ class OverTime(FrameRegressor):
         super().__init__(config, hand_layer)
         self.temporal = TemporalTransformer(config)
 
-    def decode_windows(
-        self,
-        frames: FrameFeatures,
-        is_left: Tensor,
-        occlusion: Tensor | None = None,
-        view: View | None = None,
-    ) -> TemporalOutput:
+    def decode(self, frames: FrameFeatures, window: Window) -> TemporalOutput:
         """As `Network`."""
-        single = super().decode_windows(frames, is_left, occlusion, view)
+        single = super().decode(frames, window)
         rot6d, betas = self.temporal(frames)
         with torch.autocast(frames.hand.device.type, enabled=False):
-            hands = self.pose(rot6d, betas, is_left)
+            hands = self.pose(rot6d, betas, window.is_left)
         return TemporalOutput(hands, single, single.joints_2d)
 
     def losses(

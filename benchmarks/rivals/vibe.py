@@ -27,7 +27,7 @@ from deformer.network.frames import (
     start_open,
 )
 from deformer.network.losses import PointLoss, Targets, hand_losses, joints_2d_loss
-from deformer.network.output import FrameFeatures, View
+from deformer.network.output import FrameFeatures, Window
 from deformer.network.sides import mirror_joints_2d
 from deformer.network.transformer import MLP
 
@@ -65,21 +65,15 @@ class Vibe(SpatialNetwork):
         self.to_residual = nn.Linear(4 * width, width)
         self.regressor = IterativeRegressor(width, config.regressor)
 
-    def decode_windows(
-        self,
-        frames: FrameFeatures,
-        is_left: Tensor,
-        occlusion: Tensor | None = None,
-        view: View | None = None,
-    ) -> SpatialOutput:
+    def decode(self, frames: FrameFeatures, window: Window) -> SpatialOutput:
         """As `Network`."""
         states, _ = self.gru(frames.hand)  # (B, T, 4·width)
         moved = frames.hand + self.to_residual(states.relu())
         rot6d, betas = self.regressor(moved)
         with torch.autocast(frames.hand.device.type, enabled=False):
-            hands = self.pose(rot6d, betas, is_left)
-        joints_2d = mirror_joints_2d(frames.joints_2d, is_left)
-        return SpatialOutput(hands, self.monocular(frames, is_left), joints_2d)
+            hands = self.pose(rot6d, betas, window.is_left)
+        joints_2d = mirror_joints_2d(frames.joints_2d, window.is_left)
+        return SpatialOutput(hands, self.monocular(frames, window.is_left), joints_2d)
 
     def losses(
         self, output: SpatialOutput, targets: Targets, point_loss: PointLoss

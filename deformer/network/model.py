@@ -14,7 +14,7 @@ from deformer.network.config import DeformerConfig
 from deformer.network.frames import NUM_BETAS, POSE, SMALL, SpatialNetwork, start_open
 from deformer.network.fusion import deform_poses, fuse_poses, fusion_weights, step_poses
 from deformer.network.losses import PointLoss, Targets, deformer_losses
-from deformer.network.output import DeformerOutput, FrameFeatures, View
+from deformer.network.output import DeformerOutput, FrameFeatures, Window
 from deformer.network.posed_hands import HandMotion
 from deformer.network.sides import mirror_joints_2d
 from deformer.network.transformer import MLP, Decoder, Encoder, sine_positions_1d
@@ -38,14 +38,8 @@ class Deformer(SpatialNetwork):
         if config.fusion == "pairwise":
             self.lender, self.borrower = (MLP(width, width, gain=0.1) for _ in range(2))
 
-    def decode_windows(
-        self,
-        frames: FrameFeatures,
-        is_left: Tensor,
-        occlusion: Tensor | None = None,
-        view: View | None = None,
-    ) -> DeformerOutput:
-        """The temporal half: frames' features (B, T, …), is_left (B,), occlusion (B, T)."""
+    def decode(self, frames: FrameFeatures, window: Window) -> DeformerOutput:
+        """The temporal half: frames' features (B, T, …)."""
         hand, joints_2d = frames
         _, T, width = hand.shape
         attended = self.temporal_encoder(hand, sine_positions_1d(T, width, hand.device))
@@ -67,8 +61,7 @@ class Deformer(SpatialNetwork):
         # Geometry in float32: bfloat16 cannot resolve millimetres
         with torch.autocast(hand.device.type, enabled=False):
             return self._assemble(
-                predicted.float(), monocular.float(), betas.float(), joints_2d, is_left, occlusion,
-                affinity,
+                predicted.float(), monocular.float(), betas.float(), joints_2d, window, affinity,
             )  # fmt: skip
 
     def _assemble(
@@ -77,15 +70,16 @@ class Deformer(SpatialNetwork):
         monocular: Tensor,  # (B, T, 96+20)
         shape: Tensor,  # (B, 20)
         joints_2d: Tensor,
-        is_left: Tensor,
-        occlusion: Tensor | None,
+        window: Window,
         affinity: Tensor | None,  # (B, T, T)
     ) -> DeformerOutput:
         """Fuse poses, undo the mirroring, and pose all hands in one call of the hand layer."""
         T, config = predicted.shape[1], self.config
         confidence = config.confidence_scale * predicted[..., -1]
         poses, forward, backward = predicted[..., :-1].unflatten(-1, (3, -1, 6)).unbind(2)
-        weights = fusion_weights(config.fusion, confidence, occlusion, config.reach, affinity)
+        weights = fusion_weights(
+            config.fusion, confidence, window.occlusion, config.reach, affinity
+        )
         deformed = deform_poses(poses, forward, backward)
         fused = fuse_poses(deformed, weights)
         monocular_poses = monocular[..., :POSE].unflatten(-1, (-1, 6))
@@ -94,10 +88,12 @@ class Deformer(SpatialNetwork):
         monocular_betas, window_betas = monocular[..., POSE:], shape[:, None]  # (B, T and 1, 20)
         shared = window_betas.expand(-1, T, -1), window_betas.expand(-1, 2 * T - 2, -1)
         betas = torch.cat([shared[0], monocular_betas, shared[1]], 1)
-        hands = self.pose(rot6d, betas, is_left)
+        hands = self.pose(rot6d, betas, window.is_left)
         parts = zip(*(value.split([T, T, T - 1, T - 1], 1) for value in hands), strict=True)
-        joints_2d = mirror_joints_2d(joints_2d, is_left)
-        deformed = torch.where(is_left[:, None, None, None, None], mirror_rot6d(deformed), deformed)
+        joints_2d = mirror_joints_2d(joints_2d, window.is_left)
+        deformed = torch.where(
+            window.is_left[:, None, None, None, None], mirror_rot6d(deformed), deformed
+        )
         return DeformerOutput(
             *(HandMotion(*part) for part in parts), joints_2d, confidence, deformed, weights
         )

@@ -18,7 +18,7 @@ from deformer.hand.rotations import mirror_rot6d, rot6d_to_rotmat
 from deformer.network.backbone import Backbone, crop_features
 from deformer.network.config import DeformerConfig
 from deformer.network.losses import PointLoss, Targets
-from deformer.network.output import FrameFeatures, Maps, View
+from deformer.network.output import FrameFeatures, Maps, View, Window
 from deformer.network.posed_hands import HandMotion, pose_hands
 from deformer.network.sides import mirror_left, of_side
 
@@ -52,6 +52,8 @@ class Network(nn.Module, ABC):
     """Names of the child modules behind the backbone that see single frames."""
     channels: ClassVar[int] = 3
     """Of its images."""
+    needs_view: ClassVar[bool] = False
+    """Whether it lifts 2D joints to 3D, for which it has to know the camera."""
     own_weights: ClassVar[dict[str, float]] = {}
     """Weights of its loss terms that `LossWeights` does not have."""
 
@@ -67,15 +69,8 @@ class Network(nn.Module, ABC):
         the config's `roi_size`."""
 
     @abstractmethod
-    def decode_windows(
-        self,
-        frames: FrameFeatures,
-        is_left: Tensor,
-        occlusion: Tensor | None = None,
-        view: View | None = None,
-    ) -> Output:
-        """Windows of features (B, T, …), is_left (B,), occlusion (B, T) as in `forward`; view: for
-        networks that lift 2D joints to 3D."""
+    def decode(self, frames: FrameFeatures, window: Window) -> Output:
+        """Windows of features (B, T, …)."""
 
     @abstractmethod
     def losses(self, output: Output, targets: Targets, point_loss: PointLoss) -> dict[str, Tensor]:
@@ -95,6 +90,21 @@ class Network(nn.Module, ABC):
         `decode_windows`.
         """
         return self.encode_maps(self.crop_maps(images, boxes_px, is_left))
+
+    def decode_windows(
+        self,
+        frames: FrameFeatures,
+        is_left: Tensor,
+        occlusion: Tensor | None = None,
+        view: View | None = None,
+    ) -> Output:
+        """Windows of features (B, T, …); the others as in `Window`. Raises `ValueError` for a
+        network that needs the view and is not given it."""
+        if self.needs_view and view is None:
+            raise ValueError(
+                f"{type(self).__name__} lifts 2D joints to 3D: give K, the intrinsics of the images"
+            )
+        return self.decode(frames, Window(is_left, occlusion, view))
 
     def forward(
         self,

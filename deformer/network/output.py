@@ -45,6 +45,17 @@ class View(NamedTuple):
         return torch.cat([rays, torch.ones_like(rays[..., :1])], -1)
 
 
+class Window(NamedTuple):
+    """What is known of B windows besides their images."""
+
+    is_left: Tensor
+    """(B,) bool: one side per window."""
+    occlusion: Tensor | None = None
+    """(B, T): hidden share of the hand, in [0, 1]; only the fusion `occlusion` needs it."""
+    view: View | None = None
+    """For networks that lift 2D joints to 3D; those that say so have it."""
+
+
 class DeformerOutput(NamedTuple):
     """Predictions for B windows of T frames."""
 
