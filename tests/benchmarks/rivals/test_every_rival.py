@@ -125,6 +125,23 @@ def test_images_maps_and_features_give_the_same(learner, batch):
         torch.testing.assert_close(again, whole, **TOLERANCE)
 
 
+def test_what_encodes_frames_is_kept_with_features(learner, batch):
+    """A part that is forgotten in `spatial_parts` would be random behind kept features."""
+    model, images = learner.model, to_input(batch)
+    T = images.shape[1]
+    with torch.no_grad():
+        maps = model.crop_maps(
+            images.flatten(0, 1), batch.boxes_px.flatten(0, 1), batch.is_left.repeat_interleave(T)
+        )
+    model.zero_grad()
+    sum(value.square().sum() for value in model.encode_maps(maps)).backward()
+    reached = {
+        name.partition(".")[0] for name, value in model.named_parameters() if value.grad is not None
+    }
+    model.zero_grad()
+    assert reached and reached <= set(model.spatial_parts)
+
+
 def test_windows_of_a_batch_do_not_see_each_other(learner, batch):
     whole = _predict(learner.model, batch).hands.joints_m
     one = {name: getattr(batch, name)[1:2] for name in ("boxes_px", "is_left", "K")}
