@@ -148,12 +148,12 @@ RIVALS = {
             "vibe", "VIBE", Vibe, dict.fromkeys((1, 2, 3), "VIBE [29]"),
             "VIBE: a recurrent network over the features of frames",
             num_frames=None, frames=FULL, adversarial=True,
-            differs="MANO for SMPL; the Deformer's frames, and its windows of 7 a third of a second apart",
+            differs="MANO for SMPL; frames by the Deformer's spatial half, 1/3 s apart",
         ),
         Rival(
             "tcmr", "TCMR", Tcmr, dict.fromkeys((1, 2, 3), "TCMR [10]"),
             "TCMR: past and future of a frame, integrated with a recurrent network over both",
-            differs="every frame of a window has its own past and future; frames and windows as for VIBE",
+            differs="every frame of a window has its own past and future; frames as for VIBE",
             num_frames=None, frames=FULL,
         ),
         Rival(
