@@ -15,7 +15,6 @@ All seeds of the last stage read the features of the first seed of the stage bef
 """
 
 import sys
-from collections.abc import Iterable
 from pathlib import Path
 
 from benchmarks.ablations.jobs import Encoding, Job, Work
@@ -48,8 +47,9 @@ def plan_rivals(options: Options) -> list[list[Work]]:
         raise ValueError(next(iter(unfit.values())))
     has_ours = not options.only or FULL in options.only
     if not rivals and not has_ours:
+        asked = " ".join(map(str, options.tables))
         tables = {name: sorted(RIVALS[name].rows) for name in options.only}
-        raise ValueError(f"no row of --tables {_words(options.tables)} is asked for: {tables}")
+        raise ValueError(f"no row of --tables {asked} is asked for: {tables}")
     base = base_of_data(options, kind)  # refuses data that the preset is not for
     if options.preset == "lite" and (options.base or options.features):
         raise ValueError(
@@ -136,10 +136,6 @@ def _jobs(
 def _features_of(experiment: str, folder: Path | None) -> str | None:
     """The folder, for an experiment that learns from features."""
     return None if get_experiment(experiment).features is None else folder and str(folder)
-
-
-def _words(numbers: Iterable[int]) -> str:
-    return " ".join(map(str, numbers))
 
 
 def _encoding(

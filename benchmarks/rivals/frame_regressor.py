@@ -1,6 +1,5 @@
 """What rivals share that regress MANO's parameters from one vector for each frame."""
 
-import torch
 from torch import Tensor
 
 from deformer.hand.mano import HandLayer
@@ -26,9 +25,8 @@ class FrameRegressor(Network):
     def regress(self, vectors: Tensor, is_left: Tensor) -> HandMotion:
         """vectors (B, T, width), is_left (B,) → their hands."""
         predicted = self.mano_head(vectors)
-        with torch.autocast(vectors.device.type, enabled=False):
-            rot6d, betas = predicted.float().split([POSE, 2 * NUM_BETAS], -1)
-            return self.pose(rot6d.unflatten(-1, (-1, 6)), betas, is_left)
+        rot6d, betas = predicted.split([POSE, 2 * NUM_BETAS], -1)
+        return self.pose(rot6d.unflatten(-1, (-1, 6)), betas, is_left)
 
     def decode(self, frames: FrameFeatures, window: Window) -> HandOutput:
         """As `Network`."""

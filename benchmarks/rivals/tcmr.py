@@ -82,8 +82,7 @@ class Tcmr(SpatialNetwork):
         T = frames.hand.shape[1]
         integrated, past, future = self.integrate(frames.hand)
         rot6d, betas = self.regressor(torch.cat([integrated, past[:, 1:], future[:, :-1]], 1))
-        with torch.autocast(frames.hand.device.type, enabled=False):
-            posed = self.pose(rot6d, betas, window.is_left)
+        posed = self.pose(rot6d, betas, window.is_left)
         parts = zip(*(value.split([T, 2 * T - 2], 1) for value in posed), strict=True)
         joints_2d = mirror_joints_2d(frames.joints_2d, window.is_left)
         return TcmrOutput(

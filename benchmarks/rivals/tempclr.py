@@ -64,8 +64,7 @@ class TempClr(SpatialNetwork):
     def decode(self, frames: FrameFeatures, window: Window) -> TempClrOutput:
         """As `Network`."""
         rot6d, betas = self.monocular_head(frames.hand)
-        with torch.autocast(frames.hand.device.type, enabled=False):
-            hands = self.pose(rot6d, betas, window.is_left)
+        hands = self.pose(rot6d, betas, window.is_left)
         joints_2d = mirror_joints_2d(frames.joints_2d, window.is_left)
         return TempClrOutput(hands, joints_2d, self.projection(frames.hand).float())
 

@@ -81,8 +81,7 @@ class OverTime(FrameRegressor):
         """As `Network`."""
         single = super().decode(frames, window)
         rot6d, betas = self.temporal(frames)
-        with torch.autocast(frames.hand.device.type, enabled=False):
-            hands = self.pose(rot6d, betas, window.is_left)
+        hands = self.pose(rot6d, betas, window.is_left)
         return TemporalOutput(hands, single, single.joints_2d)
 
     def losses(

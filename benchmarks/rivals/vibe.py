@@ -70,8 +70,7 @@ class Vibe(SpatialNetwork):
         states, _ = self.gru(frames.hand)  # (B, T, 4·width)
         moved = frames.hand + self.to_residual(states.relu())
         rot6d, betas = self.regressor(moved)
-        with torch.autocast(frames.hand.device.type, enabled=False):
-            hands = self.pose(rot6d, betas, window.is_left)
+        hands = self.pose(rot6d, betas, window.is_left)
         joints_2d = mirror_joints_2d(frames.joints_2d, window.is_left)
         return SpatialOutput(hands, self.monocular(frames, window.is_left), joints_2d)
 

@@ -62,9 +62,8 @@ class SpatialNetwork(Network):
     def monocular(self, frames: FrameFeatures, is_left: Tensor) -> HandMotion:
         """Hands of single frames, for supervision of the spatial half: features (B, T, …)."""
         predicted = self.monocular_head(frames.hand)
-        with torch.autocast(frames.hand.device.type, enabled=False):
-            rot6d, betas = predicted.float().split([POSE, 2 * NUM_BETAS], -1)
-            return self.pose(rot6d.unflatten(-1, (-1, 6)), betas, is_left)
+        rot6d, betas = predicted.split([POSE, 2 * NUM_BETAS], -1)
+        return self.pose(rot6d.unflatten(-1, (-1, 6)), betas, is_left)
 
 
 class SpatialOutput(NamedTuple):

@@ -162,10 +162,13 @@ class Network(nn.Module, ABC):
 
     def pose(self, rot6d: Tensor, betas: Tensor, is_left: Tensor) -> HandMotion:
         """Pose right hands, mirrored back where `is_left` (B,): rot6d (B, T, 16, 6) in MANO's
-        order; betas (B, T, 20), ten for each side."""
-        rot6d = torch.where(is_left[:, None, None, None], mirror_rot6d(rot6d), rot6d)
-        rotmats, betas = rot6d_to_rotmat(rot6d), of_side(betas, is_left)
-        return pose_hands(self.hand_layer, rotmats, betas, is_left, self.config.tips)
+        order; betas (B, T, 20), ten for each side. In float32: bfloat16 cannot resolve
+        millimetres."""
+        with torch.autocast(rot6d.device.type, enabled=False):
+            rot6d, betas = rot6d.float(), betas.float()
+            rot6d = torch.where(is_left[:, None, None, None], mirror_rot6d(rot6d), rot6d)
+            rotmats, betas = rot6d_to_rotmat(rot6d), of_side(betas, is_left)
+            return pose_hands(self.hand_layer, rotmats, betas, is_left, self.config.tips)
 
 
 def count_parameters(model: nn.Module) -> dict[str, int]:
