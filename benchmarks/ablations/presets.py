@@ -12,15 +12,10 @@ from benchmarks.rivals import RIVALS
 from deformer.data.dataset import DATASET_FILE, read_info
 from deformer.data.store import open_store
 from deformer.data.stream import Stream
-from deformer.experiments import (
-    BASES,
-    OCCLUDED_HANDS,
-    VARIANTS,
-    base_of,
-    get_experiment,
-)
+from deformer.experiments import BASES, OCCLUDED_HANDS, base_of, get_experiment
 from deformer.program.least import check_least
 from deformer.training.experiment import Experiment
+from deformer.variants import VARIANTS
 
 
 @dataclass(frozen=True)

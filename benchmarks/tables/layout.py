@@ -9,7 +9,8 @@ from benchmarks.evaluation.protocol import EVALUATION_SPLITS
 from benchmarks.evaluation.result import Data, Method, Run
 from benchmarks.rivals import RIVALS, rival_of
 from deformer.data.occlusion_bins import BINS
-from deformer.experiments import FULL, OCCLUDED_HANDS, VARIANTS, variant_of
+from deformer.experiments import OCCLUDED_HANDS
+from deformer.variants import FULL, VARIANTS, variant_of
 
 OUR_ROW = VARIANTS[FULL].rows[1]
 """The row of the whole method in Tables 1 to 3."""
