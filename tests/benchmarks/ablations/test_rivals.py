@@ -72,6 +72,7 @@ def test_on_features_every_stage_makes_what_the_next_reads(occluded, tmp_path):
         assert _where(work.command, "--features") == str(kept)
         assert _where(work.command, "--checkpoint") in runs  # the first seed's
         assert _where(work.command, "--checkpoint").endswith("-seed3")
+    assert all("--mesh" in job.evaluate for job in [*frames, *windows])  # for Table 3
     for job in windows:
         assert job.features in made and _where(job.evaluate, "--features") == job.features
         assert get_experiment(job.experiment).stream.window.num_frames == 7
