@@ -129,10 +129,15 @@ def _open(options: Options, place: Place, console: Console, held: ExitStack) -> 
     )
 
 
+_WARPED_FROM = 256
+"""Smaller inputs are warped about as fast as crops are decoded, and a step has many of them."""
+
+
 def warp_on(place: Place, config: StreamConfig) -> torch.device | None:
-    """The device that warps the frames of a training: a GPU does it in no time. On a CPU, and of
-    depth images, readers do it."""
-    return place.device if place.device.type == "cuda" and config.input == "rgb" else None
+    """The device that warps the frames of a training: a GPU that gets large inputs; otherwise, and
+    of depth images, readers do it."""
+    is_large = config.size >= _WARPED_FROM and config.input == "rgb"
+    return place.device if place.device.type == "cuda" and is_large else None
 
 
 def _open_validation(

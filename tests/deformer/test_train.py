@@ -236,11 +236,15 @@ def test_the_log_holds_every_term_the_rate_and_the_speed(whole):
     assert first["windows_per_s"] > 0 and 0 <= first["data_wait"] <= 1
 
 
-def test_a_gpu_warps_colour_images_and_readers_do_the_rest():
+def test_a_gpu_warps_large_colour_images_and_readers_do_the_rest():
     gpu, cpu = (Place(torch.device(kind, 0)) for kind in ("cuda", "cpu"))
-    colour, depth = StreamConfig(), StreamConfig(input="depth")
-    assert warp_on(gpu, colour) == gpu.device
-    assert warp_on(gpu, depth) is warp_on(cpu, colour) is None
+    assert warp_on(gpu, StreamConfig()) == warp_on(gpu, StreamConfig(size=256)) == gpu.device
+    others = (
+        (gpu, StreamConfig(size=160)),
+        (gpu, StreamConfig(input="depth")),
+        (cpu, StreamConfig()),
+    )
+    assert not any(warp_on(*other) for other in others)
 
 
 def test_training_on_frames_that_the_device_warps(whole, dataset, tmp_path, monkeypatch):
