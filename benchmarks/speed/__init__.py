@@ -1,2 +1,2 @@
-"""Speed of preprocessing, of the stream, of a training step and of networks, a file each.
+"""The speed of every part of the work, a file each; `parts.py` lists them.
 `python -m benchmarks.speed` measures them."""

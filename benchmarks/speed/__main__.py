@@ -1,12 +1,13 @@
-"""Measure speed and memory of preprocessing, of reading shards, of training steps, and of networks.
+"""Measure the speed of every part of the work, in one run, beside its floor.
 
-    python -m benchmarks.speed pipeline --root data/demo/dexycb
-    python -m benchmarks.speed stream --data shards/demo
+    python -m benchmarks.speed                             # all parts, on drawn data: some minutes
+    python -m benchmarks.speed --only stream --data shards/dexycb
     python -m benchmarks.speed model --data shards/demo --experiments dexycb dexycb_fast
     python -m benchmarks.speed networks --base lite_video        # the whole method and its rivals
 
-Each prints its measurements as JSON and writes them to `results/speed`. Values are medians over
-repeats, because machines are noisy.
+The first form prints a table. The second measures training steps on this machine's GPU, if it has
+one; the third what each network costs. All write what they measured to `results/speed` as JSON.
+Machines are noisy: times are of the processor where that is possible, and medians of several.
 """
 
 import json
@@ -14,31 +15,36 @@ import sys
 
 import tyro
 
-from benchmarks.speed import model, networks, pipeline, stream
+from benchmarks.speed import model, networks, parts
 from deformer.files.whole import write_whole
 from deformer.program.console import run_command
 
 SUBCOMMANDS = {
-    "pipeline": pipeline.Pipeline,
-    "stream": stream.StreamSpeed,
+    "parts": parts.Parts,
     "model": model.ModelSpeed,
     "networks": networks.NetworksCost,
 }
 MEASURE = {
-    pipeline.Pipeline: pipeline.measure_pipeline,
-    stream.StreamSpeed: stream.measure_stream,
+    parts.Parts: parts.measure_parts,
     model.ModelSpeed: model.measure_model,
     networks.NetworksCost: networks.measure_networks,
 }
 
 
-def run() -> None:
-    config = tyro.extras.subcommand_cli_from_dict(
+def parse(arguments: list[str]) -> parts.Parts | model.ModelSpeed | networks.NetworksCost:
+    """Options without the name of a subcommand are those of `parts`."""
+    is_named = bool(arguments) and arguments[0] in (*SUBCOMMANDS, "-h", "--help")
+    return tyro.extras.subcommand_cli_from_dict(
         SUBCOMMANDS,
         prog="python -m benchmarks.speed",
         description=__doc__,
+        args=arguments if is_named else ["parts", *arguments],
         config=(tyro.conf.OmitArgPrefixes,),
     )
+
+
+def run() -> None:
+    config = parse(sys.argv[1:])
     name = next(name for name, kind in SUBCOMMANDS.items() if type(config) is kind)
     text = json.dumps(MEASURE[type(config)](config), indent=1)
     print(text)

@@ -1,70 +1,84 @@
-"""Speed and memory of building shards from raw frames.
+"""Speed of drawing raw frames, of building shards from them, and of verifying the shards.
 
-The whole dataset and half of its clips are built, each in a process of its own. The difference
-gives the speed without the start of Python and of the workers, which hardly matters in a long
-build.
+Small and large work is done in processes of their own. The difference is the speed without the
+start of Python and of the workers, which hardly matters in a long build.
 """
 
-import platform
-import resource
 import statistics
-import subprocess
-import sys
 import tempfile
-import time
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
 
+from benchmarks.speed.figure import Figure, Spent, processor_seconds, run_command
+from benchmarks.speed.material import Material
 from deformer.data.dataset import read_info
-from deformer.program.processor import usable_cores
+from deformer.files.images import check_jpeg
+from pipelines.building.shard import read_clips, size_and_sha256
+from pipelines.verify import verify
+
+_REPEATS = 3
+_CAMERAS, _FRAMES = 2, 40
 
 
-@dataclass(frozen=True)
-class Pipeline:
-    """Measure the build of shards."""
-
-    root: Path
-    """A raw dataset in DexYCB's layout; a few thousand frames or more."""
-    out: Path = Path("results/speed")
-    """The folder for pipeline.json."""
-    workers: tuple[int, ...] = (1, 2)
-    """Numbers of workers to measure."""
-    repeats: int = 3
-    """Builds per number of workers; medians are taken."""
+def synthesizer(material: Material) -> Iterator[Figure]:
+    """Frames of 640×480 in DexYCB's layout, with depth and masks."""
+    with tempfile.TemporaryDirectory() as folder:
+        one, three = (_draw(Path(folder) / str(n), n) for n in (1, 3))
+    speed = 2 * _CAMERAS * _FRAMES / (three - one).processor_seconds
+    yield Figure("synthesizer", "frames of 640×480, a core", speed, "frames/s", 40)
 
 
-def measure_pipeline(config: Pipeline) -> dict:
-    """Build repeatedly and return the numbers."""
-    whole, _ = _build(config, 1)
-    frames, clips = whole["counts"]["frames"], whole["counts"]["clips"]
-    speed = {}
-    for workers in config.workers:
-        runs = []
-        for _ in range(config.repeats):
-            half, half_seconds = _build(config, workers, "--limit", str(clips // 2))
-            _, seconds = _build(config, workers)
-            runs.append((frames - half["counts"]["frames"]) / (seconds - half_seconds))
-        speed[workers] = statistics.median(runs)
-    return {
-        "machine": f"{usable_cores()} cores, {platform.machine()}, Python {sys.version.split()[0]}",
-        "frames": frames,
-        "valid": whole["counts"]["valid"],
-        "bytes_per_frame_out": sum(shard["size"] for shard in whole["shards"]) / frames,
-        "frames_per_second_by_workers": speed,
-        "peak_memory_mib": resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024,
-    }
+def _draw(out: Path, sequences: int) -> Spent:
+    return run_command(
+        "pipelines.synthesize", "--layout", "dexycb", "--out", str(out), "--workers", "1",
+        "--sequences", str(sequences), "--cameras", str(_CAMERAS), "--frames", str(_FRAMES),
+    )  # fmt: skip
 
 
-def _build(config: Pipeline, workers: int, *more: str) -> tuple[dict, float]:
-    """Build into a temporary folder; returns its `dataset.json` and the seconds it took."""
+def build(material: Material) -> Iterator[Figure]:
+    """DexYCB's layout → shards with labels, masks and lossless crops."""
+    one, two = (
+        [_build_half(material.root, workers) for _ in range(_REPEATS)] for workers in (1, 2)
+    )
+    speed = statistics.median(frames / spent.processor_seconds for frames, spent in one)
+    yield Figure("build", "frames, a core", speed, "frames/s", 250)
+    seconds = [statistics.median(spent.seconds for _, spent in runs) for runs in (one, two)]
+    yield Figure("build", "two workers against one", seconds[0] / seconds[1], "×", 1.9, 2, "cores")
+
+
+def _build_half(root: Path, workers: int) -> tuple[int, Spent]:
+    """What the second half of the clips adds: frames, and time."""
+    clips, frames, all_spent = _build(root, workers)
+    _, fewer, half_spent = _build(root, workers, "--limit", str(clips // 2))
+    return frames - fewer, all_spent - half_spent
+
+
+def _build(root: Path, workers: int, *more: str) -> tuple[int, int, Spent]:
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "out"
         # small shards keep all workers busy to the end, even with a small dataset
-        arguments = ["-m", "pipelines.build_shards", "--dataset", "dexycb",
-                     "--root", str(config.root), "--out", str(out), "--workers", str(workers),
-                     "--frames-per-shard", "150", *more]  # fmt: skip
-        start = time.monotonic()
-        run = subprocess.run([sys.executable, *arguments], capture_output=True, text=True)
-        if run.returncode:
-            raise ValueError(f"python {' '.join(arguments)} failed: {run.stderr}")
-        return read_info(out), time.monotonic() - start
+        spent = run_command(
+            "pipelines.build_shards", "--dataset", "dexycb", "--root", str(root), "--out", str(out),
+            "--workers", str(workers), "--frames-per-shard", "150", *more,
+        )  # fmt: skip
+        counts = read_info(out)["counts"]
+        return counts["clips"], counts["frames"], spent
+
+
+def verifying(material: Material) -> Iterator[Figure]:
+    """All that `pipelines.verify` checks of a shard, in this process."""
+    tars = sorted(material.data.glob("*.tar"))
+    megabytes = sum(tar.stat().st_size for tar in tars) / 1e6
+
+    def read_images() -> None:
+        for tar in tars:
+            for clip in read_clips(tar, tar.name):
+                for name, data in clip.members.items():
+                    if name.endswith(".jpg"):
+                        check_jpeg(data)
+
+    hashing = megabytes / processor_seconds(lambda: [size_and_sha256(tar) for tar in tars])
+    reading = megabytes / processor_seconds(read_images)
+    speed = megabytes / processor_seconds(lambda: verify(material.data, "standin", workers=0))
+    floor_is = f"every JPEG read alone; sha256 alone {hashing:,.0f}"
+    yield Figure("verify", "shards, a core", speed, "MB/s", hashing / 2, reading, floor_is)

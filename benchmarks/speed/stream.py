@@ -1,93 +1,92 @@
-"""Speed of the stream alone, and how well it mixes clips."""
+"""Speed of reading windows from shards."""
 
-import platform
 import statistics
 import time
-from dataclasses import dataclass, replace
-from pathlib import Path
+from collections.abc import Iterator
+from dataclasses import replace
 
+import cv2
+import numpy as np
 import torch
 
-from deformer.data.crops import warp_crops
+from benchmarks.speed.figure import Figure, processor_seconds
+from benchmarks.speed.material import Material
+from deformer.data.augment import warp_to_input
+from deformer.data.crops import Crops, warp_crops
 from deformer.data.order import OrderConfig
-from deformer.data.store import open_store
+from deformer.data.store import ClipReader, open_store
 from deformer.data.stream import Stream, StreamConfig
-from deformer.program.processor import usable_cores
+from deformer.files.images import decode_jpeg
 
-_WAYS = {"readers": None, "device": torch.device("cuda" if torch.cuda.is_available() else "cpu")}
-"""Who warps the frames."""
-
-
-@dataclass(frozen=True)
-class StreamSpeed:
-    """Measure the stream, with all augmentation that runs on the CPU."""
-
-    data: str
-    """A built dataset."""
-    split: str = "all"
-    sizes: tuple[int, ...] = (128, 256, 512)
-    """Sides of the input, px."""
-    windows: int = 400
-    """Windows read per measurement."""
-    repeats: int = 3
-    """Measurements per size; medians are taken."""
-    out: Path = Path("results/speed")
-    """The folder for stream.json."""
+_BATCH, _STEPS, _REPEATS = 8, 25, 3
+_CONFIG = StreamConfig(split="all", order=OrderConfig(global_batch=_BATCH))
+_HAS_GPU = torch.cuda.is_available()
+_DEVICE = torch.device("cuda" if _HAS_GPU else "cpu")
 
 
-def measure_stream(config: StreamSpeed) -> dict:
-    """Windows per second of one reader on one core, by who warps and by size. Where a device warps,
-    that is the reader's part alone; the device's is measured on a GPU."""
-    store, index = open_store(config.data)
-    base = StreamConfig(split=config.split, order=OrderConfig(global_batch=8))
-    speed, cpu_speed = ({way: {} for way in _WAYS} for _ in range(2))
-    warp_ms = {}
-    for size in config.sizes:
-        for way, device in _WAYS.items():
-            stream = Stream(replace(base, size=size), store, index, warp_on=device)
-            speed[way][size], cpu_speed[way][size] = _reader_speed(stream, config)
-        if torch.cuda.is_available():
-            warp_ms[size] = _warp_ms(stream, config.repeats)
-    mixed, full = stream.clips_mixed()
-    distinct = (~(stream.windows.rows[:, 1:] == stream.windows.rows[:, :-1])).sum(1).mean() + 1
-    return {
-        "machine": f"{usable_cores()} cores, {platform.machine()}",
-        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
-        "windows": len(stream.windows),
-        "distinct_frames_per_window": float(distinct),
-        "windows_per_second_by_size": speed["readers"],
-        "windows_per_cpu_second_by_size": cpu_speed["readers"],
-        "windows_per_second_by_size_where_a_device_warps": speed["device"],
-        "windows_per_cpu_second_by_size_where_a_device_warps": cpu_speed["device"],
-        "gpu_ms_per_window_to_warp_by_size": warp_ms,
-        "clips_among_64_windows": mixed,
-        "clips_among_64_windows_shuffled": full,
-    }
+def stream(material: Material) -> Iterator[Figure]:
+    """Windows of 7 frames, 10 apart, with all augmentation, of one reader; where a device warps,
+    the reader's part alone."""
+    store, index = open_store(material.data)
+    for size, warps, aim in ((512, "device", 350), (512, "reader", None), (256, "reader", 400)):
+        warp_on = _DEVICE if warps == "device" else None
+        reader = Stream(replace(_CONFIG, size=size), store, index, warp_on=warp_on)
+        floor, floor_is = _floor(reader)
+        what = f"windows of 7×{size}², the {warps} warps, a core"
+        yield Figure("stream", what, _speed(reader), "windows/s", aim, floor, floor_is)
+        if _HAS_GPU and warp_on:
+            what = f"warp of a window of 7×{size}² on {torch.cuda.get_device_name()}"
+            yield Figure("stream", what, _warp_ms(reader), "ms")
 
 
-def _reader_speed(stream: Stream, config: StreamSpeed) -> tuple[float, float]:
-    """Windows per second and per second of the CPU; every repeat reads other windows."""
-    wall, cpu = [], []
-    num = config.windows // 8
-    for k in range(config.repeats):
-        first = 1 + k * (num + 1)
-        stream.read(first)  # opens files
-        start, start_cpu = time.perf_counter(), time.process_time()
-        read = sum(len(stream.read(step).rows) for step in range(first + 1, first + 1 + num))
-        wall.append(read / (time.perf_counter() - start))
-        cpu.append(read / (time.process_time() - start_cpu))
-    return statistics.median(wall), statistics.median(cpu)
+def _speed(reader: Stream) -> float:
+    """Windows per second of processor time; every repeat reads other windows."""
+    speeds = []
+    for k in range(_REPEATS):
+        first = k * (_STEPS + 1)
+        reader.read(first)  # opens files
+        start = time.process_time()
+        for step in range(first + 1, first + 1 + _STEPS):
+            reader.read(step)
+        speeds.append(_STEPS * _BATCH / (time.process_time() - start))
+    return statistics.median(speeds)
 
 
-def _warp_ms(stream: Stream, repeats: int) -> float:
-    """Milliseconds per window that the GPU needs for a batch, its way there included."""
-    crops = stream.read(0).images
+def _floor(reader: Stream) -> tuple[float, str]:
+    """Windows per second if nothing but decoding, or decoding and warping, were done; and which."""
+    rows = reader.windows.rows[: _BATCH * 4]
+    files = ClipReader(reader.store, reader.index, 1)
+    jpegs = [files.image(row) for row in np.unique(rows).tolist()]
+    seconds = processor_seconds(lambda: [decode_jpeg(jpeg, "RGBX") for jpeg in jpegs]) / len(jpegs)
+    if reader.warp_on is None:
+        seconds += _warp_seconds(reader, [decode_jpeg(jpeg, "RGBX") for jpeg in jpegs])
+    frames_per_window = np.mean([len(np.unique(of_window)) for of_window in reader.windows.rows])
+    what = "decoding and warping alone" if reader.warp_on is None else "decoding alone"
+    return 1 / (seconds * frames_per_window), what
+
+
+def _warp_seconds(reader: Stream, crops: list[np.ndarray]) -> float:
+    """Per frame, as a reader warps it: the hand's half of a crop fills the input."""
+    size = reader.config.size
+
+    def warp() -> None:
+        for crop in crops:
+            scale = 2 * size / max(crop.shape[:2])
+            affine = np.array([[scale, 0, -size / 2], [0, scale, -size / 2], [0, 0, 1]])
+            cv2.cvtColor(warp_to_input(crop, affine, size), cv2.COLOR_RGBA2RGB)
+
+    return processor_seconds(warp) / len(crops)
+
+
+def _warp_ms(reader: Stream) -> float:
+    """Milliseconds per window that a GPU needs for a batch, the way there included."""
+    crops: Crops = reader.read(0).images
     crops = crops._replace(pixels=tuple(crop.pin_memory() for crop in crops.pixels))
     seconds = []
-    for _ in range(3 + repeats):
+    for _ in range(3 + _REPEATS):
         torch.cuda.synchronize()
         start = time.perf_counter()
-        warp_crops(crops, stream.config.size, stream.warp_on)
+        warp_crops(crops, reader.config.size, reader.warp_on)
         torch.cuda.synchronize()
         seconds.append(time.perf_counter() - start)
     return 1000 * statistics.median(seconds[3:]) / len(crops.places)

@@ -1,0 +1,77 @@
+"""Time and memory to open a large index and to read the first batch, in a process of its own.
+
+The index is the rows of a small one, repeated under other names; its shards are links.
+"""
+
+import json
+import resource
+import tempfile
+import time
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from benchmarks.speed.figure import Figure
+from benchmarks.speed.material import Material
+from deformer.data.dataset import DATASET_FILE, FRAMES_FILE, read_info
+from deformer.data.order import OrderConfig
+from deformer.data.store import open_store
+from deformer.data.stream import Stream, StreamConfig
+
+_ROWS = 582_000
+"""DexYCB's frames."""
+
+
+def large_index(material: Material) -> Iterator[Figure]:
+    """From the folder to the first batch, for DexYCB's number of frames and for ten times that."""
+    for times in (1, 10):
+        num_rows = times * _ROWS
+        with tempfile.TemporaryDirectory() as folder:
+            _repeat(material.data, Path(folder), num_rows)
+            with ProcessPoolExecutor(1, get_context("spawn")) as fresh:
+                seconds, mebibytes = fresh.submit(_open_and_read, folder).result()
+        aims = (2, 300) if times == 1 else (None, None)
+        what = f"first batch of {num_rows:,} frames"
+        yield Figure("index", what, seconds, "s", aims[0])
+        yield Figure("index", f"{what}, memory beyond Python's", mebibytes, "MiB", aims[1])
+
+
+def _repeat(data: Path, out: Path, num_rows: int) -> None:
+    """Write an index of at least `num_rows` rows of `data`'s, and links to its shards."""
+    rows, info = pq.read_table(data / FRAMES_FILE), read_info(data)
+    copies = -(-num_rows // len(rows))
+    with pq.ParquetWriter(out / FRAMES_FILE, rows.schema) as writer:
+        for k in range(copies):
+            writer.write_table(_renamed(_renamed(rows, "clip", k), "shard", k))
+    for k in range(copies):
+        for shard in info["shards"]:
+            (out / _name(shard["name"], k)).symlink_to((data / shard["name"]).resolve())
+    shards = [s | {"name": _name(s["name"], k)} for k in range(copies) for s in info["shards"]]
+    (out / DATASET_FILE).write_text(json.dumps(info | {"shards": shards}))
+
+
+def _name(name: str, k: int) -> str:
+    return f"{k:05d}-{name}"
+
+
+def _renamed(rows: pa.Table, column: str, k: int) -> pa.Table:
+    at = rows.schema.get_field_index(column)
+    texts = pc.binary_join_element_wise(f"{k:05d}", rows[column].cast(pa.string()), "-")
+    return rows.set_column(at, rows.schema.field(at), texts.cast(rows.schema.field(at).type))
+
+
+def _open_and_read(folder: str) -> tuple[float, float]:
+    """Seconds of processor time, and MiB beyond what the imports of this file took."""
+    start, before = time.process_time(), _peak_mib()
+    stream = Stream(StreamConfig(split="all", size=256, order=OrderConfig(8)), *open_store(folder))
+    next(stream.batches())
+    return time.process_time() - start, _peak_mib() - before
+
+
+def _peak_mib() -> float:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
