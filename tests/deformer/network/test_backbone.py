@@ -4,7 +4,7 @@ import torch
 import torchvision
 from safetensors.torch import save_file
 
-from deformer.network.backbone import LITE_MEAN, Backbone, crop_features
+from deformer.network.backbone import LITE_MEAN, Backbone
 from deformer.network.backbone_weights import find_lite_weights, load_backbone_weights
 
 
@@ -128,17 +128,25 @@ def _ramp(size: int) -> torch.Tensor:
     return torch.stack([centres.expand(size, size), centres[:, None].expand(size, size)])[None]
 
 
-def test_the_crop_samples_where_the_box_says():
+@pytest.fixture(scope="module")
+def plain():
+    """A backbone whose last convolution changes nothing."""
+    backbone = Backbone("regnet_tiny", "group", 2)
+    torch.nn.init.dirac_(backbone.output.weight)
+    return backbone.requires_grad_(False)
+
+
+def test_the_crop_samples_where_the_box_says(plain):
     box = torch.tensor([[8.0, 16, 40, 48]])
-    crop = crop_features(_ramp(16), box, 8)
+    crop = plain.crop(_ramp(16), box, 8)
     assert crop.shape == (1, 2, 8, 8)
     cells = (torch.arange(8) + 0.5) / 8 * 32
     assert torch.allclose(crop[0, 0, 0], 8 + cells, atol=1e-4)
     assert torch.allclose(crop[0, 1, :, 0], 16 + cells, atol=1e-4)
 
 
-def test_a_box_beyond_the_image_is_not_clipped():
-    crop = crop_features(_ramp(16), torch.tensor([[-32.0, 0, 32, 64]]), 8)
+def test_a_box_beyond_the_image_is_not_clipped(plain):
+    crop = plain.crop(_ramp(16), torch.tensor([[-32.0, 0, 32, 64]]), 8)
     assert (crop[..., :3] == 0).all()  # left of the image
     cells = -32 + (torch.arange(8) + 0.5) / 8 * 64
     assert torch.allclose(crop[0, 0, 2, 5:], cells[5:], atol=1e-4)
