@@ -10,6 +10,7 @@ import torch
 import torchvision
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.nn.utils.fusion import fuse_conv_bn_weights
 from torchvision.models.regnet import BlockParams, RegNet
 from torchvision.ops import FrozenBatchNorm2d
 
@@ -42,6 +43,19 @@ class FrozenNorm(FrozenBatchNorm2d):
     def forward(self, x: Tensor) -> Tensor:
         statistics = self.running_mean, self.running_var, self.weight, self.bias
         return self.act(functional.batch_norm(x, *statistics, eps=self.eps))
+
+
+def fold_norms(body: nn.Module) -> None:
+    """Multiply frozen norms into the convolutions before them, which saves passes over the maps.
+    For inference: the arrays are then others than those of a checkpoint."""
+    conv = None
+    for name, layer in list(body.named_modules()):
+        if isinstance(layer, nn.Conv2d):
+            conv = layer  # a norm is registered behind its convolution
+        elif isinstance(layer, FrozenNorm):
+            statistics = layer.running_mean, layer.running_var, layer.eps, layer.weight, layer.bias
+            conv.weight, conv.bias = fuse_conv_bn_weights(conv.weight, conv.bias, *statistics)
+            body.set_submodule(name, layer.act)
 
 
 _NORMS = {"frozen": FrozenNorm, "sync": nn.SyncBatchNorm, "group": _group_norm}
