@@ -1,2 +1,2 @@
-"""Speed of preprocessing, of the stream, of a training step and of networks, a file each.
-`python -m benchmarks.speed` measures them."""
+"""Speed of preprocessing, of the stream, of a training step, of its parts, and of networks, a file
+each. `python -m benchmarks.speed` measures them."""

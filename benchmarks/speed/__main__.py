@@ -3,6 +3,7 @@
     python -m benchmarks.speed pipeline --root data/demo/dexycb
     python -m benchmarks.speed stream --data shards/demo
     python -m benchmarks.speed model --data shards/demo --experiments dexycb dexycb_fast
+    python -m benchmarks.speed step --data shards/demo           # where its time goes, on a CPU
     python -m benchmarks.speed networks --base lite_video        # the whole method and its rivals
 
 Each prints its measurements as JSON and writes them to `results/speed`. Values are medians over
@@ -14,7 +15,7 @@ import sys
 
 import tyro
 
-from benchmarks.speed import model, networks, pipeline, stream
+from benchmarks.speed import model, networks, pipeline, step, stream
 from deformer.files.whole import write_whole
 from deformer.program.console import run_command
 
@@ -22,12 +23,14 @@ SUBCOMMANDS = {
     "pipeline": pipeline.Pipeline,
     "stream": stream.StreamSpeed,
     "model": model.ModelSpeed,
+    "step": step.StepShares,
     "networks": networks.NetworksCost,
 }
 MEASURE = {
     pipeline.Pipeline: pipeline.measure_pipeline,
     stream.StreamSpeed: stream.measure_stream,
     model.ModelSpeed: model.measure_model,
+    step.StepShares: step.measure_step,
     networks.NetworksCost: networks.measure_networks,
 }
 

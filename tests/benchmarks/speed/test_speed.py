@@ -10,6 +10,7 @@ from torch import nn
 from benchmarks.rivals import RIVALS
 from benchmarks.speed import networks
 from benchmarks.speed.networks import NetworksCost, count_multiply_adds, measure_networks
+from benchmarks.speed.step import StepShares, measure_step
 from deformer.network.transformer import Attention
 
 REPOSITORY = Path(__file__).parents[3]
@@ -24,6 +25,19 @@ def test_the_pipeline_is_measured(raw_root, tmp_path):
     assert json.loads(ended.stdout) == result
     assert result["frames"] == 42
     assert 100 < result["peak_memory_mib"] < 1024
+
+
+@pytest.mark.slow
+def test_the_parts_of_a_step_are_measured(data):
+    threads = torch.get_num_threads()
+    config = StepShares(str(data), ("tiny",), batch=2, repeats=1)
+    (row,) = measure_step(config)["rows"]
+    assert torch.get_num_threads() == threads
+    assert sum(row["of_these"].values()) == pytest.approx(row["step_seconds"])
+    assert 0 < row["of_these"]["temporal_half_hand_layer_losses"] < row["step_seconds"]
+    assert 2 <= row["distinct_frames"] <= 14 and row["distinct_window_seconds"] > 0
+    with pytest.raises(ValueError, match="lite_temporal learns from features, so its step"):
+        measure_step(StepShares(str(data), ("lite_temporal",)))
 
 
 # ---------------------------------------------------------------------------- what a network costs
