@@ -51,7 +51,6 @@ from benchmarks.submissions.official import read_submission, write_submission
 from deformer.data.order import OrderConfig
 from deformer.data.store import Store, open_store
 from deformer.data.stream import Stream
-from deformer.experiments import choices_of
 from deformer.files.foreign import check_folder_name
 from deformer.hand.camera import is_at_nearest
 from deformer.hand.mano import Hands, load_hands_of
@@ -62,6 +61,7 @@ from deformer.program.least import check_least
 from deformer.training.checkpoint import Checkpoint, check_hand
 from deformer.training.distributed import Place, process_group
 from deformer.training.weights_file import open_trained
+from deformer.variants import choices_of
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,7 @@ from deformer.data.batch import Batch
 from deformer.data.dataset import labels_of
 from deformer.data.index import FrameIndex
 from deformer.data.store import open_store
-from deformer.data.stream import Stream
+from deformer.data.stream import Stream, StreamConfig
 from deformer.files.foreign import check_folder_name
 from deformer.files.whole import write_whole
 from deformer.hand.mano import Hands, load_hands_of
@@ -100,6 +100,7 @@ def _open(options: Options, place: Place, console: Console, held: ExitStack) -> 
     stream = Stream(
         experiment.stream, store, index, rank=place.rank, num_ranks=place.num_ranks,
         workers=options.workers, features=features and features.frames(experiment.stream.split),
+        warp_on=warp_on(place, experiment.stream),
     )  # fmt: skip
     validation = _open_validation(options, place, stream, features)
     check_labels(index, stream.windows, hands, experiment.model)
@@ -128,6 +129,17 @@ def _open(options: Options, place: Place, console: Console, held: ExitStack) -> 
     )
 
 
+_WARPED_FROM = 256
+"""Smaller inputs are warped about as fast as crops are decoded, and a step has many of them."""
+
+
+def warp_on(place: Place, config: StreamConfig) -> torch.device | None:
+    """The device that warps the frames of a training: a GPU that gets large inputs; otherwise, and
+    of depth images, readers do it."""
+    is_large = config.size >= _WARPED_FROM and config.input == "rgb"
+    return place.device if place.device.type == "cuda" and is_large else None
+
+
 def _open_validation(
     options: Options, place: Place, stream: Stream, features: Features | None
 ) -> Stream | None:
@@ -140,6 +152,7 @@ def _open_validation(
     validation = Stream(
         config, stream.store, stream.index, rank=place.rank, num_ranks=place.num_ranks,
         workers=options.workers, features=features and features.frames(split),
+        warp_on=stream.warp_on,
     )  # fmt: skip
     if np.isin(validation.windows.rows, stream.windows.rows).any():
         raise ValueError(

@@ -16,6 +16,7 @@ import logging
 import os
 import sys
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -28,15 +29,22 @@ from rich.progress import track
 
 from deformer.data.clip import SPLIT_COLUMNS
 from deformer.data.dataset import DATASET_FILE, has_depth, read_info
-from deformer.hand.mano import load_hands
+from deformer.hand.conventions import NUM_VERTICES
+from deformer.hand.mano import HandLayer, load_hands
 from deformer.program.console import PlainConsole, print_labelled, run_program
 from deformer.program.pool import run_in_processes, single_threaded
 from deformer.program.processor import usable_cores
 from pipelines.building.finish import TABLES, count_index, nothing_valid
 from pipelines.building.hand_model import HandModel
-from pipelines.building.shard import CorruptShardError, index_shard, size_and_sha256
+from pipelines.building.shard import (
+    CorruptShardError,
+    StoredClip,
+    index_clips,
+    read_clips,
+    size_and_sha256,
+)
 from pipelines.datasets.source import UnusableInputError
-from pipelines.inspection.checks import check_clips
+from pipelines.inspection.checks import check_clip
 
 
 @dataclass(frozen=True)
@@ -157,8 +165,8 @@ def _check_shard(job: tuple[Path, int, dict, str | None, bool]) -> ShardReport:
             problems.append(f"{name} has {size} bytes, {DATASET_FILE} says {shard['size']}")
         elif differs:
             problems.append(f"{name} has sha256 {sha256}, {DATASET_FILE} says {shard['sha256']}")
-        problems += check_clips(path, name, _hand_model(hand) if hand else None, with_depth)
-        frames, annotations = index_shard(path, name, with_depth)
+        clips = _checked(path, name, hand, with_depth, problems)
+        frames, annotations = index_clips(clips, name, with_depth)
     except CorruptShardError as error:
         problems.append(str(error))
     except FileNotFoundError:
@@ -185,9 +193,19 @@ def _check_shard(job: tuple[Path, int, dict, str | None, bool]) -> ShardReport:
     return ShardReport(name, tuple(problems), tuple(in_indices), tuple(clips), differs)
 
 
+def _checked(
+    path: Path, name: str, hand: str | None, with_depth: bool, problems: list[str]
+) -> Iterator[StoredClip]:
+    """The clips of a tar; what is wrong with them is added to `problems`."""
+    for clip in read_clips(path, name):
+        problems += check_clip(clip, name, _hand_model(hand) if hand else None, with_depth)
+        yield clip
+
+
 @cache
 def _hand_model(hand: str) -> HandModel:
-    return HandModel.from_hands(load_hands(hand))
+    hands = load_hands(hand)  # joints are checked, so of the vertices the fingertips are enough
+    return HandModel(hands, HandLayer(hands, NUM_VERTICES).eval())
 
 
 def _check_rows(path: Path, position: int, expected: pa.Table) -> list[str]:

@@ -30,8 +30,9 @@ from benchmarks.ablations.presets import (
 )
 from benchmarks.rivals import RIVALS, Rival
 from deformer.data.dataset import has_depth, read_info
-from deformer.experiments import FULL, get_experiment
+from deformer.experiments import get_experiment
 from deformer.training.experiment import Experiment
+from deformer.variants import FULL
 
 _SPATIAL = "lite"
 """The weights whose backbone makes the maps."""

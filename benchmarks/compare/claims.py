@@ -15,7 +15,7 @@ from benchmarks.compare.paired import Estimate, mean_error, unevenness
 from benchmarks.compare.published import read_published
 from benchmarks.evaluation.result import Data
 from benchmarks.evaluation.scored import Scored
-from deformer.experiments import FULL, VARIANTS
+from deformer.variants import FULL, VARIANTS
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,8 @@ from typing import TypeVar
 from benchmarks.evaluation.result import Data, Evaluation, Method, Run
 from benchmarks.evaluation.scored import Scored
 from benchmarks.rivals import RIVALS, rival_of
-from deformer.experiments import EXPERIMENTS, VARIANTS, base_of, choices_of, variant_of
+from deformer.experiments import EXPERIMENTS, base_of
+from deformer.variants import VARIANTS, choices_of, variant_of
 
 T = TypeVar("T", bound=Evaluation | Scored)
 

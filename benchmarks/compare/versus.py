@@ -16,7 +16,8 @@ from benchmarks.compare.frames import check_same_frames, compare_frames
 from benchmarks.evaluation.result import Data, Evaluation, Method, Run
 from benchmarks.evaluation.scored import Scored
 from benchmarks.rivals import RIVALS, rival_of
-from deformer.experiments import FULL, base_of
+from deformer.experiments import base_of
+from deformer.variants import FULL
 
 COMPARED = tuple(
     (metric, bin) for metric in ("pa_mpjpe_mm", "ra_mpjpe_mm") for bin in ("all", "75-100")

@@ -22,13 +22,13 @@ from typing import Any, get_type_hints
 
 from benchmarks.evaluation.protocol import HEADLINE, METRICS
 from deformer.data.occlusion_bins import BINS
-from deformer.experiments import CHOICES, FULL, VARIANTS
 from deformer.files.foreign import describe_other, one_line
 from deformer.files.wellformed import check_types, read_json_object
 from deformer.files.whole import write_whole
 from deformer.hand.camera import NEAREST_M
 from deformer.training.checkpoint import Checkpoint
 from deformer.training.experiment import shaping_fields
+from deformer.variants import CHOICES, FULL, VARIANTS
 
 EVALUATION_FILE = "evaluation.json"
 FORMAT = 2

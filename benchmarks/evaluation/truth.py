@@ -148,16 +148,14 @@ def pair_predictions(truth: Truth, row: np.ndarray) -> Paired:
     clip = truth.frames["clip"].combine_chunks().dictionary_encode().indices.to_numpy()
     frame = truth.frames["frame"].to_numpy().astype(np.int64)
     valid = truth.frames["valid"].to_numpy()
-    known = np.flatnonzero(np.isin(truth.row, row))  # (K,) predicted frames
-    index_of = np.argsort(row)[np.searchsorted(np.sort(row), truth.row[known])]
     own = np.isin(truth.row[at], row)
+    known = np.flatnonzero(np.isin(truth.row, row))  # (K,) predicted frames
+    known = known[np.lexsort((frame[known], clip[known]))]
+    order = np.argsort(row)
+    index_of = order[np.searchsorted(row, truth.row[known], sorter=order)]
+    asks = np.flatnonzero(own | ~valid[at])
     source = np.full(len(at), -1, np.int64)
-    for c in np.unique(clip[at]):
-        ours = np.flatnonzero((clip[at] == c) & (own | ~valid[at]))
-        theirs = np.flatnonzero(clip[known] == c)
-        if len(theirs):
-            distance = np.abs(frame[at[ours]][:, None] - frame[known[theirs]][None])
-            source[ours] = index_of[theirs[distance.argmin(1)]]
+    source[asks] = np.append(index_of, -1)[_nearest(clip, frame, at[asks], known)]
     has_one = source >= 0
     counts = Counts(
         predicted=int(own.sum()),
@@ -166,6 +164,19 @@ def pair_predictions(truth: Truth, row: np.ndarray) -> Paired:
         corrupt=int((~has_one & valid[at]).sum()),
     )
     return Paired(at, source, has_one & ~own, counts)
+
+
+def _nearest(clip: np.ndarray, frame: np.ndarray, of: np.ndarray, among: np.ndarray) -> np.ndarray:
+    """(M,) places in `among`, frames sorted by clip and number, of the frame of the same clip that
+    is nearest to each frame in `of`, the earlier of two; −1 where the clip has none."""
+    reach = int(frame.max(initial=0)) + 1
+    key = clip.astype(np.int64) * 2 * reach + frame  # clips lie further apart than any two frames
+    far = np.iinfo(np.int64).max // 2
+    keys = np.concatenate([[-far], key[among], [far]])
+    after = np.searchsorted(keys, key[of])
+    to_after, to_before = keys[after] - key[of], key[of] - keys[after - 1]
+    place = np.where(to_before <= to_after, after - 1, after) - 1
+    return np.where(np.minimum(to_before, to_after) < reach, place, -1)
 
 
 def compare(

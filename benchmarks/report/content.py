@@ -33,8 +33,8 @@ from deformer.data.dataset import (
     split_column,
 )
 from deformer.data.occlusion_bins import BINS, EDGES
-from deformer.experiments import FULL
 from deformer.program.processor import processor, usable_cores
+from deformer.variants import FULL
 
 _HANDS = {"standin": "the stand-in hand (not MANO)", "mano": "MANO"}
 

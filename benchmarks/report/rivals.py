@@ -10,7 +10,7 @@ from benchmarks.report.content import Grid, error_text, marked_label, signed, tr
 from benchmarks.rivals import rival_of
 from benchmarks.speed.networks import Cost, Costs
 from benchmarks.tables.rows import DASH
-from deformer.experiments import FULL, VARIANTS
+from deformer.variants import FULL, VARIANTS
 
 RIVALS_LEGEND = (
     "Other methods, written anew for this project and trained on the same data behind the same "

@@ -15,12 +15,13 @@ from benchmarks.rivals.tcmr import Tcmr
 from benchmarks.rivals.tempclr import TempClr
 from benchmarks.rivals.temporal import HandOccNetOverTime, LiuOverTime
 from benchmarks.rivals.vibe import Vibe
-from deformer.experiments import BASES, FULL, STARTS
+from deformer.experiments import BASES, STARTS
 from deformer.network.backbone import BackboneName
 from deformer.network.losses import PointLossName
 from deformer.network.network import Network
 from deformer.network.registry import input_of
 from deformer.training.experiment import Experiment
+from deformer.variants import FULL
 
 
 @dataclass(frozen=True, eq=False)

@@ -6,10 +6,11 @@ The numbers that the paper prints are in `benchmarks.compare.published`.
 from dataclasses import dataclass, replace
 
 from benchmarks.evaluation.protocol import EVALUATION_SPLITS
-from benchmarks.evaluation.result import Method, Run
+from benchmarks.evaluation.result import Data, Method, Run
 from benchmarks.rivals import RIVALS, rival_of
 from deformer.data.occlusion_bins import BINS
-from deformer.experiments import FULL, VARIANTS, variant_of
+from deformer.experiments import OCCLUDED_HANDS
+from deformer.variants import FULL, VARIANTS, variant_of
 
 OUR_ROW = VARIANTS[FULL].rows[1]
 """The row of the whole method in Tables 1 to 3."""
@@ -57,6 +58,14 @@ class Table:
     """The table compares variants of this method; the others compare it with other methods."""
     has_input: bool = False
     notes: tuple[str, ...] = ()
+
+    def takes(self, data: Data) -> bool:
+        """Whether results on this data are in the table: data of its dataset or in its layout.
+        Tables that compare methods also take those on occluded-hands, so that each row of the paper
+        has one there."""
+        is_benchmark = data.synthetic and data.split == EVALUATION_SPLITS[OCCLUDED_HANDS]
+        is_of_dataset = data.dataset.split("_")[0] == self.dataset
+        return is_of_dataset or (is_benchmark and not self.is_ablation)
 
     def row_of(self, run: Run | Method) -> str | None:
         """The row that an evaluation belongs to; None if it belongs to none."""

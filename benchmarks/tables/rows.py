@@ -134,10 +134,7 @@ def fill_tables(evaluations: Iterable[Evaluation]) -> list[FilledTable]:
 
 def _group(table: Table, evaluations: Iterable[Evaluation]) -> list[tuple[Evaluation, ...]]:
     """The evaluations of each row of a table; seeds of a run share a row."""
-    of_table = (
-        e for e in evaluations
-        if table.row_of(e.run) is not None and e.data.dataset.split("_")[0] == table.dataset
-    )  # fmt: skip
+    of_table = (e for e in evaluations if table.row_of(e.run) is not None and table.takes(e.data))
     groups = []
     for found in group_by_data(of_table):
         groups += [(e,) for e in found if isinstance(e.run, Method)]

@@ -17,6 +17,7 @@ from deformer.data.augment import (
     turn_pose,
     warp_to_input,
 )
+from deformer.data.crops import Crops, pack_crops
 from deformer.data.store import ClipReader, CorruptMemberError
 from deformer.files.images import decode_depth, decode_jpeg
 from deformer.hand.box import hand_box, tight_box
@@ -25,10 +26,10 @@ from deformer.hand.box import hand_box, tight_box
 class Batch(NamedTuple):
     """B windows of T frames. Pixels are those of the input images, centres at integers."""
 
-    images: Tensor
+    images: Tensor | Crops
     """(B, T, H, W, 3) uint8, RGB; or depth, (B, T, H, W, 1) uint16, mm, 0 where it is unknown; see
-    `to_input`. Or features in their place; see
-    `deformer.training.features.unpack`."""
+    `to_input`. Or features in their place; see `deformer.training.features.unpack`. `Crops` only
+    between the readers and the device that warps them."""
     photometric: Tensor
     """(B, 5): the colour augmentation that `to_input` applies."""
     boxes_px: Tensor
@@ -68,6 +69,8 @@ class Window(NamedTuple):
     drawn: Draw
     affine: np.ndarray
     """(T, 3, 3): px of the crops → px of the input."""
+    size: int
+    """Side of the input, px."""
     is_left: bool
     betas: np.ndarray
     """(10,) MANO shape of the centre frame."""
@@ -76,16 +79,17 @@ class Window(NamedTuple):
 
 
 def collate(
-    images: np.ndarray,
+    images: np.ndarray | Sequence[Sequence[np.ndarray]],
     windows: Sequence[Window],
     is_padding: Sequence[bool],
     skipped: Sequence[str] = (),
 ) -> Batch:
-    """Make a batch of windows and their images (B, T, H, W, C); labels turn with the images.
+    """Make a batch of windows and their images (B, T, H, W, C), or of what `read_crops` gave for
+    each of them; labels turn with the images.
 
     All windows are computed at once: one by one takes as long as decoding.
     """
-    size = images.shape[2]
+    size = windows[0].size
     rows, affine = (np.stack([getattr(w, name) for w in windows]) for name in ("rows", "affine"))
     labels = {name: np.stack([w.labels[name] for w in windows]) for name in windows[0].labels}
     angles = [window.drawn.angle for window in windows]
@@ -101,7 +105,6 @@ def collate(
     centres, sides = hand_box(np.where(is_known, tight_box(moved), tight_box(corners)))
     half = sides[..., None] / 2
     fields = {
-        "images": images,
         "photometric": np.array([window.drawn.photometric for window in windows], np.float32),
         "boxes_px": np.concatenate([centres - half, centres + half], -1),
         "is_left": np.array([window.is_left for window in windows], bool),
@@ -116,9 +119,14 @@ def collate(
         "is_repeat": rows[:, 1:] == rows[:, :-1],
         "is_padding": np.array(is_padding, bool),
     }
-    kept = (np.uint8, np.uint16, np.int64, bool)
+    kept = (np.int64, bool)
     arrays = {k: v if v.dtype in kept else v.astype(np.float32) for k, v in fields.items()}
-    return Batch(**{k: torch.from_numpy(v) for k, v in arrays.items()}, skipped=tuple(skipped))
+    is_warped = isinstance(images, np.ndarray)
+    return Batch(
+        images=torch.from_numpy(images) if is_warped else pack_crops(images, rows, affine),
+        **{k: torch.from_numpy(v) for k, v in arrays.items()},
+        skipped=tuple(skipped),
+    )
 
 
 def _transform(affine: np.ndarray, points: np.ndarray) -> np.ndarray:
@@ -170,10 +178,16 @@ def read_window(
     reader: ClipReader, rows: np.ndarray, centre: int, drawn: Draw, images: np.ndarray
 ) -> Window:
     """Read one window by its rows (T,) of `frames.parquet`; fills images (T, size, size, C), of
-    `empty_images`, by their kind.
+    `empty_images`, by their kind. Raises `CorruptMemberError`."""
+    window = read_labels(reader, rows, centre, drawn, images.shape[1])
+    fill_images(reader, window, images)
+    return window
 
-    A repeated frame is decoded once. Raises `CorruptMemberError`.
-    """
+
+def read_labels(
+    reader: ClipReader, rows: np.ndarray, centre: int, drawn: Draw, size: int
+) -> Window:
+    """A window by its rows (T,) of `frames.parquet`. Raises `CorruptMemberError`."""
     index = reader.index
     of_clip = reader.labels(int(index.clip[rows[centre]]))
     i = index.numbers["clip_index"][rows]  # (T,) positions in the clip
@@ -183,27 +197,41 @@ def read_window(
     }
     labels |= {name: of_clip[name][i] for name in ("box_px", "crop_xywh")}
     boxes = hand_box(labels["box_px"].astype(np.float64))
-    affine = crop_to_input(*boxes, drawn, images.shape[1])
+    affine = crop_to_input(*boxes, drawn, size)
+    is_left, betas = bool(index.is_left[rows[centre]]), labels.pop("betas")[centre]
+    return Window(rows, drawn, affine, size, is_left, betas, labels)
+
+
+def fill_images(reader: ClipReader, window: Window, images: np.ndarray) -> None:
+    """Fill images (T, size, size, C), of `empty_images`, by their kind; pixels outside a crop are
+    0. A repeated frame is decoded once. Raises `CorruptMemberError`."""
     fill = _decode_and_warp if images.dtype == np.uint8 else _decode_and_warp_depth
     first: dict[int, int] = {}
-    for t, row in enumerate(rows.tolist()):
+    for t, row in enumerate(window.rows.tolist()):
         if first.setdefault(row, t) == t:
-            fill(reader, row, affine[t], images[t])
+            fill(reader, row, window.affine[t], images[t])
         else:
             images[t] = images[first[row]]
-    is_left, betas = bool(index.is_left[rows[centre]]), labels.pop("betas")[centre]
-    return Window(rows, drawn, affine, is_left, betas, labels)
+
+
+def read_crops(reader: ClipReader, window: Window) -> list[np.ndarray]:
+    """The crops (h, w, 3), uint8 RGB, of a window's distinct frames, in the order of their rows.
+    Raises `CorruptMemberError`."""
+    return [_decode(reader, row, "RGB") for row in np.unique(window.rows).tolist()]
+
+
+def _decode(reader: ClipReader, row: int, colours: str) -> np.ndarray:
+    jpeg = reader.image(row)
+    try:
+        return decode_jpeg(jpeg, colours)
+    except ValueError as error:
+        raise CorruptMemberError(f"{reader.member_name(row)}: {error}") from None
 
 
 def _decode_and_warp(reader: ClipReader, row: int, affine: np.ndarray, out: np.ndarray) -> None:
     """Fill the input image `out` (size, size, 3) with a frame; pixels outside its crop are 0."""
-    jpeg = reader.image(row)
-    try:
-        # Four channels, the last unused: OpenCV warps them in half the time of three
-        crop = decode_jpeg(jpeg, "RGBX")
-    except ValueError as error:
-        raise CorruptMemberError(f"{reader.member_name(row)}: {error}") from None
-    warped = warp_to_input(crop, affine, len(out))
+    # Four channels, the last unused: OpenCV warps them in half the time of three
+    warped = warp_to_input(_decode(reader, row, "RGBX"), affine, len(out))
     cv2.cvtColor(warped, cv2.COLOR_RGBA2RGB, dst=out)
 
 

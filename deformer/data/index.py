@@ -77,7 +77,7 @@ def read_index(folder: str | Path) -> FrameIndex:
     folder = Path(folder)
     info = read_info(folder)
     names = (*_NUMBERS, *_DEPTH_NUMBERS) if has_depth(info["parameters"]) else _NUMBERS
-    table = read_table(folder / FRAMES_FILE, [*_TEXT, *names])
+    table = read_table(folder / FRAMES_FILE, [*_TEXT, *names], as_codes=_TEXT)
     clips, clip = _codes(table["clip"])
     shards, shard = _codes(table["shard"])
     sides, side = _codes(table["side"])

@@ -50,7 +50,8 @@ class Store:
     folder: Path
     """The local folder of the index and tars."""
     cache_bytes: int
-    """Size of the cache of remote shards; the newest shard is always kept."""
+    """Size of the cache of remote shards; the newest shard is always kept. A deleted shard takes
+    up space until readers close it: they hold the last `_MAX_OPEN` open."""
 
     @property
     def name(self) -> str:

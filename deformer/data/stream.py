@@ -20,7 +20,16 @@ import numpy as np
 import torch
 
 from deformer.data.augment import NO_AUGMENTATION, AugmentConfig, draw
-from deformer.data.batch import Batch, Window, collate, empty_images, read_window
+from deformer.data.batch import (
+    Batch,
+    Window,
+    collate,
+    empty_images,
+    fill_images,
+    read_crops,
+    read_labels,
+)
+from deformer.data.crops import Crops, warp_crops
 from deformer.data.dataset import check_reach, has_depth
 from deformer.data.feature_frames import FeatureFrames
 from deformer.data.index import FrameIndex, WindowTable, make_windows, select_rows
@@ -93,10 +102,13 @@ class Stream:
         windows: WindowTable | None = None,
         draw_by: Literal["window", "clip"] = "window",
         features: FeatureFrames | None = None,
+        warp_on: torch.device | None = None,
     ) -> None:
         """workers: processes that read ahead; 0 reads in this process. windows: replace those that
         split, filter and limit choose. draw_by: every window, or every clip, gets one augmentation
         per epoch. features: replace images; each window draws a copy. They need no workers.
+        warp_on: a device that warps the frames, which readers then only decode: images lie there,
+        and equal those of readers to a grey level. None: readers warp.
 
         Raises `ValueError` when split or filter leave no window, the ranks do not divide the
         canonical streams, the windows reach beyond the halo of clips, the crops are too small for
@@ -108,6 +120,10 @@ class Stream:
                 f"stream.input is depth, but {store.url} is built without depth: build shards with "
                 "--depth into another folder"
             )
+        if config.input == "depth" and warp_on is not None:
+            raise ValueError(
+                f"warp_on is {warp_on}, but only readers warp depth images: leave it None"
+            )
         limits = index.info["parameters"].get("augmentation", {})
         for name, most in limits.items():
             if (value := getattr(config.augment, name)) > most:
@@ -118,12 +134,15 @@ class Stream:
         check_reach(index.info, config.window.reach, store.url)
         self.config, self.store, self.index = config, store, index
         self.workers = workers if features is None else 0
+        self.warp_on = warp_on
         if windows is None:
             is_centre = select_rows(index, config.split, config.where)
             windows = make_windows(index, config.window, is_centre, config.limit)
         self.windows = windows
         self.steps_per_epoch = steps_per_epoch(len(windows), config.order)
-        self._steps = _Steps(config, store, index, windows, rank, num_ranks, draw_by, features)
+        self._steps = _Steps(
+            config, store, index, windows, rank, num_ranks, draw_by, features, warp_on is not None
+        )
         self._steps.places(0)  # raises where the ranks do not divide the streams
         self.skipped: dict[str, None] = {}
         """Corrupt members that this rank has met so far, in that order."""
@@ -152,11 +171,20 @@ class Stream:
                 if prefetcher and step + _PREFETCH_STEPS < last_step:
                     prefetcher.ask(self._steps.shards(step + _PREFETCH_STEPS))
                 self._note_skipped(batch)
-                yield batch
+                yield self._warped(batch)
         finally:
             batches.close()
             if prefetcher:
                 prefetcher.close()
+
+    def read(self, step: int) -> Batch:
+        """The batch of a step as a reader gives it; its images are `Crops` where a device warps."""
+        return self._steps.read(step)
+
+    def _warped(self, batch: Batch) -> Batch:
+        if not isinstance(batch.images, Crops):
+            return batch
+        return batch._replace(images=warp_crops(batch.images, self.config.size, self.warp_on))
 
     def _note_skipped(self, batch: Batch) -> None:
         for name in batch.skipped:
@@ -214,6 +242,8 @@ class _Steps:
     num_ranks: int
     draw_by: str
     features: FeatureFrames | None
+    keeps_crops: bool
+    """Whether batches hold `Crops`, not images."""
     _orders: dict[int, np.ndarray] = field(default_factory=dict)
     _reader: ClipReader | None = None
 
@@ -249,8 +279,11 @@ class _Steps:
             self._reader = ClipReader(self.store, self.index, pool)
         epoch, places = self.places(step)
         skipped: list[str] = []
-        shape = (len(places), self.windows.rows.shape[1])
-        images = empty_images(shape, self.config.size, self.config.input)
+        if self.keeps_crops:
+            images = [[] for _ in places]
+        else:
+            shape = (len(places), self.windows.rows.shape[1])
+            images = empty_images(shape, self.config.size, self.config.input)
         windows, is_padding = zip(
             *(
                 self._window(epoch, int(place), images[k], skipped)
@@ -268,10 +301,12 @@ class _Steps:
         return self.features.batch(rows, self.windows.centre, copies, places >= len(self.windows))
 
     def _window(
-        self, epoch: int, place: int, images: np.ndarray, skipped: list[str]
+        self, epoch: int, place: int, images: np.ndarray | list, skipped: list[str]
     ) -> tuple[Window, bool]:
-        """The window at a place, or the next whole one as padding; and whether it is padding."""
-        num = len(self.windows)
+        """The window at a place, or the next whole one as padding; and whether it is padding.
+
+        images: (T, size, size, C), filled; or a list, which gets the crops."""
+        num, size = len(self.windows), self.config.size
         drawn_for = place
         if self.draw_by == "clip":
             (number,) = self.window_ids(epoch, np.array([place]))
@@ -283,7 +318,11 @@ class _Steps:
             (number,) = self.window_ids(epoch, np.array([place + attempt]))
             rows = self.windows.rows[number]
             try:
-                window = read_window(self._reader, rows, self.windows.centre, drawn, images)
+                window = read_labels(self._reader, rows, self.windows.centre, drawn, size)
+                if self.keeps_crops:
+                    images[:] = read_crops(self._reader, window)
+                else:
+                    fill_images(self._reader, window, images)
             except CorruptMemberError as error:
                 skipped.append(str(error))
                 met.add(str(error))

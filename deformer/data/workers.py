@@ -22,6 +22,7 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
+from torch.utils._pytree import TreeSpec, tree_flatten, tree_map, tree_unflatten
 
 from deformer.data.batch import Batch
 from deformer.program.pool import become_worker, signals_held, single_threaded
@@ -46,7 +47,7 @@ def read_ahead(
     if not workers:
         for step in steps:
             batch = read(step)
-            yield Batch(*map(_pinned, batch[:-1]), batch.skipped) if pin else batch
+            yield Batch(*tree_map(_pinned, batch[:-1]), batch.skipped) if pin else batch
         return
     settings = (torch.cuda.set_device, (torch.cuda.current_device(),)) if pin else ()
     with ThreadPoolExecutor(1, "pin", *settings) as thread, _team(read, workers) as team:
@@ -196,6 +197,8 @@ class _Parcel(NamedTuple):
 
     places: list[tuple[int, torch.dtype, torch.Size]]
     """Offset, type and shape of each tensor."""
+    form: TreeSpec
+    """Their places in the batch."""
     size: int
     skipped: tuple[str, ...]
 
@@ -203,15 +206,16 @@ class _Parcel(NamedTuple):
     def pack(batch: Batch) -> tuple["_Parcel", int]:
         """A batch's layout, and the descriptor of its file."""
         descriptor = _file_in_memory()
+        tensors, form = tree_flatten(batch[:-1])
         places, size = [], 0
         with open(descriptor, "wb", closefd=False) as file:
-            for value in batch[:-1]:
+            for value in tensors:
                 size += -size % _ALIGNED
                 places.append((size, value.dtype, value.shape))
                 file.seek(size)
                 file.write(value.contiguous().numpy().data)
                 size += value.nbytes
-        return _Parcel(places, size, batch.skipped), descriptor
+        return _Parcel(places, form, size, batch.skipped), descriptor
 
     def open(self, descriptor: int, pin: bool) -> Batch:
         """The batch. Its tensors share the file's memory, or with `pin` a page-locked copy of it.
@@ -226,11 +230,11 @@ class _Parcel(NamedTuple):
         data = torch.frombuffer(memory, dtype=torch.uint8)
         if pin:
             data = _pinned(data)
-        tensors = (
+        tensors = [
             data[offset : offset + shape.numel() * dtype.itemsize].view(dtype).view(shape)
             for offset, dtype, shape in self.places
-        )
-        return Batch(*tensors, self.skipped)
+        ]
+        return Batch(*tree_unflatten(tensors, self.form), self.skipped)
 
 
 def _file_in_memory() -> int:

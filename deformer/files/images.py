@@ -110,6 +110,13 @@ def decode_jpeg(image: bytes, colours: str = "RGB", *, is_strict: bool = False) 
     return simplejpeg.decode_jpeg(image, colours, strict=is_strict)
 
 
+def check_jpeg(image: bytes) -> tuple[int, int]:
+    """(width, height) of a JPEG file whose data are all read, in half the time of decoding it.
+    Raises `ValueError` for a damaged file, also where libjpeg would fill in missing data."""
+    simplejpeg.decode_jpeg(image, "GRAY", min_height=1, min_width=1, min_factor=8)
+    return read_jpeg_header(image).size
+
+
 def decode_image(image: bytes) -> np.ndarray:
     """The pixels of a PNG or JPEG file, (height, width, 3) uint8 BGR; transparency is dropped.
 
@@ -225,7 +232,7 @@ def _cut_with_turbojpeg(image: bytes, rectangle, header: JpegHeader) -> bytes:
 
 def _cut_with_jpeglib(image: bytes, rectangle, header: JpegHeader) -> bytes:
     # jpeglib ends the process for files that libjpeg refuses, and silently fills in missing data
-    simplejpeg.decode_jpeg(image, "GRAY", min_height=1, min_width=1, min_factor=8)
+    check_jpeg(image)
     pieces = _slices(rectangle, header)
     with _memory_file() as (source, source_path), _memory_file() as (target, target_path):
         source.write(image)

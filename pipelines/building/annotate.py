@@ -6,6 +6,7 @@ fields, amodal masks and occlusion ratios are then null.
 
 from dataclasses import fields, replace
 
+import cv2
 import numpy as np
 from pycocotools import mask as coco_mask
 
@@ -22,6 +23,7 @@ from pipelines.building.contradictions import (
 )
 from pipelines.building.crops import crop_depth, crop_image, crop_rectangle, mcu_size
 from pipelines.building.hand_model import HandModel
+from pipelines.building.silhouette import silhouette
 from pipelines.datasets.source import (
     GRASPED_OBJECT,
     HAND,
@@ -260,12 +262,14 @@ def _fill_masks(labels: dict, i: int, raw: RawFrame, hand_mesh: Mesh | None) -> 
     if segmentation is not None:
         segmentation = segmentation[y : y + height, x : x + width]
     if hand_mesh is not None:
-        hand_depth = occlusion.cast_depth(hand_mesh, K, size)
-        amodal = np.isfinite(hand_depth)
-        labels["mask_amodal"][i] = _encode_mask(amodal)
         if segmentation is None and raw.grasped_mesh is not None:
+            hand_depth = occlusion.cast_depth(hand_mesh, K, size)
             object_depth = occlusion.cast_depth(raw.grasped_mesh, K, size)
             segmentation = occlusion.segmentation_from_depth(hand_depth, object_depth)
+            amodal = np.isfinite(hand_depth)
+        else:
+            amodal = silhouette(hand_mesh, K, size)
+        labels["mask_amodal"][i] = _encode_mask(amodal)
         if segmentation is not None:
             ratios = occlusion.occlusion_from_segmentation(amodal, segmentation)
             for name, ratio in ratios.items():
@@ -277,4 +281,5 @@ def _fill_masks(labels: dict, i: int, raw: RawFrame, hand_mesh: Mesh | None) -> 
 
 
 def _encode_mask(mask: np.ndarray) -> bytes:
-    return coco_mask.encode(np.asfortranarray(mask, np.uint8))["counts"]
+    columns = cv2.transpose(mask.view(np.uint8))  # several times as fast as np.asfortranarray
+    return coco_mask.encode(columns.T)["counts"]

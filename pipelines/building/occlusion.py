@@ -20,17 +20,28 @@ def cast_depth(mesh: Mesh, K: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     depth = np.full((height, width), np.inf, np.float32)
     x0, y0, x1, y1 = 0, 0, width, height
     if (mesh.vertices_cam_m[:, 2] > 0).all():
-        points = project(mesh.vertices_cam_m, K)
-        x0, y0 = np.clip(np.floor(points.min(0)), 0, size).astype(int)
-        x1, y1 = np.clip(np.ceil(points.max(0)) + 1, 0, size).astype(int)
+        x0, y0, x1, y1 = pixel_box(project(mesh.vertices_cam_m, K), size)
     if x0 >= x1 or y0 >= y1:
         return depth
     x, y = np.meshgrid(np.arange(x0, x1), np.arange(y0, y1))
-    # directions with z = 1, so the distance along a ray is the depth
-    rays = np.stack([(x - K[0, 2]) / K[0, 0], (y - K[1, 2]) / K[1, 1], np.ones_like(x)], -1)
-    hits = RayScene([(mesh.vertices_cam_m, mesh.faces)]).cast(np.zeros(3), rays.reshape(-1, 3))
+    rays = pixel_rays(x.ravel(), y.ravel(), K)
+    hits = RayScene([(mesh.vertices_cam_m, mesh.faces)]).cast(np.zeros(3), rays)
     depth[y0:y1, x0:x1] = np.where(hits.mesh < 0, np.inf, hits.depth).reshape(y1 - y0, x1 - x0)
     return depth
+
+
+def pixel_box(points_px: np.ndarray, size: tuple[int, int]) -> tuple[int, int, int, int]:
+    """First column and row, and those after the last, of the pixels between points (N, 2) in an
+    image of `size` (width, height)."""
+    x0, y0 = np.clip(np.floor(points_px.min(0)), 0, size).astype(int)
+    x1, y1 = np.clip(np.ceil(points_px.max(0)) + 1, 0, size).astype(int)
+    return x0, y0, x1, y1
+
+
+def pixel_rays(x: np.ndarray, y: np.ndarray, K: np.ndarray) -> np.ndarray:
+    """Directions (N, 3) through pixels x, y (N,), with z = 1: a distance along them is a depth."""
+    down = (y - K[1, 2]) / K[1, 1]
+    return np.stack([(x - K[0, 2] - K[0, 1] * down) / K[0, 0], down, np.ones(len(x))], -1)
 
 
 def occlusion_from_segmentation(amodal: np.ndarray, segmentation: np.ndarray) -> dict[str, float]:
@@ -39,15 +50,15 @@ def occlusion_from_segmentation(amodal: np.ndarray, segmentation: np.ndarray) ->
     "occlusion": share of A where an object is in front; "occlusion_grasped": the same for the
     grasped object alone; "visibility": share of A where the hand is seen. NaN where A is empty.
     """
-    seen = segmentation[amodal]
+    counts = np.bincount(segmentation[amodal], minlength=256)
+    area = counts.sum()
     codes = {
         "occlusion": (GRASPED_OBJECT, OTHER_OBJECT),
         "occlusion_grasped": (GRASPED_OBJECT,),
         "visibility": (HAND,),
     }
     return {
-        name: np.count_nonzero(np.isin(seen, code)) / len(seen) if len(seen) else np.nan
-        for name, code in codes.items()
+        name: counts[list(code)].sum() / area if area else np.nan for name, code in codes.items()
     }
 
 

@@ -244,8 +244,15 @@ def index_shard(path: Path, name: str, with_depth: bool) -> tuple[pa.Table, pa.T
     with_depth: of a build with depth, whose rows also say where the depth images are.
     Raises `CorruptShardError` when the tar is cut off or not a sequence of whole clips.
     """
+    return index_clips(read_clips(path, name), name, with_depth)
+
+
+def index_clips(
+    clips: Iterable["StoredClip"], name: str, with_depth: bool
+) -> tuple[pa.Table, pa.Table]:
+    """As `index_shard`, of the clips that `read_clips` gives of the shard `name`."""
     rows = [(frames_schema(with_depth).empty_table(), ANNOTATIONS_SCHEMA.empty_table())]
-    for meta, labels, _, places in read_clips(path, name):
+    for meta, labels, _, places in clips:
         images, depths = (
             [places.get(member(meta.key, i)) for i in range(meta.num_frames)]
             for member in (contract.image_member, contract.depth_member)

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
+import cv2
 import numpy as np
 import yaml
 
@@ -271,7 +272,7 @@ def _read_frame(folder: Path, frame: int, K, betas, codes) -> RawFrame:
         joints_cam_m=joints,
         joints_px=labels["joint_2d"][0],
         pose=ManoPose(pose_m[:3], pose_m[3:48], True, betas, pose_m[48:]),
-        segmentation=codes[labels["seg"]],
+        segmentation=cv2.LUT(labels["seg"].astype(np.uint8), codes),
     )
 
 

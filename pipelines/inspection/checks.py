@@ -2,8 +2,6 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import partial
-from pathlib import Path
 
 import numpy as np
 
@@ -16,12 +14,12 @@ from deformer.data.clip import (
     labels_member,
     meta_member,
 )
-from deformer.files.images import decode_depth, decode_jpeg
+from deformer.files.images import check_jpeg, decode_depth
 from deformer.hand.box import tight_box
 from deformer.hand.camera import project
 from deformer.hand.conventions import NUM_JOINTS
 from pipelines.building.hand_model import HandModel
-from pipelines.building.shard import CorruptShardError, read_clips
+from pipelines.building.shard import CorruptShardError, StoredClip
 from pipelines.building.tolerances import (
     BONE_LENGTH_M,
     MAX_OFF_M,
@@ -35,59 +33,61 @@ _ROUNDING_PX = 0.01
 _MASKS = ("mask_hand", "mask_object", "mask_amodal")
 
 
-def check_clips(
-    path: Path, name: str, hand: HandModel | None, with_depth: bool = False
-) -> Iterator[str]:
-    """What is wrong with the clips of the tar at `path`; `name` is its name in the messages.
+def check_clip(
+    clip: StoredClip, name: str, hand: HandModel | None, with_depth: bool = False
+) -> list[str]:
+    """What is wrong with a clip of the shard `name`.
 
     hand: the hand model that the labels were made with, or None: MANO's joints go unchecked.
     with_depth: every image has a depth image beside it.
-    Raises `CorruptShardError` naming shard and member where the members cannot be read.
+    Raises `CorruptShardError` naming shard and member where the labels cannot be checked.
     """
-    for meta, labels, members, _ in read_clips(path, name):
-        n = meta.num_frames
-        for field in FIELDS:  # those that are null throughout the clip
-            unknown = [b""] * n if field.dtype == "rle" else np.full((n, *field.shape), np.nan)
-            labels.setdefault(field.name, unknown)
-        try:
-            problems = [*_check_images(labels, meta, members, with_depth)]
-            problems += _broken_rules(labels, meta)
-            problems += _check_reprojection(labels, meta, hand)
-        except Exception as error:  # damaged labels may fail anywhere: that is a finding
-            raise CorruptShardError(f"{name}: {meta_member(meta.key)}: {error}") from error
-        yield from (f"{name}: {meta.key}: {problem}" for problem in problems)
+    meta, n = clip.meta, clip.meta.num_frames
+    # those fields that are null throughout the clip
+    labels = {
+        field.name: [b""] * n if field.dtype == "rle" else np.full((n, *field.shape), np.nan)
+        for field in FIELDS
+        if field.name not in clip.labels
+    } | clip.labels
+    try:
+        problems = [*_check_images(labels, meta, clip.members, with_depth)]
+        problems += _broken_rules(labels, meta)
+        problems += _check_reprojection(labels, meta, hand)
+    except Exception as error:  # damaged labels may fail anywhere: that is a finding
+        raise CorruptShardError(f"{name}: {meta_member(meta.key)}: {error}") from error
+    return [f"{name}: {meta.key}: {problem}" for problem in problems]
 
 
 def _check_images(
     labels: dict, meta: ClipMeta, members: dict[str, bytes], with_depth: bool
 ) -> Iterator[str]:
     """An image exists exactly where a crop does, has its size, and nothing else is there."""
-    kinds = {"image": (image_member, partial(decode_jpeg, is_strict=True))}
+    kinds = {"image": (image_member, check_jpeg)}
     if with_depth:
-        kinds["depth image"] = (depth_member, decode_depth)
+        kinds["depth image"] = (depth_member, lambda png: decode_depth(png).shape[::-1])
     rest = members.keys() - {meta_member(meta.key), labels_member(meta.key)}
     for member_of, _ in kinds.values():
         rest -= {member_of(meta.key, i) for i in range(meta.num_frames)}
     for member in sorted(rest):
         yield f"{member} is no member of this clip"
     for i, crop in enumerate(labels["crop_xywh"]):
-        for kind, (member_of, decode) in kinds.items():
-            yield from _check_image(i, crop, kind, members.get(member_of(meta.key, i)), decode)
+        for kind, (member_of, size_of) in kinds.items():
+            yield from _check_image(i, crop, kind, members.get(member_of(meta.key, i)), size_of)
 
 
 def _check_image(
-    i: int, crop: np.ndarray, kind: str, image: bytes | None, decode: Callable
+    i: int, crop: np.ndarray, kind: str, image: bytes | None, size_of: Callable
 ) -> Iterator[str]:
     if (crop[2] > 0) != (image is not None):
         yield f"frame {i}: crop {crop.tolist()}, {kind} {'absent' if image is None else 'there'}"
     elif image is not None:
         try:
-            pixels = decode(image)
+            size = size_of(image)
         except ValueError as error:
             yield f"frame {i}: the {kind} does not decode: {error}"
         else:
-            if pixels.shape[:2] != (crop[3], crop[2]):
-                yield f"frame {i}: the {kind} is {pixels.shape[1::-1]}, its crop {crop.tolist()}"
+            if size != (crop[2], crop[3]):
+                yield f"frame {i}: the {kind} is {size}, its crop {crop.tolist()}"
 
 
 # ------------------------------------------------------------------------------ rules on the labels
@@ -169,33 +169,45 @@ def _lacks_masks(x: dict, _: ClipMeta) -> np.ndarray:
     return np.isfinite(x["occlusion"]) & ~np.all([_has_mask(x[name]) for name in _MASKS], 0)
 
 
-def mask_area(counts: bytes) -> int | None:
-    """How many pixels the runs of a compressed COCO RLE cover; None where they are no RLE.
+def mask_areas(masks: list[bytes]) -> np.ndarray:
+    """How many pixels the runs of compressed COCO RLEs cover, (N,); −1 for what is no RLE.
 
     pycocotools trusts its input and may write outside its memory, so this is asked first. A number
     is written in base 32 from its lowest digit on, sign included, as characters from "0" on; 32
     more marks that another digit follows. From the fourth on, numbers are differences to the last
     but one.
     """
-    digits = np.frombuffer(counts, np.uint8).astype(np.int64) - ord("0")
-    if not len(digits) or digits.min() < 0 or digits.max() > 63 or digits[-1] & 32:
-        return None
-    last = np.flatnonzero(~digits & 32)
+    sizes = np.array([len(mask) for mask in masks])
+    digits = np.frombuffer(b"".join(masks), np.uint8).astype(np.int64) - ord("0")
+    if not len(digits):
+        return np.full(len(masks), -1)
+    owner = np.repeat(np.arange(len(masks)), sizes)
+    is_end = np.diff(owner, append=-1) != 0
+    last = np.flatnonzero(is_end | (digits & 32 == 0))
     first = np.concatenate([[0], last[:-1] + 1])
     place = np.arange(len(digits)) - np.repeat(first, last - first + 1)
-    if place.max() > 6:  # more than 32 bits
-        return None
+    no_digit = (digits < 0) | (digits > 63) | (is_end & (digits & 32 > 0))
+    is_broken = no_digit | (place > 6)  # more than 32 bits
+    place = np.minimum(place, 6)
     runs = np.add.reduceat((digits & 31) << (5 * place), first)
     runs -= np.where(digits[last] & 16, 32 << (5 * place[last]), 0)
-    runs[1::2], runs[2::2] = np.cumsum(runs[1::2]), np.cumsum(runs[2::2])
-    return int(runs.sum()) if runs.min() >= 0 else None
+    owner_of_run = owner[first]
+    number = np.arange(len(runs)) - np.searchsorted(owner_of_run, owner_of_run)
+    for start in (1, 2):  # sums of every second number of each mask
+        chosen = np.flatnonzero((number >= start) & (number % 2 == start % 2))
+        total = runs[chosen].cumsum()
+        begins = np.flatnonzero(number[chosen] == start)
+        before = total[begins] - runs[chosen[begins]]
+        runs[chosen] = total - np.repeat(before, np.diff(begins, append=len(chosen)))
+    areas = np.bincount(owner_of_run, runs, len(masks)).astype(np.int64)
+    areas[owner[is_broken]] = areas[owner_of_run[runs < 0]] = areas[sizes == 0] = -1
+    return areas
 
 
 def _does_not_cover(name: str) -> Callable[[dict, ClipMeta], np.ndarray]:
     def is_broken(x: dict, _: ClipMeta) -> np.ndarray:
-        areas = x["crop_xywh"][:, 2:].astype(np.int64).prod(1)
-        pairs = zip(x[name], areas.tolist(), strict=True)
-        return np.array([len(runs) > 0 and mask_area(runs) != area for runs, area in pairs], bool)
+        wanted = x["crop_xywh"][:, 2:].astype(np.int64).prod(1)
+        return _has_mask(x[name]) & (mask_areas(x[name]) != wanted)
 
     return is_broken
 

@@ -215,6 +215,25 @@ def test_a_frame_without_an_image_borrows_from_the_nearest_of_its_clip(truth):
     assert paired.counts == Counts(predicted=1, borrowed=len(ours) - 1, lost=others)
 
 
+def test_the_nearest_is_what_a_search_clip_by_clip_finds():
+    rng = np.random.default_rng(0)
+    num = 300
+    clip = rng.integers(0, 12, num)
+    frame = rng.permutation(2 * num)[:num]  # gaps, in any order
+    valid, joints = rng.random(num) < 0.6, np.zeros((num, 21, 3))
+    joints[rng.random(num) < 0.1] = np.nan
+    frames = pa.table({"clip": clip.astype(str), "frame": frame, "valid": valid})
+    truth = Truth({}, frames, np.arange(num) * 3, joints, *[None] * 3)
+    row = rng.permutation(truth.row)[:40]
+    paired = pair_predictions(truth, row)
+    assert paired.at.tolist() == np.flatnonzero(truth.is_labelled).tolist()
+    for i, source in zip(paired.at, paired.source, strict=True):
+        near = [(abs(frame[j] - frame[i]), frame[j], truth.row[j]) for j in range(num)
+                if clip[j] == clip[i] and truth.row[j] in row]  # fmt: skip
+        can_have_one = near and (truth.row[i] in row or not valid[i])
+        assert source == (row.tolist().index(min(near)[2]) if can_have_one else -1)
+
+
 # --------------------------------------------------------------------------- what cannot be used
 
 

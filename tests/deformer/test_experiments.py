@@ -8,13 +8,14 @@ from deformer.data.augment import AugmentConfig
 from deformer.data.order import OrderConfig
 from deformer.data.stream import StreamConfig
 from deformer.data.windows import WindowConfig
-from deformer.experiments import BASES, EXPERIMENTS, STARTS, VARIANTS, get_experiment
+from deformer.experiments import BASES, EXPERIMENTS, STARTS, get_experiment
 from deformer.hand.box import AugmentationRange
 from deformer.network.config import DeformerConfig
 from deformer.network.discriminator import DiscriminatorConfig
 from deformer.network.fusion import FusionVariant
 from deformer.train import parse
 from deformer.training.experiment import OptimConfig, ValidationConfig, differences
+from deformer.variants import VARIANTS
 
 NEEDED = ["--data", "shards/here"]
 

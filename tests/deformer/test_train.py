@@ -12,13 +12,17 @@ import pytest
 import torch
 from rich.console import Console
 
-from deformer.data import store
+from deformer.data import store, stream
+from deformer.data.crops import warp_crops
+from deformer.data.stream import StreamConfig
 from deformer.files.foreign import UnreadableFileError
 from deformer.program.lock import LOCK_FILE
 from deformer.program.processor import processor
 from deformer.program.stopping import STOPPED
+from deformer.train import warp_on
 from deformer.training import learner
 from deformer.training.checkpoint import load_checkpoint
+from deformer.training.distributed import Place
 from tests.deformer.small_runs import (
     VERY_SMALL,
     Killed,
@@ -230,3 +234,27 @@ def test_the_log_holds_every_term_the_rate_and_the_speed(whole):
     total = sum(weights.weight_of(name) * first[name] for name in terms - beside)
     assert first["total"] == pytest.approx(total, rel=1e-5)
     assert first["windows_per_s"] > 0 and 0 <= first["data_wait"] <= 1
+
+
+def test_a_gpu_warps_large_colour_images_and_readers_do_the_rest():
+    gpu, cpu = (Place(torch.device(kind, 0)) for kind in ("cuda", "cpu"))
+    assert warp_on(gpu, StreamConfig()) == warp_on(gpu, StreamConfig(size=256)) == gpu.device
+    others = (
+        (gpu, StreamConfig(size=160)),
+        (gpu, StreamConfig(input="depth")),
+        (cpu, StreamConfig()),
+    )
+    assert not any(warp_on(*other) for other in others)
+
+
+def test_training_on_frames_that_the_device_warps(whole, dataset, tmp_path, monkeypatch):
+    warped = []
+    monkeypatch.setattr("deformer.train.warp_on", lambda place, _: place.device)
+    monkeypatch.setattr(
+        stream, "warp_crops", lambda *args: warped.append(args) or warp_crops(*args)
+    )
+    run(dataset, tmp_path, changed("optim", micro_batch=3), steps=2)
+    for expected, found in zip(records(whole)[:3], records(tmp_path)[:3], strict=True):
+        assert found.pop("kind") == expected.pop("kind")  # validation, then two steps
+        assert found == pytest.approx(expected, rel=0.01)
+    assert len(warped) == 4  # a step of validation before and after

@@ -5,8 +5,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import tyro
 from rich.console import Console
 
+from benchmarks import evaluate
 from benchmarks.ablations import __main__ as ablations
 from benchmarks.ablations import presets
 from benchmarks.ablations.jobs import Encoding, Job
@@ -72,6 +74,9 @@ def test_on_features_every_stage_makes_what_the_next_reads(occluded, tmp_path):
         assert _where(work.command, "--features") == str(kept)
         assert _where(work.command, "--checkpoint") in runs  # the first seed's
         assert _where(work.command, "--checkpoint").endswith("-seed3")
+    for job in [*frames, *windows]:
+        arguments = job.evaluate[job.evaluate.index("benchmarks.evaluate") + 1 :]
+        assert tyro.cli(evaluate.Options, args=arguments).mesh  # for Table 3
     for job in windows:
         assert job.features in made and _where(job.evaluate, "--features") == job.features
         assert get_experiment(job.experiment).stream.window.num_frames == 7

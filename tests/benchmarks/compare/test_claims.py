@@ -9,7 +9,8 @@ from benchmarks.compare.claims import CLAIMS, group_comparable, judge, judge_all
 from benchmarks.compare.comparable import kind_of, label_of
 from benchmarks.compare.paired import FAILS, HOLDS
 from benchmarks.tables.layout import TABLES
-from deformer.experiments import FULL, VARIANTS, choices_of, get_experiment
+from deformer.experiments import get_experiment
+from deformer.variants import FULL, VARIANTS, choices_of
 from tests.benchmarks.evaluations import SYNTHETIC, make_evaluation
 
 G, F = 20, 10

@@ -9,7 +9,7 @@ import pytest
 
 from benchmarks.compare.published import read_published
 from benchmarks.tables.layout import OUR_ROW
-from deformer.experiments import VARIANTS
+from deformer.variants import VARIANTS
 from tests.shared_data import SHARED
 
 REPOSITORY = Path(__file__).parents[3]

@@ -22,7 +22,8 @@ from benchmarks.figures.curves import (
 )
 from benchmarks.figures.examples import largest_gain, typical_frames, view_window
 from benchmarks.figures.hands import _predicted
-from deformer.experiments import VARIANTS, choices_of, get_experiment
+from deformer.experiments import get_experiment
+from deformer.variants import VARIANTS, choices_of
 from tests.benchmarks.drawn_results import made_up, write_result, write_run
 from tests.benchmarks.evaluations import make_evaluation
 from tests.commands import call

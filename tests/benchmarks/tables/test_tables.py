@@ -12,6 +12,8 @@ from benchmarks.tables.rows import fill_tables
 from tests.benchmarks.evaluations import HO3D, SYNTHETIC, make_evaluation, make_metrics
 from tests.commands import call
 
+OCCLUDED = SYNTHETIC | {"split": "s3_test"}
+
 
 def table_of(number: int, *evaluations):
     return fill_tables(evaluations)[number - 1]
@@ -153,7 +155,7 @@ def test_what_is_not_as_in_the_paper_leaves_its_row_unmeasured(number, run, data
 
 def names_in_tables(evaluation) -> dict[int, str]:
     filled = fill_tables([evaluation])
-    return {f.table.number: row.name for f in filled for row in f.recorded}
+    return {f.table.number: row.name for f in filled for row in (*f.recorded, *f.synthetic)}
 
 
 @pytest.mark.parametrize(
@@ -171,6 +173,10 @@ def names_in_tables(evaluation) -> dict[int, str]:
         ({"fusion": "average"}, HO3D, {6: "Average"}),
         ({"method": "[36]", "predictions": "hpe.txt"}, {}, {1: "[36]", 2: "[36]"}),
         ({"method": "New", "predictions": "p.json"}, HO3D, {3: "New"}),
+        # the rows of HO-3D alone are measured on the benchmark as well
+        ({"method": "[20]", "predictions": "p"}, OCCLUDED, dict.fromkeys((1, 2, 3), "[20]")),
+        ({"method": "[20]", "predictions": "p"}, SYNTHETIC, dict.fromkeys((1, 2), "[20]")),
+        ({"fusion": "average"}, OCCLUDED, {4: "Average"}),
     ],
 )
 def test_the_row_follows_from_the_fields(run, data, expected):

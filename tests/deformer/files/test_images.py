@@ -3,6 +3,7 @@
 import importlib.util
 import io
 import re
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -13,6 +14,7 @@ from PIL import Image
 from deformer.files import images
 from deformer.files.images import (
     UnsupportedJpegError,
+    check_jpeg,
     crop_jpeg,
     decode_image,
     decode_jpeg,
@@ -182,9 +184,28 @@ def test_decoding_damaged_files(picture):
         decode_jpeg(cut, is_strict=True)
     assert decode_jpeg(cut).shape == (HEIGHT, WIDTH, 3)
     for data in (b"", b"\xff\xd8\xff\xe0 this is no JPEG", b"<html>"):
-        for decode in (decode_jpeg, decode_image):
+        for decode in (decode_jpeg, decode_image, check_jpeg):
             with pytest.raises(ValueError):
                 decode(data)
+
+
+def test_checking_finds_the_damage_that_decoding_finds(picture):
+    image, rng = sampled_jpeg(picture), np.random.default_rng(0)
+    assert check_jpeg(image) == (WIDTH, HEIGHT)
+    damaged = [image[:k] for k in rng.integers(1, len(image) - 2, 30)]
+    for k in rng.integers(2, len(image), 120):
+        damaged.append(image[:k] + bytes([image[k] ^ 1 << int(rng.integers(8))]) + image[k + 1 :])
+
+    def is_refused(check, data: bytes) -> bool:
+        try:
+            check(data)
+        except ValueError:
+            return True
+        return False
+
+    by_decoding = [is_refused(partial(decode_jpeg, is_strict=True), data) for data in damaged]
+    assert [is_refused(check_jpeg, data) for data in damaged] == by_decoding
+    assert 30 <= sum(by_decoding) < len(damaged)
 
 
 def test_encoding(picture):

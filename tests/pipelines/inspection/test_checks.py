@@ -10,7 +10,7 @@ from pycocotools import mask as coco_mask
 
 from deformer.data.clip import Clip, image_member
 from pipelines.building.shard import read_clips
-from pipelines.inspection.checks import check_clips, mask_area
+from pipelines.inspection.checks import check_clip, mask_areas
 from tests.pipelines.handmade import build_dataset, make_clip, write_shard
 from tests.pipelines.rewriting import problems, rewrite
 
@@ -97,7 +97,8 @@ def test_wrong_labels_are_found(clip, model, tmp_path, change, message):
     labels = {name: value.copy() for name, value in clip.labels.items()}
     change(labels)
     write_shard(tmp_path, "000000.tar", [replace(clip, labels=labels)])
-    found = list(check_clips(tmp_path / "000000.tar", "000000.tar", model))
+    (stored,) = read_clips(tmp_path / "000000.tar", "000000.tar")
+    found = check_clip(stored, "000000.tar", model)
     assert any(re.search(message, p) for p in found), found
     assert all(p.startswith(f"000000.tar: {clip.meta.key}: ") for p in found)
 
@@ -139,9 +140,15 @@ def test_an_image_too_many(own_built):
 
 def test_areas_of_masks():
     rng = np.random.default_rng(0)
+    masks, areas = [], []
     for share in (0, 0.001, 0.03, 0.5, 1):
         for height, width in ((1, 1), (7, 5), (400, 300)):
             mask = np.asfortranarray(rng.random((height, width)) < share, np.uint8)
-            assert mask_area(coco_mask.encode(mask)["counts"]) == height * width
+            masks.append(coco_mask.encode(mask)["counts"])
+            areas.append(height * width)
     for garbage in (b"", b"\x00", b"abc", b"P" * 9 + b"0", b"O", "é".encode()):
-        assert mask_area(garbage) is None
+        masks += garbage, masks[5]  # it does not spoil its neighbour
+        areas += -1, areas[5]
+    assert mask_areas(masks).tolist() == areas
+    assert [mask_areas([mask]).item() for mask in masks] == areas
+    assert len(mask_areas([])) == 0

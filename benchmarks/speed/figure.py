@@ -1,0 +1,77 @@
+"""One measured speed, beside what bounds it; and how to measure on a machine that others use.
+
+Time is that of the processor, of all processes together: what else runs meanwhile hardly changes
+it. So "per core" is per second of processor time.
+"""
+
+import resource
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A row of the table."""
+
+    part: str
+    what: str
+    value: float
+    unit: str
+    """If it ends in "/s" or is "×", more is better; else less is."""
+    aim: float | None = None
+    floor: float | None = None
+    """In the same unit: what no program on this machine goes beyond, or what it is measured by."""
+    floor_is: str = ""
+
+    @property
+    def is_rate(self) -> bool:
+        """Whether more is better."""
+        return self.unit.endswith("/s") or self.unit == "×"
+
+    @property
+    def share_of_floor(self) -> float | None:
+        """1 at the floor, 0.5 where it takes twice as long."""
+        if not self.floor:
+            return None
+        return self.value / self.floor if self.is_rate else self.floor / self.value
+
+
+def processor_seconds(work: Callable[[], object], repeats: int = 3) -> float:
+    """Median processor time of a call in this process, after one call to warm up."""
+    work()
+    spent = []
+    for _ in range(repeats):
+        start = time.process_time()
+        work()
+        spent.append(time.process_time() - start)
+    return statistics.median(spent)
+
+
+@dataclass(frozen=True)
+class Spent:
+    """What a command took."""
+
+    seconds: float
+    processor_seconds: float
+
+    def __sub__(self, other: "Spent") -> "Spent":
+        return Spent(self.seconds - other.seconds, self.processor_seconds - other.processor_seconds)
+
+
+def run_command(*arguments: str) -> Spent:
+    """Run `python -m` in a process of its own. Raises `ValueError` with what it says, if it
+    fails."""
+    start, before = time.monotonic(), _of_children()
+    ended = subprocess.run([sys.executable, "-m", *arguments], capture_output=True, text=True)
+    if ended.returncode:
+        raise ValueError(f"python -m {' '.join(arguments)} failed: {ended.stderr}")
+    return Spent(time.monotonic() - start, _of_children() - before)
+
+
+def _of_children() -> float:
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
