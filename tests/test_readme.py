@@ -14,19 +14,13 @@ from pathlib import Path
 import pytest
 import tyro
 
-from benchmarks.speed.model import ModelSpeed
-from benchmarks.speed.networks import NetworksCost
-from benchmarks.speed.pipeline import Pipeline
-from benchmarks.speed.stream import StreamSpeed
+from benchmarks.speed import __main__ as speed
 from deformer import train
 from deformer.__main__ import COMMANDS
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "shards" / "README.md"]
 PAGES += sorted((ROOT / "docs").glob("*.md"))
-SPEEDS = {
-    "pipeline": Pipeline, "stream": StreamSpeed, "model": ModelSpeed, "networks": NetworksCost
-}  # fmt: skip
 TOO_LONG = {
     "pipelines.build_shards", "pipelines.synthesize", "pipelines.predict_videos",
     "deformer.train", "deformer.encode", "deformer.weights",
@@ -88,7 +82,7 @@ def test_a_command_parses(line, capsys):
     elif program == "deformer.doctor":
         assert arguments == []
     elif program == "benchmarks.speed":
-        tyro.cli(SPEEDS[arguments[0]], args=arguments[1:])
+        speed.parse(arguments)
     else:
         tyro.cli(_options_of(program), args=arguments)
 

@@ -26,7 +26,6 @@ from torch.nn import functional
 from benchmarks.rivals.convolutions import group_norm
 from deformer.hand.conventions import NUM_JOINTS
 from deformer.hand.mano import HandLayer
-from deformer.network.backbone import crop_features
 from deformer.network.config import DeformerConfig
 from deformer.network.losses import PointLoss, Targets
 from deformer.network.network import Network
@@ -83,7 +82,7 @@ class A2J(Network):
         depths, boxes_px = mirror_left(images, boxes_px, is_left)
         centres_m = centre_depths(depths, boxes_px)[:, None, None, None]
         features = self.backbone(shown_depths(depths, centres_m))
-        maps = crop_features(features, boxes_px, self.config.roi_size)
+        maps = self.backbone.crop(features, boxes_px, self.config.roi_size)
         return torch.cat([maps, centres_m.expand_as(maps[:, :1])], 1)
 
     def encode_maps(self, maps: Tensor) -> FrameFeatures:

@@ -12,6 +12,8 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import torch
+
 
 @dataclass(frozen=True)
 class Figure:
@@ -75,3 +77,13 @@ def run_command(*arguments: str) -> Spent:
 def _of_children() -> float:
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     return used.ru_utime + used.ru_stime
+
+
+def products_per_second() -> float:
+    """Multiply-adds per second of this process on one core: of large float32 matrices."""
+    threads, size = torch.get_num_threads(), 1024
+    torch.set_num_threads(1)
+    a, b = torch.rand(2, size, size)
+    seconds = processor_seconds(lambda: a @ b)
+    torch.set_num_threads(threads)
+    return size**3 / seconds

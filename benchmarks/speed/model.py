@@ -50,7 +50,9 @@ def measure_model(config: ModelSpeed) -> dict:
     kind = "cuda" if torch.cuda.is_available() else "cpu"
     rows = []
     for name in config.experiments:
-        experiment = _without_weights(get_experiment(name), config)
+        experiment = without_weights(
+            get_experiment(name), config.split, config.batch, config.features
+        )
         for precision in config.precisions:
             for mode in config.modes:
                 rows.append(_measure(experiment, config, torch.device(kind), precision, mode))
@@ -62,13 +64,16 @@ def measure_model(config: ModelSpeed) -> dict:
     }
 
 
-def _without_weights(experiment: Experiment, config: ModelSpeed) -> Experiment:
-    stream = replace(experiment.stream, split=config.split)
-    if config.batch:
-        order = replace(stream.order, global_batch=config.batch, streams=1)
+def without_weights(
+    experiment: Experiment, split: str, batch: int | None = None, features: str | None = None
+) -> Experiment:
+    """The experiment from random weights, on another split, with so many windows per step."""
+    stream = replace(experiment.stream, split=split)
+    if batch:
+        order = replace(stream.order, global_batch=batch, streams=1)
         stream = replace(stream, order=order)
     if experiment.features is not None:
-        return replace(experiment, features=config.features or experiment.features, stream=stream)
+        return replace(experiment, features=features or experiment.features, stream=stream)
     # With a start, no pretrained weights are loaded; nobody loads this one, so all stay random
     return replace(experiment, start_from="random weights", stream=stream)
 

@@ -7,10 +7,12 @@ from pathlib import Path
 from rich.table import Table
 
 from benchmarks.speed.figure import Figure
+from benchmarks.speed.inference import inference
 from benchmarks.speed.large_index import large_index
 from benchmarks.speed.material import Material, make_material
 from benchmarks.speed.pipeline import build, synthesizer, verifying
 from benchmarks.speed.scoring import scoring
+from benchmarks.speed.step import large_window, step
 from benchmarks.speed.stream import stream
 from deformer.program.console import PlainConsole
 from deformer.program.pool import single_threaded
@@ -22,6 +24,9 @@ PARTS: dict[str, Callable[[Material], Iterator[Figure]]] = {
     "verify": verifying,
     "stream": stream,
     "index": large_index,
+    "step": step,
+    "window": large_window,
+    "inference": inference,
     "scoring": scoring,
 }
 

@@ -10,8 +10,11 @@ import torch
 import torchvision
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.nn.utils.fusion import fuse_conv_bn_weights
 from torchvision.models.regnet import BlockParams, RegNet
-from torchvision.ops import FrozenBatchNorm2d, roi_align
+from torchvision.ops import FrozenBatchNorm2d
+
+from deformer.network.crop import crop_convolved
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -40,6 +43,19 @@ class FrozenNorm(FrozenBatchNorm2d):
     def forward(self, x: Tensor) -> Tensor:
         statistics = self.running_mean, self.running_var, self.weight, self.bias
         return self.act(functional.batch_norm(x, *statistics, eps=self.eps))
+
+
+def fold_norms(body: nn.Module) -> None:
+    """Multiply frozen norms into the convolutions before them, which saves passes over the maps.
+    For inference: the arrays are then others than those of a checkpoint."""
+    conv = None
+    for name, layer in list(body.named_modules()):
+        if isinstance(layer, nn.Conv2d):
+            conv = layer  # a norm is registered behind its convolution
+        elif isinstance(layer, FrozenNorm):
+            statistics = layer.running_mean, layer.running_var, layer.eps, layer.weight, layer.bias
+            conv.weight, conv.bias = fuse_conv_bn_weights(conv.weight, conv.bias, *statistics)
+            body.set_submodule(name, layer.act)
 
 
 _NORMS = {"frozen": FrozenNorm, "sync": nn.SyncBatchNorm, "group": _group_norm}
@@ -157,7 +173,8 @@ class Backbone(nn.Module):
             self.register_buffer(key, torch.tensor(value)[:, None, None], persistent=False)
 
     def forward(self, images: Tensor) -> Tensor:
-        """images (N, 3, H, W) RGB in [0, 1] → features (N, channels, ⌈H/4⌉, ⌈W/4⌉).
+        """images (N, 3, H, W) RGB in [0, 1] → features (N, channels, ⌈H/4⌉, ⌈W/4⌉): what P2's last
+        convolution takes, which `crop` applies.
 
         Raises `ValueError` for images of an integer type, which are not in [0, 1].
         """
@@ -168,7 +185,17 @@ class Backbone(nn.Module):
         for k in (2, 1, 0):
             up = functional.interpolate(top, size=levels[k].shape[-2:], mode="nearest")
             top = self.lateral[k](levels[k]) + up
-        return self.output(top)
+        return top
+
+    def crop(self, features: Tensor, boxes_px: Tensor, size: int) -> Tensor:
+        """RoIAlign of P2 with one box per image → (N, channels, size, size), float32.
+
+        features: of `forward`; boxes_px (N, 4) as x0 y0 x1 y1, px of the input. A box may reach
+        beyond the image, where P2 is 0.
+        """
+        # from the centre of the input's pixel 0 to that of the features', which covers STRIDE
+        boxes = (boxes_px.float() + 0.5) / STRIDE - 0.5
+        return crop_convolved(features, boxes, size, self.output)
 
     def _stages(self, x: Tensor) -> list[Tensor]:
         if self.name == "hrnet_w32":
@@ -195,18 +222,3 @@ class Backbone(nn.Module):
             first = (body.conv1, body.bn1, body.relu, body.maxpool)
             stages = (body.layer1, body.layer2, body.layer3, body.layer4)
         return [first, *((stage,) for stage in stages)]
-
-
-def crop_features(features: Tensor, boxes_px: Tensor, size: int) -> Tensor:
-    """RoIAlign with one box per image → (N, C, size, size), float32.
-
-    features (N, C, h, w) at `STRIDE`; boxes_px (N, 4) as x0 y0 x1 y1, px of the input. A box may
-    reach beyond the image, where features are 0.
-    """
-    num_images = features.shape[0]  # not len(), which an export to ONNX would write as a constant
-    index = torch.arange(num_images, device=features.device, dtype=torch.float32)[:, None]
-    # roi_align counts from the image's edge, half a pixel before the centre of pixel 0
-    rois = torch.cat([index, boxes_px.float() + 0.5], 1)
-    return roi_align(
-        features.float(), rois, size, spatial_scale=1 / STRIDE, sampling_ratio=2, aligned=True
-    )

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from deformer.hand.mano import HandLayer
 from deformer.hand.rotations import mirror_rot6d, rot6d_to_rotmat
-from deformer.network.backbone import Backbone, crop_features
+from deformer.network.backbone import Backbone
 from deformer.network.config import DeformerConfig
 from deformer.network.losses import PointLoss, Targets
 from deformer.network.output import FrameFeatures, Maps, View, Window
@@ -80,7 +80,7 @@ class Network(nn.Module, ABC):
         """What the backbone sees in the hand boxes, frame by frame: images (N, channels, H, W),
         boxes_px (N, 4), is_left (N,) → maps (N, width, size, size)."""
         images, boxes_px = mirror_left(images, boxes_px, is_left)
-        return crop_features(self.backbone(images), boxes_px, self.config.roi_size)
+        return self.backbone.crop(self.backbone(images), boxes_px, self.config.roi_size)
 
     def encode_frames(self, images: Tensor, boxes_px: Tensor, is_left: Tensor) -> FrameFeatures:
         """The spatial half, frame by frame: images (N, channels, H, W), boxes_px (N, 4), is_left

@@ -206,7 +206,11 @@ class Learner:
             output = model(
                 images, batch.boxes_px, batch.is_left, occlusion, batch.is_repeat, batch.K
             )
-        targets = make_targets(
+        return output, self.targets(batch)
+
+    def targets(self, batch: Batch) -> Targets:
+        """Ground truth of a batch of `move_batch`."""
+        return make_targets(
             self.model.hand_layer,
             batch.pose_rotvec,
             batch.betas,
@@ -219,7 +223,6 @@ class Learner:
             batch.K,
             self.experiment.model.tips,
         )
-        return output, targets
 
     def losses(self, output: Output, targets: Targets) -> dict[str, Tensor]:
         """All terms except the adversarial one, unweighted."""
@@ -313,7 +316,12 @@ def _compile_training(model: Network) -> None:
     compiled = torch.compile(plain)
 
     def encode_frames(*frames: Tensor) -> FrameFeatures:
-        return (compiled if model.training else plain)(*frames)
+        if not model.training:
+            return plain(*frames)
+        for value in frames:
+            if not value.is_cuda:  # there every step has as many frames: see `Network.forward`
+                torch._dynamo.maybe_mark_dynamic(value, 0)
+        return compiled(*frames)
 
     model.encode_frames = encode_frames
 

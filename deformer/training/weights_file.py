@@ -22,6 +22,7 @@ from deformer.files.wellformed import read_json_object
 from deformer.files.whole import write_whole
 from deformer.hand.conventions import Tips
 from deformer.hand.mano import HandLayer, Hands
+from deformer.network.backbone import fold_norms
 from deformer.network.network import Network
 from deformer.network.registry import network_class
 from deformer.network.state_dict import load_state
@@ -103,7 +104,7 @@ def open_network(
     checkpoint: Checkpoint, hands: Hands, device: torch.device | str, vertex_stride: int = 1,
     tips: Tips | None = None,
 ) -> Network:  # fmt: skip
-    """The network of a checkpoint with its weights, for inference.
+    """The network of a checkpoint with its weights, for inference: its norms are folded.
 
     vertex_stride: as in `HandLayer`. tips: other fingertips than those it was trained with: it
     predicts poses, and each dataset says which vertices are the tips. Raises `ValueError` for
@@ -114,6 +115,7 @@ def open_network(
         replace(config, tips=tips or config.tips), HandLayer(hands, vertex_stride=vertex_stride)
     )
     load_state(model, checkpoint.tensors["model"], f"{checkpoint.folder} is of another network")
+    fold_norms(model.backbone.body)
     return model.to(device, memory_format=torch.channels_last).eval()
 
 

@@ -9,21 +9,51 @@ from torch import nn
 
 from benchmarks.rivals import RIVALS
 from benchmarks.speed import networks
+from benchmarks.speed.__main__ import parse
+from benchmarks.speed.figure import Figure, run_command
 from benchmarks.speed.networks import NetworksCost, count_multiply_adds, measure_networks
+from benchmarks.speed.parts import PARTS, Parts
 from deformer.network.transformer import Attention
 
 REPOSITORY = Path(__file__).parents[3]
+SLOW = {"index", "window", "scoring", "inference"}
+"""Parts that take minutes, whatever they are measured on."""
+
+
+def test_a_figure_knows_what_is_better():
+    rate = Figure("stream", "windows", 50, "windows/s", floor=100)
+    seconds = Figure("window", "forward", 50, "s", floor=10)
+    assert (rate.is_rate, rate.share_of_floor) == (True, 0.5)
+    assert (seconds.is_rate, seconds.share_of_floor) == (False, 0.2)
+    assert Figure("step", "share", 5, "%").share_of_floor is None
+
+
+def test_time_is_the_processors_and_that_of_all_processes():
+    assert run_command("timeit", "-n", "1", "-r", "1", "__import__('time').sleep(1)").seconds > 1
+    busy = "sum(range(10**7))"
+    spent = run_command("timeit", "-n", "1", "-r", "3", busy) - run_command("timeit", "-n", "1", "")
+    assert spent.processor_seconds > 0.1
+    with pytest.raises(ValueError, match="python -m timeit no python failed: .*SyntaxError"):
+        run_command("timeit", "no python")
+
+
+def test_without_a_name_all_parts_are_measured():
+    assert parse(["--only", "stream", "verify"]) == Parts(only=("stream", "verify"))
+    assert parse([]) == Parts() and type(parse(["networks"])) is NetworksCost
+    with pytest.raises(ValueError, match="--only tar: the parts are synthesizer, build, verify"):
+        Parts(only=("tar",))
 
 
 @pytest.mark.slow
-def test_the_pipeline_is_measured(raw_root, tmp_path):
-    command = [sys.executable, "-m", "benchmarks.speed", "pipeline", "--root", str(raw_root)]
-    command += ["--out", str(tmp_path), "--workers"]  # no timing: the root is far too small
+def test_the_parts_are_measured(raw_root, data, tmp_path):
+    """Not how fast they are: the data are far too small."""
+    command = [sys.executable, "-m", "benchmarks.speed", "--root", str(raw_root)]
+    command += ["--data", str(data), "--out", str(tmp_path), "--only", *PARTS.keys() - SLOW]
     ended = subprocess.run(command, check=True, cwd=REPOSITORY, capture_output=True, text=True)
-    result = json.loads((tmp_path / "pipeline.json").read_text())
-    assert json.loads(ended.stdout) == result
-    assert result["frames"] == 42
-    assert 100 < result["peak_memory_mib"] < 1024
+    measured = json.loads((tmp_path / "parts.json").read_text())
+    assert json.loads(ended.stdout) == measured
+    assert {figure["part"] for figure in measured["figures"]} == PARTS.keys() - SLOW
+    assert all(figure["value"] > 0 for figure in measured["figures"])
 
 
 # ---------------------------------------------------------------------------- what a network costs

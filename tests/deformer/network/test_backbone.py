@@ -4,15 +4,17 @@ import torch
 import torchvision
 from safetensors.torch import save_file
 
-from deformer.network.backbone import LITE_MEAN, Backbone, crop_features
+from deformer.network.backbone import LITE_MEAN, Backbone, FrozenNorm, fold_norms
 from deformer.network.backbone_weights import find_lite_weights, load_backbone_weights
 
 
 @pytest.fixture
 def small_hrnet(monkeypatch):
     """HRNet of fewer channels and blocks under the name of the large one, as timm has it."""
-    real = timm.create_model
-    monkeypatch.setattr(timm, "create_model", lambda _, **how: real("hrnet_w18_small", **how))
+    real, names = timm.create_model, {"hrnet_w32": "hrnet_w18_small"}
+    monkeypatch.setattr(
+        timm, "create_model", lambda name, **how: real(names.get(name, name), **how)
+    )
 
 
 @pytest.mark.usefixtures("small_hrnet")
@@ -44,6 +46,26 @@ def test_frozen_statistics_equal_batchnorm_in_evaluation(tmp_path):
     frozen.output.load_state_dict(synced.output.state_dict())
     images = torch.rand(1, 3, 64, 64)
     assert torch.allclose(frozen.train()(images), synced(images), rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.usefixtures("small_hrnet")
+@pytest.mark.parametrize("name", ["resnet18", "regnet_tiny", "hrnet_w32", "efficientnet_lite0"])
+def test_folded_norms_change_nothing(name):
+    """Each norm has its own statistics, so another convolution than the one before it shows."""
+    torch.manual_seed(0)
+    backbone = Backbone(name, "frozen", 16).eval().requires_grad_(False)
+    for norm in backbone.modules():
+        if isinstance(norm, FrozenNorm):
+            for statistics in (norm.weight, norm.running_var):
+                statistics.uniform_(0.5, 1.5)
+            for statistics in (norm.bias, norm.running_mean):
+                statistics.normal_(0, 0.1)
+    images = torch.rand(1, 3, 64, 64)
+    expected = backbone._stages(images)
+    fold_norms(backbone.body)
+    assert not any(isinstance(layer, FrozenNorm) for layer in backbone.modules())
+    for found, level in zip(backbone._stages(images), expected, strict=True):
+        torch.testing.assert_close(found, level, rtol=1e-4, atol=1e-4 * float(level.abs().max()))
 
 
 def test_imagenet_weights_that_cannot_be_fetched_are_an_error(monkeypatch):
@@ -128,17 +150,25 @@ def _ramp(size: int) -> torch.Tensor:
     return torch.stack([centres.expand(size, size), centres[:, None].expand(size, size)])[None]
 
 
-def test_the_crop_samples_where_the_box_says():
+@pytest.fixture(scope="module")
+def plain():
+    """A backbone whose last convolution changes nothing."""
+    backbone = Backbone("regnet_tiny", "group", 2)
+    torch.nn.init.dirac_(backbone.output.weight)
+    return backbone.requires_grad_(False)
+
+
+def test_the_crop_samples_where_the_box_says(plain):
     box = torch.tensor([[8.0, 16, 40, 48]])
-    crop = crop_features(_ramp(16), box, 8)
+    crop = plain.crop(_ramp(16), box, 8)
     assert crop.shape == (1, 2, 8, 8)
     cells = (torch.arange(8) + 0.5) / 8 * 32
     assert torch.allclose(crop[0, 0, 0], 8 + cells, atol=1e-4)
     assert torch.allclose(crop[0, 1, :, 0], 16 + cells, atol=1e-4)
 
 
-def test_a_box_beyond_the_image_is_not_clipped():
-    crop = crop_features(_ramp(16), torch.tensor([[-32.0, 0, 32, 64]]), 8)
+def test_a_box_beyond_the_image_is_not_clipped(plain):
+    crop = plain.crop(_ramp(16), torch.tensor([[-32.0, 0, 32, 64]]), 8)
     assert (crop[..., :3] == 0).all()  # left of the image
     cells = -32 + (torch.arange(8) + 0.5) / 8 * 64
     assert torch.allclose(crop[0, 0, 2, 5:], cells[5:], atol=1e-4)

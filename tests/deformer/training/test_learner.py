@@ -2,12 +2,15 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import torch
+from torch._dynamo.testing import CompileCounter
 
+from deformer.hand.mano import HandLayer
 from deformer.hand.rotations import rotvec_to_rotmat
 from deformer.network.discriminator import NUM_FEATURES, motion_features
+from deformer.network.registry import network_class
 from deformer.training import learner as learning
 from deformer.training.distributed import Place
-from deformer.training.learner import NonFiniteError
+from deformer.training.learner import NonFiniteError, _compile_training
 from deformer.training.motion import RealMotion
 from tests.deformer.small_runs import (
     VERY_SMALL,
@@ -227,3 +230,16 @@ def test_one_batch_is_learned_to_three_millimetres(hands, dataset):
             errors.append(offset.norm(dim=-1).mean().item() * 1000)
             print(f"step {step + 1}: mesh error {errors[-1]:.2f} mm")
     assert errors[-1] < 3
+
+
+@pytest.mark.slow
+def test_compiled_once_for_any_number_of_distinct_frames(hands, monkeypatch):
+    """Of 17 frames or more: for fewer, and for one, PyTorch chooses other convolutions."""
+    counter, real = CompileCounter(), torch.compile
+    monkeypatch.setattr(torch, "compile", lambda call: real(call, backend=counter))
+    model = network_class("deformer")(VERY_SMALL.model, HandLayer(hands)).train()
+    _compile_training(model)
+    for num in (17, 21, 18):
+        boxes = torch.tensor([[0.0, 0, 31, 31]]).repeat(num, 1)
+        model.encode_frames(torch.rand(num, 3, 32, 32), boxes, torch.arange(num) % 2 == 1)
+    assert counter.frame_count == 1
