@@ -65,12 +65,13 @@ class Spent:
 
 
 def run_command(*arguments: str) -> Spent:
-    """Run `python -m` in a process of its own. Raises `ValueError` with what it says, if it
+    """Run `python -m` in a process of its own. Raises `ValueError` with its last line, if it
     fails."""
     start, before = time.monotonic(), _of_children()
     ended = subprocess.run([sys.executable, "-m", *arguments], capture_output=True, text=True)
     if ended.returncode:
-        raise ValueError(f"python -m {' '.join(arguments)} failed: {ended.stderr}")
+        *_, last = ended.stderr.strip().splitlines() or ["it says nothing"]
+        raise ValueError(f"python -m {' '.join(arguments)} failed: {last}")
     return Spent(time.monotonic() - start, _of_children() - before)
 
 

@@ -16,7 +16,7 @@ from benchmarks.speed.parts import PARTS, Parts
 from deformer.network.transformer import Attention
 
 REPOSITORY = Path(__file__).parents[3]
-SLOW = {"index", "window", "scoring", "inference"}
+SLOW = {"index", "step", "window", "scoring", "inference"}
 """Parts that take minutes, whatever they are measured on."""
 
 
@@ -33,7 +33,7 @@ def test_time_is_the_processors_and_that_of_all_processes():
     busy = "sum(range(10**7))"
     spent = run_command("timeit", "-n", "1", "-r", "3", busy) - run_command("timeit", "-n", "1", "")
     assert spent.processor_seconds > 0.1
-    with pytest.raises(ValueError, match="python -m timeit no python failed: .*SyntaxError"):
+    with pytest.raises(ValueError, match="python -m timeit no python failed: SyntaxError"):
         run_command("timeit", "no python")
 
 
