@@ -180,8 +180,7 @@ def _progress(tasks: list[ShardTask]) -> Iterator[Callable[[int, int, int], None
         TimeRemainingColumn(),
     )
     done: dict[tuple[int, int], int] = {}
-    # drawing is work too, at ten times a second a twentieth of a core
-    with Progress(*columns, console=PlainConsole(), refresh_per_second=2) as progress:
+    with Progress(*columns, console=PlainConsole()) as progress:
         bar = progress.add_task("building", total=sum(task.num_frames for task in tasks))
 
         def report(shard: int, part: int, num_frames: int) -> None:
