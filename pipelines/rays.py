@@ -4,6 +4,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from embreex.mesh_construction import TriangleMesh
@@ -14,21 +15,25 @@ _DEVICE = None
 
 
 def interpolate(values: np.ndarray, corners: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Values (V, C) at vertices → at points of triangles, corners and weights (N, 3): (N, C)."""
-    a, b, c = np.ascontiguousarray(corners.T, np.intp)
-    total = values.take(a, 0)
-    total *= weights[:, :1]
-    for corner, k in ((b, 1), (c, 2)):
-        part = values.take(corner, 0)
-        part *= weights[:, k : k + 1]
+    """Values (C, V) at vertices → at points of triangles, corners and weights (3, N): (C, N)."""
+    a, b, c = corners
+    total = values.take(a, 1)
+    total *= weights[0]
+    for corner, weight in ((b, weights[1]), (c, weights[2])):
+        part = values.take(corner, 1)
+        part *= weight
         total += part
     return total
 
 
+def dot(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Products of vectors (3, N), (N,)."""
+    return a[0] * b[0] + a[1] * b[1] + a[2] * b[2]
+
+
 def unit(vectors: np.ndarray) -> np.ndarray:
-    """Vectors (N, 3) at length 1."""
-    length = np.sqrt(np.einsum("ni,ni->n", vectors, vectors))
-    return vectors / np.maximum(length, 1e-9)[:, None]
+    """Vectors (3, N) at length 1."""
+    return vectors / np.maximum(np.sqrt(dot(vectors, vectors)), 1e-9)
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,13 +58,14 @@ class Hits:
 
     @property
     def corners(self) -> np.ndarray:
-        """The triangles' vertices within their meshes, (N, 3); every ray must have met one."""
-        return self.scene.faces.take(self.scene.first_face[self.mesh] + self.triangle, 0)
+        """The triangles' vertices, (3, N), numbered through all meshes; every ray must have met
+        one."""
+        return self.scene.corners.take(self.scene.first_face[self.mesh] + self.triangle, 1)
 
     @property
     def weights(self) -> np.ndarray:
-        """Barycentric weights of the three corners, (N, 3)."""
-        return np.stack([1 - self.u - self.v, self.u, self.v], 1)
+        """Barycentric weights of the three corners, (3, N)."""
+        return np.stack([1 - self.u - self.v, self.u, self.v])
 
 
 class RayScene:
@@ -74,7 +80,15 @@ class RayScene:
             for (vertices, _), faces in zip(meshes, indices, strict=True)
         ]
         self.first_face = np.cumsum([0, *(len(faces) for faces in indices)])[:-1]
-        self.faces = np.concatenate(indices)
+        self._faces = indices, [len(vertices) for vertices, _ in meshes]
+
+    @cached_property
+    def corners(self) -> np.ndarray:
+        """Vertices of all triangles, (3, F), numbered through all meshes."""
+        indices, counts = self._faces
+        first = np.cumsum([0, *counts])[:-1]
+        faces = [faces + start for faces, start in zip(indices, first, strict=True)]
+        return np.ascontiguousarray(np.concatenate(faces).T)
 
     def cast(self, origins: np.ndarray, directions: np.ndarray) -> Hits:
         """First hits of rays (N, 3), (N, 3); origins may be one point (3,)."""

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from pipelines.rays import dot
 from pipelines.synthetic.paint.textures import hex_to_linear
 
 
@@ -70,46 +71,38 @@ def shade(
     open_sky: np.ndarray | float = 1.0,
     softness: np.ndarray | float = 0.0,
 ) -> np.ndarray:
-    """Colour of surface points, linear RGB (N, 3).
+    """Colour of surface points, linear RGB (3, N).
 
-    albedo, normals, points_m (N, 3); view (N, 3) unit, towards the camera; lit (N,) share of the
+    albedo, normals, points_m (3, N); view (3, N) unit, towards the camera; lit (N,) share of the
     key light that arrives; gloss: strength of the highlight; open_sky (N,): share of the
     surroundings that the point sees; softness > 0 lets light creep round the edge of the shadow
     and reddens it there, as in skin.
     """
-    # Channels first: numpy is ten times as fast on three long rows as on many rows of three.
-    n, points, eye = (np.ascontiguousarray(x.T, np.float32) for x in (normals, points_m, view))
     key, sky, ground, fill = (
         x.astype(np.float32)[:, None] for x in (light.key, light.sky, light.ground, light.fill)
     )
-    lit = np.asarray(lit, np.float32)
-    to_key = light.key_m.astype(np.float32)[:, None] - points
+    to_key = light.key_m.astype(np.float32)[:, None] - points_m
     to_key /= _length(to_key)
-    facing = _dot(n, to_key)
-    up = 0.5 + 0.5 * n[2]
+    facing = dot(normals, to_key)
+    up = 0.5 + 0.5 * normals[2]
     radiance = ground + (sky - ground) * up
-    radiance += fill * np.maximum(light.fill_direction.astype(np.float32) @ n, 0)
-    radiance *= np.asarray(open_sky, np.float32)
+    radiance += fill * np.maximum(light.fill_direction.astype(np.float32) @ normals, 0)
+    radiance *= open_sky
     radiance += key * (np.maximum(facing, 0) * lit)
     if np.any(softness):
         rim = np.clip(1 - np.abs(facing) / 0.35, 0, 1) * (0.35 + 0.65 * lit)
         radiance += np.array([[0.22], [0.05], [0.03]], np.float32) * (softness * rim)
-    half = to_key + eye
+    half = to_key + view
     half /= _length(half)
-    shine = np.maximum(_dot(n, half), 0)
+    shine = np.maximum(dot(normals, half), 0)
     square = shine * shine
     shine = square * square
     shine *= shine * shine  # to the 12th power: a soft, wide highlight
-    colour = np.ascontiguousarray(albedo.T, np.float32) * radiance + key * (gloss * shine * lit)
-    return np.ascontiguousarray(colour.T)
-
-
-def _dot(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    return a[0] * b[0] + a[1] * b[1] + a[2] * b[2]
+    return albedo * radiance + key * (gloss * shine * lit)
 
 
 def _length(a: np.ndarray) -> np.ndarray:
-    return np.sqrt(np.maximum(_dot(a, a), 1e-12))
+    return np.sqrt(np.maximum(dot(a, a), 1e-12))
 
 
 _SKIN_TONES = (

@@ -56,11 +56,12 @@ def _noise_volume() -> np.ndarray:
 
 
 def sample_noise(points: np.ndarray, cells_per_unit: float) -> np.ndarray:
-    """The volume's three channels at points (N, 3), nearest cell, (N, 3)."""
+    """The volume's three channels at points (3, N), nearest cell, (3, N)."""
     # shifted, so that no coordinate is negative and cutting off is rounding down
-    cells = np.ascontiguousarray(points.T) * np.float32(cells_per_unit) + np.float32(4096)
+    cells = points * np.float32(cells_per_unit) + np.float32(4096)
     x, y, z = cells.astype(np.intp) & 63
-    return _noise_volume().reshape(-1, 3).take((x * 64 + y) * 64 + z, 0)
+    found = _noise_volume().reshape(-1, 3).take((x * 64 + y) * 64 + z, 0)
+    return np.ascontiguousarray(found.T)
 
 
 def linear_rgb(image_bgr: np.ndarray) -> np.ndarray:

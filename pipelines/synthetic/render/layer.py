@@ -22,7 +22,7 @@ NOBODY, BODY = -1, -2
 
 
 class Column:
-    """Columns of a part's attributes."""
+    """Columns of a part's attributes, rows of a layer's."""
 
     NORMAL, ALBEDO, REST, UV = slice(0, 3), slice(3, 6), slice(6, 9), slice(9, 11)
     OPEN, LIT, TEXTURED = 11, 12, 13
@@ -47,7 +47,8 @@ SPACING_M = 0.007
 _GAP_M = 0.0052  # every point of a surface is this near to one of them
 
 Surface = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
-"""Attributes (N, 14) at points of a part → their albedo and normals, (N, 3) each."""
+"""Attributes (14, N) at points of a part → their albedo and normals, (3, N) each. Numpy is ten times
+as fast on three long rows as on many rows of three."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,12 +82,13 @@ class Layer:
         self.scene = RayScene([(p.vertices_m, p.faces) for p in parts]) if parts else None
         self.first_vertex = np.cumsum([0, *(len(p.vertices_m) for p in parts)])[:-1]
         if parts:
-            self.attributes = np.concatenate([p.attributes for p in parts])
+            table = np.concatenate([p.attributes for p in parts])
+            self.attributes = np.ascontiguousarray(table.T)  # (14, all vertices)
 
     def update(self, number: int, column: int, values: np.ndarray) -> None:
         """Replace a column (V,) of a part's attributes."""
         first = self.first_vertex[number]
-        self.attributes[first : first + len(values), column] = values
+        self.attributes[column, first : first + len(values)] = values
 
 
 @dataclass(frozen=True, eq=False)
@@ -121,7 +123,8 @@ class Cast:
 class LayerCaster:
     """Casts one layer before one canvas.
 
-    colour(hits, origin_m, directions): linear RGB (N, 3) of hits that all met something.
+    colour(hits, origin_m, directions): linear RGB (3, N) of hits that all met something, sorted by
+    mesh; directions (3, N).
     """
 
     def __init__(self, canvas: Canvas, layer: Layer, colour: Callable) -> None:
@@ -146,18 +149,20 @@ class LayerCaster:
         # more, since visible regions get soft edges
         coloured = cv2.dilate(shows.astype(np.uint8), _square(reach_px + 1))
         cast = Cast(box, np.zeros((*mask.shape, 4), np.uint8), depth, mesh, shows)
-        colour = cast.colour.reshape(-1, 4)
-        some = met[coloured.reshape(-1)[at] > 0]
-        colour[chosen[some], :3] = self._shades(hits, some, directions)
-        colour[chosen[some], 3] = 255
+        some = _by_mesh(hits, met[coloured.reshape(-1)[at] > 0])
+        shades = self._shades(hits, some, directions).astype(np.uint8)
+        cast.colour.view(np.uint32).reshape(-1)[chosen[some]] = shades.view(np.uint32)[:, 0]
         self._smooth_edges(cast, coloured)
         return cast
 
     def _shades(self, hits: Hits, chosen: np.ndarray, directions) -> np.ndarray:
-        """Gamma-coded BGR in 8-bit steps of the chosen hits, (N, 3) float32."""
-        origin = self.canvas.camera.center_m
-        linear = self.colour(hits.take(chosen), origin, directions.take(chosen, 0))
-        return linear_to_srgb(linear)[:, ::-1] * np.float32(255)
+        """Gamma-coded BGR in 8-bit steps and full cover, 255, of the chosen hits, sorted by mesh:
+        (N, 4) float32."""
+        origin, ways = self.canvas.camera.center_m, directions.take(chosen, 0)
+        linear = self.colour(hits.take(chosen), origin, np.ascontiguousarray(ways.T))
+        shades = np.full((len(chosen), 4), 255, np.float32)
+        shades[:, 2::-1] = (linear_to_srgb(linear) * np.float32(255)).T
+        return shades
 
     def _smooth_edges(self, cast: Cast, coloured: np.ndarray) -> None:
         """Cast more rays where a pixel's neighbour is another mesh, and average colour and
@@ -175,14 +180,18 @@ class LayerCaster:
         pixels = (centers[:, None] + _EDGE_SAMPLES).reshape(-1, 2)
         directions = self.canvas.camera.ray_directions(pixels)
         hits = self.layer.scene.cast(self.canvas.camera.center_m, directions)
-        met = np.flatnonzero(hits.mesh >= 0)
+        met = _by_mesh(hits, np.flatnonzero(hits.mesh >= 0))
         count, samples = len(chosen), len(_EDGE_SAMPLES)
         shades = np.zeros((count * samples, 4), np.float32)
-        shades[met, :3] = self._shades(hits, met, directions)
-        shades[met, 3] = 255
+        shades[met] = self._shades(hits, met, directions)
         colour = cast.colour.reshape(-1, 4)
         total = colour[chosen] + shades.reshape(count, samples, 4).sum(1)
         colour[chosen] = total / (samples + 1)
+
+
+def _by_mesh(hits: Hits, chosen: np.ndarray) -> np.ndarray:
+    """The chosen hits, sorted by mesh."""
+    return chosen[np.argsort(hits.mesh[chosen].astype(np.int16), kind="stable")]
 
 
 def lay_over(canvas: Canvas, cast: Cast, blur: np.ndarray) -> np.ndarray:

@@ -8,7 +8,7 @@ from scipy.sparse import csr_matrix
 from scipy.spatial.transform import Rotation
 
 from deformer.hand.conventions import FINGERS, TIP_VERTICES
-from pipelines.rays import Hits, RayScene, interpolate, unit
+from pipelines.rays import Hits, RayScene, dot, interpolate, unit
 from pipelines.synthetic.hand.arm import Arm, ArmStyle
 from pipelines.synthetic.hand.kinematics import HandRig, finger_joints
 from pipelines.synthetic.paint.lighting import Light, shade
@@ -38,25 +38,24 @@ def layer_colour(
     light: Light,
     lamp_share: Callable,
 ) -> np.ndarray:
-    """Linear RGB (N, 3) of hits that all met something.
+    """Linear RGB (3, N) of hits that all met something, sorted by mesh.
 
-    lamp_share(points_m, kinds): share of the lamp's light (N,) that arrives.
+    directions (3, N); lamp_share(points_m, kinds): share of the lamp's light (N,) that arrives.
     """
-    rows = hits.corners + layer.first_vertex.take(hits.mesh)[:, None]
-    values = interpolate(layer.attributes, rows, hits.weights)
+    values = interpolate(layer.attributes, hits.corners, hits.weights)
     kinds = layer.kinds.take(hits.mesh)
-    normals, albedo = values[:, Column.NORMAL].copy(), values[:, Column.ALBEDO].copy()
-    members = [np.flatnonzero(hits.mesh == number) for number in range(len(layer.parts))]
-    for part, mine in zip(layer.parts, members, strict=True):
-        if len(mine):
-            albedo[mine], normals[mine] = part.surface(values.take(mine, 0))
+    albedo, normals = np.empty((2, *directions.shape), np.float32)
+    ends = np.searchsorted(hits.mesh, np.arange(len(layer.parts) + 1))
+    for part, start, stop in zip(layer.parts, ends, ends[1:], strict=False):
+        if start < stop:
+            albedo[:, start:stop], normals[:, start:stop] = part.surface(values[:, start:stop])
     view = unit(-directions)
-    inner = np.flatnonzero(np.einsum("ni,ni->n", normals, view) < -0.2)
-    normals[inner] *= -1  # the inside of a bowl
-    points = np.asarray(origin_m, np.float32) + directions * hits.depth[:, None]
-    lit = lamp_share(points + 0.0012 * normals, kinds) * values[:, Column.LIT]
+    inner = np.flatnonzero(dot(normals, view) < -0.2)
+    normals[:, inner] *= -1  # the inside of a bowl
+    points = np.asarray(origin_m, np.float32)[:, None] + directions * hits.depth
+    lit = lamp_share(points + 0.0012 * normals, kinds) * values[Column.LIT]
     softness = np.where(kinds == HAND, np.float32(0.5), np.float32(0))
-    gloss, open_ = layer.gloss.take(hits.mesh), values[:, Column.OPEN]
+    gloss, open_ = layer.gloss.take(hits.mesh), values[Column.OPEN]
     return shade(light, albedo, normals, points, view, lit, gloss, open_, softness)
 
 
@@ -151,7 +150,7 @@ def thing_part(
     )
 
     def surface(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        return sample_texture(texture, values[:, Column.UV]), values[:, Column.NORMAL]
+        return sample_texture(texture, values[Column.UV]), values[Column.NORMAL]
 
     look = table, surface, gloss, owner, thing.class_id
     return Part(THING, vertices, mesh.faces, outline, *look)
@@ -232,22 +231,22 @@ def _thumb_back(rig: HandRig, bone: np.ndarray) -> np.ndarray:
 def skin_surface(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The `Surface` of a hand: its colour mottled, its normals uneven."""
     columns = Column.ALBEDO, Column.NORMAL, Column.REST
-    albedo, normals, rest_m = (values[:, column] for column in columns)
+    albedo, normals, rest_m = (values[column] for column in columns)
     coarse, fine = sample_noise(rest_m, 1100.0), sample_noise(rest_m, 3700.0)
-    mottled = albedo * (1 + 0.09 * coarse[:, :1] + 0.05 * coarse + 0.05 * fine[:, 1:2])
+    mottled = albedo * (1 + 0.09 * coarse[0] + 0.05 * coarse + 0.05 * fine[1])
     bumped = normals + 0.09 * coarse + 0.06 * fine
     return mottled, unit(bumped)
 
 
 def sample_texture(texture: np.ndarray, uv: np.ndarray) -> np.ndarray:
-    """Bilinear texture (H, W, 3) at uv (N, 2), v upwards, (N, 3)."""
+    """Bilinear texture (H, W, 3) at uv (2, N), v upwards, (3, N)."""
     height, width = texture.shape[:2]
-    count = len(uv)
+    count = uv.shape[1]
     rows = -(-count // 4096)
     x = np.zeros(rows * 4096, np.float32)
     y = np.zeros(rows * 4096, np.float32)
-    x[:count] = uv[:, 0] * (width - 1)
-    y[:count] = (1 - uv[:, 1]) * (height - 1)
+    x[:count] = uv[0] * (width - 1)
+    y[:count] = (1 - uv[1]) * (height - 1)
     found = cv2.remap(
         texture,
         x.reshape(rows, 4096),
@@ -255,4 +254,4 @@ def sample_texture(texture: np.ndarray, uv: np.ndarray) -> np.ndarray:
         cv2.INTER_LINEAR,
         borderMode=cv2.BORDER_REPLICATE,
     )
-    return found.reshape(-1, 3)[:count]
+    return np.ascontiguousarray(found.reshape(-1, 3)[:count].T)

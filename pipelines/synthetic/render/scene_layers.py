@@ -115,17 +115,18 @@ class SceneLayers:
         return [layer.scene for layer in layers if layer.parts]
 
     def colours(self, layer: Layer, *others: Layer):
-        """A function for `LayerCaster`: a layer's hits → linear RGB (N, 3); others: layers that
+        """A function for `LayerCaster`: a layer's hits → linear RGB (3, N); others: layers that
         cast shadows on it, too."""
         light, blockers = self.scene.light, self._blockers(layer, *others)
         lamp_m = light.key_m.astype(np.float32)
 
         def lamp_share(points: np.ndarray, kinds: np.ndarray) -> np.ndarray:
-            """Share of the lamp's light, point by point where no vertex holds it."""
-            lit = np.ones(len(points), np.float32)
+            """Share of the lamp's light, point (3, N) by point where no vertex holds it."""
+            lit = np.ones(len(kinds), np.float32)
             soft = light.key_radius_m > _HARD_M
-            cast = np.flatnonzero(kinds == THING) if soft else np.arange(len(points))
-            lit[cast] = share_open(blockers, points[cast], (lamp_m - points[cast])[None])
+            cast = np.flatnonzero(kinds == THING) if soft else np.arange(len(kinds))
+            start = np.ascontiguousarray(points.take(cast, 1).T)
+            lit[cast] = share_open(blockers, start, (lamp_m - start)[None])
             return lit
 
         def colour(hits, origin_m, directions) -> np.ndarray:
@@ -143,35 +144,35 @@ def share_open(blockers: list[RayScene], start: np.ndarray, ways: np.ndarray) ->
 
 def _skin(appearance: Appearance, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The `Surface` of a person's skin."""
-    plain, smooth = values[:, Column.ALBEDO], values[:, Column.NORMAL]
+    plain, smooth = values[Column.ALBEDO], values[Column.NORMAL]
     rough, bumped = skin_surface(values)
     share = np.float32(appearance.roughness)
-    painted = (plain + share * (rough - plain)) * _blemishes(appearance, values[:, Column.REST])
+    painted = (plain + share * (rough - plain)) * _blemishes(appearance, values[Column.REST])
     # light between fingers has passed through skin
-    closed = 1 - values[:, Column.OPEN, None]
-    albedo = painted * (1 - closed * np.array([0.05, 0.42, 0.5], np.float32))
+    closed = 1 - values[Column.OPEN]
+    albedo = painted * (1 - closed * np.array([[0.05], [0.42], [0.5]], np.float32))
     return albedo, smooth + share * (bumped - smooth)
 
 
 def _sleeved_arm(appearance: Appearance, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The `Surface` of an arm: skin, and cloth with folds from where the sleeve begins."""
-    in_sleeve = values[:, Column.TEXTURED] > 0.5
+    in_sleeve = values[Column.TEXTURED] > 0.5
     bare, sleeve = np.flatnonzero(~in_sleeve), np.flatnonzero(in_sleeve)
-    albedo, normals = np.zeros((2, len(values), 3), np.float32)
-    albedo[bare], normals[bare] = _skin(appearance, values.take(bare, 0))
+    albedo, normals = np.zeros((2, 3, values.shape[1]), np.float32)
+    albedo[:, bare], normals[:, bare] = _skin(appearance, values.take(bare, 1))
     if len(sleeve):
-        own = values.take(sleeve, 0)
-        albedo[sleeve] = sample_texture(appearance.cloth, own[:, Column.UV] % 1.0)
-        folds = sample_noise(own[:, Column.REST], 260.0)
-        normals[sleeve] = unit(own[:, Column.NORMAL] + 0.35 * folds)
+        own = values.take(sleeve, 1)
+        albedo[:, sleeve] = sample_texture(appearance.cloth, own[Column.UV] % 1.0)
+        folds = sample_noise(own[Column.REST], 260.0)
+        normals[:, sleeve] = unit(own[Column.NORMAL] + 0.35 * folds)
     return albedo, normals
 
 
 def _blemishes(appearance: Appearance, rest_m: np.ndarray) -> np.ndarray:
-    """Factors (N, 3): blotches that redden, freckles that darken."""
-    broad = sample_noise(rest_m, 330.0)[:, :1]
-    factor = 1 + appearance.mottle * broad * np.array([0.5, 1.2, 1.1], np.float32)
+    """Factors (3, N): blotches that redden, freckles that darken."""
+    broad = sample_noise(rest_m, 330.0)[0]
+    factor = 1 + appearance.mottle * broad * np.array([[0.5], [1.2], [1.1]], np.float32)
     if appearance.freckles:
-        fine = sample_noise(rest_m + 0.5, 1500.0)[:, 1:2]
-        factor *= 1 - appearance.freckles * np.clip(3 * fine - 1.8, 0, 1) * [0.6, 1.0, 1.1]
+        fine = sample_noise(rest_m + 0.5, 1500.0)[1]
+        factor *= 1 - appearance.freckles * np.clip(3 * fine - 1.8, 0, 1) * [[0.6], [1.0], [1.1]]
     return factor.astype(np.float32)
