@@ -170,32 +170,41 @@ def _thinned(ids: np.ndarray, count: int) -> np.ndarray:
     return ids[:: max(1, len(ids) // count)]
 
 
-def _clearance_m(thing: SceneObject, points_m: np.ndarray) -> np.ndarray:
-    """Distance to the object or to the table beneath it, negative inside."""
-    above_table = points_m[..., 2] - thing.bottom_m
-    return np.minimum(distance_field(thing)(points_m), above_table)
+def _clearances_m(thing: SceneObject, sets_m: list[np.ndarray]) -> list[np.ndarray]:
+    """Distances of sets of points (..., 3) to the object or to the table beneath it, (...) each,
+    negative inside; all at once, since a set is small."""
+    points = np.concatenate([points.reshape(-1, 3) for points in sets_m])
+    found = np.minimum(distance_field(thing)(points), points[:, 2] - thing.bottom_m)
+    shapes = [points.shape[:-1] for points in sets_m]
+    ends = np.cumsum([np.prod(shape) for shape in shapes])[:-1]
+    return [gaps.reshape(s) for gaps, s in zip(np.split(found, ends), shapes, strict=True)]
 
 
 def _close(table: _FingerTable, samples, thing, rotation, wrist, first_curls) -> Grasp:
     """Close every finger in one placement and judge the hold. first_curls: thumb's and others'."""
-    flexion, curl, touching, normals = np.zeros(5), np.zeros(5), np.zeros(5, bool), np.zeros((5, 3))
-    sunk = 0.0
-    for k, ids in enumerate(samples):
-        j = int(np.argmin(np.abs(CURL_STEPS - first_curls[min(k, 1)])))
-        bases = table.vertices[:, j, ids] @ rotation.T + wrist  # (flexions, samples, 3)
-        lowest = _clearance_m(thing, bases).min(-1)
-        flexion[k], i = _advance(lowest, FLEXION_STEPS if k else THUMB_FLEXION_STEPS)
-        outer = table.between(k, flexion[k], i, j, ids) @ rotation.T + wrist
-        gaps = _clearance_m(thing, outer)  # (curls, samples)
-        curl[k], c = _advance(gaps.min(-1), CURL_STEPS[j:])
-        contact = outer[c][gaps[c].argmin()]
-        gap = distance_field(thing)(contact[None])[0]
-        touching[k] = abs(gap) < 0.006 and contact[2] - thing.bottom_m > 0.001
-        normals[k] = _outward(thing, contact)
-        sunk = max(sunk, -float(lowest[0]))
-        if not touching[k] and k:  # nothing to hold: stay half open instead of making a fist
-            flexion[k], curl[k] = min(flexion[k], 0.7), min(curl[k], 0.35)
-    palm = float(_clearance_m(thing, table.palm_m @ rotation.T + wrist).min())
+    flexion, curl, contacts = np.zeros(5), np.zeros(5), np.zeros((5, 3))
+    first, second = (int(np.argmin(np.abs(CURL_STEPS - value))) for value in first_curls)
+    starts = first, *[second] * 4
+    bases = [  # (flexions, samples, 3) each
+        table.vertices[:, j, ids] @ rotation.T + wrist
+        for j, ids in zip(starts, samples, strict=True)
+    ]
+    lowest = [gaps.min(-1) for gaps in _clearances_m(thing, bases)]
+    outer = []  # (curls, samples, 3) each
+    for k, (j, ids) in enumerate(zip(starts, samples, strict=True)):
+        flexion[k], i = _advance(lowest[k], FLEXION_STEPS if k else THUMB_FLEXION_STEPS)
+        outer.append(table.between(k, flexion[k], i, j, ids) @ rotation.T + wrist)
+    for k, gaps in enumerate(_clearances_m(thing, outer)):
+        curl[k], c = _advance(gaps.min(-1), CURL_STEPS[starts[k] :])
+        contacts[k] = outer[k][c][gaps[c].argmin()]
+    near = np.abs(distance_field(thing)(contacts)) < 0.006
+    touching = near & (contacts[:, 2] - thing.bottom_m > 0.001)
+    normals = _outward(thing, contacts)
+    idle = ~touching & (np.arange(5) > 0)
+    # nothing to hold: stay half open instead of making a fist
+    flexion[idle], curl[idle] = np.minimum(flexion[idle], 0.7), np.minimum(curl[idle], 0.35)
+    sunk = max(-float(gaps[0]) for gaps in lowest)
+    palm = float(_clearances_m(thing, [table.palm_m @ rotation.T + wrist])[0].min())
     penetration = max(sunk, -palm, 0.0)
     opposed = -normals[0] @ normals[1:].T  # 1 where a finger presses against the thumb
     score = float(
@@ -228,10 +237,10 @@ def _advance(lowest: np.ndarray, steps: np.ndarray) -> tuple[float, int]:
     return float(steps[i - 1] + share * (steps[i] - steps[i - 1])), i - 1
 
 
-def _outward(thing: SceneObject, point: np.ndarray) -> np.ndarray:
-    """The object's outward direction at a point, by differences of the signed distance."""
+def _outward(thing: SceneObject, points: np.ndarray) -> np.ndarray:
+    """The object's outward directions at points (N, 3), by differences of the signed distance."""
     h = 2e-3
     offsets = np.concatenate([np.eye(3), -np.eye(3)]) * h
-    d = distance_field(thing)(point + offsets)
-    gradient = d[:3] - d[3:]
-    return gradient / max(np.linalg.norm(gradient), 1e-9)
+    d = distance_field(thing)(points[:, None] + offsets)
+    gradient = d[:, :3] - d[:, 3:]
+    return gradient / np.maximum(np.linalg.norm(gradient, axis=1), 1e-9)[:, None]

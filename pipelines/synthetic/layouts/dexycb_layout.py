@@ -7,6 +7,7 @@ github.com/NVlabs/dex-ycb-toolkit.
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import cv2
 import numpy as np
 import yaml
 from scipy.spatial.transform import Rotation
@@ -107,19 +108,14 @@ def write_sequence(
 
 def segmentation(picture: Picture) -> np.ndarray:
     """(H, W) uint8: 0, YCB class, 255 hand."""
-    moving = [HAND_LABEL if p.kind == HAND else p.class_id for p in picture.moving_parts]
-    still = [p.class_id for p in picture.still_parts]
-    seen = np.array([*still, 0], np.uint8)[picture.still]
-    over = picture.moving >= 0
-    seen[over] = np.array(moving, np.uint8)[picture.moving[over]]
-    return seen
+    return picture.coded(lambda part: HAND_LABEL if part.kind == HAND else part.class_id)
 
 
 def write_frame(folder: Path, frame: int, picture: Picture, with_depth: bool) -> None:
     """Colour as JPEG (4:2:0, quality 95) and depth as 16-bit PNG in millimetres."""
     write_part(folder / f"color_{frame:06d}.jpg", encode_jpeg(picture.image))
     if with_depth:
-        millimetres = np.clip(np.round(picture.depth_m * 1000), 0, 65535).astype(np.uint16)
+        millimetres = cv2.add(picture.depth_m * 1000, 0, dtype=cv2.CV_16U)  # rounds and clips
         write_part(folder / f"aligned_depth_to_color_{frame:06d}.png", encode_png(millimetres))
 
 

@@ -19,6 +19,7 @@ from pipelines.synthetic.layouts.npz import pack_npz
 from pipelines.synthetic.plans import SequencePlan
 from pipelines.synthetic.render import layer
 from pipelines.synthetic.render.camera_view import CameraView, Picture, SceneViews
+from pipelines.synthetic.render.layer import Part
 from pipelines.synthetic.render.lens import draw_lens
 from pipelines.synthetic.render.scene_layers import SceneLayers
 from pipelines.synthetic.render.surroundings import (
@@ -158,15 +159,10 @@ def _labels(track: HandTrack, frames: range, cameras: list[Camera], size) -> dic
 def _segmentation(picture: Picture, number: int) -> np.ndarray:
     """(H, W) uint8 for hand `number`: the other hand and arm count as things in front."""
     own = {layer.HAND: HAND, layer.ARM: 0, layer.THING: GRASPED_OBJECT}
-    seen = np.zeros(picture.moving.shape, np.uint8)
-    for parts, part in (
-        (picture.still_parts, picture.still),
-        (picture.moving_parts, picture.moving),
-    ):
-        codes = [
-            own[p.kind] if p.owner == number else 0 if p.owner == layer.BODY else OTHER_OBJECT
-            for p in parts
-        ]
-        there = part >= 0
-        seen[there] = np.array(codes, np.uint8)[part[there]]
-    return seen
+
+    def code(part: Part) -> int:
+        if part.owner == number:
+            return own[part.kind]
+        return 0 if part.owner == layer.BODY else OTHER_OBJECT
+
+    return picture.coded(code)

@@ -5,7 +5,7 @@ motion, behind still objects that are nearer). The picture is composed in 8-bit 
 with maps of parts and of depth. Still layers are drawn again only when the camera has moved.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 import cv2
@@ -27,6 +27,7 @@ from pipelines.synthetic.render.surroundings import MARGIN, Surroundings
 from pipelines.synthetic.scene.cameras import Camera
 
 _STEP = 7  # px between points of the ground at which shadows are cast
+_SPREAD = 4  # of these points, over which a shadow's edge is blurred, and one more
 _FAR_M = 6.0  # no shadows beyond
 _SKIES = (
     np.array([[0.3, 0.1, 0.95], [-0.5, 0.5, 0.7], [0.1, -0.75, 0.65], [0.85, 0.3, 0.4],
@@ -36,8 +37,8 @@ _SKIES = (
 
 @dataclass(frozen=True, eq=False)
 class Picture:
-    """image (H, W, 3) uint8 BGR; depth_m (H, W). moving, still (H, W): index of the visible part in
-    moving_parts or still_parts, −1 for none."""
+    """image (H, W, 3) uint8 BGR; depth_m (H, W). moving, still (H, W) int8: index of the visible
+    part in moving_parts or still_parts, −1 for none."""
 
     image: np.ndarray
     depth_m: np.ndarray
@@ -45,6 +46,18 @@ class Picture:
     moving: np.ndarray
     still_parts: list[Part]
     still: np.ndarray
+
+    def coded(self, code: Callable[[Part], int]) -> np.ndarray:
+        """The code 1 to 255 of each pixel's visible part, 0 for none, (H, W) uint8."""
+        return sum(
+            cv2.LUT(seen.view(np.uint8), _table([code(part) for part in parts]))
+            for seen, parts in ((self.moving, self.moving_parts), (self.still, self.still_parts))
+        )
+
+
+def _table(codes: list[int]) -> np.ndarray:
+    """Codes by index, 0 for −1 as uint8, (256,) uint8."""
+    return np.array(codes + [0] * (256 - len(codes)), np.uint8)
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,12 +102,12 @@ class CameraView:
         below = base.canvas
         image, depth_m = below.image.copy(), below.depth_m.copy()
         canvas = Canvas(below.camera, image, depth_m, below.directions)
-        part = np.full(base.part.shape, -1, np.int32)
+        part = np.full(base.part.shape, -1, np.int8)
         if moving.parts:
             self._cast_shadow(canvas.image, base, moving)
             blur = line_kernel(motion_px * self.lens.shutter)
             part = lay(canvas, moving, self.layers.colours(moving, base.layer), blur)
-        still = np.where(part >= 0, -1, base.part)
+        still = np.where(part >= 0, np.int8(-1), base.part)
         image = expose(self.lens, canvas.image, moment, self._rng)
         parts = moving.parts, part, base.layer.parts, still
         return Picture(image, canvas.depth_m, *parts)
@@ -112,13 +125,13 @@ class CameraView:
             self._still_layers[resting] = Layer(self.layers.still(resting).parts + self.extra)
         layer = self._still_layers[resting]
         image = _warp_backdrop(self.around.backdrop, camera, self.cameras[0], self.size)
-        directions = camera.ray_directions(_pixels(height, width)).reshape(height, width, 3)
+        directions = camera.ray_grid(width, height)
         depth = np.full((height, width), np.float32(self.around.backdrop_m))
         canvas = Canvas(camera, image, depth, directions)
         where, (chosen, points) = np.zeros(depth.shape, bool), (np.zeros(0, int), np.zeros((0, 3)))
         if self.around.ground is not None:
             where, chosen, points = self._lay_ground(canvas, layer)
-        part = np.full(depth.shape, -1, np.int32)
+        part = np.full(depth.shape, -1, np.int8)
         if layer.parts:
             part = lay(canvas, layer, self.layers.colours(layer), line_kernel(np.zeros(2)))
         return _StillView(canvas, layer, part, where & (part < 0), chosen, points)
@@ -140,7 +153,7 @@ class CameraView:
         where = (canvas.directions[..., 2] < -1e-4) & (seen[..., 3] > 127)
         drop = np.float32(ground_m - camera.center_m[2])
         canvas.depth_m[where] = drop / canvas.directions[where, 2]
-        rays = camera.ray_directions(_pixels(height + _STEP, width + _STEP, _STEP))
+        rays = camera.ray_grid(width + _STEP, height + _STEP, _STEP).reshape(-1, 3)
         with np.errstate(divide="ignore", invalid="ignore"):
             reach = drop / rays[:, 2]
         chosen = np.flatnonzero((reach > 0) & (reach < _FAR_M))
@@ -169,7 +182,7 @@ class CameraView:
         small = cv2.GaussianBlur(grid.reshape(rows, columns) ** np.float32(1 / 2.2), (0, 0), 0.8)
         full = cv2.resize(small, (columns * _STEP, rows * _STEP))
         half = _STEP // 2
-        return np.ascontiguousarray(full[half : half + height, half : half + width])
+        return full[half : half + height, half : half + width]
 
     def _cast_shadow(self, image: np.ndarray, base: _StillView, moving: Layer) -> None:
         """Darken the ground in the shadow of moving parts."""
@@ -178,9 +191,21 @@ class CameraView:
             return
         points, light = base.points_m[near], self.layers.scene.light
         share = _ground_light([moving.scene], points, light)
-        factor = self._light_factors(base.chosen[near], share)
-        factor[~base.on_ground] = 1
-        image[:] = cv2.multiply(image, cv2.merge([factor] * 3), dtype=cv2.CV_8U)
+        dark = np.flatnonzero(share < 1)
+        if not len(dark):
+            return
+        box = self._reached(base.chosen[near[dark]])
+        factor = self._light_factors(base.chosen[near], share)[box]
+        factor = np.where(base.on_ground[box], factor, np.float32(1))
+        image[box] = cv2.multiply(image[box], cv2.merge([factor] * 3), dtype=cv2.CV_8U)
+
+    def _reached(self, chosen: np.ndarray) -> tuple[slice, slice]:
+        """The box of the picture in which some of the grid's points change `_light_factors`."""
+        columns = len(range(0, self.size[0] + _STEP, _STEP))
+        return tuple(
+            slice(max(cells.min() - _SPREAD, 0) * _STEP, (cells.max() + _SPREAD) * _STEP)
+            for cells in np.divmod(chosen, columns)
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -199,15 +224,9 @@ class SceneViews:
                 yield moment, number, view.picture(moving, moment, self.motion_px[number][moment])
 
 
-def _pixels(height: int, width: int, step: int = 1) -> np.ndarray:
-    """Every step-th pixel, row by row, (N, 2)."""
-    x, y = np.meshgrid(np.arange(0, width, step), np.arange(0, height, step))
-    return np.stack([x, y], -1).reshape(-1, 2)
-
-
 def lay(canvas: Canvas, layer: Layer, colours, blur: np.ndarray) -> np.ndarray:
     """Lay a layer over the canvas; returns the index of the visible part, (H, W), −1 for none."""
-    part = np.full(canvas.depth_m.shape, -1, np.int32)
+    part = np.full(canvas.depth_m.shape, -1, np.int8)
     cast = LayerCaster(canvas, layer, colours).cast(len(blur) // 2)
     if cast is not None:
         part[cast.box] = lay_over(canvas, cast, blur)

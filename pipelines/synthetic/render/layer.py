@@ -73,9 +73,10 @@ class Part:
 
 
 class Layer:
-    """Parts that are cast together."""
+    """Parts that are cast together, at most 127."""
 
     def __init__(self, parts: list[Part]) -> None:
+        assert len(parts) < 128, len(parts)  # maps of parts are int8
         self.parts = parts
         self.kinds = np.array([p.kind for p in parts], int)
         self.gloss = np.array([p.gloss for p in parts], np.float32)
@@ -108,7 +109,7 @@ class Cast:
 
     box: rows and columns; colour (h, w, 4) uint8: gamma-coded BGR times the share of the pixel that
     it fills, and this share, 255 for all of it; depth_m (h, w): at the pixel's centre, 99 for
-    nothing; mesh (h, w): index of the part there, −1 for nothing; shows (h, w) bool: where
+    nothing; mesh (h, w) int8: index of the part there, −1 for nothing; shows (h, w) bool: where
     something within the blur's reach is nearer than the canvas. Only pixels that blur can bring
     there have a colour.
     """
@@ -142,7 +143,7 @@ class LayerCaster:
         hits = self.layer.scene.cast(canvas.camera.center_m, directions)
         met = np.flatnonzero(hits.mesh >= 0)
         at = chosen[met]
-        depth, mesh = np.full(mask.shape, NOTHING_M), np.full(mask.shape, -1, np.int32)
+        depth, mesh = np.full(mask.shape, NOTHING_M), np.full(mask.shape, -1, np.int8)
         depth.reshape(-1)[at], mesh.reshape(-1)[at] = hits.depth[met], hits.mesh[met]
         shows = cv2.erode(depth, _square(reach_px)) < canvas.depth_m[box]
         # Blur may bring a hidden hand out from behind an edge, so its colour counts, too. One pixel
@@ -168,7 +169,7 @@ class LayerCaster:
         """Cast more rays where a pixel's neighbour is another mesh, and average colour and
         cover."""
         lowest, highest = cv2.erode(cast.depth_m, _SQUARE), cv2.dilate(cast.depth_m, _SQUARE)
-        meshes = cast.mesh.astype(np.float32)
+        meshes = cast.mesh.view(np.uint8)  # a type that OpenCV has these for
         seam = cv2.dilate(meshes, _SQUARE) != cv2.erode(meshes, _SQUARE)
         mixed = ((highest - lowest > 0.02) | seam) & (coloured > 0)
         chosen = np.flatnonzero(mixed & (lowest < NOTHING_M))
@@ -203,7 +204,7 @@ def lay_over(canvas: Canvas, cast: Cast, blur: np.ndarray) -> np.ndarray:
     canvas.image[cast.box] = _blend(canvas.image[cast.box], cast, blur)
     front = cast.depth_m < depth
     depth[front] = cast.depth_m[front]
-    return np.where(front, cast.mesh, -1)
+    return np.where(front, cast.mesh, np.int8(-1))
 
 
 def _square(reach_px: int) -> np.ndarray:
@@ -236,10 +237,9 @@ def may_cover(
     beyond = spread + margin_px
     x0, x1 = max(x.min() - beyond, 0), min(x.max() + beyond + 1, width)
     y0, y1 = max(y.min() - beyond, 0), min(y.max() + beyond + 1, height)
-    away = np.ones((y1 - y0, x1 - x0), np.uint8)
-    away[np.clip(y, y0, y1 - 1) - y0, np.clip(x, x0, x1 - 1) - x0] = 0
-    distance = cv2.distanceTransform(away, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
-    return (slice(y0, y1), slice(x0, x1)), (distance <= spread).astype(np.uint8)
+    mask = np.zeros((y1 - y0, x1 - x0), np.uint8)
+    mask[np.clip(y, y0, y1 - 1) - y0, np.clip(x, x0, x1 - 1) - x0] = 1
+    return (slice(y0, y1), slice(x0, x1)), cv2.dilate(mask, _square(spread))
 
 
 def _blend(image: np.ndarray, cast: Cast, blur: np.ndarray) -> np.ndarray:
@@ -250,13 +250,13 @@ def _blend(image: np.ndarray, cast: Cast, blur: np.ndarray) -> np.ndarray:
     piece = np.ascontiguousarray(image)
     flat, stacked = piece.reshape(-1, 3), stacked.reshape(-1, 4)
     chosen = np.flatnonzero(stacked[:, 3])
-    over = stacked.take(chosen, 0).astype(np.float32)
+    over = np.ascontiguousarray(stacked.take(chosen, 0).T, np.float32)
     share = front.take(chosen)
-    kept = 1 - over[:, 3] * (share / 255)
-    mixed = flat.take(chosen, 0) * kept[:, None]
-    mixed += over[:, :3] * share[:, None]
+    kept = 1 - over[3] * (share / 255)
+    mixed = np.ascontiguousarray(flat.take(chosen, 0).T) * kept
+    mixed += over[:3] * share
     mixed += 0.5
-    flat[chosen] = np.minimum(mixed, 255).astype(np.uint8)
+    flat[chosen] = np.minimum(mixed, 255).astype(np.uint8).T
     return piece
 
 

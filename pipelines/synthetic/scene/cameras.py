@@ -50,9 +50,17 @@ class Camera:
 
     def ray_directions(self, pixels: np.ndarray) -> np.ndarray:
         """Pixels (N, 2) → directions in the world (N, 3) with unit depth along the optical axis."""
-        turn = np.linalg.inv(self.K).T @ self.rotation
         x, y = np.ascontiguousarray(np.asarray(pixels, np.float32).T)
-        return np.stack([a * x + b * y + c for a, b, c in turn.astype(np.float32).T], 1)
+        return self._rays(x, y)
+
+    def ray_grid(self, width: int, height: int, step: int = 1) -> np.ndarray:
+        """`ray_directions` of every step-th pixel, (rows, columns, 3)."""
+        x, y = (np.arange(0, size, step, dtype=np.float32) for size in (width, height))
+        return self._rays(x, y[:, None])
+
+    def _rays(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+        turn = np.linalg.inv(self.K).T @ self.rotation
+        return np.stack([a * x + b * y + c for a, b, c in turn.astype(np.float32).T], -1)
 
 
 def intrinsics(name: str, focal_px: float = 616.0) -> np.ndarray:
