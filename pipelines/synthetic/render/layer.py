@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from pipelines.rays import Hits, RayScene
+from pipelines.rays import Hits, RayScene, dot
 from pipelines.synthetic.paint.textures import linear_to_srgb
 from pipelines.synthetic.scene.cameras import Camera
 
@@ -220,14 +220,14 @@ def may_cover(
     the picture.
     """
     height, width = shape
-    points = camera.to_camera(np.concatenate([part.outline_m for part in parts], dtype=np.float32))
+    outline = np.concatenate([part.outline_m for part in parts], dtype=np.float32)
+    points = np.ascontiguousarray(camera.to_camera(outline).T)
     corners = np.array([[0, 0], [width, 0], [0, height], [width, height]])
     slant = np.linalg.norm(camera.ray_directions(corners), axis=1).max()
-    if np.linalg.norm(points, axis=1).min() < (2 * slant + 1) * _GAP_M:
+    if np.sqrt(dot(points, points).min()) < (2 * slant + 1) * _GAP_M:
         # Near the lens, a visible surface may belong to a point behind the camera
         return (slice(0, height), slice(0, width)), np.ones(shape, np.uint8)
-    points = points[points[:, 2] > _GAP_M]
-    x, y, z = camera.K @ points.T
+    x, y, z = camera.K @ points.compress(points[2] > _GAP_M, 1)
     x, y, reach = x / z, y / z, slant * camera.K[0, 0] * _GAP_M / z
     near = (x > -reach) & (x < width + reach) & (y > -reach) & (y < height + reach)
     if not near.any():

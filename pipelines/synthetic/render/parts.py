@@ -161,10 +161,12 @@ def num_blocked(
 ) -> np.ndarray:
     """How many of the rays (R, N, 3) from start (N, 3) meet something within `reach`, (N,)."""
     starts = np.broadcast_to(start, (len(ways), *start.shape)).reshape(-1, 3)
-    flat, met = ways.reshape(-1, 3), np.zeros(len(starts), bool)
+    ways_left, left = ways.reshape(-1, 3), np.arange(len(starts))  # rays that nothing met yet
+    met = np.ones(len(starts), bool)
     for scene in scenes:
-        clear = np.flatnonzero(~met)
-        met[clear] = scene.is_blocked(starts.take(clear, 0), flat.take(clear, 0), reach)
+        clear = np.flatnonzero(~scene.is_blocked(starts, ways_left, reach))
+        starts, ways_left, left = starts.take(clear, 0), ways_left.take(clear, 0), left.take(clear)
+    met[left] = False
     return met.reshape(len(ways), -1).sum(0)
 
 

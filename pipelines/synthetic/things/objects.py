@@ -112,6 +112,9 @@ def surface_samples_m(thing: SceneObject, spacing_m: float) -> np.ndarray:
         a, b = i[keep] / steps, j[keep] / steps
         weights = np.stack([1 - a - b, a, b], 1)
         points.append(np.einsum("pk,fkd->fpd", weights, chosen).reshape(-1, 3))
-    cells = np.round(np.concatenate(points) / (spacing_m / 2)).astype(np.int64)
-    _, first = np.unique(cells, axis=0, return_index=True)
-    return np.concatenate(points)[np.sort(first)].astype(np.float32)
+    points = np.concatenate(points)
+    cells = np.round(points / (spacing_m / 2)).astype(np.int64)
+    cells -= cells.min(0)
+    number = np.ravel_multi_index(tuple(cells.T), cells.max(0) + 1)
+    _, first = np.unique(number, return_index=True)
+    return points[np.sort(first)].astype(np.float32)
