@@ -48,15 +48,16 @@ class Picture:
     still: np.ndarray
 
     def coded(self, code: Callable[[Part], int]) -> np.ndarray:
-        """The code 1 to 255 of each pixel's visible part, 0 for none, (H, W) uint8."""
-        return sum(
-            cv2.LUT(seen.view(np.uint8), _table([code(part) for part in parts]))
+        """The code of each pixel's visible part, 0 for none, (H, W) uint8."""
+        moving, still = (
+            cv2.LUT(seen.view(np.uint8), _by_index([code(part) for part in parts]))
             for seen, parts in ((self.moving, self.moving_parts), (self.still, self.still_parts))
         )
+        return moving | still
 
 
-def _table(codes: list[int]) -> np.ndarray:
-    """Codes by index, 0 for −1 as uint8, (256,) uint8."""
+def _by_index(codes: list[int]) -> np.ndarray:
+    """A table of codes, 0 at 255, which is −1 in int8, (256,) uint8."""
     return np.array(codes + [0] * (256 - len(codes)), np.uint8)
 
 
@@ -152,7 +153,7 @@ class CameraView:
         seen = cv2.warpPerspective(self.around.ground, to_image, self.size)
         where = (canvas.directions[..., 2] < -1e-4) & (seen[..., 3] > 127)
         drop = np.float32(ground_m - camera.center_m[2])
-        canvas.depth_m[where] = drop / canvas.directions[where, 2]
+        np.divide(drop, canvas.directions[..., 2], out=canvas.depth_m, where=where)
         rays = camera.ray_grid(width + _STEP, height + _STEP, _STEP).reshape(-1, 3)
         with np.errstate(divide="ignore", invalid="ignore"):
             reach = drop / rays[:, 2]

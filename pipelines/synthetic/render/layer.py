@@ -47,8 +47,8 @@ SPACING_M = 0.007
 _GAP_M = 0.0052  # every point of a surface is this near to one of them
 
 Surface = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
-"""Attributes (14, N) at points of a part → their albedo and normals, (3, N) each. Numpy is ten times
-as fast on three long rows as on many rows of three."""
+"""Attributes (14, N) at points of a part → their albedo and normals, (3, N) each. Numpy is ten
+times as fast on three long rows as on many rows of three."""
 
 
 @dataclass(frozen=True, eq=False)
