@@ -67,7 +67,7 @@ def drawn(layer: Layer, canvas: Canvas, motion_px) -> tuple[np.ndarray, Canvas]:
     """The parts that are seen, −1 for none, and the canvas with the layer, all white, on it."""
 
     def white(hits, origin, rays):
-        return np.ones((len(rays), 3), np.float32)
+        return np.ones_like(rays)
 
     return lay(canvas, layer, white, line_kernel(np.array(motion_px))), canvas
 
