@@ -27,7 +27,7 @@ from pipelines.synthetic.render.surroundings import MARGIN, Surroundings
 from pipelines.synthetic.scene.cameras import Camera
 
 _STEP = 7  # px between points of the ground at which shadows are cast
-_SPREAD = 4  # of these points, over which a shadow's edge is blurred, and one more
+_SPREAD = 4  # of these points from one in shadow, its blurred edge ends, interpolation included
 _FAR_M = 6.0  # no shadows beyond
 _SKIES = (
     np.array([[0.3, 0.1, 0.95], [-0.5, 0.5, 0.7], [0.1, -0.75, 0.65], [0.85, 0.3, 0.4],
