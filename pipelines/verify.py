@@ -165,8 +165,8 @@ def _check_shard(job: tuple[Path, int, dict, str | None, bool]) -> ShardReport:
             problems.append(f"{name} has {size} bytes, {DATASET_FILE} says {shard['size']}")
         elif differs:
             problems.append(f"{name} has sha256 {sha256}, {DATASET_FILE} says {shard['sha256']}")
-        clips = _checked(path, name, hand, with_depth, problems)
-        frames, annotations = index_clips(clips, name, with_depth)
+        stored = _checked(path, name, hand, with_depth, problems)
+        frames, annotations = index_clips(stored, name, with_depth)
     except CorruptShardError as error:
         problems.append(str(error))
     except FileNotFoundError:
@@ -196,7 +196,7 @@ def _check_shard(job: tuple[Path, int, dict, str | None, bool]) -> ShardReport:
 def _checked(
     path: Path, name: str, hand: str | None, with_depth: bool, problems: list[str]
 ) -> Iterator[StoredClip]:
-    """The clips of a tar; what is wrong with them is added to `problems`."""
+    """The clips of a tar. What is wrong with a clip is added to `problems` before it is given."""
     for clip in read_clips(path, name):
         problems += check_clip(clip, name, _hand_model(hand) if hand else None, with_depth)
         yield clip

@@ -5,8 +5,9 @@
     python -m benchmarks.speed model --data shards/demo --experiments dexycb dexycb_fast
     python -m benchmarks.speed networks --base lite_video        # the whole method and its rivals
 
-The first form prints a table. The second measures training steps on this machine's GPU, if it has
-one; the third what each network costs. All write what they measured to `results/speed` as JSON.
+Without a name all parts are measured, or those of --only, and a table is printed. `model` measures
+training steps, on a GPU if there is one; `networks` what each network costs. All write what they
+measured to `results/speed` as JSON.
 Machines are noisy: times are of the processor where that is possible, and medians of several.
 """
 

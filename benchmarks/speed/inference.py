@@ -21,6 +21,8 @@ from deformer.training.weights_file import open_network, open_trained
 
 _WEIGHTS = "lite"
 _BATCH = 16
+_FEW, _MANY = 14, 42
+"""Frames of the clips whose difference is measured."""
 
 
 def inference(material: Material) -> Iterator[Figure]:
@@ -39,10 +41,10 @@ def inference(material: Material) -> Iterator[Figure]:
         "inference", f"hands through the spatial half of {_WEIGHTS}, a core", _BATCH / seconds,
         "hands/s", None, floor, "its products of matrices alone",
     )  # fmt: skip
-    frames = sorted(material.root.glob("*/*/*/color_*.jpg"))[:42]
+    frames = sorted(material.root.glob("*/*/*/color_*.jpg"))[:_MANY]
     with tempfile.TemporaryDirectory() as folder:
-        some, all_ = (_predict(Path(folder), frames[:num]) for num in (14, len(frames)))
-    speed = (len(frames) - 14) / (all_ - some).processor_seconds
+        some, all_ = (_predict(Path(folder), frames[:num]) for num in (_FEW, len(frames)))
+    speed = (len(frames) - _FEW) / (all_ - some).processor_seconds
     yield Figure(
         "inference", "frames of a clip, found, predicted, drawn, a core", speed, "frames/s"
     )

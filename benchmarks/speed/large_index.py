@@ -37,8 +37,8 @@ def large_index(material: Material) -> Iterator[Figure]:
                 seconds, mebibytes = fresh.submit(_open_and_read, folder).result()
         aims = (2, 300) if times == 1 else (None, None)
         what = f"first batch of {num_rows:,} frames"
-        yield Figure("index", what, seconds, "s", aims[0])
-        yield Figure("index", f"{what}, memory beyond Python's", mebibytes, "MiB", aims[1])
+        yield Figure("index", f"{what}, of the processor", seconds, "s", aims[0])
+        yield Figure("index", f"{what}, memory beyond imports", mebibytes, "MiB", aims[1])
 
 
 def _repeat(data: Path, out: Path, num_rows: int) -> None:

@@ -1,36 +1,43 @@
-"""What is measured on: a drawn dataset, made once and kept, or one's own."""
+"""What is measured on: one's own data, or what is drawn once and kept."""
 
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from benchmarks.speed.figure import run_command
 from deformer.data.dataset import DATASET_FILE
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False)
 class Material:
-    """Raw frames, and shards."""
+    """Raw frames, and shards. What is not given is made in `work` when a part asks for it: about
+    2,000 drawn frames, in two minutes. Raises `ValueError` where that fails."""
 
-    root: Path
-    """In DexYCB's layout."""
-    data: Path
-    """Built."""
+    work: Path
+    given_root: Path | None = None
+    given_data: Path | None = None
 
+    @cached_property
+    def root(self) -> Path:
+        """In DexYCB's layout."""
+        return self.given_root or self._drawn
 
-def make_material(work: Path, root: Path | None, data: Path | None) -> Material:
-    """root and data, or in place of either what is drawn into `work`: about 2,000 frames, which
-    take two minutes. Raises `ValueError` where that fails."""
-    if root is None:
-        root = work / "raw"
-        run_command(
+    @cached_property
+    def data(self) -> Path:
+        """Built; of the drawn frames, if no shards are given."""
+        data = self.given_data or self.work / "shards"
+        if not self.given_data and not (data / DATASET_FILE).exists():
+            run_command(
+                "pipelines.build_shards", "--dataset", "dexycb", "--root", str(self._drawn),
+                "--out", str(data),
+            )  # fmt: skip
+        return data
+
+    @cached_property
+    def _drawn(self) -> Path:
+        root = self.work / "raw"
+        run_command(  # does nothing where all is there
             "pipelines.synthesize", "--layout", "dexycb", "--out", str(root), "--sequences", "12",
             "--cameras", "4", "--frames", "42",
         )  # fmt: skip
-    if data is None:
-        data = work / "shards"
-        if not (data / DATASET_FILE).exists():
-            run_command(
-                "pipelines.build_shards", "--dataset", "dexycb", "--root", str(root),
-                "--out", str(data),
-            )  # fmt: skip
-    return Material(root, data)
+        return root

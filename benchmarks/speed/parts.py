@@ -1,5 +1,6 @@
 """Every part of the work in one run: its speed, beside its floor and the aim."""
 
+import json
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -9,11 +10,12 @@ from rich.table import Table
 from benchmarks.speed.figure import Figure
 from benchmarks.speed.inference import inference
 from benchmarks.speed.large_index import large_index
-from benchmarks.speed.material import Material, make_material
+from benchmarks.speed.material import Material
 from benchmarks.speed.pipeline import build, synthesizer, verifying
 from benchmarks.speed.scoring import scoring
 from benchmarks.speed.step import large_window, step
 from benchmarks.speed.stream import stream
+from deformer.files.whole import write_whole
 from deformer.program.console import PlainConsole
 from deformer.program.pool import single_threaded
 from deformer.program.processor import processor
@@ -38,9 +40,9 @@ class Parts:
     only: tuple[str, ...] = ()
     """Some parts; by default all."""
     root: Path | None = None
-    """Your own raw dataset, in DexYCB's layout; by default one is drawn."""
+    """Your own raw dataset, in DexYCB's layout, to build from; by default one is drawn."""
     data: Path | None = None
-    """Your own shards; by default they are built."""
+    """Your own shards, for what reads shards; by default they are built of drawn frames."""
     work: Path = Path("data/speed")
     """The folder for what is drawn and built; it is kept."""
     out: Path = Path("results/speed")
@@ -54,17 +56,18 @@ class Parts:
 
 
 def measure_parts(config: Parts) -> dict:
-    """All figures. Each is printed when it is there."""
+    """All figures. Each is printed when it is there, and those of a part are written."""
     single_threaded()
-    console = PlainConsole()
-    figures = []
-    material = make_material(config.work, config.root, config.data)
+    console, figures = PlainConsole(), []
+    material = Material(config.work, config.root, config.data)
     for name in config.only or PARTS:
         for figure in PARTS[name](material):
             figures.append(figure)
             console.print(f"{figure.part}: {figure.what}: {figure.value:.3g} {figure.unit}")
+        measured = {"machine": processor(), "figures": [asdict(figure) for figure in figures]}
+        write_whole(config.out / "parts.json", json.dumps(measured, indent=1) + "\n")
     console.print(as_table(figures))
-    return {"machine": processor(), "figures": [asdict(figure) for figure in figures]}
+    return measured
 
 
 def as_table(figures: list[Figure]) -> Table:

@@ -22,11 +22,14 @@ _BACKWARD = 2
 """Products that the backward pass takes for one of the forward pass."""
 _PUBLISHED_S = 25
 """Seconds of the released research code for a window of 7×512², forward and backward."""
+_STEPS_OF = ("lite", "dexycb")
+_WINDOWS_OF = {"dexycb": _PUBLISHED_S, "dexycb_fast": _PUBLISHED_S / 4}
+"""With the aims, s."""
 
 
 def step(material: Material) -> Iterator[Figure]:
     """Shares of a step of one window. Weights are random: a step takes the same time."""
-    for name in ("lite", "dexycb"):
+    for name in _STEPS_OF:
         what = f"share of a step of {name} beside images and spatial half"
         yield Figure("step", what, 100 * _rest(*_learner(material, name)), "%", 10)
 
@@ -42,7 +45,7 @@ def _rest(learner: Learner, batch: Batch) -> float:
 
 def large_window(material: Material) -> Iterator[Figure]:
     """Forward and backward of 7 distinct frames."""
-    for name, aim in (("dexycb", _PUBLISHED_S), ("dexycb_fast", _PUBLISHED_S / 4)):
+    for name, aim in _WINDOWS_OF.items():
         learner, batch = _learner(material, name)
         seconds, floor = _of_window(learner, batch)
         what = f"forward and backward of a window of 7×{batch.images.shape[2]}² ({name})"

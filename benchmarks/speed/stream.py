@@ -57,7 +57,8 @@ def _floor(reader: Stream) -> tuple[float, str]:
     rows = reader.windows.rows[: _BATCH * 4]
     files = ClipReader(reader.store, reader.index, 1)
     jpegs = [files.image(row) for row in np.unique(rows).tolist()]
-    seconds = processor_seconds(lambda: [decode_jpeg(jpeg, "RGBX") for jpeg in jpegs]) / len(jpegs)
+    colours = "RGBX" if reader.warp_on is None else "RGB"  # as readers do it
+    seconds = processor_seconds(lambda: [decode_jpeg(jpeg, colours) for jpeg in jpegs]) / len(jpegs)
     if reader.warp_on is None:
         seconds += _warp_seconds(reader, [decode_jpeg(jpeg, "RGBX") for jpeg in jpegs])
     frames_per_window = np.mean([len(np.unique(of_window)) for of_window in reader.windows.rows])

@@ -61,8 +61,8 @@ class Table:
 
     def takes(self, data: Data) -> bool:
         """Whether results on this data are in the table: data of its dataset or in its layout.
-        Tables that compare methods also take those on occluded-hands, so that each row of the paper
-        has one there."""
+        Tables that compare methods also take those on occluded-hands, known by its split, so that
+        each row of the paper has one there."""
         is_benchmark = data.synthetic and data.split == EVALUATION_SPLITS[OCCLUDED_HANDS]
         is_of_dataset = data.dataset.split("_")[0] == self.dataset
         return is_of_dataset or (is_benchmark and not self.is_ablation)

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-_AT_ONCE = 64
+_AT_ONCE = 16
 """Frames warped at a time: bounds the memory of their floats."""
 
 
@@ -52,7 +52,8 @@ def pack_crops(
 def warp_crops(crops: Crops, size: int, device: torch.device) -> Tensor:
     """The input images (B, T, size, size, 3) uint8, on the device.
 
-    They are those of `warp_to_input`, to a grey level: bilinear, 0 outside the crop.
+    They are those of `warp_to_input`, to a grey level: bilinear, 0 outside the crop. OpenCV 4
+    rounds positions to 1/32 px, so its images differ by more.
     """
     maps = crops.input_to_crop.to(device, non_blocking=True)
     pixels = [crop.to(device, non_blocking=True) for crop in crops.pixels]

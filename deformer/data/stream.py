@@ -279,10 +279,10 @@ class _Steps:
             self._reader = ClipReader(self.store, self.index, pool)
         epoch, places = self.places(step)
         skipped: list[str] = []
+        shape = (len(places), self.windows.rows.shape[1])
         if self.keeps_crops:
-            images = [[] for _ in places]
+            images = [[] for _ in places]  # filled by `_window`, as an array is
         else:
-            shape = (len(places), self.windows.rows.shape[1])
             images = empty_images(shape, self.config.size, self.config.input)
         windows, is_padding = zip(
             *(

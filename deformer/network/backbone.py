@@ -53,6 +53,8 @@ def fold_norms(body: nn.Module) -> None:
         if isinstance(layer, nn.Conv2d):
             conv = layer  # a norm is registered behind its convolution
         elif isinstance(layer, FrozenNorm):
+            if conv is None or conv.out_channels != len(layer.running_mean):
+                raise ValueError(f"the norm {name} is not behind its convolution")
             statistics = layer.running_mean, layer.running_var, layer.eps, layer.weight, layer.bias
             conv.weight, conv.bias = fuse_conv_bn_weights(conv.weight, conv.bias, *statistics)
             body.set_submodule(name, layer.act)
@@ -173,8 +175,8 @@ class Backbone(nn.Module):
             self.register_buffer(key, torch.tensor(value)[:, None, None], persistent=False)
 
     def forward(self, images: Tensor) -> Tensor:
-        """images (N, 3, H, W) RGB in [0, 1] → features (N, channels, ⌈H/4⌉, ⌈W/4⌉): what P2's last
-        convolution takes, which `crop` applies.
+        """images (N, 3, H, W) RGB in [0, 1] → features (N, channels, ⌈H/4⌉, ⌈W/4⌉), for `crop`
+        alone: they are P2 before its last convolution.
 
         Raises `ValueError` for images of an integer type, which are not in [0, 1].
         """

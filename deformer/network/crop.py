@@ -13,17 +13,15 @@ _SAMPLES = 2
 """Per cell and axis, as in RoIAlign's paper."""
 
 
-def crop_convolved(
-    features: Tensor, boxes: Tensor, size: int, conv: nn.Conv2d
-) -> Tensor:  # fmt: skip
+def crop_convolved(features: Tensor, boxes: Tensor, size: int, conv: nn.Conv2d) -> Tensor:
     """RoIAlign of `conv(features)` with one box per image → (N, C', size, size), float32.
 
     features (N, C, h, w); boxes (N, 4) as x0 y0 x1 y1, in pixels of the features, whose centres are
     at integers. A box may reach beyond the map, where the result is 0. conv: k×k, k odd, same
     padding by zeros.
 
-    Equals `torchvision.ops.roi_align` with aligned=True and sampling_ratio=2. Source: He et al.,
-    "Mask R-CNN", ICCV 2017.
+    Equals `torchvision.ops.roi_align` with aligned=True and sampling_ratio=2, for finite features.
+    Source: He et al., "Mask R-CNN", ICCV 2017.
     """
     height, width = features.shape[-2:]
     k, (x0, y0, x1, y1) = conv.kernel_size[0], boxes.float().unbind(1)
@@ -35,7 +33,8 @@ def crop_convolved(
         # The bias counts as much as a cell's samples are inside the map
         inside = down.sum(-1)[:, None, :, None] * across.sum(-1)[:, None, None]
         bias = conv.bias[:, None, None] * inside
-    return functional.conv2d(x.permute(0, 3, 1, 2), conv.weight, stride=k).float() + bias
+    x = x.permute(0, 3, 1, 2).to(conv.weight.dtype)
+    return functional.conv2d(x, conv.weight, stride=k).float() + bias
 
 
 def _weights(begin: Tensor, end: Tensor, size: int, length: int) -> Tensor:

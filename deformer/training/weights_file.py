@@ -104,7 +104,8 @@ def open_network(
     checkpoint: Checkpoint, hands: Hands, device: torch.device | str, vertex_stride: int = 1,
     tips: Tips | None = None,
 ) -> Network:  # fmt: skip
-    """The network of a checkpoint with its weights, for inference: its norms are folded.
+    """The network of a checkpoint with its weights, for inference: its norms are folded, so its
+    arrays are not the checkpoint's, and are not to be saved.
 
     vertex_stride: as in `HandLayer`. tips: other fingertips than those it was trained with: it
     predicts poses, and each dataset says which vertices are the tips. Raises `ValueError` for

@@ -3,7 +3,8 @@
 How many triangles lie over a pixel changes only across outlines: edges where a triangle that faces
 the camera meets one that does not, and the mesh's borders. So their crossings with the rows of
 pixels count the triangles everywhere. Rays decide the few pixels on an outline, against the
-triangles there; the result is exactly what rays alone would find.
+triangles there. The result is exactly what rays alone would find, except that no ray slips through
+between two triangles.
 """
 
 from functools import lru_cache
@@ -65,7 +66,8 @@ def _outlines(faces: np.ndarray, corners: np.ndarray) -> tuple[np.ndarray, np.nd
 @lru_cache(4)
 def _edges(faces: bytes, dtype: np.dtype) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Edges of triangles: their vertices (E, 2); and the edge of every side (3F,), and whether the
-    side runs along it (1) or against it (−1), (3, F)."""
+    side runs along it (1) or against it (−1), (3, F). Kept for the two hands, and two more; as
+    bytes, because arrays cannot be looked up."""
     first = np.frombuffer(faces, dtype).reshape(-1, 3).T
     second = np.roll(first, -1, 0)
     sides = np.stack([first, second], -1).reshape(-1, 2)
@@ -84,7 +86,7 @@ def _filled(
     edge = np.repeat(np.arange(len(ends)), last - first)
     row = np.arange(len(edge)) + np.repeat(last - np.cumsum(last - first), last - first)
     way = end - start
-    down = np.where(np.abs(way[:, 1]) < _LEVEL, _LEVEL, way[:, 1])
+    down = np.copysign(np.maximum(np.abs(way[:, 1]), _LEVEL), way[:, 1])
     column = (start[:, 0] - start[:, 1] * way[:, 0] / down)[edge] + row * (way[:, 0] / down)[edge]
     crosses = np.flatnonzero((low[edge, 1] <= row) & (row < high[edge, 1]))
     at = row[crosses] * (width + 1) + _from_to(column[crosses], 0, width)[0]

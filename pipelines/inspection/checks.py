@@ -200,7 +200,9 @@ def mask_areas(masks: list[bytes]) -> np.ndarray:
         before = total[begins] - runs[chosen[begins]]
         runs[chosen] = total - np.repeat(before, np.diff(begins, append=len(chosen)))
     areas = np.bincount(owner_of_run, runs, len(masks)).astype(np.int64)
-    areas[owner[is_broken]] = areas[owner_of_run[runs < 0]] = areas[sizes == 0] = -1
+    areas[owner[is_broken]] = -1
+    areas[owner_of_run[runs < 0]] = -1
+    areas[sizes == 0] = -1
     return areas
 
 

@@ -34,4 +34,8 @@ def test_it_equals_roi_align_of_the_convolution_and_so_do_its_gradients():
         seen.append((result.detach(), *gradients))
     for expected, found in zip(*seen, strict=True):
         torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
+    with torch.autocast("cpu", torch.bfloat16):
+        rounded = crop_convolved(features, BOXES, 6, conv)
+    assert rounded.dtype == torch.float32
+    torch.testing.assert_close(rounded, seen[0][0], rtol=0.05, atol=0.05)
     assert (seen[1][0][4] == 0).all() and seen[1][0][0].std() > 0.1

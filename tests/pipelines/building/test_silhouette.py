@@ -53,6 +53,18 @@ def test_any_triangles(faces):
     assert assert_same(Mesh(vertices, np.array(faces))).any()
 
 
+@pytest.mark.parametrize("rise", [1e-10, -1e-10])
+def test_an_edge_that_all_but_lies_in_a_row(rise):
+    points = np.array([[40, 30 + rise], [10, 30 - rise], [25, 60.3]])
+    vertices = np.concatenate([(points - K[:2, 2]) / [600, 610], np.ones((3, 1))], 1)
+    assert assert_same(Mesh(vertices, np.array([[0, 1, 2]]))).any()
+
+
+def test_a_wide_camera(hands):
+    wide = np.array([[300.0, 0, 320], [0, 300, 240], [0, 0, 1]])
+    assert max(assert_same(mesh, wide, (640, 480)).sum() for mesh in random_hands(hands, 3)) > 1000
+
+
 def test_a_skewed_camera(hands):
     for mesh in random_hands(hands, 3):
         assert_same(mesh, K + [[0, 80, 0], [0, 0, 0], [0, 0, 0]])
