@@ -47,7 +47,7 @@ def error_by_occlusion(lines: list[Line], data: Data) -> Figure:
     A range without frames is a gap in the line.
     """
     is_alone = len(lines) == 1
-    figure = new_figure(height_in=3.7 + 0.2 * len(lines))
+    figure = new_figure(height_in=3.7 + 0.3 * len(lines))
     words = "mean ± deviation" if is_alone else "mean"
     set_title(figure, f"Error against occlusion (Fig. 5): {words}", data)
     ax = figure.subplots()
@@ -65,7 +65,7 @@ def error_by_occlusion(lines: list[Line], data: Data) -> Figure:
     ax.xaxis.set_major_formatter(PercentFormatter(1))
     if not any(np.isfinite(line.occlusion).any() for line in lines):
         no_data(ax, "the occlusion of these frames is not known")
-    figure.legend(*ax.get_legend_handles_labels(), loc="outside lower left", ncols=2)
+    figure.legend(*ax.get_legend_handles_labels(), loc="outside lower left")
     return figure
 
 
