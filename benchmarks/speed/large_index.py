@@ -4,7 +4,6 @@ The index is the rows of a small one, repeated under other names; its shards are
 """
 
 import json
-import resource
 import tempfile
 import time
 from collections.abc import Iterator
@@ -66,12 +65,16 @@ def _renamed(rows: pa.Table, column: str, k: int) -> pa.Table:
 
 
 def _open_and_read(folder: str) -> tuple[float, float]:
-    """Seconds of processor time, and MiB beyond what the imports of this file took."""
-    start, before = time.process_time(), _peak_mib()
+    """Seconds of processor time, and MiB at the peak beyond those after this file's imports."""
+    start, before = time.process_time(), _mib("VmRSS")
     stream = Stream(StreamConfig(split="all", size=256, order=OrderConfig(8)), *open_store(folder))
     next(stream.batches())
-    return time.process_time() - start, _peak_mib() - before
+    return time.process_time() - start, _mib("VmHWM") - before
 
 
-def _peak_mib() -> float:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+def _mib(name: str) -> float:
+    """A size of this process, as Linux tells it. `getrusage` would count the parent's memory."""
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith(f"{name}:"):
+            return int(line.split()[1]) / 1024
+    raise ValueError(f"this system does not say {name}: measure memory on Linux")

@@ -63,7 +63,8 @@ def measure_parts(config: Parts) -> dict:
     for name in config.only or PARTS:
         for figure in PARTS[name](material):
             figures.append(figure)
-            console.print(f"{figure.part}: {figure.what}: {figure.value:.3g} {figure.unit}")
+            told = f"{figure.part}: {figure.what}: {figure.value:.3g} {figure.unit}"
+            console.print(told, soft_wrap=True)
         measured = {"machine": processor(), "figures": [asdict(figure) for figure in figures]}
         write_whole(config.out / "parts.json", json.dumps(measured, indent=1) + "\n")
     console.print(as_table(figures))

@@ -46,7 +46,7 @@ def test_without_a_name_all_parts_are_measured():
 def test_parts_of_large_data_and_of_a_step_on_small_ones(raw_root, data, tmp_path, monkeypatch):
     monkeypatch.setattr(scoring, "_NUM_FRAMES", 2000)
     monkeypatch.setattr(large_index, "_ROWS", 200)
-    monkeypatch.setattr(step, "_STEPS_OF", ("tiny",))
+    monkeypatch.setattr(step, "_STEPS_OF", {"tiny": 2})
     monkeypatch.setattr(step, "_WINDOWS_OF", {"tiny": None})
     monkeypatch.setattr(inference, "_FEW", 2)
     measured = measure_parts(Parts(tuple(SLOW), raw_root, data, tmp_path, tmp_path))
