@@ -45,12 +45,20 @@ class Figure:
 def processor_seconds(work: Callable[[], object], repeats: int = 3) -> float:
     """Median processor time of a call in this process, after one call to warm up."""
     work()
-    spent = []
-    for _ in range(repeats):
-        start = time.process_time()
-        work()
-        spent.append(time.process_time() - start)
-    return statistics.median(spent)
+    return statistics.median(_seconds(work) for _ in range(repeats))
+
+
+def least_seconds(*works: Callable[[], object], repeats: int = 3) -> list[float]:
+    """Processor time of each call, for differences between them: they take turns, and the least
+    counts, because other programs only ever make it longer."""
+    spent = [[_seconds(work) for work in works] for _ in range(1 + repeats)]
+    return [min(seconds) for seconds in zip(*spent[1:], strict=True)]  # the first round warms up
+
+
+def _seconds(work: Callable[[], object]) -> float:
+    start = time.process_time()
+    work()
+    return time.process_time() - start
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 import torch
 from torch.utils._pytree import tree_map
 
-from benchmarks.speed.figure import Figure, processor_seconds, products_per_second
+from benchmarks.speed.figure import Figure, least_seconds, processor_seconds, products_per_second
 from benchmarks.speed.material import Material
 from benchmarks.speed.model import without_weights
 from benchmarks.speed.networks import count_multiply_adds
@@ -42,10 +42,12 @@ def _share(learner: Learner, batch: Batch) -> float:
     with torch.no_grad(), _posed(learner.model.hand_layer) as calls:
         output, targets = learner.predict(batch)
     output = tree_map(_leaf, output)
-    whole = processor_seconds(lambda: learner.step(batch, 0, 1.0), 1)
-    gradient = processor_seconds(lambda: _gradient(learner, batch), 1)
-    losses = processor_seconds(lambda: learner.weighted(learner.losses(output, targets)).backward())
-    hands = processor_seconds(lambda: [_pose(learner.model.hand_layer, call) for call in calls])
+    whole, gradient, losses, hands = least_seconds(
+        lambda: learner.step(batch, 0, 1.0),
+        lambda: _gradient(learner, batch),
+        lambda: learner.weighted(learner.losses(output, targets)).backward(),
+        lambda: [_pose(learner.model.hand_layer, call) for call in calls],
+    )
     return (whole - gradient + losses + hands) / whole
 
 
