@@ -11,13 +11,12 @@ measured to `results/speed` as JSON.
 Machines are noisy: times are of the processor where that is possible, and medians of several.
 """
 
-import json
 import sys
 
 import tyro
 
 from benchmarks.speed import model, networks, parts
-from deformer.files.whole import write_whole
+from benchmarks.speed.figure import write_measured
 from deformer.program.console import run_command
 
 SUBCOMMANDS = {
@@ -47,9 +46,7 @@ def parse(arguments: list[str]) -> parts.Parts | model.ModelSpeed | networks.Net
 def run() -> None:
     config = parse(sys.argv[1:])
     name = next(name for name, kind in SUBCOMMANDS.items() if type(config) is kind)
-    text = json.dumps(MEASURE[type(config)](config), indent=1)
-    print(text)
-    write_whole(config.out / f"{name}.json", text + "\n")
+    print(write_measured(config.out / f"{name}.json", MEASURE[type(config)](config)), end="")
 
 
 def main() -> int:

@@ -1,9 +1,10 @@
 """One measured speed, beside what bounds it; and how to measure on a machine that others use.
 
-Time is that of the processor, of all processes together: what else runs meanwhile hardly changes
-it. So "per core" is per second of processor time.
+Time is that of the processor, of all processes together: what else runs meanwhile changes it less
+than wall time. So "per core" is per second of processor time.
 """
 
+import json
 import resource
 import statistics
 import subprocess
@@ -11,8 +12,14 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
 
 import torch
+
+from deformer.files.whole import write_whole
+
+Clock = Callable[[], float]
 
 
 @dataclass(frozen=True)
@@ -48,17 +55,19 @@ def processor_seconds(work: Callable[[], object], repeats: int = 3) -> float:
     return statistics.median(_seconds(work) for _ in range(repeats))
 
 
-def least_seconds(*works: Callable[[], object], repeats: int = 3) -> list[float]:
-    """Processor time of each call, for differences between them: they take turns, and the least
-    counts, because other programs only ever make it longer."""
-    spent = [[_seconds(work) for work in works] for _ in range(1 + repeats)]
+def least_seconds(
+    *works: Callable[[], object], repeats: int = 3, clock: Clock = time.process_time
+) -> list[float]:
+    """Time of each call, to compare them: they take turns, and the least counts, because other
+    programs only ever make it longer."""
+    spent = [[_seconds(work, clock) for work in works] for _ in range(1 + repeats)]
     return [min(seconds) for seconds in zip(*spent[1:], strict=True)]  # the first round warms up
 
 
-def _seconds(work: Callable[[], object]) -> float:
-    start = time.process_time()
+def _seconds(work: Callable[[], object], clock: Clock = time.process_time) -> float:
+    start = clock()
     work()
-    return time.process_time() - start
+    return clock() - start
 
 
 @dataclass(frozen=True)
@@ -72,7 +81,7 @@ class Spent:
         return Spent(self.seconds - other.seconds, self.processor_seconds - other.processor_seconds)
 
 
-def run_command(*arguments: str) -> Spent:
+def run_module(*arguments: str) -> Spent:
     """Run `python -m` in a process of its own. Raises `ValueError` with its last line, if it
     fails."""
     start, before = time.monotonic(), _of_children()
@@ -88,11 +97,17 @@ def _of_children() -> float:
     return used.ru_utime + used.ru_stime
 
 
+@cache
 def products_per_second() -> float:
-    """Multiply-adds per second of this process on one core: of large float32 matrices."""
-    threads, size = torch.get_num_threads(), 1024
-    torch.set_num_threads(1)
+    """Multiply-adds per second of processor time: of large float32 matrices. Measured once, so that
+    all floors of a run have the same."""
+    size = 1024
     a, b = torch.rand(2, size, size)
-    seconds = processor_seconds(lambda: a @ b)
-    torch.set_num_threads(threads)
-    return size**3 / seconds
+    return size**3 / processor_seconds(lambda: a @ b)
+
+
+def write_measured(path: Path, measured: dict) -> str:
+    """Write what was measured, as JSON; returns the text."""
+    text = json.dumps(measured, indent=1) + "\n"
+    write_whole(path, text)
+    return text

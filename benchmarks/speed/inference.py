@@ -11,7 +11,7 @@ from benchmarks.speed.figure import (
     Spent,
     processor_seconds,
     products_per_second,
-    run_command,
+    run_module,
 )
 from benchmarks.speed.material import Material
 from benchmarks.speed.networks import count_multiply_adds
@@ -55,4 +55,4 @@ def _predict(folder: Path, frames: list[Path]) -> Spent:
     clip.mkdir()
     for k, frame in enumerate(frames):
         (clip / f"{k:06d}.jpg").symlink_to(frame.resolve())
-    return run_command("deformer.predict", str(clip), "--out", str(folder / "hands"))
+    return run_module("deformer.predict", str(clip), "--out", str(folder / "hands"))

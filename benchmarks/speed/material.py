@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from benchmarks.speed.figure import run_command
+from benchmarks.speed.figure import run_module
 from deformer.data.dataset import DATASET_FILE
 
 
@@ -27,7 +27,7 @@ class Material:
         """Built; of the drawn frames, if no shards are given."""
         data = self.given_data or self.work / "shards"
         if not self.given_data and not (data / DATASET_FILE).exists():
-            run_command(
+            run_module(
                 "pipelines.build_shards", "--dataset", "dexycb", "--root", str(self._drawn),
                 "--out", str(data),
             )  # fmt: skip
@@ -36,7 +36,7 @@ class Material:
     @cached_property
     def _drawn(self) -> Path:
         root = self.work / "raw"
-        run_command(  # does nothing where all is there
+        run_module(  # does nothing where all is there
             "pipelines.synthesize", "--layout", "dexycb", "--out", str(root), "--sequences", "12",
             "--cameras", "4", "--frames", "42",
         )  # fmt: skip

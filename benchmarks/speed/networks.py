@@ -8,6 +8,7 @@ works, and the seconds are its own, so other programs that run meanwhile hardly 
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import get_type_hints
 
@@ -16,6 +17,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.rivals import RIVALS
+from benchmarks.speed.figure import least_seconds
 from deformer.experiments import get_experiment
 from deformer.files.foreign import read_json
 from deformer.files.wellformed import check_types
@@ -149,20 +151,17 @@ def count_multiply_adds(step: Callable[[], object]) -> int:
 
 
 def _least_seconds(steps: list[Steps], repeats: int, device: torch.device) -> list[float]:
-    """Of encoding and decoding with each network. They take turns, and the least time counts:
-    other programs only ever make it longer."""
-    clock = time.perf_counter if device.type == "cuda" else time.process_time
-    seconds = []
-    for _ in range(1 + repeats):  # the first round warms up
-        seconds.append([])
-        for step in (step for pair in steps for step in pair):
-            start = clock()
-            step()
-            if device.type == "cuda":
-                torch.cuda.synchronize()
-            seconds[-1].append(clock() - start)
-    encoding_and_decoding = np.min(seconds[1:], 0).reshape(-1, 2)
-    return encoding_and_decoding.sum(1).tolist()
+    """Of encoding and decoding with each network."""
+    calls, clock = [step for pair in steps for step in pair], time.process_time
+    if device.type == "cuda":
+        calls, clock = [partial(_wait_for, step) for step in calls], time.perf_counter
+    seconds = least_seconds(*calls, repeats=repeats, clock=clock)
+    return np.reshape(seconds, (-1, 2)).sum(1).tolist()
+
+
+def _wait_for(step: Callable[[], object]) -> None:
+    step()
+    torch.cuda.synchronize()
 
 
 def read_costs(folder: Path) -> dict[str, Costs]:

@@ -1,13 +1,12 @@
 """Every part of the work in one run: its speed, beside its floor and the aim."""
 
-import json
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from rich.table import Table
 
-from benchmarks.speed.figure import Figure
+from benchmarks.speed.figure import Figure, write_measured
 from benchmarks.speed.inference import inference
 from benchmarks.speed.large_index import large_index
 from benchmarks.speed.material import Material
@@ -15,7 +14,6 @@ from benchmarks.speed.pipeline import build, synthesizer, verifying
 from benchmarks.speed.scoring import scoring
 from benchmarks.speed.step import large_window, step
 from benchmarks.speed.stream import stream
-from deformer.files.whole import write_whole
 from deformer.program.console import PlainConsole
 from deformer.program.pool import single_threaded
 from deformer.program.processor import processor
@@ -66,7 +64,7 @@ def measure_parts(config: Parts) -> dict:
             told = f"{figure.part}: {figure.what}: {figure.value:.3g} {figure.unit}"
             console.print(told, soft_wrap=True)
         measured = {"machine": processor(), "figures": [asdict(figure) for figure in figures]}
-        write_whole(config.out / "parts.json", json.dumps(measured, indent=1) + "\n")
+        write_measured(config.out / "parts.json", measured)
     console.print(as_table(figures))
     return measured
 

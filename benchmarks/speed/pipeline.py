@@ -9,7 +9,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from benchmarks.speed.figure import Figure, Spent, processor_seconds, run_command
+from benchmarks.speed.figure import Figure, Spent, processor_seconds, run_module
 from benchmarks.speed.material import Material
 from deformer.data.dataset import read_info
 from deformer.files.images import check_jpeg
@@ -29,7 +29,7 @@ def synthesizer(material: Material) -> Iterator[Figure]:
 
 
 def _draw(out: Path, sequences: int) -> Spent:
-    return run_command(
+    return run_module(
         "pipelines.synthesize", "--layout", "dexycb", "--out", str(out), "--workers", "1",
         "--sequences", str(sequences), "--cameras", str(_CAMERAS), "--frames", str(_FRAMES),
     )  # fmt: skip
@@ -57,7 +57,7 @@ def _build(root: Path, workers: int, *more: str) -> tuple[int, int, Spent]:
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "out"
         # small shards keep all workers busy to the end, even with a small dataset
-        spent = run_command(
+        spent = run_module(
             "pipelines.build_shards", "--dataset", "dexycb", "--root", str(root), "--out", str(out),
             "--workers", str(workers), "--frames-per-shard", "150", *more,
         )  # fmt: skip
@@ -65,20 +65,17 @@ def _build(root: Path, workers: int, *more: str) -> tuple[int, int, Spent]:
         return counts["clips"], counts["frames"], spent
 
 
+def _jpegs(tars: list[Path]) -> Iterator[bytes]:
+    for clip in (clip for tar in tars for clip in read_clips(tar, tar.name)):
+        yield from (data for name, data in clip.members.items() if name.endswith(".jpg"))
+
+
 def verifying(material: Material) -> Iterator[Figure]:
     """All that `pipelines.verify` checks of a shard, in this process."""
     tars = sorted(material.data.glob("*.tar"))
     megabytes = sum(tar.stat().st_size for tar in tars) / 1e6
-
-    def read_images() -> None:
-        for tar in tars:
-            for clip in read_clips(tar, tar.name):
-                for name, data in clip.members.items():
-                    if name.endswith(".jpg"):
-                        check_jpeg(data)
-
     hashing = megabytes / processor_seconds(lambda: [size_and_sha256(tar) for tar in tars])
-    reading = megabytes / processor_seconds(read_images)
+    reading = megabytes / processor_seconds(lambda: [check_jpeg(data) for data in _jpegs(tars)])
     speed = megabytes / processor_seconds(lambda: verify(material.data, "standin", workers=0))
     floor_is = f"every JPEG read alone; sha256 alone {hashing:,.0f}"
     yield Figure("verify", "shards, a core", speed, "MB/s", hashing / 2, reading, floor_is)

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pipelines.rays import dot
+from pipelines.rays import dot, unit
 from pipelines.synthetic.paint.textures import hex_to_linear
 
 
@@ -81,8 +81,7 @@ def shade(
     key, sky, ground, fill = (
         x.astype(np.float32)[:, None] for x in (light.key, light.sky, light.ground, light.fill)
     )
-    to_key = light.key_m.astype(np.float32)[:, None] - points_m
-    to_key /= _length(to_key)
+    to_key = unit(light.key_m.astype(np.float32)[:, None] - points_m)
     facing = dot(normals, to_key)
     up = 0.5 + 0.5 * normals[2]
     radiance = ground + (sky - ground) * up
@@ -92,17 +91,11 @@ def shade(
     if np.any(softness):
         rim = np.clip(1 - np.abs(facing) / 0.35, 0, 1) * (0.35 + 0.65 * lit)
         radiance += np.array([[0.22], [0.05], [0.03]], np.float32) * (softness * rim)
-    half = to_key + view
-    half /= _length(half)
-    shine = np.maximum(dot(normals, half), 0)
+    shine = np.maximum(dot(normals, unit(to_key + view)), 0)
     square = shine * shine
     shine = square * square
     shine *= shine * shine  # to the 12th power: a soft, wide highlight
     return albedo * radiance + key * (gloss * shine * lit)
-
-
-def _length(a: np.ndarray) -> np.ndarray:
-    return np.sqrt(np.maximum(dot(a, a), 1e-12))
 
 
 _SKIN_TONES = (

@@ -10,7 +10,7 @@ from torch import nn
 from benchmarks.rivals import RIVALS
 from benchmarks.speed import inference, large_index, networks, scoring, step
 from benchmarks.speed.__main__ import parse
-from benchmarks.speed.figure import Figure, run_command
+from benchmarks.speed.figure import Figure, run_module
 from benchmarks.speed.networks import NetworksCost, count_multiply_adds, measure_networks
 from benchmarks.speed.parts import PARTS, Parts, measure_parts
 from deformer.network.transformer import Attention
@@ -29,10 +29,10 @@ def test_a_figure_knows_what_is_better():
 
 
 def test_time_is_the_processors_and_that_of_other_processes():
-    slept = run_command("timeit", "-n", "1", "-r", "1", "__import__('time').sleep(1)")
+    slept = run_module("timeit", "-n", "1", "-r", "1", "__import__('time').sleep(1)")
     assert slept.seconds > 1 > slept.processor_seconds > 0
     with pytest.raises(ValueError, match="python -m timeit no python failed: SyntaxError"):
-        run_command("timeit", "no python")
+        run_module("timeit", "no python")
 
 
 def test_without_a_name_all_parts_are_measured():
