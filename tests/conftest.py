@@ -1,6 +1,8 @@
 """What tests of both packages share."""
 
 import signal
+from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -92,3 +94,31 @@ def mano_folder(tmp_path, mano_files) -> Path:
     for name, data in mano_files.items():
         (tmp_path / name).write_bytes(data)
     return tmp_path
+
+
+# ------------------------------------------------------------------------------------ faults
+
+
+@pytest.fixture
+def count_faults(record_property) -> Callable[..., None]:
+    """`count_faults(kind, injected, survived)`, for the table at the end of a run. A fault is
+    survived when the promise holds in spite of it."""
+
+    def note(kind: str, injected: int, survived: int) -> None:
+        record_property("faults", (kind, injected, survived))
+
+    return note
+
+
+def pytest_terminal_summary(terminalreporter) -> None:
+    injected, survived = Counter(), Counter()
+    ended = [*terminalreporter.getreports("passed"), *terminalreporter.getreports("failed")]
+    for name, value in (entry for report in ended for entry in report.user_properties):
+        if name == "faults":
+            kind, more_injected, more_survived = value
+            injected[kind] += more_injected
+            survived[kind] += more_survived
+    if injected:
+        terminalreporter.section("faults: injected, survived")
+    for kind, number in sorted(injected.items()):
+        terminalreporter.write_line(f"{number:9,} {survived[kind]:9,}  {kind}")
