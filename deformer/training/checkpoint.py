@@ -21,7 +21,7 @@ from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from deformer.files.foreign import UnreadableFileError, describe_other_file, one_line, read_json
-from deformer.files.whole import RESUME, room_for, whole_folder, write_whole
+from deformer.files.whole import RESUME, room_for, sync_folder, whole_folder, write_whole
 from deformer.hand.mano import Hands
 from deformer.training.experiment import Experiment, from_dict
 
@@ -77,9 +77,12 @@ def save_checkpoint(run: Path, content: Content, keep: int) -> Path:
     step = content.step
     folder = run / "checkpoints" / f"step-{step:08d}"
     with room_for(run, RESUME):
+        for left in folder.parent.glob(".step-*.part"):  # of a killed run
+            shutil.rmtree(left)
         with whole_folder(folder) as unfinished:
-            _write_folder(unfinished, content)
-        best = _note_best(run, content)
+            write_folder(unfinished, content)
+        sync_folder(run)  # it may have got the folder of checkpoints just now
+        best = note_best(run, step, content.metrics)
     # Later steps are damaged checkpoints, which the resumed run will write again
     for old in [folder for folder in _folders(run) if _step_of(folder) <= step][keep:]:
         if best is None or _step_of(old) != best["step"]:
@@ -87,7 +90,16 @@ def save_checkpoint(run: Path, content: Content, keep: int) -> Path:
     return folder
 
 
-def _write_folder(folder: Path, content: Content) -> None:
+def add_metrics(checkpoint: Checkpoint, metrics: dict[str, float]) -> None:
+    """Add the results of a validation to a checkpoint that was saved without one. At every moment
+    it is whole, with them or without."""
+    path = checkpoint.folder / "state.json"
+    with room_for(checkpoint.folder, RESUME):
+        write_whole(path, json.dumps(read_json(path) | {"metrics": metrics}, indent=1) + "\n")
+
+
+def write_folder(folder: Path, content: Content) -> None:
+    """Write the files of a checkpoint into a folder, `state.json` last."""
     files = {}
     for name, tensors in content.tensors.items():
         path = folder / f"{name}.safetensors"
@@ -111,11 +123,12 @@ def best_file(run: Path) -> Path:
     return run / "best.json"
 
 
-def _note_best(run: Path, content: Content) -> dict | None:
-    """Update `best.json` and return its content; None before the first validation."""
-    best, error = _best(run), content.metrics.get("pa_mpjpe_mm")
+def note_best(run: Path, step: int, metrics: dict[str, float]) -> dict | None:
+    """Update `best.json` with a checkpoint and return its content; None before the first
+    validation. metrics: its results of validation, or empty."""
+    best, error = _best(run), metrics.get("pa_mpjpe_mm")
     if error is not None and (best is None or error < best["pa_mpjpe_mm"]):
-        best = {"step": content.step, "pa_mpjpe_mm": error}
+        best = {"step": step, "pa_mpjpe_mm": error}
         write_whole(best_file(run), json.dumps(best) + "\n")
     return best
 
