@@ -13,6 +13,8 @@ import hashlib
 import json
 import logging
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -21,7 +23,14 @@ from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from deformer.files.foreign import UnreadableFileError, describe_other_file, one_line, read_json
-from deformer.files.whole import RESUME, room_for, sync_folder, whole_folder, write_whole
+from deformer.files.whole import (
+    RESUME,
+    NoRoomError,
+    room_for,
+    sync_folder,
+    whole_folder,
+    write_whole,
+)
 from deformer.hand.mano import Hands
 from deformer.training.experiment import Experiment, from_dict
 
@@ -76,25 +85,40 @@ def save_checkpoint(run: Path, content: Content, keep: int) -> Path:
     """
     step = content.step
     folder = run / "checkpoints" / f"step-{step:08d}"
-    with room_for(run, RESUME):
+    with _writing(folder):
         for left in folder.parent.glob(".step-*.part"):  # of a killed run
             shutil.rmtree(left)
         with whole_folder(folder) as unfinished:
             write_folder(unfinished, content)
         sync_folder(run)  # it may have got the folder of checkpoints just now
         best = note_best(run, step, content.metrics)
-    # Later steps are damaged checkpoints, which the resumed run will write again
-    for old in [folder for folder in _folders(run) if _step_of(folder) <= step][keep:]:
-        if best is None or _step_of(old) != best["step"]:
-            shutil.rmtree(old)
+        # Later steps are damaged checkpoints, which the resumed run will write again
+        for old in [folder for folder in _folders(run) if _step_of(folder) <= step][keep:]:
+            if best is None or _step_of(old) != best["step"]:
+                shutil.rmtree(old)
     return folder
+
+
+@contextmanager
+def _writing(folder: Path) -> Iterator[None]:
+    """Raises `NoRoomError`, or another `OSError` that says in one line what to do."""
+    try:
+        with room_for(folder.parents[1], RESUME):
+            yield
+    except NoRoomError:
+        raise
+    except OSError as error:
+        raise OSError(
+            f"{folder} cannot be written ({error.strerror or error}): what was saved before is "
+            "kept; mend that and run the same command with --resume"
+        ) from error
 
 
 def add_metrics(checkpoint: Checkpoint, metrics: dict[str, float]) -> None:
     """Add the results of a validation to a checkpoint that was saved without one. At every moment
     it is whole, with them or without."""
     path = checkpoint.folder / "state.json"
-    with room_for(checkpoint.folder, RESUME):
+    with _writing(checkpoint.folder):
         write_whole(path, json.dumps(read_json(path) | {"metrics": metrics}, indent=1) + "\n")
 
 

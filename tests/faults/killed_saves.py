@@ -1,19 +1,11 @@
-"""Run as a program: saves checkpoints, and is killed or loses power at each of its writes.
+"""Checkpoints saved by a process that is killed, or loses power, before one of its writes."""
 
-    python -m tests.faults.killed_saves FOLDER EVERY FIRST
-
-Injects every n-th of all faults, from a first one, and those after the last write. Prints a JSON
-list: for each what was saved, how it ended, before which write, and what was wrong then, or null. A
-write is an event of Python's audit hooks, or an fsync.
-"""
-
-import json
 import os
 import shutil
 import signal
-import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 
@@ -26,8 +18,8 @@ from deformer.training.checkpoint import (
     save_checkpoint,
 )
 from tests.deformer.small_runs import VERY_SMALL, assert_same_tensors
+from tests.faults.writes import before_each_write
 
-_WRITES = ("open", "os.mkdir", "os.rename", "os.remove", "os.rmdir")
 ENDS = ("killed", "power cut", "power cut that keeps names")
 
 
@@ -71,6 +63,13 @@ SAVES: dict[str, tuple[Callable, Callable, int, int]] = {
 }
 
 
+class Fault(NamedTuple):
+    save: str
+    end: str
+    at: int
+    """The number of writes before it."""
+
+
 class _Disk:
     """What a disk holds for certain, under a folder: files and folders as they were flushed."""
 
@@ -107,9 +106,9 @@ class _Disk:
                 path.write_bytes(b"")
 
 
-def _work(run: Path, save: Callable, end: str, at: int) -> None:
+def _work(run: Path, save: Callable, end: str, at: int | None) -> None:
     """In a process of its own, which ends before its write number `at`, or after the last."""
-    disk, count, flush = _Disk(run), 0, os.fsync
+    disk, num_writes = _Disk(run), 0
 
     def cut() -> None:
         if end == "power cut":
@@ -118,40 +117,29 @@ def _work(run: Path, save: Callable, end: str, at: int) -> None:
             disk.empty_the_rest()
 
     def write() -> None:
-        nonlocal count
-        count += 1
-        if count == at + 1:
+        nonlocal num_writes
+        if num_writes == at:
             cut()
             os.kill(os.getpid(), signal.SIGKILL)
+        num_writes += 1
 
-    def look(event: str, arguments: tuple) -> None:
-        is_write = event != "open" or "r" not in (arguments[1] or "r")
-        if event in _WRITES and is_write and count <= at:
-            write()
-
-    def flush_and_note(descriptor: int) -> None:
-        write()
-        flush(descriptor)
-        disk.flush(descriptor)
-
-    os.fsync = flush_and_note
-    sys.addaudithook(look)
+    before_each_write(write, disk.flush)
     save(run)
-    num_writes, count = count, at + 1
-    run.with_name("writes").write_text(str(num_writes))
+    total, at = num_writes, None  # what follows does not count
+    run.with_name("writes").write_text(str(total))
     cut()
 
 
-def _fault(run: Path, name: str, end: str, at: int) -> str | None:
-    """What was wrong after it, if anything."""
-    before, save, old, new = SAVES[name]
+def inject(run: Path, fault: Fault) -> str | None:
+    """What was wrong after it, if anything. run: in a folder of its own, which is emptied."""
+    before, save, old, new = SAVES[fault.save]
     shutil.rmtree(run.parent, ignore_errors=True)
     run.parent.mkdir(parents=True)
     before(run)
     if (child := os.fork()) == 0:
         status = 1
         try:
-            _work(run, save, end, at)
+            _work(run, save, fault.end, fault.at)
             status = 0
         finally:
             os._exit(status)
@@ -199,16 +187,12 @@ def _best_of(run: Path) -> int:
     return min(there, key=lambda one: one.metrics.get("pa_mpjpe_mm", 99)).step
 
 
-def main(folder: Path, every: int, first: int) -> None:
-    run, within, after = folder / "faults" / "run", [], []
+def all_faults(run: Path) -> tuple[list[Fault], list[Fault]]:
+    """Those within a save, and those after its last write."""
+    within, after = [], []
     for name in SAVES:
-        _fault(run, name, "killed", 10**9)
+        inject(run, Fault(name, ENDS[0], 10**9))
         num_writes = int(run.with_name("writes").read_text())
-        within += [(name, end, at) for end in ENDS for at in range(num_writes)]
-        after += [(name, end, num_writes) for end in ENDS]
-    found = [[*fault, _fault(run, *fault)] for fault in within[first::every] + after]
-    print(json.dumps(found))
-
-
-if __name__ == "__main__":
-    main(Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]))
+        within += [Fault(name, end, at) for end in ENDS for at in range(num_writes)]
+        after += [Fault(name, end, num_writes) for end in ENDS]
+    return within, after
