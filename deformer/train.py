@@ -281,8 +281,9 @@ def _save_failed(
         saved = f"The step could not be saved ({fault})"
     place.wait_for_all()  # the end of one process ends the others
     return (
-        f"{error}. Its windows: {say_windows(windows)}. {saved}. Mend or leave out these frames "
-        "(--stream.where), or lower --optim.lr; the last checkpoint stays"
+        f"{error}. Its windows: {say_windows(windows)}. {saved}. Mend these labels, leave "
+        "them out (--stream.where) or lower --optim.lr, in another --out with --start-from "
+        f"{run}, whose last checkpoint stays"
     )
 
 

@@ -1,5 +1,6 @@
 """A batch that cannot be learned stops the training, saved so that its step can be repeated."""
 
+import re
 from pathlib import Path
 from random import Random
 
@@ -8,7 +9,7 @@ import pytest
 from deformer.data.stream import Stream
 from deformer.training import failed_step
 from deformer.training.checkpoint import Content
-from deformer.training.failed_step import open_step, repeat
+from deformer.training.failed_step import open_step
 from deformer.training.learner import NonFiniteError
 from tests.deformer.small_runs import (
     VERY_SMALL,
@@ -24,6 +25,7 @@ from tests.deformer.small_runs import (
 )
 from tests.faults.faulty_rank import poison
 from tests.full_disk import little_room
+from tests.processes import REPOSITORY
 
 
 @pytest.fixture(scope="module")
@@ -62,8 +64,10 @@ def test_the_step_is_saved_and_can_be_repeated(
     windows = failed_step.name_windows(stream.index, next(iter(stream.batches(3, 4))).rows)
     assert f"Its windows: {' '.join(windows)}." in said and len(windows) == 4
     assert {path.suffix for path in folder.iterdir()} == {".json", ".safetensors"}  # no code
+    page = (REPOSITORY / "docs" / "training.md").read_text("utf-8")
+    (block,) = re.findall(r"```python\n(from deformer.training.failed_step .*?)```", page, re.S)
     with pytest.raises(NonFiniteError) as repeated:
-        repeat(folder)
+        exec(re.sub(r'"runs/.*"', repr(str(folder)), block), {})
     assert said.startswith(f"{repeated.value}. ")
     assert checkpoint_steps(out) == [2]
     run(dataset, out, experiment, resume=True)
