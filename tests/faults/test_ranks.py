@@ -201,14 +201,19 @@ def test_the_process_with_the_poison_saves_it_and_both_stop(
 
 _PAIRS = """
 import json, os, signal, socket, sys, time
+from datetime import timedelta
 import torch
 from deformer.program.console import run_command
-from deformer.training import watch
+from deformer.training import distributed, watch
 from deformer.training.distributed import process_group, sum_over_ranks
 
 watch.SILENT_S = 3.0
 
 def work(rank, how, kind):
+    if kind == "missing":
+        distributed._PATIENCE = timedelta(seconds=3)
+        if rank == 1:
+            os._exit(0)
     with process_group("cpu") as place:
         place.wait_for_all()
         if rank == 1 and kind == "busy":
@@ -243,16 +248,21 @@ print(json.dumps(ends))
 """
 
 
+_NO_LOSS = [("sum", "busy"), ("wait", "busy")]
+
+
 def test_a_lost_process_is_noticed_and_a_busy_one_waited_for(count_faults):
-    """In a sum, alone at work, and where one waits for the other; silence is 3 s here, not 40."""
+    """In a sum, alone at work, and where one waits for the other; silence is 3 s here, not 40,
+    and so is the wait for one that never comes."""
     hows, kinds = ("sum", "wait", "alone"), ("SIGKILL", "SIGSTOP")
-    pairs = [*itertools.product(hows, kinds), ("sum", "busy"), ("wait", "busy")]
+    pairs = [*itertools.product(hows, kinds), *_NO_LOSS, ("wait", "missing")]
     process = start_python(_PAIRS, json.dumps(pairs), env={"OMP_NUM_THREADS": "1"})
     said, errors = process.communicate(timeout=200)
     assert process.returncode == 0, errors
     ends = json.loads(said)
     lost = [status == 1 for _, kind, status, _ in ends if kind != "busy"]
     count_faults("processes: one of two killed or stopped", len(lost), sum(lost))
-    assert all(lost) and errors.count(_LOST) == len(lost), errors
+    assert all(lost) and errors.count(_LOST) == len(lost) - 1, errors
+    assert errors.count("the 2 processes of this run did not find one another") == 1
     assert [status for _, kind, status, _ in ends if kind == "busy"] == [0, 0], errors
     assert max(seconds for *_, seconds in ends) < SOON_S
