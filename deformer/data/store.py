@@ -1,7 +1,8 @@
 """The bytes of a dataset: from a folder, or from any fsspec URL through a bounded cache.
 
 Members are always read from a local tar, by the index's offsets. A remote shard is first fetched
-whole into the cache: by the worker that needs it, or earlier by a `Prefetcher`.
+whole into the cache: by the worker that needs it, or earlier by a `Prefetcher`. The cache has a
+folder per URL, in it one per build, which is named by the hash of `dataset.json`.
 """
 
 import contextlib
@@ -12,23 +13,32 @@ import os
 import queue
 import resource
 import threading
+import time
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, TextIO
 
 import fsspec
-from fsspec import AbstractFileSystem
+import pyarrow as pa
+import pyarrow.parquet as pq
 from fsspec.implementations.local import LocalFileSystem
 
 from deformer.data.clip import decode_labels, depth_member, image_member, labels_member
-from deformer.data.dataset import ANNOTATIONS_FILE, DATASET_FILE, FRAMES_FILE, read_member
+from deformer.data.dataset import (
+    ANNOTATIONS_FILE,
+    DATASET_FILE,
+    FRAMES_FILE,
+    read_info,
+    read_member,
+)
 from deformer.data.index import FrameIndex, read_index
-from deformer.files.whole import whole_file
+from deformer.data.remote import RemoteError, fetch, read_file, size_of
+from deformer.files.whole import write_whole
 
 DEFAULT_CACHE = Path.home() / ".cache" / "deformer"
-_INDEX_FILES = (DATASET_FILE, FRAMES_FILE, ANNOTATIONS_FILE)
+_TABLES = (FRAMES_FILE, ANNOTATIONS_FILE)
 _LABELS = (
     "crop_xywh", "box_px", "K", "joints_cam_m", "joints_px", "pose_rotvec", "betas", "occlusion"
 )  # fmt: skip
@@ -62,6 +72,23 @@ class Store:
     def is_remote(self) -> bool:
         return not isinstance(fsspec.url_to_fs(self.url)[0], LocalFileSystem)
 
+    @property
+    def _repair(self) -> str:
+        """Advice for lost shards."""
+        if self.is_remote:
+            return "copy them there from the built folder"
+        return f"python -m pipelines.verify {self.url} --repair --root RAW makes them again"
+
+    def advice(self, index: FrameIndex) -> str:
+        """For members that are corrupt, found with this index."""
+        try:
+            is_replaced = read_info(self.folder)["shards"] != index.info["shards"]
+        except (ValueError, OSError):
+            is_replaced = True
+        if is_replaced:
+            return "The dataset was built anew meanwhile: start again"
+        return f"Find them all by: python -m pipelines.verify {self.url}"
+
     def path(self, name: str) -> Path:
         """The local file of a tar, fetched if remote; another process may delete it soon.
 
@@ -73,41 +100,63 @@ class Store:
     def open(self, name: str) -> BinaryIO:
         """A tar, fetched if remote. An open file stays readable after the cache deletes it.
 
-        Raises `FileNotFoundError` for a missing tar.
+        Raises `FileNotFoundError` for a missing tar, `RemoteError` for one that cannot be fetched.
         """
         path = self.folder / name
         if not self.is_remote:
-            return path.open("rb")
-        with _locked(path.with_suffix(".lock")):  # or it could be deleted in between
+            try:
+                return path.open("rb")
+            except FileNotFoundError:
+                raise FileNotFoundError(f"{self.url} lacks {name}: {self._repair}") from None
+        lock = path.with_suffix(".lock")  # without it, the tar could be deleted in between
+        before = lock.read_text() if lock.exists() else ""
+        with _locked(lock) as failure:
             if not path.exists():
-                self._fetch(name)
+                self._fetch(name, failure, before)
             os.utime(path)  # the cache deletes the least recently used
             file = path.open("rb")
         self._evict(keep=path)
         return file
 
-    def _locate(self, name: str) -> tuple[AbstractFileSystem, str]:
-        """File system and path of the dataset's original file."""
-        fs, root = fsspec.url_to_fs(self.url)
-        return fs, f"{root.rstrip('/')}/{name}"
+    def _fetch(self, name: str, failure: TextIO, before: str) -> None:
+        """Copy a tar into the local folder.
 
-    def _fetch(self, name: str) -> None:
-        """Copy a file into the local folder; it becomes visible when it is whole."""
-        fs, source = self._locate(name)
-        temporary = self.folder / f".{name}.{os.getpid()}.tmp"
-        with whole_file(self.folder / name, temporary):
-            fs.get_file(source, str(temporary))
+        failure: the file that notes the last failed fetch, before: what it held when this process
+        began to wait for the lock. If another has failed since, so has this one: else those that
+        wait would lose their patience in turn.
+        """
+        failure.seek(0)
+        if (says := failure.read()) != before:
+            raise RemoteError(says.partition("\n")[2])
+        (shard,) = (s for s in read_info(self.folder)["shards"] if s["name"] == name)
+        try:
+            fetch(
+                self.url, name, shard["size"], self.folder / name,
+                functools.partial(_is_shard, sha256=shard["sha256"]),
+            )  # fmt: skip
+        except OSError as error:
+            if isinstance(error, FileNotFoundError):
+                error = FileNotFoundError(f"{self.url} lacks {name}: {self._repair}")
+            failure.truncate(0)
+            failure.write(f"{time.time_ns()}\n{error}")
+            raise error from None
 
     def _evict(self, keep: Path) -> None:
-        """Delete the least recently used shards until the rest fits; open files stay readable."""
-        with _locked(self.folder / "evict.lock"):
-            tars = [(p.stat().st_mtime_ns, p.stat().st_size, p) for p in self.folder.glob("*.tar")]
-            excess = sum(size for _, size, _ in tars) - self.cache_bytes
-            for _, size, path in sorted(tars):
+        """Delete the least recently used shards of all builds until the rest fits; open files stay
+        readable. A shard that is being fetched stays."""
+        base = self.folder.parent
+        with _locked(base / "evict.lock"):
+            found = []
+            for path in (*base.rglob("*.tar"), *base.rglob("*.part")):
+                with contextlib.suppress(FileNotFoundError):  # a part may just have become a tar
+                    found.append((path.stat().st_mtime_ns, path.stat().st_size, path))
+            excess = sum(size for _, size, _ in found) - self.cache_bytes
+            for _, size, path in sorted(found):
                 if excess > 0 and path != keep:
-                    with _locked(path.with_suffix(".lock")):
+                    lock = _locked(path.with_suffix(".lock"), fcntl.LOCK_NB)
+                    with contextlib.suppress(BlockingIOError), lock:
                         path.unlink(missing_ok=True)
-                    excess -= size
+                        excess -= size
 
     def check_shards(self, index: FrameIndex, shards: Iterable[str]) -> None:
         """Raises `FileNotFoundError` that names missing shards, `ValueError` for shards of another
@@ -115,19 +164,20 @@ class Store:
         sizes = {shard["name"]: shard["size"] for shard in index.info["shards"]}
         missing, wrong = [], []
         for name in shards:
-            fs, source = self._locate(name)
+            path = self.folder / name
+            if self.is_remote and path.exists():  # it was checked when it came
+                continue
             try:
-                size = fs.info(source)["size"]
+                size = size_of(self.url, name) if self.is_remote else path.stat().st_size
             except FileNotFoundError:
                 missing.append(name)
                 continue
-            if size != sizes[name]:
+            if size is not None and size != sizes[name]:
                 wrong.append(f"{name} ({size:,} bytes instead of {sizes[name]:,})")
-        repair = f"python -m pipelines.verify {self.url} --repair --root RAW makes them again"
         if missing:
-            raise FileNotFoundError(f"{self.url} lacks {', '.join(missing[:5])}: {repair}")
+            raise FileNotFoundError(f"{self.url} lacks {', '.join(missing[:5])}: {self._repair}")
         if wrong:
-            raise ValueError(f"{self.url}: {', '.join(wrong[:5])} are not whole: {repair}")
+            raise ValueError(f"{self.url}: {', '.join(wrong[:5])} are not whole: {self._repair}")
 
 
 def open_store(
@@ -135,42 +185,75 @@ def open_store(
 ) -> tuple[Store, FrameIndex]:
     """Open a dataset by its folder or URL (`s3://bucket/dexycb`, `https://…`): tars and index.
 
-    Raises `FileNotFoundError` when there is no dataset, `ValueError` for another schema version.
+    Raises `FileNotFoundError` when there is no dataset, `ValueError` for another schema version,
+    `RemoteError` when the index cannot be fetched.
     """
-    fs, root = fsspec.url_to_fs(str(url))
+    url = str(url)
+    fs, root = fsspec.url_to_fs(url)
     if isinstance(fs, LocalFileSystem):
-        store = Store(str(url), Path(root), cache_bytes)
+        store = Store(url, Path(root), cache_bytes)
         return store, read_index(store.folder)
-    folder = cache / hashlib.sha256(str(url).encode()).hexdigest()[:16]
-    folder.mkdir(parents=True, exist_ok=True)
-    store = Store(str(url), folder, cache_bytes)
-    with _locked(folder / "index.lock"):
-        fs, source = store._locate(DATASET_FILE)
-        try:
-            fetched = fs.cat_file(source)
-        except FileNotFoundError:
-            raise FileNotFoundError(
-                f"{url} is no built dataset (no {DATASET_FILE}): name the folder that holds it"
-            ) from None
-        if not _is_same(folder / DATASET_FILE, fetched):
-            for tar in folder.glob("*.tar"):  # of another build under the same URL
-                tar.unlink()
-            for name in reversed(_INDEX_FILES):  # dataset.json last: with it the index is whole
-                store._fetch(name)
-    return store, read_index(folder)
+    base = cache / hashlib.sha256(url.encode()).hexdigest()[:16]
+    base.mkdir(parents=True, exist_ok=True)
+    with _locked(base / "index.lock"):
+        store = Store(url, _fetch_index(url, base), cache_bytes)
+        for path in base.rglob("*.parquet"):
+            if path.parent != store.folder:  # an earlier build's; its shards go by their age
+                path.unlink()
+        return store, read_index(store.folder)
 
 
-def _is_same(path: Path, content: bytes) -> bool:
-    return path.exists() and path.read_bytes() == content
+def _fetch_index(url: str, base: Path) -> Path:
+    """The local folder of the build that is at a URL now, with its index."""
+    content = _read_info(url)
+    while True:
+        folder = base / hashlib.sha256(content).hexdigest()[:16]
+        write_whole(folder / DATASET_FILE, content)
+        counts = read_info(folder)["counts"]
+        is_table = functools.partial(_is_table, num_rows=counts["frames"] + counts["halo"])
+        lacking = [name for name in _TABLES if not (folder / name).exists()]
+        for name in lacking:
+            fetch(url, name, size_of(url, name), folder / name, is_table)
+        if not lacking or content == (now := _read_info(url)):
+            return folder
+        for name in lacking:  # they may be of the build that has come meanwhile
+            (folder / name).unlink()
+        content = now
+
+
+def _read_info(url: str) -> bytes:
+    try:
+        return read_file(url, DATASET_FILE)
+    except FileNotFoundError:
+        raise FileNotFoundError(
+            f"{url} is no built dataset (no {DATASET_FILE}): name the folder that holds it"
+        ) from None
+
+
+def _is_table(path: Path, num_rows: int) -> bool:
+    """Whether a table has so many rows, and bytes that fit its checksums."""
+    try:
+        with pq.ParquetFile(path, page_checksum_verification=True) as file:
+            for group in range(file.num_row_groups):
+                file.read_row_group(group)
+            return file.metadata.num_rows == num_rows
+    except (pa.ArrowException, OSError):
+        return False
+
+
+def _is_shard(path: Path, sha256: str) -> bool:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest() == sha256
 
 
 @contextlib.contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    """Exclude other processes of this machine."""
-    with path.open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+def _locked(path: Path, more: int = 0) -> Iterator[TextIO]:
+    """Exclude other processes of this machine. Yields the file, whose content stays. Raises
+    `BlockingIOError` where `more` is LOCK_NB and another holds the lock."""
+    with path.open("a+") as file:
+        fcntl.flock(file, fcntl.LOCK_EX | more)
         try:
-            yield
+            yield file
         finally:
             # Closing is not enough: a process forked meanwhile holds the same open file
             fcntl.flock(file, fcntl.LOCK_UN)

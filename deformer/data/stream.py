@@ -195,7 +195,7 @@ class Stream:
             raise ValueError(
                 f"{len(self.skipped)} members of {self.store.url} are corrupt, more than "
                 f"max_skipped = {self.config.max_skipped}; the last is {list(self.skipped)[-1]}. "
-                f"Find them all by: python -m pipelines.verify {self.store.url}"
+                f"{self.store.advice(self.index)}"
             )
 
     @cached_property
@@ -332,5 +332,5 @@ class _Steps:
             return window, attempt > 0 or place >= num
         raise ValueError(
             f"{attempt + 1} windows in a row of {self.store.url} are corrupt, such as "
-            f"{skipped[-1]}: python -m pipelines.verify {self.store.url} finds all damage"
+            f"{skipped[-1]}. {self.store.advice(self.index)}"
         )
