@@ -5,7 +5,6 @@ each failure is a warning. A file that broke off goes on at the byte after its l
 in another process as well.
 """
 
-import contextlib
 import itertools
 import logging
 import random
@@ -153,10 +152,10 @@ class _Fault:
     """What an exception of a request means. fsspec and its parts each have kinds of their own."""
 
     def __init__(self, error: Exception) -> None:
-        cause = error.__cause__
-        is_of_http = type(cause).__module__.startswith("aiohttp") or isinstance(cause, OSError)
-        if not is_of_http:  # fsspec calls every fault of HTTP's `info` "not found"
-            cause = error
+        cause, hidden = error, error.__cause__
+        is_of_http = type(hidden).__module__.startswith("aiohttp") or isinstance(hidden, OSError)
+        if isinstance(error, FileNotFoundError) and is_of_http:  # all faults of HTTP's `info`
+            cause = hidden
         status = getattr(cause, "status", None) or getattr(cause, "code", None)
         self.is_absent = status == 404 or isinstance(cause, FileNotFoundError)
         is_4xx = isinstance(status, int) and 400 <= status < 500
@@ -165,9 +164,9 @@ class _Fault:
             or isinstance(cause, PermissionError)
             or (is_4xx and status not in _REFUSED_IN_PASSING)
         )
-        self._after_s = 0.0
-        with contextlib.suppress(AttributeError, TypeError, ValueError):  # it may be a date
-            self._after_s = float(cause.headers["Retry-After"])
+        headers = getattr(cause, "headers", None) or {}
+        after = str(headers.get("Retry-After", ""))  # it may also be a date
+        self._after_s = int(after) if after.isdecimal() else 0
         if self.is_absent:
             self._says = "not found"
         elif isinstance(cause, TimeoutError):

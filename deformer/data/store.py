@@ -134,12 +134,13 @@ class Store:
                 self.url, name, shard["size"], self.folder / name,
                 functools.partial(_is_shard, sha256=shard["sha256"]),
             )  # fmt: skip
+        except FileNotFoundError:
+            raise FileNotFoundError(f"{self.url} lacks {name}: {self._repair}") from None
         except OSError as error:
-            if isinstance(error, FileNotFoundError):
-                error = FileNotFoundError(f"{self.url} lacks {name}: {self._repair}")
             failure.truncate(0)
             failure.write(f"{time.time_ns()}\n{error}")
-            raise error from None
+            failure.flush()  # before the lock is free
+            raise
 
     def _evict(self, keep: Path) -> None:
         """Delete the least recently used shards of all builds until the rest fits; open files stay
