@@ -11,7 +11,7 @@ its number, without replaying earlier ones, and workers need not coordinate.
 import hashlib
 import json
 import logging
-from collections.abc import Iterator
+from collections.abc import Generator
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from typing import Literal
@@ -152,7 +152,9 @@ class Stream:
             shards = np.unique(index.shard[windows.centre_rows])
             store.check_shards(index, [index.shards[k] for k in shards])
 
-    def batches(self, first_step: int = 0, last_step: int | None = None) -> Iterator[Batch]:
+    def batches(
+        self, first_step: int = 0, last_step: int | None = None
+    ) -> Generator[Batch, None, None]:
         """Batches of the steps first_step … last_step − 1, counted over epochs.
 
         last_step None: until the end of the epoch. Raises `ValueError` for more than `max_skipped`

@@ -5,7 +5,11 @@ import json
 import os
 import shutil
 import signal
+import threading
+import time
+from contextlib import closing
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 
 import pytest
@@ -50,6 +54,30 @@ def test_a_run_leaves_checkpoints_and_a_log(whole):
         "device": "CPU", "processes": 1, "processor": processor(), "torch": torch.__version__,
         "threads": torch.get_num_threads(),
     }  # fmt: skip
+
+
+def test_a_signal_ends_the_wait_for_a_batch(whole, dataset, tmp_path, monkeypatch, count_faults):
+    """As when a server stalls: the steps before it are saved."""
+    out, real, closed = tmp_path / "run", stream.Stream.batches, []
+
+    def stalled(self, first: int, last: int):
+        with closing(real(self, first, last)) as batches:
+            yield from islice(batches, 3)
+            threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGTERM)).start()
+            try:
+                time.sleep(60)
+            finally:
+                closed.append(1)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(stream.Stream, "batches", stalled)
+        began = time.monotonic()
+        assert run(dataset, out, changed("validation", split=None), save_every=100) == STOPPED
+    assert (checkpoint_steps(out), closed) == ([3], [1])
+    assert time.monotonic() - began < 30
+    count_faults("training: signal while it waits for a batch", 1, 1)
+    assert run(dataset, out, changed("validation", split=None), resume=True) == 0
+    assert_same_tensors(load_checkpoint(whole).tensors, load_checkpoint(out).tensors)
 
 
 @pytest.mark.parametrize(("step", "last"), [(3, 2), pytest.param(4, 4, marks=pytest.mark.slow)])
