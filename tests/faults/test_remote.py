@@ -23,10 +23,10 @@ CONFIG = StreamConfig(size=32, window=WindowConfig(3, 2), order=OrderConfig(8, m
 TARS = [f"{k:06d}.tar" for k in range(3)]
 
 
-def build(folder: Path, seed: int = 0) -> Path:
+def build(folder: Path, seed: int = 0, num_frames: int = 12) -> Path:
     """Two shards of s0_train, one of s0_test."""
     clips = [
-        [labelled_clip(f"clip-{k}", seed + k, num_frames=12, splits=TEST if k == 2 else None)]
+        [labelled_clip(f"clip-{k}", seed + k, num_frames=num_frames, splits=TEST if k == 2 else None)]
         for k in range(3)
     ]
     return build_dataset(folder, clips)
