@@ -136,7 +136,7 @@ class Store:
             )  # fmt: skip
         except FileNotFoundError:
             raise FileNotFoundError(f"{self.url} lacks {name}: {self._repair}") from None
-        except OSError as error:
+        except RemoteError as error:
             failure.truncate(0)
             failure.write(f"{time.time_ns()}\n{error}")
             failure.flush()  # before the lock is free

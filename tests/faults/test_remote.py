@@ -14,8 +14,10 @@ from deformer.data.order import OrderConfig
 from deformer.data.store import Prefetcher, open_store
 from deformer.data.stream import Stream, StreamConfig
 from deformer.data.windows import WindowConfig
+from deformer.files.whole import NoRoomError
 from tests.deformer.data.conftest import labelled_clip
 from tests.faults.web_server import KINDS, WebServer, faults_by_seed, serve
+from tests.full_disk import little_room
 from tests.pipelines.handmade import TEST, build_dataset
 from tests.processes import assert_nothing_is_left, start_python, wait_until
 
@@ -26,7 +28,11 @@ TARS = [f"{k:06d}.tar" for k in range(3)]
 def build(folder: Path, seed: int = 0, num_frames: int = 12) -> Path:
     """Two shards of s0_train, one of s0_test."""
     clips = [
-        [labelled_clip(f"clip-{k}", seed + k, num_frames=num_frames, splits=TEST if k == 2 else None)]
+        [
+            labelled_clip(
+                f"clip-{k}", seed + k, num_frames=num_frames, splits=TEST if k == 2 else None
+            )
+        ]
         for k in range(3)
     ]
     return build_dataset(folder, clips)
@@ -204,8 +210,10 @@ def test_two_processes_fetch_a_shard_once_and_another_goes_on_where_they_are_kil
             reader.stdin.write("\n")
             reader.stdin.flush()
         assert wait_until(lambda: server.injected["stall"] > 0)
+        for kind in (signal.SIGSTOP, signal.SIGKILL):  # the one must not go on for the other
+            for reader in readers[:2]:
+                reader.send_signal(kind)
         for reader in readers[:2]:
-            reader.kill()
             reader.communicate()
         assert fetched_bytes(server) == 6 * 8192
         assert [path.stat().st_size for path in tmp_path.rglob("*.part")] == [5 * 8192]
@@ -256,3 +264,43 @@ def test_a_signal_ends_a_program_whose_fetch_stalls(
         assert time.monotonic() - began < 15
         assert_nothing_is_left(program.pid)
     count_faults(f"remote: {kind.name} while a fetch stalls", 1, 1)
+
+
+# ------------------------------------------------------------------------------- another build
+
+
+def test_a_dataset_built_anew_behind_a_url_is_not_mixed_with_the_old(
+    dataset, tmp_path, count_faults
+):
+    other = build(tmp_path / "other", seed=50)
+    cache = tmp_path / "cache"
+    with serve(dataset) as server:
+        store, _ = open_store(server.url, cache)
+        assert store.open(TARS[0]).read() == (dataset / TARS[0]).read_bytes()
+        server.folder = other
+        with pytest.raises(OSError, match="000001.tar is not the file .* built anew, then start"):
+            store.open(TARS[1])
+        assert store.open(TARS[0]).read() == (dataset / TARS[0]).read_bytes()
+        assert epoch(server.url, cache) == epoch(other, cache) != epoch(dataset, cache)
+        assert len(list(cache.rglob("*.parquet"))) == 2  # of the new build
+    count_faults("remote: dataset built anew", 1, 1)
+
+
+def test_a_build_that_comes_while_the_index_is_fetched(dataset, tmp_path, count_faults):
+    other = build(tmp_path / "other", seed=50)
+
+    def fault(name: str, number: int) -> None:
+        if name == "annotations.parquet":
+            server.folder = other
+
+    with serve(dataset, fault) as server:
+        assert epoch(server.url, tmp_path / "cache") == epoch(other, tmp_path)
+    count_faults("remote: dataset built anew", 1, 1)
+
+
+def test_a_full_disk_is_told(dataset, tmp_path):
+    with serve(dataset) as server:
+        store, _ = open_store(server.url, tmp_path)
+        with little_room(), pytest.raises(NoRoomError, match="no space left.*000000.tar"):
+            store.open(TARS[0])
+        assert store.open(TARS[0]).read() == (dataset / TARS[0]).read_bytes()
