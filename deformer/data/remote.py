@@ -28,8 +28,9 @@ PIECE_BYTES = 16 << 20
 """Asked for at once. After a failure a quarter of it, as a slow or broken line may give no more."""
 _LEAST_BYTES = 64 << 10
 _FIRST_WAIT_S, _LONGEST_WAIT_S = 0.5, 20.0
-_REFUSALS = 3
-"""A server that refuses a file (404, 403) is believed at this attempt: some do so in passing."""
+_TIMES = 3
+"""A server that refuses a file (404, 403) so often, or sends another, is believed: some do so in
+passing."""
 _REFUSED_IN_PASSING = (408, 425, 429)
 _MISTAKES = (ValueError, TypeError, AttributeError, ImportError, NotImplementedError)
 """Of a URL or a program; they do not pass."""
@@ -54,24 +55,30 @@ def read_file(url: str, name: str) -> bytes:
     return tried_again(f"{url}/{name}", lambda _: fs.cat_file(path, **_limit(fs)))
 
 
-def size_of(url: str, name: str) -> int | None:
-    """Of a file, bytes; None where the server does not say. Raises `FileNotFoundError`,
-    `RemoteError`."""
+def size_of(url: str, name: str) -> int:
+    """Of a file, bytes. Raises `FileNotFoundError`, `RemoteError`."""
     fs, path = locate(url, name)
-    return tried_again(f"{url}/{name}", lambda _: fs.info(path, **_limit(fs))["size"])
+    size = tried_again(f"{url}/{name}", lambda _: fs.info(path, **_limit(fs))["size"])
+    if size is None:
+        raise RemoteError(f"{url}/{name}: the server does not say its size: choose another one")
+    return size
 
 
-def fetch(url: str, name: str, size: int, path: Path, is_whole: Callable[[Path], bool]) -> None:
-    """Fetch a file of `size` bytes. It gets its name `path` when it is whole and on disk; until
-    then it is beside it, as .part, and what another process has left there is not fetched again.
+def fetch(
+    url: str, name: str, size: int | None, path: Path, is_whole: Callable[[Path], bool]
+) -> None:
+    """Fetch a file. It gets its name `path` when it is whole and on disk; until then it is beside
+    it, as .part, and what another process has left there is not fetched again.
 
-    is_whole: whether the bytes are the right ones. If not, they are fetched once more. Call it
-    under a lock. Raises `FileNotFoundError`, `RemoteError` and `NoRoomError`.
+    size: bytes; None where the server alone knows. is_whole: whether the bytes are the right ones;
+    if not, they are fetched again, `_TIMES` in all. Call it under a lock.
+
+    Raises `FileNotFoundError`, `RemoteError` and `NoRoomError`.
     """
-    part = path.with_suffix(".part")
-    for _ in range(2):
+    part = path.with_name(f"{path.name}.part")
+    for _ in range(_TIMES):
         with room_for(path):
-            _fetch_pieces(url, name, size, part)
+            _fetch_pieces(url, name, size or size_of(url, name), part)
             sync_folder(part)  # a file as well as a folder
             if is_whole(part):
                 part.replace(path)
@@ -80,8 +87,8 @@ def fetch(url: str, name: str, size: int, path: Path, is_whole: Callable[[Path],
         part.unlink()
         _log.warning("%s/%s: the bytes that came are not the right ones", url, name)
     raise RemoteError(
-        f"{url}/{name} is not the file that dataset.json belongs to, twice: the dataset was built "
-        "anew, then start again; or its copy there is damaged, then copy the built folder once more"
+        f"{url}/{name} is not the file that dataset.json belongs to, {_TIMES} times: the dataset "
+        "was built anew, then start again; or its copy there is damaged, then copy it once more"
     )
 
 
@@ -126,7 +133,7 @@ def tried_again(what: str, request: Callable[[int], T]) -> T:
     what: for messages. Raises `FileNotFoundError` for a file that the server does not have,
     `RemoteError` for others that it refuses, and after `PATIENCE_S`.
     """
-    since = time.monotonic()
+    since, refusals = time.monotonic(), 0
     for attempt in itertools.count(1):
         try:
             return request(attempt)
@@ -135,7 +142,8 @@ def tried_again(what: str, request: Callable[[int], T]) -> T:
         except Exception as error:  # libraries' own kinds among them
             fault = _Fault(error)
         elapsed, wait = time.monotonic() - since, fault.wait(attempt)
-        if fault.is_refusal and attempt >= _REFUSALS:
+        refusals += fault.is_refusal
+        if refusals == _TIMES:
             kind = FileNotFoundError if fault.is_absent else RemoteError
             raise kind(f"{what}: {fault}: see that it is there and may be read") from None
         if elapsed + wait > PATIENCE_S:

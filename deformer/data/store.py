@@ -1,44 +1,30 @@
 """The bytes of a dataset: from a folder, or from any fsspec URL through a bounded cache.
 
 Members are always read from a local tar, by the index's offsets. A remote shard is first fetched
-whole into the cache: by the worker that needs it, or earlier by a `Prefetcher`. The cache has a
-folder per URL, in it one per build, which is named by the hash of `dataset.json`.
+whole into the cache: by the worker that needs it, or earlier by a `Prefetcher`.
 """
 
 import contextlib
-import fcntl
 import functools
-import hashlib
-import os
 import queue
 import resource
 import threading
-import time
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, TextIO
+from typing import BinaryIO
 
 import fsspec
-import pyarrow as pa
-import pyarrow.parquet as pq
 from fsspec.implementations.local import LocalFileSystem
 
+from deformer.data.cache import COPY_AGAIN, fetched_index, open_cached
 from deformer.data.clip import decode_labels, depth_member, image_member, labels_member
-from deformer.data.dataset import (
-    ANNOTATIONS_FILE,
-    DATASET_FILE,
-    FRAMES_FILE,
-    read_info,
-    read_member,
-)
+from deformer.data.dataset import read_info, read_member
 from deformer.data.index import FrameIndex, read_index
-from deformer.data.remote import RemoteError, fetch, read_file, size_of
-from deformer.files.whole import write_whole
+from deformer.data.remote import size_of
 
 DEFAULT_CACHE = Path.home() / ".cache" / "deformer"
-_TABLES = (FRAMES_FILE, ANNOTATIONS_FILE)
 _LABELS = (
     "crop_xywh", "box_px", "K", "joints_cam_m", "joints_px", "pose_rotvec", "betas", "occlusion"
 )  # fmt: skip
@@ -76,7 +62,7 @@ class Store:
     def _repair(self) -> str:
         """Advice for lost shards."""
         if self.is_remote:
-            return "copy them there from the built folder"
+            return COPY_AGAIN
         return f"python -m pipelines.verify {self.url} --repair --root RAW makes them again"
 
     def advice(self, index: FrameIndex) -> str:
@@ -103,61 +89,12 @@ class Store:
         Raises `FileNotFoundError` for a missing tar, `RemoteError` for one that cannot be fetched.
         """
         path = self.folder / name
-        if not self.is_remote:
-            try:
-                return path.open("rb")
-            except FileNotFoundError:
-                raise FileNotFoundError(f"{self.url} lacks {name}: {self._repair}") from None
-        lock = path.with_suffix(".lock")  # without it, the tar could be deleted in between
-        before = lock.read_text() if lock.exists() else ""
-        with _locked(lock) as failure:
-            if not path.exists():
-                self._fetch(name, failure, before)
-            os.utime(path)  # the cache deletes the least recently used
-            file = path.open("rb")
-        self._evict(keep=path)
-        return file
-
-    def _fetch(self, name: str, failure: TextIO, before: str) -> None:
-        """Copy a tar into the local folder.
-
-        failure: the file that notes the last failed fetch, before: what it held when this process
-        began to wait for the lock. If another has failed since, so has this one: else those that
-        wait would lose their patience in turn.
-        """
-        failure.seek(0)
-        if (says := failure.read()) != before:
-            raise RemoteError(says.partition("\n")[2])
-        (shard,) = (s for s in read_info(self.folder)["shards"] if s["name"] == name)
+        if self.is_remote:
+            return open_cached(self.url, path, self.cache_bytes)
         try:
-            fetch(
-                self.url, name, shard["size"], self.folder / name,
-                functools.partial(_is_shard, sha256=shard["sha256"]),
-            )  # fmt: skip
+            return path.open("rb")
         except FileNotFoundError:
             raise FileNotFoundError(f"{self.url} lacks {name}: {self._repair}") from None
-        except RemoteError as error:
-            failure.truncate(0)
-            failure.write(f"{time.time_ns()}\n{error}")
-            failure.flush()  # before the lock is free
-            raise
-
-    def _evict(self, keep: Path) -> None:
-        """Delete the least recently used shards of all builds until the rest fits; open files stay
-        readable. A shard that is being fetched stays."""
-        base = self.folder.parent
-        with _locked(base / "evict.lock"):
-            found = []
-            for path in (*base.rglob("*.tar"), *base.rglob("*.part")):
-                with contextlib.suppress(FileNotFoundError):  # a part may just have become a tar
-                    found.append((path.stat().st_mtime_ns, path.stat().st_size, path))
-            excess = sum(size for _, size, _ in found) - self.cache_bytes
-            for _, size, path in sorted(found):
-                if excess > 0 and path != keep:
-                    lock = _locked(path.with_suffix(".lock"), fcntl.LOCK_NB)
-                    with contextlib.suppress(BlockingIOError), lock:
-                        path.unlink(missing_ok=True)
-                        excess -= size
 
     def check_shards(self, index: FrameIndex, shards: Iterable[str]) -> None:
         """Raises `FileNotFoundError` that names missing shards, `ValueError` for shards of another
@@ -173,7 +110,7 @@ class Store:
             except FileNotFoundError:
                 missing.append(name)
                 continue
-            if size is not None and size != sizes[name]:
+            if size != sizes[name]:
                 wrong.append(f"{name} ({size:,} bytes instead of {sizes[name]:,})")
         if missing:
             raise FileNotFoundError(f"{self.url} lacks {', '.join(missing[:5])}: {self._repair}")
@@ -194,70 +131,8 @@ def open_store(
     if isinstance(fs, LocalFileSystem):
         store = Store(url, Path(root), cache_bytes)
         return store, read_index(store.folder)
-    base = cache / hashlib.sha256(url.encode()).hexdigest()[:16]
-    base.mkdir(parents=True, exist_ok=True)
-    with _locked(base / "index.lock"):
-        store = Store(url, _fetch_index(url, base), cache_bytes)
-        for path in base.rglob("*.parquet"):
-            if path.parent != store.folder:  # an earlier build's; its shards go by their age
-                path.unlink()
-        return store, read_index(store.folder)
-
-
-def _fetch_index(url: str, base: Path) -> Path:
-    """The local folder of the build that is at a URL now, with its index."""
-    content = _read_info(url)
-    while True:
-        folder = base / hashlib.sha256(content).hexdigest()[:16]
-        write_whole(folder / DATASET_FILE, content)
-        counts = read_info(folder)["counts"]
-        is_table = functools.partial(_is_table, num_rows=counts["frames"] + counts["halo"])
-        lacking = [name for name in _TABLES if not (folder / name).exists()]
-        for name in lacking:
-            fetch(url, name, size_of(url, name), folder / name, is_table)
-        if not lacking or content == (now := _read_info(url)):
-            return folder
-        for name in lacking:  # they may be of the build that has come meanwhile
-            (folder / name).unlink()
-        content = now
-
-
-def _read_info(url: str) -> bytes:
-    try:
-        return read_file(url, DATASET_FILE)
-    except FileNotFoundError:
-        raise FileNotFoundError(
-            f"{url} is no built dataset (no {DATASET_FILE}): name the folder that holds it"
-        ) from None
-
-
-def _is_table(path: Path, num_rows: int) -> bool:
-    """Whether a table has so many rows, and bytes that fit its checksums."""
-    try:
-        with pq.ParquetFile(path, page_checksum_verification=True) as file:
-            for group in range(file.num_row_groups):
-                file.read_row_group(group)
-            return file.metadata.num_rows == num_rows
-    except (pa.ArrowException, OSError):
-        return False
-
-
-def _is_shard(path: Path, sha256: str) -> bool:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest() == sha256
-
-
-@contextlib.contextmanager
-def _locked(path: Path, more: int = 0) -> Iterator[TextIO]:
-    """Exclude other processes of this machine. Yields the file, whose content stays. Raises
-    `BlockingIOError` where `more` is LOCK_NB and another holds the lock."""
-    with path.open("a+") as file:
-        fcntl.flock(file, fcntl.LOCK_EX | more)
-        try:
-            yield file
-        finally:
-            # Closing is not enough: a process forked meanwhile holds the same open file
-            fcntl.flock(file, fcntl.LOCK_UN)
+    with fetched_index(url, cache) as folder:
+        return Store(url, folder, cache_bytes), read_index(folder)
 
 
 class Prefetcher:

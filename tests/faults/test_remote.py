@@ -1,10 +1,12 @@
 """Shards behind a web server that stalls, breaks off and fails."""
 
+import multiprocessing
 import os
 import signal
 import subprocess
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -44,7 +46,7 @@ def dataset(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(autouse=True)
-def hurry(monkeypatch) -> None:
+def hurry(monkeypatch) -> Iterator[None]:
     """Small pieces, little patience."""
     fast = {
         "PIECE_BYTES": 32768, "_LEAST_BYTES": 8192, "REQUEST_S": 0.2, "PATIENCE_S": 10,
@@ -52,6 +54,10 @@ def hurry(monkeypatch) -> None:
     }  # fmt: skip
     for name, value in fast.items():
         monkeypatch.setattr(remote, name, value)
+    before = multiprocessing.get_start_method()
+    multiprocessing.set_start_method("fork", force=True)  # so that workers have them as well
+    yield
+    multiprocessing.set_start_method(before, force=True)
 
 
 def epoch(url: str | Path, cache: Path, workers: int = 0) -> list[bytes]:
@@ -113,7 +119,7 @@ LASTING = [
     ("reset", OSError, r"; \d+ attempts in"),
     ("404", FileNotFoundError, r"lacks 000001.tar: copy them there from the built folder"),
     ("403", OSError, r"403 .*: see that it is there and may be read"),
-    ("wrong", OSError, "is not the file that dataset.json belongs to, twice: .*start again"),
+    ("wrong", OSError, "is not the file that dataset.json belongs to, 3 times: .*start again"),
 ]
 
 
@@ -296,6 +302,12 @@ def test_a_build_that_comes_while_the_index_is_fetched(dataset, tmp_path, count_
     with serve(dataset, fault) as server:
         assert epoch(server.url, tmp_path / "cache") == epoch(other, tmp_path)
     count_faults("remote: dataset built anew", 1, 1)
+
+
+def test_a_page_in_place_of_a_dataset_is_told(tmp_path):
+    (tmp_path / "dataset.json").write_text("<html>Please log in</html>")
+    with serve(tmp_path) as server, pytest.raises(OSError, match="dataset.json is not what a"):
+        open_store(server.url, tmp_path / "cache")
 
 
 def test_a_full_disk_is_told(dataset, tmp_path):
