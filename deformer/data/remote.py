@@ -5,7 +5,6 @@ each failure is a warning. A file that broke off goes on at the byte after its l
 in another process as well.
 """
 
-import itertools
 import logging
 import random
 import time
@@ -23,7 +22,8 @@ PATIENCE_S = 120.0
 """A file is given up when no byte of it has come for so long: well before a reader of batches is,
 `deformer.data.workers.PATIENCE_S`."""
 REQUEST_S = 30.0
-"""A request that takes longer has stalled, and is broken off."""
+"""A request that takes longer has stalled, and is broken off. A server that knows no ranges has to
+send a whole shard within it."""
 PIECE_BYTES = 16 << 20
 """Asked for at once. After a failure a quarter of it, as a slow or broken line may give no more."""
 _LEAST_BYTES = 64 << 10
@@ -103,9 +103,9 @@ def _fetch_pieces(url: str, name: str, size: int, part: Path) -> None:
             piece = max(piece // 4, _LEAST_BYTES)
         return read_range(fs, path, start, min(start + piece, size))
 
+    if part.exists() and part.stat().st_size > size:
+        part.unlink()
     with part.open("ab") as file:
-        if file.tell() > size:
-            file.truncate(0)
         while (start := file.tell()) < size:
             what = f"{url}/{name} at byte {start:,} of {size:,}"
             file.write(tried_again(what, request))
@@ -133,8 +133,9 @@ def tried_again(what: str, request: Callable[[int], T]) -> T:
     what: for messages. Raises `FileNotFoundError` for a file that the server does not have,
     `RemoteError` for others that it refuses, and after `PATIENCE_S`.
     """
-    since, refusals = time.monotonic(), 0
-    for attempt in itertools.count(1):
+    since, attempt, refusals = time.monotonic(), 0, 0
+    while True:
+        attempt += 1
         try:
             return request(attempt)
         except _MISTAKES:
@@ -153,7 +154,6 @@ def tried_again(what: str, request: Callable[[int], T]) -> T:
             ) from None
         _log.warning("%s: %s; attempt %d, again in %.1f s", what, fault, attempt, wait)
         time.sleep(wait)
-    raise AssertionError
 
 
 class _Fault:

@@ -67,6 +67,8 @@ class Store:
 
     def advice(self, index: FrameIndex) -> str:
         """For members that are corrupt, found with this index."""
+        if self.is_remote:
+            return f"They were right when they came: delete {self.folder}, where they are kept"
         try:
             is_replaced = read_info(self.folder)["shards"] != index.info["shards"]
         except (ValueError, OSError):

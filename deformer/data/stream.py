@@ -158,7 +158,8 @@ class Stream:
         """Batches of the steps first_step … last_step − 1, counted over epochs.
 
         last_step None: until the end of the epoch. Raises `ValueError` for more than `max_skipped`
-        corrupt members, and `OSError` as `read_ahead` does.
+        corrupt members, `OSError` for a shard that is lost or cannot be fetched, and as
+        `read_ahead` does.
         """
         if last_step is None:
             last_step = (first_step // self.steps_per_epoch + 1) * self.steps_per_epoch

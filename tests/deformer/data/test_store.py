@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 
-from deformer.data import remote
+from deformer.data import remote, workers
 from deformer.data import store as stores
 from deformer.data.order import OrderConfig
 from deformer.data.store import ClipReader, Prefetcher, open_store
@@ -105,6 +105,11 @@ def test_workers_read_remote_shards(dataset, tmp_path):
     behind = open_store(f"simplecache::file://{dataset}", tmp_path)
     assert behind[0].is_remote and not open_store(f"file://{dataset}")[0].is_remote
     assert bytes_of_batches(*behind, workers=1) == bytes_of_batches(*open_store(dataset))
+
+
+def test_a_file_is_given_up_well_before_its_reader():
+    given_up_after = remote.PATIENCE_S + remote.REQUEST_S + remote._LONGEST_WAIT_S
+    assert 3 * given_up_after < workers.PATIENCE_S
 
 
 def test_what_is_in_the_cache_is_not_fetched_again(url, tmp_path):
