@@ -55,10 +55,14 @@ def read_file(url: str, name: str) -> bytes:
     return tried_again(f"{url}/{name}", lambda _: fs.cat_file(path, **_limit(fs)))
 
 
-def size_of(url: str, name: str) -> int:
-    """Of a file, bytes. Raises `FileNotFoundError`, `RemoteError`."""
+def size_of(url: str, name: str, expected: int | None = None) -> int:
+    """Of a file, bytes. Another size than expected is asked for again, `_TIMES` in all. Raises
+    `FileNotFoundError`, `RemoteError`."""
     fs, path = locate(url, name)
-    size = tried_again(f"{url}/{name}", lambda _: fs.info(path, **_limit(fs))["size"])
+    for _ in range(_TIMES):
+        size = tried_again(f"{url}/{name}", lambda _: fs.info(path, **_limit(fs))["size"])
+        if expected in (None, size):
+            break
     if size is None:
         raise RemoteError(f"{url}/{name}: the server does not say its size: choose another one")
     return size

@@ -108,7 +108,10 @@ class Store:
             if self.is_remote and path.exists():  # it was checked when it came
                 continue
             try:
-                size = size_of(self.url, name) if self.is_remote else path.stat().st_size
+                if self.is_remote:
+                    size = size_of(self.url, name, sizes[name])
+                else:
+                    size = path.stat().st_size
             except FileNotFoundError:
                 missing.append(name)
                 continue
