@@ -75,7 +75,7 @@ def _opened(path: Path, temporary: Path) -> BinaryIO:
         if path.is_dir():
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
         path.parent.mkdir(parents=True, exist_ok=True)
-        return temporary.open("wb")
+        return temporary.open("w+b")
     except OSError as error:
         if error.errno in NO_ROOM:
             raise

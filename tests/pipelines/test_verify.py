@@ -13,6 +13,7 @@ import pytest
 
 from deformer.data.clip import Clip
 from deformer.data.dataset import read_info
+from deformer.files.sealed import seal, sealed_parquet, write_json
 from pipelines.building import shard as shards
 from pipelines.building.marks import BUILD_FOLDER
 from pipelines.datasets.source import UnusableInputError
@@ -62,7 +63,7 @@ def change_row_groups(path, change):
     with pq.ParquetFile(path) as file:
         groups = [file.read_row_group(i) for i in range(file.num_row_groups)]
         schema = file.schema_arrow
-    with pq.ParquetWriter(path, schema) as writer:
+    with sealed_parquet(path, schema) as writer:
         for group in change(groups):
             writer.write_table(group)
 
@@ -93,7 +94,7 @@ def test_an_index_that_says_otherwise_than_the_shard(own_built):
 )
 def test_counts_that_do_not_add_up(own_built, built, old, new, message):
     path = own_built / "dataset.json"
-    path.write_text(path.read_text().replace(old, new, 1))
+    path.write_bytes(seal(path.read_bytes().replace(old.encode(), new.encode(), 1)))
     assert problems(own_built) == [message]
     assert run(Options(own_built, repair=True, workers=0)) == 0
     assert path.read_bytes() == (built / "dataset.json").read_bytes()
@@ -160,7 +161,7 @@ def test_flipped_bytes_never_end_verify(own_built):
     }
     for i in range(1, len(info["shards"])):  # one shard is enough
         (own_built / f"{i:06d}.tar").unlink()
-    (own_built / "dataset.json").write_text(json.dumps(info | {"shards": info["shards"][:1]}))
+    write_json(own_built / "dataset.json", info | {"shards": info["shards"][:1]})
     rng = np.random.default_rng(0)
     named = 0
     for n in range(60):
