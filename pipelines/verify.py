@@ -3,12 +3,12 @@
     python -m pipelines.verify shards/dexycb
     python -m pipelines.verify shards/dexycb --repair --root $DEX_YCB_DIR
 
-Checked: `dataset.json` and the indices, by the sums that they hold of themselves; that every shard
-is there, of its size and sha256, and a sequence of whole clips of one
-part of every split; that every image decodes and has its crop's size, and every depth image in a
-build with depth; that the labels keep the rules of `pipelines.inspection.checks`, a hand's size
-among them; that MANO's joints are the stated ones (to 0.5 mm and 0.5 px); that the indices hold
-exactly the rows of the tars; the counts, and that any frame is valid; that there is no extra tar.
+Checked: `dataset.json` and the indices, by their own sums; that every shard is there, of its size
+and sha256, and a sequence of whole clips of one part of every split; that every image decodes and
+has its crop's size, and every depth image in a build with depth; that the labels keep the rules of
+`pipelines.inspection.checks`, a hand's size among them; that MANO's joints are the stated ones (to
+0.5 mm and 0.5 px); that the indices hold exactly the rows of the tars; the counts, and that any
+frame is valid; that there is no extra tar.
 
 Exit status: 0 all well, 1 broken, or not to be checked.
 """
@@ -57,7 +57,8 @@ class Options:
     dataset: tyro.conf.Positional[Path]
     """The folder of the built dataset."""
     repair: bool = False
-    """Rebuild broken shards from --root, and the indices from the shards."""
+    """Rebuild broken shards from --root, the indices from the shards, and a lost dataset.json from
+    the index."""
     root: Path | None = None
     """The raw dataset that the shards were built from; for --repair."""
     mano_dir: Path | None = None

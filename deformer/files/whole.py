@@ -93,7 +93,7 @@ def write_whole(path: Path, content: bytes | str) -> None:
 def claim_folder(note: Path, text: str) -> bool:
     """Write into a folder a note of what is made there. False if there is another note."""
     if note.exists():
-        return note.read_text() == text
+        return note.read_bytes() == text.encode()  # damaged ones may be no text
     write_whole(note, text)
     return True
 
