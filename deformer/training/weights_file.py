@@ -6,7 +6,7 @@
 
 A file holds the model's arrays in half precision. Its header holds experiment, hand and step, as
 `state.json` of a checkpoint does, and the sum of the file. A card of the same name says how the
-model was trained; those of weights that ship also state the file's sha256.
+model was trained; its row `sha256`, as on the cards of weights that ship, must be the file's.
 """
 
 import json

@@ -49,7 +49,7 @@ def small_disk(folder: Path) -> Iterator[Callable[[int, int], None]]:
         now = os.statvfs(folder)
         pages += now.f_blocks - now.f_bfree
         files += now.f_files - now.f_ffree
-        limits = f"remount,nr_blocks={pages},nr_inodes={files}"
+        limits = f"remount,nr_blocks={max(1, pages)},nr_inodes={files}"  # 0: as many as there are
         subprocess.run([*mount, limits, "tmpfs", str(folder)], check=True)
 
     try:

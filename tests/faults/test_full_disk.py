@@ -24,9 +24,10 @@ SHARES = {
 }  # fmt: skip
 """Faults in a tenth of the soak."""
 FAST = ("build", "repair", "predict", "tables")
+_MANY = 9999
 _CALLS = ("fsync", "replace", "rename", "mkdir")
+TOO_LARGE = "a file too large"
 OF_DISK = ("no page left", "no file left")
-SOAK = [pytest.param(seed, marks=pytest.mark.soak) for seed in range(1, 11)]
 _TOLD = (
     "error: .*(no space left on|No space left on|File too large).*; what is finished is kept: make "
     "room and run the same command"
@@ -48,7 +49,12 @@ class Whole:
     def kinds(self) -> list[str]:
         """Of faults that can happen to it here."""
         refusals = [f"{name} refused" for name, number in self.calls.items() if number]
-        return ["a file too large", *(OF_DISK if can_mount() else ()), *refusals]
+        return [TOO_LARGE, *(OF_DISK if can_mount() else ()), *refusals]
+
+    def places(self, kind: str) -> int:
+        """How many different moments a fault of a kind has."""
+        known = {TOO_LARGE: self.largest, OF_DISK[0]: self.pages + 1, OF_DISK[1]: self.files + 1}
+        return known.get(kind) or self.calls[kind.split()[0]]
 
 
 @pytest.fixture(scope="module")
@@ -94,23 +100,21 @@ def _measure(writer: Writer, out: Path) -> Whole:
 
 
 def disturbed(
-    whole: Whole, kind: str, rng: random.Random, disk: Path, capsys, status: list[int]
+    whole: Whole, kind: str, place: int, disk: Path, capsys, status: list[int]
 ) -> Iterator[str]:
-    """Run a command on a full disk, then with room; gives all that is not as it should be. What
-    the first run returned is appended to `status`."""
+    """Run a command on a disk that is full at a place, then with room; gives all that is not as it
+    should be. What the first run returned is appended to `status`."""
     writer, out = whole.writer, disk / "out"
     with ExitStack() as held, ExitStack() as full:
         leave = held.enter_context(small_disk(disk)) if kind in OF_DISK else None
         out.mkdir()
         writer.prepare(out)
         if leave is not None:
-            few = rng.randrange(whole.pages + 1), rng.randrange(whole.files + 1)
-            leave(*((few[0], 9999) if kind == "no page left" else (9999, few[1])))
-        elif kind == "a file too large":
-            full.enter_context(little_room(round(whole.largest ** rng.uniform(0.2, 1.0))))
+            leave(*((place, _MANY) if kind == OF_DISK[0] else (_MANY, place)))
+        elif kind == TOO_LARGE:
+            full.enter_context(little_room(place))
         else:
-            name = kind.split()[0]
-            full.enter_context(refused(name, rng.randrange(whole.calls[name])))
+            full.enter_context(refused(kind.split()[0], place))
         with full:
             status.append(call(writer.main, *writer.arguments(out)))
         said = capsys.readouterr().err
@@ -118,7 +122,7 @@ def disturbed(
             yield from _told(status[-1], said)
         writer.check(out)
         if leave is not None:
-            leave(9999, 9999)
+            leave(_MANY, _MANY)
         if again := call(writer.main, *writer.arguments(out), *writer.again):
             yield f"the second run: {again}, {capsys.readouterr().err}"
         made = contents(out)
@@ -137,33 +141,52 @@ def _told(status: int, said: str) -> Iterator[str]:
         yield f"it says {told[0]!r}"
 
 
-@pytest.mark.parametrize("seed", SOAK)
-@pytest.mark.parametrize("name", SHARES)
-def test_commands_on_full_disks(whole, count_faults, tmp_path, capsys, name, seed):
-    _disturb(whole, count_faults, tmp_path, capsys, name, seed, SHARES[name])
+def _check(whole: Whole, name: str, faults: list[tuple[str, int]], tmp_path, capsys, count) -> None:
+    """Inject faults, each of a kind at a place, and say which were not survived."""
+    failed = []
+    for i, (kind, place) in enumerate(faults):
+        disk, status = tmp_path / str(i), []
+        disk.mkdir()
+        try:
+            found = list(disturbed(whole, kind, place, disk, capsys, status))
+        except Exception as error:  # what a check of the files raises
+            found = [repr(error)]
+        failed += [f"{name}, {kind}, at {place}: {fault}" for fault in found]
+        if status != [0]:  # the fault was met
+            count(f"disk full: {name}", 1, int(not found))
+    assert not failed, os.linesep.join(failed)
+
+
+def _drawn(whole: Whole, rng: random.Random, first: int, number: int) -> list[tuple[str, int]]:
+    """Kinds in turn, at random places: of sizes as many small ones as large ones."""
+    kinds = [whole.kinds[(first + i) % len(whole.kinds)] for i in range(number)]
+    return [
+        (kind, round(whole.largest ** rng.uniform(0.2, 1)))
+        if kind == TOO_LARGE
+        else (kind, rng.randrange(whole.places(kind)))
+        for kind in kinds
+    ]
 
 
 @pytest.mark.parametrize(
     "name", [n if n in FAST else pytest.param(n, marks=pytest.mark.slow) for n in SHARES]
 )
 def test_a_command_on_a_full_disk(whole, count_faults, tmp_path, capsys, name):
-    _disturb(whole, count_faults, tmp_path, capsys, name, 0, 1)
+    faults = _drawn(whole(name), random.Random(name), list(SHARES).index(name), 1)
+    _check(whole(name), name, faults, tmp_path, capsys, count_faults)
 
 
-def _disturb(
-    whole: Callable[[str], Whole], count_faults: Callable, tmp_path: Path, capsys, name: str,
-    seed: int, number: int,
-) -> None:  # fmt: skip
-    rng, found, kinds = random.Random(f"{name} {seed}"), [], whole(name).kinds
-    for i in range(number):
-        kind = kinds[(i + seed + list(SHARES).index(name)) % len(kinds)]
-        disk, status = tmp_path / str(i), []
-        disk.mkdir()
-        try:
-            faults = list(disturbed(whole(name), kind, rng, disk, capsys, status))
-        except Exception as error:  # what a check of the files raises
-            faults = [repr(error)]
-        found += [f"{name}, seed {seed}, number {i}, {kind}: {fault}" for fault in faults]
-        if status != [0]:
-            count_faults(f"disk full: {name}", 1, int(not faults))
-    assert not found, os.linesep.join(found)
+@pytest.mark.soak
+@pytest.mark.parametrize("seed", range(10))
+@pytest.mark.parametrize("name", SHARES)
+def test_commands_on_disks_full_at_random(whole, count_faults, tmp_path, capsys, name, seed):
+    faults = _drawn(whole(name), random.Random(f"{name} {seed}"), seed, SHARES[name])
+    _check(whole(name), name, faults, tmp_path, capsys, count_faults)
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("name", ["build", "repair", "tables"])
+def test_every_write_in_turn(whole, count_faults, tmp_path, capsys, name):
+    kinds = [kind for kind in whole(name).kinds if kind != TOO_LARGE]
+    faults = [(kind, place) for kind in kinds for place in range(whole(name).places(kind))]
+    _check(whole(name), name, faults, tmp_path, capsys, count_faults)
