@@ -121,6 +121,7 @@ def test_reading_finds_every_flip(tmp_path, count_faults, kind, seed, part):
     make, share = ALONE[kind]
     happened = flip(make(tmp_path / "kept"), seed, max(1, round(part * share)))
     _count(count_faults, kind, happened)
+    assert kind == "the hands of a video" or not happened["harmless"]
 
 
 @SEEDS
