@@ -28,6 +28,7 @@ from deformer.data.order import OrderConfig
 from deformer.data.store import open_store
 from deformer.data.stream import Stream
 from deformer.experiments import get_experiment
+from deformer.files.sealed import UNSEALED, write_json
 from deformer.files.whole import claim_folder, write_whole
 from deformer.hand.mano import load_hands_of
 from deformer.network.registry import check_input, network_class
@@ -131,7 +132,7 @@ def make_features(options: Options, device: torch.device) -> None:
                 _write(options.out / name, tensors)
         info["command"] = this_command("deformer.encode")
         info["files"] = {name: file_sha256(options.out / name) for name in (SPATIAL_FILE, *wanted)}
-        write_whole(options.out / FEATURES_FILE, json.dumps(info, indent=1) + "\n")
+        write_json(options.out / FEATURES_FILE, info | UNSEALED)
 
 
 def _check_network(checkpoint: Checkpoint, experiment: Experiment) -> None:

@@ -20,6 +20,7 @@ from deformer.data import store, stream
 from deformer.data.crops import warp_crops
 from deformer.data.stream import StreamConfig
 from deformer.files.foreign import UnreadableFileError
+from deformer.files.sealed import write_json
 from deformer.program.lock import LOCK_FILE
 from deformer.program.processor import processor
 from deformer.program.stopping import STOPPED
@@ -135,7 +136,7 @@ def test_it_starts_from_another_runs_model_which_is_read_once(whole, dataset, tm
     with pytest.raises(ValueError, match="another model than .*start holds now .step 7"):
         run(dataset, tmp_path / "one", experiment, steps=2, resume=True)
     for path in start.rglob("state.json"):  # of another version it cannot be compared
-        path.write_text(json.dumps(json.loads(path.read_text()) | {"format": 0}))
+        write_json(path, json.loads(path.read_text()) | {"format": 0})
     assert run(dataset, tmp_path / "one", experiment, steps=2, resume=True) == 0
     shutil.rmtree(start)
     assert run(dataset, tmp_path / "one", experiment, steps=3, resume=True) == 0
@@ -161,7 +162,7 @@ def test_a_start_of_another_network_is_refused_and_of_another_hand_is_told(
     for path in (tmp_path / "start").rglob("state.json"):
         state = json.loads(path.read_text())
         state["hand"] = {"name": "mano", "sha256": "0"}
-        path.write_text(json.dumps(state))
+        write_json(path, state)
     other = replace(VERY_SMALL, start_from=str(tmp_path / "start"))
     said = io.StringIO()
     run(dataset, tmp_path / "other", other, Console(file=said), steps=1)
@@ -202,7 +203,7 @@ def test_a_checkpoint_from_before_these_were_kept_is_resumed(dataset, tmp_path):
     state = json.loads(path.read_text())
     del state["origin"], state["machine"], state["command"]
     del state["experiment"]["optim"]["cooldown"]
-    path.write_text(json.dumps(state))
+    write_json(path, state)
     old = load_checkpoint(tmp_path)
     assert (old.origin, old.machine, old.command, old.experiment) == ({}, {}, None, VERY_SMALL)
     assert run(dataset, tmp_path, steps=2, resume=True) == 0
