@@ -8,7 +8,6 @@ The folder is a checkpoint with two more files: `batch.safetensors`, and `step.j
 windows.
 """
 
-import json
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -17,8 +16,8 @@ from torch import Tensor
 
 from deformer.data.batch import Batch
 from deformer.data.index import FrameIndex
-from deformer.files.foreign import read_json
-from deformer.files.whole import whole_folder, write_whole
+from deformer.files.sealed import UNSEALED, read_sealed_json, write_json
+from deformer.files.whole import whole_folder
 from deformer.hand.mano import load_same_hands
 from deformer.training.checkpoint import Content, load_checkpoint, write_folder
 from deformer.training.distributed import Place
@@ -26,7 +25,8 @@ from deformer.training.learner import Learner, NonFiniteError
 from deformer.training.motion import MotionDraw
 
 _BATCH, _MOTION, _ABOUT = "batch/", "motion/", "step.json"
-_NAMED = 4
+_NAMES = ("rate", "rank", "processes", "windows", "terms")
+_SHOWN = 4
 
 
 def name_windows(index: FrameIndex, rows: Tensor) -> list[str]:
@@ -63,15 +63,15 @@ def save_step(
     }  # fmt: skip
     folder = run / "failed" / f"step-{content.step:08d}-rank-{place.rank}"
     with whole_folder(folder) as unfinished:
-        write_whole(unfinished / _ABOUT, json.dumps(about, indent=1) + "\n")
+        write_json(unfinished / _ABOUT, about | UNSEALED)
         write_folder(unfinished, replace(content, tensors=content.tensors | {"batch": tensors}))
     return folder
 
 
 def say_windows(windows: list[str]) -> str:
     """The first of them, for a message."""
-    more = len(windows) - _NAMED
-    return " ".join(windows[:_NAMED]) + (f" and {more} more" if more > 0 else "")
+    more = len(windows) - _SHOWN
+    return " ".join(windows[:_SHOWN]) + (f" and {more} more" if more > 0 else "")
 
 
 def repeat(
@@ -103,7 +103,8 @@ def open_step(
         bf16=saved.origin.get("precision") == "bf16",
     )
     learner.load(saved.tensors)
-    return learner, batch, saved.step, float(read_json(saved.folder / _ABOUT)["rate"])
+    about = read_sealed_json(saved.folder / _ABOUT, _NAMES)
+    return learner, batch, saved.step, float(about["rate"])
 
 
 def _part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
