@@ -3,11 +3,13 @@
 import os
 import resource
 import signal
+import threading
 import time
 
 import pytest
 
-from deformer.program.pool import allow_many_files, run_in_processes
+from deformer.program.pool import allow_many_files, run_in_processes, signals_held
+from deformer.program.stopping import Terminated, sigterm_raises
 from tests.processes import assert_nothing_is_left, start_python
 
 
@@ -78,6 +80,21 @@ def test_nobody_outlives_the_program(send, kind, status):
     else:
         assert errors == "run it again\n"
     assert_nothing_is_left(process.pid)
+
+
+def test_a_signal_waits_until_processes_are_started():
+    """Though another thread does not block it, and Python calls the handler in this one."""
+    ended, started = threading.Event(), []
+    thread = threading.Thread(target=ended.wait)
+    thread.start()
+    try:
+        with sigterm_raises(), pytest.raises(Terminated), signals_held("spawn"):
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(0.1)
+            started.append(True)
+    finally:
+        ended.set()
+    assert started == [True]
 
 
 def test_open_files_are_allowed_as_far_as_may_be():
