@@ -1,8 +1,10 @@
 """Worker processes of a program: they end with it, and leave Ctrl-C to it."""
 
+import errno
 import multiprocessing
 import os
 import resource
+import shutil
 import signal
 import sys
 import threading
@@ -136,10 +138,13 @@ def run_in_processes(work: Callable, jobs: list[tuple], workers: int) -> Iterato
 
 
 def ending_with_this(command: list[str]) -> list[str]:
-    """A command to start from a thread that waits for it: it gets SIGTERM when this program, or that
-    thread, ends. Only Linux can do this; elsewhere it is the command alone."""
+    """A command to start from a thread that waits for it. It gets SIGTERM when this program, or
+    that thread, ends; only Linux can do this, and elsewhere it is the command alone. Raises
+    `FileNotFoundError`."""
     if sys.platform != "linux":
         return command
+    if shutil.which(command[0]) is None:
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), command[0])
     return [sys.executable, "-c", _ASK_FOR_SIGTERM, str(os.getpid()), *command]
 
 

@@ -2,10 +2,12 @@
 
 import os
 import random
+import shutil
 import signal
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 
 from tests.faults.far import Cluster
 from tests.faults.warm import Life
@@ -69,14 +71,15 @@ class Kill:
 
 def kill_until_done(
     rng: random.Random,
+    out: Path,
     start: Callable[[], Life],
     seconds: float,
     cluster: Cluster | None,
     check: Callable[[], None],
 ) -> list[Kill]:
     """Start a program until it is done, and kill it up to three times on the way; `check` its files
-    after every life. Returns the kills. seconds: an uninterrupted life; cluster: whose scheduler
-    the program uses."""
+    after every life. Returns the kills. out: its folder; seconds: an uninterrupted life; cluster:
+    whose scheduler it uses."""
     victims = ("program", "worker", "scheduler", "machine") if cluster else (
         "program", "worker", "all")  # fmt: skip
     kills: list[Kill] = []
@@ -99,3 +102,6 @@ def kill_until_done(
         assert is_allowed, f"{[*map(str, kills)]}: status {status}: {life.said}"
         if not status and kills:
             return kills
+        if not status:  # all kills came too late: from the beginning, and sooner
+            shutil.rmtree(out)
+            seconds /= 2

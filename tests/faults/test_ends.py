@@ -7,23 +7,28 @@ import signal
 import time
 from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
 
 import pytest
 
 from tests.faults.programs import HELPERS
 from tests.faults.warm import Life, Server
-from tests.processes import wait_until
+from tests.processes import is_alive, wait_until
 
-METHODS = ("fork", "spawn", "forkserver")
+# One row for each way to have helpers, and for each method of `multiprocessing` that it can use
 PROGRAMS = [
-    ("pool", "spawn"),  # whatever the program's method is
-    *(("reading", method) for method in METHODS),
-    *(("dask", method) for method in METHODS),
-    ("commands", "spawn"),
+    pytest.param(name, method, seeds, id=f"{name}-{method}-{kind}", marks=marks)
+    for name, methods in {
+        "pool": ("spawn",),
+        "reading": ("fork", "spawn", "forkserver"),
+        "dask": ("fork", "spawn", "forkserver"),
+        "commands": ("spawn",),
+    }.items()
+    for method in methods
+    for kind, seeds, marks in (
+        ("few", range(1), () if name == "pool" else pytest.mark.slow),
+        ("many", range(1, 13), pytest.mark.soak),
+    )
 ]
-FEW = [pytest.param(range(1), id="few")]
-MANY = [pytest.param(range(1, 6), id="1-5", marks=pytest.mark.soak)]
 STATUS = {signal.SIGTERM: 143, signal.SIGINT: 130, signal.SIGHUP: 143, signal.SIGKILL: -9}
 
 
@@ -68,15 +73,7 @@ def helpers(life: Life) -> list[int]:
     return [int(number) for number in re.findall(r"working (\d+)", life.said)]
 
 
-def is_alive(pid: int) -> bool:
-    try:
-        return (Path("/proc") / str(pid) / "stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False
-
-
-@pytest.mark.parametrize("seeds", FEW + MANY)
-@pytest.mark.parametrize(("name", "method"), PROGRAMS)
+@pytest.mark.parametrize(("name", "method", "seeds"), PROGRAMS)
 def test_nobody_is_left(server: Server, name, method, seeds, count_faults):
     most = 1 if name == "commands" else HELPERS
     seconds = 3.0

@@ -23,11 +23,11 @@ from tests.faults.warm import Life
 from tests.pipelines.dexycb_root import write_root
 from tests.pipelines.test_predict_videos import FAKE, make_video
 
-FEW = [pytest.param(range(2), id="few")]
 MANY = [
     pytest.param(range(k, k + 10), id=f"{k}-{k + 9}", marks=pytest.mark.soak)
     for k in range(0, 100, 10)
 ]
+FEW_SLOW = pytest.param(range(2), id="few", marks=pytest.mark.slow)  # the network takes seconds
 SMALL_PARTS = "from pipelines.building import shard; shard.PART_FRAMES = 1\n"
 
 
@@ -59,15 +59,11 @@ def make_case(
     name: str, start: Callable[..., Life], check: Callable[[Path], None],
     cluster: Cluster | None, folder: Path,
 ) -> Iterator[Case]:  # fmt: skip
-    wholes = []
-    for number in range(2 if cluster else 1):  # of forked workers, the first life is longer
-        began = time.monotonic()
-        life = start(folder / str(number), "--workers", 2)
-        assert life.end() == 0, life.said
-        seconds = time.monotonic() - began
-        wholes.append(contents(folder / str(number)))
-    assert wholes[0] == wholes[-1]
-    yield Case(name, start, check, cluster, wholes[-1], seconds)
+    life = start(folder / "whole", "--workers", 2)
+    began = time.monotonic()
+    assert life.end() == 0, life.said
+    seconds = time.monotonic() - began
+    yield Case(name, start, check, cluster, contents(folder / "whole"), seconds)
     if cluster:
         cluster.end()
 
@@ -125,22 +121,24 @@ def synthesizing(server, tmp_path_factory) -> Iterator[Case]:
     yield from make_case("synthesis", start, lambda out: None, None, folder)
 
 
-@pytest.fixture(params=["building", "predicting"])
-def case(request) -> Case:
-    return request.getfixturevalue(request.param)
-
-
-@pytest.mark.parametrize("seeds", FEW + MANY)
-def test_killed_until_done(case, seeds, tmp_path, count_faults):
+@pytest.mark.parametrize("seeds", [pytest.param((2, 5, 8), id="few"), *MANY])
+def test_a_build_killed_until_done(building, seeds, tmp_path, count_faults):
     for seed in seeds:
-        survive_kills(case, seed, tmp_path / str(seed), count_faults)
+        survive_kills(building, seed, tmp_path / str(seed), count_faults)
+
+
+@pytest.mark.parametrize("seeds", [FEW_SLOW, *MANY])
+def test_a_prediction_killed_until_done(predicting, seeds, tmp_path, count_faults):
+    for seed in seeds:
+        survive_kills(predicting, seed, tmp_path / str(seed), count_faults)
 
 
 @pytest.mark.soak
 @pytest.mark.parametrize("seeds", [range(2), range(2, 4)], ids=["0-1", "2-3"])
 def test_a_synthesis_killed_until_done(synthesizing, seeds, tmp_path, count_faults):
     """Fewer: its workers start by spawn, which costs seconds."""
-    test_killed_until_done(synthesizing, seeds, tmp_path, count_faults)
+    for seed in seeds:
+        survive_kills(synthesizing, seed, tmp_path / str(seed), count_faults)
 
 
 def survive_kills(case: Case, seed: int, out: Path, count_faults: Callable[..., None]) -> None:
@@ -157,7 +155,7 @@ def survive_kills(case: Case, seed: int, out: Path, count_faults: Callable[..., 
             assert content == case.whole.get(name, content), f"{name} is not whole"
 
     try:
-        kills = kill_until_done(rng, start, case.seconds, cluster, check)
+        kills = kill_until_done(rng, out, start, case.seconds, cluster, check)
     except BaseException as error:
         error.add_note(f"{case.name}, seed {seed}")
         raise

@@ -16,15 +16,18 @@ from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 
-from tests.processes import session_of, start_python, wait_until
+from tests.processes import is_alive, session_of, start_python, wait_until
 
 _WITHIN_S = 120
 """No program of the tests takes as long."""
-_IMPORTS = (
-    "pipelines.build_shards", "pipelines.predict_videos", "pipelines.datasets.dexycb",
-    "pipelines.datasets.videos", "pipelines.synthesize", "distributed.cli.dask_scheduler",
-    "distributed.cli.dask_worker", "webdataset",
-)  # fmt: skip
+_DASK = ("distributed.cli.dask_scheduler", "distributed.cli.dask_worker", "dask.distributed")
+_ALSO = {
+    "pipelines.build_shards": (
+        "pipelines.datasets.dexycb", "webdataset", "pyarrow.dataset", "embreex", *_DASK,
+    ),
+    "pipelines.predict_videos": ("mediapipe.tasks.python.vision", *_DASK),
+}  # fmt: skip
+"""What programs import late."""
 _SERVER = "from tests.faults.warm import serve; serve()"
 
 
@@ -38,7 +41,7 @@ class Life:
 
     @property
     def is_over(self) -> bool:
-        return self.pid not in session_of(self.pid)
+        return not is_alive(self.pid)
 
     @property
     def workers(self) -> list[int]:
@@ -105,25 +108,22 @@ def warm_server() -> Iterator[Server]:
 
 def serve() -> None:
     """Fork a program for every line of standard input, or wait for one that has ended."""
-    for name in _IMPORTS:
-        import_module(name)
     for line in sys.stdin:
         question = json.loads(line)
-        if "wait" in question:
-            answer = os.waitpid(question["wait"], 0)[1]
-        else:
-            answer = _fork(question)
+        answer = os.waitpid(question["wait"], 0)[1] if "wait" in question else _fork(**question)
         print(answer, flush=True)
 
 
-def _fork(question: dict) -> int:
+def _fork(module: str, **how) -> int:
     """The process, once it leads its session."""
+    for name in (module, *_ALSO.get(module, ())):
+        import_module(name)
     until, leads = os.pipe()
     if not (pid := os.fork()):
         os.setsid()
         os.close(until)
         os.close(leads)
-        _live(**question)
+        _live(module, **how)
     os.close(leads)
     os.read(until, 1)
     os.close(until)
@@ -137,7 +137,7 @@ def _live(module: str, line: list[str], method: str, before: str, log: str) -> N
     file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     for number, descriptor in enumerate((os.open(os.devnull, os.O_RDONLY), file, file)):
         os.dup2(descriptor, number)
-    sys.stdin = open(0, closefd=False)  # not the server's buffer
+    sys.stdin = None  # the server's
     dask.config.set({"distributed.worker.multiprocessing-method": method})
     exec(before, {})
     sys.argv = [module, *line]

@@ -3,6 +3,7 @@
 import os
 import resource
 import signal
+import sys
 import threading
 import time
 
@@ -79,6 +80,23 @@ def test_nobody_outlives_the_program(send, kind, status):
         assert "Traceback" not in errors
     else:
         assert errors == "run it again\n"
+    assert_nothing_is_left(process.pid)
+
+
+CALLS = """
+from deformer.program.pool import ending_with_this
+import subprocess, sys
+sleep = "import time; print('working', flush=True); time.sleep(600)"
+subprocess.run(ending_with_this([sys.executable, "-c", sleep]))
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs prctl")
+def test_a_command_ends_with_a_program_that_is_killed():
+    process = start_python(CALLS)
+    assert process.stdout.readline() == "working\n"
+    process.kill()
+    process.communicate(timeout=60)
     assert_nothing_is_left(process.pid)
 
 

@@ -145,7 +145,9 @@ def test_a_scheduler_that_ends():
     with LocalCluster(n_workers=1, threads_per_worker=1, **place) as here:
         options = cluster.WorkerOptions(scheduler=here.scheduler_address)
         with (
-            pytest.raises(UnusableInputError, match="the scheduler has ended.*run the same command"),
+            pytest.raises(
+                UnusableInputError, match="the scheduler has ended.*run the same command"
+            ),
             cluster.dask_client(options, 1) as client,
         ):
             nobody_can = client.submit(int, resources={"a thing that no worker has": 1})
