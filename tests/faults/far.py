@@ -8,6 +8,8 @@ from pathlib import Path
 from tests.faults.warm import Life, Server
 from tests.processes import wait_until
 
+_WORKERS = 2
+
 
 class Cluster:
     """Starts again whatever of it has ended."""
@@ -30,8 +32,14 @@ class Cluster:
 
     def have_workers(self) -> None:
         if self.workers is None or self.workers.is_over:
-            line = ("--nworkers", 2, "--nthreads", 1, "--local-directory", self._folder)
+            line = ("--nworkers", _WORKERS, "--nthreads", 1, "--local-directory", self._folder)
+            wanted = self._arrived() + _WORKERS
             self.workers = self._start("worker", *line)
+            # Dask replaces a worker only once it has arrived
+            assert wait_until(lambda: self._arrived() >= wanted, 60), self.workers.said
+
+    def _arrived(self) -> int:
+        return self.scheduler.said.count("Starting worker compute stream")
 
     def _start(self, what: str, *line: object) -> Life:
         line = ("--scheduler-file", self._file, "--no-dashboard", *line)
