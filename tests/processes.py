@@ -25,15 +25,20 @@ def start_python(code: str, *arguments: str, **more) -> subprocess.Popen:
 
 def session_of(leader: int) -> list[int]:
     """Processes of a session that live."""
-    found = []
-    for folder in Path("/proc").glob("[0-9]*"):
-        try:
-            fields = (folder / "stat").read_text().rpartition(")")[2].split()
-        except OSError:
-            continue
-        if int(fields[3]) == leader and fields[0] != "Z":
-            found.append(int(folder.name))
-    return found
+    numbers = [int(folder.name) for folder in Path("/proc").glob("[0-9]*")]
+    return [pid for pid in numbers if _stat(pid)[3] == str(leader) and is_alive(pid)]
+
+
+def is_alive(pid: int) -> bool:
+    return _stat(pid)[0] not in "ZX"
+
+
+def _stat(pid: int) -> list[str]:
+    """State, parent, group and session, and more; "X" where it has ended."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return ["X", "", "", ""]
 
 
 def wait_until(condition: Callable[[], bool], seconds: float = 10) -> bool:

@@ -18,6 +18,7 @@ from rich.console import Console
 from benchmarks.evaluation.result import EVALUATION_FILE, Run, read_evaluation
 from deformer.data.dataset import dataset_sha256
 from deformer.experiments import get_experiment
+from deformer.program.pool import ending_with_this
 from deformer.training.checkpoint import DamagedCheckpointError, load_experiment
 from deformer.training.experiment import Experiment
 from deformer.training.features import FEATURES_FILE, open_features
@@ -209,9 +210,11 @@ class _Commands:
         with self._lock:
             if self.is_ending:
                 return 1
-            # In its own session, neither Ctrl-C nor a closing terminal reaches it; `end` sends
-            # SIGTERM once
-            process = subprocess.Popen(command, start_new_session=True, **settings)
+            # In its own session, neither Ctrl-C nor a closing terminal reaches it; `end`, or this
+            # program's death, sends SIGTERM once
+            process = subprocess.Popen(
+                ending_with_this(command), start_new_session=True, **settings
+            )
             self._running.add(process)
         status = process.wait()
         with self._lock:

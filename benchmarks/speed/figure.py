@@ -18,6 +18,7 @@ from pathlib import Path
 import torch
 
 from deformer.files.whole import write_whole
+from deformer.program.pool import ending_with_this
 
 Clock = Callable[[], float]
 
@@ -85,7 +86,8 @@ def run_module(*arguments: str) -> Spent:
     """Run `python -m` in a process of its own. Raises `ValueError` with its last line, if it
     fails."""
     start, before = time.monotonic(), _of_children()
-    ended = subprocess.run([sys.executable, "-m", *arguments], capture_output=True, text=True)
+    command = ending_with_this([sys.executable, "-m", *arguments])
+    ended = subprocess.run(command, capture_output=True, text=True)
     if ended.returncode:
         *_, last = ended.stderr.strip().splitlines() or ["it says nothing"]
         raise ValueError(f"python -m {' '.join(arguments)} failed: {last}")

@@ -6,8 +6,6 @@ The index is the rows of a small one, repeated under other names; its shards are
 import tempfile
 import time
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
-from multiprocessing import get_context
 from pathlib import Path
 
 import pyarrow as pa
@@ -21,6 +19,7 @@ from deformer.data.order import OrderConfig
 from deformer.data.store import open_store
 from deformer.data.stream import Stream, StreamConfig
 from deformer.files.sealed import sealed_parquet, write_json
+from deformer.program.pool import run_in_processes
 
 _ROWS = 582_000
 """DexYCB's frames."""
@@ -32,8 +31,7 @@ def large_index(material: Material) -> Iterator[Figure]:
         num_rows = times * _ROWS
         with tempfile.TemporaryDirectory() as folder:
             _repeat(material.data, Path(folder), num_rows)
-            with ProcessPoolExecutor(1, get_context("spawn")) as fresh:
-                seconds, mebibytes = fresh.submit(_open_and_read, folder).result()
+            ((_, (seconds, mebibytes)),) = run_in_processes(_open_and_read, [(folder,)], 1)
         aims = (2, 300) if times == 1 else (None, None)
         what = f"first batch of {num_rows:,} frames"
         yield Figure("index", f"{what}, of the processor", seconds, "s", aims[0])

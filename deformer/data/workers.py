@@ -106,8 +106,8 @@ def _team(read: Callable[[int], Batch], workers: int) -> Iterator[list["_Worker"
             ) from None
         yield team
     finally:
-        atexit.unregister(end)
         end()
+        atexit.unregister(end)  # only now: Ctrl-C is often pressed twice
 
 
 class _Worker:

@@ -1,9 +1,12 @@
 """Worker processes of a program: they end with it, and leave Ctrl-C to it."""
 
+import errno
 import multiprocessing
 import os
 import resource
+import shutil
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -15,19 +18,54 @@ from typing import Any
 _STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _LOOK_EVERY_S = 1.0
 _MANY_FILES = 4096
+_ASK_FOR_SIGTERM = """
+import ctypes, os, signal, sys
+PR_SET_PDEATHSIG = 1
+ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+if os.getppid() == int(sys.argv[1]):
+    os.execvp(sys.argv[2], sys.argv[2:])
+"""
 
 
 @contextmanager
 def signals_held(method: str) -> Iterator[None]:
-    """Block stop signals while processes are started by this method of `multiprocessing`. They stay
-    blocked in the new processes until `become_worker`; this process receives them afterwards."""
+    """Hold stop signals back while processes are started by this method of `multiprocessing`. They
+    stay blocked in the new processes until `become_worker`; this process receives them
+    afterwards."""
+    with _handlers_later(), blocked(_STOPS, method):
+        yield
+
+
+@contextmanager
+def blocked(kinds: tuple[signal.Signals, ...], method: str = "spawn") -> Iterator[None]:
+    """Block signals in this thread, in threads and in processes that it starts meanwhile."""
     if method != "fork":
         resource_tracker.ensure_running()  # its own start would unblock signals
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, _STOPS)
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, kinds)
     try:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+@contextmanager
+def _handlers_later() -> Iterator[None]:
+    """Call this program's handlers of stop signals afterwards. Blocking alone is not enough: any
+    other thread may take the signal, and Python calls the handler in the main thread."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # no handler is called here
+        return
+    came: list[int] = []
+    before = {kind: handler for kind in _STOPS if callable(handler := signal.getsignal(kind))}
+    for kind in before:
+        signal.signal(kind, lambda kind, _: came.append(kind))
+    try:
+        yield
+    finally:
+        for kind, handler in before.items():
+            signal.signal(kind, handler)
+        for kind in came[:1]:
+            signal.raise_signal(kind)
 
 
 def become_worker(ignored: tuple[signal.Signals, ...] = (signal.SIGINT,)) -> None:
@@ -86,8 +124,9 @@ def run_in_processes(work: Callable, jobs: list[tuple], workers: int) -> Iterato
         for future in as_completed(places):
             yield places[future], future.result()
     except BaseException as error:
-        for process in set(multiprocessing.active_children()) - others:
-            process.kill()
+        with _handlers_later():  # Ctrl-C is often pressed twice
+            for process in set(multiprocessing.active_children()) - others:
+                process.kill()
         if isinstance(error, BrokenProcessPool):
             raise ChildProcessError(
                 "a worker was killed: the machine is probably out of memory; give fewer --workers "
@@ -96,6 +135,17 @@ def run_in_processes(work: Callable, jobs: list[tuple], workers: int) -> Iterato
         raise
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+def ending_with_this(command: list[str]) -> list[str]:
+    """A command to start from a thread that waits for it. It gets SIGTERM when this program, or
+    that thread, ends; only Linux can do this, and elsewhere it is the command alone. Raises
+    `FileNotFoundError`."""
+    if sys.platform != "linux":
+        return command
+    if shutil.which(command[0]) is None:
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), command[0])
+    return [sys.executable, "-c", _ASK_FOR_SIGTERM, str(os.getpid()), *command]
 
 
 def allow_many_files() -> None:

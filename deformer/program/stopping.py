@@ -58,14 +58,15 @@ def sigterm_raises() -> Iterator[None]:
     if not is_ours or signal.getsignal(signal.SIGTERM) != signal.SIG_DFL:
         yield
         return
-    before = {kind: signal.getsignal(kind) for kind in _stops()}
+    stops = _stops()
+    before = {kind: signal.getsignal(kind) for kind in (signal.SIGINT, *stops)}
 
     def stop(*_) -> None:
         for kind in before:
-            signal.signal(kind, signal.SIG_IGN)  # often sent more than once
+            signal.signal(kind, signal.SIG_IGN)  # often more than one is sent
         raise Terminated
 
-    for kind in before:
+    for kind in stops:
         signal.signal(kind, stop)
     try:
         yield

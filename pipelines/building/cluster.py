@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from deformer.program.least import check_least
+from deformer.program.pool import blocked
 from pipelines.datasets.source import UnusableInputError
 
 if TYPE_CHECKING:
@@ -40,18 +41,12 @@ def dask_client(options: WorkerOptions, num_tasks: int) -> Iterator["Client"]:
     for name in ("distributed", "tornado"):  # after the import, which sets its own levels
         logging.getLogger(name).setLevel(logging.CRITICAL)
     if options.scheduler:
-        try:
-            client = Client(options.scheduler, timeout=SCHEDULER_TIMEOUT_S)
-            client.wait_for_workers(1, timeout=SCHEDULER_TIMEOUT_S)
-        except (OSError, ValueError) as error:
-            raise UnusableInputError(
-                f"--scheduler {options.scheduler}: no scheduler with a worker answers ({error})"
-            ) from None
-        with client:
+        with _client_of(options.scheduler) as client:
             yield client
         return
     try:
-        with _children_ignore_interrupts():
+        # Ctrl-C reaches every process of the terminal; this process stops the workers itself
+        with blocked((signal.SIGINT,)):
             cluster = LocalCluster(
                 n_workers=min(options.workers or CPU_COUNT, num_tasks),
                 threads_per_worker=1,
@@ -61,18 +56,31 @@ def dask_client(options: WorkerOptions, num_tasks: int) -> Iterator["Client"]:
             )
     except RuntimeError as error:
         raise UnusableInputError(
-            f"no worker could be started ({error}); if /dev/shm is full or small (df /dev/shm), "
-            "make room there, or give --workers 0"
+            f"no worker could be started ({error}); if one was killed, memory is short: give fewer "
+            "--workers; if /dev/shm is full or small (df /dev/shm), make room there, or give "
+            "--workers 0"
         ) from None
     with cluster, Client(cluster) as client:
         yield client
 
 
 @contextmanager
-def _children_ignore_interrupts() -> Iterator[None]:
-    """Ctrl-C reaches every process of the terminal; this process stops the workers itself."""
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+def _client_of(scheduler: str) -> Iterator["Client"]:
+    """A client of a running scheduler with workers."""
+    from dask.distributed import CancelledError, Client
+
     try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
+        client = Client(scheduler, timeout=SCHEDULER_TIMEOUT_S)
+        client.wait_for_workers(1, timeout=SCHEDULER_TIMEOUT_S)
+    except (OSError, ValueError) as error:
+        raise UnusableInputError(
+            f"--scheduler {scheduler}: no scheduler with a worker answers ({error})"
+        ) from None
+    with client:
+        try:
+            yield client
+        except CancelledError:
+            raise UnusableInputError(
+                f"--scheduler {scheduler}: the scheduler has ended, or the connection to it broke; "
+                "what is finished is kept: start it and run the same command to go on"
+            ) from None

@@ -3,11 +3,14 @@
 import os
 import resource
 import signal
+import sys
+import threading
 import time
 
 import pytest
 
-from deformer.program.pool import allow_many_files, run_in_processes
+from deformer.program.pool import allow_many_files, run_in_processes, signals_held
+from deformer.program.stopping import Terminated, sigterm_raises
 from tests.processes import assert_nothing_is_left, start_python
 
 
@@ -78,6 +81,38 @@ def test_nobody_outlives_the_program(send, kind, status):
     else:
         assert errors == "run it again\n"
     assert_nothing_is_left(process.pid)
+
+
+CALLS = """
+from deformer.program.pool import ending_with_this
+import subprocess, sys
+sleep = "import time; print('working', flush=True); time.sleep(600)"
+subprocess.run(ending_with_this([sys.executable, "-c", sleep]))
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs prctl")
+def test_a_command_ends_with_a_program_that_is_killed():
+    process = start_python(CALLS)
+    assert process.stdout.readline() == "working\n"
+    process.kill()
+    process.communicate(timeout=60)
+    assert_nothing_is_left(process.pid)
+
+
+def test_a_signal_waits_until_processes_are_started():
+    """Though another thread does not block it, and Python calls the handler in this one."""
+    ended, started = threading.Event(), []
+    thread = threading.Thread(target=ended.wait)
+    thread.start()
+    try:
+        with sigterm_raises(), pytest.raises(Terminated), signals_held("spawn"):
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(0.1)
+            started.append(True)
+    finally:
+        ended.set()
+    assert started == [True]
 
 
 def test_open_files_are_allowed_as_far_as_may_be():

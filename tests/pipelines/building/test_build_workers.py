@@ -136,3 +136,20 @@ def test_a_scheduler_that_is_not_there(raw_root, tmp_path, monkeypatch):
     monkeypatch.setattr(cluster, "SCHEDULER_TIMEOUT_S", 1)
     with pytest.raises(UnusableInputError, match=r"tcp://127\.0\.0\.1:9.*no scheduler"):
         build(options(raw_root, tmp_path, workers=None, scheduler="tcp://127.0.0.1:9"))
+
+
+def test_a_scheduler_that_ends():
+    from dask.distributed import LocalCluster
+
+    place = {"processes": False, "protocol": "tcp", "dashboard_address": ":0"}
+    with LocalCluster(n_workers=1, threads_per_worker=1, **place) as here:
+        options = cluster.WorkerOptions(scheduler=here.scheduler_address)
+        with (
+            pytest.raises(
+                UnusableInputError, match="the scheduler has ended.*run the same command"
+            ),
+            cluster.dask_client(options, 1) as client,
+        ):
+            nobody_can = client.submit(int, resources={"a thing that no worker has": 1})
+            here.close()
+            nobody_can.result()
