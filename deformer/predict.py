@@ -27,6 +27,7 @@ import tyro
 from rich.progress import BarColumn, Progress, ProgressColumn, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
+from deformer.files.patient import is_file
 from deformer.files.whole import NoRoomError
 from deformer.program.console import PlainConsole, print_error, print_labelled, run_program
 from deformer.video import predictor
@@ -69,7 +70,7 @@ def run(options: Options) -> int:
     if options.boxes is None:
         with HandDetector():  # say at once what is not installed
             pass
-    elif not options.boxes.is_file():
+    elif not is_file(options.boxes):
         raise FileNotFoundError(f"--boxes {options.boxes}: there is no such file")
     videos = _videos(options, console)
     num_failed, cameras = 0, set()

@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 
 from deformer.data.clip import SCHEMA_VERSION, SPLIT_COLUMNS
 from deformer.files.foreign import UnreadableFileError, check_folder_name, describe_fault, read_json
+from deformer.files.patient import is_damage, is_file, patiently, read_file
 from deformer.hand.conventions import TIPS
 
 DATASET_FILE = "dataset.json"
@@ -28,7 +29,7 @@ def read_info(folder: str | Path) -> dict:
     """
     path = Path(folder) / DATASET_FILE
     check_folder_name(path)
-    if not path.is_file():
+    if not is_file(path):
         if any(Path(folder).glob("*.tar")):
             raise FileNotFoundError(
                 f"{folder} is no built dataset: it holds tars, but no {DATASET_FILE}. If its "
@@ -69,17 +70,21 @@ def read_table(
     """
     again = again.format(folder=path.parent)
     try:
-        return pq.read_table(path, columns=columns, read_dictionary=list(as_codes))
+        return patiently(
+            path, lambda: pq.read_table(path, columns=columns, read_dictionary=list(as_codes))
+        )
     except FileNotFoundError:
         raise FileNotFoundError(f"{path} is not there; {again}") from None
     except (pa.ArrowException, OSError) as error:  # OSError: pages that do not fit their sums
-        fault = describe_fault(path.read_bytes(), error)
+        if not is_damage(error):
+            raise
+        fault = describe_fault(read_file(path), error)
         raise UnreadableFileError(f"{path}: {fault}; {again}") from None
 
 
 def dataset_sha256(folder: str | Path) -> str:
     """Identity of a build: the hash of `dataset.json`, which holds the hash of every shard."""
-    return hashlib.sha256((Path(folder) / DATASET_FILE).read_bytes()).hexdigest()
+    return hashlib.sha256(read_file(Path(folder) / DATASET_FILE)).hexdigest()
 
 
 def tips_of(info: dict) -> str:

@@ -25,6 +25,7 @@ from fsspec.implementations.local import LocalFileSystem
 from deformer.data.clip import decode_labels, depth_member, image_member, labels_member
 from deformer.data.dataset import ANNOTATIONS_FILE, DATASET_FILE, FRAMES_FILE, read_member
 from deformer.data.index import FrameIndex, read_index
+from deformer.files.patient import open_file
 from deformer.files.whole import whole_file
 
 DEFAULT_CACHE = Path.home() / ".cache" / "deformer"
@@ -77,7 +78,7 @@ class Store:
         """
         path = self.folder / name
         if not self.is_remote:
-            return path.open("rb")
+            return open_file(path)
         with _locked(path.with_suffix(".lock")):  # or it could be deleted in between
             if not path.exists():
                 self._fetch(name)

@@ -8,6 +8,7 @@ import io
 from pathlib import Path
 from typing import Any
 
+from deformer.files.patient import open_file, read_file
 from deformer.files.wellformed import read_json_object
 
 _AGAIN = "download or copy it again"
@@ -78,7 +79,7 @@ def describe_other(data: bytes, expected: bytes | None = None) -> str:
 
 def describe_other_file(path: Path) -> str:
     """`describe_other` of a file; reads only its beginning."""
-    with path.open("rb") as file:
+    with open_file(path) as file:
         return describe_other(file.read(_HEAD_BYTES))
 
 
@@ -120,7 +121,7 @@ def check_folder_name(folder: Path) -> None:
 
 def read_json(path: Path) -> dict[str, Any]:
     """The JSON object that a file holds. Raises `UnreadableFileError` naming the file."""
-    data = path.read_bytes()
+    data = read_file(path)
     try:
         return read_json_object(data)
     except ValueError as error:
@@ -131,7 +132,7 @@ def read_json(path: Path) -> dict[str, Any]:
 
 def read_lines(path: Path) -> list[str]:
     """The lines of a text file, without line ends of any kind."""
-    return io.StringIO(decode_text(path.read_bytes()), newline=None).read().split("\n")
+    return io.StringIO(decode_text(read_file(path)), newline=None).read().split("\n")
 
 
 def decode_text(data: bytes) -> str:

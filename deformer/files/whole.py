@@ -29,7 +29,8 @@ class NoRoomError(OSError):
 @contextmanager
 def room_for(path: Path, advice: str = _GO_ON) -> Iterator[None]:
     """Context for writing to `path`: a full disk raises `NoRoomError` with the path and how to go
-    on. In nested contexts, the outermost path is named."""
+    on, and any other error of the system names a path. In nested contexts, the outermost path is
+    named."""
     try:
         yield
     except OSError as error:
@@ -37,6 +38,8 @@ def room_for(path: Path, advice: str = _GO_ON) -> Iterator[None]:
             reason = error.reason
         elif error.errno in NO_ROOM:
             reason = os.strerror(error.errno)
+        elif error.errno and error.filename is None:  # of a file that is open
+            raise OSError(error.errno, error.strerror, str(path)) from error
         else:
             raise
         message = f"no space left on the disk of {path} ({reason}); what is finished is kept: "

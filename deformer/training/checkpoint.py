@@ -21,6 +21,7 @@ from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from deformer.files.foreign import UnreadableFileError, describe_other_file, one_line, read_json
+from deformer.files.patient import open_file, status
 from deformer.files.whole import RESUME, room_for, whole_folder, write_whole
 from deformer.hand.mano import Hands
 from deformer.training.experiment import Experiment, from_dict
@@ -124,7 +125,7 @@ def _note_best(run: Path, content: Content) -> dict | None:
 
 
 def file_sha256(path: Path) -> str:
-    with path.open("rb") as file:
+    with open_file(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
@@ -222,7 +223,7 @@ def _read_folder(folder: Path, only: tuple[str, ...] | None) -> Checkpoint:
             path = folder / name
             if only is not None and path.stem not in only:
                 continue
-            if {"size": path.stat().st_size, "sha256": file_sha256(path)} != written:
+            if {"size": status(path).st_size, "sha256": file_sha256(path)} != written:
                 fault = describe_other_file(path)
                 raise DamagedCheckpointError(
                     f"{path} is damaged{f': {fault}' if fault else ' or cut off'}"
@@ -231,7 +232,7 @@ def _read_folder(folder: Path, only: tuple[str, ...] | None) -> Checkpoint:
         model_sha256 = state["files"]["model.safetensors"]["sha256"]
     except UnreadableFileError as error:
         raise DamagedCheckpointError(str(error)) from None
-    except (OSError, KeyError) as error:
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError, KeyError) as error:
         raise DamagedCheckpointError(f"{folder} is damaged ({error!r})") from None
     return from_state(state, folder, tensors, model_sha256)
 

@@ -3,6 +3,7 @@
 import os
 from pathlib import Path
 
+from deformer.files.patient import patiently
 from deformer.video.draw import OVERLAY_SUFFIX
 from deformer.video.frames import PICTURES, VIDEOS, find_videos
 from deformer.video.hands_file import HANDS_SUFFIX
@@ -14,10 +15,14 @@ def videos_below(root: Path, without: Path | None = None) -> list[Path]:
     pictures is a video, or, if these have several sizes, each of them is one.
 
     without: a folder below root to leave out. Hidden folders are left out too, and overlays. Raises
-    `FileNotFoundError` if there is none.
+    `FileNotFoundError` if there is none, `OSError` if a folder cannot be read.
     """
+    return patiently(root, lambda: _videos_below(root, without))
+
+
+def _videos_below(root: Path, without: Path | None) -> list[Path]:
     videos, visited = [], set()
-    for name, folders, files in os.walk(root, followlinks=True):
+    for name, folders, files in os.walk(root, onerror=_refuse, followlinks=True):
         folder = Path(name)
         state = folder.stat()
         if (state.st_dev, state.st_ino) in visited:  # a link to a folder above
@@ -35,6 +40,10 @@ def videos_below(root: Path, without: Path | None = None) -> list[Path]:
             "folder by --root"
         )
     return sorted(videos)
+
+
+def _refuse(error: OSError) -> None:
+    raise error  # os.walk would leave the folder out
 
 
 def _videos_in(folder: Path, files: list[str], has_pictures: bool) -> list[Path]:
