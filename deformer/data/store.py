@@ -28,7 +28,7 @@ from deformer.data.index import FrameIndex, read_index
 from deformer.files.patient import open_file
 from deformer.files.whole import whole_file
 
-DEFAULT_CACHE = Path.home() / ".cache" / "deformer"
+DEFAULT_CACHE = Path("~/.cache/deformer")
 _INDEX_FILES = (DATASET_FILE, FRAMES_FILE, ANNOTATIONS_FILE)
 _LABELS = (
     "crop_xywh", "box_px", "K", "joints_cam_m", "joints_px", "pose_rotvec", "betas", "occlusion"
@@ -136,12 +136,20 @@ def open_store(
 ) -> tuple[Store, FrameIndex]:
     """Open a dataset by its folder or URL (`s3://bucket/dexycb`, `https://…`): tars and index.
 
-    Raises `FileNotFoundError` when there is no dataset, `ValueError` for another schema version.
+    Raises `FileNotFoundError` when there is no dataset, `ValueError` for another schema version,
+    or for a cache in the home of a user without one.
     """
     fs, root = fsspec.url_to_fs(str(url))
     if isinstance(fs, LocalFileSystem):
         store = Store(str(url), Path(root), cache_bytes)
         return store, read_index(store.folder)
+    try:
+        cache = cache.expanduser()
+    except RuntimeError:
+        raise ValueError(
+            f"this user has no home folder for the cache {cache}: name another by --cache, or set "
+            "$HOME"
+        ) from None
     folder = cache / hashlib.sha256(str(url).encode()).hexdigest()[:16]
     folder.mkdir(parents=True, exist_ok=True)
     store = Store(str(url), folder, cache_bytes)

@@ -5,6 +5,7 @@ page, an archive that was not unpacked, a part of the file, or the file with cha
 """
 
 import io
+import os
 from pathlib import Path
 from typing import Any
 
@@ -107,13 +108,17 @@ def one_line(error: object) -> str:
 def check_folder_name(folder: Path) -> None:
     """Raises `UnreadableFileError` for a path that is not UTF-8: pyarrow, safetensors and OpenCV
     cannot open files there. Archives with other encodings leave such paths."""
+    stored = os.fsencode(folder)
+    if stored == str(folder).encode(errors="replace"):
+        return
     try:
-        str(folder).encode()
-    except UnicodeEncodeError:
-        raise UnreadableFileError(
-            f"the path {str(folder)!r} is not UTF-8, and no dataset can be kept there: rename the "
-            "folder, or name another one"
-        ) from None
+        stored.decode()
+        fault = "is UTF-8, and the locale is another: set PYTHONUTF8=1"
+    except UnicodeDecodeError:
+        fault = (
+            "is not UTF-8, and no dataset can be kept there: rename the folder, or name another one"
+        )
+    raise UnreadableFileError(f"the path {str(folder)!r} {fault}")
 
 
 # ------------------------------------------------------------------------------------------- text

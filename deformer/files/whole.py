@@ -4,6 +4,7 @@ import contextlib
 import errno
 import os
 import shutil
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -85,6 +86,23 @@ def _opened(path: Path, temporary: Path) -> BinaryIO:
         is_file = isinstance(error, FileExistsError)  # in place of a folder
         reason = os.strerror(errno.ENOTDIR) if is_file else error.strerror
         raise OSError(f"{path} cannot be written ({reason}): give another path") from None
+
+
+def check_folder(out: Path) -> None:
+    """Create a program's --out and write into it, before there is work to lose. Raises
+    `NoRoomError`, or `OSError` where that cannot be."""
+    try:
+        with room_for(out):
+            out.mkdir(parents=True, exist_ok=True)
+            tempfile.TemporaryFile(dir=out).close()
+    except NoRoomError:
+        raise
+    except OSError as error:
+        is_file = isinstance(error, FileExistsError)
+        reason = os.strerror(errno.ENOTDIR) if is_file else error.strerror
+        raise OSError(
+            f"the output folder {out} cannot be written ({reason}); give another by --out"
+        ) from None
 
 
 def write_whole(path: Path, content: bytes | str) -> None:

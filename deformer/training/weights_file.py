@@ -18,6 +18,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
 from deformer.files.foreign import describe_fault, one_line
+from deformer.files.patient import open_file
 from deformer.files.wellformed import read_json_object
 from deformer.files.whole import write_whole
 from deformer.hand.conventions import Tips
@@ -159,6 +160,7 @@ def read_weights(path: Path) -> Checkpoint:
     """The inverse, in float32. Raises as `open_model`."""
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file; weights that ship: {', '.join(shipped())}")
+    open_file(path).close()  # safetensors says "no such file" of one that may not be read
     try:
         with safe_open(path, "pt") as file:
             header = (file.metadata() or {}).get("deformer")
