@@ -38,9 +38,9 @@ def weather(library: Path, folder: Path, one_in: int, count: Path) -> dict[str, 
     }
 
 
-def python(*arguments: object, env: dict[str, str] | None = None, **more):
-    """A finished Python program of this repository."""
+def python(*arguments: object, before: tuple[str, ...] = (), env: dict | None = None, **more):
+    """A finished Python program of this repository; before: a command that runs it."""
     ours = {"PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": "1"}
     settings = {"cwd": REPOSITORY, "capture_output": True, "text": True, "timeout": 300} | more
-    command = [sys.executable, *map(str, arguments)]
+    command = [*before, sys.executable, *map(str, arguments)]
     return subprocess.run(command, env=os.environ | ours | (env or {}), check=False, **settings)
