@@ -27,7 +27,8 @@ import tyro
 from rich.progress import BarColumn, Progress, ProgressColumn, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
-from deformer.files.whole import NoRoomError
+from deformer.files.patient import is_file
+from deformer.files.whole import NoRoomError, check_folder
 from deformer.program.console import PlainConsole, print_error, print_labelled, run_program
 from deformer.video import predictor
 from deformer.video.detect import HandDetector
@@ -69,9 +70,10 @@ def run(options: Options) -> int:
     if options.boxes is None:
         with HandDetector():  # say at once what is not installed
             pass
-    elif not options.boxes.is_file():
+    elif not is_file(options.boxes):
         raise FileNotFoundError(f"--boxes {options.boxes}: there is no such file")
     videos = _videos(options, console)
+    check_folder(options.out)
     num_failed, cameras = 0, set()
     for path in videos:
         try:

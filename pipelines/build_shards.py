@@ -26,6 +26,7 @@ from rich.text import Text
 
 from deformer.data.dataset import DATASET_FILE, read_info
 from deformer.files.foreign import UnreadableFileError, read_json
+from deformer.files.patient import is_file
 from deformer.files.sealed import write_json
 from deformer.program.console import PlainConsole, run_program
 from deformer.program.lock import locked
@@ -62,7 +63,7 @@ def build(options: Options) -> dict:
     if plan.parameters["hand"] == "none":
         logging.warning("--hand none: MANO fields, amodal masks and occlusion stay null")
     with locked(plan.out, "build"):
-        if (plan.out / DATASET_FILE).exists():
+        if is_file(plan.out / DATASET_FILE):
             return _already_built(plan)
         _begin(plan)
         start = time.monotonic()
@@ -92,7 +93,7 @@ def _already_built(plan: BuildPlan) -> dict:
 def _begin(plan: BuildPlan) -> None:
     """Refuse to continue a build with other parameters; remove half-written files."""
     out, path = plan.out, plan.out / BUILD_FOLDER / "parameters.json"
-    if path.exists():
+    if is_file(path):
         try:
             before = read_json(path)
         except UnreadableFileError as error:

@@ -31,6 +31,7 @@ import tyro
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from deformer.files.foreign import UnreadableFileError, check_folder_name, read_json
+from deformer.files.patient import is_file, is_folder, read_file
 from deformer.files.wellformed import read_json_object
 from deformer.files.whole import NoRoomError, write_whole
 from deformer.program.console import PlainConsole, print_labelled, run_program
@@ -104,7 +105,7 @@ def predict_videos(options: Options) -> list[Row]:
     """
     root, out = options.root.resolve(), options.out.resolve()
     options = replace(options, root=root, out=out)
-    if not root.is_dir():
+    if not is_folder(root):
         raise UnusableInputError(f"--root {root} is not a folder: name that of the videos")
     check_folder_name(out)
     videos = videos_below(root, without=None if out == root else out)
@@ -131,7 +132,7 @@ def _begin(out: Path, options: Options, network: VideoNetwork) -> None:
         "hand": network.hands.sha256,
         "detector": detector_of(options),
     }
-    if path.exists() and not options.overwrite:
+    if is_file(path) and not options.overwrite:
         try:
             before = read_json(path)
         except UnreadableFileError as error:
@@ -176,7 +177,7 @@ def _network(options: Options) -> VideoNetwork:
 def predict_one(name: str, options: Options) -> Row:
     """Predict the video of this path below `options.root`, unless that is done, and mark it."""
     single_threaded()
-    if not options.root.is_dir():
+    if not is_folder(options.root):
         raise FileNotFoundError(
             f"{options.root} is not a folder on this worker; every worker must see videos and "
             "output under the same paths"
@@ -220,7 +221,7 @@ def _predict(
 
 def _read_mark(path: Path, config: str) -> Row | None:
     try:
-        content = read_json_object(path.read_bytes())
+        content = read_json_object(read_file(path))
         return Row(**content["row"]) if content["config"] == config else None
     except (FileNotFoundError, ValueError, KeyError, TypeError):  # absent, or cut off
         return None

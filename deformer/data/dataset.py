@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 
 from deformer.data.clip import SCHEMA_VERSION, SPLIT_COLUMNS
 from deformer.files.foreign import UnreadableFileError, check_folder_name, describe_fault
+from deformer.files.patient import is_damage, is_file, open_file, patiently, read_file
 from deformer.files.sealed import ChangedFileError, check_parquet, read_sealed_json
 from deformer.hand.conventions import TIPS
 
@@ -36,7 +37,7 @@ def read_info(folder: str | Path) -> dict:
     """
     path = Path(folder) / DATASET_FILE
     check_folder_name(path)
-    if not path.is_file():
+    if not is_file(path):
         if any(Path(folder).glob("*.tar")):
             raise FileNotFoundError(
                 f"{folder} is no built dataset: it holds tars, but no {DATASET_FILE}. If its "
@@ -76,18 +77,25 @@ def read_table(
     `FileNotFoundError` when it is not there.
     """
     with _checked(path, again):
-        return pq.read_table(
+        return patiently(
             path,
-            columns=columns,
-            read_dictionary=list(as_codes),
-            page_checksum_verification=True,  # of files without a sum of their own
+            lambda: pq.read_table(
+                path,
+                columns=columns,
+                read_dictionary=list(as_codes),
+                page_checksum_verification=True,  # of files without a sum of their own
+            ),
         )
 
 
 @contextmanager
 def open_table(path: Path) -> Iterator[pq.ParquetFile]:
     """A table of a built dataset, to be read by row groups. Raises as `read_table`."""
-    with _checked(path, _REPAIR), pq.ParquetFile(path, page_checksum_verification=True) as file:
+    with (
+        _checked(path, _REPAIR),
+        open_file(path) as stored,
+        pq.ParquetFile(stored, page_checksum_verification=True) as file,
+    ):
         yield file
 
 
@@ -100,13 +108,15 @@ def _checked(path: Path, again: str) -> Iterator[None]:
     except FileNotFoundError:
         raise FileNotFoundError(f"{path} is not there; {again}") from None
     except (ChangedFileError, pa.ArrowException, OSError) as error:  # OSError: pages, by their sums
-        fault = describe_fault(path.read_bytes(), error)
+        if not is_damage(error):
+            raise
+        fault = describe_fault(read_file(path), error)
         raise UnreadableFileError(f"{path}: {fault}; {again}") from None
 
 
 def dataset_sha256(folder: str | Path) -> str:
     """Identity of a build: the hash of `dataset.json`, which holds the hash of every shard."""
-    return hashlib.sha256((Path(folder) / DATASET_FILE).read_bytes()).hexdigest()
+    return hashlib.sha256(read_file(Path(folder) / DATASET_FILE)).hexdigest()
 
 
 def tips_of(info: dict) -> str:

@@ -23,8 +23,9 @@ from deformer.data.clip import decode_labels, depth_member, image_member, labels
 from deformer.data.dataset import read_info, read_member
 from deformer.data.index import FrameIndex, read_index
 from deformer.data.remote import size_of
+from deformer.files.patient import open_file
 
-DEFAULT_CACHE = Path.home() / ".cache" / "deformer"
+DEFAULT_CACHE = Path("~/.cache/deformer")
 _LABELS = (
     "crop_xywh", "box_px", "K", "joints_cam_m", "joints_px", "pose_rotvec", "betas", "occlusion"
 )  # fmt: skip
@@ -94,7 +95,7 @@ class Store:
         if self.is_remote:
             return open_cached(self.url, path, self.cache_bytes)
         try:
-            return path.open("rb")
+            return open_file(path)
         except FileNotFoundError:
             raise FileNotFoundError(f"{self.url} lacks {name}: {self._repair}") from None
 
@@ -129,13 +130,21 @@ def open_store(
     """Open a dataset by its folder or URL (`s3://bucket/dexycb`, `https://…`): tars and index.
 
     Raises `FileNotFoundError` when there is no dataset, `ValueError` for another schema version,
-    `RemoteError` when the index cannot be fetched.
+    or for a cache in the home of a user without one, `RemoteError` when the index cannot be
+    fetched.
     """
     url = str(url)
     fs, root = fsspec.url_to_fs(url)
     if isinstance(fs, LocalFileSystem):
         store = Store(url, Path(root), cache_bytes)
         return store, read_index(store.folder)
+    try:
+        cache = cache.expanduser()
+    except RuntimeError:
+        raise ValueError(
+            f"this user has no home folder for the cache {cache}: name another by --cache, or set "
+            "$HOME"
+        ) from None
     with fetched_index(url, cache) as folder:
         return Store(url, folder, cache_bytes), read_index(folder)
 

@@ -5,9 +5,11 @@ page, an archive that was not unpacked, a part of the file, or the file with cha
 """
 
 import io
+import os
 from pathlib import Path
 from typing import Any
 
+from deformer.files.patient import open_file, read_file
 from deformer.files.wellformed import read_json_object
 
 _AGAIN = "download or copy it again"
@@ -78,7 +80,7 @@ def describe_other(data: bytes, expected: bytes | None = None) -> str:
 
 def describe_other_file(path: Path) -> str:
     """`describe_other` of a file; reads only its beginning."""
-    with path.open("rb") as file:
+    with open_file(path) as file:
         return describe_other(file.read(_HEAD_BYTES))
 
 
@@ -106,13 +108,17 @@ def one_line(error: object) -> str:
 def check_folder_name(folder: Path) -> None:
     """Raises `UnreadableFileError` for a path that is not UTF-8: pyarrow, safetensors and OpenCV
     cannot open files there. Archives with other encodings leave such paths."""
+    stored = os.fsencode(folder)
+    if stored == str(folder).encode(errors="replace"):
+        return
     try:
-        str(folder).encode()
-    except UnicodeEncodeError:
-        raise UnreadableFileError(
-            f"the path {str(folder)!r} is not UTF-8, and no dataset can be kept there: rename the "
-            "folder, or name another one"
-        ) from None
+        stored.decode()
+        fault = "is UTF-8, and the locale is another: set PYTHONUTF8=1"
+    except UnicodeDecodeError:
+        fault = (
+            "is not UTF-8, and no dataset can be kept there: rename the folder, or name another one"
+        )
+    raise UnreadableFileError(f"the path {str(folder)!r} {fault}")
 
 
 # ------------------------------------------------------------------------------------------- text
@@ -120,7 +126,7 @@ def check_folder_name(folder: Path) -> None:
 
 def read_json(path: Path) -> dict[str, Any]:
     """The JSON object that a file holds. Raises `UnreadableFileError` naming the file."""
-    data = path.read_bytes()
+    data = read_file(path)
     try:
         return read_json_object(data)
     except ValueError as error:
@@ -131,7 +137,7 @@ def read_json(path: Path) -> dict[str, Any]:
 
 def read_lines(path: Path) -> list[str]:
     """The lines of a text file, without line ends of any kind."""
-    return io.StringIO(decode_text(path.read_bytes()), newline=None).read().split("\n")
+    return io.StringIO(decode_text(read_file(path)), newline=None).read().split("\n")
 
 
 def decode_text(data: bytes) -> str:

@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from deformer.files.foreign import UnreadableFileError, describe_fault, known_fault
+from deformer.files.patient import read_file
 from deformer.files.pickled_arrays import (
     Array,
     ChumpyArray,
@@ -147,7 +148,7 @@ def load_pickle(path: str | Path) -> object:
     file cannot be read.
     """
     path = Path(path)
-    data = path.read_bytes()
+    data = read_file(path)
     resolve = Resolver(len(data) + MAX_EXTRA_BYTES)
     try:
         return resolve(_ArrayUnpickler(io.BytesIO(data), encoding="latin1").load())

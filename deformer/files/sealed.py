@@ -17,6 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from deformer.files.foreign import UnreadableFileError, describe_other, one_line
+from deformer.files.patient import open_file, read_file
 from deformer.files.wellformed import read_json_object
 from deformer.files.whole import whole_file, write_whole
 
@@ -80,7 +81,7 @@ def read_sealed_json(path: Path, names: Collection[str]) -> dict[str, Any]:
     names: all that it may hold, or a changed name of the sum would pass for a file without a sum.
     Raises `UnreadableFileError`.
     """
-    data = path.read_bytes()
+    data = read_file(path)
     try:
         content = parse_sealed_json(data)
         check_names(content, names)
@@ -134,7 +135,7 @@ def write_parquet(path: Path, table: pa.Table) -> None:
 
 def check_parquet(path: Path) -> bool:
     """Whether a file is sealed. Raises `ChangedFileError` where the sum is not the file's."""
-    with path.open("rb") as file:
+    with open_file(path) as file:
         at = _footer_begin(file) - _SIZE
         file.seek(max(0, at - len(_IN_PARQUET)))
         if file.read(len(_IN_PARQUET)) != _IN_PARQUET:

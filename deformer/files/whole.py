@@ -4,6 +4,7 @@ import contextlib
 import errno
 import os
 import shutil
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -29,7 +30,8 @@ class NoRoomError(OSError):
 @contextmanager
 def room_for(path: Path, advice: str = _GO_ON) -> Iterator[None]:
     """Context for writing to `path`: a full disk raises `NoRoomError` with the path and how to go
-    on. In nested contexts, the outermost path is named."""
+    on, and any other error of the system names a path. In nested contexts, the outermost path is
+    named."""
     try:
         yield
     except OSError as error:
@@ -37,6 +39,8 @@ def room_for(path: Path, advice: str = _GO_ON) -> Iterator[None]:
             reason = error.reason
         elif error.errno in NO_ROOM:
             reason = os.strerror(error.errno)
+        elif error.errno and error.filename is None:  # of a file that is open
+            raise OSError(error.errno, error.strerror, str(path)) from error
         else:
             raise
         message = f"no space left on the disk of {path} ({reason}); what is finished is kept: "
@@ -82,6 +86,21 @@ def _opened(path: Path, temporary: Path) -> BinaryIO:
         is_file = isinstance(error, FileExistsError)  # in place of a folder
         reason = os.strerror(errno.ENOTDIR) if is_file else error.strerror
         raise OSError(f"{path} cannot be written ({reason}): give another path") from None
+
+
+def check_folder(out: Path) -> None:
+    """Write where a program's --out is or would be created, before there is work to lose. Raises
+    `NoRoomError`, or `OSError` where that cannot be."""
+    there = next(folder for folder in (out, *out.parents) if folder.exists())
+    try:
+        with room_for(out):
+            tempfile.TemporaryFile(dir=there).close()
+    except NoRoomError:
+        raise
+    except OSError as error:
+        raise OSError(
+            f"the output folder {out} cannot be written ({error.strerror}); give another by --out"
+        ) from None
 
 
 def write_whole(path: Path, content: bytes | str) -> None:

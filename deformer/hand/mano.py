@@ -21,6 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from deformer.files.foreign import UnreadableFileError
+from deformer.files.patient import read_file
 from deformer.files.safe_pickle import load_pickle
 from deformer.files.wellformed import read_npz
 from deformer.hand.conventions import (
@@ -194,7 +195,7 @@ def _not_found(why: str) -> str:
 def _read_side(path: Path, side: str) -> HandArrays:
     """Raises `UnreadableFileError` unless the file is a whole model of this side's hand."""
     try:
-        raw = read_npz(path.read_bytes()) if path.suffix == ".npz" else load_pickle(path)
+        raw = read_npz(read_file(path)) if path.suffix == ".npz" else load_pickle(path)
         hand = _hand_arrays(raw)
     except UnreadableFileError as error:  # load_pickle names the file
         raise type(error)(f"{error}. {_WANTED}") from None

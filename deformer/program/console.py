@@ -51,6 +51,8 @@ def _message(error: BaseException | str) -> str:
     number = error.errno if isinstance(error, OSError) else None
     if number in (errno.EMFILE, errno.ENFILE):
         return f"{error}: allow more open files (ulimit -n 4096), or give fewer --workers"
+    if number in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return f"{error}: give this user the right to it (chmod, chown), or name another path"
     if number in NO_ROOM and not isinstance(error, NoRoomError):
         return f"{error}; what is finished is kept: make room and run the same command again"
     return str(error)

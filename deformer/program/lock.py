@@ -32,7 +32,8 @@ def locked(out: Path, what: str) -> Iterator[None]:
         raise
     except OSError as error:
         raise LockError(
-            f"the output folder {out} cannot be written ({error.strerror}); give another by --out"
+            f"the output folder {out} cannot be written ({error.filename}: {error.strerror}); give "
+            "another by --out"
         ) from None
     os.register_at_fork(
         after_in_child=file.close
@@ -56,7 +57,10 @@ def locked(out: Path, what: str) -> Iterator[None]:
         try:
             with room_for(out):  # unbuffered: closing would write a buffer again
                 os.ftruncate(file.fileno(), 0)
-                os.write(file.fileno(), f"process {os.getpid()} on {socket.gethostname()}".encode())
+                os.write(
+                    file.fileno(),
+                    f"process {os.getpid()} on {socket.gethostname()}".encode(errors="replace"),
+                )
             yield
         finally:
             path.unlink()

@@ -22,6 +22,7 @@ from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from deformer.files.foreign import UnreadableFileError, describe_other_file, one_line
+from deformer.files.patient import open_file, status
 from deformer.files.sealed import UNSEALED, read_sealed_json, write_json
 from deformer.files.whole import (
     RESUME,
@@ -161,7 +162,7 @@ def note_best(run: Path, step: int, metrics: dict[str, float]) -> dict | None:
 
 
 def file_sha256(path: Path) -> str:
-    with path.open("rb") as file:
+    with open_file(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
@@ -259,7 +260,7 @@ def _read_folder(folder: Path, only: tuple[str, ...] | None) -> Checkpoint:
             path = folder / name
             if only is not None and path.stem not in only:
                 continue
-            if {"size": path.stat().st_size, "sha256": file_sha256(path)} != written:
+            if {"size": status(path).st_size, "sha256": file_sha256(path)} != written:
                 fault = describe_other_file(path)
                 raise DamagedCheckpointError(
                     f"{path} is damaged{f': {fault}' if fault else ' or cut off'}"
@@ -268,7 +269,7 @@ def _read_folder(folder: Path, only: tuple[str, ...] | None) -> Checkpoint:
         model_sha256 = state["files"]["model.safetensors"]["sha256"]
     except UnreadableFileError as error:
         raise DamagedCheckpointError(str(error)) from None
-    except (OSError, KeyError) as error:
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError, KeyError) as error:
         raise DamagedCheckpointError(f"{folder} is damaged ({error!r})") from None
     return from_state(state, folder, tensors, model_sha256)
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import socket
 import time
 from pathlib import Path
@@ -100,7 +101,8 @@ class Journal:
 
 def _begin_board(folder: Path, first_step: int) -> Path:
     """A new file of TensorBoard events; TensorBoard then drops later steps of older files."""
-    name = f"events.out.tfevents.{time.time():.6f}.{socket.gethostname()}.{os.getpid()}"
+    host = re.sub(r"[^A-Za-z0-9.-]", "_", socket.gethostname())
+    name = f"events.out.tfevents.{_after_all(folder):.6f}.{host}.{os.getpid()}"
     events = [Event(wall_time=time.time(), file_version="brain.Event:2")]
     if first_step:
         again = SessionLog(status=SessionLog.START)
@@ -109,6 +111,13 @@ def _begin_board(folder: Path, first_step: int) -> Path:
         for event in events:
             RecordWriter(file).write(event.SerializeToString())
     return folder / name
+
+
+def _after_all(folder: Path) -> float:
+    """The time of day, or a later one: TensorBoard reads files in the order of the times in their
+    names, and a run may go on where the clock is behind."""
+    stamps = (re.match(r"events\.out\.tfevents\.(\d+\.\d+)", p.name) for p in folder.glob("*"))
+    return max([time.time(), *(float(stamp[1]) + 1 for stamp in stamps if stamp)])
 
 
 def _append(board: Path, event: Event) -> None:

@@ -19,6 +19,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
 from deformer.files.foreign import describe_fault, one_line
+from deformer.files.patient import read_file
 from deformer.files.sealed import UNSEALED, ChangedFileError, check_names, check_seal, seal
 from deformer.files.wellformed import read_json_object
 from deformer.files.whole import write_whole
@@ -165,7 +166,7 @@ def read_weights(path: Path) -> Checkpoint:
         raise FileNotFoundError(f"{path}: no such file; weights that ship: {', '.join(shipped())}")
     sha256 = file_sha256(path)
     try:
-        check_seal(path.read_bytes())
+        check_seal(read_file(path))
         if on_card(path, "sha256") not in (None, sha256):
             raise ChangedFileError
         with safe_open(path, "pt") as file:

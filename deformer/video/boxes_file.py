@@ -22,6 +22,7 @@ from deformer.files.foreign import (
     describe_other,
     one_line,
 )
+from deformer.files.patient import is_file, read_file
 from deformer.hand.conventions import SIDES
 from deformer.video.track import Track, fill_gaps
 
@@ -69,11 +70,11 @@ def read_boxes(
 
 
 def _read(path: Path) -> pa.Table:
-    if not path.is_file():
+    if not is_file(path):
         raise FileNotFoundError(f"--boxes {path}: there is no such file")
     if path.suffix.lower() not in (".csv", ".parquet"):
         raise ValueError(f"--boxes {path} must end in .csv or .parquet")
-    data = path.read_bytes()
+    data = read_file(path)
     try:
         if path.suffix.lower() == ".parquet":
             return pq.read_table(pa.BufferReader(data))

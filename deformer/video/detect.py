@@ -19,6 +19,7 @@ from typing import Literal, Protocol, Self
 
 import numpy as np
 
+from deformer.files.patient import read_file
 from deformer.hand.box import tight_box
 
 Side = Literal["right", "left"]
@@ -172,7 +173,7 @@ def read_model() -> bytes:
             f"the model that finds hands, {_MODEL_FILE} of {_MODEL_PACKAGE}, is not installed: "
             f"{INSTALL} ({_WHY})"
         )
-    model = path.read_bytes()
+    model = read_file(path)
     sha256 = hashlib.sha256(model).hexdigest()
     if sha256 != _MODEL_SHA256:
         raise ValueError(

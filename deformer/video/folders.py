@@ -1,8 +1,10 @@
 """Many videos in folders, and where the hands of a video lie."""
 
 import os
+from functools import partial
 from pathlib import Path
 
+from deformer.files.patient import patiently, status
 from deformer.video.draw import OVERLAY_SUFFIX
 from deformer.video.frames import PICTURES, VIDEOS, find_videos
 from deformer.video.hands_file import HANDS_SUFFIX
@@ -14,17 +16,16 @@ def videos_below(root: Path, without: Path | None = None) -> list[Path]:
     pictures is a video, or, if these have several sizes, each of them is one.
 
     without: a folder below root to leave out. Hidden folders are left out too, and overlays. Raises
-    `FileNotFoundError` if there is none.
+    `FileNotFoundError` if there is none, `OSError` if a folder cannot be read.
     """
-    videos, visited = [], set()
-    for name, folders, files in os.walk(root, followlinks=True):
-        folder = Path(name)
-        state = folder.stat()
+    videos, visited, folders = [], set(), [root]
+    for folder in folders:  # grows
+        state = status(folder)
         if (state.st_dev, state.st_ino) in visited:  # a link to a folder above
-            folders.clear()
             continue
         visited.add((state.st_dev, state.st_ino))
-        folders[:] = [f for f in folders if f[0] != "." and folder / f != without]
+        within, files = patiently(folder, partial(_folders_and_files, folder))
+        folders += [folder / f for f in within if f[0] != "." and folder / f != without]
         suffixes = {Path(f).suffix.lower() for f in files if f[0] != "."}
         has_pictures = folder != root and bool(suffixes & set(PICTURES))
         if has_pictures or suffixes & set(VIDEOS):
@@ -35,6 +36,14 @@ def videos_below(root: Path, without: Path | None = None) -> list[Path]:
             "folder by --root"
         )
     return sorted(videos)
+
+
+def _folders_and_files(folder: Path) -> tuple[list[str], list[str]]:
+    """Names, sorted; raises `OSError`, where os.walk would leave the folder out."""
+    with os.scandir(folder) as found:
+        is_folder = {entry.name: entry.is_dir() for entry in found}
+    names = sorted(is_folder)
+    return [n for n in names if is_folder[n]], [n for n in names if not is_folder[n]]
 
 
 def _videos_in(folder: Path, files: list[str], has_pictures: bool) -> list[Path]:

@@ -22,10 +22,19 @@ import av
 import cv2
 import numpy as np
 from av.video.reformatter import ColorRange, Colorspace, ColorTrc, VideoReformatter
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from deformer.files.foreign import UnreadableFileError, describe_fault
 from deformer.files.images import decode_upright
+from deformer.files.patient import (
+    entries,
+    is_damage,
+    is_file,
+    is_folder,
+    open_file,
+    read_file,
+    status,
+)
 from deformer.files.whole import whole_file
 
 VIDEOS = (
@@ -55,15 +64,15 @@ def find_videos(source: str) -> list[Path]:
     which a warning says. Raises `FileNotFoundError` when nothing is found.
     """
     path = Path(source)
-    if path.is_file():
+    if is_file(path):
         return [path]
-    if path.is_dir():
+    if is_folder(path):
         return _videos_of(path)
     # pathlib takes no absolute patterns
     named = [Path(name) for name in glob.glob(source, recursive=True)]  # noqa: PTH207
     files = sorted((p for p in named if p.suffix.lower() in VIDEOS + PICTURES), key=_natural)
-    files = [p for p in files if p.is_file() and not p.name.endswith(_OURS)]
-    folders = sorted((p for p in named if p.is_dir()), key=_natural)
+    files = [p for p in files if is_file(p) and not p.name.endswith(_OURS)]
+    folders = sorted((p for p in named if is_folder(p)), key=_natural)
     videos = files + [video for folder in folders for video in _videos_of(folder)]
     if not videos:
         raise FileNotFoundError(
@@ -73,15 +82,15 @@ def find_videos(source: str) -> list[Path]:
 
 
 def _videos_of(folder: Path) -> list[Path]:
-    entries = [p for p in folder.iterdir() if p.name[0] != "." and not p.name.endswith(_OURS)]
-    videos = sorted((p for p in entries if _is_file_of(p, VIDEOS)), key=_natural)
+    there = [p for p in entries(folder) if p.name[0] != "." and not p.name.endswith(_OURS)]
+    videos = sorted((p for p in there if _is_file_of(p, VIDEOS)), key=_natural)
     pictures = _pictures_of(folder)
     if not (videos or pictures):
         raise FileNotFoundError(
             f"{folder} holds neither a video ({' '.join(VIDEOS[:4])} …) nor a picture "
             f"({' '.join(PICTURES[:3])} …): name another folder, or a file"
         )
-    stray = sorted(p.name for p in set(entries) - set(videos or pictures))
+    stray = sorted(p.name for p in set(there) - set(videos or pictures))
     if stray:
         more = f" and {len(stray) - 3} more" if len(stray) > 3 else ""
         logging.warning(f"left out of {folder}: {', '.join(stray[:3])}{more}")
@@ -91,12 +100,12 @@ def _videos_of(folder: Path) -> list[Path]:
 
 
 def _pictures_of(folder: Path) -> list[Path]:
-    visible = [p for p in folder.iterdir() if p.name[0] != "." and _is_file_of(p, PICTURES)]
+    visible = [p for p in entries(folder) if p.name[0] != "." and _is_file_of(p, PICTURES)]
     return sorted(visible, key=_natural)
 
 
 def _is_file_of(path: Path, suffixes: tuple[str, ...]) -> bool:
-    return path.suffix.lower() in suffixes and path.is_file()
+    return path.suffix.lower() in suffixes and is_file(path)
 
 
 def _natural(path: Path) -> tuple:
@@ -107,9 +116,11 @@ def _natural(path: Path) -> tuple:
 
 def _stored_size(picture: Path) -> tuple[int, int] | None:
     try:
-        with Image.open(picture) as image:
+        with open_file(picture) as file, Image.open(file) as image:
             return image.size
-    except (UnidentifiedImageError, OSError):
+    except OSError as error:
+        if not is_damage(error):
+            raise
         return None  # reading it says why
 
 
@@ -152,7 +163,7 @@ class Video:
         Raises `FileNotFoundError` for a missing file, `UnreadableFileError` when no frame of it can
         be read.
         """
-        if not path.exists():
+        if not (is_file(path) or is_folder(path)):
             raise FileNotFoundError(f"{path}: there is no such video")
         self.path = path
         self._faults: list[str] = []
@@ -184,7 +195,7 @@ class Video:
 
     def _stored(self) -> Iterator["_Stored"]:
         self._faults.clear()
-        if self.path.is_dir():
+        if is_folder(self.path):
             return _read_pictures(_pictures_of(self.path), self._faults)
         if _is_file_of(self.path, PICTURES):
             return _read_pictures([self.path], self._faults)
@@ -208,7 +219,7 @@ class _Stored(NamedTuple):
 
 def _read_pictures(paths: list[Path], faults: list[str]) -> Iterator[_Stored]:
     for path in paths:
-        data = path.read_bytes()
+        data = read_file(path)
         try:
             yield _Stored(decode_upright(data), None, None, len(paths))
         except ValueError as error:
@@ -237,7 +248,7 @@ def _read_file(path: Path, faults: list[str]) -> Iterator[_Stored]:
         )
         is_short = num_frames > 0 and end_s and end_s - begin < length - _TAIL_S
         # FFmpeg decodes the rest of a cut packet by chance; transport streams have whole ones
-        size, is_ts = path.stat().st_size, container.format.name == "mpegts"
+        size, is_ts = status(path).st_size, container.format.name == "mpegts"
         if num_bad or is_short or (is_ts and all(size % packet for packet in (188, 192, 204))):
             found = f"{num_bad} of its packets are damaged; " if num_bad else ""
             found += f"its header says {length:.1f} s; " if is_short else ""
@@ -247,7 +258,7 @@ def _read_file(path: Path, faults: list[str]) -> Iterator[_Stored]:
 @contextmanager
 def _opened(path: Path) -> Iterator[av.container.InputContainer]:
     """Opened as a file object, because FFmpeg would take "name:" in a path for a protocol."""
-    with path.open("rb") as file:
+    with open_file(path) as file:
         head = file.read(_HEAD_BYTES)
         file.seek(0)
         if not head:

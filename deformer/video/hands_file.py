@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 
 from deformer.data.dataset import read_table
 from deformer.files.foreign import UnreadableFileError, one_line
+from deformer.files.patient import is_damage, patiently
 from deformer.files.sealed import ChangedFileError, check_parquet, write_parquet
 from deformer.hand.conventions import SIDES
 
@@ -172,8 +173,10 @@ def read_hands_info(path: Path) -> HandsInfo:
     """Only the footer; raises as `read_hands`."""
     try:
         check_parquet(path)
-        schema = pq.read_schema(path)
-    except (ChangedFileError, pa.ArrowException, OSError):
+        schema = patiently(path, lambda: pq.read_schema(path))
+    except (ChangedFileError, pa.ArrowException, OSError) as error:
+        if not is_damage(error):
+            raise
         return read_hands(path)[1]  # says what is wrong
     return _info(path, schema)
 

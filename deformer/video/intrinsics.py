@@ -13,6 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from deformer.files.foreign import read_json
+from deformer.files.patient import is_file
 from deformer.video.hands import guess_intrinsics
 
 _FARTHEST = 0.15
@@ -52,7 +53,7 @@ def camera_of(intrinsics: str | None, fov: float | None, image_wh: tuple[int, in
 
 def _given(text: str, image_wh: tuple[int, int]) -> np.ndarray:
     path = Path(text)
-    if path.suffix.lower() == ".json" or path.is_file():
+    if path.suffix.lower() == ".json" or is_file(path):
         return _from_file(path, image_wh)
     try:
         values = [float(part) for part in text.split(",")]
@@ -66,7 +67,7 @@ def _given(text: str, image_wh: tuple[int, int]) -> np.ndarray:
 
 
 def _from_file(path: Path, image_wh: tuple[int, int]) -> np.ndarray:
-    if not path.is_file():
+    if not is_file(path):
         raise FileNotFoundError(f"--intrinsics {path}: there is no such file")
     content = read_json(path)
     try:

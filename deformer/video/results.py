@@ -11,6 +11,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from deformer.files.foreign import UnreadableFileError
+from deformer.files.patient import entries, is_file, is_folder, open_file, status
 from deformer.hand.mano import HandLayer
 from deformer.training.checkpoint import file_sha256
 from deformer.video.draw import OVERLAY_SUFFIX, draw_video
@@ -96,7 +97,7 @@ def predict_video(
 
 
 def stem_of(path: Path) -> str:
-    return path.name if path.is_dir() else path.stem
+    return path.name if is_folder(path) else path.stem
 
 
 def config_sha256(
@@ -126,10 +127,10 @@ def detector_of(options: HandOptions) -> str:
 
 def _mark(path: Path) -> list:
     """Tells a video from another of the same name: its size, and a hash of its ends."""
-    if path.is_dir():
-        return [[p.name, p.stat().st_size] for p in sorted(path.iterdir()) if p.is_file()]
-    size = path.stat().st_size
-    with path.open("rb") as file:
+    if is_folder(path):
+        return [[p.name, status(p).st_size] for p in entries(path) if is_file(p)]
+    size = status(path).st_size
+    with open_file(path) as file:
         ends = file.read(_END_BYTES)
         file.seek(max(0, size - _END_BYTES))
         ends += file.read()
@@ -138,7 +139,7 @@ def _mark(path: Path) -> list:
 
 def _known(table: Path, config: str, options: ResultOptions) -> tuple[HandRows, HandsInfo] | None:
     """The hands that are there already, of the same options."""
-    if not table.exists():
+    if not is_file(table):
         return None
     try:
         rows, info = read_hands(table)
@@ -191,12 +192,12 @@ def _render(
     """Draw what is not there yet."""
     overlay, page = Path(f"{stem}{OVERLAY_SUFFIX}"), Path(f"{stem}{PAGE_SUFFIX}")
     layer, faces = HandLayer(network.hands), network.hands.right.faces
-    if not overlay.exists():
+    if not is_file(overlay):
         with _timed(seconds, "drawing"):
             draw_video(
                 progress(video, "drawing", info.num_frames), rows, info, layer, faces, overlay
             )
-    if not page.exists():
+    if not is_file(page):
         with _timed(seconds, "page"):
             frames = progress(video, "writing the page", info.num_frames)
             write_page(page, frames, rows, info, layer, faces)

@@ -56,9 +56,9 @@ def dask_client(options: WorkerOptions, num_tasks: int) -> Iterator["Client"]:
             )
     except RuntimeError as error:
         raise UnusableInputError(
-            f"no worker could be started ({error}); if one was killed, memory is short: give fewer "
-            "--workers; if /dev/shm is full or small (df /dev/shm), make room there, or give "
-            "--workers 0"
+            f"no worker could be started ({error}): see whether memory is short (one may have been "
+            "killed), /dev/shm is full or small (df /dev/shm), or too few files may be open "
+            "(ulimit -n); else give fewer --workers, or 0"
         ) from None
     with cluster, Client(cluster) as client:
         yield client

@@ -21,6 +21,7 @@ from deformer.data.dataset import (
     split_name,
 )
 from deformer.data.index_rows import ANNOTATIONS_SCHEMA, frames_schema
+from deformer.files.patient import patiently
 from deformer.files.sealed import UNSEALED, check_parquet, sealed_parquet, write_json
 from pipelines.building.marks import BUILD_FOLDER, ShardMark, read_rows, remove_mark
 from pipelines.building.shard import size_and_sha256
@@ -99,7 +100,9 @@ def _rows(out: Path, mark: ShardMark) -> tuple[pa.Table, pa.Table]:
 
 def remove_build(out: Path) -> None:
     """Remove what only an unfinished build needs."""
-    shutil.rmtree(out / BUILD_FOLDER, ignore_errors=True)
+    folder = out / BUILD_FOLDER
+    with suppress(FileNotFoundError):
+        patiently(folder, lambda: shutil.rmtree(folder))
 
 
 def write_indices(out: Path, rows: Iterable[tuple[pa.Table, pa.Table]], info: dict) -> None:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
+from deformer.files.patient import is_file, open_file, read_file, status
 from deformer.files.sealed import write_json
 from deformer.files.wellformed import read_json_object
 from deformer.files.whole import whole_file
@@ -43,15 +44,15 @@ def write_mark(out: Path, mark: ShardMark, rows: tuple[pa.Table, pa.Table]) -> N
 
 def read_rows(out: Path, name: str) -> tuple[pa.Table, pa.Table]:
     """The rows that `index_shard` read from a finished shard."""
-    with _rows_path(out, name).open("rb") as file:
+    with open_file(_rows_path(out, name)) as file:
         return pa.ipc.open_stream(file).read_all(), pa.ipc.open_stream(file).read_all()
 
 
 def read_mark(out: Path, name: str) -> ShardMark | None:
     """The mark of a finished shard; None when the shard is yet to be made."""
     try:
-        mark = ShardMark(**read_json_object(_mark_path(out, name).read_bytes()))
-        is_there = (out / name).stat().st_size == mark.size and _rows_path(out, name).is_file()
+        mark = ShardMark(**read_json_object(read_file(_mark_path(out, name))))
+        is_there = status(out / name).st_size == mark.size and is_file(_rows_path(out, name))
     except (FileNotFoundError, ValueError, TypeError):  # absent, or cut off by a power failure
         return None
     return mark if is_there else None

@@ -16,6 +16,7 @@ from typing import Literal
 
 from deformer.data.clip import SCHEMA_VERSION
 from deformer.files.foreign import check_folder_name
+from deformer.files.patient import is_folder
 from deformer.hand.box import BOX_SCALE, AugmentationRange
 from deformer.hand.mano import find_mano, load_hands, load_same_hands
 from deformer.program.least import check_least
@@ -259,7 +260,7 @@ def _existing(root: Path | None, module: ModuleType) -> Path:
         raise UnusableInputError(
             f"where is the raw dataset? give --root, or set ${variable}{where}"
         )
-    if not Path(value).is_dir():
+    if not is_folder(Path(value)):
         raise UnusableInputError(f"the raw dataset {value} is not a folder (--root or ${variable})")
     return Path(value).resolve()
 

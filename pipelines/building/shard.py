@@ -25,6 +25,7 @@ from webdataset import TarWriter
 from deformer.data import clip as contract
 from deformer.data.clip import Clip, ClipMeta
 from deformer.data.index_rows import ANNOTATIONS_SCHEMA, Locator, clip_rows, frames_schema
+from deformer.files.patient import is_folder, open_file
 from deformer.files.whole import room_for, whole_file
 from deformer.hand.box import AugmentationRange
 from deformer.hand.mano import load_hands
@@ -104,7 +105,7 @@ def build_shard(task: ShardTask, report: Callable[[int, int], None]) -> ShardMar
 def make_part(task: ShardTask, report: Callable[[int], None]) -> Path:
     """Make the clips of one of `ShardTask.parts`; `report(n)` as in `build_shard`."""
     single_threaded()
-    if not task.root.is_dir():
+    if not is_folder(task.root):
         raise FileNotFoundError(
             f"{task.root} is not a folder on this worker; every worker must see the dataset and "
             "the output under the same path"
@@ -184,7 +185,7 @@ def assemble_shard(
     temporary = _temporary(out, name)
     with whole_file(out / name, temporary) as file:
         for part in parts:
-            with part.open("rb") as members:
+            with open_file(part) as members:
                 shutil.copyfileobj(members, file)
         end = 2 * tarfile.BLOCKSIZE
         file.write(bytes(end + -(file.tell() + end) % tarfile.RECORDSIZE))
@@ -233,7 +234,7 @@ def _temporary(out: Path, name: str) -> Path:
 
 def size_and_sha256(path: Path) -> tuple[int, str]:
     """A file's size and sha256."""
-    with path.open("rb") as file:
+    with open_file(path) as file:
         sha256 = hashlib.file_digest(file, "sha256").hexdigest()
         return file.tell(), sha256
 
@@ -298,7 +299,7 @@ def read_clips(path: Path, name: str) -> Iterator[StoredClip]:
 
 def _members(path: Path, name: str) -> Iterator[tuple[str, bytes, Locator]]:
     try:
-        with tarfile.open(path, mode="r:") as tar:
+        with open_file(path) as file, tarfile.open(fileobj=file, mode="r:") as tar:
             for info in tar:
                 data = tar.extractfile(info).read()
                 if len(data) != info.size:

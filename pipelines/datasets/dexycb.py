@@ -16,6 +16,7 @@ import yaml
 
 from deformer.data.official import IMAGE_SIZE, SERIALS, official_sequences, official_splits
 from deformer.files.foreign import decode_text, describe_other, one_line
+from deformer.files.patient import entries, is_folder, read_file
 from deformer.files.wellformed import read_npz
 from deformer.hand.conventions import SIDES
 from pipelines.datasets.source import (
@@ -92,7 +93,7 @@ def list_clips(root: Path) -> list[ClipRef]:
             )
         meta = _read_meta(folder)
         for serial in meta["serials"]:
-            if (folder / serial).is_dir():
+            if is_folder(folder / serial):
                 refs.append(_clip_ref(subject, folder.name, serial, meta))
                 calibrations.add(meta["mano_calib"][0])
             else:
@@ -114,7 +115,7 @@ def list_clips(root: Path) -> list[ClipRef]:
 
 def _folders(folder: Path, name: re.Pattern) -> list[Path]:
     """Folders named so; others (.ipynb_checkpoints, …) are no recordings."""
-    return sorted(p for p in folder.iterdir() if name.fullmatch(p.name) and p.is_dir())
+    return [p for p in entries(folder) if name.fullmatch(p.name) and is_folder(p)]
 
 
 def _clip_ref(subject: str, sequence: str, serial: str, meta: dict) -> ClipRef:
@@ -134,7 +135,7 @@ def _clip_ref(subject: str, sequence: str, serial: str, meta: dict) -> ClipRef:
 
 def _read_yaml(path: Path) -> dict:
     try:
-        data = path.read_bytes()
+        data = read_file(path)
         content = yaml.load(decode_text(data), _Loader)
     except (FileNotFoundError, IsADirectoryError):
         raise UnusableInputError(
@@ -233,7 +234,8 @@ def _read_betas(root: Path, mano_calib: str) -> np.ndarray:
 
 def has_depth(root: Path, ref: ClipRef) -> bool:
     """Whether depth images of the clip are there."""
-    return any((root / ref.subject / ref.sequence / ref.camera).glob(_depth_name("*")))
+    folder = root / ref.subject / ref.sequence / ref.camera
+    return any(path.match(_depth_name("*")) for path in entries(folder))
 
 
 def _depth_name(frame: str) -> str:

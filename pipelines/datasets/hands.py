@@ -32,6 +32,7 @@ from pathlib import Path
 import numpy as np
 
 from deformer.files.foreign import UnreadableFileError, read_json
+from deformer.files.patient import entries, is_file, is_folder
 from deformer.files.wellformed import read_npz
 from deformer.hand.conventions import SIDES
 from pipelines.datasets.source import (
@@ -54,7 +55,8 @@ _MANO = ("pose_rotvec", "betas", "trans_m")
 
 def list_clips(root: Path) -> list[ClipRef]:
     """Every labelled hand of every camera, by split, sequence, camera and side."""
-    metas = sorted(root.glob(f"*/*/{META_FILE}"))
+    sequences = [path for split in _folders(root) for path in _folders(split)]
+    metas = [path / META_FILE for path in sequences if is_file(path / META_FILE)]
     if not metas:
         raise UnusableInputError(
             f"{root} holds no <split>/<sequence>/{META_FILE}; --root or ${ROOT_VARIABLE} names the "
@@ -69,11 +71,15 @@ def list_clips(root: Path) -> list[ClipRef]:
     return refs
 
 
+def _folders(folder: Path) -> list[Path]:
+    return [path for path in entries(folder) if is_folder(path)]
+
+
 def _clips_of_sequence(path: Path) -> Iterator[ClipRef]:
     meta, folder = _read_meta(path), path.parent
-    for camera in sorted(p for p in folder.iterdir() if p.is_dir()):
+    for camera in _folders(folder):
         for side in SIDES:
-            if not (camera / f"{side}.npz").is_file():
+            if not is_file(camera / f"{side}.npz"):
                 continue
             _check_num_frames(path, meta["num_frames"], camera)
             yield ClipRef(
@@ -93,7 +99,7 @@ def _clips_of_sequence(path: Path) -> Iterator[ClipRef]:
 
 def _check_num_frames(path: Path, num_frames: int, camera: Path) -> None:
     """Refuse a `num_frames` far above the number of images, before making a list of that length."""
-    num_images = sum(1 for _ in camera.glob("*.jpg"))
+    num_images = sum(path.suffix == ".jpg" for path in entries(camera))
     if num_frames > 2 * num_images + _FEW:
         raise UnusableInputError(
             f"{path}: num_frames is {num_frames}, and {camera} holds {num_images} .jpg images; "

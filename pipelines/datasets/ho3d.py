@@ -39,6 +39,7 @@ import numpy as np
 from scipy.spatial.transform import Rotation
 
 from deformer.data.official import IMAGE_SIZE, read_frame_list
+from deformer.files.patient import entries, is_file, is_folder, status
 from deformer.hand.camera import project
 from deformer.hand.conventions import MANO_TO_DATASET, NUM_JOINTS, NUM_VERTICES, OPENGL_TO_OPENCV
 from pipelines.datasets.ho3d_files import (
@@ -102,7 +103,7 @@ def list_clips(root: Path, halo_frames: int = HALO_FRAMES) -> list[ClipRef]:
 
 
 def _splits_there(root: Path) -> list[str]:
-    return [s for s in _SPLITS if (root / f"{s}.txt").is_file() and (root / s).is_dir()]
+    return [s for s in _SPLITS if is_file(root / f"{s}.txt") and is_folder(root / s)]
 
 
 def describe(root: Path) -> dict[str, str]:
@@ -111,9 +112,10 @@ def describe(root: Path) -> dict[str, str]:
     Looks at folders alone: a model or a segmentation may still be absent for one sequence.
     """
     splits = _splits_there(root)
-    has_models = any(_models_folder(root).glob(f"*/{_MODEL_FILE}"))
-    segmented = [s for s in splits if any(any(f.glob(f"{s}/*/seg")) for f in _seg_folders(root))]
-    truth = [name for name in _TRUTH_POINTS if (root / f"evaluation_{name}.json").is_file()]
+    has_models = any(is_file(path / _MODEL_FILE) for path in _within(_models_folder(root)))
+    sequences = {s: [p for f in _seg_folders(root) for p in _within(f / s)] for s in splits}
+    segmented = [s for s in splits if any(is_folder(path / "seg") for path in sequences[s])]
+    truth = [name for name in _TRUTH_POINTS if is_file(root / f"evaluation_{name}.json")]
     unknown = [] if has_models else [s for s in splits if s not in segmented]
     if unknown:
         _log.warning(
@@ -134,6 +136,11 @@ def describe(root: Path) -> dict[str, str]:
         "segmentation": ", ".join(segmented) or "absent",
         "evaluation_truth": ", ".join(truth) or "absent",
     }
+
+
+def _within(folder: Path) -> list[Path]:
+    """What is in a folder that may be absent."""
+    return entries(folder) if is_folder(folder) else []
 
 
 def _clips_of_split(root: Path, split: str, halo_frames: int) -> Iterator[ClipRef]:
@@ -170,7 +177,7 @@ def _dataset_name(root: Path, split: str, listed: list[tuple[str, int]]) -> str:
     """The version, by the first listed image that is there."""
     for sequence, number in listed:
         for dataset, suffix in _IMAGE_SUFFIX.items():
-            if (root / split / sequence / "rgb" / f"{number:04d}{suffix}").is_file():
+            if is_file(root / split / sequence / "rgb" / f"{number:04d}{suffix}"):
                 return dataset
     raise UnusableInputError(
         f"{root}: none of the {len(listed)} images that {split}.txt lists is there; expected are "
@@ -230,7 +237,7 @@ def _read_labels(
     name = f"{number:04d}{_SEGMENTATION_SUFFIX[ref.dataset]}"
     for folder in _seg_folders(root):
         path = folder / split / ref.sequence / "seg" / name
-        if path.is_file():
+        if is_file(path):
             channels = _SEGMENTATION_CHANNELS[ref.dataset]
             return {**labels, "segmentation": read_segmentation(path, *channels, IMAGE_SIZE)}
     return {**labels, "grasped_mesh": _object_mesh(meta, _models_folder(root))}
@@ -309,9 +316,9 @@ def _evaluation_truth(root: Path) -> tuple[dict[tuple[str, int], int], dict[str,
     truth = {}
     for name, num_points in _TRUTH_POINTS.items():
         path = root / f"evaluation_{name}.json"
-        if not path.is_file():
+        if not is_file(path):
             continue
-        truth[name] = read_points(path, path.stat().st_mtime_ns, num_points)
+        truth[name] = read_points(path, status(path).st_mtime_ns, num_points)
         if len(truth[name]) != len(listed):
             raise UnusableInputError(
                 f"{path} holds {len(truth[name])} frames, evaluation.txt beside it lists "
@@ -326,7 +333,7 @@ def _evaluation_truth(root: Path) -> tuple[dict[tuple[str, int], int], dict[str,
 def _models_folder(root: Path) -> Path:
     """Where the objects' meshes are, if anywhere: `$YCB_MODELS_DIR`, else the root's `models`."""
     named = os.environ.get(MODELS_VARIABLE)
-    if named and not Path(named).is_dir():
+    if named and not is_folder(Path(named)):
         raise UnusableInputError(
             f"${MODELS_VARIABLE} is {named!r}, which is no folder: name the folder that holds "
             "021_bleach_cleanser and the other YCB-Video models, or unset it"
@@ -342,7 +349,7 @@ def _object_mesh(meta: dict, models: Path) -> Mesh | None:
     rotation = _rotation_to_camera(label_array(meta, "objRot", (3,)))
     translation = label_array(meta, "objTrans", (3,)) * OPENGL_TO_OPENCV
     path = models / name / _MODEL_FILE
-    if not path.is_file():
+    if not is_file(path):
         return None
-    vertices, faces = read_obj(path, path.stat().st_mtime_ns)
+    vertices, faces = read_obj(path, status(path).st_mtime_ns)
     return Mesh(vertices @ rotation.T + translation, faces)

@@ -20,6 +20,7 @@ import pyarrow.csv
 
 from deformer.files.foreign import describe_other_file, one_line, read_lines
 from deformer.files.images import decode_image
+from deformer.files.patient import open_file, read_file
 from deformer.files.safe_pickle import UnsafePickleError, load_pickle
 from pipelines.datasets.source import (
     BACKGROUND,
@@ -90,7 +91,7 @@ def read_segmentation(
     """
     width, height = image_size
     try:
-        colours = decode_image(path.read_bytes())
+        colours = decode_image(read_file(path))
     except ValueError:
         raise BadFrameError("labels_corrupt") from None
     if colours.shape[0] * width != colours.shape[1] * height:
@@ -134,10 +135,11 @@ def read_points(path: Path, mtime_ns: int, num_points: int) -> np.ndarray:
 
 def _pieces(path: Path) -> Iterator[bytes]:
     """A JSON file piece by piece, as UTF-8 without a mark, whichever of JSON's encodings it has."""
-    with path.open("rb") as file:
+    with open_file(path) as file:
         encoding = json.detect_encoding(file.read(4))
-    with path.open(encoding=encoding, errors="replace", newline="") as file:
-        while piece := file.read(_PIECE_SIGNS):
+        file.seek(0)
+        text = io.TextIOWrapper(file, encoding, "replace", newline="")
+        while piece := text.read(_PIECE_SIGNS):
             yield piece.encode()
 
 

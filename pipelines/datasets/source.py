@@ -39,6 +39,7 @@ import numpy as np
 
 from deformer.data.clip import REASONS, SPLIT_COLUMNS
 from deformer.files.foreign import UnreadableFileError, read_json
+from deformer.files.patient import is_file, read_file
 from deformer.hand.conventions import NUM_JOINTS, NUM_VERTICES, SIDES, TIPS
 
 SYNTHETIC_FILE = "synthetic.json"
@@ -244,7 +245,7 @@ def load_dataset(name: str) -> ModuleType:
 def read_bytes(path: Path, missing: str) -> bytes:
     """The file's bytes; `BadFrameError(missing)` where there is no such file."""
     try:
-        return path.read_bytes()
+        return read_file(path)
     except (FileNotFoundError, IsADirectoryError):
         raise BadFrameError(missing) from None
 
@@ -274,7 +275,7 @@ def check_values(
 def synthetic_mark(root: Path) -> dict | None:
     """The content of a root's `synthetic.json`; None for a recorded dataset."""
     path = root / SYNTHETIC_FILE
-    if not path.is_file():
+    if not is_file(path):
         return None
     try:
         mark = read_json(path)

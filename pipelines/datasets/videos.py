@@ -33,6 +33,7 @@ import numpy as np
 from deformer.data.clip import FRAMES_PER_SECOND
 from deformer.data.dataset import PREDICTED
 from deformer.files.foreign import UnreadableFileError, read_json
+from deformer.files.patient import is_file
 from deformer.hand.conventions import SIDES
 from deformer.video.folders import hands_beside, videos_below
 from deformer.video.frames import Video
@@ -99,7 +100,7 @@ def read_settings(root: Path) -> dict:
     """The content of videos.json; raises `UnusableInputError` for what it does not allow."""
     path = root / SETTINGS_FILE
     try:
-        stated = read_json(path) if path.is_file() else {}
+        stated = read_json(path) if is_file(path) else {}
     except UnreadableFileError as error:
         raise UnusableInputError(f"{error}; write it again, or delete it") from None
     if unknown := sorted(stated.keys() - _SETTINGS.keys()):
@@ -130,7 +131,7 @@ def _infos(root: Path) -> dict[Path, HandsInfo]:
     infos = {}
     for video in _videos(root):
         path = hands_beside(video)
-        if path not in infos and path.is_file():
+        if path not in infos and is_file(path):
             try:
                 infos[path] = read_hands_info(path)
             except UnreadableFileError:
@@ -201,7 +202,7 @@ def _key(name: str, track: str) -> str:
 def _size_of(video: Path) -> tuple[int, int]:
     try:
         info = Video(video).info
-    except (UnreadableFileError, OSError):
+    except (UnreadableFileError, FileNotFoundError):
         return 1, 1
     return info.width, info.height
 
@@ -221,7 +222,7 @@ def read_clip(root: Path, ref: ClipRef) -> Iterator[RawFrame]:
     video, track = root / ref.sequence, ref.key.rpartition("-")[2]
     path = hands_beside(video)
     if track == _NO_TRACK:
-        yield RawFrame(ref.frames[0], "labels_corrupt" if path.is_file() else "labels_missing")
+        yield RawFrame(ref.frames[0], "labels_corrupt" if is_file(path) else "labels_missing")
         return
     rows, info = _read(path, video)
     rows = rows.at(rows.track == int(track))

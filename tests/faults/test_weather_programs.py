@@ -1,0 +1,208 @@
+"""Machines that are short of something, or odd: programs end as anywhere else, or say why not."""
+
+import os
+import re
+import resource
+import shutil
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.deformer.small_runs import arguments, build_dataset, records
+from tests.faults.weather import compiled, python, weather
+from tests.pipelines.test_predict_videos import make_video
+
+IS_ROOT = os.geteuid() == 0
+NO_RIGHTS = ("setpriv", "--bounding-set=-all", "--inh-caps=-all")
+"""Before a command of root's: it may no more than another user may."""
+AS_NOBODY_KNOWN = (
+    "setpriv", "--reuid=12345", "--regid=12345", "--clear-groups",
+    "--inh-caps=+dac_override,+dac_read_search", "--ambient-caps=+dac_override,+dac_read_search",
+)  # fmt: skip
+"""A user without a name, as containers have; who may read where Python lies."""
+LITTLE_SHM = (
+    "unshare", "-m", "sh", "-c", 'mount -t tmpfs -o size=64m tmpfs /dev/shm && exec "$@"', "sh"
+)  # fmt: skip
+ODD_HOST = ("unshare", "-u", "sh", "-c", "hostname 'ä/b c'; exec \"$@\"", "sh")
+
+
+def few_files() -> None:
+    resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
+
+
+PLACES: dict[str, dict] = {
+    "64 open files": {"preexec_fn": few_files},
+    "/dev/shm of 64 MB": {"before": LITTLE_SHM},
+    "only rights to read the input, no home": {"before": NO_RIGHTS, "env": {"HOME": "/proc/none"}},
+    "a user without a name or home": {"before": (*AS_NOBODY_KNOWN, "env", "-u", "HOME")},
+    "locale C, another time zone": {"env": {"LC_ALL": "C", "TZ": "Pacific/Kiritimati"}},
+    "no folder for temporary files": {"env": {"TMPDIR": "/proc/none"}},
+    "an odd host name": {"before": ODD_HOST},
+    "clocks days apart, which step back": {"clock_s": 300_000},
+}
+
+
+@pytest.fixture(scope="module")
+def there(tmp_path_factory, raw_root) -> Path:
+    """The input of the programs, in a folder with an odd name; nobody may write there."""
+    there = tmp_path_factory.mktemp("weather") / 'it\'s an "odd" *[n]ame?\nü'
+    shutil.copytree(raw_root, there / "root")
+    shutil.copytree(build_dataset(raw_root), there / "shards")
+    make_video(there / "videos" / "deep" / "a.mp4")
+    for path in (there, *there.rglob("*")):
+        path.chmod(0o555 if path.is_dir() else 0o444)
+        if path.name[0] in "0c":
+            os.utime(path, (0, 0) if len(path.name) % 2 else (2.2e9, 2.2e9))
+    yield there
+    for path in (there, *there.rglob("*")):
+        path.chmod(0o777)
+
+
+def build_args(there: Path, out: Path) -> list[str]:
+    more = ["--workers", "2", "--frames-per-shard", "12"]
+    paths = ["--root", str(there / "root"), "--out", str(out)]
+    return ["pipelines.build_shards", "--dataset", "dexycb", *paths, *more]
+
+
+def train_args(there: Path, out: Path) -> list[str]:
+    return ["deformer.train", *arguments(there / "shards", out, "--workers", "2")]
+
+
+def predict_args(there: Path, out: Path) -> list[str]:
+    paths = ["--root", str(there / "videos"), "--out", str(out)]
+    more = ["--workers", "2", "--device", "cpu", "--checkpoint", "lite", "--no-render"]
+    return ["pipelines.predict_videos", *paths, *more]
+
+
+def verify_args(there: Path, out: Path) -> list[str]:
+    out.mkdir()
+    return ["pipelines.verify", str(there / "shards"), "--workers", "2"]
+
+
+PROGRAMS: dict[str, Callable[[Path, Path], list[str]]] = {
+    "build": build_args, "train": train_args, "predict": predict_args, "verify": verify_args,
+}  # fmt: skip
+
+
+def run(arguments: list[str], out: Path, before=(), clock_s: int = 0, env=None, **more):
+    env = {"HOME": str(out.parent)} | (env or {})
+    if clock_s:
+        env |= weather(compiled(out.parent), out, 0, out.parent / "count")
+        env |= {"WEATHER_CLOCK_S": str(clock_s)}
+    return python("-m", *arguments, before=before, env=env, **more)
+
+
+def made(out: Path) -> dict:
+    """What a program has made, but for what depends on time and machine."""
+    if (out / "log.jsonl").exists():
+        tensors = {p: p.read_bytes() for p in out.glob("checkpoints/*/*.safetensors")}
+        return {"log": records(out)} | {str(p.relative_to(out)): b for p, b in tensors.items()}
+    files = (path for path in out.rglob("*") if path.is_file())
+    return {str(path.relative_to(out)): path.read_bytes() for path in files}
+
+
+@pytest.fixture(scope="module")
+def fair(there, tmp_path_factory) -> Callable[[str], dict]:
+    """What a program makes where nothing is amiss."""
+    known = {}
+
+    def made_by(program: str) -> dict:
+        if program not in known:
+            out = tmp_path_factory.mktemp("fair") / "out"
+            ran = run(PROGRAMS[program](there, out), out)
+            assert ran.returncode == 0, ran.stderr
+            known[program] = made(out)
+        return known[program]
+
+    return made_by
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_a_program_ends_as_anywhere_else(there, fair, tmp_path, program, place, count_faults):
+    settings = PLACES[place]
+    if "before" in settings and not (IS_ROOT and shutil.which(settings["before"][0])):
+        pytest.skip("needs root, and programs of Linux")
+    tmp_path.chmod(0o777)
+    out = tmp_path / "out"
+    ran = run(PROGRAMS[program](there, out), out, **settings)
+    is_same = ran.returncode == 0 and made(out) == fair(program)
+    count_faults(f"odd machine: {place}", 1, int(is_same))
+    assert ran.returncode == 0, ran.stderr
+    assert is_same, f"{program} made something else"
+    assert (there / "videos" / "deep").stat().st_nlink == 2
+    assert [p.name for p in (there / "videos" / "deep").iterdir()] == ["a.mp4"]
+
+
+# ------------------------------------------------------------------------------- what cannot be
+
+
+def seal(path: Path) -> Path:
+    path.chmod(0)
+    return path
+
+
+def ours(there: Path, tmp_path: Path, name: str) -> Path:
+    """A copy of a part of the input that may be changed."""
+    copy = Path(shutil.copytree(there / name, tmp_path / name))
+    for path in (copy, *copy.rglob("*")):
+        path.chmod(0o755)
+    return copy
+
+
+CASES = {
+    "an image": ("build", "root", "*/*/*/color_000001.jpg", r"Permission denied: '{}'.*give this"),
+    "labels": ("build", "root", "*/*/*/labels_000001.npz", r"Permission denied: '{}'.*give this"),
+    "a sequence": ("build", "root", "*/*", r"Permission denied: '{}.*give this user the right"),
+    "a shard": ("train", "shards", "000001.tar", r"Permission denied: '{}'.*give this user"),
+    "an index": ("train", "shards", "frames.parquet", r"{}'.*Permission denied: give this user"),
+    "a folder of videos": ("predict", "videos", "deep", r"Permission denied: '{}'.*give this user"),
+}
+"""Sealed: by which program it is read, below what, and what is said."""
+
+
+@pytest.mark.soak
+@pytest.mark.skipif(not (IS_ROOT and shutil.which("setpriv")), reason="needs root and setpriv")
+@pytest.mark.parametrize("sealed", CASES)
+def test_what_may_not_be_read_is_named(there, tmp_path, sealed, count_faults):
+    program, part, pattern, message = CASES[sealed]
+    copy = ours(there, tmp_path, part)
+    path = seal(sorted(copy.glob(pattern))[0])
+    out = tmp_path / "out"
+    ran = run(PROGRAMS[program](tmp_path, out), out, NO_RIGHTS)
+    path.chmod(0o755)
+    _assert_one_line(ran, message.format(path), count_faults, "an input may not be read")
+
+
+def _assert_one_line(ran: subprocess.CompletedProcess, message: str, count_faults, kind) -> None:
+    errors = [line for line in ran.stderr.splitlines() if line.startswith("error: ")]
+    is_said = ran.returncode == 1 and len(errors) == 1 and re.search(message, errors[0])
+    count_faults(kind, 1, int(bool(is_said)))
+    assert is_said and "Traceback" not in ran.stderr, ran.stderr
+
+
+@pytest.mark.soak
+@pytest.mark.skipif(not (IS_ROOT and shutil.which("setpriv")), reason="needs root and setpriv")
+@pytest.mark.parametrize("program", ["build", "train", "predict"])
+def test_an_output_of_another_user(there, tmp_path, program, count_faults):
+    out = tmp_path / "out"
+    out.mkdir()
+    os.chown(out, 65534, 65534)
+    ran = run(PROGRAMS[program](there, out), out, NO_RIGHTS)
+    message = rf"folder {out} cannot be written \(.*Permission denied\); give another by --out"
+    _assert_one_line(ran, message, count_faults, "the output is another user's")
+
+
+@pytest.mark.soak
+@pytest.mark.skipif(not (IS_ROOT and shutil.which("unshare")), reason="needs root and unshare")
+@pytest.mark.parametrize("program", ["build", "train", "predict"])
+def test_no_inode_is_left(there, tmp_path, program, count_faults):
+    out = tmp_path / "disk" / "out"
+    out.parent.mkdir()
+    mount = f'mount -t tmpfs -o nr_inodes=6 tmpfs {out.parent} && exec "$@"'
+    ran = run(PROGRAMS[program](there, out), out, ("unshare", "-m", "sh", "-c", mount, "sh"))
+    message = rf"no space left on the disk of {out.parent}.*make room"
+    _assert_one_line(ran, message, count_faults, "no inode is left")
