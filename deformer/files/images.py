@@ -22,8 +22,9 @@ from deformer.files.image_headers import (
     JPEG_SIGNATURE,
     PNG_SIGNATURE,
     JpegHeader,
-    check_jpeg_header,
     image_size,
+    jpeg_size,
+    read_jpeg_header,
 )
 
 ENCODED_QUALITY = 95
@@ -46,14 +47,14 @@ def decode_jpeg(image: bytes, colours: str = "RGB", *, is_strict: bool = False) 
     colours: "RGB", "BGR", or "RGBX", whose fourth channel is unused. Raises `ValueError` for a
     damaged file; is_strict: also where libjpeg would fill in missing data.
     """
-    check_jpeg_header(image)
+    jpeg_size(image)
     return simplejpeg.decode_jpeg(image, colours, strict=is_strict)
 
 
 def check_jpeg(image: bytes) -> tuple[int, int]:
     """(width, height) of a JPEG file whose data are all read, in half the time of decoding it.
     Raises `ValueError` for a damaged file, also where libjpeg would fill in missing data."""
-    size = check_jpeg_header(image).size
+    size = jpeg_size(image)
     simplejpeg.decode_jpeg(image, "GRAY", min_height=1, min_width=1, min_factor=8)
     return size
 
@@ -80,8 +81,7 @@ def decode_upright(image: bytes) -> np.ndarray:
 
 
 def _decoded(image: bytes, flags: int) -> np.ndarray:
-    check_header = check_jpeg_header if image.startswith(JPEG_SIGNATURE) else image_size
-    check_header(image)
+    image_size(image)
     try:
         pixels = cv2.imdecode(np.frombuffer(image, np.uint8), flags)
     except cv2.error:  # an assertion of OpenCV about the file
@@ -140,7 +140,8 @@ def crop_jpeg(image: bytes, rectangle: tuple[int, int, int, int]) -> bytes:
     The crop is baseline-coded and has no EXIF. Raises `UnsupportedJpegError`, and `ValueError` for
     damage in any part of the file.
     """
-    header = check_jpeg_header(image)
+    jpeg_size(image)
+    header = read_jpeg_header(image)
     _check_kind(header)
     return _cutter()(image, rectangle, header)
 

@@ -128,9 +128,8 @@ def jpeg_bombs() -> dict[str, bytes]:
         "20,000 px square": resized(whole, 20_000),
         "no pixels": resized(whole, 0),
         "100,000 scans": scans(progressive, 100_000),
-        "as many scans as are read, 2,000 px square": resized(
-            scans(progressive, MOST_SCANS - 12), 2000
-        ),
+        "100,000 scans of 2,000 px square": resized(scans(progressive, 100_000), 2000),
+        "as many scans as are read": resized(scans(progressive, MOST_SCANS - 12), 4000),
         "a header that only libjpeg sees": whole.replace(b"\xff\xc0", hidden + b"\xff\xc0"),
         "a long segment": whole[:2] + (b"\xff\xfe\xff\xff" + bytes(65_533)) * 100 + whole[2:],
         "padding": whole[:2] + b"\xff" * (10 << 20) + whole[2:],
