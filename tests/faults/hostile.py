@@ -42,7 +42,7 @@ _GUARD_BYTES = 4 << 30
 _RUN = {
     "os.system", "os.exec", "os.posix_spawn", "os.spawn", "os.fork", "os.forkpty", "pty.spawn",
     "subprocess.Popen", "os.kill", "os.startfile", "pickle.find_class", "webbrowser.open",
-    "code.__new__", "function.__new__", "builtins.breakpoint", "sys.addaudithook",
+    "function.__new__", "builtins.breakpoint", "sys.addaudithook",
 }  # fmt: skip
 _CHANGE = {
     "os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.link", "os.symlink", "os.truncate",
