@@ -17,8 +17,9 @@ import numpy as np
 from av.video.reformatter import ColorTrc, VideoReformatter
 
 from deformer.files.foreign import UnreadableFileError, describe_fault
-from deformer.files.image_headers import MOST_PIXELS
 
+MOST_PIXELS = 36_000_000
+"""Of a frame: 8K has 33 million. The decoder keeps up to 17 frames."""
 FORMATS = (
     *("mov", "matroska", "avi", "mpeg", "mpegvideo", "mpegts", "asf", "flv", "ogg", "gif", "ivf"),
     *("h264", "hevc", "vvc", "av1", "obu", "m4v", "mjpeg", "jpeg_pipe", "yuv4mpegpipe", "mxf"),
@@ -26,10 +27,8 @@ FORMATS = (
 )
 """Of FFmpeg."""
 _REFUSED = "or its format is not read: convert it to mp4"
-_MOST_BAD = 100_000
-"""Damaged packets in a row, an hour of them, after which the rest of a file is not tried."""
 _HEAD_BYTES = 1 << 20
-_MOST_BLOCK = 4 * MOST_PIXELS
+_MOST_BLOCK = 1 << 28
 """Bytes that FFmpeg may take at once. A file of a few bytes may claim an index of gigabytes."""
 
 # PyAV does not offer it, but the FFmpeg that it has loaded does
@@ -66,6 +65,12 @@ def video_stream(container: av.container.InputContainer, path: Path) -> av.Video
     stream = container.streams.best("video")
     if stream is None or stream.codec_context is None:
         raise UnreadableFileError(f"{path} holds no pictures: name a video")
+    width, height = stream.codec_context.width, stream.codec_context.height
+    if width * height > MOST_PIXELS:
+        raise UnreadableFileError(
+            f"{path} has frames of {width} × {height} px, and frames of up to {MOST_PIXELS:,} px "
+            "are read: scale it down"
+        )
     stream.codec_context.options = {"max_pixels": str(MOST_PIXELS)}
     return stream
 
@@ -75,18 +80,16 @@ def decoded(
 ) -> Iterator[av.VideoFrame | None]:
     """The frames; None for each damaged packet or frame. Slices, not frames, are decoded in
     parallel: so the same frames come out of a damaged file each time."""
-    packets, num_bad = container.demux(stream), 0
-    while num_bad < _MOST_BAD:
+    packets = container.demux(stream)
+    while True:
         try:
             packet = next(packets, None)
             if packet is None:
                 return
             frames = packet.decode()
         except av.error.FFmpegError:
-            num_bad += 1
             yield None
             continue
-        num_bad = 0
         if packet.is_corrupt or any(frame.is_corrupt for frame in frames):
             yield None
         yield from frames

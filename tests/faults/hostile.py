@@ -10,6 +10,7 @@ errors. What native code opens by itself is not seen.
 """
 
 import faulthandler
+import gc
 import mmap
 import os
 import pickle
@@ -217,6 +218,7 @@ def fuzz(readers: list[Reader], number: int, seed: int, folder: Path) -> Outcome
     note = _Note()
     receive, send = os.pipe()
     sys.stdout.flush()
+    gc.collect()
     with warnings.catch_warnings(action="ignore", category=DeprecationWarning):
         child = os.fork()  # threads of this process are not needed there
     if not child:
@@ -238,6 +240,7 @@ def fuzz(readers: list[Reader], number: int, seed: int, folder: Path) -> Outcome
 def _watched(readers, number, seed, folder, note, send) -> None:
     """Fuzz, send the outcome, and leave without what the parent would do at its end."""
     try:
+        gc.freeze()  # what has threads cannot be freed here, where they are not
         faulthandler.disable()
         torch.set_num_threads(1)
         size = int(Path("/proc/self/statm").read_text().split()[0]) * mmap.PAGESIZE

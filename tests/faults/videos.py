@@ -8,6 +8,8 @@ import av
 import cv2
 import numpy as np
 
+from tests.faults.images import jpegs, resized
+
 WIDTH, HEIGHT, NUM = 96, 64, 5  # smaller ones crash the encoder x265
 FAST = {
     "mp4": ("libx264", "yuv420p"),
@@ -68,14 +70,14 @@ def videos(folder: Path, kinds: dict[str, tuple[str, str]]) -> dict[str, bytes]:
 
 def mp4_bombs(mp4: bytes) -> dict[str, bytes]:
     """An MP4 video with absurd numbers in its boxes."""
-    many, most, sideways = 1 << 27, 2**32 - 1, (0, 1 << 16, 0, -(1 << 16), 0, 0, 0, 0, 1 << 30)
+    most, sideways = 2**32 - 1, (0, 1 << 16, 0, -(1 << 16), 0, 0, 0, 0, 1 << 30)
 
     def samples(number: int) -> bytes:
         return _put(mp4, (b"stsz", 4, "II", 1, number), (b"stsc", 8, "III", 1, number, 1),
                     (b"stts", 8, "II", number, 512))  # fmt: skip
 
     return {
-        "134 million frames": samples(many),
+        "67 million frames": samples(1 << 26),
         "2³¹ frames": samples(2**31),
         "4 million frames": samples(1 << 22),
         "frames of 4 GiB": _put(mp4, (b"stsz", 4, "II", most, 5)),
@@ -116,13 +118,20 @@ def other_bombs(whole: dict[str, bytes]) -> dict[str, bytes]:
         "y4m of no rate": small.replace(b"F20:1", b"F20:0"),
         "y4m of a high rate": small.replace(b"F20:1", b"F2147483647:1"),
         "y4m of another size": small + large,
-        "GIF of 65,535 px square": b"GIF89a" + b"\xff" * 4 + whole["gif, gif"][10:],
+        "GIF of 65,535 px square": _gif(whole, 65_535),
+        "GIF of 16,000 px square": _gif(whole, 16_000),
+        "MJPEG of 16,000 px square": resized(jpegs()["4:2:0"], 16_000) * 3,
+        "MJPEG of 8,192 px square": resized(jpegs()["4:2:0"], 8192) * 3,
         "GIF without an end": whole["gif, gif"][:-1] * 3,
         "sizes that change": whole["h264, libx264"] + whole["ts, libx264"],
         "zeros": bytes(1 << 20),
         "nothing": b"",
         "noise": np.random.default_rng(0).bytes(100_000),
     }
+
+
+def _gif(whole: dict[str, bytes], size: int) -> bytes:
+    return b"GIF89a" + struct.pack("<HH", size, size) + whole["gif, gif"][10:]
 
 
 def lists(video: Path, address: str) -> dict[str, str]:
