@@ -17,6 +17,8 @@ whole image."""
 
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 JPEG_SIGNATURE = b"\xff\xd8\xff"
+_MOST_CHUNK = 1 << 28
+"""Bytes; OpenCV takes the memory for what a chunk says before it looks whether it is there."""
 _MARKER = re.compile(rb"\xff([^\x00\xff])", re.DOTALL)
 _SCAN, _SCAN_BYTES = b"\xff\xda", 10
 """How a scan begins, and the least that it takes."""
@@ -64,6 +66,12 @@ def image_size(image: bytes) -> tuple[int, int]:
 def _png_size(image: bytes) -> tuple[int, int]:
     if image[12:16] != b"IHDR":
         raise ValueError("the PNG's header is damaged")
+    at = len(PNG_SIGNATURE)
+    while at + 4 <= len(image):
+        (length,) = struct.unpack_from(">I", image, at)
+        if length > _MOST_CHUNK:
+            raise ValueError(f"one of the PNG's chunks says that it has {length:,} bytes")
+        at += 12 + length
     width, height = struct.unpack_from(">II", image, 16)
     return width, height
 

@@ -6,6 +6,8 @@ but the file itself. What a frame, and any other thing in a file, may take in me
 """
 
 import ctypes
+import errno
+import io
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -35,13 +37,22 @@ _MOST_BLOCK = 1 << 28
 ctypes.CDLL(av._core.__file__).av_max_alloc(ctypes.c_size_t(_MOST_BLOCK))
 
 
+class _File(io.FileIO):
+    def seek(self, offset: int, whence: int = 0) -> int:
+        """Negative, which is FFmpeg's way to say it, for a place that no file has."""
+        try:
+            return super().seek(offset, whence)
+        except (OSError, OverflowError):
+            return -errno.EINVAL
+
+
 @contextmanager
 def opened_video(path: Path) -> Iterator[av.container.InputContainer]:
     """A video file for reading. Raises `UnreadableFileError` for what is none.
 
     Opened as a file object, because FFmpeg would take "name:" in a path for a protocol.
     """
-    with path.open("rb") as file:
+    with _File(path) as file:
         head = file.read(_HEAD_BYTES)
         file.seek(0)
         if not head:

@@ -104,6 +104,7 @@ def png_bombs() -> dict[str, bytes]:
         "30,000 × 30,000 px": _bomb_of_pixels(30_000),
         "2³¹ − 1 px square": _with_chunks(size=(2**31 - 1, 2**31 - 1)),
         "no pixels": _with_chunks(size=(0, 0)),
+        "a chunk of 2 GiB": _with_length(pngs()["I;16"], 2**31 - 1),
         "text that unpacks": _with_chunks(("zTXt", b"a\0\0" + _BOMB)),
         "more text": _with_chunks(("iTXt", b"a\0\1\0\0\0" + _BOMB)),
         "a profile that unpacks": _with_chunks(("iCCP", b"a\0\0" + _BOMB)),
@@ -116,6 +117,12 @@ def png_bombs() -> dict[str, bytes]:
 def _bomb_of_pixels(size: int) -> bytes:
     header = struct.pack(">IIBBBBB", size, size, 8, 2, 0, 0, 0)
     return png_of({"0 IHDR": header, "1 IDAT": _BOMB, "2 IEND": b""})
+
+
+def _with_length(png: bytes, length: int) -> bytes:
+    """With another length of its first chunk of pixels."""
+    at = png.index(b"IDAT")
+    return png[: at - 4] + struct.pack(">I", length) + png[at:]
 
 
 def jpeg_bombs() -> dict[str, bytes]:
