@@ -25,7 +25,7 @@ from tests.faults import images as made
 from tests.faults.damage import damaged, rebuilt
 from tests.faults.hostile import SEEDS, Reader, assert_harmless, from_path, fuzz
 
-FEW, MANY = 140, 3000
+FEW, MANY = 70, 3000
 SIZE = made.WIDTH, made.HEIGHT
 _BOX = np.array([8.0, 8.0, 24.0, 24.0])
 

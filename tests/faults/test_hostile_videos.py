@@ -17,7 +17,7 @@ from tests.faults.damage import damaged
 from tests.faults.hostile import SEEDS, Reader, assert_harmless, from_path, fuzz
 from tests.faults.images import pngs
 
-FEW, MANY = 100, 400
+FEW, MANY = 60, 400
 _MOST_FRAMES = 200
 """As many are read of one file: a whole video may go on for hours."""
 
