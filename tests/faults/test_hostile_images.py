@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from deformer.files import images
-from deformer.files.image_headers import read_jpeg_header
+from deformer.files.foreign import UnreadableFileError
+from deformer.files.image_headers import TooLargeError, image_size, read_jpeg_header
 from deformer.files.images import (
     check_jpeg,
     crop_jpeg,
@@ -101,3 +102,20 @@ def readers(folder: Path) -> list[Reader]:
 def test_a_hostile_image_is_refused_or_read(seed, tmp_path, count_faults):
     outcome = fuzz(readers(tmp_path), MANY if seed else FEW, seed, tmp_path)
     assert_harmless(count_faults, "images", outcome)
+
+
+def test_an_image_that_is_too_large_is_named(tmp_path):
+    large = made.resized(made.jpegs()["4:2:0"], 8193)
+    says = "it has 8193 × 8193 px, and images of up to 67,108,864 px are read: scale it down"
+    for read in (decode_jpeg, check_jpeg, decode_image, decode_upright):
+        with pytest.raises(TooLargeError, match=says):
+            read(large)
+    (tmp_path / "a.jpg").write_bytes(large)
+    with pytest.raises(UnreadableFileError, match=f"a.jpg is not read: {says}"):
+        Video(tmp_path / "a.jpg")
+
+
+def test_sizes_are_those_that_decoding_gives():
+    for name, image in (made.jpegs() | made.pngs() | made.depths() | made.others()).items():
+        assert image_size(image) == (made.WIDTH, made.HEIGHT), name
+        assert decode_upright(image).shape[1::-1] in {SIZE, SIZE[::-1]}, name

@@ -51,6 +51,15 @@ def test_a_hostile_video_is_refused_or_read(seed, tmp_path, count_faults):
     assert_harmless(count_faults, "videos", outcome)
 
 
+def test_frames_that_are_too_large_are_named(tmp_path):
+    whole = {"gif, gif": made.write(tmp_path / "whole.gif", *made.FAST["gif"])}
+    path = tmp_path / "large.gif"
+    path.write_bytes(made.gif_of(whole, 8000))
+    says = "large.gif has frames of 8000 × 8000 px, and frames of up to 36,000,000 px are read"
+    with pytest.raises(UnreadableFileError, match=says):
+        Video(path)
+
+
 # ---------------------------------------------------------------------------------- lists of files
 
 

@@ -118,8 +118,8 @@ def other_bombs(whole: dict[str, bytes]) -> dict[str, bytes]:
         "y4m of no rate": small.replace(b"F20:1", b"F20:0"),
         "y4m of a high rate": small.replace(b"F20:1", b"F2147483647:1"),
         "y4m of another size": small + large,
-        "GIF of 65,535 px square": _gif(whole, 65_535),
-        "GIF of 16,000 px square": _gif(whole, 16_000),
+        "GIF of 65,535 px square": gif_of(whole, 65_535),
+        "GIF of 16,000 px square": gif_of(whole, 16_000),
         "MJPEG of 16,000 px square": resized(jpegs()["4:2:0"], 16_000) * 3,
         "MJPEG of 8,192 px square": resized(jpegs()["4:2:0"], 8192) * 3,
         "GIF without an end": whole["gif, gif"][:-1] * 3,
@@ -130,7 +130,7 @@ def other_bombs(whole: dict[str, bytes]) -> dict[str, bytes]:
     }
 
 
-def _gif(whole: dict[str, bytes], size: int) -> bytes:
+def gif_of(whole: dict[str, bytes], size: int) -> bytes:
     return b"GIF89a" + struct.pack("<HH", size, size) + whole["gif, gif"][10:]
 
 
