@@ -40,6 +40,9 @@ MORE = {
 }
 """Rarer, or slow to write."""
 
+Y4M = b"YUV4MPEG2 W%d H%d F20:1 Ip A1:1 C420jpeg\nFRAME\n" + bytes(1000)
+"""Of a width and a height, cut off."""
+
 
 def write(path: Path, codec: str, pixels: str) -> bytes:
     size = (176, 144) if codec == "h263" else (WIDTH, HEIGHT)
@@ -111,15 +114,14 @@ def _put(data: bytes, *values: tuple) -> bytes:
 
 
 def other_bombs(whole: dict[str, bytes]) -> dict[str, bytes]:
-    y4m = b"YUV4MPEG2 W%d H%d F20:1 Ip A1:1 C420jpeg\nFRAME\n" + bytes(1000)
-    small, large = (y4m % (size, size) + bytes(6000) for size in (64, 6000))
+    small, large = (Y4M % (size, size) + bytes(6000) for size in (64, 6000))
     return {
-        "y4m of 30,000 px square": y4m % (30_000, 30_000),
+        "y4m of 30,000 px square": Y4M % (30_000, 30_000),
         "y4m of no rate": small.replace(b"F20:1", b"F20:0"),
         "y4m of a high rate": small.replace(b"F20:1", b"F2147483647:1"),
         "y4m of another size": small + large,
-        "GIF of 65,535 px square": gif_of(whole, 65_535),
-        "GIF of 16,000 px square": gif_of(whole, 16_000),
+        "GIF of 65,535 px square": _gif(whole, 65_535),
+        "GIF of 16,000 px square": _gif(whole, 16_000),
         "MJPEG of 16,000 px square": resized(jpegs()["4:2:0"], 16_000) * 3,
         "MJPEG of 8,192 px square": resized(jpegs()["4:2:0"], 8192) * 3,
         "GIF without an end": whole["gif, gif"][:-1] * 3,
@@ -130,7 +132,7 @@ def other_bombs(whole: dict[str, bytes]) -> dict[str, bytes]:
     }
 
 
-def gif_of(whole: dict[str, bytes], size: int) -> bytes:
+def _gif(whole: dict[str, bytes], size: int) -> bytes:
     return b"GIF89a" + struct.pack("<HH", size, size) + whole["gif, gif"][10:]
 
 
