@@ -37,8 +37,8 @@ _ROUNDS = 10
 class Options:
     """Which hand, scored on what."""
 
-    data: Path
-    """A built dataset."""
+    data: str
+    """A built dataset: a folder, or any fsspec URL."""
     train: str
     """The split to take the mean hand from: s0_train, train, …"""
     split: str

@@ -69,7 +69,7 @@ class Options:
     """What to evaluate, on what, and where the result goes."""
 
     data: str
-    """A built dataset."""
+    """A built dataset: a folder, or any fsspec URL."""
     split: str
     """s0_test, evaluation, …"""
     out: Path

@@ -56,8 +56,8 @@ NAME = "MediaPipe"
 class Options:
     """What to score it on."""
 
-    data: Path
-    """A built dataset."""
+    data: str
+    """A built dataset: a folder, or any fsspec URL."""
     split: str
     """The split to score: s0_test, evaluation, …"""
     out: Path
@@ -149,7 +149,7 @@ def evaluate(options: Options) -> Evaluation:
         behind=int(is_at_nearest(joints[source]).sum()),
         not_found=int((~is_found[source]).sum()),
     )
-    for sentence in counts.sentences(str(options.data)):
+    for sentence in counts.sentences(options.data):
         PlainConsole().print(sentence, soft_wrap=True, style="yellow")
     return Evaluation(
         Method(NAME, f"{NAME} {version('mediapipe')}; {shares_found(truth, at, is_found[source])}"),

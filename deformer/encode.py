@@ -28,6 +28,7 @@ from deformer.data.order import OrderConfig
 from deformer.data.store import open_store
 from deformer.data.stream import Stream
 from deformer.experiments import get_experiment
+from deformer.files.sealed import UNSEALED, write_json
 from deformer.files.whole import claim_folder, write_whole
 from deformer.hand.mano import load_hands_of
 from deformer.network.registry import check_input, network_class
@@ -62,8 +63,8 @@ class Options:
 
     checkpoint: Path
     """A run, one of its checkpoints, a file of weights, or the name of weights that ship."""
-    data: Path
-    """A built dataset."""
+    data: str
+    """A built dataset: a folder, or any fsspec URL."""
     experiment: str
     """The experiment to train on the features."""
     out: Path
@@ -93,7 +94,7 @@ class Options:
 def make_features(options: Options, device: torch.device) -> None:
     """Write the missing files of a folder of features. Raises `ValueError` and `OSError`."""
     experiment = get_experiment(options.experiment)
-    store, index = open_store(str(options.data))
+    store, index = open_store(options.data)
     hands = load_hands_of(index.info, options.mano_dir)
     checkpoint = open_trained(options.checkpoint, options.which)
     check_hand(checkpoint, hands)
@@ -105,7 +106,7 @@ def make_features(options: Options, device: torch.device) -> None:
     spatial = spatial_half(type(model), checkpoint.tensors["model"], options.level)
     maps = options.features and _open_maps(options.features, checkpoint, experiment, store.folder)
     copies = maps.info["copies"][experiment.stream.split] if maps else options.copies
-    info = description(experiment, spatial, options.data, copies, options.level)
+    info = description(experiment, spatial, store.folder, copies, options.level)
     info["checkpoint"] = {"run": str(options.checkpoint), "step": checkpoint.step}
 
     def frames_of(name: str, split: str, copy: int | None) -> dict[str, np.ndarray]:
@@ -131,7 +132,7 @@ def make_features(options: Options, device: torch.device) -> None:
                 _write(options.out / name, tensors)
         info["command"] = this_command("deformer.encode")
         info["files"] = {name: file_sha256(options.out / name) for name in (SPATIAL_FILE, *wanted)}
-        write_whole(options.out / FEATURES_FILE, json.dumps(info, indent=1) + "\n")
+        write_json(options.out / FEATURES_FILE, info | UNSEALED)
 
 
 def _check_network(checkpoint: Checkpoint, experiment: Experiment) -> None:

@@ -171,11 +171,12 @@ def _learn(training: _Training) -> int:
         _validate(training, 0)  # the error before training
     elif _is_due(training, step) and not training.start.is_validated:
         _save(training, step, _validate(training, step))  # the last run stopped before validating
-    stopping = Stopping()
+    stopping = Stopping(ends_waiting=place.num_ranks == 1)
+    saved = step
     seen = waited = 0.0
     since = time.monotonic()
     asked = since
-    for batch in stream.batches(step, total_steps):
+    for batch in stopping.until(stream.batches(step, total_steps)):
         waited += time.monotonic() - asked
         rate = options.config.optim.rate(step, stream.steps_per_epoch, total_steps)
         try:
@@ -199,11 +200,15 @@ def _learn(training: _Training) -> int:
             paused = time.monotonic()
             _save(training, step, _validate(training, step))
             since += time.monotonic() - paused
+            saved = step
         elif is_last or is_stopped or step % options.save_every == 0:
             _save(training, step, {})
+            saved = step
         if is_stopped:
             break
         asked = time.monotonic()
+    if step > saved:  # stopped while it waited for a batch
+        _save(training, step, {})
     return step
 
 

@@ -26,11 +26,12 @@ from rich.text import Text
 
 from deformer.data.dataset import DATASET_FILE, read_info
 from deformer.files.foreign import UnreadableFileError, read_json
+from deformer.files.sealed import write_json
 from deformer.program.console import PlainConsole, run_program
 from deformer.program.lock import locked
 from pipelines.building.cluster import WorkerOptions, dask_client
 from pipelines.building.finish import finish, remove_build
-from pipelines.building.marks import BUILD_FOLDER, read_mark, write_json
+from pipelines.building.marks import BUILD_FOLDER, read_mark
 from pipelines.building.plan import BuildPlan, PlanOptions, describe_changes, make_plan
 from pipelines.building.shard import (
     ShardTask,

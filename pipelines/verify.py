@@ -3,11 +3,12 @@
     python -m pipelines.verify shards/dexycb
     python -m pipelines.verify shards/dexycb --repair --root $DEX_YCB_DIR
 
-Checked: that every shard is there, of its size and sha256, and a sequence of whole clips of one
-part of every split; that every image decodes and has its crop's size, and every depth image in a
-build with depth; that the labels keep the rules of `pipelines.inspection.checks`, a hand's size
-among them; that MANO's joints are the stated ones (to 0.5 mm and 0.5 px); that the indices hold
-exactly the rows of the tars; the counts, and that any frame is valid; that there is no extra tar.
+Checked: `dataset.json` and the indices, by their own sums; that every shard is there, of its size
+and sha256, and a sequence of whole clips of one part of every split; that every image decodes and
+has its crop's size, and every depth image in a build with depth; that the labels keep the rules of
+`pipelines.inspection.checks`, a hand's size among them; that MANO's joints are the stated ones (to
+0.5 mm and 0.5 px); that the indices hold exactly the rows of the tars; the counts, and that any
+frame is valid; that there is no extra tar.
 
 Exit status: 0 all well, 1 broken, or not to be checked.
 """
@@ -29,6 +30,8 @@ from rich.progress import track
 
 from deformer.data.clip import SPLIT_COLUMNS
 from deformer.data.dataset import DATASET_FILE, has_depth, read_info
+from deformer.files.foreign import UnreadableFileError
+from deformer.files.sealed import SEAL, ChangedFileError, check_parquet
 from deformer.hand.conventions import NUM_VERTICES
 from deformer.hand.mano import HandLayer, load_hands
 from deformer.program.console import PlainConsole, print_labelled, run_program
@@ -54,7 +57,8 @@ class Options:
     dataset: tyro.conf.Positional[Path]
     """The folder of the built dataset."""
     repair: bool = False
-    """Rebuild broken shards from --root, and the indices from the shards."""
+    """Rebuild broken shards from --root, the indices from the shards, and a lost dataset.json from
+    the index."""
     root: Path | None = None
     """The raw dataset that the shards were built from; for --repair."""
     mano_dir: Path | None = None
@@ -114,7 +118,8 @@ def check_indices(folder: Path) -> list[str]:
     """Row groups too many or too few, and what `dataset.json` counts otherwise than the index."""
     info = _read_whole_info(folder)
     try:
-        problems = [
+        problems = [_check_seal(folder / table, SEAL in info) for table in TABLES]
+        problems = [problem for problem in problems if problem] + [
             f"{table} has {n} row groups for {len(info['shards'])} shards"
             for table in TABLES
             if (n := pq.read_metadata(folder / table).num_row_groups) != len(info["shards"])
@@ -127,6 +132,14 @@ def check_indices(folder: Path) -> list[str]:
         for key, value in counted.items()
         if info["counts"].get(key) != value
     ]
+
+
+def _check_seal(path: Path, must_be: bool) -> str:
+    """What is wrong with an index file's own sum; older datasets have none."""
+    try:
+        return "" if check_parquet(path) or not must_be else f"{path.name} has lost its own sum"
+    except ChangedFileError as error:
+        return f"{path.name} is damaged: {error}"
 
 
 def _read_whole_info(folder: Path) -> dict:
@@ -247,10 +260,22 @@ def _hand_to_check(info: dict, mano_dir: Path | None) -> str | None:
     return str(mano_dir or os.environ["MANO_DIR"])
 
 
+def _info_of(folder: Path, may_restore: bool) -> dict:
+    """`dataset.json`, written anew where it is damaged or lost, and may be."""
+    try:
+        return _read_whole_info(folder)
+    except (FileNotFoundError, UnreadableFileError):
+        from pipelines.building.repair import restore_info
+
+        if not (may_restore and folder.is_dir() and restore_info(folder)):
+            raise
+    return _read_whole_info(folder)
+
+
 def run(options: Options) -> int:
     """Verify, print, repair if asked to; returns the exit status."""
     folder, console = options.dataset, PlainConsole()
-    info = _read_whole_info(folder)
+    info = _info_of(folder, options.repair)
     reports = verify(folder, _hand_to_check(info, options.mano_dir), options.workers)
     in_shards = [p for r in reports for p in r.shard_problems] + check_dataset(folder, reports)
     in_indices = [p for r in reports for p in r.index_problems] + check_indices(folder)

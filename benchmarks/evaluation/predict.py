@@ -22,6 +22,9 @@ from benchmarks.evaluation.predictions import PREDICTIONS_FILE, as_rows
 from deformer.data.augment import NO_AUGMENTATION
 from deformer.data.dataset import tips_of
 from deformer.data.stream import Stream
+from deformer.files.foreign import one_line
+from deformer.files.sealed import write_parquet
+from deformer.files.wellformed import read_npz
 from deformer.files.whole import claim_folder, whole_file
 from deformer.hand.conventions import NUM_VERTICES
 from deformer.hand.mano import Hands
@@ -93,8 +96,7 @@ def predict(
                 frames = _read_features(features, checkpoint, model, stream)
             table = _decode(model, stream, frames, combine, autocast)
             metadata = {_INPUTS_KEY: json.dumps(asdict(inputs))}
-            with whole_file(path) as file:
-                pq.write_table(table.replace_schema_metadata(metadata), file)
+            write_parquet(path, table.replace_schema_metadata(metadata))
             shutil.rmtree(parts)
     wait_for_all()
     return path
@@ -126,7 +128,7 @@ def _is_done(path: Path, inputs: Inputs) -> bool:
         return False
     try:
         schema = pq.read_schema(path)
-    except pa.ArrowInvalid:
+    except (pa.ArrowException, OSError):
         raise ValueError(f"{path} is damaged: delete it and predict again") from None
     return (schema.metadata or {}).get(_INPUTS_KEY.encode()) == json.dumps(asdict(inputs)).encode()
 
@@ -159,11 +161,20 @@ def _encode_parts(
 
 def _read_parts(parts: Path) -> dict[str, np.ndarray]:
     """All encoded frames, sorted by row."""
-    read = [dict(np.load(path)) for path in sorted(parts.glob("rank-*.npz"))]
+    read = [_read_part(path) for path in sorted(parts.glob("rank-*.npz"))]
     if not (read := [part for part in read if part]):
         raise ValueError("no frame could be read: python -m pipelines.verify says what is whole")
     order = np.argsort(np.concatenate([part["rows"] for part in read]))
     return {name: np.concatenate([part[name] for part in read])[order] for name in read[0]}
+
+
+def _read_part(path: Path) -> dict[str, np.ndarray]:
+    try:
+        return read_npz(path.read_bytes())
+    except ValueError as error:
+        raise ValueError(
+            f"{path} is damaged ({one_line(error)}): delete it, and the same command makes it again"
+        ) from None
 
 
 def _read_features(

@@ -7,11 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from deformer.data.dataset import read_table
 from deformer.data.index import FrameIndex
-from deformer.files.whole import whole_file
+from deformer.files.sealed import write_parquet
 from deformer.hand.conventions import NUM_VERTICES
 from deformer.inference import Predicted
 
@@ -95,6 +94,4 @@ def joints_cam_m(predictions: dict[str, np.ndarray], source: np.ndarray) -> np.n
 def add_vertices(path: Path, vertices_m: np.ndarray) -> None:
     """Add the column `vertices_m`, 778 × 3 float32 relative to the wrist, to an existing file."""
     table = read_table(path, again=_AGAIN)
-    with whole_file(path) as file:
-        field = SCHEMA.field("vertices_m")
-        pq.write_table(table.append_column(field, _vectors(vertices_m)), file)
+    write_parquet(path, table.append_column(SCHEMA.field("vertices_m"), _vectors(vertices_m)))

@@ -2,7 +2,7 @@
 
 Tables, figures and the report know a run by its `evaluation.json` alone:
 
-    {"format": 2,
+    {"format": 3,
      "run": {"experiment": …, "checkpoint": …, "step": …, "seed": …, "hand": …, "fusion": …,
              "motion": …, "point_loss": …, "adversarial": …, "trained_on": …, "precision": …,
              "config": …}
@@ -11,7 +11,8 @@ Tables, figures and the report know a run by its `evaluation.json` alone:
      "counts": {"predicted": …, "borrowed": …, "lost": …, "corrupt": …, "behind": …,
                 "not_found": …},
      "command": "python -m benchmarks.evaluate …",
-     "metrics": what `benchmarks.evaluation.protocol.score` returns}
+     "metrics": what `benchmarks.evaluation.protocol.score` returns,
+     "file_sha256": see `deformer.files.sealed`}
 """
 
 import hashlib
@@ -23,15 +24,17 @@ from typing import Any, get_type_hints
 from benchmarks.evaluation.protocol import HEADLINE, METRICS
 from deformer.data.occlusion_bins import BINS
 from deformer.files.foreign import describe_other, one_line
-from deformer.files.wellformed import check_types, read_json_object
-from deformer.files.whole import write_whole
+from deformer.files.sealed import SEAL, UNSEALED, parse_sealed_json, write_json
+from deformer.files.wellformed import check_types
 from deformer.hand.camera import NEAREST_M
 from deformer.training.checkpoint import Checkpoint
 from deformer.training.experiment import shaping_fields
 from deformer.variants import CHOICES, FULL, VARIANTS
 
 EVALUATION_FILE = "evaluation.json"
-FORMAT = 2
+FORMAT = 3
+_FORMATS = (2, FORMAT)
+"""That are read; 2 lacks the sum of the file."""
 
 MAY_DIFFER = (
     "name", "start_from", "features", "stream.seed", "model.fusion", "model.motion",
@@ -191,20 +194,21 @@ def config_hash(checkpoint: Checkpoint) -> str:
 
 def write_evaluation(path: Path, evaluation: Evaluation) -> None:
     """Write the file; it appears only when it is complete."""
-    content = {"format": FORMAT, **asdict(evaluation)}
-    write_whole(path, json.dumps(content, indent=1, allow_nan=False) + "\n")
+    content = {"format": FORMAT, **asdict(evaluation), **UNSEALED}
+    write_json(path, content, allow_nan=False)
 
 
 def read_evaluation(path: Path) -> Evaluation:
     """Raises `ValueError` that names the file if it is not an evaluation of this format."""
     data = path.read_bytes()
     try:
-        content = read_json_object(data)
+        content = parse_sealed_json(data)
         version = content.pop("format", None)
-        if version != FORMAT:
+        if version not in _FORMATS:
             raise ValueError(f"it has format {version!r}, this program reads {FORMAT}")
-        parts = dict.fromkeys(("run", "data", "counts", "metrics"), dict)
-        check_types(content, parts | {"command": str})
+        parts = dict.fromkeys(("run", "data", "counts", "metrics"), dict) | {"command": str}
+        check_types(content, parts | ({SEAL: str} if version == FORMAT else {}))
+        content.pop(SEAL, None)
         kind = Method if "method" in content["run"] else Run
         if kind is Run:
             _complete_older(content["run"])

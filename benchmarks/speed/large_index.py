@@ -3,7 +3,6 @@
 The index is the rows of a small one, repeated under other names; its shards are links.
 """
 
-import json
 import tempfile
 import time
 from collections.abc import Iterator
@@ -21,6 +20,7 @@ from deformer.data.dataset import DATASET_FILE, FRAMES_FILE, read_info
 from deformer.data.order import OrderConfig
 from deformer.data.store import open_store
 from deformer.data.stream import Stream, StreamConfig
+from deformer.files.sealed import sealed_parquet, write_json
 
 _ROWS = 582_000
 """DexYCB's frames."""
@@ -44,14 +44,14 @@ def _repeat(data: Path, out: Path, num_rows: int) -> None:
     """Write an index of at least `num_rows` rows of `data`'s, and links to its shards."""
     rows, info = pq.read_table(data / FRAMES_FILE), read_info(data)
     copies = -(-num_rows // len(rows))
-    with pq.ParquetWriter(out / FRAMES_FILE, rows.schema) as writer:
+    with sealed_parquet(out / FRAMES_FILE, rows.schema) as writer:
         for k in range(copies):
             writer.write_table(_renamed(_renamed(rows, "clip", k), "shard", k))
     for k in range(copies):
         for shard in info["shards"]:
             (out / _name(shard["name"], k)).symlink_to((data / shard["name"]).resolve())
     shards = [s | {"name": _name(s["name"], k)} for k in range(copies) for s in info["shards"]]
-    (out / DATASET_FILE).write_text(json.dumps(info | {"shards": shards}))
+    write_json(out / DATASET_FILE, info | {"shards": shards})
 
 
 def _name(name: str, k: int) -> str:

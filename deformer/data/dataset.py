@@ -2,7 +2,8 @@
 
 import hashlib
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
@@ -10,7 +11,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from deformer.data.clip import SCHEMA_VERSION, SPLIT_COLUMNS
-from deformer.files.foreign import UnreadableFileError, check_folder_name, describe_fault, read_json
+from deformer.files.foreign import UnreadableFileError, check_folder_name, describe_fault
+from deformer.files.sealed import ChangedFileError, check_parquet, read_sealed_json
 from deformer.hand.conventions import TIPS
 
 DATASET_FILE = "dataset.json"
@@ -18,6 +20,12 @@ PREDICTED = "predicted"
 """Labels that a network made, in place of measured ones: `labels_of`."""
 FRAMES_FILE = "frames.parquet"
 ANNOTATIONS_FILE = "annotations.parquet"
+_INFO_NAMES = ("schema_version", "parameters", "synthetic", "counts", "shards")
+_REPAIR = "python -m pipelines.verify {folder} --repair writes it anew from the shards"
+_RESTORE = (
+    "python -m pipelines.verify {folder} --repair restores it, if {table} is whole; otherwise "
+    "build anew into another folder (--out)"
+)
 
 
 def read_info(folder: str | Path) -> dict:
@@ -32,21 +40,21 @@ def read_info(folder: str | Path) -> dict:
         if any(Path(folder).glob("*.tar")):
             raise FileNotFoundError(
                 f"{folder} is no built dataset: it holds tars, but no {DATASET_FILE}. If its "
-                "build was interrupted, run the same command again. If the file was lost, the "
-                "parameters and checksums of the tars are lost with it: build anew into another "
-                "folder (--out)"
+                "build was interrupted, run the same command again. If the file was lost, "
+                f"{_RESTORE.format(folder=folder, table=FRAMES_FILE)}"
             )
         raise FileNotFoundError(
             f"{folder} is no built dataset (no {DATASET_FILE}); build it with "
             "python -m pipelines.build_shards, or take up an unfinished build by its command"
         )
+    restore = _RESTORE.format(folder=folder, table=FRAMES_FILE)
     try:
-        info = read_json(path)
+        info = read_sealed_json(path, _INFO_NAMES)
         version = info["schema_version"]
     except UnreadableFileError as error:
-        raise UnreadableFileError(f"{error}; build the dataset again") from None
+        raise UnreadableFileError(f"{error}; {restore}") from None
     except KeyError as error:
-        raise UnreadableFileError(f"{path} lacks {error}; build the dataset again") from None
+        raise UnreadableFileError(f"{path} lacks {error}; {restore}") from None
     if version != SCHEMA_VERSION:
         raise ValueError(
             f"{path} has schema version {version}, this program reads {SCHEMA_VERSION}; build the "
@@ -59,7 +67,7 @@ def read_table(
     path: Path,
     columns: list[str] | None = None,
     as_codes: Sequence[str] = (),
-    again: str = "python -m pipelines.verify {folder} --repair writes it anew from the shards",
+    again: str = _REPAIR,
 ) -> pa.Table:
     """Columns of a parquet file, by default all.
 
@@ -67,12 +75,31 @@ def read_table(
     default for a built dataset. Raises `UnreadableFileError` when it is damaged,
     `FileNotFoundError` when it is not there.
     """
+    with _checked(path, again):
+        return pq.read_table(
+            path,
+            columns=columns,
+            read_dictionary=list(as_codes),
+            page_checksum_verification=True,  # of files without a sum of their own
+        )
+
+
+@contextmanager
+def open_table(path: Path) -> Iterator[pq.ParquetFile]:
+    """A table of a built dataset, to be read by row groups. Raises as `read_table`."""
+    with _checked(path, _REPAIR), pq.ParquetFile(path, page_checksum_verification=True) as file:
+        yield file
+
+
+@contextmanager
+def _checked(path: Path, again: str) -> Iterator[None]:
     again = again.format(folder=path.parent)
     try:
-        return pq.read_table(path, columns=columns, read_dictionary=list(as_codes))
+        check_parquet(path)
+        yield
     except FileNotFoundError:
         raise FileNotFoundError(f"{path} is not there; {again}") from None
-    except (pa.ArrowException, OSError) as error:  # OSError: pages that do not fit their sums
+    except (ChangedFileError, pa.ArrowException, OSError) as error:  # OSError: pages, by their sums
         fault = describe_fault(path.read_bytes(), error)
         raise UnreadableFileError(f"{path}: {fault}; {again}") from None
 

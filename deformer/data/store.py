@@ -5,30 +5,26 @@ whole into the cache: by the worker that needs it, or earlier by a `Prefetcher`.
 """
 
 import contextlib
-import fcntl
 import functools
-import hashlib
-import os
 import queue
 import resource
 import threading
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
 import fsspec
-from fsspec import AbstractFileSystem
 from fsspec.implementations.local import LocalFileSystem
 
+from deformer.data.cache import COPY_AGAIN, fetched_index, open_cached
 from deformer.data.clip import decode_labels, depth_member, image_member, labels_member
-from deformer.data.dataset import ANNOTATIONS_FILE, DATASET_FILE, FRAMES_FILE, read_member
+from deformer.data.dataset import read_info, read_member
 from deformer.data.index import FrameIndex, read_index
-from deformer.files.whole import whole_file
+from deformer.data.remote import size_of
 
 DEFAULT_CACHE = Path.home() / ".cache" / "deformer"
-_INDEX_FILES = (DATASET_FILE, FRAMES_FILE, ANNOTATIONS_FILE)
 _LABELS = (
     "crop_xywh", "box_px", "K", "joints_cam_m", "joints_px", "pose_rotvec", "betas", "occlusion"
 )  # fmt: skip
@@ -62,6 +58,25 @@ class Store:
     def is_remote(self) -> bool:
         return not isinstance(fsspec.url_to_fs(self.url)[0], LocalFileSystem)
 
+    @property
+    def _repair(self) -> str:
+        """Advice for lost shards."""
+        if self.is_remote:
+            return COPY_AGAIN
+        return f"python -m pipelines.verify {self.url} --repair --root RAW makes them again"
+
+    def advice(self, index: FrameIndex) -> str:
+        """For members that are corrupt, found with this index."""
+        if self.is_remote:
+            return f"They were right when they came: delete {self.folder}, where they are kept"
+        try:
+            is_replaced = read_info(self.folder)["shards"] != index.info["shards"]
+        except (ValueError, OSError):
+            is_replaced = True
+        if is_replaced:
+            return "The dataset was built anew meanwhile: start again"
+        return f"Find them all by: python -m pipelines.verify {self.url}"
+
     def path(self, name: str) -> Path:
         """The local file of a tar, fetched if remote; another process may delete it soon.
 
@@ -73,41 +88,15 @@ class Store:
     def open(self, name: str) -> BinaryIO:
         """A tar, fetched if remote. An open file stays readable after the cache deletes it.
 
-        Raises `FileNotFoundError` for a missing tar.
+        Raises `FileNotFoundError` for a missing tar, `RemoteError` for one that cannot be fetched.
         """
         path = self.folder / name
-        if not self.is_remote:
+        if self.is_remote:
+            return open_cached(self.url, path, self.cache_bytes)
+        try:
             return path.open("rb")
-        with _locked(path.with_suffix(".lock")):  # or it could be deleted in between
-            if not path.exists():
-                self._fetch(name)
-            os.utime(path)  # the cache deletes the least recently used
-            file = path.open("rb")
-        self._evict(keep=path)
-        return file
-
-    def _locate(self, name: str) -> tuple[AbstractFileSystem, str]:
-        """File system and path of the dataset's original file."""
-        fs, root = fsspec.url_to_fs(self.url)
-        return fs, f"{root.rstrip('/')}/{name}"
-
-    def _fetch(self, name: str) -> None:
-        """Copy a file into the local folder; it becomes visible when it is whole."""
-        fs, source = self._locate(name)
-        temporary = self.folder / f".{name}.{os.getpid()}.tmp"
-        with whole_file(self.folder / name, temporary):
-            fs.get_file(source, str(temporary))
-
-    def _evict(self, keep: Path) -> None:
-        """Delete the least recently used shards until the rest fits; open files stay readable."""
-        with _locked(self.folder / "evict.lock"):
-            tars = [(p.stat().st_mtime_ns, p.stat().st_size, p) for p in self.folder.glob("*.tar")]
-            excess = sum(size for _, size, _ in tars) - self.cache_bytes
-            for _, size, path in sorted(tars):
-                if excess > 0 and path != keep:
-                    with _locked(path.with_suffix(".lock")):
-                        path.unlink(missing_ok=True)
-                    excess -= size
+        except FileNotFoundError:
+            raise FileNotFoundError(f"{self.url} lacks {name}: {self._repair}") from None
 
     def check_shards(self, index: FrameIndex, shards: Iterable[str]) -> None:
         """Raises `FileNotFoundError` that names missing shards, `ValueError` for shards of another
@@ -115,19 +104,23 @@ class Store:
         sizes = {shard["name"]: shard["size"] for shard in index.info["shards"]}
         missing, wrong = [], []
         for name in shards:
-            fs, source = self._locate(name)
+            path = self.folder / name
+            if self.is_remote and path.exists():  # it was checked when it came
+                continue
             try:
-                size = fs.info(source)["size"]
+                if self.is_remote:
+                    size = size_of(self.url, name, sizes[name])
+                else:
+                    size = path.stat().st_size
             except FileNotFoundError:
                 missing.append(name)
                 continue
             if size != sizes[name]:
                 wrong.append(f"{name} ({size:,} bytes instead of {sizes[name]:,})")
-        repair = f"python -m pipelines.verify {self.url} --repair --root RAW makes them again"
         if missing:
-            raise FileNotFoundError(f"{self.url} lacks {', '.join(missing[:5])}: {repair}")
+            raise FileNotFoundError(f"{self.url} lacks {', '.join(missing[:5])}: {self._repair}")
         if wrong:
-            raise ValueError(f"{self.url}: {', '.join(wrong[:5])} are not whole: {repair}")
+            raise ValueError(f"{self.url}: {', '.join(wrong[:5])} are not whole: {self._repair}")
 
 
 def open_store(
@@ -135,45 +128,16 @@ def open_store(
 ) -> tuple[Store, FrameIndex]:
     """Open a dataset by its folder or URL (`s3://bucket/dexycb`, `https://…`): tars and index.
 
-    Raises `FileNotFoundError` when there is no dataset, `ValueError` for another schema version.
+    Raises `FileNotFoundError` when there is no dataset, `ValueError` for another schema version,
+    `RemoteError` when the index cannot be fetched.
     """
-    fs, root = fsspec.url_to_fs(str(url))
+    url = str(url)
+    fs, root = fsspec.url_to_fs(url)
     if isinstance(fs, LocalFileSystem):
-        store = Store(str(url), Path(root), cache_bytes)
+        store = Store(url, Path(root), cache_bytes)
         return store, read_index(store.folder)
-    folder = cache / hashlib.sha256(str(url).encode()).hexdigest()[:16]
-    folder.mkdir(parents=True, exist_ok=True)
-    store = Store(str(url), folder, cache_bytes)
-    with _locked(folder / "index.lock"):
-        fs, source = store._locate(DATASET_FILE)
-        try:
-            fetched = fs.cat_file(source)
-        except FileNotFoundError:
-            raise FileNotFoundError(
-                f"{url} is no built dataset (no {DATASET_FILE}): name the folder that holds it"
-            ) from None
-        if not _is_same(folder / DATASET_FILE, fetched):
-            for tar in folder.glob("*.tar"):  # of another build under the same URL
-                tar.unlink()
-            for name in reversed(_INDEX_FILES):  # dataset.json last: with it the index is whole
-                store._fetch(name)
-    return store, read_index(folder)
-
-
-def _is_same(path: Path, content: bytes) -> bool:
-    return path.exists() and path.read_bytes() == content
-
-
-@contextlib.contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    """Exclude other processes of this machine."""
-    with path.open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        try:
-            yield
-        finally:
-            # Closing is not enough: a process forked meanwhile holds the same open file
-            fcntl.flock(file, fcntl.LOCK_UN)
+    with fetched_index(url, cache) as folder:
+        return Store(url, folder, cache_bytes), read_index(folder)
 
 
 class Prefetcher:

@@ -11,7 +11,7 @@ its number, without replaying earlier ones, and workers need not coordinate.
 import hashlib
 import json
 import logging
-from collections.abc import Iterator
+from collections.abc import Generator
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from typing import Literal
@@ -152,11 +152,14 @@ class Stream:
             shards = np.unique(index.shard[windows.centre_rows])
             store.check_shards(index, [index.shards[k] for k in shards])
 
-    def batches(self, first_step: int = 0, last_step: int | None = None) -> Iterator[Batch]:
+    def batches(
+        self, first_step: int = 0, last_step: int | None = None
+    ) -> Generator[Batch, None, None]:
         """Batches of the steps first_step … last_step − 1, counted over epochs.
 
         last_step None: until the end of the epoch. Raises `ValueError` for more than `max_skipped`
-        corrupt members, and `OSError` as `read_ahead` does.
+        corrupt members, `OSError` for a shard that is lost or cannot be fetched, and as
+        `read_ahead` does.
         """
         if last_step is None:
             last_step = (first_step // self.steps_per_epoch + 1) * self.steps_per_epoch
@@ -195,7 +198,7 @@ class Stream:
             raise ValueError(
                 f"{len(self.skipped)} members of {self.store.url} are corrupt, more than "
                 f"max_skipped = {self.config.max_skipped}; the last is {list(self.skipped)[-1]}. "
-                f"Find them all by: python -m pipelines.verify {self.store.url}"
+                f"{self.store.advice(self.index)}"
             )
 
     @cached_property
@@ -332,5 +335,5 @@ class _Steps:
             return window, attempt > 0 or place >= num
         raise ValueError(
             f"{attempt + 1} windows in a row of {self.store.url} are corrupt, such as "
-            f"{skipped[-1]}: python -m pipelines.verify {self.store.url} finds all damage"
+            f"{skipped[-1]}. {self.store.advice(self.index)}"
         )

@@ -128,8 +128,8 @@ class _Worker:
         if not wait([self._connection, self._process.sentinel], PATIENCE_S):
             raise TimeoutError(
                 f"the data workers gave no batch for step {step} within {PATIENCE_S:.0f} s: look "
-                f"whether the disk of the dataset answers and memory is left (in a container: "
-                f"--memory, --shm-size); {_WITHOUT_WORKERS}"
+                f"whether the disk or server of the dataset answers and memory is left (in a "
+                f"container: --memory, --shm-size); {_WITHOUT_WORKERS}"
             )
         try:
             answer = self._connection.recv()

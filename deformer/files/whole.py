@@ -75,7 +75,7 @@ def _opened(path: Path, temporary: Path) -> BinaryIO:
         if path.is_dir():
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
         path.parent.mkdir(parents=True, exist_ok=True)
-        return temporary.open("wb")
+        return temporary.open("w+b")
     except OSError as error:
         if error.errno in NO_ROOM:
             raise
@@ -93,7 +93,7 @@ def write_whole(path: Path, content: bytes | str) -> None:
 def claim_folder(note: Path, text: str) -> bool:
     """Write into a folder a note of what is made there. False if there is another note."""
     if note.exists():
-        return note.read_text() == text
+        return note.read_bytes() == text.encode()  # damaged ones may be no text
     write_whole(note, text)
     return True
 
@@ -102,17 +102,36 @@ def claim_folder(note: Path, text: str) -> bool:
 def whole_folder(path: Path) -> Iterator[Path]:
     """A folder to fill. It replaces `path` once it is complete; until then, and after an error, the
     old folder remains. Raises `NoRoomError`."""
-    unfinished = path.with_name(f".{path.name}.part")
-    shutil.rmtree(unfinished, ignore_errors=True)
+    unfinished, old = (path.with_name(f".{path.name}.{end}") for end in ("part", "old"))
+    if old.exists() and not path.exists():  # a program was killed between the two renames below
+        old.rename(path)
     try:
         with room_for(path):
+            _clear(unfinished, old)
             unfinished.mkdir(parents=True)
             yield unfinished
-            shutil.rmtree(path, ignore_errors=True)
-            unfinished.rename(path)
+            _replace(path, unfinished, old)
             sync_folder(path.parent)
     finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
+        _clear(unfinished)
+
+
+def _clear(*folders: Path) -> None:
+    for folder in folders:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _replace(path: Path, new: Path, old: Path) -> None:
+    """Give a folder the name of another, which is kept as `old` until then."""
+    if path.exists():
+        path.rename(old)
+    try:
+        new.rename(path)
+    except OSError:
+        if old.exists():
+            old.rename(path)
+        raise
+    _clear(old)
 
 
 def write_part(path: Path, content: bytes) -> None:

@@ -2,23 +2,49 @@
 
 import signal
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Generator, Iterator
+from contextlib import closing, contextmanager, suppress
+from typing import TypeVar
+
+T = TypeVar("T")
 
 STOPPED = 143
 """Exit status of a stopped program, as after SIGTERM."""
 
 
+class _Asked(BaseException):
+    """Ends the wait for a batch."""
+
+
 class Stopping:
     """Training checks `is_asked` after each step; SIGTERM, Ctrl-C and a closed terminal set it."""
 
-    def __init__(self) -> None:
+    def __init__(self, ends_waiting: bool = False) -> None:
+        """ends_waiting: a signal also ends `until` while it waits. Not where several processes must
+        stop at the same step."""
         self.is_asked = False
+        self._ends_waiting, self._is_waiting = ends_waiting, False
         for kind in (signal.SIGINT, *_stops()):
             signal.signal(kind, self._note)
 
     def _note(self, *_) -> None:
         self.is_asked = True
+        if self._is_waiting:
+            self._is_waiting = False  # closing what was waited for must not be interrupted
+            raise _Asked
+
+    def until(self, items: Generator[T, None, None]) -> Iterator[T]:
+        """The items, which may be long in coming, until a signal while one is waited for."""
+        with closing(items), suppress(_Asked):
+            while not (self._ends_waiting and self.is_asked):
+                self._is_waiting = self._ends_waiting
+                try:
+                    item = next(items)
+                except StopIteration:
+                    return
+                finally:
+                    self._is_waiting = False
+                yield item
 
 
 class Terminated(BaseException):

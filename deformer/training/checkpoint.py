@@ -3,14 +3,13 @@
     runs/NAME/checkpoints/step-00001200/
         model.safetensors  discriminator.safetensors  optimizer.safetensors
         state.json         written last: step, experiment, hand, stream, metrics, origin,
-                           machine, command, files
+                           machine, command, files, file_sha256 (deformer/files/sealed.py)
 
 A folder is written under a temporary name and renamed when it is complete. `best.json` beside them
 names the step with the lowest validation error.
 """
 
 import hashlib
-import json
 import logging
 import shutil
 from dataclasses import asdict, dataclass, field
@@ -20,12 +19,15 @@ import torch
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
-from deformer.files.foreign import UnreadableFileError, describe_other_file, one_line, read_json
+from deformer.files.foreign import UnreadableFileError, describe_other_file, one_line
+from deformer.files.sealed import UNSEALED, read_sealed_json, write_json
 from deformer.files.whole import RESUME, room_for, whole_folder, write_whole
 from deformer.hand.mano import Hands
 from deformer.training.experiment import Experiment, from_dict
 
 FORMAT = 1
+STATE_NAMES = ("format", "step", "experiment", "hand", "stream", "metrics", "origin")
+"""Entries of `state_of`; `state.json` has three more."""
 _log = logging.getLogger(__name__)
 
 
@@ -95,15 +97,13 @@ def _write_folder(folder: Path, content: Content) -> None:
         files[path.name] = {"size": len(data), "sha256": hashlib.sha256(data).hexdigest()}
         write_whole(path, data)
     run = {"machine": content.machine, "command": content.command, "files": files}
-    state = state_of(content) | run
-    write_whole(folder / "state.json", json.dumps(state, indent=1) + "\n")
+    write_json(folder / "state.json", state_of(content) | run | UNSEALED)
 
 
 def state_of(content: Content) -> dict:
     """The JSON of a checkpoint; `from_state` is the inverse."""
-    names = ("hand", "stream", "metrics", "origin")
     begin = {"format": FORMAT, "step": content.step, "experiment": asdict(content.experiment)}
-    return begin | {name: getattr(content, name) for name in names}
+    return begin | {name: getattr(content, name) for name in STATE_NAMES[len(begin) :]}
 
 
 def best_file(run: Path) -> Path:
@@ -116,7 +116,7 @@ def _note_best(run: Path, content: Content) -> dict | None:
     best, error = _best(run), content.metrics.get("pa_mpjpe_mm")
     if error is not None and (best is None or error < best["pa_mpjpe_mm"]):
         best = {"step": content.step, "pa_mpjpe_mm": error}
-        write_whole(best_file(run), json.dumps(best) + "\n")
+        write_json(best_file(run), best | UNSEALED)
     return best
 
 
@@ -142,7 +142,7 @@ def _best(run: Path) -> dict | None:
     if not path.exists():
         return None
     try:
-        best = read_json(path)
+        best = read_sealed_json(path, ("step", "pa_mpjpe_mm"))
         return {"step": int(best["step"]), "pa_mpjpe_mm": float(best["pa_mpjpe_mm"])}
     except (ValueError, KeyError, TypeError) as error:
         raise DamagedCheckpointError(
@@ -216,7 +216,8 @@ def _read_folder(folder: Path, only: tuple[str, ...] | None) -> Checkpoint:
     """Raises as `from_state`, and `DamagedCheckpointError` for files of another size or hash."""
     tensors = {}
     try:
-        state = read_json(folder / "state.json")
+        names = (*STATE_NAMES, "machine", "command", "files")
+        state = read_sealed_json(folder / "state.json", names)
         _check_format(state, folder)
         for name, written in state["files"].items():
             path = folder / name

@@ -34,7 +34,8 @@ from deformer.data.feature_frames import FIELDS_PER_WINDOW, FeatureFrames
 from deformer.data.index import WindowTable
 from deformer.data.stream import Stream
 from deformer.data.windows import WindowConfig
-from deformer.files.foreign import UnreadableFileError, read_json
+from deformer.files.foreign import UnreadableFileError
+from deformer.files.sealed import read_sealed_json
 from deformer.network.network import Network
 from deformer.network.output import FrameFeatures, Maps
 from deformer.training.checkpoint import file_sha256
@@ -49,6 +50,10 @@ SPATIAL_FIELDS = (
     "backbone", "norm", "width", "heads", "layers", "ffn", "roi_size", "placed_memory", "regressor",
 )  # fmt: skip
 """Fields of `DeformerConfig` that shape the spatial half."""
+_INFO_NAMES = (
+    "format", "level", "spatial_sha256", "network", "dataset_sha256", "size", "seed", "copies",
+    "augment", "input", "checkpoint", "command", "files",
+)  # fmt: skip
 _NOT_KEPT = ("images", "photometric", "is_repeat", "is_padding", "skipped")
 
 # ---------------------------------------------------------------------------------------- encoding
@@ -243,7 +248,7 @@ def open_features(folder: str | Path) -> Features:
             "python -m deformer.encode; after an interruption, run the same command again"
         )
     try:
-        info = read_json(path)
+        info = read_sealed_json(path, _INFO_NAMES)
     except UnreadableFileError as error:
         raise UnreadableFileError(f"{error}; or encode again") from None
     if (version := info.get("format")) != FORMAT:

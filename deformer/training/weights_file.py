@@ -5,7 +5,8 @@
     open_model("runs/lite")           # a run, or one of its checkpoints
 
 A file holds the model's arrays in half precision. Its header holds experiment, hand and step, as
-`state.json` of a checkpoint does. A card of the same name says how the model was trained.
+`state.json` of a checkpoint does, and the sum of the file. A card of the same name says how the
+model was trained; its row `sha256`, as on the cards of weights that ship, must be the file's.
 """
 
 import json
@@ -18,6 +19,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
 from deformer.files.foreign import describe_fault, one_line
+from deformer.files.sealed import UNSEALED, ChangedFileError, check_names, check_seal, seal
 from deformer.files.wellformed import read_json_object
 from deformer.files.whole import write_whole
 from deformer.hand.conventions import Tips
@@ -27,6 +29,7 @@ from deformer.network.network import Network
 from deformer.network.registry import network_class
 from deformer.network.state_dict import load_state
 from deformer.training.checkpoint import (
+    STATE_NAMES,
     Checkpoint,
     DamagedCheckpointError,
     best_file,
@@ -152,18 +155,23 @@ def write_weights(path: Path, checkpoint: Checkpoint) -> None:
             raise ValueError(
                 f"{key} has values that half precision cannot hold: nothing is written"
             )
-    write_whole(path, save(tensors, {"deformer": json.dumps(state_of(checkpoint))}))
+    header = json.dumps(state_of(checkpoint) | UNSEALED)
+    write_whole(path, seal(save(tensors, {"deformer": header})))
 
 
 def read_weights(path: Path) -> Checkpoint:
     """The inverse, in float32. Raises as `open_model`."""
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file; weights that ship: {', '.join(shipped())}")
+    sha256 = file_sha256(path)
     try:
+        check_seal(path.read_bytes())
+        if on_card(path, "sha256") not in (None, sha256):
+            raise ChangedFileError
         with safe_open(path, "pt") as file:
             header = (file.metadata() or {}).get("deformer")
             model = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-    except SafetensorError as error:
+    except (ChangedFileError, SafetensorError) as error:
         raise DamagedCheckpointError(
             f"{path} is no whole safetensors file: {describe_fault(path.read_bytes(), error)}"
         ) from None
@@ -171,9 +179,10 @@ def read_weights(path: Path) -> Checkpoint:
         raise ValueError(f"{path} holds arrays, but not those of a Deformer: it lacks its header")
     try:
         state = read_json_object(header.encode())
+        check_names(state, STATE_NAMES)
     except ValueError as error:
         raise DamagedCheckpointError(
             f"the header of {path} is damaged ({one_line(error)}): download or copy it again"
         ) from None
     model = {key: v.float() if v.is_floating_point() else v for key, v in model.items()}
-    return from_state(state, path, {"model": model}, file_sha256(path))
+    return from_state(state, path, {"model": model}, sha256)

@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 
 from deformer.data.dataset import read_table
 from deformer.files.foreign import UnreadableFileError, one_line
-from deformer.files.whole import whole_file
+from deformer.files.sealed import ChangedFileError, check_parquet, write_parquet
 from deformer.hand.conventions import SIDES
 
 HANDS_SUFFIX = ".hands.parquet"
@@ -140,8 +140,7 @@ def write_hands(path: Path, hands: HandRows, info: HandsInfo) -> None:
     columns["side"] = pa.array([SIDES[int(left)] for left in hands.is_left], pa.string())
     footer = json.dumps({"format": FORMAT} | asdict(info))
     table = pa.table(columns, schema=SCHEMA.with_metadata({_KEY: footer}))
-    with whole_file(path) as file:
-        pq.write_table(table, file, write_page_checksum=True)
+    write_parquet(path, table)
 
 
 def _column(dtype: pa.DataType, values: np.ndarray) -> pa.Array:
@@ -172,8 +171,9 @@ def read_hands(path: Path) -> tuple[HandRows, HandsInfo]:
 def read_hands_info(path: Path) -> HandsInfo:
     """Only the footer; raises as `read_hands`."""
     try:
+        check_parquet(path)
         schema = pq.read_schema(path)
-    except (pa.ArrowException, OSError):
+    except (ChangedFileError, pa.ArrowException, OSError):
         return read_hands(path)[1]  # says what is wrong
     return _info(path, schema)
 

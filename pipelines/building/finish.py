@@ -1,5 +1,6 @@
 """Finished shards → a dataset: the two indices, the counts, and `dataset.json` last of all."""
 
+import json
 import shutil
 from collections.abc import Iterable
 from contextlib import ExitStack, suppress
@@ -20,12 +21,13 @@ from deformer.data.dataset import (
     split_name,
 )
 from deformer.data.index_rows import ANNOTATIONS_SCHEMA, frames_schema
-from deformer.files.whole import whole_file
-from pipelines.building.marks import BUILD_FOLDER, ShardMark, read_rows, remove_mark, write_json
+from deformer.files.sealed import UNSEALED, check_parquet, sealed_parquet, write_json
+from pipelines.building.marks import BUILD_FOLDER, ShardMark, read_rows, remove_mark
 from pipelines.building.shard import size_and_sha256
 from pipelines.datasets.source import UnusableInputError
 
 TABLES = (FRAMES_FILE, ANNOTATIONS_FILE)
+_INFO_KEY = "deformer.dataset"
 
 LIKELY_CAUSES = {
     "no_hand": "the labels have a hand in no frame: is the side the other one, are joints or box "
@@ -65,20 +67,21 @@ def finish(out: Path, parameters: dict, marks: list[ShardMark], synthetic: dict 
     Raises `UnusableInputError` naming a shard that is not what was written, or the likely cause
     where no frame is valid.
     """
-    write_indices(out, (_rows(out, mark) for mark in marks), has_depth(parameters))
-    counts = count_index(out)
+    content = {
+        "schema_version": parameters["schema_version"],
+        "parameters": parameters,
+        "synthetic": synthetic,
+        "counts": None,  # of the indices, which come first
+        "shards": [asdict(mark) for mark in marks],
+        **UNSEALED,
+    }
+    write_indices(out, (_rows(out, mark) for mark in marks), content)
+    counts = content["counts"] = count_index(out)
     if fault := nothing_valid(counts):
         raise UnusableInputError(
             f"{out}: {fault}; mend the input, delete the folder {out} (its shards hold what was "
             "wrong) and run the same command again, or give another --out"
         )
-    content = {
-        "schema_version": parameters["schema_version"],
-        "parameters": parameters,
-        "synthetic": synthetic,
-        "counts": counts,
-        "shards": [asdict(mark) for mark in marks],
-    }
     write_json(out / DATASET_FILE, content)
     remove_build(out)
     return content
@@ -99,19 +102,36 @@ def remove_build(out: Path) -> None:
     shutil.rmtree(out / BUILD_FOLDER, ignore_errors=True)
 
 
-def write_indices(out: Path, rows: Iterable[tuple[pa.Table, pa.Table]], with_depth: bool) -> None:
-    """Write `frames.parquet` and `annotations.parquet`, one row group per shard, in shard order."""
+def write_indices(out: Path, rows: Iterable[tuple[pa.Table, pa.Table]], info: dict) -> None:
+    """Write `frames.parquet` and `annotations.parquet`, one row group per shard, in shard order.
+
+    info: the content of `dataset.json`; without its counts it is kept in `frames.parquet` too, so
+    that a damaged `dataset.json` is no loss.
+    """
     with ExitStack() as stack:
         writers = []
-        schemas = frames_schema(with_depth), ANNOTATIONS_SCHEMA
+        schemas = frames_schema(has_depth(info["parameters"])), ANNOTATIONS_SCHEMA
         for name, schema in zip(TABLES, schemas, strict=True):
             temporary = out / BUILD_FOLDER / f"{name}.tmp"
-            file = stack.enter_context(whole_file(out / name, temporary))
-            writer = pq.ParquetWriter(file, schema, compression="zstd", write_page_checksum=True)
-            writers.append(stack.enter_context(writer))
+            file = sealed_parquet(out / name, schema, temporary, compression="zstd")
+            writers.append(stack.enter_context(file))
         for tables in rows:
             for writer, table in zip(writers, tables, strict=True):
                 writer.write_table(table, row_group_size=max(len(table), 1))
+        kept = json.dumps(info | {"counts": None})
+        writers[0].add_key_value_metadata({_INFO_KEY: kept})
+
+
+def kept_info(out: Path) -> dict | None:
+    """What `frames.parquet` keeps of `dataset.json`, with the counts of the index; None where it
+    is damaged, gone, or of before anything was kept in it."""
+    path = out / FRAMES_FILE
+    try:
+        is_whole = check_parquet(path)
+        kept = (pq.read_metadata(path).metadata or {}).get(_INFO_KEY.encode())
+    except (OSError, ValueError, pa.ArrowException):
+        return None
+    return json.loads(kept) | {"counts": count_index(out)} if is_whole and kept else None
 
 
 def count_index(out: Path) -> dict:

@@ -1,13 +1,13 @@
 """Marks: a finished shard's record and index rows, kept while its dataset is being built."""
 
-import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import pyarrow as pa
 
+from deformer.files.sealed import write_json
 from deformer.files.wellformed import read_json_object
-from deformer.files.whole import whole_file, write_whole
+from deformer.files.whole import whole_file
 
 BUILD_FOLDER = ".deformer-build"
 """Inside a dataset while it is being built."""
@@ -60,8 +60,3 @@ def read_mark(out: Path, name: str) -> ShardMark | None:
 def remove_mark(out: Path, name: str) -> None:
     """Remove a shard's mark, so that it will be made again."""
     _mark_path(out, name).unlink(missing_ok=True)
-
-
-def write_json(path: Path, content: dict) -> None:
-    """Write a JSON file so that it is whole or not there."""
-    write_whole(path, json.dumps(content, indent=1) + "\n")

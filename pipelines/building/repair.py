@@ -10,10 +10,11 @@ import pyarrow.compute as pc
 from rich.progress import track
 
 from deformer.data.dataset import DATASET_FILE, has_depth, read_info
+from deformer.files.sealed import write_json
 from deformer.hand.box import AugmentationRange
 from deformer.program.lock import locked
-from pipelines.building.finish import count_index, remove_build, write_indices
-from pipelines.building.marks import BUILD_FOLDER, write_json
+from pipelines.building.finish import count_index, kept_info, remove_build, write_indices
+from pipelines.building.marks import BUILD_FOLDER
 from pipelines.building.plan import PlanOptions, describe_changes, make_plan
 from pipelines.building.shard import ShardTask, build_shard, index_shard
 from pipelines.datasets.source import UnusableInputError
@@ -34,10 +35,20 @@ def repair(folder: Path, root: Path | None, broken: set[str], mano_dir: Path | N
                 _rebuild(folder, root, broken, info, mano_dir)
             with_depth = has_depth(info["parameters"])
             rows = _rows(folder, info["shards"], with_depth)
-            write_indices(folder, rows, with_depth)
+            write_indices(folder, rows, info)
             write_json(folder / DATASET_FILE, info | {"counts": count_index(folder)})
         finally:
             remove_build(folder)
+
+
+def restore_info(folder: Path) -> bool:
+    """Write a damaged or lost `dataset.json` anew, from what `frames.parquet` keeps of it; False
+    where that is damaged too."""
+    with locked(folder, "build"):
+        if (info := kept_info(folder)) is None:
+            return False
+        write_json(folder / DATASET_FILE, info)
+        return True
 
 
 def _rebuild(

@@ -12,11 +12,16 @@ from tempfile import TemporaryFile
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 from pycocotools import mask as coco_mask
 
 from deformer.data.clip import SCHEMA_VERSION, image_member
-from deformer.data.dataset import ANNOTATIONS_FILE, FRAMES_FILE, read_info, split_column
+from deformer.data.dataset import (
+    ANNOTATIONS_FILE,
+    FRAMES_FILE,
+    open_table,
+    read_info,
+    split_column,
+)
 from deformer.files.whole import whole_file
 from deformer.hand.conventions import JOINT_NAMES, JOINT_PARENTS, NUM_JOINTS
 
@@ -96,8 +101,8 @@ def _head(info: dict, split: str | None) -> dict:
 def _entries(folder: Path, selected: tuple[str, str] | None) -> Iterator[tuple[dict, dict]]:
     """Images and their annotations, one row group in memory at a time."""
     with (
-        pq.ParquetFile(folder / FRAMES_FILE) as frames,
-        pq.ParquetFile(folder / ANNOTATIONS_FILE) as annotations,
+        open_table(folder / FRAMES_FILE) as frames,
+        open_table(folder / ANNOTATIONS_FILE) as annotations,
     ):
         row = 0
         for group in range(frames.num_row_groups):

@@ -9,6 +9,7 @@ from rich.console import Console
 from benchmarks.evaluate import Options, evaluate
 from benchmarks.evaluation.result import Evaluation
 from deformer.data.stream import Stream
+from deformer.files.sealed import write_json
 from deformer.hand.mano import Hands
 from deformer.training.checkpoint import Content, save_checkpoint
 from deformer.training.experiment import Experiment
@@ -38,7 +39,7 @@ def copy_with_parameters(data: Path, out: Path, **change) -> Path:
         if path.is_file() and path.name != "dataset.json":
             (out / path.name).symlink_to(path)
     parameters = {k: v for k, v in (info["parameters"] | change).items() if v is not None}
-    (out / "dataset.json").write_text(json.dumps(info | {"parameters": parameters}))
+    write_json(out / "dataset.json", info | {"parameters": parameters})
     return out
 
 

@@ -1,6 +1,7 @@
 """The program as it is called: bad input, several processes, kills."""
 
 import fcntl
+import json
 import os
 import re
 import signal
@@ -14,6 +15,7 @@ import pytest
 import torch
 
 from deformer import train
+from deformer.files.sealed import write_json
 from deformer.training import learner
 from deformer.training.checkpoint import load_checkpoint
 from tests.deformer.small_runs import (
@@ -70,7 +72,9 @@ def test_a_run_from_the_command_line(main, dataset, tmp_path):
     assert "step-00000001 is of another configuration" in line
     assert "optim.lr was 0.001, now 0.0007" in line and "stream.window.gap was 1, now 2" in line
     state = tmp_path / "run" / "checkpoints" / "step-00000001" / "state.json"
-    state.write_text(re.sub('"fingerprint": ".', '"fingerprint": "_', state.read_text()))
+    write_json(
+        state, json.loads(re.sub('"fingerprint": ".', '"fingerprint": "_', state.read_text()))
+    )
     line = _refused(main(*arguments(dataset, tmp_path / "run", "--resume")))
     assert "step 1 is of another stream" in line
     os.truncate(state, 100)

@@ -5,8 +5,9 @@ from pathlib import Path
 
 from deformer.data.clip import Clip, depth_member, image_member
 from deformer.data.dataset import has_depth, read_info
+from deformer.files.sealed import write_json
 from pipelines.building import shard as shards
-from pipelines.building.marks import BUILD_FOLDER, write_json
+from pipelines.building.marks import BUILD_FOLDER
 from pipelines.building.repair import repair
 from pipelines.verify import check_dataset, check_indices, verify
 from tests.pipelines.handmade import write_shard

@@ -13,6 +13,7 @@ import pytest
 
 from deformer.data.clip import Clip
 from deformer.data.dataset import read_info
+from deformer.files.sealed import seal, sealed_parquet, write_json
 from pipelines.building import shard as shards
 from pipelines.building.marks import BUILD_FOLDER
 from pipelines.datasets.source import UnusableInputError
@@ -58,13 +59,13 @@ def test_damaged_indices_are_found_and_made_again_without_the_raw_data(own_built
     assert path.read_bytes() == (built / f"{table}.parquet").read_bytes()
 
 
-def change_row_groups(path, change):
+def change_row_groups(path, change, writer=sealed_parquet):
     with pq.ParquetFile(path) as file:
         groups = [file.read_row_group(i) for i in range(file.num_row_groups)]
         schema = file.schema_arrow
-    with pq.ParquetWriter(path, schema) as writer:
+    with writer(path, schema) as file:
         for group in change(groups):
-            writer.write_table(group)
+            file.write_table(group)
 
 
 def test_an_index_that_says_otherwise_than_the_shard(own_built):
@@ -93,7 +94,7 @@ def test_an_index_that_says_otherwise_than_the_shard(own_built):
 )
 def test_counts_that_do_not_add_up(own_built, built, old, new, message):
     path = own_built / "dataset.json"
-    path.write_text(path.read_text().replace(old, new, 1))
+    path.write_bytes(seal(path.read_bytes().replace(old.encode(), new.encode(), 1)))
     assert problems(own_built) == [message]
     assert run(Options(own_built, repair=True, workers=0)) == 0
     assert path.read_bytes() == (built / "dataset.json").read_bytes()
@@ -160,7 +161,7 @@ def test_flipped_bytes_never_end_verify(own_built):
     }
     for i in range(1, len(info["shards"])):  # one shard is enough
         (own_built / f"{i:06d}.tar").unlink()
-    (own_built / "dataset.json").write_text(json.dumps(info | {"shards": info["shards"][:1]}))
+    write_json(own_built / "dataset.json", info | {"shards": info["shards"][:1]})
     rng = np.random.default_rng(0)
     named = 0
     for n in range(60):
@@ -206,7 +207,39 @@ def test_repair_that_is_stopped_leaves_what_was_there(raw_root, own_built, monke
     assert bytes_of(own_built) == before
 
 
-def test_a_damaged_or_lost_dataset_json(own_built):
+@pytest.mark.parametrize("damage", [lambda p: flip_byte(p, 700), lambda p: p.unlink()])
+def test_a_damaged_or_lost_dataset_json_comes_back_from_the_index(own_built, built, damage):
+    path = own_built / "dataset.json"
+    damage(path)
+    with pytest.raises((ValueError, FileNotFoundError), match=r"verify .* --repair restores it"):
+        run(Options(own_built, workers=0))
+    assert run(Options(own_built, repair=True, workers=0)) == 0
+    assert bytes_of(own_built) == bytes_of(built)
+
+
+def test_a_dataset_of_before_there_were_sums(own_built, raw_root):
+    path = own_built / "dataset.json"
+    info = read_info(own_built)
+    del info["file_sha256"]
+    write_json(path, info)
+    for table in ("frames", "annotations"):  # without a sum too
+        change_row_groups(own_built / f"{table}.parquet", lambda all: all, pq.ParquetWriter)
+    assert problems(own_built) == []
+    before = path.read_bytes()
+    flip_byte(own_built / "000000.tar", 5000)
+    assert run(Options(own_built, repair=True, root=raw_root, workers=0)) == 0
+    assert path.read_bytes() == before  # its hash is the dataset's identity
+
+
+def test_an_index_that_lost_its_sum(own_built, built):
+    path = own_built / "frames.parquet"
+    change_row_groups(path, lambda all: all, pq.ParquetWriter)
+    assert problems(own_built) == ["frames.parquet has lost its own sum"]
+    assert run(Options(own_built, repair=True, workers=0)) == 0
+    assert path.read_bytes() == (built / path.name).read_bytes()
+
+
+def test_a_dataset_json_without_what_must_be_in_it(own_built):
     path = own_built / "dataset.json"
     whole = {"schema_version": 1, "counts": {}}
     for more in ({}, {"parameters": {}}, {"parameters": {"hand": "x"}, "shards": [{}]}):
@@ -214,5 +247,8 @@ def test_a_damaged_or_lost_dataset_json(own_built):
         with pytest.raises(ValueError, match="is damaged .* build the dataset anew"):
             run(Options(own_built, workers=0))
     path.unlink()
+    (own_built / "frames.parquet").unlink()
+    with pytest.raises(FileNotFoundError, match=r"holds tars, .* build anew into another folder"):
+        run(Options(own_built, repair=True, workers=0))
     with pytest.raises(FileNotFoundError, match=r"holds tars, .* build anew into another folder"):
         run(Options(own_built, workers=0))

@@ -1,6 +1,7 @@
 """Runs one after the other and several at once: what each may use, what is done, what failed."""
 
 import io
+import json
 import os
 import signal
 import sys
@@ -23,6 +24,7 @@ from benchmarks.ablations.jobs import (
 )
 from benchmarks.evaluation.result import EVALUATION_FILE, write_evaluation
 from deformer.data.dataset import dataset_sha256
+from deformer.files.sealed import write_json
 from deformer.training.checkpoint import Content, load_checkpoint, save_checkpoint
 from tests.benchmarks.evaluations import make_evaluation
 from tests.deformer.small_runs import own_signals
@@ -114,7 +116,7 @@ def test_a_run_of_another_configuration_or_towards_another_end_is_not_done(here)
         save(cooling, {"total_steps": total_steps})
         assert cooling.is_done == is_done
     state = next(one.run.rglob("state.json"))
-    state.write_text(state.read_text().replace('"format": 1', '"format": 0'))
+    write_json(state, json.loads(state.read_text()) | {"format": 0})
     assert not one.is_done  # the training says why
 
 

@@ -14,6 +14,7 @@ from benchmarks.evaluation.result import (
     read_evaluation,
     write_evaluation,
 )
+from deformer.files.sealed import write_json
 from deformer.training.checkpoint import Content, load_checkpoint, save_checkpoint
 from deformer.training.experiment import shaping_fields
 from tests.benchmarks.evaluations import make_evaluation
@@ -47,7 +48,7 @@ def test_a_result_written_before_motion_was_stored_still_opens(path, fusion, mot
     content = json.loads(path.read_text())
     del content["run"]["motion"]
     content["run"] |= {"row": "a name of its folder", "fusion": fusion}
-    path.write_text(json.dumps(content))
+    write_json(path, content)
     evaluation = make_evaluation({"fusion": fusion, "motion": motion})
     assert read_evaluation(path) == evaluation
     write_evaluation(path, evaluation)
@@ -58,8 +59,18 @@ def test_a_result_written_before_motion_was_stored_still_opens(path, fusion, mot
 def test_a_result_written_before_hands_not_found_were_counted_still_opens(path, run):
     content = json.loads(path.read_text())
     del content["counts"]["not_found"]
-    path.write_text(json.dumps(content | ({"run": run} if run else {})))
+    write_json(path, content | ({"run": run} if run else {}))
     assert read_evaluation(path) == make_evaluation(run)
+
+
+def test_a_result_written_before_files_had_sums_still_opens(path):
+    content = json.loads(path.read_text())
+    del content["file_sha256"]
+    write_json(path, content | {"format": 2})
+    assert read_evaluation(path) == make_evaluation()
+    write_json(path, content)
+    with pytest.raises(ValueError, match="names lacking or unknown: file_sha256"):
+        read_evaluation(path)
 
 
 def test_evaluations_are_found_in_order(tmp_path, path):
@@ -105,7 +116,7 @@ def put(path: str, value) -> Callable[[dict], dict]:
 
 FAULTS = [
     ("{", "this is not JSON"),
-    (put("format", 1), "it has format 1, this program reads 2"),
+    (put("format", 1), "it has format 1, this program reads 3"),
     (put("counts.borrowed", 3), r"Counts\(predicted=40, borrowed=3, lost=0, corrupt=0, behind=0, "
      r"not_found=0\) do not add up to 40"),
     (put("extra", 1), "names lacking or unknown: extra"),
@@ -121,8 +132,10 @@ FAULTS = [
 
 @pytest.mark.parametrize(("fault", "message"), FAULTS, ids=[message for _, message in FAULTS])
 def test_a_bad_file_is_refused_by_name(fault, message, path):
-    content = fault if isinstance(fault, str) else json.dumps(fault(json.loads(path.read_text())))
-    path.write_text(content)
+    if isinstance(fault, str):
+        path.write_text(fault)
+    else:
+        write_json(path, fault(json.loads(path.read_text())))
     with pytest.raises(ValueError, match=message) as error:
         read_evaluation(path)
     assert str(path) in str(error.value) and "\n" not in str(error.value)

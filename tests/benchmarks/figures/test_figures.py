@@ -23,6 +23,7 @@ from benchmarks.figures.curves import (
 from benchmarks.figures.examples import largest_gain, typical_frames, view_window
 from benchmarks.figures.hands import _predicted
 from deformer.experiments import get_experiment
+from deformer.files.sealed import write_json
 from deformer.variants import VARIANTS, choices_of
 from tests.benchmarks.drawn_results import made_up, write_result, write_run
 from tests.benchmarks.evaluations import make_evaluation
@@ -186,7 +187,7 @@ def test_what_cannot_be_drawn_is_named(results, result, data, tmp_path, capsys):
         content = json.loads(path.read_text())
         content["data"] |= change
         content["counts"] |= {"predicted": content["data"]["frames"]}
-        path.write_text(json.dumps(content))
+        write_json(path, content)
         assert call(figures.main, "--results", folder.parent, "--data", data) == 1
         return " ".join(capsys.readouterr().err.split())
 
@@ -206,7 +207,7 @@ def test_a_part_of_a_split_is_drawn(data, result, tmp_path):
     path = tmp_path / "a" / "evaluation.json"
     content = json.loads(path.read_text())
     content["data"]["split"] += " where occlusion >= 0 limit 100"
-    path.write_text(json.dumps(content))
+    write_json(path, content)
     scored, problems = load_scored(find_evaluations(tmp_path), tmp_path, [data])
     assert problems == {} and not scored[0].is_borrowed.any()
     assert parse_split("s0_test") == ("s0_test", False)

@@ -11,6 +11,7 @@ from deformer.data.filter import Filter
 from deformer.data.index import make_windows, read_index, select_rows
 from deformer.data.windows import WindowConfig
 from deformer.files.foreign import UnreadableFileError
+from deformer.files.sealed import write_json
 from tests.deformer.data.conftest import labelled_clip
 from tests.pipelines.handmade import build_dataset, make_clip
 
@@ -52,7 +53,7 @@ def test_no_dataset_and_another_schema_version_are_refused(tmp_path, own_dataset
     with pytest.raises(FileNotFoundError, match="is no built dataset"):
         read_index(tmp_path / "nothing")
     info = json.loads((own_dataset / "dataset.json").read_text())
-    (own_dataset / "dataset.json").write_text(json.dumps(info | {"schema_version": 99}))
+    write_json(own_dataset / "dataset.json", info | {"schema_version": 99})
     with pytest.raises(ValueError, match="schema version 99, this program reads"):
         read_index(own_dataset)
 

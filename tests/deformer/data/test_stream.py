@@ -14,6 +14,7 @@ from deformer.data.order import OrderConfig
 from deformer.data.store import open_store
 from deformer.data.stream import Stream, StreamConfig
 from deformer.data.windows import WindowConfig
+from deformer.files.sealed import write_json
 from tests.deformer.data.conftest import labelled_clip
 from tests.pipelines.handmade import build_dataset
 
@@ -144,7 +145,7 @@ def change_info(folder: Path, part: str, key: str | int, value: dict) -> None:
     """One entry in a part of `dataset.json`."""
     info = json.loads((folder / "dataset.json").read_text())
     info[part][key] = value
-    (folder / "dataset.json").write_text(json.dumps(info))
+    write_json(folder / "dataset.json", info)
 
 
 def test_the_state_of_another_dataset_is_refused(own_dataset):

@@ -15,6 +15,7 @@ from deformer.files.whole import (
     whole_folder,
     write_whole,
 )
+from tests.faults.little_room import refused
 from tests.full_disk import little_room, names
 
 
@@ -126,3 +127,23 @@ def test_a_folder_is_the_old_one_or_the_new_one(tmp_path):
         (unfinished / "new").touch()
     assert [p.name for p in path.iterdir()] == ["new"]
     assert list(path.parent.iterdir()) == [path]
+
+
+def test_a_folder_that_cannot_get_its_name_leaves_the_old_one(tmp_path):
+    path = tmp_path / "folder"
+    with whole_folder(path) as unfinished:
+        (unfinished / "old").touch()
+    with refused("rename", 1), pytest.raises(NoRoomError), whole_folder(path) as unfinished:
+        (unfinished / "new").touch()
+    assert [p.name for p in path.iterdir()] == ["old"]
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_folder_whose_program_was_killed_between_two_names_comes_back(tmp_path):
+    path = tmp_path / "folder"
+    (tmp_path / ".folder.old").mkdir()
+    (tmp_path / ".folder.old" / "old").touch()
+    with pytest.raises(KeyboardInterrupt), whole_folder(path):
+        raise KeyboardInterrupt
+    assert [p.name for p in path.iterdir()] == ["old"]
+    assert list(tmp_path.iterdir()) == [path]

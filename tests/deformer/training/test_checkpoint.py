@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from deformer.experiments import EXPERIMENTS
+from deformer.files.sealed import write_json
 from deformer.files.whole import NoRoomError
 from deformer.training.checkpoint import (
     Content,
@@ -173,7 +174,7 @@ def test_files_that_were_not_fetched_are_named_with_what_to_do(tmp_path, caplog,
 
 def _edit_state(folder: Path, **change) -> None:
     state = json.loads((folder / "state.json").read_text())
-    (folder / "state.json").write_text(json.dumps(state | change))
+    write_json(folder / "state.json", state | change)
 
 
 def test_another_format_is_named(tmp_path):

@@ -24,6 +24,7 @@ from deformer.data.batch import to_input
 from deformer.data.store import open_store
 from deformer.data.stream import Stream
 from deformer.encode import Options, make_features
+from deformer.files.sealed import write_json
 from deformer.hand.mano import HandLayer
 from deformer.hand.rotations import rotvec_to_rotmat
 from deformer.program.lock import locked
@@ -313,7 +314,8 @@ def test_a_damaged_description_is_told_in_a_line(tmp_path, data, fault):
 def test_other_features_at_the_same_place_do_not_go_on(temporal_run, dataset, temporal, tmp_path):
     out = shutil.copytree(temporal_run, tmp_path / "run")
     for path in out.rglob("state.json"):
-        path.write_text(path.read_text().replace('features_sha256": "', 'features_sha256": "not '))
+        text = path.read_text().replace('features_sha256": "', 'features_sha256": "not ')
+        write_json(path, json.loads(text))
     with pytest.raises(ValueError, match="learned from other features"):
         run(dataset, out, temporal, resume=True)
 

@@ -17,6 +17,7 @@ from deformer.data.dataset import read_info
 from deformer.data.index import read_index
 from deformer.data.store import ClipReader, open_store
 from deformer.files.images import decode_depth, decode_jpeg, encode_png
+from deformer.files.sealed import write_json
 from pipelines.build_shards import Options, build
 from pipelines.building.shard import read_clips
 from pipelines.datasets import dexycb
@@ -209,6 +210,6 @@ def test_wrong_depth_members_are_found(own, value, frame, message):
 def test_depth_members_in_a_build_without_are_found(own):
     info = read_info(own)
     del info["parameters"]["depth"]
-    (own / "dataset.json").write_text(json.dumps(info))
+    write_json(own / "dataset.json", info)
     (meta, *_) = next(read_clips(own / "000000.tar", "000000.tar"))
     assert any(f"{depth_member(meta.key, 1)} is no member of this clip" in p for p in problems(own))

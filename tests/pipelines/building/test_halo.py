@@ -15,6 +15,7 @@ import pytest
 from deformer.data.store import open_store
 from deformer.data.stream import Stream, StreamConfig
 from deformer.data.windows import WindowConfig
+from deformer.files.sealed import write_json
 from pipelines.build_shards import Options, build
 from pipelines.building.repair import repair
 from pipelines.datasets import dexycb, ho3d
@@ -103,7 +104,7 @@ def test_a_build_with_a_halo_that_does_not_say_how_far_is_refused(shards, tmp_pa
     data = Path(shutil.copytree(shards(3), tmp_path / "shards"))
     info = json.loads((data / "dataset.json").read_text())
     del info["parameters"]["halo_frames"]
-    (data / "dataset.json").write_text(json.dumps(info))
+    write_json(data / "dataset.json", info)
     with pytest.raises(ValueError, match="dataset.json does not say how far .* build it again"):
         stream_of(data, WindowConfig(3, 1))
     assert len(stream_of(data, WindowConfig(1)).windows) == N
