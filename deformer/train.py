@@ -12,12 +12,10 @@ Exit status: 0 done, 1 unusable input, 2 wrong option, 143 stopped by SIGTERM, C
 terminal, after a checkpoint.
 """
 
-import json
 import sys
 import time
 from contextlib import ExitStack
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -25,11 +23,9 @@ from rich.console import Console
 
 from deformer.data.batch import Batch
 from deformer.data.dataset import labels_of
-from deformer.data.index import FrameIndex
 from deformer.data.store import open_store
 from deformer.data.stream import Stream, StreamConfig
 from deformer.files.foreign import check_folder_name
-from deformer.files.whole import write_whole
 from deformer.hand.mano import Hands, load_hands_of
 from deformer.network.discriminator import saturation
 from deformer.network.network import count_parameters
@@ -38,15 +34,15 @@ from deformer.program.console import PlainConsole, run_command, this_command
 from deformer.program.lock import locked
 from deformer.program.stopping import STOPPED, Stopping
 from deformer.train_options import Options, parse
-from deformer.training.checkpoint import Content, save_checkpoint
+from deformer.training.checkpoint import Content, add_metrics, note_best, save_checkpoint
 from deformer.training.distributed import (
     Place,
     any_rank,
     mean_over_ranks,
     process_group,
     this_machine,
-    wait_for_all,
 )
+from deformer.training.failed_step import name_windows, save_step, say_windows
 from deformer.training.features import Features, open_features
 from deformer.training.label_check import check_labels, check_truth
 from deformer.training.learner import Learner, NonFiniteError
@@ -61,7 +57,6 @@ def train(options: Options, place: Place, console: Console) -> int:
     with ExitStack() as held:
         training = _open(options, place, console, held)
         step = _learn(training)
-        wait_for_all()
     is_done = step == training.total_steps
     if place.is_first:
         end = f"done: {options.run} holds the checkpoints, log.jsonl and tensorboard/"
@@ -123,7 +118,7 @@ def _open(options: Options, place: Place, console: Console, held: ExitStack) -> 
         if start.message:
             console.print(start.message, soft_wrap=True)
         _describe(options, place, learner, stream, console)
-        journal = Journal(run, start.step, total_steps, console)
+        journal = Journal(run, start.step, total_steps, console, bool(start.metrics))
     return _Training(
         options, place, hands, stream, validation, learner, total_steps, start, journal
     )
@@ -169,8 +164,8 @@ def _learn(training: _Training) -> int:
     stream, total_steps, step = training.stream, training.total_steps, training.start.step
     if step == 0 and training.validation is not None:
         _validate(training, 0)  # the error before training
-    elif _is_due(training, step) and not training.start.is_validated:
-        _save(training, step, _validate(training, step))  # the last run stopped before validating
+    elif step > 0:
+        _catch_up(training)
     stopping = Stopping(ends_waiting=place.num_ranks == 1)
     saved = step
     seen = waited = 0.0
@@ -182,8 +177,7 @@ def _learn(training: _Training) -> int:
         try:
             terms = learner.step(batch, step, rate)
         except NonFiniteError as error:
-            path = _save_keys(options.run, stream.index, batch, step, place)
-            raise ValueError(f"{error}. The windows of this step are named in {path}") from None
+            raise ValueError(_save_failed(training, batch, step, rate, error)) from None
         step += 1
         seen += len(batch.images) * place.num_ranks
         is_last = step == total_steps
@@ -236,12 +230,31 @@ def _validate(training: _Training, step: int) -> dict[str, float]:
     return metrics
 
 
+def _catch_up(training: _Training) -> None:
+    """Validate the step that the run resumes from, and note it as the best, if the last run was
+    stopped before that."""
+    start = training.start
+    metrics = start.metrics
+    if _is_due(training, start.step) and not metrics:
+        metrics = _validate(training, start.step)
+        if training.place.is_first:
+            add_metrics(start.checkpoint, metrics)
+    if training.place.is_first:
+        note_best(training.options.run, start.step, metrics)
+    training.place.wait_for_all()
+
+
 def _save(training: _Training, step: int, metrics: dict[str, float]) -> None:
     """Save a checkpoint, in the first process. metrics: of a validation at this step, or empty."""
-    if not training.place.is_first:
-        return
+    if training.place.is_first:
+        options = training.options
+        save_checkpoint(options.run, _content(training, step, metrics), options.keep)
+    training.place.wait_for_all()
+
+
+def _content(training: _Training, step: int, metrics: dict[str, float]) -> Content:
     options, hands = training.options, training.hands
-    content = Content(
+    return Content(
         step=step,
         experiment=options.config,
         hand={"name": hands.name, "sha256": hands.sha256},
@@ -252,7 +265,31 @@ def _save(training: _Training, step: int, metrics: dict[str, float]) -> None:
         machine=this_machine(training.place),
         command=this_command("deformer.train"),
     )
-    save_checkpoint(options.run, content, options.keep)
+
+
+def _save_failed(
+    training: _Training, batch: Batch, step: int, rate: float, error: NonFiniteError
+) -> str:
+    """Save a step that cannot be learned, in the processes whose windows are the cause; returns
+    what to tell."""
+    place, run = training.place, training.options.run
+    is_known = any_rank(bool(error.bad), place.device)
+    if is_known and not error.bad:
+        place.wait_for_all()
+        return f"{error}. The windows of another process are the cause, which saves them"
+    windows = name_windows(training.stream.index, batch.rows)
+    try:
+        content = _content(training, step, {})
+        folder = save_step(run, content, training.learner, batch, rate, windows, error)
+        saved = f"The step is saved in {folder}: deformer.training.failed_step.repeat repeats it"
+    except OSError as fault:
+        saved = f"The step could not be saved ({fault})"
+    place.wait_for_all()  # the end of one process ends the others
+    return (
+        f"{error}. Its windows: {say_windows(windows)}. {saved}. Mend these labels, leave "
+        "them out (--stream.where) or lower --optim.lr, in another --out with --start-from "
+        f"{run}, whose last checkpoint stays"
+    )
 
 
 def _describe(
@@ -274,17 +311,6 @@ def _describe(
         f"{counts['total'] / 1e6:.2f}M parameters: {parts}",
         soft_wrap=True,
     )
-
-
-def _save_keys(run: Path, index: FrameIndex, batch: Batch, step: int, place: Place) -> Path:
-    """Write the frames of a step's windows to a file of this process."""
-    frames = [
-        [f"{index.clips[index.clip[row]]}:{index.numbers['frame'][row]}" for row in rows]
-        for rows in batch.rows.tolist()
-    ]
-    path = run / f"nonfinite-step-{step}-rank-{place.rank}.json"
-    write_whole(path, json.dumps({"step": step, "windows": frames}, indent=1) + "\n")
-    return path
 
 
 def run(options: Options) -> int:

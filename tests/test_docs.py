@@ -46,7 +46,7 @@ def test_the_conventions_hold(demo):
 
 
 def test_the_stream_by_itself(demo, capsys):
-    batches, clips = _python_of("training.md")
+    _, batches, clips = _python_of("training.md")
     exec(batches.replace("workers=2", "workers=0"), {})
     assert "torch.Size([8, 7, 3, 256, 256])" in capsys.readouterr().out
     exec(clips, {})

@@ -33,7 +33,7 @@ from deformer.network.config import DeformerConfig
 from deformer.network.network import Network
 from deformer.network.output import FrameFeatures
 from deformer.training.checkpoint import Checkpoint
-from deformer.training.distributed import Place, wait_for_all
+from deformer.training.distributed import Place
 from deformer.training.features import (
     encode_maps,
     encode_stream,
@@ -81,14 +81,14 @@ def predict(
     if not _is_done(path, inputs):
         if place.is_first:
             _keep_parts(parts, inputs, stream, place)
-        wait_for_all()
+        place.wait_for_all()
         # Only joints and poses are kept, so of the mesh only the fingertips are needed
         model = open_network(checkpoint, hands, place.device, NUM_VERTICES, config.tips)
         autocast = torch.autocast(place.device.type, torch.bfloat16, enabled=precision == "bf16")
         if features is None:
             singles = single_frames(stream, NO_AUGMENTATION, place.rank, place.num_ranks)
             _encode_parts(model, singles, place, parts, autocast)
-        wait_for_all()
+        place.wait_for_all()
         if place.is_first:
             if features is None:
                 frames = _read_parts(parts)
@@ -98,7 +98,7 @@ def predict(
             metadata = {_INPUTS_KEY: json.dumps(asdict(inputs))}
             write_parquet(path, table.replace_schema_metadata(metadata))
             shutil.rmtree(parts)
-    wait_for_all()
+    place.wait_for_all()
     return path
 
 

@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 from deformer.data.dataset import ANNOTATIONS_FILE, DATASET_FILE, FRAMES_FILE, read_info
 from deformer.data.remote import RemoteError, fetch, read_file
 from deformer.files.foreign import UnreadableFileError
+from deformer.files.sealed import ChangedFileError, check_parquet
 from deformer.files.whole import write_whole
 
 COPY_AGAIN = "copy them there from the built folder"
@@ -151,11 +152,12 @@ def _read_info(url: str) -> bytes:
 def _is_table(path: Path, num_rows: int) -> bool:
     """Whether a table has so many rows, and bytes that fit its checksums."""
     try:
+        check_parquet(path)
         with pq.ParquetFile(path, page_checksum_verification=True) as file:
             for group in range(file.num_row_groups):
                 file.read_row_group(group)
             return file.metadata.num_rows == num_rows
-    except (pa.ArrowException, OSError):
+    except (ChangedFileError, pa.ArrowException, OSError):
         return False
 
 

@@ -12,6 +12,8 @@ names the step with the lowest validation error.
 import hashlib
 import logging
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -21,7 +23,14 @@ from torch import Tensor, nn
 
 from deformer.files.foreign import UnreadableFileError, describe_other_file, one_line
 from deformer.files.sealed import UNSEALED, read_sealed_json, write_json
-from deformer.files.whole import RESUME, room_for, whole_folder, write_whole
+from deformer.files.whole import (
+    RESUME,
+    NoRoomError,
+    room_for,
+    sync_folder,
+    whole_folder,
+    write_whole,
+)
 from deformer.hand.mano import Hands
 from deformer.training.experiment import Experiment, from_dict
 
@@ -78,18 +87,45 @@ def save_checkpoint(run: Path, content: Content, keep: int) -> Path:
     """
     step = content.step
     folder = run / "checkpoints" / f"step-{step:08d}"
-    with room_for(run, RESUME):
+    with _writing(folder):
+        for left in folder.parent.glob(".step-*"):  # of a killed run
+            shutil.rmtree(left)
         with whole_folder(folder) as unfinished:
-            _write_folder(unfinished, content)
-        best = _note_best(run, content)
-    # Later steps are damaged checkpoints, which the resumed run will write again
-    for old in [folder for folder in _folders(run) if _step_of(folder) <= step][keep:]:
-        if best is None or _step_of(old) != best["step"]:
-            shutil.rmtree(old)
+            write_folder(unfinished, content)
+        sync_folder(run)  # it may have got the folder of checkpoints just now
+        best = note_best(run, step, content.metrics)
+        # Later steps are damaged checkpoints, which the resumed run will write again
+        for old in [folder for folder in _folders(run) if _step_of(folder) <= step][keep:]:
+            if best is None or _step_of(old) != best["step"]:
+                shutil.rmtree(old)
     return folder
 
 
-def _write_folder(folder: Path, content: Content) -> None:
+@contextmanager
+def _writing(folder: Path) -> Iterator[None]:
+    """Raises `NoRoomError`, or another `OSError` that says in one line what to do."""
+    try:
+        with room_for(folder.parents[1], RESUME):
+            yield
+    except NoRoomError:
+        raise
+    except OSError as error:
+        raise OSError(
+            f"{folder} cannot be written ({error.strerror or error}): what was saved before is "
+            "kept; mend that and run the same command with --resume"
+        ) from error
+
+
+def add_metrics(checkpoint: Checkpoint, metrics: dict[str, float]) -> None:
+    """Add the results of a validation to a checkpoint that was saved without one. At every moment
+    it is whole, with them or without."""
+    path = checkpoint.folder / "state.json"
+    with _writing(checkpoint.folder):
+        write_json(path, _read_state(path) | {"metrics": metrics} | UNSEALED)
+
+
+def write_folder(folder: Path, content: Content) -> None:
+    """Write the files of a checkpoint into a folder, `state.json` last."""
     files = {}
     for name, tensors in content.tensors.items():
         path = folder / f"{name}.safetensors"
@@ -111,11 +147,12 @@ def best_file(run: Path) -> Path:
     return run / "best.json"
 
 
-def _note_best(run: Path, content: Content) -> dict | None:
-    """Update `best.json` and return its content; None before the first validation."""
-    best, error = _best(run), content.metrics.get("pa_mpjpe_mm")
+def note_best(run: Path, step: int, metrics: dict[str, float]) -> dict | None:
+    """Update `best.json` with a checkpoint and return its content; None before the first
+    validation. metrics: its results of validation, or empty."""
+    best, error = _best(run), metrics.get("pa_mpjpe_mm")
     if error is not None and (best is None or error < best["pa_mpjpe_mm"]):
-        best = {"step": content.step, "pa_mpjpe_mm": error}
+        best = {"step": step, "pa_mpjpe_mm": error}
         write_json(best_file(run), best | UNSEALED)
     return best
 
@@ -216,8 +253,7 @@ def _read_folder(folder: Path, only: tuple[str, ...] | None) -> Checkpoint:
     """Raises as `from_state`, and `DamagedCheckpointError` for files of another size or hash."""
     tensors = {}
     try:
-        names = (*STATE_NAMES, "machine", "command", "files")
-        state = read_sealed_json(folder / "state.json", names)
+        state = _read_state(folder / "state.json")
         _check_format(state, folder)
         for name, written in state["files"].items():
             path = folder / name
@@ -235,6 +271,10 @@ def _read_folder(folder: Path, only: tuple[str, ...] | None) -> Checkpoint:
     except (OSError, KeyError) as error:
         raise DamagedCheckpointError(f"{folder} is damaged ({error!r})") from None
     return from_state(state, folder, tensors, model_sha256)
+
+
+def _read_state(path: Path) -> dict:
+    return read_sealed_json(path, (*STATE_NAMES, "machine", "command", "files"))
 
 
 def _check_format(state: dict, where: Path) -> None:

@@ -3,7 +3,7 @@
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 
 import torch
@@ -11,9 +11,10 @@ import torch.distributed as dist
 from torch import Tensor
 
 from deformer.program.processor import processor
+from deformer.training.watch import Watch
 
-_PATIENCE = timedelta(hours=4)
-"""Longest wait for other processes: the first process alone decodes and writes predictions."""
+_PATIENCE = timedelta(minutes=10)
+"""Longest wait for the others to start, and for their part in a sum."""
 
 
 @dataclass(frozen=True)
@@ -23,10 +24,16 @@ class Place:
     device: torch.device
     rank: int = 0
     num_ranks: int = 1
+    watch: Watch | None = field(default=None, compare=False)
 
     @property
     def is_first(self) -> bool:
         return self.rank == 0
+
+    def wait_for_all(self) -> None:
+        """Wait until all processes come here, without a limit. Raises `LostProcessError`."""
+        if self.watch is not None:
+            self.watch.wait_for_all()
 
 
 def this_machine(place: Place) -> dict[str, str | int]:
@@ -60,11 +67,32 @@ def process_group(device: str | None = None) -> Iterator[Place]:
     if "RANK" not in os.environ:
         yield Place(place)
         return
-    dist.init_process_group("nccl" if kind == "cuda" else "gloo", timeout=_PATIENCE)
+    with _joined("nccl" if kind == "cuda" else "gloo") as watch:
+        try:
+            yield Place(place, dist.get_rank(), dist.get_world_size(), watch)
+            watch.end_with_all()
+        except RuntimeError as error:
+            if lost := watch.lost():
+                raise lost from error
+            raise
+
+
+@contextmanager
+def _joined(backend: str) -> Iterator[Watch]:
     try:
-        yield Place(place, dist.get_rank(), dist.get_world_size())
+        dist.init_process_group(backend, timeout=_PATIENCE)
+        watch = Watch()
+    except RuntimeError as error:
+        raise OSError(
+            f"the {os.environ.get('WORLD_SIZE')} processes of this run did not find one another "
+            f"({str(error).splitlines()[0]}): start all of them, with one MASTER_ADDR and "
+            "MASTER_PORT"
+        ) from error
+    try:
+        yield watch
     finally:
-        dist.destroy_process_group()
+        if watch.leave():  # else a lost process would be waited for
+            dist.destroy_process_group()
 
 
 def mean_over_ranks(values: dict[str, Tensor]) -> dict[str, float]:
@@ -88,8 +116,3 @@ def sum_over_ranks(values: Tensor) -> Tensor:
 def any_rank(flag: bool, device: torch.device) -> bool:
     """Whether any process has set the flag."""
     return bool(sum_over_ranks(torch.tensor(float(flag), device=device)).item())
-
-
-def wait_for_all() -> None:
-    if dist.is_initialized():
-        dist.barrier()

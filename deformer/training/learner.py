@@ -1,5 +1,6 @@
 """A training step: the model, then the motion discriminator, each with its own Adam."""
 
+import math
 from collections.abc import Collection
 from contextlib import nullcontext
 from typing import NamedTuple
@@ -34,7 +35,15 @@ from deformer.training.motion import RealMotion
 
 
 class NonFiniteError(FloatingPointError):
-    """A loss or gradient is NaN or infinite; the weights are those before the step."""
+    """A gradient is NaN or infinite; the weights are those before the step."""
+
+    def __init__(self, step: int, terms: dict[str, float]) -> None:
+        """terms: unweighted losses of this process."""
+        self.terms = terms
+        self.bad = [name for name, value in terms.items() if not math.isfinite(value)]
+        said = ", ".join(f"{name} {terms[name]:.3g}" for name in self.bad or terms)
+        which = "not finite are" if self.bad else "all finite:"
+        super().__init__(f"step {step}: the gradient is not finite; loss terms: {which} {said}")
 
 
 class _Piece(NamedTuple):
@@ -168,10 +177,7 @@ class Learner:
         self.optimizer.zero_grad(set_to_none=True)
         if self.discriminator is not None:
             self.optimizer_d.zero_grad(set_to_none=True)
-        raise NonFiniteError(
-            f"step {step}: the gradient is not finite; loss terms: "
-            + ", ".join(f"{name} {value.item():.3g}" for name, value in terms.items())
-        )
+        raise NonFiniteError(step, {name: value.item() for name, value in terms.items()})
 
     def _set_rates(self, step: int, rate: float) -> None:
         optim = self.experiment.optim

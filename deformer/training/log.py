@@ -35,12 +35,21 @@ def read_records(path: Path) -> list[dict]:
 class Journal:
     """Only the first process writes it."""
 
-    def __init__(self, run: Path, first_step: int, total_steps: int, console: Console) -> None:
-        """first_step: later records, which a killed run left, are dropped."""
+    def __init__(
+        self, run: Path, first_step: int, total_steps: int, console: Console,
+        is_validated: bool = False,
+    ) -> None:  # fmt: skip
+        """first_step: later records, which a killed run left, are dropped, and unless it is
+        validated, also a validation at this step."""
         self.path, self.console = run / LOG_FILE, console
         self.total_steps = total_steps
         known = read_records(self.path) if first_step and self.path.exists() else []
-        kept = [json.dumps(record) + "\n" for record in known if record["step"] <= first_step]
+        last = (first_step, is_validated)
+        kept = [
+            json.dumps(record) + "\n"
+            for record in known
+            if (record["step"], record["kind"] == "validation") <= last
+        ]
         with room_for(run, RESUME):
             write_whole(self.path, "".join(kept))
             self.board = _begin_board(run / "tensorboard", first_step)

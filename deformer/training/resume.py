@@ -1,6 +1,6 @@
 """Start of a run: its last checkpoint, another run's model, features, or random weights."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from deformer.data.stream import Stream
@@ -21,8 +21,13 @@ class Start:
     """As in `Checkpoint`."""
     message: str = ""
     """For the console."""
-    is_validated: bool = False
-    """Whether this step was validated."""
+    checkpoint: Checkpoint | None = None
+    """What it resumes from, without the tensors."""
+
+    @property
+    def metrics(self) -> dict[str, float]:
+        """Results of the validation at this step; empty if there was none."""
+        return self.checkpoint.metrics if self.checkpoint else {}
 
 
 def load_start(
@@ -87,7 +92,7 @@ def _resume(run: Path, learner: Learner, stream: Stream, origin: dict) -> Start:
         checkpoint.step,
         checkpoint.origin | {"total_steps": origin["total_steps"]},
         f"going on from {checkpoint.folder}",
-        bool(checkpoint.metrics),
+        replace(checkpoint, tensors={}),
     )
 
 

@@ -16,7 +16,8 @@ import pytest
 import torch
 from rich.console import Console
 
-from deformer.data import store, stream
+from deformer import train
+from deformer.data import stream
 from deformer.data.crops import warp_crops
 from deformer.data.stream import StreamConfig
 from deformer.files.foreign import UnreadableFileError
@@ -25,7 +26,7 @@ from deformer.program.lock import LOCK_FILE
 from deformer.program.processor import processor
 from deformer.program.stopping import STOPPED
 from deformer.train import warp_on
-from deformer.training import learner
+from deformer.training import checkpoint, learner
 from deformer.training.checkpoint import load_checkpoint
 from deformer.training.distributed import Place
 from tests.deformer.small_runs import (
@@ -45,13 +46,12 @@ def test_a_run_leaves_checkpoints_and_a_log(whole):
     assert [r["step"] for r in records(whole) if r["kind"] == "train"] == [1, 2, 3, 4, 5, 6]
     assert [r["step"] for r in records(whole) if r["kind"] == "validation"] == [0, 4, 6]
     assert list((whole / "tensorboard").iterdir())
-    checkpoint = load_checkpoint(whole)
-    assert checkpoint.step == 6 and checkpoint.tensors.keys() == {
-        "model", "discriminator", "optimizer",
-    }  # fmt: skip
-    assert checkpoint.metrics["pa_mpjpe_mm"] == records(whole)[-1]["pa_mpjpe_mm"]
-    assert checkpoint.command.startswith("python -m deformer.train ")
-    assert checkpoint.machine == {
+    last = load_checkpoint(whole)
+    assert last.step == 6
+    assert last.tensors.keys() == {"model", "discriminator", "optimizer"}
+    assert last.metrics["pa_mpjpe_mm"] == records(whole)[-1]["pa_mpjpe_mm"]
+    assert last.command.startswith("python -m deformer.train ")
+    assert last.machine == {
         "device": "CPU", "processes": 1, "processor": processor(), "torch": torch.__version__,
         "threads": torch.get_num_threads(),
     }  # fmt: skip
@@ -112,6 +112,27 @@ def test_stopped_by_a_signal_it_saves_at_that_step(
     assert checkpoint_steps(out)[-1] == step + 1
     assert run(dataset, out, resume=True) == 0
     assert_same_run(out, whole)
+
+
+def test_what_the_last_run_had_not_noted_the_next_one_does(whole, dataset, tmp_path, monkeypatch):
+    """It was stopped where a validation is due; the next one was killed after that, and another
+    between a checkpoint and the note that it is the best."""
+    out = tmp_path / "run"
+    with monkeypatch.context() as patch:
+        interrupt(patch, 3, signal.SIGTERM)
+        assert run(dataset, out) == STOPPED
+    for module, name in ((train, "add_metrics"), (train, "note_best"), (checkpoint, "note_best")):
+        with monkeypatch.context() as patch, pytest.raises(Killed):
+            patch.setattr(module, name, _kill)
+            run(dataset, out, resume=True)
+    assert checkpoint_steps(out)[-1] == 6
+    assert run(dataset, out, resume=True) == 0
+    assert_same_run(out, whole)
+    assert (out / "best.json").read_text() == (whole / "best.json").read_text()
+
+
+def _kill(*_):
+    raise Killed
 
 
 def test_a_stop_does_not_wait_for_the_next_line_of_the_log(dataset, tmp_path, monkeypatch):
@@ -224,30 +245,6 @@ def test_without_steps_it_runs_for_the_epochs_of_the_experiment(dataset, tmp_pat
     experiment = changed("optim", experiment, epochs=1)
     assert run(dataset, tmp_path / "run", experiment, steps=None) == 0
     assert checkpoint_steps(tmp_path / "run")[-1] == 3  # 10 windows in batches of 4
-
-
-def test_a_nonfinite_loss_stops_with_its_windows_named(dataset, tmp_path, monkeypatch):
-    out, real, seen = tmp_path / "run", learner.Learner.step, {}
-
-    def poisoned(self, batch, step, rate):
-        if step == 4:
-            seen["rows"] = batch.rows.tolist()
-            batch = batch._replace(betas=batch.betas * float("nan"))
-        return real(self, batch, step, rate)
-
-    monkeypatch.setattr(learner.Learner, "step", poisoned)
-    with pytest.raises(ValueError, match=r"step 4: the gradient is not finite; .*shape nan") as e:
-        run(dataset, out)
-    path = out / "nonfinite-step-4-rank-0.json"
-    assert str(path) in str(e.value)
-    _, index = store.open_store(dataset)
-    frames = [
-        [f"{index.clips[index.clip[row]]}:{index.numbers['frame'][row]}" for row in rows]
-        for rows in seen["rows"]
-    ]
-    assert len(frames) == 4 and all(len(window) == 3 for window in frames)
-    assert json.loads(path.read_text()) == {"step": 4, "windows": frames}
-    assert checkpoint_steps(out) == [2, 4]  # from where it can go on
 
 
 def test_the_log_holds_every_term_the_rate_and_the_speed(whole):

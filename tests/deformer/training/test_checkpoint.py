@@ -91,6 +91,13 @@ def test_no_room_for_a_checkpoint(tmp_path):
     assert load_checkpoint(tmp_path).step == 1
 
 
+def test_what_a_killed_save_left_goes_with_the_next(tmp_path):
+    _save(tmp_path, 1)
+    (tmp_path / "checkpoints" / ".step-00000002.part").mkdir()
+    _save(tmp_path, 3)
+    assert names(tmp_path / "checkpoints") == ["step-00000001", "step-00000003"]
+
+
 def test_the_last_ones_and_the_best_are_kept(tmp_path):
     kept = []
     for step, error in ((1, 9.0), (2, 5.0), (3, None), (4, 7.0), (5, 5.0), (6, 4.0), (7, None)):

@@ -1,0 +1,96 @@
+"""The disk of a training is full, or read-only."""
+
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from random import Random
+
+import pytest
+
+from deformer.files.whole import NoRoomError
+from deformer.training.checkpoint import load_checkpoint
+from tests.deformer.small_runs import assert_same_run, build_dataset, checkpoint_steps, run
+
+_ADVICE = "make room and run the same command"
+
+
+@pytest.fixture(scope="module")
+def dataset(raw_root):
+    return build_dataset(raw_root)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory, dataset):
+    out = tmp_path_factory.mktemp("room") / "whole"
+    run(dataset, out)
+    return out
+
+
+@contextmanager
+def _disk(folder: Path, options: str) -> Iterator[None]:
+    folder.mkdir(parents=True, exist_ok=True)
+    done = subprocess.run(["mount", "-t", "tmpfs", "-o", options, "none", folder], check=False)
+    if done.returncode:
+        pytest.skip("no tmpfs may be mounted here")
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", folder], check=True)
+
+
+def _used(run: Path) -> int:
+    return sum(path.stat().st_size for path in run.rglob("*") if path.is_file())
+
+
+def _fill(dataset: Path, whole: Path, folder: Path, seeds: range, count_faults) -> None:
+    wrong = {}
+    for seed in seeds:
+        size = Random(seed).randrange(4096, _used(whole))
+        with _disk(folder, f"size={size}"):
+            try:
+                run(dataset, folder / "run")
+                wrong[seed] = "it had room"
+            except NoRoomError as error:
+                line = str(error)
+                if "\n" in line or _ADVICE not in line or str(folder) not in line:
+                    wrong[seed] = line
+            steps = checkpoint_steps(folder / "run")
+            if steps and load_checkpoint(folder / "run").step != steps[-1]:
+                wrong[seed] = "the last checkpoint is not whole"
+            subprocess.run(["mount", "-o", "remount,size=1g", folder], check=True)
+            run(dataset, folder / "run", resume=True)
+            try:
+                assert_same_run(folder / "run", whole)
+            except AssertionError as error:
+                wrong[seed] = repr(error)
+    count_faults("training: the disk full", len(seeds), len(seeds) - len(wrong))
+    assert not wrong, wrong
+
+
+@pytest.mark.slow
+def test_a_full_disk_is_told_and_with_room_it_goes_on(dataset, whole, tmp_path, count_faults):
+    _fill(dataset, whole, tmp_path / "disk", range(3), count_faults)
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("chunk", range(4))
+def test_full_disks_often(dataset, whole, tmp_path, count_faults, chunk):
+    _fill(
+        dataset, whole, tmp_path / "disk", range(100 + 10 * chunk, 110 + 10 * chunk), count_faults
+    )
+
+
+@pytest.mark.slow
+def test_a_read_only_folder_of_checkpoints_is_told(dataset, whole, tmp_path, count_faults):
+    out = tmp_path / "run"
+    with _disk(out / "checkpoints", "size=1g"):
+        run(dataset, out, steps=4)
+        subprocess.run(["mount", "-o", "remount,ro", out / "checkpoints"], check=True)
+        with pytest.raises(OSError, match="step-00000006 cannot be written .*--resume$"):
+            run(dataset, out, resume=True)
+        assert load_checkpoint(out).step == 4
+        subprocess.run(["mount", "-o", "remount,rw", out / "checkpoints"], check=True)
+        run(dataset, out, resume=True)
+        assert_same_run(out, whole)
+    count_faults("training: a read-only folder", 1, 1)
