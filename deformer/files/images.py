@@ -1,8 +1,8 @@
-"""Image files: stored pixels, JPEG headers, lossless crops of JPEGs.
+"""Image files: stored pixels, lossless crops of JPEGs.
 
 No other module decodes images or uses a JPEG library. EXIF orientation of datasets' images is
 ignored, because labels belong to the stored pixels. Two libraries can cut crops; both give the same
-bytes.
+bytes. What an image's header says is checked before it is decoded (`image_headers`).
 """
 
 import ctypes
@@ -12,93 +12,33 @@ import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import BinaryIO
 
 import cv2
 import numpy as np
 import simplejpeg
 
+from deformer.files.image_headers import (
+    JPEG_SIGNATURE,
+    PNG_SIGNATURE,
+    JpegHeader,
+    image_size,
+    jpeg_size,
+    read_jpeg_header,
+)
+
 ENCODED_QUALITY = 95
 """Quality of JPEGs that are encoded from pixels: rendered images, or images of other formats."""
 
 
-PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _PNG_END = b"IEND\xaeB`\x82"
 _PNG_HEADER_BYTES = 24
 # Fast, and rows stored as differences to the row above: twice as fast again for depth images
 _PNG = cv2.IMWRITE_PNG_COMPRESSION, 1, cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_UP
-_JPEG_SIGNATURE = b"\xff\xd8\xff"
 
 
 class UnsupportedJpegError(ValueError):
     """A JPEG of an unsupported kind, which the message names."""
-
-
-@dataclass(frozen=True)
-class JpegHeader:
-    """The header of a JPEG file."""
-
-    size: tuple[int, int]
-    """(width, height), px."""
-    coding: int
-    """Number of the frame marker: 0 baseline, 1 extended, 2 progressive, 9 and 10 arithmetic."""
-    bits: int
-    sampling: tuple[tuple[int, int], ...]
-    """(horizontal, vertical) sampling factor of each component."""
-    is_rgb: bool
-    """Whether the three components are red, green, blue instead of YCbCr."""
-
-    @property
-    def mcu(self) -> tuple[int, int]:
-        """(width, height) in px of the coding blocks (MCUs); 8 is rounded up to 16."""
-        factors = (max(factor) for factor in zip(*self.sampling, strict=True))
-        width, height = (8 * factor if factor > 2 else 16 for factor in factors)
-        return width, height
-
-
-def read_jpeg_header(image: bytes) -> JpegHeader:
-    """The header of a JPEG file. Raises `ValueError` for a damaged or other file."""
-    frame, ids, has_jfif, adobe = None, b"", False, None
-    for marker, content in _segments(image):
-        if marker == 0xE0 and len(content) >= 14 and content.startswith(b"JFIF\0"):
-            has_jfif = True
-        elif marker == 0xEE and len(content) >= 12 and content.startswith(b"Adobe"):
-            adobe = content[11]
-        elif 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):  # tables, reserved
-            if frame or len(content) < 6 or len(content) != 6 + 3 * content[5]:
-                raise ValueError("the JPEG's frame header is damaged")
-            frame, ids = (marker - 0xC0, content), content[6::3]
-    if frame is None:
-        raise ValueError("the file ends before a JPEG's frame header")
-    coding, content = frame
-    height, width = (int.from_bytes(content[i : i + 2], "big") for i in (1, 3))
-    sampling = tuple(divmod(factor, 16) for factor in content[7::3])
-    if not (width and height and sampling and all(1 <= f <= 4 for pair in sampling for f in pair)):
-        raise ValueError("the JPEG's frame header is damaged")
-    # as libjpeg decides
-    is_rgb = len(ids) == 3 and not has_jfif and (ids == b"RGB" if adobe is None else adobe == 0)
-    return JpegHeader((width, height), coding, content[0], sampling, is_rgb)
-
-
-def _segments(image: bytes) -> Iterator[tuple[int, bytes]]:
-    """(marker, content) of every segment before the first scan."""
-    if image[:2] != b"\xff\xd8":
-        raise ValueError(f"a JPEG file begins with ff d8, this one with {image[:2]!r}")
-    at = 2
-    while at + 4 <= len(image) and image[at] == 0xFF:
-        marker = image[at + 1]
-        if marker == 0xFF:  # padding
-            at += 1
-            continue
-        if marker in (0xDA, 0xD9):  # a scan, the end
-            return
-        if marker == 0x01 or 0xD0 <= marker <= 0xD8:  # without content
-            at += 2
-            continue
-        size = int.from_bytes(image[at + 2 : at + 4], "big")
-        yield marker, image[at + 4 : at + 2 + size]
-        at += 2 + max(size, 2)
 
 
 def decode_jpeg(image: bytes, colours: str = "RGB", *, is_strict: bool = False) -> np.ndarray:
@@ -107,14 +47,16 @@ def decode_jpeg(image: bytes, colours: str = "RGB", *, is_strict: bool = False) 
     colours: "RGB", "BGR", or "RGBX", whose fourth channel is unused. Raises `ValueError` for a
     damaged file; is_strict: also where libjpeg would fill in missing data.
     """
+    jpeg_size(image)
     return simplejpeg.decode_jpeg(image, colours, strict=is_strict)
 
 
 def check_jpeg(image: bytes) -> tuple[int, int]:
     """(width, height) of a JPEG file whose data are all read, in half the time of decoding it.
     Raises `ValueError` for a damaged file, also where libjpeg would fill in missing data."""
+    size = jpeg_size(image)
     simplejpeg.decode_jpeg(image, "GRAY", min_height=1, min_width=1, min_factor=8)
-    return read_jpeg_header(image).size
+    return size
 
 
 def decode_image(image: bytes) -> np.ndarray:
@@ -123,26 +65,29 @@ def decode_image(image: bytes) -> np.ndarray:
     Raises `ValueError` for other files; OpenCV fills in missing data of a truncated one. Other
     formats are refused, because OpenCV applies their orientation (TIFF).
     """
-    if not image.startswith((PNG_SIGNATURE, _JPEG_SIGNATURE)):
+    if not image.startswith((PNG_SIGNATURE, JPEG_SIGNATURE)):
         raise ValueError(
             f"PNG and JPEG images are read, and these {len(image)} bytes begin with {image[:4]!r}: "
             "convert the image to PNG"
         )
-    data = np.frombuffer(image, np.uint8)
-    pixels = cv2.imdecode(data, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
-    if pixels is None:
-        raise ValueError(f"{len(image)} bytes are no image that OpenCV decodes")
-    return pixels
+    return _decoded(image, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
 
 
 def decode_upright(image: bytes) -> np.ndarray:
     """The pixels of a picture as people see it, turned by its EXIF orientation: (height, width, 3)
-    uint8 RGB, from any format of OpenCV. Raises `ValueError` for other files; OpenCV fills in
-    missing data of a truncated one."""
-    data = np.frombuffer(image, np.uint8)
-    pixels = cv2.imdecode(data, cv2.IMREAD_COLOR_RGB) if len(data) else None
+    uint8 RGB, from JPEG, PNG, BMP, WebP or TIFF. Raises `ValueError` for other files; OpenCV fills
+    in missing data of a truncated one."""
+    return _decoded(image, cv2.IMREAD_COLOR_RGB)
+
+
+def _decoded(image: bytes, flags: int) -> np.ndarray:
+    image_size(image)
+    try:
+        pixels = cv2.imdecode(np.frombuffer(image, np.uint8), flags)
+    except cv2.error:  # an assertion of OpenCV about the file
+        pixels = None
     if pixels is None:
-        raise ValueError(f"{len(image)} bytes are no picture that OpenCV decodes")
+        raise ValueError(f"{len(image)} bytes are no image that OpenCV decodes")
     return pixels
 
 
@@ -169,8 +114,8 @@ def decode_depth(png: bytes) -> np.ndarray:
     """The pixels of a depth image, a grey PNG of 16 bits, (height, width) uint16. Raises
     `ValueError` for other and for damaged files."""
     is_whole = png.startswith(PNG_SIGNATURE) and not is_cut_off(png)
-    pixels = cv2.imdecode(np.frombuffer(png, np.uint8), cv2.IMREAD_UNCHANGED) if is_whole else None
-    if pixels is None or pixels.dtype != np.uint16 or pixels.ndim != 2:
+    pixels = _decoded(png, cv2.IMREAD_UNCHANGED) if is_whole else np.empty(0)
+    if pixels.dtype != np.uint16 or pixels.ndim != 2:
         raise ValueError(f"{len(png)} bytes are no whole grey PNG of 16 bits")
     return pixels
 
@@ -195,6 +140,7 @@ def crop_jpeg(image: bytes, rectangle: tuple[int, int, int, int]) -> bytes:
     The crop is baseline-coded and has no EXIF. Raises `UnsupportedJpegError`, and `ValueError` for
     damage in any part of the file.
     """
+    jpeg_size(image)
     header = read_jpeg_header(image)
     _check_kind(header)
     return _cutter()(image, rectangle, header)

@@ -90,6 +90,8 @@ class _PatientFile(io.RawIOBase):
             start = self._at
         elif whence == os.SEEK_END:
             start = self._tried(lambda descriptor: os.fstat(descriptor).st_size)
+        if start + offset < 0:
+            raise OSError(errno.EINVAL, os.strerror(errno.EINVAL), self.name)
         self._at = start + offset
         return self._at
 

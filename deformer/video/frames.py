@@ -6,7 +6,7 @@
             print(frame.index, frame.time_s, frame.image_rgb.shape)
         print(video.fault or "whole")
 
-PyAV reads everything that FFmpeg knows; pictures are read by OpenCV.
+FFmpeg reads videos, by PyAV; OpenCV reads pictures.
 """
 
 import glob
@@ -21,14 +21,13 @@ from typing import NamedTuple
 import av
 import cv2
 import numpy as np
-from av.video.reformatter import ColorRange, Colorspace, ColorTrc, VideoReformatter
-from PIL import Image
+from av.video.reformatter import ColorRange, Colorspace, VideoReformatter
 
 from deformer.files.foreign import UnreadableFileError, describe_fault
+from deformer.files.image_headers import TooLargeError, image_size
 from deformer.files.images import decode_upright
 from deformer.files.patient import (
     entries,
-    is_damage,
     is_file,
     is_folder,
     open_file,
@@ -36,6 +35,7 @@ from deformer.files.patient import (
     status,
 )
 from deformer.files.whole import whole_file
+from deformer.video.ffmpeg import Converter, decoded, opened_video, video_stream
 
 VIDEOS = (
     *(".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ts", ".mts", ".m2ts"),
@@ -45,7 +45,8 @@ PICTURES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
 _OURS = ".hands.mp4"
 ASSUMED_FPS = 30.0
 """Of pictures, and of videos that say nothing."""
-_HEAD_BYTES = 1 << 20
+_HEAD_BYTES = 1 << 16
+"""Of a picture, in which its size stands almost always."""
 _TAIL_S = 0.5
 """Sound may last this much longer than the pictures of a whole video."""
 _TICKS = 90_000
@@ -116,11 +117,13 @@ def _natural(path: Path) -> tuple:
 
 def _stored_size(picture: Path) -> tuple[int, int] | None:
     try:
-        with open_file(picture) as file, Image.open(file) as image:
-            return image.size
-    except OSError as error:
-        if not is_damage(error):
-            raise
+        with open_file(picture) as file:
+            head = file.read(_HEAD_BYTES)
+            try:
+                return image_size(head)
+            except ValueError:  # which may stand farther behind
+                return image_size(head + file.read())
+    except ValueError:
         return None  # reading it says why
 
 
@@ -164,6 +167,8 @@ class Video:
         be read.
         """
         if not (is_file(path) or is_folder(path)):
+            if path.exists():  # opening one may wait for ever
+                raise UnreadableFileError(f"{path} is a pipe, a socket or a device: name a file")
             raise FileNotFoundError(f"{path}: there is no such video")
         self.path = path
         self._faults: list[str] = []
@@ -222,19 +227,19 @@ def _read_pictures(paths: list[Path], faults: list[str]) -> Iterator[_Stored]:
         data = read_file(path)
         try:
             yield _Stored(decode_upright(data), None, None, len(paths))
+        except TooLargeError as error:
+            faults.append(f"{path} is not read: {error}")
         except ValueError as error:
             faults.append(f"{path} is no whole picture: {describe_fault(data, error, data[:3])}")
 
 
 def _read_file(path: Path, faults: list[str]) -> Iterator[_Stored]:
-    with _opened(path) as container:
-        if not container.streams.video:
-            raise UnreadableFileError(f"{path} holds no pictures: name a video")
-        stream = container.streams.best("video")
-        rate, rgb = stream.average_rate or stream.guessed_rate, _Converter()
+    with opened_video(path) as container:
+        stream = video_stream(container, path)
+        rate, rgb = stream.average_rate or stream.guessed_rate, Converter()
         num_bad = num_frames = 0
         end_s = 0.0
-        for frame in _decoded(container, stream):
+        for frame in decoded(container, stream):
             if frame is None:
                 num_bad += 1
                 continue
@@ -253,69 +258,6 @@ def _read_file(path: Path, faults: list[str]) -> Iterator[_Stored]:
             found = f"{num_bad} of its packets are damaged; " if num_bad else ""
             found += f"its header says {length:.1f} s; " if is_short else ""
             faults.append(f"{path} is damaged or cut off: {found}{num_frames} frames could be read")
-
-
-@contextmanager
-def _opened(path: Path) -> Iterator[av.container.InputContainer]:
-    """Opened as a file object, because FFmpeg would take "name:" in a path for a protocol."""
-    with open_file(path) as file:
-        head = file.read(_HEAD_BYTES)
-        file.seek(0)
-        if not head:
-            raise UnreadableFileError(f"{path} is no video: {describe_fault(head)}")
-        try:
-            container = av.open(file, metadata_errors="replace")
-        except av.error.FFmpegError as error:
-            fault = describe_fault(head, error.strerror)
-            raise UnreadableFileError(f"{path} is no video: {fault}") from None
-        with container:
-            yield container
-
-
-def _decoded(
-    container: av.container.InputContainer, stream: av.VideoStream
-) -> Iterator[av.VideoFrame | None]:
-    """The frames; None for each damaged packet or frame. Slices, not frames, are decoded in
-    parallel: so the same frames come out of a damaged file each time."""
-    packets = container.demux(stream)
-    while True:
-        try:
-            packet = next(packets, None)
-            if packet is None:
-                return
-            frames = packet.decode()
-        except av.error.FFmpegError:
-            yield None
-            continue
-        if packet.is_corrupt or any(frame.is_corrupt for frame in frames):
-            yield None
-        yield from frames
-
-
-class _Converter:
-    """Frames of any format → RGB (H, W, 3) uint8, upright."""
-
-    def __init__(self) -> None:
-        self._reformatter = VideoReformatter()
-
-    def __call__(self, frame: av.VideoFrame) -> np.ndarray:
-        image = self._reformatter.reformat(frame, format="rgb24").to_ndarray()
-        if frame.color_trc == ColorTrc.SMPTE2084:
-            image = cv2.LUT(image, _PQ_TO_SDR)
-        turns = round(frame.rotation / 90) % 4
-        return np.ascontiguousarray(np.rot90(image, turns)) if turns else image
-
-
-def _pq_to_sdr() -> np.ndarray:
-    """Table (256,) of HDR10's codes as a screen shows them whose white has 203 cd/m² (ITU-R
-    BT.2408). FFmpeg's own conversion prepares for 12 s. HLG is made to be shown as it is."""
-    m1, m2, c1, c2, c3 = 1305 / 8192, 2523 / 32, 107 / 128, 2413 / 128, 2392 / 128  # SMPTE ST 2084
-    power = np.linspace(0, 1, 256) ** (1 / m2)
-    light = 10_000 * (np.maximum(power - c1, 0) / (c2 - c3 * power)) ** (1 / m1)
-    return np.rint(255 * np.minimum(light / 203, 1) ** (1 / 2.2)).astype(np.uint8)
-
-
-_PQ_TO_SDR = _pq_to_sdr()
 
 
 # ------------------------------------------------------------------------------------------ writing

@@ -9,8 +9,8 @@ import struct
 
 import numpy as np
 
+from deformer.files.image_headers import PNG_SIGNATURE, read_jpeg_header
 from deformer.files.images import (
-    PNG_SIGNATURE,
     UnsupportedJpegError,
     crop_jpeg,
     decode_depth,
@@ -18,7 +18,6 @@ from deformer.files.images import (
     encode_jpeg,
     encode_png,
     is_cut_off,
-    read_jpeg_header,
 )
 from deformer.hand.box import AugmentationRange, hand_box, reach_px
 from pipelines.datasets.source import BadFrameError

@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 
 from deformer.files import images
+from deformer.files.image_headers import read_jpeg_header, segments
 from deformer.files.images import (
     UnsupportedJpegError,
     check_jpeg,
@@ -19,7 +20,6 @@ from deformer.files.images import (
     decode_image,
     decode_jpeg,
     encode_jpeg,
-    read_jpeg_header,
 )
 from tests.jpegs import SAMPLINGS, every_kind, orientation, png, sampled_jpeg, saved_jpeg
 
@@ -66,7 +66,7 @@ def test_crops_of_every_kind_are_lossless_baseline_without_exif(kinds, cutter):
             expected = whole[y : y + height, x : x + width]
             np.testing.assert_array_equal(cropped[inner], expected[inner], name)
             assert read_jpeg_header(data).coding == 0, name
-            markers = {marker for marker, _ in images._segments(data)}
+            markers = {marker for marker, _ in segments(data)}
             assert markers <= {0xE0, 0xEE, 0xDB, 0xC0, 0xC4}, name  # JFIF, Adobe, tables, frame
         assert whole.std() > 10, name
 

@@ -1,0 +1,89 @@
+"""The watch itself: each wrong that a reader may do is noticed."""
+
+import os
+import pickle
+import signal
+import socket
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.faults.damage import damaged
+from tests.faults.hostile import Reader, fuzz
+
+
+def _eval(data: bytes) -> object:
+    return eval("1 + 1")
+
+
+def _allocate(data: bytes) -> object:
+    return np.ones((1 << 30) + (1 << 28), np.uint8).sum()
+
+
+def _hide(data: bytes) -> object:
+    try:
+        return np.empty(1 << 40)
+    except MemoryError:
+        raise ValueError("not a whole file") from None
+
+
+def _warn(data: bytes) -> object:
+    return np.float32(1) / np.zeros(1)
+
+
+def _hang(data: bytes) -> object:
+    signal.setitimer(signal.ITIMER_PROF, 0.1)  # in place of seconds
+    while True:
+        pass
+
+
+WRONGS = {
+    "another error": (lambda data: {}[data], "raises KeyError"),
+    "no name in its error": (lambda data: int("x"), "does not name the file"),
+    "a command": (lambda data: os.system("true"), "os.system"),
+    "a pickle": (lambda data: pickle.loads(pickle.dumps(signal.Signals(1))), "pickle.find_class"),
+    "source": (_eval, "exec of"),
+    "a connection": (lambda data: socket.socket(), "socket"),
+    "a file outside": (lambda data: Path("/no-such-folder/x").write_bytes(b""), "open to write"),
+    "a file read outside": (lambda data: Path("/etc/hostname").read_bytes(), "open /etc/hostname"),
+    "a folder outside": (lambda data: Path("/tmp").mkdir(), "os.mkdir"),
+    "much memory": (_allocate, "MiB"),
+    "much memory that is not there": (_hide, "runs out of memory"),
+    "a warning": (_warn, "raises RuntimeWarning"),
+    "a crash": (lambda data: os.kill(os.getpid(), signal.SIGSEGV), "signal 11"),
+    "no end": (_hang, "s of CPU"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("wrong", WRONGS)
+def test_what_no_reader_may_do_is_noticed(wrong, tmp_path):
+    read, says = WRONGS[wrong]
+    reader = Reader(wrong, damaged({"x": b"abc"}), read, {"one": b""}, says="x.npz")
+    outcome = fuzz([reader], 0, 0, tmp_path)
+    assert outcome.faults, "nothing noticed"
+    assert all(says in fault for fault in outcome.faults), outcome.faults
+
+
+def test_what_a_reader_may_do_is_no_fault(tmp_path):
+    def read(data: bytes) -> None:
+        (tmp_path / "x").write_bytes(data)
+        raise ValueError(f"{tmp_path / 'x'} is damaged")
+
+    outcome = fuzz([Reader("x", damaged({"x": b"abc"}), read, says="/x")], 20, 0, tmp_path)
+    assert (outcome.injected, outcome.faults) == (20, {})
+
+
+def test_the_same_seed_gives_the_same_inputs(tmp_path):
+    def seen(seed: int) -> bytes:
+        log = tmp_path / "log"
+        log.write_bytes(b"")
+
+        def read(data: bytes) -> None:
+            with log.open("ab") as file:
+                file.write(data)
+
+        fuzz([Reader("x", damaged({"x": bytes(1000)}), read)], 20, seed, tmp_path)
+        return log.read_bytes()
+
+    assert seen(1) == seen(1) != seen(2)

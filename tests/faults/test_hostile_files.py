@@ -1,0 +1,37 @@
+"""Hostile bytes to the readers that all others rest on: npz, pickle, JSON."""
+
+import io
+import pickle
+
+import numpy as np
+import pytest
+
+from deformer.files.safe_pickle import load_pickle
+from deformer.files.wellformed import read_json_object, read_npz
+from tests.faults.damage import damaged
+from tests.faults.hostile import Reader, assert_harmless, from_path, fuzz
+
+FEW, MANY = 120, 2000
+
+
+def npz(**arrays) -> bytes:
+    file = io.BytesIO()
+    np.savez(file, **arrays)
+    return file.getvalue()
+
+
+@pytest.mark.parametrize(
+    "seed", [0, *(pytest.param(s, marks=pytest.mark.soak) for s in range(1, 11))]
+)
+def test_a_hostile_file_is_refused_or_read(seed, tmp_path, count_faults):
+    wholes = {"small": npz(a=np.arange(6.0), b=np.ones((2, 3), np.float32))}
+    pickles = {f"{p}": pickle.dumps({"a": [1, "x", 2.5], "b": np.arange(4.0)}, p) for p in range(6)}
+    readers = [
+        Reader("npz", damaged(wholes), read_npz),
+        Reader("JSON", damaged({"x": b'{"a": [1, 2.5, "x"], "b": {"c": null}}'}), read_json_object),
+        Reader(
+            "pickle", damaged(pickles), from_path(tmp_path / "x.pkl", load_pickle), says="x.pkl"
+        ),
+    ]
+    outcome = fuzz(readers, MANY if seed else FEW, seed, tmp_path)
+    assert_harmless(count_faults, "npz, pickle, JSON", outcome)
