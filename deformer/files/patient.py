@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import BinaryIO, TypeVar
 
 _MOMENTARY = (errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.EAGAIN, errno.EINTR)
+_NOT_THERE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
 _WAITS_S = (0.1, 0.3, 1.0, 3.0)
 """Between one try and the next."""
 Result = TypeVar("Result")
@@ -140,7 +141,9 @@ def status(path: Path) -> os.stat_result:
 def _mode(path: Path) -> int:
     try:
         return status(path).st_mode
-    except (FileNotFoundError, NotADirectoryError):
+    except OSError as error:
+        if error.errno not in _NOT_THERE:
+            raise
         return 0
 
 

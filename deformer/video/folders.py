@@ -4,7 +4,7 @@ import os
 from functools import partial
 from pathlib import Path
 
-from deformer.files.patient import patiently, status
+from deformer.files.patient import is_folder, patiently, status
 from deformer.video.draw import OVERLAY_SUFFIX
 from deformer.video.frames import PICTURES, VIDEOS, find_videos
 from deformer.video.hands_file import HANDS_SUFFIX
@@ -41,9 +41,14 @@ def videos_below(root: Path, without: Path | None = None) -> list[Path]:
 def _folders_and_files(folder: Path) -> tuple[list[str], list[str]]:
     """Names, sorted; raises `OSError`, where os.walk would leave the folder out."""
     with os.scandir(folder) as found:
-        is_folder = {entry.name: entry.is_dir() for entry in found}
-    names = sorted(is_folder)
-    return [n for n in names if is_folder[n]], [n for n in names if not is_folder[n]]
+        folders = {entry.name: _is_folder(entry) for entry in found}
+    names = sorted(folders)
+    return [n for n in names if folders[n]], [n for n in names if not folders[n]]
+
+
+def _is_folder(entry: os.DirEntry) -> bool:
+    is_link = entry.is_symlink()  # perhaps to itself, which `entry.is_dir` raises
+    return is_folder(Path(entry.path)) if is_link else entry.is_dir()
 
 
 def _videos_in(folder: Path, files: list[str], has_pictures: bool) -> list[Path]:
