@@ -86,7 +86,7 @@ def verify(folder: Path, hand: str | None, workers: int | None = None) -> list[S
     hand: "standin", MANO's folder, or None when MANO's joints are not to be checked.
     Raises `FileNotFoundError` or `ValueError` when the folder is no dataset of this schema.
     """
-    info = _read_whole_info(folder)
+    info = read_info(folder)
     with_depth = has_depth(info["parameters"])
     jobs = [(folder, i, shard, hand, with_depth) for i, shard in enumerate(info["shards"])]
     if workers == 0:
@@ -116,7 +116,7 @@ def check_dataset(folder: Path, reports: list[ShardReport]) -> list[str]:
 
 def check_indices(folder: Path) -> list[str]:
     """Row groups too many or too few, and what `dataset.json` counts otherwise than the index."""
-    info = _read_whole_info(folder)
+    info = read_info(folder)
     try:
         problems = [_check_seal(folder / table, SEAL in info) for table in TABLES]
         problems = [problem for problem in problems if problem] + [
@@ -140,26 +140,6 @@ def _check_seal(path: Path, must_be: bool) -> str:
         return "" if check_parquet(path) or not must_be else f"{path.name} has lost its own sum"
     except ChangedFileError as error:
         return f"{path.name} is damaged: {error}"
-
-
-def _read_whole_info(folder: Path) -> dict:
-    """`dataset.json`; `ValueError` where it lacks what must be in it."""
-    info = read_info(folder)
-    try:
-        for name in ("parameters", "counts"):
-            info[name].keys()
-        info["parameters"]["hand"]
-        for shard in info["shards"]:
-            is_plain = Path(shard["name"]).name == shard["name"]
-            if not is_plain or not all(type(shard[n]) is int for n in ("size", "clips", "frames")):
-                raise ValueError(shard)
-            shard["sha256"].lower()
-    except (KeyError, TypeError, AttributeError, ValueError) as error:
-        raise ValueError(
-            f"{folder / DATASET_FILE} is damaged ({error!r}), and what it said is lost: build the "
-            "dataset anew into another folder (python -m pipelines.build_shards --out)"
-        ) from None
-    return info
 
 
 # --------------------------------------------------------------------------------------- one shard
@@ -263,13 +243,13 @@ def _hand_to_check(info: dict, mano_dir: Path | None) -> str | None:
 def _info_of(folder: Path, may_restore: bool) -> dict:
     """`dataset.json`, written anew where it is damaged or lost, and may be."""
     try:
-        return _read_whole_info(folder)
+        return read_info(folder)
     except (FileNotFoundError, UnreadableFileError):
         from pipelines.building.repair import restore_info
 
         if not (may_restore and folder.is_dir() and restore_info(folder)):
             raise
-    return _read_whole_info(folder)
+    return read_info(folder)
 
 
 def run(options: Options) -> int:

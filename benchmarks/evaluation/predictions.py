@@ -10,7 +10,9 @@ import pyarrow as pa
 
 from deformer.data.dataset import read_table
 from deformer.data.index import FrameIndex
+from deformer.files.foreign import UnreadableFileError
 from deformer.files.sealed import write_parquet
+from deformer.files.tables import fitted, vectors
 from deformer.hand.conventions import NUM_VERTICES
 from deformer.inference import Predicted
 
@@ -20,6 +22,10 @@ _AGAIN = "delete it, and python -m benchmarks.evaluate predicts again"
 
 def _fixed(name: str, dtype: pa.DataType, meaning: str) -> pa.Field:
     return pa.field(name, dtype, nullable=False, metadata={"meaning": meaning})
+
+
+_OPTIONAL = ("pose_rotvec", "betas", "weights", "vertices_m")
+"""What a network without MANO, or without fusion, does not predict."""
 
 
 def _vector(length: int) -> pa.DataType:
@@ -34,7 +40,7 @@ SCHEMA = pa.schema(
         _fixed("num_windows", pa.int32(), "windows that saw the frame; values are their mean"),
         _fixed("joints_m", _vector(63), "21 × 3, relative to the wrist, axes of the camera, m"),
         _fixed("wrist_cam_m", _vector(3), "fitted to the predicted 2D joints under K, m"),
-        # A network without MANO, or without fusion, lacks the following
+        # `_OPTIONAL` from here on
         _fixed("pose_rotvec", _vector(48), "MANO pose, 16 axis-angles, rad"),
         _fixed("betas", _vector(10), "MANO shape"),
         pa.field("weights", pa.list_(pa.float32()), metadata={
@@ -73,15 +79,19 @@ def _vectors(values: np.ndarray) -> pa.FixedSizeListArray:
 
 
 def read_predictions(path: Path) -> dict[str, np.ndarray]:
-    """Columns of `predictions.parquet` as arrays, vectors and lists of equal length (N, length)."""
+    """Columns of `predictions.parquet` as arrays, vectors and lists of equal length (N, length).
+
+    Raises `FileNotFoundError`, and `UnreadableFileError` for a damaged file or another one.
+    """
     table = read_table(path, again=_AGAIN)
-    arrays = {}
-    for name in table.schema.names:
-        column = table[name].combine_chunks()
-        if pa.types.is_list(column.type) or pa.types.is_fixed_size_list(column.type):
-            arrays[name] = column.flatten().to_numpy().reshape(len(table), -1)
-        else:
-            arrays[name] = column.to_numpy(zero_copy_only=False)
+    lacks = set(_OPTIONAL) - set(table.column_names)
+    if "pose_rotvec" not in lacks:
+        lacks.discard("betas")  # one needs the other
+    fields = [field for field in SCHEMA if field.name not in lacks]
+    table = fitted(table, pa.schema(fields), path, _AGAIN)
+    arrays = {name: vectors(table[name], name, path, _AGAIN) for name in table.column_names}
+    if len(np.unique(arrays["row"])) < len(table) or arrays["row"].min(initial=0) < 0:
+        raise UnreadableFileError(f"{path} has two predictions of one row, or negative rows")
     return arrays
 
 

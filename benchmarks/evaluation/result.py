@@ -18,6 +18,7 @@ Tables, figures and the report know a run by its `evaluation.json` alone:
 import hashlib
 import json
 from dataclasses import asdict, dataclass
+from math import isfinite
 from pathlib import Path
 from typing import Any, get_type_hints
 
@@ -25,7 +26,7 @@ from benchmarks.evaluation.protocol import HEADLINE, METRICS
 from deformer.data.occlusion_bins import BINS
 from deformer.files.foreign import describe_other, one_line
 from deformer.files.sealed import SEAL, UNSEALED, parse_sealed_json, write_json
-from deformer.files.wellformed import check_types
+from deformer.files.wellformed import check_types, shown
 from deformer.hand.camera import NEAREST_M
 from deformer.training.checkpoint import Checkpoint
 from deformer.training.experiment import shaping_fields
@@ -168,6 +169,11 @@ class Evaluation:
             not scores.keys() >= set(METRICS) for scores in self.metrics.values()
         ):
             raise ValueError("its metrics are not those of this program")
+        for name, scores in self.metrics.items():
+            if type(scores.get("num_frames")) is not int:
+                raise ValueError(f"num_frames of {name} is {shown(scores.get('num_frames'))}")
+            if wrong := [metric for metric in METRICS if not _is_summary(scores[metric])]:
+                raise ValueError(f"{wrong[0]} of {name} is {shown(scores[wrong[0]])}")
 
     @property
     def headline(self) -> str:
@@ -180,6 +186,20 @@ class Evaluation:
         )
         of = f"{self.data.frames:,} frames of {self.data.name} {self.data.split}"
         return f"{of}: {', '.join(known)}"
+
+
+def _is_summary(value: object) -> bool:
+    """Whether this is what is said of a metric: nothing, or a mean, perhaps with its interval."""
+    if value is None:
+        return True
+    if not isinstance(value, dict) or not _are_numbers([value.get("mean")], 1):
+        return False
+    return value.get("interval") is None or _are_numbers(value["interval"], 2)
+
+
+def _are_numbers(values: object, count: int) -> bool:
+    is_list = isinstance(values, list) and len(values) == count
+    return is_list and all(type(v) in (int, float) and isfinite(v) for v in values)
 
 
 def config_hash(checkpoint: Checkpoint) -> str:

@@ -187,8 +187,7 @@ def _windows(
     except (OSError, ValueError):  # the checkpoint is gone
         return None, 0
     index = read_dataset(data)
-    is_centre = np.zeros(len(index.clip), bool)
-    is_centre[predictions["row"]] = True
+    is_centre = np.isin(np.arange(len(index.clip)), predictions["row"])
     table = make_windows(index, config, is_centre)
     is_its = table.rows.shape == predictions["weights"].shape
     is_its &= np.array_equal(table.centre_rows, predictions["row"])

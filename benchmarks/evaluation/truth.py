@@ -15,13 +15,16 @@ from deformer.data.dataset import (
     ANNOTATIONS_FILE,
     FRAMES_FILE,
     PREDICTED,
+    REPAIR,
     dataset_sha256,
     labels_of,
+    read_columns,
     read_info,
-    read_table,
     split_column,
 )
+from deformer.data.index_rows import ANNOTATIONS_SCHEMA, FRAMES_SCHEMA
 from deformer.data.store import Store
+from deformer.files.foreign import UnreadableFileError
 from deformer.hand.conventions import NUM_VERTICES
 from deformer.hand.mano import HandLayer, Hands
 from deformer.hand.rotations import rotvec_to_rotmat
@@ -74,7 +77,7 @@ def read_truth(folder: Path, split: str, rows: np.ndarray | None = None) -> Trut
     Raises `FileNotFoundError` without a dataset, `ValueError` for an unknown split.
     """
     info = read_info(folder)
-    frames = read_table(folder / FRAMES_FILE, _FRAMES_COLUMNS)
+    frames = read_columns(folder / FRAMES_FILE, _FRAMES_COLUMNS, FRAMES_SCHEMA)
     wanted = pc.invert(frames["is_halo"])
     if found := split_column(info, None if split == "all" else split):
         column, part = found
@@ -83,7 +86,13 @@ def read_truth(folder: Path, split: str, rows: np.ndarray | None = None) -> Trut
     if rows is not None:
         row = row[np.isin(row, rows)]
     labels = ["joints_cam_m", "pose_rotvec", "betas", "vertices_cam_m"]
-    wide = read_table(folder / ANNOTATIONS_FILE, labels).take(row)
+    wide = read_columns(folder / ANNOTATIONS_FILE, labels, ANNOTATIONS_SCHEMA)
+    if len(wide) != len(frames):
+        raise UnreadableFileError(
+            f"{folder / ANNOTATIONS_FILE} has {len(wide)} rows, {FRAMES_FILE} {len(frames)}; "
+            f"{REPAIR.format(folder=folder)}"
+        )
+    wide = wide.take(row)
     vertices = wide["vertices_cam_m"]
     return Truth(
         info,

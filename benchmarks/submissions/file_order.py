@@ -14,6 +14,9 @@ import pyarrow.compute as pc
 from deformer.data.official import official_num_clips, read_frame_list
 from deformer.files.foreign import UnreadableFileError, decode_text, describe_other
 
+FARTHEST = 1e12
+"""Coordinates from here on count as infinity, as their squares soon are."""
+
 
 @dataclass(frozen=True, eq=False)
 class FileOrder:

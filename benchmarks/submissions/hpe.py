@@ -10,7 +10,13 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.submissions.conventions import check_conventions
-from benchmarks.submissions.file_order import FileOrder, Predictions, check_writable, text_of
+from benchmarks.submissions.file_order import (
+    FARTHEST,
+    FileOrder,
+    Predictions,
+    check_writable,
+    text_of,
+)
 from deformer.files.whole import whole_file
 from deformer.hand.align import MM_PER_M
 from deformer.hand.conventions import NUM_JOINTS
@@ -38,7 +44,7 @@ def read_hpe(path: Path, order: FileOrder, truth_joints_m: np.ndarray) -> Predic
         values = np.loadtxt(lines, delimiter=",", comments=None, ndmin=2).reshape(-1, _COLUMNS)
     except ValueError as error:
         raise ValueError(f"{path} holds something that is no number: {error}") from None
-    if not (finite := np.isfinite(values).all(1)).all():
+    if not (finite := (np.abs(values) < FARTHEST).all(1)).all():
         i = numbers_of_lines[int(finite.argmin())]
         raise ValueError(
             f"{path}, line {i} holds NaN or infinity, {(~finite).sum()} lines in all do: every "

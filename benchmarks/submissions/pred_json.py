@@ -8,7 +8,6 @@ Source: github.com/shreyashampali/ho3d, `pred.py` and `eval.py`.
 
 import json
 import zipfile
-import zlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import IO
@@ -16,7 +15,13 @@ from typing import IO
 import numpy as np
 
 from benchmarks.submissions.conventions import check_conventions
-from benchmarks.submissions.file_order import FileOrder, Predictions, check_writable, text_of
+from benchmarks.submissions.file_order import (
+    FARTHEST,
+    FileOrder,
+    Predictions,
+    check_writable,
+    text_of,
+)
 from deformer.files.foreign import UnreadableFileError, describe_fault
 from deformer.files.whole import whole_file
 from deformer.hand.conventions import (
@@ -30,8 +35,9 @@ from deformer.hand.conventions import (
 _ZIP = b"PK\x03\x04"
 _LEAST_EXTENT_M = 0.03
 """The least extent of a hand's mesh along its longest axis; a fist has twice that."""
-_MAX_BYTES = 1 << 32
-"""The largest unpacked pred.json; HO-3D v3's has about one GB."""
+_MOST_BYTES_PER_ROW = 48 * 3 * (NUM_JOINTS + NUM_VERTICES)
+"""Of an unpacked pred.json: a number may take 48 characters, with what stands around it."""
+_MOST_BYTES_BESIDE = 1 << 20
 
 
 def read_pred_json(path: Path, order: FileOrder, truth_joints_m: np.ndarray) -> Predictions:
@@ -40,7 +46,7 @@ def read_pred_json(path: Path, order: FileOrder, truth_joints_m: np.ndarray) -> 
     truth_joints_m: (N, 21, 3) of the table's frames, to check the file's conventions. Raises
     `ValueError` that names the file, the row, and the rule.
     """
-    text = _read_text(path)
+    text = _read_text(path, order.length)
     try:
         joints, vertices = _parse(text, order.length)
     except ValueError as error:
@@ -59,7 +65,7 @@ def read_pred_json(path: Path, order: FileOrder, truth_joints_m: np.ndarray) -> 
             "count so"
         )
     for what, points in (("joints", joints), ("vertices", vertices)):
-        if points is not None and not (finite := np.isfinite(points).all((1, 2))).all():
+        if points is not None and not (finite := (np.abs(points) < FARTHEST).all((1, 2))).all():
             i = int(finite.argmin())
             raise ValueError(
                 f"{path}: {what} of row {order.index[i]} ({order.frame_names[i]}) hold NaN or "
@@ -127,32 +133,38 @@ def _write_pred(file: IO[bytes], parts: Iterable[np.ndarray], rows: np.ndarray) 
 # ------------------------------------------------------------------------------------ the text
 
 
-def _read_text(path: Path) -> str:
+def _read_text(path: Path, num_rows: int) -> str:
     if not zipfile.is_zipfile(path):
         data = path.read_bytes()
         if data.startswith(_ZIP):
             raise UnreadableFileError(f"{path}: {describe_fault(data, 'a zip', _ZIP)}")
         return text_of(path, data)
     try:
-        return _read_zip(path)
-    except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError) as error:
-        # RuntimeError: a password is needed, or Python does not know the compression
+        data = _read_zip(path, num_rows)
+    except _OtherZipError as error:
+        raise ValueError(f"{path}: {error}") from None
+    except Exception as error:  # zipfile raises some ten types for damaged bytes
         fault = describe_fault(path.read_bytes(), error, _ZIP)
         raise UnreadableFileError(f"{path}: {fault}") from None
+    return text_of(path, data)
 
 
-def _read_zip(path: Path) -> str:
+class _OtherZipError(ValueError):
+    """A whole zip of something else."""
+
+
+def _read_zip(path: Path, num_rows: int) -> bytes:
     with zipfile.ZipFile(path) as archive:
         members = [m for m in archive.infolist() if m.filename.endswith(".json")]
         if len(members) != 1:
-            raise ValueError(
-                f"{path}: the zip holds {len(members)} .json files, not pred.json alone"
+            raise _OtherZipError(f"the zip holds {len(members)} .json files, not pred.json alone")
+        most_bytes = _MOST_BYTES_BESIDE + num_rows * _MOST_BYTES_PER_ROW
+        if members[0].file_size > most_bytes:
+            raise _OtherZipError(
+                f"{members[0].filename} has {members[0].file_size:,} bytes unpacked, and "
+                f"{num_rows} rows take less than {most_bytes:,}"
             )
-        if members[0].file_size > _MAX_BYTES:
-            raise ValueError(
-                f"{path}: {members[0].filename} has {members[0].file_size:,} bytes unpacked"
-            )
-        return text_of(path, archive.read(members[0]))
+        return archive.read(members[0])
 
 
 def _parse(text: str, length: int) -> tuple[np.ndarray, np.ndarray | None]:
@@ -190,8 +202,8 @@ def _read_rows(cursor: "_Cursor", what: str, points: np.ndarray, may_lack: bool 
 
 def _row(what: str, number: int, row: object, num_points: int) -> np.ndarray:
     try:
-        points = np.array(row, np.float64)
-    except (TypeError, ValueError):
+        points = np.array(row, np.float64).clip(-FARTHEST, FARTHEST)
+    except (TypeError, ValueError, OverflowError):
         raise ValueError(f"{what}, row {number} is no list of points of numbers") from None
     if points.shape != (num_points, 3):
         raise ValueError(f"{what}, row {number} has shape {points.shape}, not ({num_points}, 3)")

@@ -1,6 +1,7 @@
 """The folder of a built dataset: its `dataset.json`, tables, splits and members of its tars."""
 
 import hashlib
+import os
 import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -11,9 +12,16 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from deformer.data.clip import SCHEMA_VERSION, SPLIT_COLUMNS
-from deformer.files.foreign import UnreadableFileError, check_folder_name, describe_fault
+from deformer.files.foreign import (
+    UnreadableFileError,
+    check_folder_name,
+    describe_fault,
+    one_line,
+)
 from deformer.files.patient import is_damage, is_file, open_file, patiently, read_file
 from deformer.files.sealed import ChangedFileError, check_parquet, read_sealed_json
+from deformer.files.tables import check_unpacked, fitted
+from deformer.files.wellformed import shown
 from deformer.hand.conventions import TIPS
 
 DATASET_FILE = "dataset.json"
@@ -22,7 +30,7 @@ PREDICTED = "predicted"
 FRAMES_FILE = "frames.parquet"
 ANNOTATIONS_FILE = "annotations.parquet"
 _INFO_NAMES = ("schema_version", "parameters", "synthetic", "counts", "shards")
-_REPAIR = "python -m pipelines.verify {folder} --repair writes it anew from the shards"
+REPAIR = "python -m pipelines.verify {folder} --repair writes it anew from the shards"
 _RESTORE = (
     "python -m pipelines.verify {folder} --repair restores it, if {table} is whole; otherwise "
     "build anew into another folder (--out)"
@@ -61,14 +69,49 @@ def read_info(folder: str | Path) -> dict:
             f"{path} has schema version {version}, this program reads {SCHEMA_VERSION}; build the "
             "dataset again"
         )
+    try:
+        _check_info(info)
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        raise UnreadableFileError(
+            f"{path} is damaged ({one_line(repr(error))}); {restore}"
+        ) from None
     return info
+
+
+def _check_info(info: dict) -> None:
+    """Raises what it likes for a `dataset.json` without what its readers take for granted."""
+    parameters, counts, shards = (info[name] for name in ("parameters", "counts", "shards"))
+    text, number = (str, type(None)), (int, type(None))
+    kinds = dict.fromkeys(("dataset", "hand", "hand_sha256", "tips"), text)
+    kinds |= {"halo_frames": number, "depth": bool, "source": dict}
+    for name, kind in kinds.items():
+        if name in parameters and not isinstance(parameters[name], kind):
+            raise ValueError(f"{name}: {shown(parameters[name])}")
+    parameters["dataset"].lower(), parameters["hand"].lower()
+    if not isinstance(parameters.get("source", {}).get("labels", ""), str):
+        raise ValueError("labels")
+    if not isinstance(info.get("synthetic"), dict | None):
+        raise ValueError("synthetic")
+    numbers = {name: n for name, n in counts.items() if name not in ("splits", "invalid")}
+    for name, number in (numbers | counts.get("invalid", {})).items():
+        if type(number) is not int:
+            raise ValueError(f"{name}: {shown(number)}")
+    counts["splits"].keys(), counts["halo"], counts["frames"]
+    names = [shard["name"] for shard in shards]
+    if len(set(names)) < len(names):
+        raise ValueError("two shards of one name")
+    for shard in shards:  # a path would lead out of the folder
+        is_plain = isinstance(shard["name"], str) and Path(shard["name"]).name == shard["name"]
+        if not is_plain or not all(type(shard[n]) is int for n in ("size", "clips", "frames")):
+            raise ValueError(shown(shard))
+        shard["sha256"].lower()
 
 
 def read_table(
     path: Path,
     columns: list[str] | None = None,
     as_codes: Sequence[str] = (),
-    again: str = _REPAIR,
+    again: str = REPAIR,
 ) -> pa.Table:
     """Columns of a parquet file, by default all.
 
@@ -92,7 +135,7 @@ def read_table(
 def open_table(path: Path) -> Iterator[pq.ParquetFile]:
     """A table of a built dataset, to be read by row groups. Raises as `read_table`."""
     with (
-        _checked(path, _REPAIR),
+        _checked(path, REPAIR),
         open_file(path) as stored,
         pq.ParquetFile(stored, page_checksum_verification=True) as file,
     ):
@@ -104,6 +147,7 @@ def _checked(path: Path, again: str) -> Iterator[None]:
     again = again.format(folder=path.parent)
     try:
         check_parquet(path)
+        patiently(path, lambda: check_unpacked(path))
         yield
     except FileNotFoundError:
         raise FileNotFoundError(f"{path} is not there; {again}") from None
@@ -112,6 +156,21 @@ def _checked(path: Path, again: str) -> Iterator[None]:
             raise
         fault = describe_fault(read_file(path), error)
         raise UnreadableFileError(f"{path}: {fault}; {again}") from None
+
+
+def read_columns(
+    path: Path,
+    columns: Sequence[str],
+    schema: pa.Schema,
+    as_codes: Sequence[str] = (),
+    again: str = REPAIR,
+) -> pa.Table:
+    """As `read_table`, of the types that a schema gives these columns. Raises as `fitted`."""
+    table = read_table(path, list(columns), as_codes, again)
+    codes = pa.dictionary(pa.int32(), pa.string())
+    fields = (schema.field(name) for name in columns)
+    wanted = pa.schema([f.with_type(codes) if f.name in as_codes else f for f in fields])
+    return fitted(table, wanted, path, again.format(folder=path.parent))
 
 
 def dataset_sha256(folder: str | Path) -> str:
@@ -188,9 +247,12 @@ def read_member(file: BinaryIO, offset: int, size: int, crc32: int) -> bytes:
 
     Raises `ValueError` when their checksum is wrong.
     """
-    file.seek(offset)
-    data = file.read(size)
-    if zlib.crc32(data) != crc32:
+    is_inside = offset >= 0 and 0 <= size <= os.fstat(file.fileno()).st_size - offset
+    data = b""
+    if is_inside:  # or the program makes room for as much as an index says
+        file.seek(offset)
+        data = file.read(size)
+    if not is_inside or zlib.crc32(data) != crc32:
         raise ValueError(
             f"{file.name}: the {size} bytes at {offset} are not those that were written"
         )

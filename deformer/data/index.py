@@ -10,9 +10,21 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from deformer.data.dataset import FRAMES_FILE, has_depth, read_info, read_table, split_column
+from deformer.data.dataset import (
+    DATASET_FILE,
+    FRAMES_FILE,
+    REPAIR,
+    has_depth,
+    read_columns,
+    read_info,
+    read_table,
+    split_column,
+)
 from deformer.data.filter import Filter
+from deformer.data.index_rows import FRAMES_SCHEMA, frames_schema
 from deformer.data.windows import WindowConfig, clip_windows
+from deformer.files.foreign import UnreadableFileError
+from deformer.files.wellformed import shown
 
 _TEXT = ("clip", "shard", "side")
 _NUMBERS = (
@@ -77,10 +89,21 @@ def read_index(folder: str | Path) -> FrameIndex:
     folder = Path(folder)
     info = read_info(folder)
     names = (*_NUMBERS, *_DEPTH_NUMBERS) if has_depth(info["parameters"]) else _NUMBERS
-    table = read_table(folder / FRAMES_FILE, [*_TEXT, *names], as_codes=_TEXT)
+    schema = frames_schema(has_depth(info["parameters"]))
+    table = read_columns(folder / FRAMES_FILE, [*_TEXT, *names], schema, as_codes=_TEXT)
     clips, clip = _codes(table["clip"])
     shards, shard = _codes(table["shard"])
     sides, side = _codes(table["side"])
+    if unknown := set(shards) - {entry["name"] for entry in info["shards"]}:
+        raise UnreadableFileError(
+            f"{folder / FRAMES_FILE} names {shown(min(unknown))}, which is no shard of "
+            f"{DATASET_FILE}; {REPAIR.format(folder=folder)}"
+        )
+    if (np.diff(clip) < 0).any():
+        raise UnreadableFileError(
+            f"{folder / FRAMES_FILE}: the rows of a clip do not stand together; "
+            f"{REPAIR.format(folder=folder)}"
+        )
     return FrameIndex(
         folder, info, clips, shards, clip, shard,
         is_left=np.array([name == "left" for name in sides], bool)[side],
@@ -117,7 +140,7 @@ def select_rows(index: FrameIndex, split: str, where: str | None = None) -> np.n
     path = index.folder / FRAMES_FILE
     if found := split_column(index.info, None if split == "all" else split):
         column, part = found
-        values = read_table(path, [column])[column]
+        values = read_columns(path, [column], FRAMES_SCHEMA)[column]
         selected = selected & (values.to_numpy() == part)
     if not selected.any():
         raise ValueError(f"split {split} of {index.folder} has no valid frame: choose another one")

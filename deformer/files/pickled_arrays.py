@@ -12,12 +12,14 @@ from collections.abc import Callable
 import numpy as np
 
 from deformer.files.foreign import UnreadableFileError
+from deformer.files.wellformed import shown
 
 MAX_DENSE_VALUES = 1 << 24
 """Size limit of dense copies of sparse matrices; MANO's has 16 × 778 values."""
 
 _PLAIN_DTYPE = re.compile(r"[biuf]\d{1,2}|[SU]\d{1,9}")
 _MAX_CODE_POINT = 0x10FFFF
+_NUMBER_BYTES = 8
 
 Resolve = Callable[[object], object]
 """The type of `Resolver`, which is defined below."""
@@ -50,8 +52,8 @@ class Dtype(Record):
     def checked(self) -> np.dtype:
         if not isinstance(self.name, str) or not _PLAIN_DTYPE.fullmatch(self.name):
             raise UnsafePickleError(
-                f"it holds an array of dtype {self.name!r:.40}; only bool, integers, floats, bytes "
-                "and text are read"
+                f"it holds an array of dtype {shown(self.name, 40)}; only bool, integers, "
+                "floats, bytes and text are read"
             )
         dtype = np.dtype(self.name)
         if isinstance(self.state, tuple) and len(self.state) > 1 and self.state[1] in ("<", ">"):
@@ -90,7 +92,9 @@ class ChumpySelection(Record):
         shape = self.state.get("preferred_shape", indices.shape)
         shape = _shape(tuple(shape) if isinstance(shape, list) else shape)
         if not _is_vector(indices, "iu") or math.prod(shape) != len(indices):
-            raise ValueError(f"a chumpy selection whose idxs do not fit its shape {shape!r:.40}")
+            raise ValueError(
+                f"a chumpy selection whose idxs do not fit its shape {shown(shape, 40)}"
+            )
         if ((indices < 0) | (indices >= source.size)).any():
             raise ValueError(f"a chumpy selection of other than its {source.size} values")
         return source.ravel()[indices].reshape(shape)
@@ -184,7 +188,7 @@ def _is_vector(value: object, kinds: str) -> bool:
 def _shape(shape: object, num_axes: int | None = None) -> tuple[int, ...]:
     is_shape = isinstance(shape, tuple) and all(type(n) is int and n >= 0 for n in shape)
     if not is_shape or num_axes not in (None, len(shape)):
-        raise ValueError(f"{shape!r:.40} is no shape of an array")
+        raise ValueError(f"{shown(shape, 40)} is no shape of an array")
     return shape
 
 
@@ -214,28 +218,44 @@ _ARRAYS = (Array, ChumpyArray, ChumpySelection, SparseMatrix)
 
 
 class Resolver:
-    """Replaces every record of an array by the array, also inside containers."""
+    """Replaces every record of an array by the array, also inside containers.
+
+    room_bytes: what all arrays may take, and what any container would take as one array. A pickle
+    may refer to one list many times, and numpy would write it out as often.
+    """
 
     def __init__(self, room_bytes: int) -> None:
-        self.room_bytes = room_bytes
-        self.seen: dict[int, tuple[object, object]] = {}
-        """id → (the value, kept alive so that its id is unique; its replacement). Ends cycles."""
+        self.room_bytes = self.most_bytes = room_bytes
+        self.seen: dict[int, tuple[object, object, int | None]] = {}
+        """id → the value, kept alive so that its id is unique; its replacement; its size as one
+        array, None until that is known."""
 
     def __call__(self, value: object) -> object:
+        return self._resolved(value)[0]
+
+    def _resolved(self, value: object) -> tuple[object, int]:
+        """The replacement, and its size as one array."""
         if not isinstance(value, dict | list | tuple | Record):
-            return value
+            return value, _NUMBER_BYTES
         if id(value) in self.seen:
-            return self.seen[id(value)][1]
-        self.seen[id(value)] = value, value
+            _, new, size = self.seen[id(value)]
+            if size is None:
+                raise ValueError("it holds a container that holds itself")
+            return new, size
+        self.seen[id(value)] = value, value, None
+        new, size = value, _NUMBER_BYTES
         if isinstance(value, _ARRAYS):
-            array = value.checked(self)
-            self.seen[id(value)] = value, array
-            self.room_bytes -= 0 if isinstance(value, ChumpyArray) else array.nbytes
-            if self.room_bytes < 0:
-                raise ValueError("its arrays are far larger than the file")
+            new = value.checked(self)
+            size = new.nbytes
+            self.room_bytes -= 0 if isinstance(value, ChumpyArray) else size
         elif isinstance(value, dict | list):
             for key in value if isinstance(value, dict) else range(len(value)):
-                value[key] = self(value[key])
+                value[key], more = self._resolved(value[key])
+                size += more
         elif isinstance(value, tuple):
-            self.seen[id(value)] = value, tuple(self(item) for item in value)
-        return self.seen[id(value)][1]
+            parts = [self._resolved(item) for item in value]
+            new, size = tuple(part for part, _ in parts), sum(more for _, more in parts)
+        if self.room_bytes < 0 or size > self.most_bytes:
+            raise ValueError("its arrays are far larger than the file")
+        self.seen[id(value)] = value, new, size
+        return new, size

@@ -10,6 +10,7 @@ name is refused. chumpy is not needed; it no longer installs.
 import io
 import pickle
 from collections import OrderedDict
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +30,7 @@ from deformer.files.pickled_arrays import (
     UnsafePickleError,
     checked_array,
 )
+from deformer.files.wellformed import shown
 
 MAX_EXTRA_BYTES = 1 << 27
 """Memory that all arrays of a file may take beyond its size: sparse matrices and selections expand,
@@ -54,7 +56,7 @@ _OBJECTS = {
 
 def _reconstruct_array(cls: object, shape: object, typecode: object) -> Array:
     if cls is not _NDARRAY:
-        raise UnsafePickleError(f"an array built from {cls!r:.40}: only plain arrays are read")
+        raise UnsafePickleError(f"an array built from {shown(cls, 40)}: only plain arrays are read")
     return Array()
 
 
@@ -74,18 +76,61 @@ def _from_buffer(
 
 def _reconstruct_object(cls: object, base: object, state: object) -> Record:
     if cls not in _OBJECTS.values() or base is not object or state is not None:
-        raise UnsafePickleError(f"an object of {cls!r:.40}: only plain arrays are read")
+        raise UnsafePickleError(f"an object of {shown(cls, 40)}: only plain arrays are read")
     return cls()
 
 
 def _encode_latin1(text: str, encoding: str) -> bytes:
     if encoding != "latin1":
-        raise UnsafePickleError(f"bytes encoded as {encoding!r}: only latin1 occurs in array files")
+        raise UnsafePickleError(
+            f"bytes encoded as {shown(encoding, 40)}: only latin1 occurs in array files"
+        )
     return text.encode("latin1")
 
 
 def _no_bytes() -> bytes:
     return b""
+
+
+def _check_keys(keys: Iterable[object]) -> None:
+    """Raises `ValueError` for tuples, which no array file has as keys: the hash of a tuple that
+    holds another one twice, which holds another one twice, … takes for ever."""
+    if any(isinstance(key, tuple | frozenset) for key in keys):
+        raise ValueError("a tuple or a set as a key")
+
+
+def _set(items: Iterable[object] = ()) -> set:
+    items = list(items)
+    _check_keys(items)
+    return set(items)
+
+
+def _ordered_dict(pairs: Iterable[tuple[object, object]] = ()) -> OrderedDict:
+    pairs = [(key, value) for key, value in pairs]
+    _check_keys(key for key, _ in pairs)
+    return OrderedDict(pairs)
+
+
+def _with_checked_keys(load: Callable, keys: slice) -> Callable:
+    """A step of the unpickler that hashes what stands in these places of its stack."""
+
+    def checked(unpickler: pickle._Unpickler) -> None:
+        _check_keys(unpickler.stack[keys])
+        load(unpickler)
+
+    return checked
+
+
+_HASHING = {
+    code[0]: _with_checked_keys(pickle._Unpickler.dispatch[code[0]], keys)
+    for code, keys in (
+        (pickle.SETITEM, slice(-2, -1)),
+        (pickle.SETITEMS, slice(None, None, 2)),
+        (pickle.DICT, slice(None, None, 2)),
+        (pickle.ADDITEMS, slice(None)),
+        (pickle.FROZENSET, slice(None)),
+    )
+}
 
 
 def _admitted() -> dict[tuple[str, str], object]:
@@ -96,7 +141,7 @@ def _admitted() -> dict[tuple[str, str], object]:
         # The result of `todense()` of a sparse matrix is an ndarray under another name
         ("numpy", "matrix"): _NDARRAY,
         ("numpy.matrixlib.defmatrix", "matrix"): _NDARRAY,
-        ("collections", "OrderedDict"): OrderedDict,
+        ("collections", "OrderedDict"): _ordered_dict,
         # protocol 2 pickles of Python 2 name these for every new-style object and for bytes
         ("copy_reg", "_reconstructor"): _reconstruct_object,
         ("copyreg", "_reconstructor"): _reconstruct_object,
@@ -108,7 +153,7 @@ def _admitted() -> dict[tuple[str, str], object]:
         admitted[core + ".numeric", "_frombuffer"] = _from_buffer  # arrays in protocol 5
     for builtins in ("__builtin__", "builtins"):
         admitted[builtins, "object"] = object
-        admitted[builtins, "set"] = set
+        admitted[builtins, "set"] = _set
         admitted[builtins, "bytes"] = _no_bytes  # protocol 2 writes b"" as a call
     return admitted
 
@@ -118,15 +163,15 @@ class _ArrayUnpickler(pickle._Unpickler):
     for five bytes."""
 
     admitted = _admitted()
-    dispatch = dict(pickle._Unpickler.dispatch)
+    dispatch = pickle._Unpickler.dispatch | _HASHING
 
     def find_class(self, module: str, name: str):
         try:
             return self.admitted[module, name]
         except KeyError:
             raise UnsafePickleError(
-                f"it asks for {f'{module}.{name}'!r:.80}; only plain arrays of numpy, scipy.sparse "
-                "(csc, csr, coo) and chumpy (Ch, Select) are read. "
+                f"it asks for {shown(f'{module}.{name}')}; only plain arrays of numpy, "
+                "scipy.sparse (csc, csr, coo) and chumpy (Ch, Select) are read. "
                 "Do not load this file by other means unless you trust its origin"
             ) from None
 
@@ -135,7 +180,15 @@ class _ArrayUnpickler(pickle._Unpickler):
         size = int.from_bytes(self.read(8), "little")
         self.append(bytearray(self.read(size)))
 
+    def load_build(self) -> None:
+        """As the inherited method, but it sets no attributes of the functions that stand for names:
+        such a change would last."""
+        if not isinstance(self.stack[-2], Record):
+            raise ValueError("it gives a state to something that is no array")
+        super().load_build()
+
     dispatch[pickle.BYTEARRAY8[0]] = load_bytearray8
+    dispatch[pickle.BUILD[0]] = load_build
 
 
 def load_pickle(path: str | Path) -> object:

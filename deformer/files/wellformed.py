@@ -4,17 +4,31 @@ import functools
 import io
 import json
 import math
+import reprlib
 import zipfile
 from collections.abc import Container
-from typing import Any, get_args, get_origin
+from types import UnionType
+from typing import Any, Literal, Union, get_args, get_origin
 
 import numpy as np
+
+MOST_UNPACKED_BYTES = 1 << 28
+"""What the arrays of an npz may take; a packed file may announce a thousand times its size."""
+
+
+def shown(value: object, most: int = 80) -> str:
+    """A value as an error's message shows it. `repr` writes out whatever a file says: gigabytes,
+    where a list holds another one many times."""
+    try:
+        return reprlib.repr(value)[:most]
+    except ValueError:  # a number with more digits than Python writes
+        return f"a {type(value).__name__}"
 
 
 def read_json_object(data: bytes) -> dict[str, Any]:
     """Parse bytes as a JSON object. Raises `ValueError` for anything else."""
     try:
-        content = json.loads(data)
+        content = json.loads(data, parse_int=_number)
     except (ValueError, RecursionError) as error:
         raise ValueError(f"this is not JSON: {error}") from error
     if not isinstance(content, dict):
@@ -22,32 +36,51 @@ def read_json_object(data: bytes) -> dict[str, Any]:
     return content
 
 
+def _number(digits: str) -> int:
+    """A whole number of 64 bits, sign included: others overflow wherever they are used."""
+    number = int(digits)
+    if not -(2**63) <= number < 2**63:
+        raise ValueError(f"the number {digits[:20]}… has more than 64 bits")
+    return number
+
+
 def check_types(content: dict[str, Any], types: dict[str, Any]) -> None:
     """Raises `ValueError` unless `content` has exactly the names and types of `types`.
 
-    Types are str, int (0 or more), dict[str, …] and tuple[…], a list in JSON.
+    Types are those of `is_of`.
     """
     if difference := content.keys() ^ types.keys():
         raise ValueError(f"names lacking or unknown: {', '.join(sorted(difference))}")
     for name, expected in types.items():
-        if not _is_of(content[name], expected):
-            raise ValueError(f"{name} is {content[name]!r}, which is no {expected}")
+        if not is_of(content[name], expected):
+            raise ValueError(f"{name} is {shown(content[name])}, which is no {expected}")
 
 
-def _is_of(value: Any, expected: Any) -> bool:
-    parts = get_args(expected)
-    if get_origin(expected) is dict:
-        return isinstance(value, dict) and all(_is_of(v, parts[1]) for v in value.values())
-    if get_origin(expected) is tuple:
-        is_pair = isinstance(value, list) and len(value) == len(parts)
-        return is_pair and all(map(_is_of, value, parts))
+def is_of(value: Any, expected: Any) -> bool:
+    """Whether a value of JSON is of a type: str, bool, None, int (0 or more), float (finite, or a
+    whole number), `Literal`, dict[str, …], tuple[…] (a list in JSON), or a union of these."""
+    origin, parts = get_origin(expected), get_args(expected)
+    if origin is dict:
+        return isinstance(value, dict) and all(is_of(v, parts[1]) for v in value.values())
+    if origin is tuple:
+        parts = parts[:1] * len(value) if parts[1:] == (...,) and isinstance(value, list) else parts
+        is_list = isinstance(value, list) and len(value) == len(parts)
+        return is_list and all(map(is_of, value, parts))
+    if origin in (Union, UnionType):
+        return any(is_of(value, part) for part in parts)
+    if origin is Literal:
+        return any(type(value) is type(part) and value == part for part in parts)
     if expected is int:
         return type(value) is int and value >= 0
-    return isinstance(value, expected)
+    if expected is float:
+        return type(value) in (int, float) and math.isfinite(value)
+    return value is None if expected is type(None) else isinstance(value, expected)
 
 
-def read_npz(data: bytes, names: Container[str] | None = None) -> dict[str, np.ndarray]:
-    """The arrays of an npz file, or only those in `names`.
+def read_npz(
+    data: bytes, names: Container[str] | None = None, most_bytes: int = MOST_UNPACKED_BYTES
+) -> dict[str, np.ndarray]:
+    """The arrays of an npz file, or only those in `names`; most_bytes: what these may take.
 
     `numpy.load` parses the header of every array as Python source, which is half of a data worker's
     time. Clips of as many frames have the same headers: here each is parsed once.
@@ -56,12 +89,11 @@ def read_npz(data: bytes, names: Container[str] | None = None) -> dict[str, np.n
     """
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as npz:
-            members = {member.removesuffix(".npy"): member for member in npz.namelist()}
-            return {
-                name: _read_npy(npz.read(member))
-                for name, member in members.items()
-                if names is None or name in names
-            }
+            members = {member.filename.removesuffix(".npy"): member for member in npz.infolist()}
+            wanted = {k: v for k, v in members.items() if names is None or k in names}
+            if (size := sum(member.file_size for member in wanted.values())) > most_bytes:
+                raise ValueError(f"unpacked it takes {size:,} bytes, {most_bytes:,} are allowed")
+            return {name: _read_npy(npz.read(member)) for name, member in wanted.items()}
     except Exception as error:  # zipfile and numpy raise some ten types for damaged bytes
         raise ValueError(f"this is not a whole npz file: {error}") from error
 

@@ -237,10 +237,12 @@ def _hand_arrays(raw: object) -> HandArrays:
 def _dense(raw: dict, key: str) -> np.ndarray:
     if key not in raw:
         raise ValueError(f"the array {key!r} is missing; this is not a MANO v1.2 model")
-    try:
-        array = np.asarray(raw[key])
-    except ValueError:  # lists of unequal length
-        raise ValueError(f"{key} is no array") from None
+    array = raw[key]
+    if not isinstance(array, np.ndarray):
+        try:
+            array = np.asarray(array, np.float64)
+        except (TypeError, ValueError, OverflowError):  # such as lists of unequal length
+            raise ValueError(f"{key} is no array") from None
     if array.dtype.kind not in "biuf":
         raise ValueError(f"{key} holds {array.dtype}, not numbers")
     return array

@@ -18,6 +18,10 @@ _CHOICES = {
 }
 
 
+_MOST_ROI_SIZE = 256
+"""Attention between its 65,536 tokens takes 16 GiB."""
+
+
 @dataclass(frozen=True)
 class DeformerConfig:
     """The network. The defaults are the paper's."""
@@ -67,6 +71,8 @@ class DeformerConfig:
             raise ValueError(f"frozen_stages is {self.frozen_stages}, must be 0 to 4")
         if len(self.regressor) != 2 or min(self.regressor) < 1:
             raise ValueError(f"regressor is {self.regressor}, must be two widths of 1 or more")
+        if self.roi_size > _MOST_ROI_SIZE:
+            raise ValueError(f"roi_size is {self.roi_size}, must be {_MOST_ROI_SIZE} at most")
         if self.width % self.heads or self.width % 4:
             raise ValueError(
                 f"width is {self.width}, must be a multiple of heads ({self.heads}) and of 4"

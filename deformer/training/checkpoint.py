@@ -18,12 +18,14 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from deformer.files.foreign import UnreadableFileError, describe_other_file, one_line
 from deformer.files.patient import open_file, status
 from deformer.files.sealed import UNSEALED, read_sealed_json, write_json
+from deformer.files.wellformed import is_of, shown
 from deformer.files.whole import (
     RESUME,
     NoRoomError,
@@ -36,6 +38,11 @@ from deformer.hand.mano import Hands
 from deformer.training.experiment import Experiment, from_dict
 
 FORMAT = 1
+_KINDS = {"step": int, "hand": dict[str, str], "command": str | None}
+_KINDS |= dict.fromkeys(("experiment", "stream", "metrics"), dict)
+_KINDS |= dict.fromkeys(("origin", "machine"), dict | None)
+"""Types of the entries of `state.json`; older checkpoints lack those that may be None."""
+_NO_FILE = (FileNotFoundError, NotADirectoryError, IsADirectoryError)
 STATE_NAMES = ("format", "step", "experiment", "hand", "stream", "metrics", "origin")
 """Entries of `state_of`; `state.json` has three more."""
 _log = logging.getLogger(__name__)
@@ -182,7 +189,7 @@ def _best(run: Path) -> dict | None:
     try:
         best = read_sealed_json(path, ("step", "pa_mpjpe_mm"))
         return {"step": int(best["step"]), "pa_mpjpe_mm": float(best["pa_mpjpe_mm"])}
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, OverflowError) as error:
         raise DamagedCheckpointError(
             f"{path} does not say which checkpoint is the best ({one_line(error)}); delete it and "
             "choose another than 'best'"
@@ -258,19 +265,20 @@ def _read_folder(folder: Path, only: tuple[str, ...] | None) -> Checkpoint:
         _check_format(state, folder)
         for name, written in state["files"].items():
             path = folder / name
+            if path.parent != folder:
+                raise DamagedCheckpointError(f"{folder} names a file elsewhere, {name!r}")
             if only is not None and path.stem not in only:
                 continue
             if {"size": status(path).st_size, "sha256": file_sha256(path)} != written:
                 fault = describe_other_file(path)
-                raise DamagedCheckpointError(
-                    f"{path} is damaged{f': {fault}' if fault else ' or cut off'}"
-                )
+                why = f": {fault}" if fault else " or cut off"
+                raise DamagedCheckpointError(f"{path} is damaged{why}")
             tensors[path.stem] = load_file(path)
         model_sha256 = state["files"]["model.safetensors"]["sha256"]
     except UnreadableFileError as error:
         raise DamagedCheckpointError(str(error)) from None
-    except (FileNotFoundError, NotADirectoryError, IsADirectoryError, KeyError) as error:
-        raise DamagedCheckpointError(f"{folder} is damaged ({error!r})") from None
+    except (*_NO_FILE, KeyError, TypeError, AttributeError, SafetensorError) as error:
+        raise DamagedCheckpointError(f"{folder} is damaged ({one_line(repr(error))})") from None
     return from_state(state, folder, tensors, model_sha256)
 
 
@@ -293,22 +301,24 @@ def from_state(
     """
     try:
         _check_format(state, where)
+        if wrong := [name for name, kind in _KINDS.items() if not is_of(state.get(name), kind)]:
+            raise TypeError(f"{wrong[0]!r} is {shown(state.get(wrong[0]))}")
         return Checkpoint(
             folder=where,
-            step=int(state["step"]),
+            step=state["step"],
             experiment=from_dict(state["experiment"], Experiment, str(where)),
-            hand=state["hand"],
+            hand={name: state["hand"][name] for name in ("name", "sha256")},
             stream=state["stream"],
             metrics=state["metrics"],
             model_sha256=model_sha256,
-            origin=state.get("origin", {}),
+            origin=state.get("origin") or {},
             machine=state.get("machine") or {},
             command=state.get("command"),
             tensors=tensors,
         )
     except (KeyError, TypeError, AttributeError) as error:
         raise DamagedCheckpointError(
-            f"{where} is damaged ({error!r}): download or copy it again"
+            f"{where} is damaged ({one_line(repr(error))}): download or copy it again"
         ) from None
 
 

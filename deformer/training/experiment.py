@@ -8,6 +8,7 @@ from typing import Any, get_origin, get_type_hints
 import tyro
 
 from deformer.data.stream import StreamConfig
+from deformer.files.wellformed import is_of, shown
 from deformer.network.config import DeformerConfig
 from deformer.network.discriminator import DiscriminatorConfig
 from deformer.network.losses import LossWeights, PointLossName
@@ -117,7 +118,7 @@ def from_dict(content: dict, kind: type, where: str) -> Any:
 
     A missing field gets its default, so the default of a new field must keep the old behaviour.
     Raises `ValueError` that names `where` and the fields that are unknown, or missing and without
-    a default.
+    a default, or of another type, or have a value that is not allowed.
     """
     hints = get_type_hints(kind)
     fields = {f.name: f for f in dataclasses.fields(kind)}
@@ -131,9 +132,15 @@ def from_dict(content: dict, kind: type, where: str) -> Any:
     def restore(value: Any, hint: Any) -> Any:
         if dataclasses.is_dataclass(hint):
             return from_dict(value, hint, where)
+        if not is_of(value, hint):
+            raise ValueError(f"{where}: {shown(value)} in {kind.__name__} is no {hint}")
         return tuple(value) if get_origin(hint) is tuple else value  # JSON knows lists only
 
-    return kind(**{name: restore(value, hints[name]) for name, value in content.items()})
+    restored = {name: restore(value, hints[name]) for name, value in content.items()}
+    try:
+        return kind(**restored)
+    except ValueError as error:  # a value that is not allowed
+        raise ValueError(f"{where}: {error}") from None
 
 
 def shaping_fields(experiment: Experiment) -> dict[str, Any]:

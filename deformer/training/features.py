@@ -23,6 +23,7 @@ from typing import Literal
 import numpy as np
 import torch
 from rich.progress import track
+from safetensors import SafetensorError
 from safetensors.numpy import load_file
 from torch import Tensor
 
@@ -36,6 +37,7 @@ from deformer.data.stream import Stream
 from deformer.data.windows import WindowConfig
 from deformer.files.foreign import UnreadableFileError
 from deformer.files.sealed import read_sealed_json
+from deformer.files.wellformed import shown
 from deformer.network.network import Network
 from deformer.network.output import FrameFeatures, Maps
 from deformer.training.checkpoint import file_sha256
@@ -50,6 +52,9 @@ SPATIAL_FIELDS = (
     "backbone", "norm", "width", "heads", "layers", "ffn", "roi_size", "placed_memory", "regressor",
 )  # fmt: skip
 """Fields of `DeformerConfig` that shape the spatial half."""
+_INFO = {"spatial_sha256": str, "network": dict, "dataset_sha256": str, "size": int,
+         "augment": dict, "copies": dict, "files": dict}  # fmt: skip
+"""Types of what `features.json` must hold."""
 _INFO_NAMES = (
     "format", "level", "spatial_sha256", "network", "dataset_sha256", "size", "seed", "copies",
     "augment", "input", "checkpoint", "command", "files",
@@ -196,6 +201,8 @@ class Features:
     def plain(self, split: str) -> dict[str, np.ndarray]:
         """A split without augmentation, as `encode_stream` returns it, in the order of rows."""
         frames = self.read(split)
+        if "rows" not in frames:
+            raise ValueError(f"{self.folder} holds no features of {split}: encode again")
         order = np.argsort(frames["rows"])
         return {name: value[order] for name, value in frames.items()}
 
@@ -216,7 +223,10 @@ class Features:
             )
         if not path.exists() or file_sha256(path) != self.info["files"][name]:
             raise ValueError(f"{path} is damaged or gone: take {self.folder} away and encode again")
-        return load_file(path)
+        try:
+            return load_file(path)
+        except SafetensorError as error:
+            raise UnreadableFileError(f"{path} holds no arrays ({error}): encode again") from None
 
     def check_made_by(self, tensors: dict[str, Tensor], what: str) -> None:
         """Raises `ValueError` where `what`, a model, has other weights than made these."""
@@ -253,4 +263,13 @@ def open_features(folder: str | Path) -> Features:
         raise UnreadableFileError(f"{error}; or encode again") from None
     if (version := info.get("format")) != FORMAT:
         raise ValueError(f"{path} has format {version}, this program reads {FORMAT}: encode again")
+    for name, kind in _INFO.items():
+        if not isinstance(info.get(name), kind):
+            raise UnreadableFileError(
+                f"{path} is damaged: {name} is {shown(info.get(name))}; encode again"
+            )
+    if info.get("level", "frames") not in tuple(_MAKER) or not all(
+        type(number) is int for number in info["copies"].values()
+    ):
+        raise UnreadableFileError(f"{path} is damaged: its level or copies; encode again")
     return Features(Path(folder), info, file_sha256(path))

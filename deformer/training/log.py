@@ -13,6 +13,7 @@ from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.summary.writer.record_writer import RecordWriter
 
 from deformer.files.foreign import UnreadableFileError, describe_other_file, one_line
+from deformer.files.wellformed import read_json_object, shown
 from deformer.files.whole import RESUME, room_for, whole_file, write_whole
 
 LOG_FILE = "log.jsonl"
@@ -26,9 +27,16 @@ def read_records(path: Path) -> list[dict]:
     "step" and a "kind", "train" or "validation". Raises `UnreadableFileError` for another file."""
     try:
         lines = path.read_text().splitlines(keepends=True)
-        records = [json.loads(line) for line in lines if line.endswith("\n") and line.strip()]
-        return [r | {"step": int(r["step"]), "kind": str(r["kind"])} for r in records]
-    except (ValueError, KeyError, TypeError, RecursionError) as error:  # neither JSON nor text
+        whole = (line for line in lines if line.endswith("\n") and line.strip())
+        records = [read_json_object(line.encode()) for line in whole]
+        for record in records:
+            if type(record["step"]) is not int or not isinstance(record["kind"], str):
+                raise ValueError("a record without step and kind")
+            values = (value for name, value in record.items() if name != "kind")
+            if wrong := [v for v in values if not isinstance(v, int | float | None)]:
+                raise ValueError(f"{shown(wrong[0])} is no number")
+        return records
+    except (ValueError, KeyError) as error:  # neither JSON nor text
         fault = describe_other_file(path) or one_line(error)
         raise UnreadableFileError(f"{path} is no training log ({fault}): take it away") from None
 

@@ -116,10 +116,15 @@ def open_network(
     weights of another network.
     """
     config = checkpoint.experiment.model
+    tensors = checkpoint.tensors["model"]
+    (first, second), width = config.regressor, config.width
+    needed = config.layers * width * (width + config.ffn) + first * (width + second)
+    if needed > sum(value.numel() for value in tensors.values()):
+        raise ValueError(f"{checkpoint.folder} is of a larger network than its arrays are")
     model = network_class(checkpoint.experiment.network)(
         replace(config, tips=tips or config.tips), HandLayer(hands, vertex_stride=vertex_stride)
     )
-    load_state(model, checkpoint.tensors["model"], f"{checkpoint.folder} is of another network")
+    load_state(model, tensors, f"{checkpoint.folder} is of another network")
     fold_norms(model.backbone.body)
     return model.to(device, memory_format=torch.channels_last).eval()
 

@@ -23,6 +23,7 @@ from deformer.files.foreign import (
     one_line,
 )
 from deformer.files.patient import is_file, read_file
+from deformer.files.tables import check_unpacked
 from deformer.hand.conventions import SIDES
 from deformer.video.track import Track, fill_gaps
 
@@ -77,9 +78,10 @@ def _read(path: Path) -> pa.Table:
     data = read_file(path)
     try:
         if path.suffix.lower() == ".parquet":
+            check_unpacked(pa.py_buffer(data))
             return pq.read_table(pa.BufferReader(data))
         return pyarrow.csv.read_csv(pa.BufferReader(decode_text(data).encode()))
-    except pa.ArrowException as error:
+    except (pa.ArrowException, ValueError, OSError) as error:
         is_text = path.suffix.lower() == ".csv"
         fault = describe_other(data) if is_text else describe_fault(data, error)
         raise UnreadableFileError(f"--boxes {path}: {fault or one_line(error)}") from None

@@ -5,9 +5,10 @@ dataset order. The file's footer says where everything came from (`HandsInfo`).
 """
 
 import json
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
+from math import inf
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, get_type_hints
 
 import numpy as np
 import pyarrow as pa
@@ -17,7 +18,9 @@ from deformer.data.dataset import read_table
 from deformer.files.foreign import UnreadableFileError, one_line
 from deformer.files.patient import is_damage, patiently
 from deformer.files.sealed import ChangedFileError, check_parquet, write_parquet
-from deformer.hand.conventions import SIDES
+from deformer.files.tables import fitted, vectors
+from deformer.files.wellformed import check_types, read_json_object, shown
+from deformer.hand.conventions import SIDES, TIPS
 
 HANDS_SUFFIX = ".hands.parquet"
 FORMAT = 1
@@ -78,7 +81,7 @@ class HandsInfo:
     width: int
     height: int
     num_frames: int
-    K: tuple[tuple[float, float, float], ...]
+    K: tuple[tuple[float, float, float], tuple[float, float, float], tuple[float, float, float]]
     """Intrinsics, 3 × 3."""
     K_from: str
     """"given", or how it was assumed."""
@@ -96,6 +99,12 @@ class HandsInfo:
     """Hash of all options that shape the rows."""
     tips: str = "dexycb"
     """Fingertips of the joints, as the network's: "dexycb" or "ho3d"."""
+
+    def __post_init__(self) -> None:
+        if not (0 < self.fps < inf and min(self.width, self.height) >= 1 and self.tips in TIPS):
+            raise ValueError(
+                f"{self.fps} frames per second, {self.width} × {self.height} px, tips {self.tips}"
+            )
 
 
 _MEANINGS = {
@@ -158,11 +167,8 @@ def read_hands(path: Path) -> tuple[HandRows, HandsInfo]:
     of something else."""
     table = read_table(path, again=_AGAIN)
     info = _info(path, table.schema)
-    try:  # other programs write other kinds of lists and numbers
-        table = table.select(SCHEMA.names).cast(SCHEMA)
-    except (pa.ArrowException, ValueError) as error:
-        raise UnreadableFileError(f"{path}: {one_line(error)}; {_AGAIN}") from None
-    columns = {name: _array(table[name].combine_chunks()) for name in table.schema.names}
+    table = fitted(table, SCHEMA, path, _AGAIN)
+    columns = {name: vectors(table[name], name, path, _AGAIN) for name in table.column_names}
     columns["is_left"] = columns.pop("side") == SIDES[1]
     for name in ("joints_px", "joints_cam_m"):
         columns[name] = columns[name].reshape(len(table), 21, columns[name].shape[1] // 21)
@@ -192,25 +198,18 @@ def _info(path: Path, schema: pa.Schema) -> HandsInfo:
             f"{path} has lost its footer, which says where its hands are from: correct hands by "
             "read_hands and write_hands of deformer.video.hands_file, which keep it"
         )
-    content = json.loads(footer)
-    if (version := content.pop("format", None)) != FORMAT:
-        raise UnreadableFileError(
-            f"{path} has format {version}, this program reads {FORMAT}: {_AGAIN}"
-        )
-    content["K"] = tuple(tuple(row) for row in content["K"])
-    known = {field.name for field in fields(HandsInfo)}
     try:
-        return HandsInfo(**{name: value for name, value in content.items() if name in known})
-    except TypeError:
+        content = read_json_object(footer)
+        if (version := content.get("format")) != FORMAT:
+            raise ValueError(f"it has format {shown(version)}, this program reads {FORMAT}")
+        stated = {"tips": HandsInfo.tips} | content  # older files lack it
+        kinds = get_type_hints(HandsInfo)
+        stated = {name: value for name, value in stated.items() if name in kinds}
+        check_types(stated, kinds)
+        if Path(stated["source"]).name != stated["source"]:  # a path would lead elsewhere
+            raise ValueError(f"{shown(stated['source'])} is no name of a video")
+        return HandsInfo(**stated | {"K": tuple(map(tuple, stated["K"]))})
+    except ValueError as error:
         raise UnreadableFileError(
-            f"{path} does not say where its hands are from: {_AGAIN}"
+            f"{path} does not say where its hands are from ({one_line(error)}): {_AGAIN}"
         ) from None
-
-
-def _array(column: pa.Array) -> np.ndarray:
-    if not (pa.types.is_list(column.type) or pa.types.is_fixed_size_list(column.type)):
-        return column.to_numpy(zero_copy_only=False)
-    flat, num_rows = column.flatten().to_numpy(), len(column)
-    if pa.types.is_fixed_size_list(column.type):
-        return flat.reshape(num_rows, column.type.list_size)
-    return flat.reshape(num_rows, len(flat) // max(num_rows, 1))

@@ -76,7 +76,7 @@ def _from_file(path: Path, image_wh: tuple[int, int]) -> np.ndarray:
         else:
             K = _matrix(*(float(content[name]) for name in ("fx", "fy", "cx", "cy")))
         size = tuple(int(content[name]) for name in ("width", "height") if name in content)
-    except (KeyError, TypeError, ValueError):
+    except (KeyError, TypeError, ValueError, OverflowError):
         raise ValueError(f"--intrinsics {path}: must be {_FORM}") from None
     K = _checked(K, path)
     if len(size) < 2:

@@ -17,10 +17,10 @@ from deformer.data.dataset import (
     DATASET_FILE,
     FRAMES_FILE,
     has_depth,
-    read_table,
+    read_columns,
     split_name,
 )
-from deformer.data.index_rows import ANNOTATIONS_SCHEMA, frames_schema
+from deformer.data.index_rows import ANNOTATIONS_SCHEMA, FRAMES_SCHEMA, frames_schema
 from deformer.files.patient import patiently
 from deformer.files.sealed import UNSEALED, check_parquet, sealed_parquet, write_json
 from pipelines.building.marks import BUILD_FOLDER, ShardMark, read_rows, remove_mark
@@ -143,7 +143,7 @@ def count_index(out: Path) -> dict:
     Halo rows are counted apart and nowhere else: each is the centre of its own clip elsewhere.
     """
     columns = ["clip", "is_halo", "valid", "reason", *SPLIT_COLUMNS]
-    frames = read_table(out / FRAMES_FILE, columns)
+    frames = read_columns(out / FRAMES_FILE, columns, FRAMES_SCHEMA)
     is_halo = frames["is_halo"]
     centres = frames.filter(pc.invert(is_halo))
     invalid = centres.filter(pc.invert(centres["valid"]))

@@ -6,6 +6,7 @@ again from the tars alone.
 """
 
 import hashlib
+import os
 import shutil
 import tarfile
 import uuid
@@ -15,7 +16,7 @@ from dataclasses import dataclass, replace
 from functools import cache, partial
 from itertools import groupby
 from pathlib import Path
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -297,15 +298,33 @@ def read_clips(path: Path, name: str) -> Iterator[StoredClip]:
         yield StoredClip(meta, labels, members, places)
 
 
+class _Whole:
+    """A file that is not asked for more than there is: tarfile asks for as much as a header says,
+    and Python makes room for that first."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._size = file.seek(0, os.SEEK_END)
+        self.seek, self.tell, self._read = file.seek, file.tell, file.read
+        self.seek(0)
+
+    def read(self, size: int = -1) -> bytes:
+        left = max(0, self._size - self.tell())
+        return self._read(left if size < 0 else min(size, left))
+
+
 def _members(path: Path, name: str) -> Iterator[tuple[str, bytes, Locator]]:
     try:
-        with open_file(path) as file, tarfile.open(fileobj=file, mode="r:") as tar:
+        with open_file(path) as file, tarfile.open(fileobj=_Whole(file), mode="r:") as tar:
             for info in tar:
+                if info.type not in (tarfile.REGTYPE, tarfile.AREGTYPE) or info.issparse():
+                    raise CorruptShardError(f"{name}: {info.name} is no plain file")
                 data = tar.extractfile(info).read()
                 if len(data) != info.size:
                     raise CorruptShardError(f"{name} is cut off within {info.name}")
                 yield info.name, data, Locator(info.offset_data, info.size, zlib.crc32(data))
-    except tarfile.TarError as error:
+    except CorruptShardError:
+        raise
+    except (tarfile.TarError, ValueError, RecursionError) as error:
         raise CorruptShardError(f"{name} is no whole tar file: {error}") from error
 
 

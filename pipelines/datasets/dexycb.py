@@ -17,7 +17,7 @@ import yaml
 from deformer.data.official import IMAGE_SIZE, SERIALS, official_sequences, official_splits
 from deformer.files.foreign import decode_text, describe_other, one_line
 from deformer.files.patient import entries, is_folder, read_file
-from deformer.files.wellformed import read_npz
+from deformer.files.wellformed import read_npz, shown
 from deformer.hand.conventions import SIDES
 from pipelines.datasets.source import (
     GRASPED_OBJECT,
@@ -54,6 +54,8 @@ _SEQUENCE_FOLDER = re.compile(r"\d{8}_\d{6}")
 _CALIBRATION = re.compile(r"[A-Za-z0-9_-]+")
 _AGAIN = "unpack it again"
 _MAX_FRAMES = 1_000_000  # file names have six digits
+_DEEPEST = 20
+"""Levels of nested YAML; the dataset's files have four."""
 
 _log = logging.getLogger(__name__)
 
@@ -136,19 +138,34 @@ def _clip_ref(subject: str, sequence: str, serial: str, meta: dict) -> ClipRef:
 def _read_yaml(path: Path) -> dict:
     try:
         data = read_file(path)
-        content = yaml.load(decode_text(data), _Loader)
     except (FileNotFoundError, IsADirectoryError):
         raise UnusableInputError(
             f"{path} is missing; unpack the dataset's archive again, or take the folder that needs "
             "it out"
         ) from None
-    except (yaml.YAMLError, ValueError) as error:  # ValueError: such as an impossible date
-        fault, content = f"is no readable YAML ({one_line(error)})", None
-    else:
-        fault = "is empty or holds no mapping"
+    content, fault = None, "is empty or holds no mapping"
+    try:
+        text = decode_text(data)
+        _check_nesting(text)
+        content = yaml.load(text, _Loader)
+    except Exception as error:  # of a value that does not fit its tag, some five types
+        fault = f"is no readable YAML ({one_line(error)})"
     if not isinstance(content, dict):
         raise UnusableInputError(f"{path} {fault}: {describe_other(data) or _AGAIN}")
     return content
+
+
+def _check_nesting(text: str) -> None:
+    """Raises `ValueError` for YAML that its reader must not see: too deep, it crashes the process;
+    aliases of aliases become gigabytes."""
+    depth = 0
+    for event in yaml.parse(text, _Loader):
+        depth += isinstance(event, yaml.CollectionStartEvent)
+        depth -= isinstance(event, yaml.CollectionEndEvent)
+        if depth > _DEEPEST:
+            raise ValueError(f"more than {_DEEPEST} levels")
+        if isinstance(event, yaml.AliasEvent):
+            raise ValueError(f"the alias *{event.anchor}, where values are wanted")
 
 
 def _read_meta(folder: Path) -> dict:
@@ -207,11 +224,11 @@ def read_intrinsics(root: Path, serial: str) -> np.ndarray:
         fx, fy, cx, cy = values = [float(color[key]) for key in ("fx", "fy", "ppx", "ppy")]
     except KeyError as error:
         raise UnusableInputError(f"{path} lacks color: {error}; unpack it again") from None
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         values = ()
     if not values or not np.isfinite(values).all() or fx <= 0 or fy <= 0:
         raise UnusableInputError(
-            f"{path}: color is {color!r:.80}, not four numbers fx, fy, ppx, ppy, the first two "
+            f"{path}: color is {shown(color)}, not four numbers fx, fy, ppx, ppy, the first two "
             "above 0; unpack it again"
         )
     return np.array([[fx, 0, cx], [0, fy, cy], [0, 0, 1]])
@@ -223,11 +240,11 @@ def _read_betas(root: Path, mano_calib: str) -> np.ndarray:
     stated = _read_yaml(path).get("betas")
     try:
         betas = np.array(stated, float)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         betas = np.empty(0)
     if betas.shape != (10,) or not np.isfinite(betas).all():
         raise UnusableInputError(
-            f"{path}: betas is {stated!r:.80}, not 10 finite numbers; unpack it again"
+            f"{path}: betas is {shown(stated)}, not 10 finite numbers; unpack it again"
         )
     return betas
 
@@ -280,7 +297,7 @@ def _read_frame(folder: Path, frame: int, K, betas, codes) -> RawFrame:
 
 def _read_labels(path: Path) -> dict[str, np.ndarray]:
     try:
-        labels = read_npz(read_bytes(path, "labels_missing"))
+        labels = read_npz(read_bytes(path, "labels_missing"), _LABELS)
     except ValueError:
         raise BadFrameError("labels_corrupt") from None
     for key, (shape, kinds) in _LABELS.items():

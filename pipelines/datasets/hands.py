@@ -26,6 +26,7 @@ An npz holds F rows, one per image; camera frame x right, y down, z forward, met
 A hand is a clip, so an image with two labelled hands is built twice, each with its own crop.
 """
 
+import math
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -51,6 +52,9 @@ META_FILE = "meta.json"
 _FEW = 2
 """This many images may be missing from a short camera folder; from a long one, half."""
 _MANO = ("pose_rotvec", "betas", "trans_m")
+_HEADERS_BYTES = 1 << 20
+_MOST_SIDE_PX = 65_535
+"""Of a JPEG."""
 
 
 def list_clips(root: Path) -> list[ClipRef]:
@@ -117,8 +121,12 @@ def _read_meta(path: Path) -> dict:
         "objects": (lambda v: isinstance(v, dict), "a mapping of side to object"),
         "num_frames": (lambda v: type(v) is int and v > 0, "a whole number above 0"),
         "image_size": (
-            lambda v: isinstance(v, list) and len(v) == 2 and all(type(n) is int for n in v),
-            "[width, height]",
+            lambda v: (
+                isinstance(v, list)
+                and len(v) == 2
+                and all(type(n) is int and 1 <= n <= _MOST_SIDE_PX for n in v)
+            ),
+            f"[width, height], each 1 to {_MOST_SIDE_PX}",
         ),
     }
     rules["frame_step"] = rules["num_frames"]
@@ -161,11 +169,6 @@ def _raw_frame(k: int, frame: int, reason: str, image: bytes | None, labels: dic
 def _read_labels(path: Path, ref: ClipRef) -> dict[str, np.ndarray]:
     """The arrays of a file, all of the right shape and kind; raises `BadFrameError`."""
     n, (width, height) = len(ref.frames), ref.image_size
-    try:
-        labels = read_npz(read_bytes(path, "labels_missing"))
-    except ValueError:
-        raise BadFrameError("labels_corrupt") from None
-    labels.setdefault("valid", np.ones(n, bool))
     shapes = {
         "K": [((3, 3), "f"), ((n, 3, 3), "f")],
         "joints_cam_m": [((n, 21, 3), "f")],
@@ -175,11 +178,19 @@ def _read_labels(path: Path, ref: ClipRef) -> dict[str, np.ndarray]:
         "trans_m": [((n, 3), "f")],
         "segmentation": [((n, height, width), "u")],
     }
+    item_bytes = {name: 1 if name == "segmentation" else 8 for name in shapes}
+    most_bytes = _HEADERS_BYTES + sum(
+        item_bytes[name] * math.prod(kinds[-1][0]) for name, kinds in shapes.items()
+    )
+    try:
+        labels = read_npz(read_bytes(path, "labels_missing"), shapes, most_bytes)
+    except ValueError:
+        raise BadFrameError("labels_corrupt") from None
+    labels.setdefault("valid", np.ones(n, bool))
     required = ["K", "joints_cam_m", *(_MANO if any(k in labels for k in _MANO) else ())]
     if not set(required) <= set(labels):
         raise BadFrameError("labels_corrupt")
-    for key in labels.keys() & shapes.keys():
-        value = labels[key]
+    for key, value in labels.items():
         if not any(value.shape == s and value.dtype.kind == kind for s, kind in shapes[key]):
             raise BadFrameError("labels_corrupt")
     return labels

@@ -40,6 +40,7 @@ import numpy as np
 from deformer.data.clip import REASONS, SPLIT_COLUMNS
 from deformer.files.foreign import UnreadableFileError, read_json
 from deformer.files.patient import is_file, read_file
+from deformer.files.wellformed import shown
 from deformer.hand.conventions import NUM_JOINTS, NUM_VERTICES, SIDES, TIPS
 
 SYNTHETIC_FILE = "synthetic.json"
@@ -110,7 +111,9 @@ class ClipRef:
             self._refuse("halo", "numbers that are among frames")
 
     def _refuse(self, name: str, rule: str) -> None:
-        raise ValueError(f"clip {self.key!r}: {name} is {getattr(self, name)!r:.200}, not {rule}")
+        raise ValueError(
+            f"clip {self.key!r}: {name} is {shown(getattr(self, name), 200)}, not {rule}"
+        )
 
 
 def _check_arrays(owner: object, **shapes: tuple[int | None, ...]) -> None:
@@ -269,7 +272,7 @@ def check_values(
     for key, (holds, rule) in rules.items():
         value = content.get(key)
         if not holds(value):
-            raise UnusableInputError(f"{path}: {key} is {value!r:.80}, not {rule}; {advice}")
+            raise UnusableInputError(f"{path}: {key} is {shown(value)}, not {rule}; {advice}")
 
 
 def synthetic_mark(root: Path) -> dict | None:

@@ -18,7 +18,7 @@ def _eval(data: bytes) -> object:
 
 
 def _allocate(data: bytes) -> object:
-    return np.ones((1 << 30) + (1 << 28), np.uint8).sum()
+    return np.ones(48 << 20, np.uint8).sum()
 
 
 def _hide(data: bytes) -> object:
@@ -57,7 +57,8 @@ WRONGS = {
 
 
 @pytest.mark.parametrize("wrong", WRONGS)
-def test_what_no_reader_may_do_is_noticed(wrong, tmp_path):
+def test_what_no_reader_may_do_is_noticed(wrong, tmp_path, monkeypatch):
+    monkeypatch.setattr("tests.faults.hostile.MOST_BYTES", 32 << 20)  # in place of a GiB
     read, says = WRONGS[wrong]
     reader = Reader(wrong, damaged({"x": b"abc"}), read, {"one": b""}, says="x.npz")
     outcome = fuzz([reader], 0, 0, tmp_path)

@@ -10,8 +10,9 @@ from deformer.files.safe_pickle import load_pickle
 from deformer.files.wellformed import read_json_object, read_npz
 from tests.faults.damage import damaged
 from tests.faults.hostile import Reader, assert_harmless, from_path, fuzz
+from tests.faults.wholes import HOSTILE_NPZ
 
-FEW, MANY = 120, 2000
+FEW, MANY = 50, 2000
 
 
 def npz(**arrays) -> bytes:
@@ -27,7 +28,7 @@ def test_a_hostile_file_is_refused_or_read(seed, tmp_path, count_faults):
     wholes = {"small": npz(a=np.arange(6.0), b=np.ones((2, 3), np.float32))}
     pickles = {f"{p}": pickle.dumps({"a": [1, "x", 2.5], "b": np.arange(4.0)}, p) for p in range(6)}
     readers = [
-        Reader("npz", damaged(wholes), read_npz),
+        Reader("npz", damaged(wholes), read_npz, HOSTILE_NPZ),
         Reader("JSON", damaged({"x": b'{"a": [1, 2.5, "x"], "b": {"c": null}}'}), read_json_object),
         Reader(
             "pickle", damaged(pickles), from_path(tmp_path / "x.pkl", load_pickle), says="x.pkl"

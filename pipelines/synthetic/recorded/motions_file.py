@@ -195,14 +195,15 @@ def _check_values(key: str, values: np.ndarray, allowed: tuple[str, ...]) -> Non
 
 def _check_metres(arrays: dict[str, np.ndarray]) -> None:
     joints, spots = (arrays[key][arrays["valid"]] for key in ("joints", "object_trans"))
-    palm = float(np.median(np.linalg.norm(joints[:, 9] - joints[:, 0], axis=-1)))
+    with np.errstate(over="ignore"):  # infinity is too far as well
+        palm = float(np.median(np.linalg.norm(joints[:, 9] - joints[:, 0], axis=-1)))
+        away = float(np.median(np.linalg.norm(spots - joints[:, 0], axis=-1)))
     if not _PALM_M[0] < palm < _PALM_M[1]:
         raise ValueError(
             f"joints have the middle finger's base {palm:.3g} from the wrist, and a hand's is "
             f"{_PALM_M[0]} to {_PALM_M[1]} m: give metres, joints in the order of "
             "deformer.hand.conventions"
         )
-    away = float(np.median(np.linalg.norm(spots - joints[:, 0], axis=-1)))
     if away > _REACH_M:
         raise ValueError(
             f"object_trans is {away:.3g} from the wrist, more than {_REACH_M} m: give metres, in "

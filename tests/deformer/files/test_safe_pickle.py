@@ -11,7 +11,12 @@ import numpy as np
 import pytest
 import scipy.sparse
 
-from deformer.files.safe_pickle import MAX_EXTRA_BYTES, UnsafePickleError, load_pickle
+from deformer.files.safe_pickle import (
+    MAX_EXTRA_BYTES,
+    UnsafePickleError,
+    _ArrayUnpickler,
+    load_pickle,
+)
 from tests.python2 import chumpy_object, python2_pickle
 
 
@@ -191,12 +196,11 @@ def test_nothing_takes_memory_that_a_file_only_speaks_of(tmp_path, case):
 
 @pytest.mark.parametrize(
     "name",
-    [b"chumpy.ch\nCh", b"chumpy.reordering\nSelect", b"numpy\ndtype",
-     b"scipy.sparse.csc\ncsc_matrix", b"collections\nOrderedDict"],
-)  # fmt: skip
+    ["\n".join(name).encode() for name in _ArrayUnpickler.admitted],
+)
 def test_no_pickle_changes_the_reader(tmp_path, name):
-    """BUILD with a class where an object belongs would write to the class, for good."""
-    state = b"N}X\x07\x00\x00\x00checkedK\x07s\x86"  # (None, {"checked": 7}): by setattr
+    """BUILD with a class or function where an object belongs would write to it, for good."""
+    state = b"N}X\x0c\x00\x00\x00__defaults__)s\x86"  # (None, {"__defaults__": ()}): by setattr
     (tmp_path / "a.pkl").write_bytes(b"\x80\x02c" + name + b"\n" + state + b"b.")
     with pytest.raises(ValueError, match="not a whole pickle"):
         load_pickle(tmp_path / "a.pkl")
@@ -288,14 +292,31 @@ def test_chumpys_arrays_and_selections(tmp_path, protocol):
     np.testing.assert_array_equal(loaded[2], [21, 0])
 
 
-def test_arrays_anywhere_and_cycles(tmp_path):
+def test_arrays_anywhere(tmp_path):
     shared = np.arange(3)
-    cycle: list = [shared, (shared, [shared])]
-    cycle.append(cycle)
-    (tmp_path / "a.pkl").write_bytes(pickle.dumps(cycle, 2))
+    (tmp_path / "a.pkl").write_bytes(pickle.dumps([shared, (shared, [shared])], 2))
     loaded = load_pickle(tmp_path / "a.pkl")
-    assert loaded[2] is loaded and loaded[1][0] is loaded[0] is loaded[1][1][0]
+    assert loaded[1][0] is loaded[0] is loaded[1][1][0]
     np.testing.assert_array_equal(loaded[0], shared)
+
+
+def test_a_list_that_holds_itself_is_refused(tmp_path):
+    """numpy would follow it 64 times deep: 2⁶⁴ numbers, if it holds itself twice."""
+    cycle: list = []
+    cycle += [cycle, (cycle, 1)]
+    (tmp_path / "a.pkl").write_bytes(pickle.dumps(cycle, 2))
+    with pytest.raises(ValueError, match="holds itself"):
+        load_pickle(tmp_path / "a.pkl")
+
+
+def test_lists_that_numpy_would_write_out_are_refused(tmp_path):
+    """A list that holds one list twice, which holds one list twice, …: 200 bytes, 8 GiB."""
+    value: list = [1.0, 1.0]
+    for _ in range(29):
+        value = [value, value]
+    (tmp_path / "a.pkl").write_bytes(pickle.dumps({"handPose": value}, 2))
+    with pytest.raises(ValueError, match="far larger than the file"):
+        load_pickle(tmp_path / "a.pkl")
 
 
 @pytest.mark.filterwarnings("ignore:the matrix subclass")
