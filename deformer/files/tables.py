@@ -8,6 +8,9 @@ import pyarrow.parquet as pq
 
 from deformer.files.foreign import UnreadableFileError, one_line
 
+DAMAGE = pa.ArrowException, UnicodeDecodeError, OSError
+"""What pyarrow raises for a damaged file: UnicodeDecodeError for a column's name that is no text,
+OSError for a page of another sum."""
 MOST_UNPACKED_BYTES = 1 << 28
 _MOST_TIMES = 64
 """Numbers may take `MOST_UNPACKED_BYTES`, and so many times the file's size. A column of one value

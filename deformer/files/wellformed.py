@@ -14,6 +14,8 @@ import numpy as np
 
 MOST_UNPACKED_BYTES = 1 << 28
 """What the arrays of an npz may take; a packed file may announce a thousand times its size."""
+_EMPTY_ZIP_BYTES = 22
+"""An archive of nothing."""
 
 
 def shown(value: object, most: int = 80) -> str:
@@ -90,6 +92,8 @@ def read_npz(
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as npz:
             members = {member.filename.removesuffix(".npy"): member for member in npz.infolist()}
+            if not members and len(data) > _EMPTY_ZIP_BYTES:
+                raise ValueError("its list of arrays is lost")
             wanted = {k: v for k, v in members.items() if names is None or k in names}
             if (size := sum(member.file_size for member in wanted.values())) > most_bytes:
                 raise ValueError(f"unpacked it takes {size:,} bytes, {most_bytes:,} are allowed")
