@@ -120,7 +120,7 @@ def read_table(
     `FileNotFoundError` when it is not there.
     """
     with _checked(path, again):
-        return patiently(
+        table = patiently(
             path,
             lambda: pq.read_table(
                 path,
@@ -129,6 +129,8 @@ def read_table(
                 page_checksum_verification=True,  # of files without a sum of their own
             ),
         )
+        table.validate(full=True)  # text may be no text
+        return table
 
 
 @contextmanager

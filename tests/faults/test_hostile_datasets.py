@@ -18,7 +18,7 @@ from tests.faults.hostile import SEEDS, Reader, assert_harmless, from_path, fuzz
 from tests.faults.wholes import HOSTILE_NPZ, npz, npz_members, npz_of, of_npz
 from tests.pipelines.ho3d_root import OBJ, evaluation_meta, train_meta
 
-FEW, MANY = 50, 1700
+FEW, MANY = 50, 700
 BAD_FRAME = (ValueError, OSError, BadFrameError)
 SERIAL = "836212060125"
 META = {

@@ -11,7 +11,7 @@ from tests.faults.damage import damaged
 from tests.faults.hostile import SEEDS, Reader, assert_harmless, from_path, fuzz
 from tests.faults.wholes import HOSTILE_NPZ, npz
 
-FEW, MANY = 50, 2000
+FEW, MANY = 50, 500
 
 
 @pytest.mark.parametrize("seed", SEEDS)

@@ -27,7 +27,7 @@ from tests.faults.damage import damaged, rebuilt
 from tests.faults.hostile import SEEDS, Reader, assert_harmless, from_path, fuzz
 from tests.faults.videos import read_video
 
-FEW, MANY = 70, 3000
+FEW, MANY = 70, 1500
 SIZE = made.WIDTH, made.HEIGHT
 _BOX = np.array([8.0, 8.0, 24.0, 24.0])
 

@@ -53,7 +53,7 @@ from tests.faults.wholes import (
     zip_of,
 )
 
-FEW, MANY = 50, 1300
+FEW, MANY = 50, 500
 HAND = {"name": "standin", "sha256": "0" * 64}
 
 
@@ -129,7 +129,7 @@ def network_readers(content: Content, hands) -> list[Reader]:
         for name in ("width", "ffn", "layers", "roi_size", "heads")
         for value in (2**20, 2**31, 2**62)
     } | {"regressor": json.dumps(small | {"regressor": [2**20, 2**20]}).encode()}
-    return [Reader("network of a checkpoint", inputs, build, huge, cost=30)]
+    return [Reader("network of a checkpoint", inputs, build, huge, cost=5)]
 
 
 def feature_readers(folder: Path) -> list[Reader]:

@@ -47,7 +47,7 @@ from tests.faults.wholes import (
 )
 from tests.pipelines.handmade import small_dataset
 
-FEW, MANY = 50, 2200
+FEW, MANY = 50, 1000
 WINDOW = WindowConfig(num_frames=3, gap=1)
 
 

@@ -21,13 +21,22 @@ from tests.faults.damage import Draw, Hostile, damaged, one_of, rebuilt
 _MIB = 1 << 20
 
 
-def npz_of(members: dict[str, bytes]) -> bytes:
-    """An npz of members that need be no arrays."""
+def zip_members(data: bytes) -> dict[str, bytes]:
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        return {name: archive.read(name) for name in archive.namelist()}
+
+
+def zip_of(members: dict[str, bytes]) -> bytes:
     file = io.BytesIO()
     with zipfile.ZipFile(file, "w") as archive:
         for name, data in members.items():
-            archive.writestr(f"{name}.npy", data)
+            archive.writestr(name, data)
     return file.getvalue()
+
+
+def npz_of(members: dict[str, bytes]) -> bytes:
+    """An npz of members that need be no arrays."""
+    return zip_of({f"{name}.npy": data for name, data in members.items()})
 
 
 def npy(array: np.ndarray) -> bytes:
@@ -112,8 +121,7 @@ HOSTILE_NPZ = {
 
 def npz_members(data: bytes) -> dict[str, bytes]:
     """Name → member, of an npz."""
-    with zipfile.ZipFile(io.BytesIO(data)) as archive:
-        return {name.removesuffix(".npy"): archive.read(name) for name in archive.namelist()}
+    return {name.removesuffix(".npy"): member for name, member in zip_members(data).items()}
 
 
 def npz(**arrays: object) -> bytes:
@@ -208,8 +216,15 @@ _CELLS = (None, -1, 0, 1, 2**31 - 1, -(2**31), 2**62, 0.5, float("nan"), float("
           "left", b"\xff", True, [], [1.0], [float("nan")] * 63, [None] * 3, {"a": 1})  # fmt: skip
 
 
+def no_text(rows: int, cell: bytes = b"\xff") -> pa.Array:
+    """A column of text that is none."""
+    return pa.array([cell] * rows, pa.binary()).view(pa.string())
+
+
 def _column(kind: pa.DataType, rows: int, cell: object) -> pa.Array:
     """A column of one value, or of nulls where the kind cannot hold it."""
+    if kind == pa.string() and isinstance(cell, bytes):
+        return no_text(rows, cell)
     try:
         return pa.array([cell] * rows, kind)
     except (pa.ArrowException, TypeError, ValueError, OverflowError):
@@ -281,7 +296,7 @@ def _repeated(rows: int, length: int) -> pa.Array:
 @cache
 def hostile_parquet() -> dict[str, bytes]:
     """Made when it is asked for: it takes a moment."""
-    vectors = pa.FixedSizeListArray.from_arrays(pa.array(np.zeros(63 << 16, np.float32)), 63)
+    vectors = pa.FixedSizeListArray.from_arrays(pa.array(np.zeros(63 << 14, np.float32)), 63)
     return {
         "name that is no text": parquet_of(pa.table({"frame": [1]})).replace(b"fra", b"\xffra"),
         "no column": parquet_of(pa.table({})),
@@ -291,25 +306,12 @@ def hostile_parquet() -> dict[str, bytes]:
             pa.table({"frame": _repeated(4500, 1 << 16)}), store_schema=False
         ),
         "repeated vectors": parquet_of(
-            pa.table({"joints_m": vectors, "row": np.zeros(1 << 16, np.int64)})
+            pa.table({"joints_m": vectors, "row": np.zeros(1 << 14, np.int64)})
         ),
     }
 
 
-# ------------------------------------------------------------------------- zip and safetensors
-
-
-def zip_members(data: bytes) -> dict[str, bytes]:
-    with zipfile.ZipFile(io.BytesIO(data)) as archive:
-        return {name: archive.read(name) for name in archive.namelist()}
-
-
-def zip_of(members: dict[str, bytes]) -> bytes:
-    file = io.BytesIO()
-    with zipfile.ZipFile(file, "w") as archive:
-        for name, data in members.items():
-            archive.writestr(name, data)
-    return file.getvalue()
+# ---------------------------------------------------------------------------------- safetensors
 
 
 def safetensors_of(header: object, size: int | None = None, content: bytes = bytes(64)) -> bytes:
