@@ -158,7 +158,7 @@ CASES = {
     "labels": ("build", "root", "*/*/*/labels_000001.npz", r"Permission denied: '{}'.*give this"),
     "a sequence": ("build", "root", "*/*", r"Permission denied: '{}.*give this user the right"),
     "a shard": ("train", "shards", "000001.tar", r"Permission denied: '{}'.*give this user"),
-    "an index": ("train", "shards", "frames.parquet", r"{}'.*Permission denied: give this user"),
+    "an index": ("train", "shards", "frames.parquet", r"Permission denied: '{}'.*give this user"),
     "a folder of videos": ("predict", "videos", "deep", r"Permission denied: '{}'.*give this user"),
 }
 """Sealed: by which program it is read, below what, and what is said."""
