@@ -5,13 +5,16 @@ import re
 import resource
 import shutil
 import subprocess
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from tests.deformer.small_runs import arguments, build_dataset, records
+from tests.faults.kept_files import small_dataset
 from tests.faults.weather import compiled, python, weather
+from tests.full_disk import can_mount
 from tests.pipelines.test_predict_videos import make_video
 
 IS_ROOT = os.geteuid() == 0
@@ -26,6 +29,13 @@ LITTLE_SHM = (
     "unshare", "-m", "sh", "-c", 'mount -t tmpfs -o size=64m tmpfs /dev/shm && exec "$@"', "sh"
 )  # fmt: skip
 ODD_HOST = ("unshare", "-u", "sh", "-c", "hostname 'ä/b c'; exec \"$@\"", "sh")
+
+
+def skip_unless_possible(command: str | None = None) -> None:
+    """Here, a program that runs another with other rights, or on other mounts."""
+    is_possible = {"setpriv": IS_ROOT and shutil.which("setpriv"), "unshare": can_mount()}
+    if not is_possible.get(command, True):
+        pytest.skip(f"needs {command}, and the rights of root")
 
 
 def few_files() -> None:
@@ -89,9 +99,14 @@ PROGRAMS: dict[str, Callable[[Path, Path], list[str]]] = {
 def run(arguments: list[str], out: Path, before=(), clock_s: int = 0, env=None, **more):
     env = {"HOME": str(out.parent)} | (env or {})
     if clock_s:
-        env |= weather(compiled(out.parent), out, 0, out.parent / "count")
-        env |= {"WEATHER_CLOCK_S": str(clock_s)}
+        env |= wrong_clock(out.parent, clock_s)
     return python("-m", *arguments, before=before, env=env, **more)
+
+
+def wrong_clock(folder: Path, clock_s: int) -> dict[str, str]:
+    """Environment of a program whose clock is off by up to so many seconds."""
+    env = weather(compiled(folder), folder, 0, folder / "count")
+    return env | {"WEATHER_CLOCK_S": str(clock_s)}
 
 
 def made(out: Path) -> dict:
@@ -119,13 +134,26 @@ def fair(there, tmp_path_factory) -> Callable[[str], dict]:
     return made_by
 
 
+def test_a_clock_is_off(tmp_path):
+    """So that "clocks days apart" tests something."""
+    ran = python("-c", "import time; print(time.time())", env=wrong_clock(tmp_path, 300_000))
+    assert abs(float(ran.stdout) - time.time()) > 10
+
+
+def test_verify_gets_by_with_few_open_files(tmp_path, hands, layer, count_faults):
+    _, built = small_dataset(tmp_path, hands, layer)
+    place, arguments = "64 open files", ["pipelines.verify", str(built), "--workers", "0"]
+    ran = run(arguments, tmp_path / "out", **PLACES[place])
+    count_faults(f"odd machine: {place}", 1, int(ran.returncode == 0))
+    assert ran.returncode == 0, ran.stderr
+
+
 @pytest.mark.soak
 @pytest.mark.parametrize("place", PLACES)
 @pytest.mark.parametrize("program", PROGRAMS)
 def test_a_program_ends_as_anywhere_else(there, fair, tmp_path, program, place, count_faults):
     settings = PLACES[place]
-    if "before" in settings and not (IS_ROOT and shutil.which(settings["before"][0])):
-        pytest.skip("needs root, and programs of Linux")
+    skip_unless_possible(*settings.get("before", ())[:1])
     tmp_path.chmod(0o777)
     out = tmp_path / "out"
     ran = run(PROGRAMS[program](there, out), out, **settings)
@@ -165,9 +193,9 @@ CASES = {
 
 
 @pytest.mark.soak
-@pytest.mark.skipif(not (IS_ROOT and shutil.which("setpriv")), reason="needs root and setpriv")
 @pytest.mark.parametrize("sealed", CASES)
 def test_what_may_not_be_read_is_named(there, tmp_path, sealed, count_faults):
+    skip_unless_possible("setpriv")
     program, part, pattern, message = CASES[sealed]
     copy = ours(there, tmp_path, part)
     path = seal(sorted(copy.glob(pattern))[0])
@@ -185,9 +213,9 @@ def _assert_one_line(ran: subprocess.CompletedProcess, message: str, count_fault
 
 
 @pytest.mark.soak
-@pytest.mark.skipif(not (IS_ROOT and shutil.which("setpriv")), reason="needs root and setpriv")
 @pytest.mark.parametrize("program", ["build", "train", "predict"])
 def test_an_output_of_another_user(there, tmp_path, program, count_faults):
+    skip_unless_possible("setpriv")
     out = tmp_path / "out"
     out.mkdir()
     os.chown(out, 65534, 65534)
@@ -197,9 +225,9 @@ def test_an_output_of_another_user(there, tmp_path, program, count_faults):
 
 
 @pytest.mark.soak
-@pytest.mark.skipif(not (IS_ROOT and shutil.which("unshare")), reason="needs root and unshare")
 @pytest.mark.parametrize("program", ["build", "train", "predict"])
 def test_no_inode_is_left(there, tmp_path, program, count_faults):
+    skip_unless_possible("unshare")
     out = tmp_path / "disk" / "out"
     out.parent.mkdir()
     mount = f'mount -t tmpfs -o nr_inodes=6 tmpfs {out.parent} && exec "$@"'
