@@ -20,7 +20,7 @@ SHARDS = ("000000.tar", "000001.tar")
 T = TypeVar("T")
 # Kind, how its files are made, share of the places
 IN_DATASET = {
-    "a tar shard": (SHARDS, 30),
+    "a tar shard": (SHARDS, 20),
     "frames.parquet": (("frames.parquet",), 20),
     "annotations.parquet": (("annotations.parquet",), 16),
     "dataset.json": (("dataset.json",), 10),

@@ -150,4 +150,4 @@ def test_damage_under_a_running_epoch(builds, tmp_path, count_faults, damage):
 @pytest.mark.soak
 @pytest.mark.parametrize("damage", KINDS)
 def test_much_damage_under_a_running_epoch(builds, tmp_path, count_faults, damage):
-    assert check(builds, tmp_path, count_faults, damage, range(100, 150))
+    assert check(builds, tmp_path, count_faults, damage, range(100, 125))

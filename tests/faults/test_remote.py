@@ -115,9 +115,9 @@ def test_faults_of_all_kinds_together(dataset, tmp_path, monkeypatch, count_faul
 
 @pytest.mark.soak
 @pytest.mark.parametrize("chunk", range(10))
-def test_200_epochs_with_faults(dataset, tmp_path, monkeypatch, count_faults, chunk):
+def test_100_epochs_with_faults(dataset, tmp_path, monkeypatch, count_faults, chunk):
     expect_stalls(monkeypatch)
-    seeds = range(100 + 20 * chunk, 120 + 20 * chunk)
+    seeds = range(100 + 10 * chunk, 110 + 10 * chunk)
     injected, survived, wrong = read_epochs(dataset, tmp_path, seeds, KINDS, workers=chunk % 3)
     count_faults("remote: all kinds together", injected, survived)
     assert not wrong

@@ -12,7 +12,7 @@ from tests.faults.weather import compiled, python, weather
 
 GUSTS, STORM = 100, 50
 """One call in so many fails: reading gets through it; writing stops the program, every so often."""
-SEEDS = [pytest.param(range(k, k + 5), marks=pytest.mark.soak) for k in range(1, 50, 5)]
+SEEDS = [pytest.param(range(k, k + 5), marks=pytest.mark.soak) for k in (1, 6)]
 FEW = ("build of DexYCB", "stream")
 
 

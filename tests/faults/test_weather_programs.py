@@ -42,16 +42,21 @@ def few_files() -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
 
 
-PLACES: dict[str, dict] = {
-    "64 open files": {"preexec_fn": few_files},
-    "/dev/shm of 64 MB": {"before": LITTLE_SHM},
-    "only rights to read the input, no home": {"before": NO_RIGHTS, "env": {"HOME": "/proc/none"}},
-    "a user without a name or home": {"before": (*AS_NOBODY_KNOWN, "env", "-u", "HOME")},
-    "locale C, another time zone": {"env": {"LC_ALL": "C", "TZ": "Pacific/Kiritimati"}},
-    "no folder for temporary files": {"env": {"TMPDIR": "/proc/none"}},
-    "an odd host name": {"before": ODD_HOST},
-    "clocks days apart, which step back": {"clock_s": 300_000},
-}
+PLACES: dict[str, tuple[str, dict]] = {
+    "64 open files": ("train", {"preexec_fn": few_files}),
+    "/dev/shm of 64 MB": ("train", {"before": LITTLE_SHM}),
+    "only rights to read the input, no home": (
+        "build", {"before": NO_RIGHTS, "env": {"HOME": "/proc/none"}},
+    ),
+    "a user without a name or home": (
+        "train", {"before": (*AS_NOBODY_KNOWN, "env", "-u", "HOME")},
+    ),
+    "locale C, another time zone": ("build", {"env": {"LC_ALL": "C", "TZ": "Pacific/Kiritimati"}}),
+    "no folder for temporary files": ("build", {"env": {"TMPDIR": "/proc/none"}}),
+    "an odd host name": ("train", {"before": ODD_HOST}),
+    "clocks days apart, which step back": ("build", {"clock_s": 300_000}),
+}  # fmt: skip
+"""Each with the program that leans on it most."""
 
 
 @pytest.fixture(scope="module")
@@ -71,29 +76,26 @@ def there(tmp_path_factory, raw_root) -> Path:
 
 
 def build_args(there: Path, out: Path) -> list[str]:
-    more = ["--workers", "2", "--frames-per-shard", "12"]
+    more = ["--workers", "1", "--frames-per-shard", "12"]
     paths = ["--root", str(there / "root"), "--out", str(out)]
     return ["pipelines.build_shards", "--dataset", "dexycb", *paths, *more]
 
 
 def train_args(there: Path, out: Path) -> list[str]:
-    return ["deformer.train", *arguments(there / "shards", out, "--workers", "2")]
+    return ["deformer.train", *arguments(there / "shards", out, "--workers", "1")]
 
 
 def predict_args(there: Path, out: Path) -> list[str]:
     paths = ["--root", str(there / "videos"), "--out", str(out)]
-    more = ["--workers", "2", "--device", "cpu", "--checkpoint", "lite", "--no-render"]
+    more = ["--workers", "1", "--device", "cpu", "--checkpoint", "lite", "--no-render"]
     return ["pipelines.predict_videos", *paths, *more]
 
 
-def verify_args(there: Path, out: Path) -> list[str]:
-    out.mkdir()
-    return ["pipelines.verify", str(there / "shards"), "--workers", "2"]
-
-
 PROGRAMS: dict[str, Callable[[Path, Path], list[str]]] = {
-    "build": build_args, "train": train_args, "predict": predict_args, "verify": verify_args,
-}  # fmt: skip
+    "build": build_args,
+    "train": train_args,
+    "predict": predict_args,
+}
 
 
 def run(arguments: list[str], out: Path, before=(), clock_s: int = 0, env=None, **more):
@@ -143,16 +145,15 @@ def test_a_clock_is_off(tmp_path):
 def test_verify_gets_by_with_few_open_files(tmp_path, hands, layer, count_faults):
     _, built = small_dataset(tmp_path, hands, layer)
     place, arguments = "64 open files", ["pipelines.verify", str(built), "--workers", "0"]
-    ran = run(arguments, tmp_path / "out", **PLACES[place])
+    ran = run(arguments, tmp_path / "out", **PLACES[place][1])
     count_faults(f"odd machine: {place}", 1, int(ran.returncode == 0))
     assert ran.returncode == 0, ran.stderr
 
 
 @pytest.mark.soak
 @pytest.mark.parametrize("place", PLACES)
-@pytest.mark.parametrize("program", PROGRAMS)
-def test_a_program_ends_as_anywhere_else(there, fair, tmp_path, program, place, count_faults):
-    settings = PLACES[place]
+def test_a_program_ends_as_anywhere_else(there, fair, tmp_path, place, count_faults):
+    program, settings = PLACES[place]
     skip_unless_possible(*settings.get("before", ())[:1])
     tmp_path.chmod(0o777)
     out = tmp_path / "out"
@@ -161,8 +162,6 @@ def test_a_program_ends_as_anywhere_else(there, fair, tmp_path, program, place, 
     count_faults(f"odd machine: {place}", 1, int(is_same))
     assert ran.returncode == 0, ran.stderr
     assert is_same, f"{program} made something else"
-    assert (there / "videos" / "deep").stat().st_nlink == 2
-    assert [p.name for p in (there / "videos" / "deep").iterdir()] == ["a.mp4"]
 
 
 # ------------------------------------------------------------------------------- what cannot be
@@ -183,7 +182,6 @@ def ours(there: Path, tmp_path: Path, name: str) -> Path:
 
 CASES = {
     "an image": ("build", "root", "*/*/*/color_000001.jpg", r"Permission denied: '{}'.*give this"),
-    "labels": ("build", "root", "*/*/*/labels_000001.npz", r"Permission denied: '{}'.*give this"),
     "a sequence": ("build", "root", "*/*", r"Permission denied: '{}.*give this user the right"),
     "a shard": ("train", "shards", "000001.tar", r"Permission denied: '{}'.*give this user"),
     "an index": ("train", "shards", "frames.parquet", r"Permission denied: '{}'.*give this user"),
