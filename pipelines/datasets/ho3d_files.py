@@ -164,7 +164,6 @@ def _parse_numbers(path: Path, text: bytes) -> np.ndarray:
     return table["value"].to_numpy()
 
 
-@functools.lru_cache(maxsize=16)
 def models_folder(root: Path) -> Path:
     """Where the objects' meshes are, if anywhere: `$YCB_MODELS_DIR`, else the root's `models`."""
     named = os.environ.get(MODELS_VARIABLE)
@@ -176,6 +175,7 @@ def models_folder(root: Path) -> Path:
     return Path(named) if named else root / "models"
 
 
+@functools.lru_cache(maxsize=16)
 def read_obj(path: Path, mtime_ns: int) -> tuple[np.ndarray, np.ndarray]:
     """Vertices (N, 3) float64 and triangles (M, 3) int64 of a Wavefront OBJ file of triangles."""
     vertices, faces = [], []
