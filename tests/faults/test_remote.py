@@ -126,7 +126,7 @@ def test_100_epochs_with_faults(dataset, tmp_path, monkeypatch, count_faults, ch
 # ------------------------------------------------------------------------ faults that do not pass
 
 LASTING = [
-    ("stall", OSError, r"no answer within 0 s; \d+ attempts in \d+ s.* the server answers"),
+    ("stall", OSError, r"no answer in time; \d+ attempts in \d+ s.* the server answers"),
     ("500", OSError, r"500 .*; \d+ attempts in"),
     ("reset", OSError, r"; \d+ attempts in"),
     ("404", FileNotFoundError, r"lacks 000001.tar: copy them there from the built folder"),
@@ -320,7 +320,7 @@ def test_a_dataset_built_anew_behind_a_url_is_not_mixed_with_the_old(
         found = epoch(server.url, cache)
         count_faults("remote: dataset built anew", 1, int(found == epoch(other, cache)))
         assert found == epoch(other, cache) != epoch(dataset, cache)
-        assert len(list(cache.rglob("*.parquet"))) == 2  # of the new build
+        assert len(list(cache.rglob("*.parquet"))) == 4  # programs may be reading the old build
 
 
 def test_a_build_that_comes_while_the_index_is_fetched(dataset, tmp_path, count_faults):
