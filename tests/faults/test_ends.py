@@ -121,8 +121,8 @@ def hold():
 Worker._register_with_scheduler = wait
 threading.Thread(target=hold, daemon=True).start()
 """
-"""The workers get no further than asking for the scheduler, and a process that is forked later holds
-their pipes to the program, as they do one another's when they start together."""
+"""The workers get no further than asking for the scheduler, and a process that is forked later
+holds their pipes to the program, as they do one another's when they start together."""
 
 
 def test_forked_workers_that_start_end_with_the_program(server: Server, count_faults):

@@ -151,7 +151,7 @@ def _live(module: str, line: list[str], method: str, before: str, log: str) -> N
         os.dup2(descriptor, number)
     sys.stdin = None  # the server's
     dask.config.set({"distributed.worker.multiprocessing-method": method})
-    dask.config.set({"temporary-directory": os.path.dirname(log)})  # killed, it leaves its folders
+    dask.config.set({"temporary-directory": str(Path(log).parent)})  # folders of the killed
     exec(before, {})
     sys.argv = [module, *line]
     try:
