@@ -35,8 +35,8 @@ from deformer.hand.conventions import (
 _ZIP = b"PK\x03\x04"
 _LEAST_EXTENT_M = 0.03
 """The least extent of a hand's mesh along its longest axis; a fist has twice that."""
-_MOST_BYTES_PER_ROW = 48 * 3 * (NUM_JOINTS + NUM_VERTICES)
-"""Of an unpacked pred.json: a number may take 48 characters, with what stands around it."""
+_MOST_BYTES_PER_ROW = 64 * 3 * (NUM_JOINTS + NUM_VERTICES)
+"""Of an unpacked pred.json: a number may take 64 characters, with what stands around it."""
 _MOST_BYTES_BESIDE = 1 << 20
 
 

@@ -100,21 +100,16 @@ def _lock_of(path: Path) -> Path:
 # ----------------------------------------------------------------------------------------- index
 
 
-@contextlib.contextmanager
-def fetched_index(url: str, cache: Path) -> Iterator[Path]:
-    """The local folder of the build that is at a URL now, with its index, while no other process
-    fetches another.
+def fetched_index(url: str, cache: Path) -> Path:
+    """The local folder of the build that is at a URL now, with its index. Those of earlier builds
+    stay, as programs may be reading them.
 
     Raises `FileNotFoundError` where there is no dataset, `RemoteError` when it cannot be fetched.
     """
     base = cache / hashlib.sha256(url.encode()).hexdigest()[:16]
     base.mkdir(parents=True, exist_ok=True)
     with _locked(base / "index.lock"):
-        folder = _fetch_index(url, base)
-        for path in base.rglob("*.parquet*"):
-            if path.parent != folder:  # an earlier build's, whose shards go by their age
-                path.unlink()
-        yield folder
+        return _fetch_index(url, base)
 
 
 def _fetch_index(url: str, base: Path) -> Path:
@@ -130,7 +125,7 @@ def _fetch_index(url: str, base: Path) -> Path:
                 "page in its place"
             ) from None
         is_table = functools.partial(_is_table, num_rows=counts["frames"] + counts["halo"])
-        lacking = [name for name in _TABLES if not (folder / name).exists()]
+        lacking = [name for name in _TABLES if not _is_kept(folder / name)]
         for name in lacking:
             fetch(url, name, None, folder / name, is_table)
         if not lacking or content == (now := _read_info(url)):
@@ -147,6 +142,15 @@ def _read_info(url: str) -> bytes:
         raise FileNotFoundError(
             f"{url} is no built dataset (no {DATASET_FILE}): name the folder that holds it"
         ) from None
+
+
+def _is_kept(path: Path) -> bool:
+    """Whether a table is there, and as it was when it came."""
+    try:
+        check_parquet(path)
+    except (ChangedFileError, FileNotFoundError):
+        return False
+    return True
 
 
 def _is_table(path: Path, num_rows: int) -> bool:

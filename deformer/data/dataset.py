@@ -6,7 +6,7 @@ import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -21,7 +21,7 @@ from deformer.files.foreign import (
 from deformer.files.patient import is_damage, is_file, open_file, patiently, read_file
 from deformer.files.sealed import ChangedFileError, check_parquet, read_sealed_json
 from deformer.files.tables import check_unpacked, fitted
-from deformer.files.wellformed import shown
+from deformer.files.wellformed import is_of, is_plain_name, shown
 from deformer.hand.conventions import TIPS
 
 DATASET_FILE = "dataset.json"
@@ -71,40 +71,50 @@ def read_info(folder: str | Path) -> dict:
         )
     try:
         _check_info(info)
-    except (KeyError, TypeError, AttributeError, ValueError) as error:
+    except (KeyError, ValueError) as error:
         raise UnreadableFileError(
             f"{path} is damaged ({one_line(repr(error))}); {restore}"
         ) from None
     return info
 
 
+_PARTS = {"parameters": dict, "counts": dict, "shards": list}
+_PARAMETERS = {"dataset": str, "hand": str}
+_MAY_LACK = {
+    "hand_sha256": str | None, "tips": str | None, "halo_frames": int | None, "depth": bool,
+    "source": dict,
+}  # fmt: skip
+_COUNTS = {"frames": int, "halo": int, "splits": dict}
+_SHARD = {"name": str, "size": int, "sha256": str, "clips": int, "frames": int}
+
+
 def _check_info(info: dict) -> None:
-    """Raises what it likes for a `dataset.json` without what its readers take for granted."""
-    parameters, counts, shards = (info[name] for name in ("parameters", "counts", "shards"))
-    text, number = (str, type(None)), (int, type(None))
-    kinds = dict.fromkeys(("dataset", "hand", "hand_sha256", "tips"), text)
-    kinds |= {"halo_frames": number, "depth": bool, "source": dict}
-    for name, kind in kinds.items():
-        if name in parameters and not isinstance(parameters[name], kind):
-            raise ValueError(f"{name}: {shown(parameters[name])}")
-    parameters["dataset"].lower(), parameters["hand"].lower()
-    if not isinstance(parameters.get("source", {}).get("labels", ""), str):
-        raise ValueError("labels")
-    if not isinstance(info.get("synthetic"), dict | None):
-        raise ValueError("synthetic")
-    numbers = {name: n for name, n in counts.items() if name not in ("splits", "invalid")}
-    for name, number in (numbers | counts.get("invalid", {})).items():
-        if type(number) is not int:
-            raise ValueError(f"{name}: {shown(number)}")
-    counts["splits"].keys(), counts["halo"], counts["frames"]
-    names = [shard["name"] for shard in shards]
-    if len(set(names)) < len(names):
+    """Raises `KeyError` or `ValueError` for a `dataset.json` without what its readers take for
+    granted."""
+    _check_part(info, _PARTS | ({"synthetic": dict | None} if "synthetic" in info else {}))
+    parameters, counts, shards = (info[name] for name in _PARTS)
+    there = {name: kind for name, kind in _MAY_LACK.items() if name in parameters}
+    _check_part(parameters, _PARAMETERS | there)
+    source = parameters.get("source", {})
+    _check_part(source, {"labels": str} if "labels" in source else {})
+    _check_part(counts, _COUNTS)
+    _check_part(counts, {name: int for name in counts if name not in ("splits", "invalid")})
+    _check_part(counts, {"invalid": dict[str, int]} if "invalid" in counts else {})
+    for shard in shards:
+        _check_part(shard, _SHARD)
+        if not is_plain_name(shard["name"]):  # a path would lead out of the folder
+            raise ValueError(f"{shown(shard['name'])} is no name of a shard")
+    if len({shard["name"] for shard in shards}) < len(shards):
         raise ValueError("two shards of one name")
-    for shard in shards:  # a path would lead out of the folder
-        is_plain = isinstance(shard["name"], str) and Path(shard["name"]).name == shard["name"]
-        if not is_plain or not all(type(shard[n]) is int for n in ("size", "clips", "frames")):
-            raise ValueError(shown(shard))
-        shard["sha256"].lower()
+
+
+def _check_part(part: Any, types: dict[str, Any]) -> None:
+    """Raises `KeyError` or `ValueError` unless a JSON object has entries of these types."""
+    if not isinstance(part, dict):
+        raise ValueError(f"{shown(part)} is no object")
+    for name, kind in types.items():
+        if not is_of(part[name], kind):
+            raise ValueError(f"{name} is {shown(part[name])}")
 
 
 def read_table(

@@ -7,6 +7,8 @@ in another process as well.
 
 import logging
 import random
+import socket
+import ssl
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -22,8 +24,8 @@ PATIENCE_S = 120.0
 """A file is given up when no byte of it has come for so long: well before a reader of batches is,
 `deformer.data.workers.PATIENCE_S`."""
 REQUEST_S = 30.0
-"""A request that takes longer has stalled, and is broken off. A server that knows no ranges has to
-send a whole shard within it."""
+"""A request that takes longer has stalled, and is broken off; the second one after twice as long,
+and so on, as a server that knows no ranges sends a whole shard at a time."""
 PIECE_BYTES = 16 << 20
 """Asked for at once. After a failure a quarter of it, as a slow or broken line may give no more."""
 _LEAST_BYTES = 64 << 10
@@ -52,7 +54,7 @@ def locate(url: str, name: str) -> tuple[AbstractFileSystem, str]:
 def read_file(url: str, name: str) -> bytes:
     """The content of a small file. Raises `FileNotFoundError`, `RemoteError`."""
     fs, path = locate(url, name)
-    return tried_again(f"{url}/{name}", lambda _: fs.cat_file(path, **_limit(fs)))
+    return tried_again(f"{url}/{name}", lambda attempt: fs.cat_file(path, **_limit(fs, attempt)))
 
 
 def size_of(url: str, name: str, expected: int | None = None) -> int:
@@ -60,7 +62,9 @@ def size_of(url: str, name: str, expected: int | None = None) -> int:
     `FileNotFoundError`, `RemoteError`."""
     fs, path = locate(url, name)
     for _ in range(_TIMES):
-        size = tried_again(f"{url}/{name}", lambda _: fs.info(path, **_limit(fs))["size"])
+        size = tried_again(
+            f"{url}/{name}", lambda attempt: fs.info(path, **_limit(fs, attempt))["size"]
+        )
         if expected in (None, size):
             break
     if size is None:
@@ -105,7 +109,7 @@ def _fetch_pieces(url: str, name: str, size: int, part: Path) -> None:
         nonlocal piece
         if attempt > 1:
             piece = max(piece // 4, _LEAST_BYTES)
-        return read_range(fs, path, start, min(start + piece, size))
+        return read_range(fs, path, start, min(start + piece, size), attempt)
 
     if part.exists() and part.stat().st_size > size:
         part.unlink()
@@ -116,9 +120,10 @@ def _fetch_pieces(url: str, name: str, size: int, part: Path) -> None:
             piece = min(2 * piece, PIECE_BYTES)
 
 
-def read_range(fs: AbstractFileSystem, path: str, start: int, end: int) -> bytes:
-    """The bytes start … end − 1 of a file; more, where the server knows no ranges and sends all."""
-    data = fs.cat_file(path, start=start, end=end, **_limit(fs))
+def read_range(fs: AbstractFileSystem, path: str, start: int, end: int, attempt: int = 1) -> bytes:
+    """The bytes start … end − 1 of a file, or from `start` to the end of the file, where the server
+    knows no ranges and sends all."""
+    data = fs.cat_file(path, start=start, end=end, **_limit(fs, attempt))
     if len(data) > end - start:
         data = data[start:]
     if len(data) < end - start:
@@ -126,9 +131,9 @@ def read_range(fs: AbstractFileSystem, path: str, start: int, end: int) -> bytes
     return data
 
 
-def _limit(fs: AbstractFileSystem) -> dict[str, float]:
+def _limit(fs: AbstractFileSystem, attempt: int) -> dict[str, float]:
     """fsspec's limit on the time of a request, which only asynchronous file systems take."""
-    return {"timeout": REQUEST_S} if isinstance(fs, AsyncFileSystem) else {}
+    return {"timeout": REQUEST_S * attempt} if isinstance(fs, AsyncFileSystem) else {}
 
 
 def tried_again(what: str, request: Callable[[int], T]) -> T:
@@ -160,6 +165,16 @@ def tried_again(what: str, request: Callable[[int], T]) -> T:
         time.sleep(wait)
 
 
+def _is_of_the_url(cause: BaseException) -> bool:
+    """Whether nobody knows the host, its certificate is not trusted, or no key is there for it."""
+    errors = (cause, *(getattr(cause, name, None) for name in ("os_error", "certificate_error")))
+    return (
+        any(isinstance(e, socket.gaierror) and e.errno == socket.EAI_NONAME for e in errors)
+        or any(isinstance(e, ssl.SSLCertVerificationError) for e in errors)
+        or type(cause).__name__ == "NoCredentialsError"  # of boto, which may not be installed
+    )
+
+
 class _Fault:
     """What an exception of a request means. fsspec and its parts each have kinds of their own."""
 
@@ -174,6 +189,7 @@ class _Fault:
         self.is_refusal = (
             self.is_absent
             or isinstance(cause, PermissionError)
+            or _is_of_the_url(cause)
             or (is_4xx and status not in _REFUSED_IN_PASSING)
         )
         headers = getattr(cause, "headers", None) or {}
@@ -182,7 +198,7 @@ class _Fault:
         if self.is_absent:
             self._says = "not found"
         elif isinstance(cause, TimeoutError):
-            self._says = f"no answer within {REQUEST_S:.0f} s"
+            self._says = "no answer in time"
         elif isinstance(status, int):
             self._says = f"{status} {getattr(cause, 'message', '')}".rstrip()
         else:

@@ -145,8 +145,8 @@ def open_store(
             f"this user has no home folder for the cache {cache}: name another by --cache, or set "
             "$HOME"
         ) from None
-    with fetched_index(url, cache) as folder:
-        return Store(url, folder, cache_bytes), read_index(folder)
+    folder = fetched_index(url, cache)
+    return Store(url, folder, cache_bytes), read_index(folder)
 
 
 class Prefetcher:

@@ -115,15 +115,8 @@ class Stream:
         the augmentation, or depth is asked of shards without depth; `FileNotFoundError` or
         `ValueError` for missing or damaged shards.
         """
-        if config.input == "depth" and not has_depth(index.info["parameters"]):
-            raise ValueError(
-                f"stream.input is depth, but {store.url} is built without depth: build shards with "
-                "--depth into another folder"
-            )
-        if config.input == "depth" and warp_on is not None:
-            raise ValueError(
-                f"warp_on is {warp_on}, but only readers warp depth images: leave it None"
-            )
+        if config.input == "depth":
+            _check_depth(index, store.url, warp_on)
         limits = index.info["parameters"].get("augmentation", {})
         for name, most in limits.items():
             if (value := getattr(config.augment, name)) > most:
@@ -231,6 +224,16 @@ class Stream:
         """`clips_mixed` of the first epoch."""
         order = self._steps.window_ids(0, np.arange(len(self.windows)))
         return clips_mixed(self.index.clip[self.windows.centre_rows][order])
+
+
+def _check_depth(index: FrameIndex, url: str, warp_on: torch.device | None) -> None:
+    if not has_depth(index.info["parameters"]):
+        raise ValueError(
+            f"stream.input is depth, but {url} is built without depth: build shards with --depth "
+            "into another folder"
+        )
+    if warp_on is not None:
+        raise ValueError(f"warp_on is {warp_on}, but only readers warp depth images: leave it None")
 
 
 @dataclass(eq=False)

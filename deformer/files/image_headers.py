@@ -174,23 +174,29 @@ def jpeg_size(image: bytes) -> tuple[int, int]:
     height, width = struct.unpack_from(">HH", frame, 1)
     check_size((width, height))
     may_be_slow = len(image) // _SCAN_BYTES * width * height > MOST_SCANS * MOST_PIXELS
-    if may_be_slow and (scans := image.count(_SCAN)) > MOST_SCANS:
+    # A phone's photo may have a video behind it, whose bytes look like scans
+    if may_be_slow and image.count(_SCAN) > MOST_SCANS and (scans := _scans(image)) > MOST_SCANS:
         raise ValueError(f"it has {scans} scans, and up to {MOST_SCANS} are read: save it again")
     return width, height
+
+
+def _scans(image: bytes) -> int:
+    return sum(marker == 0xDA for marker, _ in segments(image, to_end=True))
 
 
 def _is_frame(marker: int) -> bool:
     return 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC)  # tables, reserved
 
 
-def segments(image: bytes) -> Iterator[tuple[int, bytes]]:
-    """(marker, content) of every segment before the first scan, found as libjpeg finds them."""
+def segments(image: bytes, to_end: bool = False) -> Iterator[tuple[int, bytes]]:
+    """(marker, content) of every segment before the first scan, or to the image's end, found as
+    libjpeg finds them."""
     if image[:2] != b"\xff\xd8":
         raise ValueError(f"a JPEG file begins with ff d8, this one with {image[:2]!r}")
     at = 2
     while found := _MARKER.search(image, at):
         marker, at = found[1][0], found.end()
-        if marker in (0xDA, 0xD9):  # a scan, the end
+        if marker == 0xD9 or (marker == 0xDA and not to_end):  # the end, a scan
             return
         if marker == 0x01 or 0xD0 <= marker <= 0xD8:  # without content
             continue

@@ -152,7 +152,18 @@ def entries(folder: Path) -> list[Path]:
     return sorted(patiently(folder, lambda: list(folder.iterdir())))
 
 
+def folders(folder: Path) -> list[Path]:
+    """The folders in a folder, sorted, without hidden ones; raises as `entries`."""
+    return [path for path in entries(folder) if is_visible(path.name) and is_folder(path)]
+
+
+def is_visible(name: str) -> bool:
+    """Whether a folder of this name may hold data: hidden ones do not, nor the one of lost files
+    that every Linux disk has and only root may open."""
+    return not name.startswith(".") and name != "lost+found"
+
+
 def is_damage(error: Exception) -> bool:
-    """Whether a library's error is about what a file holds: then it has no number of the system."""
-    is_systems = isinstance(error, OSError) and (error.errno or isinstance(error, NoAnswerError))
-    return not is_systems
+    """Whether a library's error is about what a file holds: then it has no number of the system,
+    and is no error of ours, which have none either."""
+    return not isinstance(error, OSError) or (type(error) is OSError and not error.errno)

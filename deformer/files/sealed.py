@@ -8,7 +8,7 @@ files as ever. Files of before there was a sum lack it.
 
 import hashlib
 import json
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Container, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -47,10 +47,16 @@ def seal(data: bytes) -> bytes:
     return data[:at] + _sum_of(data, at) + data[at + _SIZE :]
 
 
-def check_seal(data: bytes) -> None:
-    """Raises `ChangedFileError` where the bytes hold a sum that is not theirs."""
+def check_seal(data: bytes, content: Container[str]) -> None:
+    """Raises `ChangedFileError` where the bytes hold a sum that is not theirs.
+
+    content: names of the JSON in the bytes. Where it has a sum that cannot be found in the bytes,
+    another program has written them anew."""
     at = _place(data)
-    if at is not None and data[at : at + _SIZE] != _sum_of(data, at):
+    if at is None:
+        if SEAL in content:
+            raise ChangedFileError
+    elif data[at : at + _SIZE] != _sum_of(data, at):
         raise ChangedFileError
 
 
@@ -95,7 +101,7 @@ def read_sealed_json(path: Path, names: Collection[str]) -> dict[str, Any]:
 def parse_sealed_json(data: bytes) -> dict[str, Any]:
     """As `read_sealed_json`, of a file's bytes; the caller checks names. Raises `ValueError`."""
     content = read_json_object(data)
-    check_seal(data)
+    check_seal(data, content)
     return content | UNSEALED if SEAL in content else content
 
 

@@ -7,8 +7,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from deformer.files.foreign import UnreadableFileError, one_line
+from deformer.files.wellformed import MOST_UNPACKED_BYTES
 
-MOST_UNPACKED_BYTES = 1 << 28
 _MOST_TIMES = 64
 """Numbers may take `MOST_UNPACKED_BYTES`, and so many times the file's size. A column of one value
 is stored as a count: gigabytes in a few bytes. (Of text, a footer does not say how long it is.)"""

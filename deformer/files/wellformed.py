@@ -7,6 +7,7 @@ import math
 import reprlib
 import zipfile
 from collections.abc import Container
+from pathlib import Path
 from types import UnionType
 from typing import Any, Literal, Union, get_args, get_origin
 
@@ -56,31 +57,45 @@ def check_types(content: dict[str, Any], types: dict[str, Any]) -> None:
             raise ValueError(f"{name} is {shown(content[name])}, which is no {expected}")
 
 
-def is_of(value: Any, expected: Any) -> bool:
+def is_of(value: Any, expected: Any, any_number: bool = False) -> bool:
     """Whether a value of JSON is of a type: str, bool, None, int (0 or more), float (finite, or a
-    whole number), `Literal`, dict[str, …], tuple[…] (a list in JSON), or a union of these."""
+    whole number), `Literal`, dict[str, …], tuple[…] (a list in JSON), or a union of these.
+
+    any_number: allow negative whole numbers and infinity too."""
     origin, parts = get_origin(expected), get_args(expected)
     if origin is dict:
-        return isinstance(value, dict) and all(is_of(v, parts[1]) for v in value.values())
+        return isinstance(value, dict) and all(
+            is_of(v, parts[1], any_number) for v in value.values()
+        )
     if origin is tuple:
         parts = parts[:1] * len(value) if parts[1:] == (...,) and isinstance(value, list) else parts
         is_list = isinstance(value, list) and len(value) == len(parts)
-        return is_list and all(map(is_of, value, parts))
+        return is_list and all(
+            is_of(v, part, any_number) for v, part in zip(value, parts, strict=True)
+        )
     if origin in (Union, UnionType):
-        return any(is_of(value, part) for part in parts)
+        return any(is_of(value, part, any_number) for part in parts)
     if origin is Literal:
         return any(type(value) is type(part) and value == part for part in parts)
     if expected is int:
-        return type(value) is int and value >= 0
+        return type(value) is int and (any_number or value >= 0)
     if expected is float:
-        return type(value) in (int, float) and math.isfinite(value)
+        return type(value) in (int, float) and (any_number or math.isfinite(value))
     return value is None if expected is type(None) else isinstance(value, expected)
+
+
+def is_plain_name(name: object) -> bool:
+    """Whether a file's name leads to no other folder."""
+    return isinstance(name, str) and name not in ("", ".", "..") and Path(name).name == name
 
 
 def read_npz(
     data: bytes, names: Container[str] | None = None, most_bytes: int = MOST_UNPACKED_BYTES
 ) -> dict[str, np.ndarray]:
-    """The arrays of an npz file, or only those in `names`; most_bytes: what these may take.
+    """The arrays of an npz file, or only those in `names`.
+
+    most_bytes: what these may take; twice the file's size is always allowed, as arrays that are
+    not compressed take about that.
 
     `numpy.load` parses the header of every array as Python source, which is half of a data worker's
     time. Clips of as many frames have the same headers: here each is parsed once.
@@ -91,10 +106,11 @@ def read_npz(
         with zipfile.ZipFile(io.BytesIO(data)) as npz:
             members = {member.filename.removesuffix(".npy"): member for member in npz.infolist()}
             wanted = {k: v for k, v in members.items() if names is None or k in names}
-            if (size := sum(member.file_size for member in wanted.values())) > most_bytes:
-                raise ValueError(f"unpacked it takes {size:,} bytes, {most_bytes:,} are allowed")
+            size, most = sum(m.file_size for m in wanted.values()), max(most_bytes, 2 * len(data))
+            if size > most:
+                raise ValueError(f"unpacked it takes {size:,} bytes, {most:,} are allowed")
             return {name: _read_npy(npz.read(member)) for name, member in wanted.items()}
-    except Exception as error:  # zipfile and numpy raise some ten types for damaged bytes
+    except Exception as error:  # zipfile and numpy raise many types for damaged bytes
         raise ValueError(f"this is not a whole npz file: {error}") from error
 
 

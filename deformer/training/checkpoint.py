@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from deformer.files.foreign import UnreadableFileError, describe_other_file, one_line
 from deformer.files.patient import open_file, status
 from deformer.files.sealed import UNSEALED, read_sealed_json, write_json
-from deformer.files.wellformed import is_of, shown
+from deformer.files.wellformed import is_of, is_plain_name, shown
 from deformer.files.whole import (
     RESUME,
     NoRoomError,
@@ -264,7 +264,7 @@ def _read_folder(folder: Path, only: tuple[str, ...] | None) -> Checkpoint:
         _check_format(state, folder)
         for name, written in state["files"].items():
             path = folder / name
-            if path.parent != folder:
+            if not is_plain_name(name):
                 raise DamagedCheckpointError(f"{folder} names a file elsewhere, {name!r}")
             if only is not None and path.stem not in only:
                 continue

@@ -10,11 +10,13 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from deformer.data.workers import PATIENCE_S
 from deformer.program.processor import processor
 from deformer.training.watch import Watch
 
-_PATIENCE = timedelta(minutes=10)
-"""Longest wait for the others to start, and for their part in a sum."""
+_PATIENCE = timedelta(seconds=PATIENCE_S + 300)
+"""Longest wait for the others to start, and for their part in a sum: longer than that of another
+process for its data, whose error says more."""
 
 
 @dataclass(frozen=True)

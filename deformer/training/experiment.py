@@ -132,7 +132,7 @@ def from_dict(content: dict, kind: type, where: str) -> Any:
     def restore(value: Any, hint: Any) -> Any:
         if dataclasses.is_dataclass(hint):
             return from_dict(value, hint, where)
-        if not is_of(value, hint):
+        if not is_of(value, hint, any_number=True):  # the dataclass judges its values
             raise ValueError(f"{where}: {shown(value)} in {kind.__name__} is no {hint}")
         return tuple(value) if get_origin(hint) is tuple else value  # JSON knows lists only
 

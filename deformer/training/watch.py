@@ -103,6 +103,8 @@ class Watch:
             self._lost = LostProcessError(_cause(error))
             self._news.notify_all()
         threading.Event().wait(_TO_END_S)
+        if self._is_leaving:  # by an error of its own
+            return
         print_error(self._lost, PlainConsole())
         os._exit(1)
 

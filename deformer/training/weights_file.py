@@ -9,6 +9,7 @@ A file holds the model's arrays in half precision. Its header holds experiment, 
 model was trained; its row `sha256`, as on the cards of weights that ship, must be the file's.
 """
 
+import hashlib
 import json
 import re
 from dataclasses import replace
@@ -34,7 +35,6 @@ from deformer.training.checkpoint import (
     Checkpoint,
     DamagedCheckpointError,
     best_file,
-    file_sha256,
     from_state,
     load_checkpoint,
     load_experiment,
@@ -169,23 +169,28 @@ def read_weights(path: Path) -> Checkpoint:
     """The inverse, in float32. Raises as `open_model`."""
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file; weights that ship: {', '.join(shipped())}")
-    sha256 = file_sha256(path)
+    data = read_file(path)
+    sha256 = hashlib.sha256(data).hexdigest()
     try:
-        check_seal(read_file(path))
-        if on_card(path, "sha256") not in (None, sha256):
-            raise ChangedFileError
+        check_seal(data, ())
         with safe_open(path, "pt") as file:
             header = (file.metadata() or {}).get("deformer")
             model = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
     except (ChangedFileError, SafetensorError) as error:
         raise DamagedCheckpointError(
-            f"{path} is no whole safetensors file: {describe_fault(path.read_bytes(), error)}"
+            f"{path} is no whole safetensors file: {describe_fault(data, error)}"
         ) from None
+    if on_card(path, "sha256") not in (None, sha256):
+        raise DamagedCheckpointError(
+            f"{path} is not the file of its card: download both again, or delete the card of "
+            f"earlier weights, {path.with_suffix('.md')}"
+        )
     if header is None:
         raise ValueError(f"{path} holds arrays, but not those of a Deformer: it lacks its header")
     try:
         state = read_json_object(header.encode())
         check_names(state, STATE_NAMES)
+        check_seal(data, state)
     except ValueError as error:
         raise DamagedCheckpointError(
             f"the header of {path} is damaged ({one_line(error)}): download or copy it again"

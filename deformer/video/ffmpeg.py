@@ -18,7 +18,7 @@ import cv2
 import numpy as np
 from av.video.reformatter import ColorTrc, VideoReformatter
 
-from deformer.files.foreign import UnreadableFileError, describe_fault
+from deformer.files.foreign import UnreadableFileError, describe_fault, known_fault
 from deformer.files.patient import open_file
 
 MOST_PIXELS = 36_000_000
@@ -26,10 +26,10 @@ MOST_PIXELS = 36_000_000
 FORMATS = (
     *("mov", "matroska", "avi", "mpeg", "mpegvideo", "mpegts", "asf", "flv", "ogg", "gif", "ivf"),
     *("h264", "hevc", "vvc", "av1", "obu", "m4v", "mjpeg", "jpeg_pipe", "yuv4mpegpipe", "mxf"),
-    *("nut", "dv", "rm", "h263", "apng"),
+    *("nut", "dv", "rm", "h263", "apng", "wtv"),
 )
 """Of FFmpeg."""
-_REFUSED = "or its format is not read: convert it to mp4"
+_REFUSED = "it is damaged, or of a format that is not read: convert it to mp4"
 _HEAD_BYTES = 1 << 20
 _MOST_BLOCK = 1 << 28
 """Bytes that FFmpeg may take at once. A file of a few bytes may claim an index of gigabytes."""
@@ -71,7 +71,8 @@ def opened_video(path: Path) -> Iterator[av.container.InputContainer]:
             )
         except av.error.FFmpegError as error:
             is_refused = isinstance(error, av.error.ArgumentError)
-            fault = describe_fault(head, _REFUSED if is_refused else error.strerror)
+            said = describe_fault(head, error.strerror)
+            fault = known_fault(head) or _REFUSED if is_refused else said
             raise UnreadableFileError(f"{path} is no video: {fault}") from None
         with container:
             yield container

@@ -4,7 +4,7 @@ import os
 from functools import partial
 from pathlib import Path
 
-from deformer.files.patient import is_folder, patiently, status
+from deformer.files.patient import is_folder, is_visible, patiently, status
 from deformer.video.draw import OVERLAY_SUFFIX
 from deformer.video.frames import PICTURES, VIDEOS, find_videos
 from deformer.video.hands_file import HANDS_SUFFIX
@@ -25,7 +25,7 @@ def videos_below(root: Path, without: Path | None = None) -> list[Path]:
             continue
         visited.add((state.st_dev, state.st_ino))
         within, files = patiently(folder, partial(_folders_and_files, folder))
-        folders += [folder / f for f in within if f[0] != "." and folder / f != without]
+        folders += [folder / f for f in within if is_visible(f) and folder / f != without]
         suffixes = {Path(f).suffix.lower() for f in files if f[0] != "."}
         has_pictures = folder != root and bool(suffixes & set(PICTURES))
         if has_pictures or suffixes & set(VIDEOS):

@@ -19,7 +19,12 @@ from deformer.files.foreign import UnreadableFileError, one_line
 from deformer.files.patient import is_damage, patiently
 from deformer.files.sealed import ChangedFileError, check_parquet, write_parquet
 from deformer.files.tables import fitted, vectors
-from deformer.files.wellformed import check_types, read_json_object, shown
+from deformer.files.wellformed import (
+    check_types,
+    is_plain_name,
+    read_json_object,
+    shown,
+)
 from deformer.hand.conventions import SIDES, TIPS
 
 HANDS_SUFFIX = ".hands.parquet"
@@ -176,7 +181,7 @@ def read_hands(path: Path) -> tuple[HandRows, HandsInfo]:
 
 
 def read_hands_info(path: Path) -> HandsInfo:
-    """Only the footer; raises as `read_hands`."""
+    """What the footer says, and no hands; raises as `read_hands`."""
     try:
         check_parquet(path)
         schema = patiently(path, lambda: pq.read_schema(path))
@@ -206,7 +211,7 @@ def _info(path: Path, schema: pa.Schema) -> HandsInfo:
         kinds = get_type_hints(HandsInfo)
         stated = {name: value for name, value in stated.items() if name in kinds}
         check_types(stated, kinds)
-        if Path(stated["source"]).name != stated["source"]:  # a path would lead elsewhere
+        if not is_plain_name(stated["source"]):  # a path would lead elsewhere
             raise ValueError(f"{shown(stated['source'])} is no name of a video")
         return HandsInfo(**stated | {"K": tuple(map(tuple, stated["K"]))})
     except ValueError as error:

@@ -54,7 +54,7 @@ _SEQUENCE_FOLDER = re.compile(r"\d{8}_\d{6}")
 _CALIBRATION = re.compile(r"[A-Za-z0-9_-]+")
 _AGAIN = "unpack it again"
 _MAX_FRAMES = 1_000_000  # file names have six digits
-_DEEPEST = 20
+_DEEPEST, _MOST_ALIASES = 20, 16
 """Levels of nested YAML; the dataset's files have four."""
 
 _log = logging.getLogger(__name__)
@@ -148,7 +148,7 @@ def _read_yaml(path: Path) -> dict:
         text = decode_text(data)
         _check_nesting(text)
         content = yaml.load(text, _Loader)
-    except Exception as error:  # of a value that does not fit its tag, some five types
+    except Exception as error:  # of a value that does not fit its tag, of many types
         fault = f"is no readable YAML ({one_line(error)})"
     if not isinstance(content, dict):
         raise UnusableInputError(f"{path} {fault}: {describe_other(data) or _AGAIN}")
@@ -158,14 +158,15 @@ def _read_yaml(path: Path) -> dict:
 def _check_nesting(text: str) -> None:
     """Raises `ValueError` for YAML that its reader must not see: too deep, it crashes the process;
     aliases of aliases become gigabytes."""
-    depth = 0
+    depth = aliases = 0
     for event in yaml.parse(text, _Loader):
         depth += isinstance(event, yaml.CollectionStartEvent)
         depth -= isinstance(event, yaml.CollectionEndEvent)
         if depth > _DEEPEST:
             raise ValueError(f"more than {_DEEPEST} levels")
-        if isinstance(event, yaml.AliasEvent):
-            raise ValueError(f"the alias *{event.anchor}, where values are wanted")
+        aliases += isinstance(event, yaml.AliasEvent)
+        if aliases > _MOST_ALIASES:
+            raise ValueError(f"more than {_MOST_ALIASES} aliases")
 
 
 def _read_meta(folder: Path) -> dict:

@@ -33,7 +33,7 @@ from pathlib import Path
 import numpy as np
 
 from deformer.files.foreign import UnreadableFileError, read_json
-from deformer.files.patient import entries, is_file, is_folder
+from deformer.files.patient import entries, folders, is_file
 from deformer.files.wellformed import read_npz
 from deformer.hand.conventions import SIDES
 from pipelines.datasets.source import (
@@ -59,7 +59,7 @@ _MOST_SIDE_PX = 65_535
 
 def list_clips(root: Path) -> list[ClipRef]:
     """Every labelled hand of every camera, by split, sequence, camera and side."""
-    sequences = [path for split in _folders(root) for path in _folders(split)]
+    sequences = [path for split in folders(root) for path in folders(split)]
     metas = [path / META_FILE for path in sequences if is_file(path / META_FILE)]
     if not metas:
         raise UnusableInputError(
@@ -75,13 +75,9 @@ def list_clips(root: Path) -> list[ClipRef]:
     return refs
 
 
-def _folders(folder: Path) -> list[Path]:
-    return [path for path in entries(folder) if is_folder(path)]
-
-
 def _clips_of_sequence(path: Path) -> Iterator[ClipRef]:
     meta, folder = _read_meta(path), path.parent
-    for camera in _folders(folder):
+    for camera in folders(folder):
         for side in SIDES:
             if not is_file(camera / f"{side}.npz"):
                 continue
@@ -178,7 +174,7 @@ def _read_labels(path: Path, ref: ClipRef) -> dict[str, np.ndarray]:
         "trans_m": [((n, 3), "f")],
         "segmentation": [((n, height, width), "u")],
     }
-    item_bytes = {name: 1 if name == "segmentation" else 8 for name in shapes}
+    item_bytes = {name: 2 if name == "segmentation" else 8 for name in shapes}
     most_bytes = _HEADERS_BYTES + sum(
         item_bytes[name] * math.prod(kinds[-1][0]) for name, kinds in shapes.items()
     )

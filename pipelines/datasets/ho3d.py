@@ -30,7 +30,6 @@ Sources:
 """
 
 import logging
-import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -43,7 +42,9 @@ from deformer.files.patient import entries, is_file, is_folder, status
 from deformer.hand.camera import project
 from deformer.hand.conventions import MANO_TO_DATASET, NUM_JOINTS, NUM_VERTICES, OPENGL_TO_OPENCV
 from pipelines.datasets.ho3d_files import (
+    MODELS_VARIABLE,
     label_array,
+    models_folder,
     object_name,
     read_meta,
     read_obj,
@@ -62,7 +63,6 @@ from pipelines.datasets.source import (
 
 ROOT_VARIABLE = "HO3D_DIR"
 DOWNLOAD = "https://github.com/shreyashampali/ho3d"
-MODELS_VARIABLE = "YCB_MODELS_DIR"
 CENTRE_FRAMES = 128
 """Centre frames of a clip, at most."""
 HALO_FRAMES = 30
@@ -91,7 +91,7 @@ def list_clips(root: Path, halo_frames: int = HALO_FRAMES) -> list[ClipRef]:
 
     Raises `UnusableInputError` when neither split is there, or a list or folder cannot be used.
     """
-    _models_folder(root)  # to fail here, not in a worker
+    models_folder(root)  # to fail here, not in a worker
     splits = _splits_there(root)
     if not splits:
         raise UnusableInputError(
@@ -112,7 +112,7 @@ def describe(root: Path) -> dict[str, str]:
     Looks at folders alone: a model or a segmentation may still be absent for one sequence.
     """
     splits = _splits_there(root)
-    has_models = any(is_file(path / _MODEL_FILE) for path in _within(_models_folder(root)))
+    has_models = any(is_file(path / _MODEL_FILE) for path in _within(models_folder(root)))
     sequences = {s: [p for f in _seg_folders(root) for p in _within(f / s)] for s in splits}
     segmented = [s for s in splits if any(is_folder(path / "seg") for path in sequences[s])]
     truth = [name for name in _TRUTH_POINTS if is_file(root / f"evaluation_{name}.json")]
@@ -240,7 +240,7 @@ def _read_labels(
         if is_file(path):
             channels = _SEGMENTATION_CHANNELS[ref.dataset]
             return {**labels, "segmentation": read_segmentation(path, *channels, IMAGE_SIZE)}
-    return {**labels, "grasped_mesh": _object_mesh(meta, _models_folder(root))}
+    return {**labels, "grasped_mesh": _object_mesh(meta, models_folder(root))}
 
 
 def _seg_folders(root: Path) -> list[Path]:
@@ -328,17 +328,6 @@ def _evaluation_truth(root: Path) -> tuple[dict[tuple[str, int], int], dict[str,
 
 
 # ------------------------------------------------------------------------------------ the object
-
-
-def _models_folder(root: Path) -> Path:
-    """Where the objects' meshes are, if anywhere: `$YCB_MODELS_DIR`, else the root's `models`."""
-    named = os.environ.get(MODELS_VARIABLE)
-    if named and not is_folder(Path(named)):
-        raise UnusableInputError(
-            f"${MODELS_VARIABLE} is {named!r}, which is no folder: name the folder that holds "
-            "021_bleach_cleanser and the other YCB-Video models, or unset it"
-        )
-    return Path(named) if named else root / "models"
 
 
 def _object_mesh(meta: dict, models: Path) -> Mesh | None:

@@ -8,6 +8,7 @@ wrong with one frame's file is a `BadFrameError`, with a file of the whole datas
 import functools
 import io
 import json
+import os
 import re
 import tempfile
 from collections.abc import Iterator
@@ -20,7 +21,7 @@ import pyarrow.csv
 
 from deformer.files.foreign import describe_other_file, one_line, read_lines
 from deformer.files.images import decode_image
-from deformer.files.patient import open_file, read_file
+from deformer.files.patient import is_folder, open_file, read_file
 from deformer.files.safe_pickle import UnsafePickleError, load_pickle
 from pipelines.datasets.source import (
     BACKGROUND,
@@ -30,6 +31,7 @@ from pipelines.datasets.source import (
     UnusableInputError,
 )
 
+MODELS_VARIABLE = "YCB_MODELS_DIR"
 _OBJECT = re.compile(r"[A-Za-z0-9_-]+")
 _PIECE_SIGNS = 1 << 22
 
@@ -160,6 +162,17 @@ def _parse_numbers(path: Path, text: bytes) -> np.ndarray:
             f"{describe_other_file(path) or 'it is damaged; download it again'}"
         ) from None
     return table["value"].to_numpy()
+
+
+def models_folder(root: Path) -> Path:
+    """Where the objects' meshes are, if anywhere: `$YCB_MODELS_DIR`, else the root's `models`."""
+    named = os.environ.get(MODELS_VARIABLE)
+    if named and not is_folder(Path(named)):
+        raise UnusableInputError(
+            f"${MODELS_VARIABLE} is {named!r}, which is no folder: name the folder that holds "
+            "021_bleach_cleanser and the other YCB-Video models, or unset it"
+        )
+    return Path(named) if named else root / "models"
 
 
 @functools.lru_cache(maxsize=16)

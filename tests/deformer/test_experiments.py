@@ -1,4 +1,7 @@
-from dataclasses import replace
+import json
+import math
+from collections.abc import Iterator
+from dataclasses import asdict, fields, is_dataclass, replace
 from pathlib import Path
 from typing import get_args
 
@@ -14,7 +17,13 @@ from deformer.network.config import DeformerConfig
 from deformer.network.discriminator import DiscriminatorConfig
 from deformer.network.fusion import FusionVariant
 from deformer.train import parse
-from deformer.training.experiment import OptimConfig, ValidationConfig, differences
+from deformer.training.experiment import (
+    Experiment,
+    OptimConfig,
+    ValidationConfig,
+    differences,
+    from_dict,
+)
 from deformer.variants import VARIANTS
 
 NEEDED = ["--data", "shards/here"]
@@ -194,3 +203,26 @@ def test_what_it_begins_with_is_told():
     assert replace(on_features, start_from="runs/other").begins_with == "runs/other"
     with pytest.raises(ValueError, match="vertex_stride is 0, must be 1 or more"):
         replace(tiny, vertex_stride=0)
+
+
+def _with_extremes(config) -> Iterator:
+    """The configuration with -1 or infinity in each number in turn, where it is allowed."""
+    for f in fields(config):
+        value = getattr(config, f.name)
+        if is_dataclass(value):
+            extremes = _with_extremes(value)
+        else:
+            extremes = [-1] if type(value) is int else [math.inf] if type(value) is float else []
+        for extreme in extremes:
+            try:
+                yield replace(config, **{f.name: extreme})
+            except ValueError:
+                continue
+
+
+def test_what_a_training_takes_its_checkpoint_gives_back():
+    allowed = list(_with_extremes(get_experiment("tiny")))
+    assert any(math.isinf(experiment.optim.clip_norm) for experiment in allowed)
+    for experiment in allowed:
+        stored = json.loads(json.dumps(asdict(experiment)))
+        assert from_dict(stored, Experiment, "a run") == experiment

@@ -73,10 +73,12 @@ def test_a_signal_ends_the_wait_for_a_batch(whole, dataset, tmp_path, monkeypatc
     with monkeypatch.context() as patch:
         patch.setattr(stream.Stream, "batches", stalled)
         began = time.monotonic()
-        assert run(dataset, out, changed("validation", split=None), save_every=100) == STOPPED
-    assert (checkpoint_steps(out), closed) == ([3], [1])
+        status = run(dataset, out, changed("validation", split=None), save_every=100)
+    ended = (status, checkpoint_steps(out), closed)
+    survived = ended == (STOPPED, [3], [1])
+    count_faults("training: signal while it waits for a batch", 1, int(survived))
+    assert survived, ended
     assert time.monotonic() - began < 30
-    count_faults("training: signal while it waits for a batch", 1, 1)
     assert run(dataset, out, changed("validation", split=None), resume=True) == 0
     assert_same_tensors(load_checkpoint(whole).tensors, load_checkpoint(out).tensors)
 

@@ -140,6 +140,7 @@ def features(folder: Path) -> Kept:
         (folder / name).write_bytes(save(arrays))
     info = {
         "format": 1, "level": "frames", "spatial_sha256": "0" * 64, "size": 32, "seed": 0,
+        "network": {"width": 8}, "dataset_sha256": "1" * 64, "augment": {"flip": 0.5},
         "copies": {"s0_train": 1}, "files": {name: file_sha256(folder / name) for name in names},
     }  # fmt: skip
     write_json(folder / FEATURES_FILE, info | UNSEALED)

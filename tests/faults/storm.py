@@ -10,7 +10,7 @@ import json
 import os
 import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from itertools import chain
 from pathlib import Path
@@ -38,23 +38,37 @@ from tests.pipelines.test_predict_videos import FAKE, make_video
 WEIGHTS = "weights.safetensors"
 
 
-def prepare(folder: Path) -> None:
-    """Write what the jobs read, and weights beside `folder`, outside the weather: they are mapped
+def prepare(folder: Path, jobs: Iterable[str]) -> None:
+    """Write what some jobs read, and weights beside `folder`, outside the weather: they are mapped
     into memory, where a disk's error kills a process."""
     hands = load_hands("standin")
-    write_root(folder / "dexycb", hands, HandLayer(hands), CLIPS[:2], num_frames=3)
-    _, vertices = ho3d_root.add_posed_frames(folder / "ho3d", "train", ".jpg", hands)
-    joints, vertices = ho3d_root.add_posed_frames(folder / "ho3d", "evaluation", ".jpg", hands)
-    ho3d_root.write_truth(folder / "ho3d", joints, vertices)
-    ho3d_root.add_model(folder / "ho3d" / "models")
-    _write_hands_root(folder / "hands", hands)
-    add(folder / "videos", "val/a.mp4", both())
+    makers = {
+        "build of DexYCB": lambda: write_root(
+            folder / "dexycb", hands, HandLayer(hands), CLIPS[:2], num_frames=3
+        ),
+        "build of HO-3D": lambda: _write_ho3d_root(folder / "ho3d", hands),
+        "build of hands": lambda: _write_hands_root(folder / "hands", hands),
+        "build of videos": lambda: add(folder / "videos", "val/a.mp4", both()),
+        "prediction of videos": lambda: _write_clips(folder),
+        "stream": lambda: small_dataset(folder / "shards"),
+    }
+    for job in jobs:
+        makers[job]()
+
+
+def _write_ho3d_root(root: Path, hands) -> None:
+    ho3d_root.add_posed_frames(root, "train", ".jpg", hands)
+    joints, vertices = ho3d_root.add_posed_frames(root, "evaluation", ".jpg", hands)
+    ho3d_root.write_truth(root, joints, vertices)
+    ho3d_root.add_model(root / "models")
+
+
+def _write_clips(folder: Path) -> None:
     make_video(folder / "clips" / "deep" / "b.mp4")
     pictures = folder / "clips" / "pictures"
     pictures.mkdir()
     for k in range(4):
         cv2.imwrite(str(pictures / f"{k}.png"), np.full((64, 64, 3), 50 * k, np.uint8))
-    small_dataset(folder / "shards")
     write_random_weights(folder.parent / WEIGHTS, WindowConfig(3, 2))
 
 

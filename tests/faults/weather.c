@@ -1,6 +1,6 @@
 /* A disk of a network in bad weather: loaded by LD_PRELOAD into a program and its children.
 
-   Calls on paths below $WEATHER_FOLDER are late, give fewer bytes than asked, or fail with EIO,
+   Calls on paths below $WEATHER_FOLDER are late, read or write fewer bytes than asked, or fail with EIO,
    ESTALE or ETIMEDOUT, one in $WEATHER_ONE_IN, by $WEATHER_SEED. Each failure adds a byte to the
    file $WEATHER_COUNT. $WEATHER_CLOCK_S: seconds that a process's clock of the day may be off. */
 #define _GNU_SOURCE
@@ -119,6 +119,15 @@ ssize_t preadv2(int fd, const struct iovec *to, int n, off_t at, int flags) {
 ssize_t preadv64v2(int fd, const struct iovec *to, int n, off64_t at, int flags) {
     return n == 1 ? pread64(fd, to->iov_base, to->iov_len, at)
                   : REAL(preadv64v2)(fd, to, n, at, flags);
+}
+ssize_t write(int fd, const void *from, size_t n) {
+    return fails(!in_shim && is_below_fd(fd)) ? -1 : REAL(write)(fd, from, fewer(fd, n));
+}
+ssize_t pwrite(int fd, const void *from, size_t n, off_t at) {
+    return fails(is_below_fd(fd)) ? -1 : REAL(pwrite)(fd, from, fewer(fd, n), at);
+}
+ssize_t pwrite64(int fd, const void *from, size_t n, off64_t at) {
+    return fails(is_below_fd(fd)) ? -1 : REAL(pwrite64)(fd, from, fewer(fd, n), at);
 }
 DIR *opendir(const char *path) { return fails(is_below(path)) ? NULL : REAL(opendir)(path); }
 struct dirent *readdir(DIR *folder) {

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -18,20 +19,44 @@ KINDS = (
 for, as if they were right; the whole file in place of a range; a file of another build."""
 _ONCE = ("404", "wrong", "short", "another file")
 """Whoever gets these again and again must give up; in passing they come once per file."""
+_OF_A_BODY = ("reset", "cut", "short", "wrong", "no range", "another file")
 _UNTRUE = ("wrong", "short", "another file")
-"""Not of `dataset.json`, which alone has no checksum, nor of answers without a body."""
+"""Not of `dataset.json`, which alone has no checksum."""
 SHARE = 0.4
 """Of requests that fail."""
 
 
+class Request(NamedTuple):
+    name: str
+    """Of the file."""
+    number: int
+    """Of the requests of this file, from 0."""
+    has_body: bool
+    """False for HEAD."""
+    range: str | None
+    """As asked for, "bytes=0-99"."""
+
+    def can_meet(self, kind: str) -> bool:
+        """Whether such a fault changes the answer."""
+        if kind == "no range" and self.range is None:
+            return False
+        if kind in _UNTRUE and self.name == "dataset.json":
+            return False
+        return self.has_body or kind not in _OF_A_BODY
+
+
+Fault = Callable[[Request], str | None]
+"""How the answer to a request fails, None for a good one."""
+
+
 class WebServer(ThreadingHTTPServer):
-    """Answers requests of files in `folder`; `fault(path, number of its request)` names how the
-    answer fails, None for a good one."""
+    """Answers requests of files in `folder`, and fails as `fault` says, where the request can meet
+    such a fault."""
 
     daemon_threads = True
     request_queue_size = 64
 
-    def __init__(self, folder: Path, fault: Callable[[str, int], str | None]) -> None:
+    def __init__(self, folder: Path, fault: Fault) -> None:
         super().__init__(("localhost", 0), _Handler)
         self.folder, self.fault = folder, fault
         self.url = f"http://localhost:{self.server_port}/dataset"
@@ -42,12 +67,14 @@ class WebServer(ThreadingHTTPServer):
         self._numbers: Counter[str] = Counter()
         self._lock = threading.Lock()
 
-    def next_fault(self, name: str) -> str | None:
+    def next_fault(self, name: str, has_body: bool, asked: str | None) -> str | None:
         with self._lock:
-            fault = self.fault(name, self._numbers[name])
+            request = Request(name, self._numbers[name], has_body, asked)
             self._numbers[name] += 1
-            if fault:
-                self.injected[fault] += 1
+            fault = self.fault(request)
+            if fault is None or not request.can_meet(fault):
+                return None
+            self.injected[fault] += 1
             return fault
 
     def handle_error(self, *_) -> None:
@@ -55,9 +82,7 @@ class WebServer(ThreadingHTTPServer):
 
 
 @contextmanager
-def serve(
-    folder: Path, fault: Callable[[str, int], str | None] = lambda name, number: None
-) -> Iterator[WebServer]:
+def serve(folder: Path, fault: Fault = lambda request: None) -> Iterator[WebServer]:
     server = WebServer(folder, fault)
     thread = threading.Thread(target=server.serve_forever, args=(0.01,))
     thread.start()
@@ -70,16 +95,17 @@ def serve(
         server.server_close()
 
 
-def faults_by_seed(seed: int, kinds: tuple[str, ...] = KINDS) -> Callable[[str, int], str | None]:
+def faults_by_seed(seed: int, kinds: tuple[str, ...] = KINDS) -> Fault:
     rng = np.random.default_rng(seed)
     met: set[tuple[str, str]] = set()
 
-    def choose(name: str, number: int) -> str | None:
-        kind = str(rng.choice(kinds))
-        if rng.random() > SHARE or (name, kind) in met:
+    def choose(request: Request) -> str | None:
+        able = [k for k in kinds if request.can_meet(k) and (request.name, k) not in met]
+        if not able or rng.random() > SHARE:
             return None
+        kind = str(rng.choice(able))
         if kind in _ONCE:
-            met.add((name, kind))
+            met.add((request.name, kind))
         return kind
 
     return choose
@@ -100,7 +126,8 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _answer(self, with_body: bool) -> None:
         name = Path(self.path).name
-        fault = self.server.next_fault(name)
+        asked = self.headers.get("Range")
+        fault = self.server.next_fault(name, with_body, asked)
         if fault and fault.isdigit():
             return self._status(int(fault))
         path = self.server.folder / name
@@ -108,12 +135,9 @@ class _Handler(BaseHTTPRequestHandler):
             return self._status(404)
         data = path.read_bytes()
         tag = str(len(data))
-        if fault in _UNTRUE and (name == "dataset.json" or not with_body):
-            fault = None
         if fault == "another file":
             data, tag = data[::-1], "another"
         start, end, status = 0, len(data), 200
-        asked = self.headers.get("Range")
         if asked and fault != "no range":
             first, last = asked.removeprefix("bytes=").split("-")
             start, end, status = int(first), min(int(last) + 1, end), 206

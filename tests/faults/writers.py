@@ -5,24 +5,29 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from benchmarks import evaluate
 from benchmarks.evaluation.predictions import read_predictions
 from benchmarks.evaluation.result import read_evaluation, write_evaluation
 from benchmarks.tables import __main__ as tables
-from deformer import predict, train
+from deformer import export, predict, train
 from deformer.data.store import open_store
 from deformer.data.stream import Stream
 from deformer.data.windows import WindowConfig
 from deformer.hand.mano import load_hands
 from deformer.training.checkpoint import load_checkpoint
 from deformer.training.log import read_records
+from deformer.training.weights_file import read_weights
 from deformer.video.hands_file import read_hands
+from deformer.weights import __main__ as weights
 from pipelines import build_shards, synthesize, verify
 from pipelines.building.shard import index_shard
 from tests.benchmarks.evaluations import make_evaluation
 from tests.benchmarks.untrained import save_untrained
 from tests.deformer.small_runs import SPEED, VERY_SMALL, arguments, own_signals
 from tests.deformer.test_predict import make_boxes, make_video
+from tests.deformer.video.hand_rows import write_clip
 from tests.deformer.video.networks import write_random_weights
 from tests.pipelines.rewriting import problems
 
@@ -143,6 +148,28 @@ def tabling() -> Writer:
         read_evaluation(out / "demo" / "evaluation.json")
 
     return Writer(tables.main, lambda out: ["--results", out], check, prepare)
+
+
+def weighing(folder: Path) -> Writer:
+    source = write_random_weights(folder / "source.safetensors", WindowConfig(3, 2))
+
+    def check(out: Path) -> None:
+        for path in out.glob("*.safetensors"):
+            read_weights(path)
+
+    line = ["--checkpoint", source, source]
+    return Writer(weights.main, lambda out: [*line, "--out", out / "mean.safetensors"], check)
+
+
+def exporting(folder: Path) -> Writer:
+    line = [write_clip(folder), "--format", "npz"]
+
+    def check(out: Path) -> None:
+        for path in out.glob("*.npz"):
+            with np.load(path) as file:
+                dict(file)
+
+    return Writer(export.main, lambda out: [*line, "--out", out], check)
 
 
 def contents(out: Path) -> dict[str, object]:

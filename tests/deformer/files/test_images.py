@@ -208,6 +208,13 @@ def test_checking_finds_the_damage_that_decoding_finds(picture):
     assert 30 <= sum(by_decoding) < len(damaged)
 
 
+def test_a_phones_photo_with_a_video_behind_it(picture):
+    photo = encode_jpeg(picture)
+    video = np.random.default_rng(0).bytes(8 << 20)
+    assert video.count(b"\xff\xda") > 100  # as scans begin
+    np.testing.assert_array_equal(decode_image(photo + video), decode_image(photo))
+
+
 def test_encoding(picture):
     image = encode_jpeg(picture)
     assert read_jpeg_header(image).sampling == SAMPLINGS["4:2:0"]

@@ -13,6 +13,7 @@ from deformer.files import patient
 from deformer.files.patient import (
     NoAnswerError,
     entries,
+    folders,
     is_damage,
     is_file,
     is_folder,
@@ -98,6 +99,13 @@ def test_there_or_not_is_never_guessed(path, monkeypatch):
     failing(monkeypatch, Path, "iterdir", TRIES)
     with pytest.raises(NoAnswerError, match=f"^{folder} "):
         entries(folder)
+
+
+def test_folders_of_the_system_are_not_opened(tmp_path):
+    for name in ("s2", "s1", ".hidden", "lost+found"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "file").touch()
+    assert [folder.name for folder in folders(tmp_path)] == ["s1", "s2"]
 
 
 def test_a_table_that_cannot_be_read_is_not_called_damaged(tmp_path, monkeypatch):

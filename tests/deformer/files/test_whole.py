@@ -15,8 +15,7 @@ from deformer.files.whole import (
     whole_folder,
     write_whole,
 )
-from tests.faults.little_room import refused
-from tests.full_disk import little_room, names
+from tests.full_disk import little_room, names, refused
 
 
 def test_a_file_is_written_with_its_folder(tmp_path):
