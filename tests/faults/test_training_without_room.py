@@ -11,7 +11,7 @@ import pytest
 from deformer.files.whole import NoRoomError
 from deformer.training.checkpoint import load_checkpoint
 from tests.deformer.small_runs import assert_same_run, build_dataset, checkpoint_steps, run
-from tests.faults.little_room import can_mount
+from tests.full_disk import can_mount
 
 _ADVICE = "make room and run the same command"
 
