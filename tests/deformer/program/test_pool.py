@@ -31,7 +31,7 @@ def refuse(value: int) -> None:
 
 
 def sleep(value: int) -> None:
-    os.write(1, b"working\\n")  # at once: two of them say it
+    os.write(1, b"working\n")  # at once: two of them say it
     time.sleep(600)
 
 
