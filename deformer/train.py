@@ -34,7 +34,7 @@ from deformer.program.console import PlainConsole, run_command, this_command
 from deformer.program.lock import locked
 from deformer.program.stopping import STOPPED, Stopping
 from deformer.train_options import Options, parse
-from deformer.training.checkpoint import Content, add_metrics, note_best, save_checkpoint
+from deformer.training.checkpoint import Content, add_metrics, save_checkpoint, settle
 from deformer.training.distributed import (
     Place,
     any_rank,
@@ -231,8 +231,8 @@ def _validate(training: _Training, step: int) -> dict[str, float]:
 
 
 def _catch_up(training: _Training) -> None:
-    """Validate the step that the run resumes from, and note it as the best, if the last run was
-    stopped before that."""
+    """Validate the step that the run resumes from, note it as the best, and delete older ones, if
+    the last run was stopped before that."""
     start = training.start
     metrics = start.metrics
     if _is_due(training, start.step) and not metrics:
@@ -240,7 +240,7 @@ def _catch_up(training: _Training) -> None:
         if training.place.is_first:
             add_metrics(start.checkpoint, metrics)
     if training.place.is_first:
-        note_best(training.options.run, start.step, metrics)
+        settle(training.options.run, start.step, metrics, training.options.keep)
     training.place.wait_for_all()
 
 

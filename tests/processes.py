@@ -1,10 +1,13 @@
 """Programs that tests start, and what is left of them."""
 
 import os
+import random
+import socket
 import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 REPOSITORY = Path(__file__).parents[1]
@@ -21,6 +24,14 @@ def start_python(code: str, *arguments: str, **more) -> subprocess.Popen:
         start_new_session=True,
         **settings,
     )
+
+
+def free_port() -> int:
+    """A port of this machine that no program is given unasked."""
+    while True:
+        port = random.SystemRandom().randrange(20000, 30000)
+        with suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            return port
 
 
 def session_of(leader: int) -> list[int]:

@@ -74,16 +74,28 @@ def become_worker(ignored: tuple[signal.Signals, ...] = (signal.SIGINT,)) -> Non
     for kind in _STOPS:
         signal.signal(kind, signal.SIG_IGN if kind in ignored else signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOPS)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    end_with_parent()
 
 
-def _end_with_parent() -> None:
+def end_with_parent() -> None:
+    """Let this process of `multiprocessing` end when its parent ends for any reason."""
+    threading.Thread(target=_watch_parent, daemon=True).start()
+
+
+def _watch_parent() -> None:
     parent = multiprocessing.parent_process()
-    is_child = os.getppid() == parent.pid  # under forkserver, the server is the parent
     # Under fork, siblings also hold the pipe that shows the parent's end
-    while parent.is_alive() and (not is_child or os.getppid() == parent.pid):
+    while parent.is_alive() and (_is_of_forkserver() or os.getppid() == parent.pid):
         parent.join(_LOOK_EVERY_S)
     os._exit(1)
+
+
+def _is_of_forkserver() -> bool:
+    """Whether this process is a child of the server, not of the program."""
+    process = multiprocessing.current_process()
+    if type(process) is multiprocessing.Process:  # of the default method
+        return multiprocessing.get_start_method() == "forkserver"
+    return isinstance(process, multiprocessing.context.ForkServerProcess)
 
 
 def single_threaded() -> None:

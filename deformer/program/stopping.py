@@ -1,5 +1,6 @@
 """Signals that stop a program: a training stops after a step and saves, other programs at once."""
 
+import os
 import signal
 import threading
 from collections.abc import Generator, Iterator
@@ -53,17 +54,28 @@ class Terminated(BaseException):
 
 @contextmanager
 def sigterm_raises() -> Iterator[None]:
-    """SIGTERM and a closed terminal end a program like Ctrl-C, with all cleaning up."""
+    """SIGTERM and a closed terminal end a program like Ctrl-C, with all cleaning up.
+
+    Raises `Terminated` after them, whatever becomes of the one that is raised at once: native code
+    that calls Python back replaces or drops it.
+    """
     is_ours = threading.current_thread() is threading.main_thread()
     if not is_ours or signal.getsignal(signal.SIGTERM) != signal.SIG_DFL:
         yield
         return
     stops = _stops()
     before = {kind: signal.getsignal(kind) for kind in (signal.SIGINT, *stops)}
+    owner, has_come = os.getpid(), False
 
-    def stop(*_) -> None:
-        for kind in before:
-            signal.signal(kind, signal.SIG_IGN)  # often more than one is sent
+    def stop(kind: int, _) -> None:
+        nonlocal has_come
+        if os.getpid() != owner:  # a forked process, whose event loop may swallow what is raised
+            signal.signal(kind, signal.SIG_DFL)
+            os.kill(os.getpid(), kind)
+            return
+        has_come = True
+        for other in before:
+            signal.signal(other, signal.SIG_IGN)  # often more than one is sent
         raise Terminated
 
     for kind in stops:
@@ -73,6 +85,8 @@ def sigterm_raises() -> Iterator[None]:
     finally:
         for kind, handler in before.items():
             signal.signal(kind, handler)
+        if has_come:
+            raise Terminated
 
 
 def _stops() -> tuple[signal.Signals, ...]:

@@ -101,11 +101,7 @@ def save_checkpoint(run: Path, content: Content, keep: int) -> Path:
         with whole_folder(folder) as unfinished:
             write_folder(unfinished, content)
         sync_folder(run)  # it may have got the folder of checkpoints just now
-        best = note_best(run, step, content.metrics)
-        # Later steps are damaged checkpoints, which the resumed run will write again
-        for old in [folder for folder in _folders(run) if _step_of(folder) <= step][keep:]:
-            if best is None or _step_of(old) != best["step"]:
-                shutil.rmtree(old)
+        settle(run, step, content.metrics, keep)
     return folder
 
 
@@ -155,14 +151,17 @@ def best_file(run: Path) -> Path:
     return run / "best.json"
 
 
-def note_best(run: Path, step: int, metrics: dict[str, float]) -> dict | None:
-    """Update `best.json` with a checkpoint and return its content; None before the first
-    validation. metrics: its results of validation, or empty."""
+def settle(run: Path, step: int, metrics: dict[str, float], keep: int) -> None:
+    """Update `best.json` with a checkpoint, then delete all but the last `keep` and the best.
+    metrics: its results of validation, or empty."""
     best, error = _best(run), metrics.get("pa_mpjpe_mm")
     if error is not None and (best is None or error < best["pa_mpjpe_mm"]):
         best = {"step": step, "pa_mpjpe_mm": error}
         write_json(best_file(run), best | UNSEALED)
-    return best
+    # Later steps are damaged checkpoints, which the resumed run will write again
+    for old in [folder for folder in _folders(run) if _step_of(folder) <= step][keep:]:
+        if best is None or _step_of(old) != best["step"]:
+            shutil.rmtree(old)
 
 
 # --------------------------------------------------------------------------------------- reading

@@ -123,7 +123,7 @@ def test_what_the_last_run_had_not_noted_the_next_one_does(whole, dataset, tmp_p
     with monkeypatch.context() as patch:
         interrupt(patch, 3, signal.SIGTERM)
         assert run(dataset, out) == STOPPED
-    for module, name in ((train, "add_metrics"), (train, "note_best"), (checkpoint, "note_best")):
+    for module, name in ((train, "add_metrics"), (train, "settle"), (checkpoint, "settle")):
         with monkeypatch.context() as patch, pytest.raises(Killed):
             patch.setattr(module, name, _kill)
             run(dataset, out, resume=True)

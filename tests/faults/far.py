@@ -27,8 +27,9 @@ class Cluster:
             self.end()
             self.scheduler = self._start("scheduler", "--port", 0, "--host", "127.0.0.1")
             assert wait_until(self._is_up, 60), self.scheduler.said
+            self._address = json.loads(self._file.read_text())["address"]
         self.have_workers()
-        return json.loads(self._file.read_text())["address"]
+        return self._address
 
     def have_workers(self) -> None:
         if self.workers is None or self.workers.is_over:

@@ -1,10 +1,14 @@
-"""Checkpoints saved by a process that is killed, or loses power, before one of its writes."""
+"""Checkpoints saved by a process that is killed, or loses power, before one of its writes, with one
+half done, or after the last."""
 
+import json
 import os
 import shutil
 import signal
+import stat
 from collections.abc import Callable
 from pathlib import Path
+from random import Random
 from typing import NamedTuple
 
 import torch
@@ -14,13 +18,15 @@ from deformer.training.checkpoint import (
     add_metrics,
     load_checkpoint,
     load_experiment,
-    note_best,
     save_checkpoint,
+    settle,
 )
 from tests.deformer.small_runs import VERY_SMALL, assert_same_tensors
-from tests.faults.writes import before_each_write
+from tests.faults.writes import before_each_write, in_a_child
 
-ENDS = ("killed", "power cut", "power cut that keeps names")
+_POWER_CUTS = ("power cut", "power cut that keeps names")
+_HALF_WRITTEN = "killed within a file"
+_HAND = {"name": "standin", "sha256": "0" * 64}
 
 
 def _tensors(step: int) -> dict[str, dict[str, torch.Tensor]]:
@@ -31,7 +37,7 @@ def _tensors(step: int) -> dict[str, dict[str, torch.Tensor]]:
 def _save(run: Path, step: int, error: float | None = None, keep: int = 2) -> None:
     metrics = {} if error is None else {"pa_mpjpe_mm": error}
     content = Content(
-        step=step, experiment=VERY_SMALL, hand={}, stream={}, tensors=_tensors(step),
+        step=step, experiment=VERY_SMALL, hand=_HAND, stream={}, tensors=_tensors(step),
         metrics=metrics,
     )  # fmt: skip
     save_checkpoint(run, content, keep)
@@ -50,7 +56,7 @@ def _three(run: Path) -> None:
 
 def _validate_later(run: Path) -> None:
     add_metrics(load_experiment(run), {"pa_mpjpe_mm": 4.0})
-    note_best(run, 2, {"pa_mpjpe_mm": 4.0})
+    settle(run, 2, {"pa_mpjpe_mm": 4.0}, keep=2)
 
 
 # name: what is there before, what is done, the last step before and after that
@@ -66,8 +72,12 @@ SAVES: dict[str, tuple[Callable, Callable, int, int]] = {
 class Fault(NamedTuple):
     save: str
     end: str
-    at: int
-    """The number of writes before it."""
+    at: int | None
+    """The number of writes before it; None: after the last."""
+
+    @property
+    def kind(self) -> str:
+        return f"{self.end} {'after' if self.at is None else 'in the middle of'} a save"
 
 
 class _Disk:
@@ -106,27 +116,30 @@ class _Disk:
                 path.write_bytes(b"")
 
 
-def _work(run: Path, save: Callable, end: str, at: int | None) -> None:
-    """In a process of its own, which ends before its write number `at`, or after the last."""
-    disk, num_writes = _Disk(run), 0
+def _work(run: Path, save: Callable, fault: Fault) -> None:
+    """In a process of its own, which is killed at its fault. A whole save notes its writes: is each
+    the flush of a file?"""
+    disk, writes = _Disk(run), []
 
     def cut() -> None:
-        if end == "power cut":
+        if fault.end == "power cut":
             disk.restore(run.with_name("left"), run.stat().st_ino)
-        elif end == "power cut that keeps names":
+        elif fault.end == "power cut that keeps names":
             disk.empty_the_rest()
 
-    def write() -> None:
-        nonlocal num_writes
-        if num_writes == at:
+    def write(flushed: int | None) -> None:
+        if len(writes) == fault.at:
+            if fault.end == _HALF_WRITTEN:
+                size = os.fstat(flushed).st_size
+                os.ftruncate(flushed, Random(f"{fault.save} {fault.at}").randrange(size))
             cut()
             os.kill(os.getpid(), signal.SIGKILL)
-        num_writes += 1
+        writes.append(flushed is not None and stat.S_ISREG(os.fstat(flushed).st_mode))
 
     before_each_write(write, disk.flush)
     save(run)
-    total, at = num_writes, None  # what follows does not count
-    run.with_name("writes").write_text(str(total))
+    saved = json.dumps(writes)  # what follows does not count
+    run.with_name("writes").write_text(saved)
     cut()
 
 
@@ -136,18 +149,11 @@ def inject(run: Path, fault: Fault) -> str | None:
     shutil.rmtree(run.parent, ignore_errors=True)
     run.parent.mkdir(parents=True)
     before(run)
-    if (child := os.fork()) == 0:
-        status = 1
-        try:
-            _work(run, save, fault.end, fault.at)
-            status = 0
-        finally:
-            os._exit(status)
-    status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-    if status not in (0, -signal.SIGKILL):
-        return f"the save itself failed: {status}"
+    is_done = fault.at is None
+    status = in_a_child(lambda: _work(run, save, fault))
+    assert status == (0 if is_done else -signal.SIGKILL), f"{fault} did not happen: {status}"
     left = run.with_name("left")
-    return _wrong(left if left.exists() else run, save, old, new, status == 0)
+    return _wrong(left if left.exists() else run, save, old, new, is_done)
 
 
 def _wrong(run: Path, save: Callable, old: int, new: int, is_done: bool) -> str | None:
@@ -156,7 +162,7 @@ def _wrong(run: Path, save: Callable, old: int, new: int, is_done: bool) -> str 
         if last < (new if is_done else old):
             return f"the last whole step is {last}"
         if last == new:  # as a run that resumes
-            note_best(run, new, load_experiment(run).metrics)
+            settle(run, new, load_experiment(run).metrics, keep=2)
         if last < new or not load_experiment(run).metrics:
             save(run)
         _save(run, 9, 7.0)
@@ -187,12 +193,12 @@ def _best_of(run: Path) -> int:
     return min(there, key=lambda one: one.metrics.get("pa_mpjpe_mm", 99)).step
 
 
-def all_faults(run: Path) -> tuple[list[Fault], list[Fault]]:
-    """Those within a save, and those after its last write."""
-    within, after = [], []
-    for name in SAVES:
-        inject(run, Fault(name, ENDS[0], 10**9))
-        num_writes = int(run.with_name("writes").read_text())
-        within += [Fault(name, end, at) for end in ENDS for at in range(num_writes)]
-        after += [Fault(name, end, num_writes) for end in ENDS]
-    return within, after
+def all_faults(run: Path, save: str) -> dict[str, list[Fault]]:
+    """Those within a save, by end, and those after it."""
+    wrong = inject(run, Fault(save, "nothing", None))
+    assert wrong is None, f"{save}: {wrong}"
+    is_flush = json.loads(run.with_name("writes").read_text())
+    places = {end: range(len(is_flush)) for end in ("killed", *_POWER_CUTS)}
+    places[_HALF_WRITTEN] = [at for at, flushes in enumerate(is_flush) if flushes]
+    faults = {end: [Fault(save, end, at) for at in places[end]] for end in places}
+    return faults | {"after": [Fault(save, end, None) for end in _POWER_CUTS]}

@@ -2,41 +2,26 @@
 
     python -m tests.faults.killed_training DATASET FOLDER SEED…
 
-Prints a JSON list: for each seed the writes at which it was killed, and what was wrong in the end,
-or null.
+Prints a JSON list: for each seed the writes before which it was killed, and what was wrong in the
+end, or null.
 """
 
 import json
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Iterator
 from pathlib import Path
 from random import Random
 
 from tests.deformer.small_runs import assert_same_run, run
-from tests.faults.writes import before_each_write
-
-_NUM_WRITES = 100
-"""Of a whole run, about."""
-
-
-def _in_a_child(work: Callable[[], None]) -> int:
-    """Its status."""
-    if (child := os.fork()) == 0:
-        status = 1
-        try:
-            work()
-            status = 0
-        finally:
-            os._exit(status)
-    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+from tests.faults.writes import before_each_write, in_a_child
 
 
 def _train(dataset: Path, out: Path, kill_at: int | None = None) -> None:
     num_writes = 0
 
-    def write() -> None:
+    def write(_) -> None:
         nonlocal num_writes
         if num_writes == kill_at:
             os.kill(os.getpid(), signal.SIGKILL)
@@ -44,15 +29,21 @@ def _train(dataset: Path, out: Path, kill_at: int | None = None) -> None:
 
     before_each_write(write, lambda _: None)
     run(dataset, out, resume=True)
-    out.with_name(f"{out.name}-writes").write_text(str(num_writes))
+    if kill_at is None:
+        out.with_name(f"{out.name}-writes").write_text(str(num_writes))
 
 
-def _fault(dataset: Path, whole: Path, out: Path, kills: list[int]) -> str | None:
+def _killed(dataset: Path, out: Path, kills: list[int]) -> Iterator[int]:
+    """Those that happened: what is left of a run may have fewer writes."""
     for at in kills:
-        status = _in_a_child(lambda at=at: _train(dataset, out, at))
-        if status not in (0, -signal.SIGKILL):
-            return f"killed before write {at}, it did not go on"
-    if _in_a_child(lambda: _train(dataset, out)) != 0:
+        status = in_a_child(lambda at=at: _train(dataset, out, at))
+        if status == -signal.SIGKILL:
+            yield at
+        assert status in (0, -signal.SIGKILL), f"before write {at}: status {status}"
+
+
+def _wrong(dataset: Path, whole: Path, out: Path) -> str | None:
+    if in_a_child(lambda: _train(dataset, out)) != 0:
         return "it did not go on"
     try:
         assert_same_run(out, whole)
@@ -70,11 +61,13 @@ def _names(out: Path) -> list[str]:
 
 def main(dataset: Path, folder: Path, *seeds: int) -> None:
     whole, found = folder / "whole", []
-    assert _in_a_child(lambda: _train(dataset, whole)) == 0
+    assert in_a_child(lambda: _train(dataset, whole)) == 0
+    num_writes = int((folder / "whole-writes").read_text())
     for seed in seeds:
-        random = Random(seed)
-        kills = [random.randrange(_NUM_WRITES), random.randrange(_NUM_WRITES // 2)]
-        found.append([seed, kills, _fault(dataset, whole, folder / str(seed), kills)])
+        random, out = Random(seed), folder / str(seed)
+        kills = [random.randrange(num_writes), random.randrange(num_writes // 2)]
+        happened = [*_killed(dataset, out, kills)]
+        found.append([seed, happened, _wrong(dataset, whole, out)])
     print(json.dumps(found))
 
 

@@ -1,5 +1,5 @@
 """Small programs with the helpers that this project's programs have: two processes that would work
-for minutes, or one command. Each helper says its number."""
+for minutes, or one command. Each helper says its number, but for those of `synthesis`."""
 
 import multiprocessing
 import os
@@ -54,9 +54,18 @@ def commands() -> None:
     run_jobs([Job("tiny", 0, *[nowhere] * 3, line, line, 1, "")], Console(quiet=True), [{}])
 
 
+def synthesis() -> int:
+    """Itself."""
+    from pipelines import synthesize
+
+    line = ("--layout", "hands", "--sequences", "500", "--frames", "8", "--workers", str(HELPERS))
+    sys.argv[1:] = [*line, "--out", sys.argv[3]]
+    return synthesize.main()
+
+
 def main() -> int:
     from deformer.program.console import run_command
 
-    name, method = sys.argv[1:]
+    name, method, *_ = sys.argv[1:]
     multiprocessing.set_start_method(method, force=True)
     return run_command(globals()[name], "stopped")

@@ -5,8 +5,10 @@ import random
 import re
 import signal
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 
 import pytest
 
@@ -22,6 +24,7 @@ PROGRAMS = [
         "reading": ("fork", "spawn", "forkserver"),
         "dask": ("fork", "spawn", "forkserver"),
         "commands": ("spawn",),
+        "synthesis": ("spawn",),
     }.items()
     for method in methods
     for kind, seeds, marks in (
@@ -29,6 +32,7 @@ PROGRAMS = [
         ("many", range(1, 13), pytest.mark.soak),
     )
 ]
+_STARTING_S = 3.0
 STATUS = {signal.SIGTERM: 143, signal.SIGINT: 130, signal.SIGHUP: 143, signal.SIGKILL: -9}
 
 
@@ -57,39 +61,78 @@ class End:
         more = " with a helper that hangs" if self.is_stopped else ""
         return f"{self.kinds[0].name} {when}{more}"
 
-    def bring(self, life: Life, most: int, seconds: float, rng: random.Random) -> None:
-        """most: helpers; seconds: until they work."""
-        is_there = lambda: life.is_over or (self.is_ready and len(helpers(life)) == most)  # noqa: E731
-        wait_until(is_there, 60 if self.is_ready else rng.uniform(0, seconds))
+    def bring(
+        self, life: Life, find: Callable[[], list[int]], most: int, rng: random.Random
+    ) -> None:
+        """find: the helpers at work; most: so many there are."""
+        is_there = lambda: life.is_over or (self.is_ready and len(find()) >= most)  # noqa: E731
+        wait_until(is_there, 60 if self.is_ready else rng.uniform(0, _STARTING_S))
         if self.is_stopped:
-            os.kill(rng.choice(helpers(life)), signal.SIGSTOP)
+            os.kill(rng.choice(find()), signal.SIGSTOP)
         for kind in self.kinds:
             with suppress(ProcessLookupError):
                 (os.killpg if self.to_group else os.kill)(life.pid, kind)
             time.sleep(rng.uniform(0, 0.3))
 
 
-def helpers(life: Life) -> list[int]:
+def helpers(life: Life, name: str) -> list[int]:
+    if name == "synthesis":
+        return life.workers
     return [int(number) for number in re.findall(r"working (\d+)", life.said)]
 
 
 @pytest.mark.parametrize(("name", "method", "seeds"), PROGRAMS)
-def test_nobody_is_left(server: Server, name, method, seeds, count_faults):
+def test_nobody_is_left(server: Server, name, method, seeds, tmp_path, count_faults):
     most = 1 if name == "commands" else HELPERS
-    seconds = 3.0
     for seed in seeds:
         rng = random.Random(f"{name} {method} {seed}")
         end = End.draw(rng, seed)
-        life = server.start("tests.faults.programs", name, method, method=method)
-        end.bring(life, most, seconds, rng)
+        life = server.start("tests.faults.programs", name, method, tmp_path / "out", method=method)
+        find = partial(helpers, life, name)
+        end.bring(life, find, most, rng)
         try:
             status = life.end()
             allowed = {STATUS[kind] for kind in end.kinds} | {-kind for kind in end.kinds}
             assert status in allowed, f"status {status}: {life.said}"
-            is_gone = wait_until(lambda: not any(map(is_alive, helpers(life))), 30)  # noqa: B023
+            is_gone = wait_until(lambda: not any(map(is_alive, find())), 30)  # noqa: B023
             assert is_gone, f"helpers live on: {life.said}"
         except AssertionError as error:
             count_faults(f"{name} by {method}: {end.kinds[0].name}", 1, 0)
             error.add_note(f"{name}, {method}, seed {seed}: {end}")
             raise
         count_faults(f"{name} by {method}: {end.kinds[0].name}", 1, 1)
+
+
+_HOLDER = """
+import asyncio, multiprocessing, os, threading, time
+from dask.distributed import Worker
+
+async def wait(worker):
+    await asyncio.sleep(600)
+
+def hold():
+    while len(multiprocessing.active_children()) < 2:
+        time.sleep(0.01)
+    if not os.fork():
+        os.setsid()
+        print("holding", os.getpid(), flush=True)
+        time.sleep(600)
+
+Worker._register_with_scheduler = wait
+threading.Thread(target=hold, daemon=True).start()
+"""
+"""The workers get no further than asking for the scheduler, and a process that is forked later
+holds their pipes to the program, as they do one another's when they start together."""
+
+
+def test_forked_workers_that_start_end_with_the_program(server: Server, count_faults):
+    life = server.start("tests.faults.programs", "dask", "fork", method="fork", before=_HOLDER)
+    assert wait_until(lambda: "holding" in life.said, 60), life.said
+    os.kill(life.pid, signal.SIGKILL)
+    try:
+        is_gone = wait_until(lambda: not life.workers, 30)
+        count_faults("dask by fork: SIGKILL", 1, int(is_gone))
+        assert is_gone, f"{life.workers} outlive it"
+    finally:
+        os.kill(int(life.said.split()[-1]), signal.SIGKILL)
+    life.end()

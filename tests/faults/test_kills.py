@@ -18,7 +18,7 @@ from deformer.data.windows import WindowConfig
 from pipelines.building.marks import BUILD_FOLDER
 from tests.deformer.video.networks import write_random_weights
 from tests.faults.far import Cluster
-from tests.faults.kills import kill_until_done
+from tests.faults.kills import Kill, kill_until_done
 from tests.faults.warm import Life
 from tests.pipelines.dexycb_root import write_root
 from tests.pipelines.test_predict_videos import FAKE, make_video
@@ -154,14 +154,17 @@ def survive_kills(case: Case, seed: int, out: Path, count_faults: Callable[..., 
         for name, content in contents(out).items():
             assert content == case.whole.get(name, content), f"{name} is not whole"
 
+    kills: list[Kill] = []
+    is_same = False
     try:
-        kills = kill_until_done(rng, out, start, case.seconds, cluster, check)
+        kill_until_done(rng, out, start, case.seconds, cluster, check, kills)
+        differ = {name for name, _ in contents(out).items() ^ case.whole.items()}
+        assert not differ, f"{[*map(str, kills)]}: {sorted(differ)} differ"
+        is_same = True
     except BaseException as error:
         error.add_note(f"{case.name}, seed {seed}")
         raise
-    is_same = contents(out) == case.whole
-    for kind, number in Counter(map(str, kills)).items():
-        count_faults(f"{case.name}: {kind}", number, number * is_same)
-    changed = {name for name, _ in contents(out).items() ^ case.whole.items()}
-    assert is_same, f"{case.name}, seed {seed}: {[*map(str, kills)]}: {sorted(changed)} differ"
+    finally:
+        for kind, number in Counter(map(str, kills)).items():
+            count_faults(f"{case.name}: {kind}", number, number * is_same)
     shutil.rmtree(out)

@@ -11,6 +11,7 @@ import pytest
 from deformer.files.whole import NoRoomError
 from deformer.training.checkpoint import load_checkpoint
 from tests.deformer.small_runs import assert_same_run, build_dataset, checkpoint_steps, run
+from tests.full_disk import can_mount
 
 _ADVICE = "make room and run the same command"
 
@@ -29,14 +30,15 @@ def whole(tmp_path_factory, dataset):
 
 @contextmanager
 def _disk(folder: Path, options: str) -> Iterator[None]:
-    folder.mkdir(parents=True, exist_ok=True)
-    done = subprocess.run(["mount", "-t", "tmpfs", "-o", options, "none", folder], check=False)
-    if done.returncode:
+    """A file system in memory, which only this process sees."""
+    if not can_mount():
         pytest.skip("no tmpfs may be mounted here")
+    folder.mkdir(parents=True, exist_ok=True)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", options, "none", folder], check=True)
     try:
         yield
     finally:
-        subprocess.run(["umount", folder], check=True)
+        subprocess.run(["umount", "-l", folder], check=True)
 
 
 def _used(run: Path) -> int:

@@ -11,7 +11,7 @@ import sys
 import tempfile
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -60,6 +60,7 @@ class Life:
         assert wait_until(lambda: not session_of(self.pid), 30), (
             f"{session_of(self.pid)} outlive it (status {status}): {self.said}"
         )
+        self._server.lives.remove(self.pid)
         return status
 
 
@@ -75,6 +76,8 @@ class Server:
 
     def __init__(self, folder: Path, process) -> None:
         self._folder, self._process, self._number = folder, process, 0
+        self.lives: set[int] = set()
+        """Those of which nobody has seen the end."""
 
     def ask(self, question: dict) -> str:
         self._process.stdin.write(json.dumps(question) + "\n")
@@ -89,18 +92,27 @@ class Server:
         log.touch()
         question = {"module": module, "line": [*map(str, line)], "method": method}
         pid = int(self.ask(question | {"before": before, "log": str(log)}))
+        self.lives.add(pid)
         return Life(pid, log, self)
+
+    def end(self) -> None:
+        """Kill what tests that failed have left."""
+        for pid in [pid for life in self.lives for pid in session_of(life)]:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        self._process.kill()
+        self._process.communicate()
 
 
 @contextmanager
 def warm_server() -> Iterator[Server]:
     with tempfile.TemporaryDirectory() as folder:
         process = start_python(_SERVER, stdin=-1, stderr=None, env={"OMP_NUM_THREADS": "1"})
+        server = Server(Path(folder), process)
         try:
-            yield Server(Path(folder), process)
+            yield server
         finally:
-            process.kill()
-            process.communicate()
+            server.end()
 
 
 # ------------------------------------------------------------------------------- in the server
@@ -139,6 +151,7 @@ def _live(module: str, line: list[str], method: str, before: str, log: str) -> N
         os.dup2(descriptor, number)
     sys.stdin = None  # the server's
     dask.config.set({"distributed.worker.multiprocessing-method": method})
+    dask.config.set({"temporary-directory": str(Path(log).parent)})  # folders of the killed
     exec(before, {})
     sys.argv = [module, *line]
     try:

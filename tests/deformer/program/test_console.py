@@ -77,6 +77,19 @@ def test_statuses(capsys):
     assert signal.getsignal(signal.SIGTERM) == before
 
 
+@pytest.mark.parametrize("error", [None, ValueError("shape"), KeyError("shape")])
+def test_it_was_the_signal_whatever_native_code_makes_of_it(capsys, error):
+    def work() -> None:
+        try:
+            os.kill(os.getpid(), signal.SIGTERM)
+        except BaseException:
+            if error:
+                raise error from None
+
+    assert run_command(work, "run it again") == 143
+    assert said(capsys) == "run it again\n"
+
+
 def test_a_warning_is_one_labelled_line():
     process = start_python(program(f"logging.getLogger('x').warning('%s is cut off', {PATH!r})"))
     assert process.communicate(timeout=60) == ("", f"warning: {PATH} is cut off\n")

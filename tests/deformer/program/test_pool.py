@@ -11,7 +11,7 @@ import pytest
 
 from deformer.program.pool import allow_many_files, run_in_processes, signals_held
 from deformer.program.stopping import Terminated, sigterm_raises
-from tests.processes import assert_nothing_is_left, start_python
+from tests.processes import assert_nothing_is_left, session_of, start_python, wait_until
 
 
 def double(value: int) -> int:
@@ -83,6 +83,39 @@ def test_nobody_outlives_the_program(send, kind, status):
     assert_nothing_is_left(process.pid)
 
 
+LATE = """
+import multiprocessing, os, time
+from deformer.program.pool import end_with_parent
+
+def work(parent):
+    os.write(1, b"working\\n")
+    while os.getppid() == parent:
+        time.sleep(0.01)
+    end_with_parent()
+    time.sleep(600)
+
+multiprocessing.get_context("fork").Process(target=work, args=(os.getpid(),)).start()
+if not os.fork():
+    os.write(1, b"holding %d\\n" % os.getpid())
+    time.sleep(600)
+time.sleep(600)
+"""
+
+
+def test_a_forked_worker_ends_whose_parent_had_ended_before_it_looked():
+    """Though a sibling holds the pipe that shows the parent's end."""
+    process = start_python(LATE)
+    said = sorted(process.stdout.readline() for _ in range(2))
+    holder = int(said[0].removeprefix("holding "))
+    process.kill()
+    try:
+        assert wait_until(lambda: session_of(process.pid) == [holder])
+    finally:
+        for pid in session_of(process.pid):
+            os.kill(pid, signal.SIGKILL)
+        process.communicate()
+
+
 CALLS = """
 from deformer.program.pool import ending_with_this
 import subprocess, sys
@@ -106,13 +139,24 @@ def test_a_signal_waits_until_processes_are_started():
     thread = threading.Thread(target=ended.wait)
     thread.start()
     try:
-        with sigterm_raises(), pytest.raises(Terminated), signals_held("spawn"):
+        with pytest.raises(Terminated), sigterm_raises(), signals_held("spawn"):
             os.kill(os.getpid(), signal.SIGTERM)
             time.sleep(0.1)
             started.append(True)
     finally:
         ended.set()
     assert started == [True]
+
+
+def test_a_forked_process_ends_though_what_is_raised_is_swallowed():
+    with sigterm_raises():
+        if not (child := os.fork()):
+            try:
+                os.kill(os.getpid(), signal.SIGTERM)
+                time.sleep(60)
+            except BaseException:  # as an event loop does
+                os._exit(0)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGTERM
 
 
 def test_open_files_are_allowed_as_far_as_may_be():

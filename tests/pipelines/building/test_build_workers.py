@@ -1,6 +1,7 @@
 """The build with Dask's workers: the same bytes, whoever is interrupted or killed."""
 
 import json
+import logging
 import os
 import signal
 import socket
@@ -139,17 +140,35 @@ def test_a_scheduler_that_is_not_there(raw_root, tmp_path, monkeypatch):
 
 
 def test_a_scheduler_that_ends():
+    with (
+        _scheduler_here() as here,
+        pytest.raises(UnusableInputError, match="the scheduler has ended.*run the same command"),
+        cluster.dask_client(cluster.WorkerOptions(scheduler=here.scheduler_address), 1) as client,
+    ):
+        nobody_can = client.submit(int, resources={"a thing that no worker has": 1})
+        here.close()
+        nobody_can.result()
+
+
+def test_a_connection_that_breaks(capfd):
+    """While the program asks something: Dask logs an error, and raises another kind of it."""
+    with (
+        _scheduler_here() as here,
+        pytest.raises(UnusableInputError, match="the connection to it broke"),
+        cluster.dask_client(cluster.WorkerOptions(scheduler=here.scheduler_address), 1) as client,
+    ):
+        logging.getLogger("distributed.client").error("a traceback")
+        client.sync(_break_connection, client)
+    assert "a traceback" not in capfd.readouterr().err
+
+
+async def _break_connection(client) -> None:
+    client.scheduler_comm.comm.abort()
+    await client.scheduler_comm.comm.write("a question")
+
+
+def _scheduler_here():
     from dask.distributed import LocalCluster
 
     place = {"processes": False, "protocol": "tcp", "dashboard_address": ":0"}
-    with LocalCluster(n_workers=1, threads_per_worker=1, **place) as here:
-        options = cluster.WorkerOptions(scheduler=here.scheduler_address)
-        with (
-            pytest.raises(
-                UnusableInputError, match="the scheduler has ended.*run the same command"
-            ),
-            cluster.dask_client(options, 1) as client,
-        ):
-            nobody_can = client.submit(int, resources={"a thing that no worker has": 1})
-            here.close()
-            nobody_can.result()
+    return LocalCluster(n_workers=1, threads_per_worker=1, **place)
