@@ -112,7 +112,7 @@ test-all: install
 
 # An hour on two cores; at the end it says how many faults there were, and how many were survived
 soak: install
-	$(PYTEST) -m soak
+	$(PYTEST) -m soak --dist worksteal
 
 lint: install
 	$(BIN)/ruff check .

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.faults.warm import Server, warm_server
+from tests.faults.fork_server import Server, warm_server
 
 ANYWHERE = {"test_bit_flips", "test_failed_step", "test_local_shards"}
 """These need no more than Python. The others use what only Linux has: /proc, namespaces,

@@ -22,7 +22,7 @@ from deformer.training.checkpoint import (
     settle,
 )
 from tests.deformer.small_runs import VERY_SMALL, assert_same_tensors
-from tests.faults.writes import before_each_write, in_a_child
+from tests.faults.write_moments import before_each_write, in_a_child
 
 _POWER_CUTS = ("power cut", "power cut that keeps names")
 _HALF_WRITTEN = "killed within a file"

@@ -15,7 +15,7 @@ from pathlib import Path
 from random import Random
 
 from tests.deformer.small_runs import assert_same_run, run
-from tests.faults.writes import before_each_write, in_a_child
+from tests.faults.write_moments import before_each_write, in_a_child
 
 
 def _train(dataset: Path, out: Path, kill_at: int | None = None) -> None:

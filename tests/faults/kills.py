@@ -9,8 +9,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.faults.far import Cluster
-from tests.faults.warm import Life
+from tests.faults.dask_cluster import Cluster
+from tests.faults.fork_server import Life
 from tests.processes import wait_until
 
 _WITHIN_S = 60

@@ -12,8 +12,8 @@ from functools import partial
 
 import pytest
 
-from tests.faults.programs import HELPERS
-from tests.faults.warm import Life, Server
+from tests.faults.fork_server import Life, Server
+from tests.faults.helper_programs import HELPERS
 from tests.processes import is_alive, wait_until
 
 # One row for each way to have helpers, and for each method of `multiprocessing` that it can use
@@ -32,6 +32,7 @@ PROGRAMS = [
         ("many", range(1, 13), pytest.mark.soak),
     )
 ]
+HELPER_PROGRAMS = "tests.faults.helper_programs"
 _STARTING_S = 3.0
 STATUS = {signal.SIGTERM: 143, signal.SIGINT: 130, signal.SIGHUP: 143, signal.SIGKILL: -9}
 
@@ -87,7 +88,7 @@ def test_nobody_is_left(server: Server, name, method, seeds, tmp_path, count_fau
     for seed in seeds:
         rng = random.Random(f"{name} {method} {seed}")
         end = End.draw(rng, seed)
-        life = server.start("tests.faults.programs", name, method, tmp_path / "out", method=method)
+        life = server.start(HELPER_PROGRAMS, name, method, tmp_path / "out", method=method)
         find = partial(helpers, life, name)
         end.bring(life, find, most, rng)
         try:
@@ -126,7 +127,7 @@ holds their pipes to the program, as they do one another's when they start toget
 
 
 def test_forked_workers_that_start_end_with_the_program(server: Server, count_faults):
-    life = server.start("tests.faults.programs", "dask", "fork", method="fork", before=_HOLDER)
+    life = server.start(HELPER_PROGRAMS, "dask", "fork", method="fork", before=_HOLDER)
     assert wait_until(lambda: "holding" in life.said, 60), life.said
     os.kill(life.pid, signal.SIGKILL)
     try:

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from tests.commands import call
-from tests.faults import kept_files, writers
-from tests.faults.writers import Writer, contents
+from tests.faults import kept_files, writing_commands
+from tests.faults.writing_commands import Writer, contents
 from tests.full_disk import can_mount, little_room, refused, small_disk
 
 SHARES = {
@@ -62,17 +62,17 @@ def make_writer(tmp_path_factory, hands, layer) -> Callable[[str], Writer]:
     folder = tmp_path_factory.mktemp("writers")
     raw, built = kept_files.small_dataset(folder, hands, layer)
     makers = {
-        "build": lambda: writers.build(raw),
-        "repair": lambda: writers.repair(raw, built),
-        "synthesize dexycb": lambda: writers.synthesizing("dexycb"),
-        "synthesize ho3d": lambda: writers.synthesizing("ho3d-v3"),
-        "synthesize hands": lambda: writers.synthesizing("hands"),
-        "evaluate": lambda: writers.evaluating(built, folder / "run"),
-        "predict": lambda: writers.predicting(folder),
-        "train": lambda: writers.training(built),
-        "tables": writers.tabling,
-        "weights": lambda: writers.weighing(folder),
-        "export": lambda: writers.exporting(folder),
+        "build": lambda: writing_commands.build(raw),
+        "repair": lambda: writing_commands.repair(raw, built),
+        "synthesize dexycb": lambda: writing_commands.synthesizing("dexycb"),
+        "synthesize ho3d": lambda: writing_commands.synthesizing("ho3d-v3"),
+        "synthesize hands": lambda: writing_commands.synthesizing("hands"),
+        "evaluate": lambda: writing_commands.evaluating(built, folder / "run"),
+        "predict": lambda: writing_commands.predicting(folder),
+        "train": lambda: writing_commands.training(built),
+        "tables": writing_commands.tabling,
+        "weights": lambda: writing_commands.weighing(folder),
+        "export": lambda: writing_commands.exporting(folder),
     }
     return lambda name: makers[name]()
 

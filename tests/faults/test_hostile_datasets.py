@@ -12,10 +12,10 @@ from pipelines.datasets import dexycb, hands, ho3d, videos
 from pipelines.datasets.ho3d_files import read_obj, read_points
 from pipelines.datasets.source import BadFrameError, ClipRef, synthetic_mark
 from pipelines.synthetic.recorded.motions_file import read_motions_file
-from tests.faults.crafted import HOSTILE_JSON, HOSTILE_PICKLES, HOSTILE_YAML, shared_lists
 from tests.faults.damage import damaged, of_json, of_yaml, rebuilt
+from tests.faults.harmful_text import HOSTILE_JSON, HOSTILE_PICKLES, HOSTILE_YAML, shared_lists
 from tests.faults.hostile import SEEDS, Reader, assert_harmless, from_path, fuzz
-from tests.faults.wholes import HOSTILE_NPZ, npz, npz_members, npz_of, of_npz
+from tests.faults.valid_files import HOSTILE_NPZ, npz, npz_members, npz_of, of_npz
 from tests.pipelines.ho3d_root import OBJ, evaluation_meta, train_meta
 
 FEW, MANY = 50, 700

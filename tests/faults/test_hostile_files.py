@@ -9,7 +9,7 @@ from deformer.files.safe_pickle import load_pickle
 from deformer.files.wellformed import read_json_object, read_npz
 from tests.faults.damage import damaged
 from tests.faults.hostile import SEEDS, Reader, assert_harmless, from_path, fuzz
-from tests.faults.wholes import HOSTILE_NPZ, npz
+from tests.faults.valid_files import HOSTILE_NPZ, npz
 
 FEW, MANY = 50, 500
 

@@ -41,10 +41,10 @@ from pipelines.building.marks import BUILD_FOLDER, ShardMark, read_mark
 from pipelines.predict_videos import Row, _read_mark
 from tests.benchmarks.evaluations import make_evaluation
 from tests.deformer.small_runs import VERY_SMALL
-from tests.faults.crafted import HOSTILE_JSON, HOSTILE_PICKLES
 from tests.faults.damage import as_json, changed, damaged, json_values, of_json, one_of, rebuilt
+from tests.faults.harmful_text import HOSTILE_JSON, HOSTILE_PICKLES
 from tests.faults.hostile import SEEDS, Reader, assert_harmless, from_path, fuzz
-from tests.faults.wholes import (
+from tests.faults.valid_files import (
     HOSTILE_SAFETENSORS,
     npz,
     safetensors_of,

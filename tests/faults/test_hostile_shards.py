@@ -30,10 +30,10 @@ from pipelines.building.marks import BUILD_FOLDER, ShardMark, write_mark
 from pipelines.building.shard import read_clips
 from pipelines.datasets.source import UnusableInputError
 from pipelines.inspection.checks import check_clip
-from tests.faults.crafted import HOSTILE_JSON
 from tests.faults.damage import changed, damaged, of_json, one_of, rebuilt
+from tests.faults.harmful_text import HOSTILE_JSON
 from tests.faults.hostile import SEEDS, Reader, assert_harmless, from_path, fuzz
-from tests.faults.wholes import (
+from tests.faults.valid_files import (
     HOSTILE_NPZ,
     HOSTILE_TAR,
     clip_labels,

@@ -17,9 +17,9 @@ from deformer.data.official import SERIALS
 from deformer.data.windows import WindowConfig
 from pipelines.building.marks import BUILD_FOLDER
 from tests.deformer.video.networks import write_random_weights
-from tests.faults.far import Cluster
+from tests.faults.dask_cluster import Cluster
+from tests.faults.fork_server import Life
 from tests.faults.kills import Kill, kill_until_done
-from tests.faults.warm import Life
 from tests.pipelines.dexycb_root import write_root
 from tests.pipelines.test_predict_videos import FAKE, make_video
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.storm import JOBS, prepare
 from tests.faults.weather import compiled, python, weather
+from tests.faults.weather_jobs import JOBS, prepare
 
 GUSTS, STORM = 100, 50
 """One call in so many fails: reading gets through it; writing stops the program, every so often."""
@@ -41,7 +41,15 @@ def _check(
     kind = "input fails for a moment" if most == 1 else "input and output fail, run again"
     env = weather(library, folder, one_in, folder.with_name("count"))
     ran = python(
-        "-m", "tests.faults.storm", folder, out, most, ",".join(jobs), "fair", *seeds, env=env
+        "-m",
+        "tests.faults.weather_jobs",
+        folder,
+        out,
+        most,
+        ",".join(jobs),
+        "fair",
+        *seeds,
+        env=env,
     )
     assert ran.returncode == 0, ran.stderr
     lines = [json.loads(line) for line in ran.stdout.splitlines()]

@@ -10,8 +10,8 @@ from deformer.data.dataset import read_member, read_table
 from deformer.files.foreign import UnreadableFileError
 from deformer.files.tables import check_unpacked
 from deformer.files.wellformed import read_json_object, read_npz, shown
-from tests.faults.crafted import shared_lists
-from tests.faults.wholes import HOSTILE_NPZ, hostile_parquet, no_text, npz, parquet_of
+from tests.faults.harmful_text import shared_lists
+from tests.faults.valid_files import HOSTILE_NPZ, hostile_parquet, no_text, npz, parquet_of
 
 
 @pytest.mark.parametrize("case", ["bomb", "one member often"])

@@ -5,7 +5,7 @@ import os
 import signal
 from pathlib import Path
 
-from tests.faults.warm import Life, Server
+from tests.faults.fork_server import Life, Server
 from tests.processes import wait_until
 
 _WORKERS = 2

@@ -1,4 +1,4 @@
-"""Programs in bad weather: `python -m tests.faults.storm FOLDER OUT MOST_TRIES JOBS SEED …`.
+"""Programs in bad weather: `python -m tests.faults.weather_jobs FOLDER OUT MOST_TRIES JOBS SEED …`.
 
 Prints a line of JSON for every seed and job: seed, job, number of failed calls, of tries, and
 hashes of what was made, or the error that ended the tries: one that names no file of the folder, or

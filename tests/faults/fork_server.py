@@ -28,7 +28,7 @@ _ALSO = {
     "pipelines.predict_videos": ("mediapipe.tasks.python.vision", *_DASK),
 }  # fmt: skip
 """What programs import late."""
-_SERVER = "from tests.faults.warm import serve; serve()"
+_SERVER = "from tests.faults.fork_server import serve; serve()"
 
 
 @dataclass(frozen=True)

@@ -49,7 +49,7 @@ def commands() -> None:
 
     from benchmarks.ablations.jobs import Job, run_jobs
 
-    line = [sys.executable, "-c", "from tests.faults.programs import work; work(0)"]
+    line = [sys.executable, "-c", "from tests.faults.helper_programs import work; work(0)"]
     nowhere = Path("nowhere")
     run_jobs([Job("tiny", 0, *[nowhere] * 3, line, line, 1, "")], Console(quiet=True), [{}])
 
