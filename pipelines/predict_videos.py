@@ -32,7 +32,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from deformer.files.foreign import UnreadableFileError, check_folder_name, read_json
 from deformer.files.patient import is_file, is_folder, read_file
-from deformer.files.wellformed import read_json_object
+from deformer.files.sealed import SEAL, UNSEALED, parse_sealed_json, write_json
 from deformer.files.whole import NoRoomError, write_whole
 from deformer.program.console import PlainConsole, print_labelled, run_program
 from deformer.program.lock import LockError, locked
@@ -215,15 +215,16 @@ def _predict(
         name, "done", (fault or "").replace(str(video), name), outcome.num_frames,
         outcome.num_hands, outcome.num_tracks, outcome.K_from,
     )  # fmt: skip
-    write_whole(mark, json.dumps({"config": config, "row": asdict(row)}, indent=1) + "\n")
+    write_json(mark, {"config": config, "row": asdict(row), **UNSEALED})
     return row
 
 
 def _read_mark(path: Path, config: str) -> Row | None:
     try:
-        content = read_json_object(read_file(path))
-        return Row(**content["row"]) if content["config"] == config else None
-    except (FileNotFoundError, ValueError, KeyError, TypeError):  # absent, or cut off
+        content = parse_sealed_json(read_file(path))
+        is_whole = SEAL in content and content["config"] == config
+        return Row(**content["row"]) if is_whole else None
+    except (FileNotFoundError, ValueError, KeyError, TypeError):  # absent, or damaged
         return None
 
 

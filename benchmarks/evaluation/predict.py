@@ -24,6 +24,7 @@ from deformer.data.dataset import tips_of
 from deformer.data.stream import Stream
 from deformer.files.foreign import one_line
 from deformer.files.sealed import write_parquet
+from deformer.files.tables import DAMAGE
 from deformer.files.wellformed import read_npz
 from deformer.files.whole import claim_folder, whole_file
 from deformer.hand.conventions import NUM_VERTICES
@@ -128,7 +129,7 @@ def _is_done(path: Path, inputs: Inputs) -> bool:
         return False
     try:
         schema = pq.read_schema(path)
-    except (pa.ArrowException, OSError):
+    except DAMAGE:
         raise ValueError(f"{path} is damaged: delete it and predict again") from None
     return (schema.metadata or {}).get(_INPUTS_KEY.encode()) == json.dumps(asdict(inputs)).encode()
 

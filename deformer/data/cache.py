@@ -13,13 +13,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO, TextIO
 
-import pyarrow as pa
 import pyarrow.parquet as pq
 
 from deformer.data.dataset import ANNOTATIONS_FILE, DATASET_FILE, FRAMES_FILE, read_info
 from deformer.data.remote import RemoteError, fetch, read_file
 from deformer.files.foreign import UnreadableFileError
 from deformer.files.sealed import ChangedFileError, check_parquet
+from deformer.files.tables import DAMAGE
 from deformer.files.whole import write_whole
 
 COPY_AGAIN = "copy them there from the built folder"
@@ -161,7 +161,7 @@ def _is_table(path: Path, num_rows: int) -> bool:
             for group in range(file.num_row_groups):
                 file.read_row_group(group)
             return file.metadata.num_rows == num_rows
-    except (ChangedFileError, pa.ArrowException, OSError):
+    except (ChangedFileError, *DAMAGE):
         return False
 
 

@@ -20,7 +20,7 @@ from deformer.files.foreign import (
 )
 from deformer.files.patient import is_damage, is_file, open_file, patiently, read_file
 from deformer.files.sealed import ChangedFileError, check_parquet, read_sealed_json
-from deformer.files.tables import check_unpacked, fitted
+from deformer.files.tables import DAMAGE, check_unpacked, fitted
 from deformer.files.wellformed import is_of, is_plain_name, shown
 from deformer.hand.conventions import TIPS
 
@@ -130,7 +130,7 @@ def read_table(
     `FileNotFoundError` when it is not there.
     """
     with _checked(path, again):
-        return patiently(
+        table = patiently(
             path,
             lambda: pq.read_table(
                 path,
@@ -139,6 +139,8 @@ def read_table(
                 page_checksum_verification=True,  # of files without a sum of their own
             ),
         )
+        table.validate(full=True)  # text may be no text
+        return table
 
 
 @contextmanager
@@ -161,7 +163,7 @@ def _checked(path: Path, again: str) -> Iterator[None]:
         yield
     except FileNotFoundError:
         raise FileNotFoundError(f"{path} is not there; {again}") from None
-    except (ChangedFileError, pa.ArrowException, OSError) as error:  # OSError: pages, by their sums
+    except (ChangedFileError, *DAMAGE) as error:
         if not is_damage(error):
             raise
         fault = describe_fault(read_file(path), error)

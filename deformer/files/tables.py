@@ -9,6 +9,9 @@ import pyarrow.parquet as pq
 from deformer.files.foreign import UnreadableFileError, one_line
 from deformer.files.wellformed import MOST_UNPACKED_BYTES
 
+DAMAGE = pa.ArrowException, UnicodeDecodeError, OSError
+"""What pyarrow raises for a damaged file: UnicodeDecodeError for a column's name that is no text,
+OSError for a page of another sum."""
 _MOST_TIMES = 64
 """Numbers may take `MOST_UNPACKED_BYTES`, and so many times the file's size. A column of one value
 is stored as a count: gigabytes in a few bytes. (Of text, a footer does not say how long it is.)"""

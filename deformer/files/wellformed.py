@@ -15,6 +15,8 @@ import numpy as np
 
 MOST_UNPACKED_BYTES = 1 << 28
 """What the arrays of an npz may take; a packed file may announce a thousand times its size."""
+_EMPTY_ZIP_BYTES = 22
+"""An archive of nothing."""
 
 
 def shown(value: object, most: int = 80) -> str:
@@ -105,6 +107,8 @@ def read_npz(
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as npz:
             members = {member.filename.removesuffix(".npy"): member for member in npz.infolist()}
+            if not members and len(data) > _EMPTY_ZIP_BYTES:
+                raise ValueError("its list of arrays is lost")
             wanted = {k: v for k, v in members.items() if names is None or k in names}
             size, most = sum(m.file_size for m in wanted.values()), max(most_bytes, 2 * len(data))
             if size > most:

@@ -220,7 +220,8 @@ def _hand_arrays(raw: object) -> HandArrays:
         raise ValueError(f"a MANO file holds a dictionary of arrays, not {type(raw).__name__}")
     arrays = {}
     for key, shape in _SHAPES.items():
-        arrays[key] = _dense(raw, key).astype(np.float32)
+        with np.errstate(over="ignore"):  # then it is not finite
+            arrays[key] = _dense(raw, key).astype(np.float32)
         if arrays[key].shape != shape:
             raise ValueError(f"{key} has shape {arrays[key].shape}, MANO's is {shape}")
         if not np.isfinite(arrays[key]).all():

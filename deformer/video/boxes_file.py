@@ -28,6 +28,8 @@ from deformer.hand.conventions import SIDES
 from deformer.video.track import Track, fill_gaps
 
 _EDGES = ("x0", "y0", "x1", "y1")
+_MOST = 2**31 - 1
+"""What a file of hands can hold."""
 _COLUMNS = ("frame", "track", "side", *_EDGES)
 
 
@@ -79,7 +81,9 @@ def _read(path: Path) -> pa.Table:
     try:
         if path.suffix.lower() == ".parquet":
             check_unpacked(pa.py_buffer(data))
-            return pq.read_table(pa.BufferReader(data))
+            table = pq.read_table(pa.BufferReader(data))
+            table.validate(full=True)  # text may be no text
+            return table
         return pyarrow.csv.read_csv(pa.BufferReader(decode_text(data).encode()))
     except (pa.ArrowException, ValueError, OSError) as error:
         is_text = path.suffix.lower() == ".csv"
@@ -111,8 +115,8 @@ def _check_rows(
 ) -> None:
     rows = np.arange(len(frame))
     for name, values in (("frame", frame), ("track", track)):
-        is_bad = ~((values >= 0) & (values == np.rint(values)))
-        _refuse(path, rows, is_bad, frame, f"needs a whole number from 0 as its {name}")
+        is_bad = ~((values >= 0) & (values <= _MOST) & (values == np.rint(values)))
+        _refuse(path, rows, is_bad, frame, f"needs a whole number from 0 to {_MOST} as its {name}")
     is_bad = ~np.isin(side, SIDES)
     found = repr(side[is_bad][0]) if is_bad.any() else ""
     _refuse(path, rows, is_bad, frame, f"has the side {found}, must be {' or '.join(SIDES)}")

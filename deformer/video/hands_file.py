@@ -18,7 +18,7 @@ from deformer.data.dataset import read_table
 from deformer.files.foreign import UnreadableFileError, one_line
 from deformer.files.patient import is_damage, patiently
 from deformer.files.sealed import ChangedFileError, check_parquet, write_parquet
-from deformer.files.tables import fitted, vectors
+from deformer.files.tables import DAMAGE, fitted, vectors
 from deformer.files.wellformed import (
     check_types,
     is_plain_name,
@@ -185,7 +185,7 @@ def read_hands_info(path: Path) -> HandsInfo:
     try:
         check_parquet(path)
         schema = patiently(path, lambda: pq.read_schema(path))
-    except (ChangedFileError, pa.ArrowException, OSError) as error:
+    except (ChangedFileError, *DAMAGE) as error:
         if not is_damage(error):
             raise
         return read_hands(path)[1]  # says what is wrong

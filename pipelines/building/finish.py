@@ -22,7 +22,13 @@ from deformer.data.dataset import (
 )
 from deformer.data.index_rows import ANNOTATIONS_SCHEMA, FRAMES_SCHEMA, frames_schema
 from deformer.files.patient import patiently
-from deformer.files.sealed import UNSEALED, check_parquet, sealed_parquet, write_json
+from deformer.files.sealed import (
+    UNSEALED,
+    ChangedFileError,
+    check_parquet,
+    sealed_parquet,
+    write_json,
+)
 from pipelines.building.marks import BUILD_FOLDER, ShardMark, read_rows, remove_mark
 from pipelines.building.shard import size_and_sha256
 from pipelines.datasets.source import UnusableInputError
@@ -90,7 +96,7 @@ def finish(out: Path, parameters: dict, marks: list[ShardMark], synthetic: dict 
 
 def _rows(out: Path, mark: ShardMark) -> tuple[pa.Table, pa.Table]:
     if size_and_sha256(out / mark.name) == (mark.size, mark.sha256):
-        with suppress(pa.ArrowInvalid, OSError):  # rows that are cut off
+        with suppress(ChangedFileError, OSError):
             return read_rows(out, mark.name)
     remove_mark(out, mark.name)
     raise UnusableInputError(

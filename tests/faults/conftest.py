@@ -1,10 +1,20 @@
 """What tests of faults share."""
 
+import sys
 from collections.abc import Iterator
 
 import pytest
 
 from tests.faults.warm import Server, warm_server
+
+ANYWHERE = {"test_bit_flips", "test_failed_step", "test_local_shards"}
+"""These need no more than Python. The others use what only Linux has: /proc, namespaces,
+LD_PRELOAD, or a fork of a process with threads."""
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    if sys.platform != "linux" and item.path.stem not in ANYWHERE:
+        pytest.skip("it needs Linux to inject its faults")
 
 
 @pytest.fixture(scope="session")

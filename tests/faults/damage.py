@@ -1,11 +1,14 @@
-"""Hypothesis strategies that make hostile bytes out of the bytes of whole files."""
+"""Hostile bytes, drawn by a seed, out of the bytes of whole files."""
 
-import random
+import json
 import re
 from collections.abc import Callable, Sequence
+from random import Random
 from typing import NamedTuple
 
-from hypothesis import strategies as st
+import yaml
+
+from deformer.files.sealed import SEAL
 
 
 class Hostile(NamedTuple):
@@ -13,6 +16,25 @@ class Hostile(NamedTuple):
 
     data: bytes
     how: str
+
+
+Draw = Callable[[Random], Hostile]
+"""Draws an input. With the same random numbers it is the same one, in any process: Hypothesis
+draws numbers that it finds in the modules that happen to be loaded."""
+
+
+def one_of(*draws: Draw) -> Draw:
+    return lambda rng: rng.choice(draws)(rng)
+
+
+def changed(draw: Draw, change: Callable[[bytes], bytes]) -> Draw:
+    """What is drawn, inside something else."""
+
+    def make(rng: Random) -> Hostile:
+        data, how = draw(rng)
+        return Hostile(change(data), how)
+
+    return make
 
 
 _EXTREME = (0, -1, 1, 127, -128, 2**15, 2**16 - 1, 2**31 - 1, 2**31, -(2**31), 2**32 - 1, 2**62)
@@ -48,7 +70,7 @@ def _cut(data, at, more):
 
 def _insert(data, at, more):
     place = _place(data, at)
-    data[place:place] = random.Random(more).randbytes(1 + more % 64)
+    data[place:place] = Random(more).randbytes(1 + more % 64)
 
 
 def _block(data, at, more) -> slice:
@@ -91,11 +113,18 @@ def _word(data, at, more):
 
 
 EDITS = (_flip, _cut, _insert, _delete, _double, _zero, _swap, _number, _word)
-_ANY = st.integers(0, 2**32 - 1)
-_STEPS = st.lists(st.tuples(st.sampled_from(EDITS), _ANY, _ANY), min_size=1, max_size=4)
+_Step = tuple[Callable, int, int]
 
 
-def edited(data: bytes, steps: Sequence[tuple[Callable, int, int]]) -> bytes:
+def _steps(rng: Random) -> list[_Step]:
+    return [(rng.choice(EDITS), _any(rng), _any(rng)) for _ in range(rng.randint(1, 4))]
+
+
+def _any(rng: Random) -> int:
+    return rng.getrandbits(32)
+
+
+def edited(data: bytes, steps: Sequence[_Step]) -> bytes:
     """The bytes after some edits, each a function of `EDITS` with two numbers that place it."""
     changed = bytearray(data)
     for edit, at, more in steps:
@@ -103,38 +132,41 @@ def edited(data: bytes, steps: Sequence[tuple[Callable, int, int]]) -> bytes:
     return bytes(changed)
 
 
-def _damage(wholes, which, steps, other, at):
-    data, how = edited(wholes[which], steps), [f"{e.__name__}({a}, {m})" for e, a, m in steps]
-    if other is not None:
-        data = data[: _place(bytearray(data), at)] + wholes[other][at % (len(wholes[other]) + 1) :]
-        how.append(f"splice({other!r}, {at})")
-    return Hostile(data, f"{which!r}: {', '.join(how)}")
-
-
-def damaged(wholes: dict[str, bytes]) -> st.SearchStrategy[Hostile]:
+def damaged(wholes: dict[str, bytes]) -> Draw:
     """Whole files by name → one of them with bits flipped, blocks cut, inserted, doubled, moved or
     zeroed, numbers replaced by extreme ones, or with the end of another; seldom any bytes."""
-    names = st.sampled_from(sorted(wholes))
-    other = st.one_of(st.none(), st.none(), st.none(), names)
-    made = st.builds(_damage, st.just(wholes), names, _STEPS, other, _ANY)
-    noise = st.binary(max_size=256).map(lambda data: Hostile(data, f"noise: {data!r}"))
-    return st.one_of(made, made, made, made, made, made, made, noise)
+    names = sorted(wholes)
+
+    def damage(rng: Random) -> Hostile:
+        if not rng.randrange(8):
+            noise = rng.randbytes(rng.randrange(257))
+            return Hostile(noise, f"noise: {noise!r}")
+        which, steps = rng.choice(names), _steps(rng)
+        data, how = edited(wholes[which], steps), [f"{e.__name__}({a}, {m})" for e, a, m in steps]
+        if not rng.randrange(4):
+            other, at = rng.choice(names), _any(rng)
+            end = wholes[other][at % (len(wholes[other]) + 1) :]
+            data = data[: _place(bytearray(data), at)] + end
+            how.append(f"splice({other!r}, {at})")
+        return Hostile(data, f"{which!r}: {', '.join(how)}")
+
+    return damage
 
 
-def rebuilt(
-    parts: dict[str, bytes], build: Callable[[dict[str, bytes]], bytes]
-) -> st.SearchStrategy[Hostile]:
+def rebuilt(parts: dict[str, bytes], build: Callable[[dict[str, bytes]], bytes]) -> Draw:
     """As `damaged`, of one part of a container, which `build` then closes with right checksums:
     damage that a checksum does not stop. parts: bytes by name."""
+    names = sorted(parts)
 
-    def close(which: str, steps) -> Hostile:
+    def close(rng: Random) -> Hostile:
+        which, steps = rng.choice(names), _steps(rng)
         data = build(parts | {which: edited(parts[which], steps)})
         return Hostile(data, f"part {which!r}: {[(e.__name__, a, m) for e, a, m in steps]}")
 
-    return st.builds(close, st.sampled_from(sorted(parts)), _STEPS)
+    return close
 
 
-# ---------------------------------------------------------------------------------------- JSON
+# ------------------------------------------------------------------------------- JSON and YAML
 
 _DEEP: object = 1
 for _ in range(50):
@@ -184,18 +216,35 @@ def _change(how: int):
     return put
 
 
-def json_values(value: object) -> st.SearchStrategy[tuple[object, str]]:
-    """JSON values, each with one to three values of wrong type, extreme, lacking or added; and how
-    it was made."""
+def json_values(value: object, write: Callable[[object], bytes]) -> Draw:
+    """JSON values, each with one to three values of wrong type, extreme, lacking or added, as
+    `write` writes them."""
 
-    def make(changes):
+    def make(rng: Random) -> Hostile:
         made, how = value, []
-        for place, kind in changes:
-            paths = spots(made)
-            path = paths[place % len(paths)]
+        for _ in range(rng.randint(1, 3)):
+            path, kind = rng.choice(spots(made)), rng.randrange(len(VALUES) + 2)
             made = replaced(made, path, _change(kind))
             how.append(f"{path} by {repr(VALUES[kind])[:40] if kind < len(VALUES) else kind}")
-        return made, f"JSON: {'; '.join(how)}"
+        return Hostile(write(made), f"JSON: {'; '.join(how)}")
 
-    change = st.tuples(st.integers(0, 2**20), st.integers(0, len(VALUES) + 1))
-    return st.lists(change, min_size=1, max_size=3).map(make)
+    return make
+
+
+def as_json(value: object) -> bytes:
+    return json.dumps(value).encode()
+
+
+def of_json(content: object) -> Draw:
+    """Damaged text, and values of wrong kinds in whole JSON, without its own sum: with one, all
+    damage would be found by that."""
+    if isinstance(content, dict):
+        content = {name: value for name, value in content.items() if name != SEAL}
+    return one_of(damaged({"x": as_json(content)}), json_values(content, as_json))
+
+
+def of_yaml(content: dict) -> Draw:
+    def write(value: object) -> bytes:
+        return yaml.safe_dump(value).encode("utf-8", "replace")
+
+    return one_of(damaged({"x": write(content)}), json_values(content, write))

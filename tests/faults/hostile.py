@@ -6,7 +6,12 @@
 A reader may return, or raise an error that it documents. It is a fault when it raises another one,
 runs code (of a pickle, say), opens a network connection, opens a file outside its folder and the
 installation, takes more than a GiB, or more than `MOST_CPU_S`, or crashes the process. Warnings are
-errors. What native code opens by itself is not seen.
+errors.
+
+Not watched: files and connections that native code opens by itself (FFmpeg, OpenCV, Pillow's
+codecs, Arrow, safetensors, libjpeg). Python hands all of these bytes or an open file, but for
+FFmpeg's and OpenCV's readers of paths; for them `test_hostile_videos` looks at what a server beside
+them is asked.
 """
 
 import faulthandler
@@ -24,14 +29,12 @@ import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from random import Random
 
-import hypothesis
 import pytest
 import torch
-from hypothesis import HealthCheck, Phase, settings
-from hypothesis import strategies as st
 
-from tests.faults.damage import Hostile
+from tests.faults.damage import Draw, Hostile
 
 MOST_BYTES = 1 << 30
 MOST_CPU_S = 5
@@ -61,7 +64,7 @@ class Reader:
     """A reader and the inputs to give it."""
 
     name: str
-    inputs: st.SearchStrategy[Hostile]
+    inputs: Draw
     read: Callable[[bytes], object]
     """Gets the bytes; a reader of paths writes them to a file in the folder first."""
     handmade: dict[str, bytes] = field(default_factory=dict)
@@ -118,6 +121,7 @@ class Watch:
     def __init__(self, folder: Path) -> None:
         installed = (sys.prefix, sys.base_prefix, "/usr", "/proc", "/sys", "/dev/null", _ROOT)
         self.folder = str(folder.resolve())
+        self.bytes_at_first = _peak_bytes()
         self.readable = tuple(os.path.realpath(path) for path in (folder, *installed))
         self.is_on = False
         self.found: list[str] = []
@@ -156,8 +160,9 @@ def check(reader: Reader, data: bytes, watch: Watch) -> str | None:
     """What a reader did wrong with these bytes; None where it did nothing wrong."""
     signal.setitimer(signal.ITIMER_PROF, MOST_CPU_S)
     signal.alarm(_MOST_WALL_S)
-    before, error = _peak_bytes(), None
+    error = None
     watch.found.clear()
+    _forget_peak()
     watch.is_on = True
     try:
         reader.read(data)
@@ -169,8 +174,8 @@ def check(reader: Reader, data: bytes, watch: Watch) -> str | None:
         signal.alarm(0)
     if watch.found:
         return f"it does what no reader may: {watch.found[0]}"
-    if (taken := _peak_bytes() - before) > MOST_BYTES:
-        return f"it takes {taken >> 20} MiB"
+    if (taken := _peak_bytes() - watch.bytes_at_first) > MOST_BYTES:
+        return f"it takes {taken >> 20} MiB, with what inputs before it left"
     return None if error is None else _wrong_error(reader, error)
 
 
@@ -194,7 +199,13 @@ def _where(error: BaseException) -> str:
 
 
 def _peak_bytes() -> int:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    """The most memory that this process had since `_forget_peak`."""
+    status = Path("/proc/self/status").read_text()
+    return int(status.partition("VmHWM:")[2].split(maxsplit=1)[0]) * 1024
+
+
+def _forget_peak() -> None:
+    Path("/proc/self/clear_refs").write_text("5")
 
 
 # -------------------------------------------------------------------------------------- fuzzing
@@ -222,7 +233,6 @@ def fuzz(readers: list[Reader], number: int, seed: int, folder: Path) -> Outcome
     note = _Note()
     receive, send = os.pipe()
     sys.stdout.flush()
-    gc.collect()
     with warnings.catch_warnings(action="ignore", category=DeprecationWarning):
         child = os.fork()  # threads of this process are not needed there
     if not child:
@@ -280,10 +290,5 @@ def _fuzz_one(reader, number, seed, watch, outcome, note) -> None:
 
     for name, data in reader.handmade.items() if seed == 0 else ():
         give(Hostile(data, f"handmade {name!r}"))
-    if not number:
-        return
-    chosen = settings(
-        max_examples=number, database=None, deadline=None, phases=[Phase.generate],
-        suppress_health_check=list(HealthCheck),
-    )  # fmt: skip
-    hypothesis.seed(seed)(chosen(hypothesis.given(reader.inputs)(give)))()
+    for place in range(number):
+        give(reader.inputs(Random(f"{seed}, {place}")))

@@ -18,7 +18,7 @@ def _eval(data: bytes) -> object:
 
 
 def _allocate(data: bytes) -> object:
-    return np.ones(48 << 20, np.uint8).sum()
+    return np.ones(int(data or 48) << 20, np.uint8).sum()
 
 
 def _hide(data: bytes) -> object:
@@ -64,6 +64,15 @@ def test_what_no_reader_may_do_is_noticed(wrong, tmp_path, monkeypatch):
     outcome = fuzz([reader], 0, 0, tmp_path)
     assert outcome.faults, "nothing noticed"
     assert all(says in fault for fault in outcome.faults), outcome.faults
+
+
+def test_each_input_is_held_to_the_same_memory(tmp_path, monkeypatch):
+    monkeypatch.setattr("tests.faults.hostile.MOST_BYTES", 32 << 20)
+    sizes = {f"{mib} MiB": f"{mib}".encode() for mib in (28, 53, 59)}  # 900, 1700, 1900
+    reader = Reader("x", damaged({"x": b"abc"}), _allocate, sizes | {"last": b"28"})
+    outcome = fuzz([reader], 0, 0, tmp_path)
+    blamed = [how for inputs in outcome.faults.values() for how in inputs]
+    assert blamed == ["seed 0, handmade '53 MiB'", "seed 0, handmade '59 MiB'"]
 
 
 def test_what_a_reader_may_do_is_no_fault(tmp_path):

@@ -5,10 +5,7 @@ import pickle
 
 import numpy as np
 import pytest
-import yaml
-from hypothesis import strategies as st
 
-from deformer.files.sealed import SEAL
 from deformer.hand.conventions import NUM_JOINTS
 from deformer.hand.mano import load_hands
 from pipelines.datasets import dexycb, hands, ho3d, videos
@@ -16,12 +13,12 @@ from pipelines.datasets.ho3d_files import read_obj, read_points
 from pipelines.datasets.source import BadFrameError, ClipRef, synthetic_mark
 from pipelines.synthetic.recorded.motions_file import read_motions_file
 from tests.faults.crafted import HOSTILE_JSON, HOSTILE_PICKLES, HOSTILE_YAML, shared_lists
-from tests.faults.damage import Hostile, damaged, json_values, rebuilt
+from tests.faults.damage import damaged, of_json, of_yaml, rebuilt
 from tests.faults.hostile import SEEDS, Reader, assert_harmless, from_path, fuzz
-from tests.faults.wholes import HOSTILE_NPZ, npz, npz_members, npz_of
+from tests.faults.wholes import HOSTILE_NPZ, npz, npz_members, npz_of, of_npz
 from tests.pipelines.ho3d_root import OBJ, evaluation_meta, train_meta
 
-FEW, MANY = 50, 1700
+FEW, MANY = 50, 700
 BAD_FRAME = (ValueError, OSError, BadFrameError)
 SERIAL = "836212060125"
 META = {
@@ -30,35 +27,6 @@ META = {
     "extrinsics": "20200702_151821",
 }  # fmt: skip
 COLOR = {"color": {"fx": 616.0, "fy": 615.5, "ppx": 312.5, "ppy": 241}, "depth": {}}
-
-
-def of_yaml(content: dict) -> st.SearchStrategy[Hostile]:
-    def write(made: tuple[object, str]) -> Hostile:
-        return Hostile(yaml.safe_dump(made[0]).encode("utf-8", "replace"), made[1])
-
-    return st.one_of(
-        damaged({"x": yaml.safe_dump(content).encode()}), json_values(content).map(write)
-    )
-
-
-def of_json(content: object) -> st.SearchStrategy[Hostile]:
-    """Damaged text, and values of wrong kinds in whole JSON, without its own sum: with one, all
-    damage would be found by that."""
-    if isinstance(content, dict):
-        content = {name: value for name, value in content.items() if name != SEAL}
-
-    def write(made: tuple[object, str]) -> Hostile:
-        return Hostile(json.dumps(made[0]).encode(), made[1])
-
-    return st.one_of(damaged({"x": json.dumps(content).encode()}), json_values(content).map(write))
-
-
-def of_npz(data: bytes) -> st.SearchStrategy[Hostile]:
-    return st.one_of(damaged({"x": data}), rebuilt(npz_members(data), npz_of))
-
-
-def consumed(frames) -> list:
-    return list(frames)
 
 
 def dexycb_readers(folder) -> list[Reader]:

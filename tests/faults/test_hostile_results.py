@@ -4,15 +4,16 @@ logs, others' predictions, cameras."""
 import hashlib
 import io
 import json
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from hypothesis import strategies as st
 from safetensors.torch import save
 
+from benchmarks.evaluation.predict import _read_parts
 from benchmarks.evaluation.result import config_hash, read_evaluation, write_evaluation
 from benchmarks.evaluation.training_log import read_log
 from benchmarks.speed.networks import read_costs
@@ -20,6 +21,7 @@ from benchmarks.submissions.file_order import FileOrder
 from benchmarks.submissions.hpe import read_hpe
 from benchmarks.submissions.pred_json import read_pred_json
 from benchmarks.tables.rows import fill_tables
+from deformer.files.sealed import UNSEALED, write_json
 from deformer.hand.conventions import DATASET_TO_MANO, OPENGL_TO_OPENCV
 from deformer.hand.mano import HandLayer
 from deformer.network.registry import network_class
@@ -35,16 +37,23 @@ from deformer.training.experiment import differences
 from deformer.training.features import open_features
 from deformer.training.weights_file import open_network, read_weights
 from deformer.video.intrinsics import camera_of
-from pipelines.building.marks import read_mark
+from pipelines.building.marks import BUILD_FOLDER, ShardMark, read_mark
+from pipelines.predict_videos import Row, _read_mark
 from tests.benchmarks.evaluations import make_evaluation
 from tests.deformer.small_runs import VERY_SMALL
 from tests.faults.crafted import HOSTILE_JSON, HOSTILE_PICKLES
-from tests.faults.damage import Hostile, damaged, json_values, rebuilt
+from tests.faults.damage import as_json, changed, damaged, json_values, of_json, one_of, rebuilt
 from tests.faults.hostile import SEEDS, Reader, assert_harmless, from_path, fuzz
-from tests.faults.test_hostile_datasets import of_json
-from tests.faults.wholes import HOSTILE_SAFETENSORS, safetensors_of, zip_bomb, zip_members, zip_of
+from tests.faults.wholes import (
+    HOSTILE_SAFETENSORS,
+    npz,
+    safetensors_of,
+    zip_bomb,
+    zip_members,
+    zip_of,
+)
 
-FEW, MANY = 50, 1300
+FEW, MANY = 50, 500
 HAND = {"name": "standin", "sha256": "0" * 64}
 
 
@@ -77,31 +86,29 @@ def run_readers(folder: Path, hands) -> list[Reader]:
 
     weights = save(tensors["model"], {"deformer": json.dumps(state_of(content))})
 
-    def headers(hostile: Hostile) -> Hostile:
+    def with_header(header: bytes) -> bytes:
         array = {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}
-        metadata = {"deformer": hostile.data.decode("latin1")}
-        data = safetensors_of({"__metadata__": metadata, "a": array}, content=bytes(4))
-        return Hostile(data, hostile.how)
+        metadata = {"deformer": header.decode("latin1")}
+        return safetensors_of({"__metadata__": metadata, "a": array}, content=bytes(4))
 
     whole = safetensors_of(
         {"a": {"dtype": "F32", "shape": [2, 2], "data_offsets": [0, 16]}}, content=bytes(16)
     )
     header = json.loads(whole[8 : 8 + int.from_bytes(whole[:8], "little")])
-    shapes = json_values(header).map(
-        lambda made: Hostile(safetensors_of(made[0], content=bytes(16)), made[1])
-    )
+    shapes = json_values(header, lambda value: safetensors_of(value, content=bytes(16)))
     read_state = from_path(step / "state.json", lambda path: use(load_checkpoint(step)))
     read_file = from_path(folder / "w.safetensors", lambda path: use(read_weights(path)))
     return [
         Reader("state.json", of_json(json.loads(state)), read_state, HOSTILE_JSON),
         Reader("best.json", of_json(json.loads(best)), from_path(folder / "best.json", read_best),
                HOSTILE_JSON),
-        Reader("model.safetensors", st.one_of(damaged({"x": model}), shapes),
+        Reader("model.safetensors", one_of(damaged({"x": model}), shapes),
                from_path(step / "model.safetensors", read_model), HOSTILE_SAFETENSORS),
-        Reader("weights", st.one_of(damaged({"x": weights}), shapes), read_file,
+        Reader("weights", one_of(damaged({"x": weights}), shapes), read_file,
                HOSTILE_SAFETENSORS, says="w.safetensors"),
-        Reader("header of weights", of_json(state_of(content) | {"experiment": asdict(VERY_SMALL)})
-               .map(headers), read_file, says="w.safetensors"),
+        Reader("header of weights",
+               changed(of_json(state_of(content) | {"experiment": asdict(VERY_SMALL)}),
+                       with_header), read_file, says="w.safetensors"),
         *network_readers(content, hands),
     ]  # fmt: skip
 
@@ -116,13 +123,13 @@ def network_readers(content: Content, hands) -> list[Reader]:
 
     arrays = network_class("deformer")(VERY_SMALL.model, HandLayer(hands)).state_dict()
     small = json.loads(json.dumps(asdict(VERY_SMALL.model)))
-    inputs = json_values(small).map(lambda made: Hostile(json.dumps(made[0]).encode(), made[1]))
+    inputs = json_values(small, as_json)
     huge = {
         f"{name} of {value}": json.dumps(small | {name: value}).encode()
         for name in ("width", "ffn", "layers", "roi_size", "heads")
         for value in (2**20, 2**31, 2**62)
     } | {"regressor": json.dumps(small | {"regressor": [2**20, 2**20]}).encode()}
-    return [Reader("network of a checkpoint", inputs, build, huge, cost=30)]
+    return [Reader("network of a checkpoint", inputs, build, huge, cost=5)]
 
 
 def feature_readers(folder: Path) -> list[Reader]:
@@ -158,7 +165,7 @@ def feature_readers(folder: Path) -> list[Reader]:
     return [
         Reader("features.json", of_json(info), from_path(folder / "features.json", use),
                HOSTILE_JSON),
-        Reader("state dict", st.one_of(damaged({"new": file.getvalue(), "old": old.getvalue()}),
+        Reader("state dict", one_of(damaged({"new": file.getvalue(), "old": old.getvalue()}),
                                        rebuilt(parts, zip_of)),
                from_path(folder / "x.pth", state_dict), calls, says="x.pth", cost=2),
         Reader("state dict of safetensors", damaged({"x": save(arrays)}),
@@ -184,10 +191,7 @@ def result_readers(folder: Path) -> list[Reader]:
         "base": "lite", "machine": "x", "torch": "2", "batch": 1, "rows": [
             {"network": "a", "size": 128, "num_frames": 7, "parameters_m": 1.5,
              "multiply_adds_g": 0.1, "frames_per_second": 9.5}]}  # fmt: skip
-    mark = {"name": "000000.tar", "size": 3, "sha256": "0", "clips": 1, "frames": 2}
-    (folder / "000000.tar").write_bytes(b"abc")
-    (folder / ".deformer-build").mkdir()
-    (folder / ".deformer-build" / "000000.tar.arrow").write_bytes(b"")
+    part = npz(rows=np.arange(3), hand=np.ones((3, 4), np.float32), is_left=np.zeros(3, bool))
     return [
         Reader("evaluation.json", of_json(evaluation), 
                from_path(folder / "evaluation.json", tables), HOSTILE_JSON, says="evaluation.json"),
@@ -197,9 +201,35 @@ def result_readers(folder: Path) -> list[Reader]:
         Reader("networks.json", of_json(costs),
                from_path(folder / "networks.json", lambda path: read_costs(folder)), HOSTILE_JSON,
                says="networks.json"),
-        Reader("mark of a shard", of_json(mark),
-               from_path(folder / ".deformer-build" / "000000.tar.json",
-                         lambda path: read_mark(folder, "000000.tar")), HOSTILE_JSON),
+        *mark_readers(folder),
+        Reader("frames of a prediction", damaged({"x": part}),
+               from_path(folder / "rank-000-step-00000000.npz", lambda path: _read_parts(folder)),
+               says=".npz"),
+    ]  # fmt: skip
+
+
+def mark_readers(folder: Path) -> list[Reader]:
+    """A damaged mark is none, or what is finished would change."""
+    shard = ShardMark("000000.tar", 3, "0", 1, 2)
+    (folder / shard.name).write_bytes(b"abc")
+    marks = folder / BUILD_FOLDER
+    marks.mkdir()
+    (marks / f"{shard.name}.arrow").write_bytes(b"")
+    video = Row("a.mp4", "done", "", 3, 4, 1, "given")
+
+    def reader(what: str, path: Path, whole: object, content: dict, read: Callable) -> Reader:
+        def use(path: Path) -> None:
+            assert read(path) in (None, whole)
+
+        write_json(path, content | UNSEALED)
+        inputs = one_of(damaged({"x": path.read_bytes()}), of_json(content))
+        return Reader(f"mark of a {what}", inputs, from_path(path, use), HOSTILE_JSON, ())
+
+    return [
+        reader("shard", marks / f"{shard.name}.json", shard, asdict(shard),
+               lambda path: read_mark(folder, shard.name)),
+        reader("video", folder / "done.json", video, {"config": "x", "row": asdict(video)},
+               lambda path: _read_mark(path, "x")),
     ]  # fmt: skip
 
 
@@ -231,10 +261,10 @@ def foreign_readers(folder: Path) -> list[Reader]:
                says="hpe.txt"),
         Reader("pred.json", of_json([opengl, []]), from_path(folder / "pred.json", read_pred),
                bombs | HOSTILE_JSON, says="pred.json"),
-        Reader("pred.zip", st.one_of(damaged({"x": zip_of({"pred.json": pred})}),
+        Reader("pred.zip", one_of(damaged({"x": zip_of({"pred.json": pred})}),
                                      rebuilt({"pred.json": pred}, zip_of)),
                from_path(folder / "pred.zip", read_pred), bombs, says="pred.zip"),
-        Reader("camera", st.one_of(of_json(K), of_json(four)), from_path(folder / "k.json", camera),
+        Reader("camera", one_of(of_json(K), of_json(four)), from_path(folder / "k.json", camera),
                HOSTILE_JSON, says="k.json"),
     ]  # fmt: skip
 

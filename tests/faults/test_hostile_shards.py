@@ -2,13 +2,13 @@
 `dataset.json`, indices, predictions, hands, boxes."""
 
 import json
+from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import strategies as st
 
 from benchmarks.evaluation.predictions import SCHEMA as PREDICTIONS
 from benchmarks.evaluation.predictions import read_predictions
@@ -24,12 +24,15 @@ from deformer.video.export.clip import Clip
 from deformer.video.hands_file import SCHEMA as HANDS
 from deformer.video.hands_file import HandsInfo
 from pipelines import verify
+from pipelines.building import finish
+from pipelines.building.finish import TABLES
+from pipelines.building.marks import BUILD_FOLDER, ShardMark, write_mark
 from pipelines.building.shard import read_clips
+from pipelines.datasets.source import UnusableInputError
 from pipelines.inspection.checks import check_clip
 from tests.faults.crafted import HOSTILE_JSON
-from tests.faults.damage import Hostile, damaged, rebuilt
+from tests.faults.damage import changed, damaged, of_json, one_of, rebuilt
 from tests.faults.hostile import SEEDS, Reader, assert_harmless, from_path, fuzz
-from tests.faults.test_hostile_datasets import of_json
 from tests.faults.wholes import (
     HOSTILE_NPZ,
     HOSTILE_TAR,
@@ -44,7 +47,7 @@ from tests.faults.wholes import (
 )
 from tests.pipelines.handmade import small_dataset
 
-FEW, MANY = 50, 2200
+FEW, MANY = 50, 1000
 WINDOW = WindowConfig(num_frames=3, gap=1)
 
 
@@ -109,7 +112,26 @@ def shard_readers(folder: Path, built: dict[str, bytes]) -> list[Reader]:
                says="000001.tar", cost=8),
         Reader("verify: tar", damaged({"x": tar}), from_path(path, report), HOSTILE_TAR, (),
                cost=8),
+        build_reader(folder, built),
     ]  # fmt: skip
+
+
+def build_reader(folder: Path, built: dict[str, bytes]) -> Reader:
+    """The rows that an unfinished build keeps of a shard."""
+    shard = json.loads(built["dataset.json"])["shards"][0]
+    mark = ShardMark(**{field.name: shard[field.name] for field in fields(ShardMark)})
+    frames, annotations = (pq.read_table(pa.BufferReader(built[name])) for name in TABLES)
+    (folder / BUILD_FOLDER).mkdir()
+    write_mark(folder, mark, (frames.slice(0, 3), annotations.slice(0, 3)))
+    rows = folder / BUILD_FOLDER / f"{mark.name}.arrow"
+
+    def use(path: Path) -> None:
+        for table in finish._rows(folder, mark):
+            parquet_of(table)
+
+    errors = ValueError, OSError, UnusableInputError
+    return Reader("rows of a shard", damaged({"x": rows.read_bytes()}), from_path(rows, use),
+                  documented=errors, says=mark.name, cost=4)  # fmt: skip
 
 
 def index_readers(folder: Path, built: dict[str, bytes]) -> list[Reader]:
@@ -135,7 +157,7 @@ def index_readers(folder: Path, built: dict[str, bytes]) -> list[Reader]:
     whole_truth = pq.read_table(pa.BufferReader(truth))
     for what, use in (("training", use_index), ("verify", use_verify),
                       ("evaluation", lambda folder: read_truth(folder, "s0_train"))):  # fmt: skip
-        inputs = st.one_of(damaged({"x": frames}), tables(whole_frames))
+        inputs = one_of(damaged({"x": frames}), tables(whole_frames))
         readers.append(Reader(f"{what}: frames.parquet", inputs,
                               from_path(folder / "frames.parquet", restored(use)),
                               hostile_parquet(), cost=2))  # fmt: skip
@@ -146,7 +168,7 @@ def index_readers(folder: Path, built: dict[str, bytes]) -> list[Reader]:
 
     readers.append(
         Reader("evaluation: annotations.parquet",
-               st.one_of(damaged({"x": truth}), tables(whole_truth)),
+               one_of(damaged({"x": truth}), tables(whole_truth)),
                from_path(folder / "annotations.parquet", annotations), hostile_parquet(), cost=2)
     )  # fmt: skip
     return readers
@@ -163,8 +185,8 @@ def _values(field: pa.Field, rows: int) -> pa.Array:
 
 
 def _whole(schema: pa.Schema, rows: int = 4, lacks: tuple[str, ...] = ()) -> pa.Table:
-    fields = [field for field in schema if field.name not in lacks]
-    return pa.table({f.name: _values(f, rows) for f in fields}, pa.schema(fields))
+    kept = [field for field in schema if field.name not in lacks]
+    return pa.table({f.name: _values(f, rows) for f in kept}, pa.schema(kept))
 
 
 def table_readers(folder: Path, hands) -> list[Reader]:
@@ -188,9 +210,8 @@ def table_readers(folder: Path, hands) -> list[Reader]:
     found = _whole(HANDS)
     whole = found.replace_schema_metadata({b"deformer_hands": json.dumps(footer)})
 
-    def footers(hostile: Hostile) -> Hostile:
-        table = found.replace_schema_metadata({b"deformer_hands": hostile.data})
-        return Hostile(parquet_of(table), hostile.how)
+    def with_footer(footer: bytes) -> bytes:
+        return parquet_of(found.replace_schema_metadata({b"deformer_hands": footer}))
 
     def use_hands(path: Path) -> None:
         clip = Clip.read(path)
@@ -206,15 +227,15 @@ def table_readers(folder: Path, hands) -> list[Reader]:
 
     return [
         Reader("predictions.parquet",
-               st.one_of(damaged({"x": parquet_of(predicted)}), tables(predicted)),
+               one_of(damaged({"x": parquet_of(predicted)}), tables(predicted)),
                from_path(folder / "predictions.parquet", score), hostile_parquet(),
                says="predictions.parquet", cost=2),
-        Reader("hands.parquet", st.one_of(damaged({"x": parquet_of(whole)}), tables(whole)),
+        Reader("hands.parquet", one_of(damaged({"x": parquet_of(whole)}), tables(whole)),
                from_path(folder / "a.hands.parquet", use_hands), hostile_parquet(),
                says="a.hands.parquet"),
-        Reader("footer of hands.parquet", of_json(footer).map(footers),
+        Reader("footer of hands.parquet", changed(of_json(footer), with_footer),
                from_path(folder / "a.hands.parquet", use_hands)),
-        Reader("boxes as Parquet", st.one_of(damaged({"x": parquet_of(boxes)}), tables(boxes)),
+        Reader("boxes as Parquet", one_of(damaged({"x": parquet_of(boxes)}), tables(boxes)),
                from_path(folder / "b.parquet", boxes_of), hostile_parquet(), says="b.parquet"),
         Reader("boxes as CSV", damaged({"x": csv}), from_path(folder / "b.csv", boxes_of),
                says="b.csv"),

@@ -8,8 +8,11 @@ import av
 import cv2
 import numpy as np
 
+from deformer.video.frames import Video
 from tests.faults.images import jpegs, resized
 
+_MOST_FRAMES = 200
+"""As many are read of one file: a whole video may go on for hours."""
 WIDTH, HEIGHT, NUM = 96, 64, 5  # smaller ones crash the encoder x265
 FAST = {
     "mp4": ("libx264", "yuv420p"),
@@ -66,6 +69,18 @@ def videos(folder: Path, kinds: dict[str, tuple[str, str]]) -> dict[str, bytes]:
         f"{suffix}, {codec}": write(folder / f"whole.{suffix}", codec, pixels)
         for suffix, (codec, pixels) in kinds.items()
     }
+
+
+def read_video(path: Path) -> str | None:
+    """Read a video, or a folder of pictures, and check its frames; its fault."""
+    video, last_s = Video(path), -1.0
+    for frame in video:
+        assert frame.image_rgb.shape == (video.info.height, video.info.width, 3)
+        assert last_s < frame.time_s, "times do not rise"
+        last_s = frame.time_s
+        if frame.index == _MOST_FRAMES:
+            break
+    return video.fault
 
 
 # ------------------------------------------------------------------------------------------- bombs

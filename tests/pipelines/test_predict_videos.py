@@ -15,6 +15,7 @@ import pytest
 
 import deformer.predict
 from deformer.data.windows import WindowConfig
+from deformer.files.sealed import SEAL
 from deformer.files.whole import NoRoomError
 from deformer.training.weights_file import find_weights
 from deformer.video.folders import videos_below
@@ -288,7 +289,7 @@ def test_the_network_is_that_of_predict(root, tmp_path):
 def test_marks_hold_no_times(predict, detector, tmp_path):
     predict()
     mark = json.loads((tmp_path / "out" / MARKS_FOLDER / "a.mp4" / "done.json").read_text())
-    assert mark.keys() == {"config", "row"}
+    assert mark.keys() == {"config", "row", SEAL}
 
 
 def test_a_link_to_a_folder_above_is_followed_once(tmp_path):

@@ -11,7 +11,7 @@ from deformer.files.foreign import UnreadableFileError
 from deformer.files.tables import check_unpacked
 from deformer.files.wellformed import read_json_object, read_npz, shown
 from tests.faults.crafted import shared_lists
-from tests.faults.wholes import HOSTILE_NPZ, hostile_parquet, npz
+from tests.faults.wholes import HOSTILE_NPZ, hostile_parquet, no_text, npz, parquet_of
 
 
 @pytest.mark.parametrize("case", ["bomb", "one member often"])
@@ -38,6 +38,14 @@ def test_a_table_that_unpacks_to_far_more_than_its_size(tmp_path):
     ):
         read_table(path)
     check_unpacked(pa.py_buffer(hostile_parquet()["repeated vectors"]))
+
+
+def test_a_table_of_text_that_is_no_text(tmp_path):
+    path = tmp_path / "predictions.parquet"
+    path.write_bytes(parquet_of(pa.table({"clip": no_text(2)})))
+    for as_codes in ((), ("clip",)):
+        with pytest.raises(UnreadableFileError, match=r"predictions\.parquet: .*Invalid UTF8"):
+            read_table(path, as_codes=as_codes)
 
 
 def test_an_index_that_names_more_bytes_than_a_tar_has(tmp_path):

@@ -116,6 +116,7 @@ def test_missing_files_say_where_to_get_them(tmp_path, monkeypatch):
         (lambda raw: raw.pop("weights"), "'weights' is missing"),
         (lambda raw: raw.update(v_template=np.zeros((10, 3))), r"v_template has shape \(10, 3\)"),
         (lambda raw: raw["v_template"].fill(np.nan), "not finite"),
+        (lambda raw: raw["v_template"].fill(1e300), "not finite"),
         (lambda raw: raw.update(kintree_table=np.zeros((2, 16), int)), "kintree_table"),
         (lambda raw: raw["f"].fill(778), "f names a vertex outside 0 to 777"),
         (lambda raw: raw.update(weights=np.array(["a"])), "weights holds <U1, not numbers"),

@@ -110,13 +110,20 @@ def rows_cut_off(build_folder: Path) -> None:
     second.unlink()
 
 
+def a_row_changed(build_folder: Path) -> None:
+    path = build_folder / "000000.tar.arrow"
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+
+
 def tar_changed_and_a_mark_cut_off(build_folder: Path) -> None:
     (build_folder / "000001.tar.json").write_bytes(b"")
     path = build_folder.parent / "000000.tar"
     path.write_bytes(path.read_bytes()[:-10] + b"0123456789")
 
 
-@pytest.mark.parametrize("damage", [rows_cut_off, tar_changed_and_a_mark_cut_off])
+@pytest.mark.parametrize("damage", [rows_cut_off, a_row_changed, tar_changed_and_a_mark_cut_off])
 def test_damage_by_a_power_failure(raw_root, built, tmp_path, monkeypatch, damage):
     out = tmp_path / "out"
     build_all_but_the_end(raw_root, out, monkeypatch)
