@@ -1,8 +1,6 @@
 """The disk of a training is full, or read-only."""
 
 import subprocess
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from random import Random
 
@@ -11,9 +9,11 @@ import pytest
 from deformer.files.whole import NoRoomError
 from deformer.training.checkpoint import load_checkpoint
 from tests.deformer.small_runs import assert_same_run, build_dataset, checkpoint_steps, run
-from tests.full_disk import can_mount
+from tests.full_disk import can_mount, small_disk
 
 _ADVICE = "make room and run the same command"
+_MANY = 99_999
+pytestmark = pytest.mark.skipif(not can_mount(), reason="no tmpfs may be mounted here")
 
 
 @pytest.fixture(scope="module")
@@ -28,28 +28,17 @@ def whole(tmp_path_factory, dataset):
     return out
 
 
-@contextmanager
-def _disk(folder: Path, options: str) -> Iterator[None]:
-    """A file system in memory, which only this process sees."""
-    if not can_mount():
-        pytest.skip("no tmpfs may be mounted here")
-    folder.mkdir(parents=True, exist_ok=True)
-    subprocess.run(["mount", "-t", "tmpfs", "-o", options, "none", folder], check=True)
-    try:
-        yield
-    finally:
-        subprocess.run(["umount", "-l", folder], check=True)
-
-
 def _used(run: Path) -> int:
     return sum(path.stat().st_size for path in run.rglob("*") if path.is_file())
 
 
 def _fill(dataset: Path, whole: Path, folder: Path, seeds: range, count_faults) -> None:
     wrong = {}
+    folder.mkdir()
     for seed in seeds:
         size = Random(seed).randrange(4096, _used(whole))
-        with _disk(folder, f"size={size}"):
+        with small_disk(folder) as leave:
+            leave(size // 4096, _MANY)
             try:
                 run(dataset, folder / "run")
                 wrong[seed] = "it had room"
@@ -60,7 +49,7 @@ def _fill(dataset: Path, whole: Path, folder: Path, seeds: range, count_faults) 
             steps = checkpoint_steps(folder / "run")
             if steps and load_checkpoint(folder / "run").step != steps[-1]:
                 wrong[seed] = "the last checkpoint is not whole"
-            subprocess.run(["mount", "-o", "remount,size=1g", folder], check=True)
+            leave(_MANY, _MANY)
             run(dataset, folder / "run", resume=True)
             try:
                 assert_same_run(folder / "run", whole)
@@ -86,7 +75,8 @@ def test_full_disks_often(dataset, whole, tmp_path, count_faults, chunk):
 @pytest.mark.slow
 def test_a_read_only_folder_of_checkpoints_is_told(dataset, whole, tmp_path, count_faults):
     out = tmp_path / "run"
-    with _disk(out / "checkpoints", "size=1g"):
+    (out / "checkpoints").mkdir(parents=True)
+    with small_disk(out / "checkpoints"):
         run(dataset, out, steps=4)
         subprocess.run(["mount", "-o", "remount,ro", out / "checkpoints"], check=True)
         with pytest.raises(OSError, match="step-00000006 cannot be written .*--resume$"):
