@@ -75,6 +75,13 @@ def test_each_input_is_held_to_the_same_memory(tmp_path, monkeypatch):
     assert blamed == ["seed 0, handmade '53 MiB'", "seed 0, handmade '59 MiB'"]
 
 
+def test_an_error_of_the_inputs_is_none_of_the_reader(tmp_path):
+    outcome = fuzz([Reader("x", lambda rng: 1 / 0, bytes)], 1, 0, tmp_path)
+    assert list(outcome.faults) == [
+        "the process ended by an error of the fuzzing itself, which it printed"
+    ]
+
+
 def test_what_a_reader_may_do_is_no_fault(tmp_path):
     def read(data: bytes) -> None:
         (tmp_path / "x").write_bytes(data)
