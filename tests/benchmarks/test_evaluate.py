@@ -13,16 +13,18 @@ import torch
 
 from benchmarks import evaluate as program
 from benchmarks.evaluate import Options
-from benchmarks.evaluation.predictions import read_predictions
+from benchmarks.evaluation.predictions import as_rows, read_predictions
 from benchmarks.evaluation.result import Counts, read_evaluation
 from benchmarks.evaluation.truth import Truth, pair_predictions, pose_meshes, read_truth
 from benchmarks.submissions.file_order import dexycb_order
 from benchmarks.submissions.hpe import write_hpe
 from deformer.data.index import read_index
 from deformer.data.stream import Stream
+from deformer.files.sealed import write_parquet
 from deformer.hand.align import align_procrustes
 from deformer.hand.camera import NEAREST_M, fit_translation
 from deformer.hand.rotations import rotvec_to_rotmat
+from deformer.inference import Predicted
 from deformer.training.checkpoint import load_checkpoint, save_checkpoint
 from deformer.training.learner import move_batch
 from tests.benchmarks.untrained import SPLIT, copy_with_parameters, evaluated, save_untrained
@@ -136,13 +138,13 @@ def test_the_mesh_that_is_scored_is_that_of_the_predicted_parameters(
     at = np.searchsorted(truth.row, rows)
     pose, stretched = truth.pose_rotvec[at].copy(), 3
     pose[stretched, 3:] = 0
-    columns = {
-        "joints_m": truth.joints_m[at] - truth.joints_m[at, :1], "pose_rotvec": pose,
-        "wrist_cam_m": truth.joints_m[at, 0], "betas": truth.betas[at],
-    }  # fmt: skip
-    lists = {name: list(value.reshape(len(rows), -1)) for name, value in columns.items()}
-    pq.write_table(pa.table({"row": rows, **lists}), tmp_path / "predictions.parquet")
+    predicted = Predicted(
+        place=at, joints_px=np.zeros((len(at), 21, 2)),
+        joints_m=truth.joints_m[at] - truth.joints_m[at, :1], wrist_cam_m=truth.joints_m[at, 0],
+        pose_rotvec=pose, betas=truth.betas[at], num_windows=np.ones(len(rows), int),
+    )  # fmt: skip
     path = tmp_path / "predictions.parquet"
+    write_parquet(path, as_rows(read_index(data), rows, predicted))
     monkeypatch.setattr(program, "predict", lambda *_, **__: path)
     evaluation, _ = evaluated(data, tmp_path, checkpoint=run, mesh=True)
     scores = evaluation.metrics["all"]

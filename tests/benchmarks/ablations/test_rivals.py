@@ -148,7 +148,11 @@ def test_features_of_another_run_or_dataset_are_made_again(occluded, tmp_path, m
     (work,), *_ = plan_rivals(_options(occluded, tmp_path, preset="lite"))
     assert not work.is_done
     made_by = {"run": "lite", "step": 7}
-    info = {"format": 1, "checkpoint": made_by, "dataset_sha256": dataset_sha256(occluded)}
+    info = {
+        "format": 1, "spatial_sha256": "0", "network": {}, "size": 32, "augment": {},
+        "copies": {}, "files": {}, "checkpoint": made_by,
+        "dataset_sha256": dataset_sha256(occluded),
+    }  # fmt: skip
     work.out.mkdir(parents=True)
     for change, is_done in ({}, True), ({"dataset_sha256": "0"}, False):
         (work.out / "features.json").write_text(json.dumps(info | change))
