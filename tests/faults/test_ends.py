@@ -94,6 +94,8 @@ def test_nobody_is_left(server: Server, name, method, seeds, tmp_path, count_fau
         try:
             status = life.end()
             allowed = {STATUS[kind] for kind in end.kinds} | {-kind for kind in end.kinds}
+            if not end.is_ready and signal.SIGINT in end.kinds:
+                allowed.add(1)  # some modules, interrupted in their import, raise another error
             assert status in allowed, f"status {status}: {life.said}"
             is_gone = wait_until(lambda: not any(map(is_alive, find())), 30)  # noqa: B023
             assert is_gone, f"helpers live on: {life.said}"
