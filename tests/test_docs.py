@@ -150,3 +150,11 @@ def test_every_dependency_has_its_reason():
     cells = "\n".join(line.split(" | ")[0] for line in table.splitlines() if "|" in line)
     named = set(re.findall(r"[a-z][\w-]*", cells))
     assert names - named == set()
+
+
+def test_the_tests_of_the_guarantees_are_there():
+    page = (ROOT / "docs" / "GUARANTEES.md").read_text("utf-8")
+    named = re.findall(r"`(?:…|test)(_\w+\.py)`", page)
+    there = {path.name for path in (ROOT / "tests" / "faults").glob("test_*.py")}
+    assert len(named) > 12
+    assert [name for name in named if not any(path.endswith(name) for path in there)] == []
