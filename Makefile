@@ -110,7 +110,7 @@ test: install
 test-all: install
 	$(PYTEST) -m "not soak"
 
-# An hour on two cores; at the end it says how many faults there were, and how many were survived
+# Half an hour on two cores; at the end it says how many faults there were, and how many were survived
 soak: install
 	$(PYTEST) -m soak --dist worksteal
 
