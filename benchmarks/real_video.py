@@ -20,7 +20,6 @@ It writes `real_video.json` and `real_video.png`: twelve hands with MediaPipe's 
 the network's 2D joints (coloured) and its mesh.
 """
 
-import json
 import sys
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
@@ -33,6 +32,7 @@ from rich.table import Table
 
 from deformer.data.augment import Draw, crop_to_input, warp_to_input
 from deformer.data.windows import WindowConfig
+from deformer.files.sealed import write_json
 from deformer.files.whole import write_whole
 from deformer.hand.box import hand_box, tight_box
 from deformer.hand.camera import project
@@ -194,7 +194,7 @@ def _measure_video(options: Options) -> dict:
         "window": asdict(options.window),
         "agreement": {"single": measure(seen, single), "window": measure(seen, window)},
     }
-    write_whole(options.out / "real_video.json", json.dumps(result, indent=1) + "\n")
+    write_json(options.out / "real_video.json", result)
     tiles = np.unique(np.linspace(0, len(seen.frame) - 1, _TILES).astype(int))  # of both sides
     sheet = _draw_hands(options.video, seen, window, tiles, faces)
     _, png = cv2.imencode(".png", cv2.cvtColor(sheet, cv2.COLOR_RGB2BGR))

@@ -17,7 +17,6 @@ is wrong, 130 interrupted.
 
 import csv
 import io
-import json
 import sys
 import time
 from collections import Counter
@@ -142,7 +141,7 @@ def _begin(out: Path, options: Options, network: VideoNetwork) -> None:
                 f"{out} holds hands of other options ({difference}); give another --out, or "
                 "replace them by --overwrite"
             )
-    write_whole(path, json.dumps(parameters, indent=1) + "\n")
+    write_json(path, parameters)
 
 
 def _one_per_stem(names: list[str]) -> tuple[list[str], list[Row]]:

@@ -47,16 +47,19 @@ def seal(data: bytes) -> bytes:
     return data[:at] + _sum_of(data, at) + data[at + _SIZE :]
 
 
-def check_seal(data: bytes, content: Container[str]) -> None:
-    """Raises `ChangedFileError` where the bytes hold a sum that is not theirs.
+def check_seal(data: bytes) -> bool:
+    """Whether the bytes hold a sum. Raises `ChangedFileError` where it is not theirs."""
+    if (at := _place(data)) is None:
+        return False
+    if data[at : at + _SIZE] != _sum_of(data, at):
+        raise ChangedFileError
+    return True
 
-    content: names of the JSON in the bytes. Where it has a sum that cannot be found in the bytes,
+
+def check_found(content: Container[str], is_sealed: bool) -> None:
+    """Raises `ChangedFileError` for JSON with a sum that `check_seal` did not find in its bytes:
     another program has written them anew."""
-    at = _place(data)
-    if at is None:
-        if SEAL in content:
-            raise ChangedFileError
-    elif data[at : at + _SIZE] != _sum_of(data, at):
+    if SEAL in content and not is_sealed:
         raise ChangedFileError
 
 
@@ -101,7 +104,7 @@ def read_sealed_json(path: Path, names: Collection[str]) -> dict[str, Any]:
 def parse_sealed_json(data: bytes) -> dict[str, Any]:
     """As `read_sealed_json`, of a file's bytes; the caller checks names. Raises `ValueError`."""
     content = read_json_object(data)
-    check_seal(data, content)
+    check_found(content, check_seal(data))
     return content | UNSEALED if SEAL in content else content
 
 

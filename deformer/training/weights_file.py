@@ -21,7 +21,14 @@ from safetensors.torch import save
 
 from deformer.files.foreign import describe_fault, one_line
 from deformer.files.patient import read_file
-from deformer.files.sealed import UNSEALED, ChangedFileError, check_names, check_seal, seal
+from deformer.files.sealed import (
+    UNSEALED,
+    ChangedFileError,
+    check_found,
+    check_names,
+    check_seal,
+    seal,
+)
 from deformer.files.wellformed import read_json_object
 from deformer.files.whole import write_whole
 from deformer.hand.conventions import Tips
@@ -172,7 +179,7 @@ def read_weights(path: Path) -> Checkpoint:
     data = read_file(path)
     sha256 = hashlib.sha256(data).hexdigest()
     try:
-        check_seal(data, ())
+        is_sealed = check_seal(data)
         with safe_open(path, "pt") as file:
             header = (file.metadata() or {}).get("deformer")
             model = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
@@ -190,7 +197,7 @@ def read_weights(path: Path) -> Checkpoint:
     try:
         state = read_json_object(header.encode())
         check_names(state, STATE_NAMES)
-        check_seal(data, state)
+        check_found(state, is_sealed)
     except ValueError as error:
         raise DamagedCheckpointError(
             f"the header of {path} is damaged ({one_line(error)}): download or copy it again"

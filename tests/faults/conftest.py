@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -15,6 +16,14 @@ LD_PRELOAD, or a fork of a process with threads."""
 def pytest_runtest_setup(item: pytest.Item) -> None:
     if sys.platform != "linux" and item.path.stem not in ANYWHERE:
         pytest.skip("it needs Linux to inject its faults")
+
+
+@pytest.fixture(scope="session")
+def dataset(raw_root) -> Path:
+    """As tests of training have it; nothing changes it."""
+    from tests.deformer.small_runs import build_dataset  # imports torch, which few tests here need
+
+    return build_dataset(raw_root)
 
 
 @pytest.fixture(scope="session")

@@ -15,7 +15,6 @@ from tests.deformer.small_runs import (
     VERY_SMALL,
     assert_same_run,
     assert_same_tensors,
-    build_dataset,
     changed,
     checkpoint_steps,
     make_learner,
@@ -26,11 +25,6 @@ from tests.deformer.small_runs import (
 from tests.faults.faulty_rank import poison
 from tests.full_disk import little_room
 from tests.processes import REPOSITORY
-
-
-@pytest.fixture(scope="module")
-def dataset(raw_root):
-    return build_dataset(raw_root)
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ import pytest
 
 from deformer.training.failed_step import repeat
 from deformer.training.learner import NonFiniteError
-from tests.deformer.small_runs import arguments, assert_same_run, build_dataset, checkpoint_steps
+from tests.deformer.small_runs import arguments, assert_same_run, checkpoint_steps
 from tests.processes import REPOSITORY, free_port, start_python, wait_until
 
 STEPS = 12
@@ -56,11 +56,6 @@ def _end(processes: list) -> list[tuple[int, str]]:
     """Statuses, and what was said."""
     said = [process.communicate(timeout=300)[1] for process in processes]
     return [(process.returncode, text) for process, text in zip(processes, said, strict=True)]
-
-
-@pytest.fixture(scope="module")
-def dataset(raw_root):
-    return build_dataset(raw_root)
 
 
 @pytest.fixture(scope="module")

@@ -8,17 +8,12 @@ import pytest
 
 from deformer.files.whole import NoRoomError
 from deformer.training.checkpoint import load_checkpoint
-from tests.deformer.small_runs import assert_same_run, build_dataset, checkpoint_steps, run
+from tests.deformer.small_runs import assert_same_run, checkpoint_steps, run
 from tests.full_disk import can_mount, small_disk
 
 _ADVICE = "make room and run the same command"
 _MANY = 99_999
 pytestmark = pytest.mark.skipif(not can_mount(), reason="no tmpfs may be mounted here")
-
-
-@pytest.fixture(scope="module")
-def dataset(raw_root):
-    return build_dataset(raw_root)
 
 
 @pytest.fixture(scope="module")
